@@ -1,0 +1,95 @@
+"""Pictures in: opened once, defensively, upright and in RGB."""
+
+import io
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from llmga.errors import UserError
+
+MAX_PIXELS = 64_000_000  # 192 MB as RGB; beyond it a picture is scaled while decoding (JPEG) or refused
+MAX_SIDE = 65_000
+WORKING_SIDE = 2048  # longer sides are reduced to this on opening unless the caller wants every pixel
+WHITE = (255, 255, 255)
+
+
+def open_image(source: str | Path | bytes, *, working_side: int | None = WORKING_SIDE) -> Image.Image:
+    """Open a picture of any common mode and size.
+
+    EXIF rotation is applied, transparency is laid over white, 16-bit, CMYK, palette and gray become RGB, of an
+    animation the first frame is taken.
+
+    Args:
+        source: a file, or the bytes of one.
+        working_side: the longer side is reduced to this, keeping the aspect; None keeps every pixel.
+
+    Raises: UserError when it is missing, no picture, truncated or too large.
+    """
+    name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
+    if not isinstance(source, bytes):
+        if not Path(source).exists():
+            raise UserError(f"{name} does not exist; check the path.")
+        if Path(source).is_dir():
+            raise UserError(f"{name} is a folder; give a picture file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            _bound(image, name, working_side)
+            image.load()
+    except Image.DecompressionBombError:
+        raise UserError(_too_large(name, "")) from None
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, ZeroDivisionError) as problem:
+        if isinstance(problem, PermissionError):
+            raise UserError(f"{name} cannot be read: permission denied.") from None
+        raise UserError(
+            f"{name} is not a readable picture (it may be truncated or of another type); "
+            "save it again as PNG, JPEG or WEBP."
+        ) from None
+    return _reduced(to_rgb(ImageOps.exif_transpose(image)), working_side)
+
+
+def _bound(image: Image.Image, name: str, working_side: int | None) -> None:
+    width, height = image.size
+    if image.format == "JPEG" and working_side:
+        image.draft(None, (working_side, working_side))  # libjpeg decodes at 1/2, 1/4 or 1/8 for free
+    if image.width * image.height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise UserError(_too_large(name, f" ({width}x{height})"))
+
+
+def _too_large(name: str, size: str) -> str:
+    return f"{name}{size} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first."
+
+
+def _reduced(image: Image.Image, side: int | None) -> Image.Image:
+    if side is None or max(image.size) <= side:
+        return image
+    scale = side / max(image.size)
+    size = tuple(max(1, round(extent * scale)) for extent in image.size)
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB; transparency over white, 16 bits scaled to 8."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (*WHITE, 255)), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def stretch_square(image: Image.Image, side: int) -> Image.Image:
+    """The whole picture, its aspect given up: what the second training stage and the chat show the vision tower."""
+    return image.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def pad_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    """The picture in the middle of a square of its longer side, on a plain colour."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square

@@ -1,0 +1,60 @@
+"""Where and in which number format a model runs."""
+
+import logging
+import os
+import warnings
+
+import torch
+
+from llmga.errors import UserError
+from llmga.registry import Registry
+
+DTYPES = Registry("number format", {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16})
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` is the first of cuda, mps, cpu that this machine has; a device that is not there is an error.
+
+    Raises: UserError.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:N or mps.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {name!r} was asked for, but this machine has no CUDA GPU; use --device cpu or auto.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {name!r} does not exist, this machine has {torch.cuda.device_count()} GPU(s).")
+    if device.type == "mps" and not _has_mps():
+        raise UserError(f"device {name!r} was asked for, but this machine has no MPS; use --device cpu or auto.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps.")
+    return device
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def pick_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """`None` means half precision on accelerators and single precision on a CPU."""
+    if name is None:
+        return torch.float32 if device.type == "cpu" else torch.float16
+    return DTYPES[name]
+
+
+def quiet_libraries() -> None:
+    """Silence start-up chatter of the libraries.  For entry points only: importing a module must set nothing."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("transformers", "diffusers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
