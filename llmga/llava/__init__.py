@@ -1,0 +1,1 @@
+"""The multimodal language model: conversation -> text -> ids -> streamed answer -> generation prompts."""

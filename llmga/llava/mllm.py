@@ -1,0 +1,90 @@
+"""A multimodal language model with everything that turns a conversation into its inputs."""
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
+
+from llmga.images import pad_square, stretch_square
+from llmga.llava.conversation import Conversation
+from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.templates import TEMPLATES, ChatTemplate
+from llmga.llava.tokenization import Encoded, encode
+from llmga.registry import Registry
+
+_LARGEST_SQUARE = 2048  # a very long picture never becomes a square of its longer side
+
+
+def _padded(image: Image.Image, side: int, mean: list[float]) -> Image.Image:
+    image = image.copy()
+    image.thumbnail((_LARGEST_SQUARE, _LARGEST_SQUARE))
+    return pad_square(image, tuple(int(channel * 255) for channel in mean))
+
+
+ASPECTS = Registry(
+    "image aspect",
+    {
+        "stretch": lambda image, side, mean: stretch_square(image, side),
+        "square_resize": lambda image, side, mean: stretch_square(image, min(max(image.size), _LARGEST_SQUARE)),
+        "train512": lambda image, side, mean: stretch_square(image, 512),
+        "pad": _padded,
+        "plain": lambda image, side, mean: image,  # the processor crops the middle
+    },
+)
+
+
+@dataclass
+class Mllm:
+    """Everything that turns a conversation into ids and ids into words.
+
+    Attributes:
+        template: the chat format, the row `conv_mode` of TEMPLATES.
+        image_aspect: how a picture becomes a square for the vision tower, a row of ASPECTS.
+        context_length: the longest sequence in tokens, pictures included.
+        stop_ids: the ids that end an answer.
+    """
+
+    model: LlmgaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: CLIPImageProcessorPil
+    conv_mode: str
+    context_length: int
+    image_aspect: str = "stretch"
+    stop_ids: frozenset[int] = frozenset()
+
+    @property
+    def template(self) -> ChatTemplate:
+        return TEMPLATES[self.conv_mode]
+
+    @property
+    def image_token_id(self) -> int:
+        return self.model.config.image_token_id
+
+    @property
+    def tokens_per_image(self) -> int:
+        return self.model.config.image_seq_length
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Mllm":
+        """Move the model there."""
+        self.model.to(device, dtype)
+        return self
+
+    def encode(self, conversation: Conversation, open_turn: bool = False) -> Encoded:
+        """Ids and labels of a conversation; `open_turn` ends with the assistant's header."""
+        rendered = self.template.render(conversation, open_turn)
+        return encode(rendered, self.tokenizer, self.image_token_id, self.tokens_per_image)
+
+    def pixel_values(self, images: tuple[Image.Image, ...] | list[Image.Image]) -> Tensor:
+        """Pictures of any size -> float (n, 3, side, side), as the vision tower reads them, on the CPU."""
+        side, mean = self.model.config.vision_config.image_size, self.image_processor.image_mean
+        if not images:
+            return torch.zeros(0, 3, side, side)
+        square = ASPECTS[self.image_aspect]
+        squares = [square(image.convert("RGB"), side, mean) for image in images]
+        return self.image_processor(squares, return_tensors="pt")["pixel_values"].float()

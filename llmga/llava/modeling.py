@@ -1,0 +1,96 @@
+"""transformers' LLaVA, made to run the published weights: a thin subclass."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.llava.modeling_llava import LlavaModelOutputWithPast
+
+from llmga.errors import UserError
+
+
+class LlmgaConfig(LlavaConfig):
+    """A LlavaConfig that knows the projectors of the published models.
+
+    Attributes:
+        projector_type: "linear", "mlp<N>x_gelu" or "identity".
+        picture_scale: multiplies the projector's output.
+        image_token_index: lies outside the vocabulary, so that no word changes its meaning.
+    """
+
+    model_type = "llmga"
+
+    projector_type: str = "mlp2x_gelu"
+    picture_scale: float = 1.0
+
+
+class LlmgaModel(LlavaModel):
+    """Pictures and words to hidden states."""
+
+    def __init__(self, config: LlmgaConfig):
+        super().__init__(config)
+        if config.projector_type != "mlp2x_gelu":
+            self.multi_modal_projector = make_projector(config)
+
+    def forward(
+        self, input_ids: Tensor | None = None, pixel_values: Tensor | None = None, **kwargs: Any
+    ) -> LlavaModelOutputWithPast:
+        """As LlavaModel, but the image token needs no embedding row.
+
+        Args:
+            input_ids: (batch, length).
+            pixel_values: (pictures, 3, side, side), the pictures of the whole batch in order.
+
+        Raises: ValueError when the image tokens do not match the pictures.
+        """
+        if input_ids is None:
+            return super().forward(pixel_values=pixel_values, **kwargs)
+        seen = (kwargs.pop("mm_encoder_outputs", None) or {}).get("image")  # generate() encodes pictures beforehand
+        kwargs.pop("inputs_embeds", None)
+        if pixel_values is not None:
+            seen = self.get_image_features(pixel_values)
+        is_picture = input_ids == self.config.image_token_id
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(is_picture, 0))  # batch, length, width
+        if seen is not None:
+            features = torch.stack(tuple(seen.pooler_output)).to(embeds)  # pictures, positions, width
+            embeds = embeds.masked_scatter(self.get_placeholder_mask(input_ids, embeds, features), features)
+        return super().forward(inputs_embeds=embeds, **kwargs)
+
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """(pictures, 3, side, side) -> `pooler_output`: per picture (positions, width), as among word embeddings."""
+        kwargs["return_dict"] = True
+        outputs = super().get_image_features(pixel_values.to(self.vision_tower.dtype), **kwargs)
+        outputs.pooler_output = [rows * self.config.picture_scale for rows in outputs.pooler_output]
+        return outputs
+
+
+class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
+    """The published multimodal language model."""
+
+    config_class = LlmgaConfig
+
+    def __init__(self, config: LlmgaConfig):
+        super(LlavaForConditionalGeneration, self).__init__(config)  # the parent would build its own LlavaModel
+        self.model = LlmgaModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+
+def make_projector(config: LlmgaConfig) -> nn.Module:
+    """Picture width -> text width: one layer, a stack with GELU between, or nothing.
+
+    Raises: UserError for an unknown type.
+    """
+    kind, wide = config.projector_type, config.text_config.hidden_size
+    if kind == "identity":
+        return nn.Identity()
+    first = nn.Linear(config.vision_config.hidden_size, wide)
+    if kind == "linear":
+        return first
+    depth = kind.removeprefix("mlp").removesuffix("x_gelu")
+    if kind != f"mlp{depth}x_gelu" or not depth.isdecimal() or int(depth) < 1:
+        raise UserError(f"unknown projector type {kind!r}; use linear, mlp2x_gelu (any depth) or identity.")
+    later = [module for _ in range(int(depth) - 1) for module in (nn.GELU(), nn.Linear(wide, wide))]
+    return nn.Sequential(first, *later)

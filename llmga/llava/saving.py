@@ -1,0 +1,44 @@
+"""Write the layout of the published checkpoints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmga.llava import checkpoints, towers
+from llmga.llava.mllm import Mllm
+
+
+def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write the layout of the 2024 checkpoints; `load_mllm` opens it, the vision tower is inside.
+
+    Args:
+        dtype: of the saved weights, such as torch.float16; None keeps the model's.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = mllm.model.config
+    saved = dtype or mllm.model.dtype
+    weights = checkpoints.published_weights(mllm.model.state_dict(), config, saved)
+    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
+    flat = checkpoints.published_config(
+        config, conv_mode=mllm.conv_mode, context_length=mllm.context_length, dtype=saved
+    )
+    _write_json(folder / "config.json", flat)
+    ends = {"eos_token_id": sorted(mllm.stop_ids), "pad_token_id": mllm.tokenizer.pad_token_id}
+    _write_json(folder / "generation_config.json", ends)
+    mllm.tokenizer.save_pretrained(folder)
+    config.vision_config.to_json_file(_made(folder / towers.OWN_TOWER) / "config.json")
+    mllm.image_processor.save_pretrained(folder / towers.OWN_TOWER)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,61 @@
+"""Ids -> text, piece by piece, while they are being written."""
+
+from transformers import PreTrainedTokenizerBase
+
+from llmga.llava.generation_prompt import without_partial
+from llmga.llava.templates import ChatTemplate
+
+_UNFINISHED = "\ufffd"  # what a tokenizer shows for the first bytes of a character
+
+
+class Speech:
+    """One answer: valid text as soon as possible, never an end marker.
+
+    Args:
+        template: its `reply_tail` ends the answer when it is written as ordinary text, too.
+
+    Attributes:
+        ended: the end marker was written out.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate):
+        self.tokenizer, self.head, self.tail = tokenizer, template.reply_head, template.reply_tail
+        self.ended = False
+        self._ids: list[int] = []
+        self._context = 0  # decoding starts here, because a token's text depends on the token before it
+        self._told = 0  # ids whose text is in _held or given out
+        self._held = ""  # may be the beginning of the end marker
+
+    def push(self, token: int) -> str:
+        """The text that one more token makes certain, often none."""
+        self._ids.append(token)
+        self._held += self._decoded(final=False)
+        ready, marker, _ = self._held.partition(self.tail)
+        self.ended = bool(marker)
+        ready = ready if self.ended else without_partial(self._held, self.tail)
+        self._held = "" if self.ended else self._held[len(ready) :]
+        return ready
+
+    def close(self, by_marker: bool) -> str:
+        """The rest.
+
+        Args:
+            by_marker: a stop token ended the answer, so a space that belongs to the end marker is not part of it.
+        """
+        rest = self._held + self._decoded(final=True).rstrip(_UNFINISHED)
+        space_before_marker = self.tail[: len(self.tail) - len(self.tail.lstrip())]
+        return rest.removesuffix(space_before_marker) if by_marker else rest
+
+    def _decoded(self, final: bool) -> str:
+        known = self._decode(self._ids[self._context : self._told])
+        text = self._decode(self._ids[self._context :])
+        if text.endswith(_UNFINISHED) and not final:
+            return ""
+        first = self._told == 0
+        self._context, self._told = self._told, len(self._ids)
+        new = text[len(known) :]
+        return new.removeprefix(self.head) if first else new
+
+    def _decode(self, ids: list[int]) -> str:
+        # Special tokens stay: <gen_image> is one in the 2023 checkpoints.
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

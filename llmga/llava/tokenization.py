@@ -1,0 +1,59 @@
+"""Text to ids and labels: the one function that trains and serves."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from llmga.llava.conversation import IMAGE_MARKER
+from llmga.llava.templates import Rendered
+
+IGNORED = -100  # the label of a token that is not learned
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Attributes:
+    input_ids: token ids; a picture is `tokens_per_image` times the image token id.
+    labels: the ids that the assistant writes; -100 elsewhere.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def encode(
+    rendered: Rendered, tokenizer: PreTrainedTokenizerBase, image_token_id: int, tokens_per_image: int
+) -> Encoded:
+    """Tokenise the text around its pictures and mark what is supervised.
+
+    Each piece between two "<image>" markers is tokenised on its own, as the published models were trained, and only
+    the first keeps its begin token.  A token is supervised when it shares a character with an assistant span.
+
+    Args:
+        tokenizer: a fast tokenizer, which reports the characters of each token.
+        image_token_id: any id that the tokenizer never gives.
+    """
+    input_ids: list[int] = []
+    labels: list[int] = []
+    start = 0
+    for index, piece in enumerate(rendered.text.split(IMAGE_MARKER)):
+        if index:
+            input_ids += [image_token_id] * tokens_per_image
+            labels += [IGNORED] * tokens_per_image
+        for token, (begin, end) in _tokens(piece, tokenizer, drop_bos=index > 0):
+            supervised = _overlaps(start + begin, start + end, rendered.assistant_spans)
+            input_ids.append(token)
+            labels.append(token if supervised else IGNORED)
+        start += len(piece) + len(IMAGE_MARKER)
+    return Encoded(input_ids, labels)
+
+
+def _tokens(piece: str, tokenizer: PreTrainedTokenizerBase, drop_bos: bool) -> list[tuple[int, tuple[int, int]]]:
+    out = tokenizer(piece, return_offsets_mapping=True)
+    tokens = list(zip(out["input_ids"], out["offset_mapping"], strict=True))
+    has_bos = bool(tokens) and tokens[0][0] == tokenizer.bos_token_id
+    return tokens[1:] if drop_bos and has_bos else tokens
+
+
+def _overlaps(begin: int, end: int, spans: tuple[tuple[int, int], ...]) -> bool:
+    return any(begin < span_end and end > span_start for span_start, span_end in spans)

@@ -1,0 +1,101 @@
+"""Tiny models with random weights, built in a second."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from llmga.llava.loading import Mllm, new_mllm
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+SIDE, PATCH = 28, 14  # four picture positions
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The folder of golden values; another set of the same layout can be named by LLMGA_FIXTURES."""
+    default = Path(__file__).parents[1] / "fixtures"
+    return Path(os.environ.get("LLMGA_FIXTURES", default)) / "mllm"
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte and three special ones, so that any text gives the same ids however it was written."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: index for index, character in enumerate(alphabet)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=SPECIAL[2], pad_token=SPECIAL[0])
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
+    return tokenizer
+
+
+def write_text_model(folder: Path, **changes: object) -> Path:
+    tokenizer = byte_tokenizer()
+    settings = {
+        "vocab_size": len(tokenizer) + 5,  # published vocabularies are padded, too
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.3,  # attention has to matter for the cache to be tested
+        "tie_word_embeddings": False,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+    } | changes
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(Qwen2Config(**settings)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_tower(folder: Path) -> Path:
+    torch.manual_seed(1)
+    CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            initializer_factor=5.0,
+            image_size=SIDE,
+            patch_size=PATCH,
+        )
+    ).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A plain Qwen2 text model and a CLIP vision tower."""
+    root = tmp_path_factory.mktemp("bases")
+    return write_text_model(root / "text"), write_tower(root / "tower")
+
+
+@pytest.fixture
+def tiny_mllm(base_folders: tuple[Path, Path]) -> Mllm:
+    """A random model that answers greedily in printable ASCII and never stops by itself."""
+    torch.manual_seed(2)
+    mllm = new_mllm(*base_folders, conv_mode="qwen_2")
+    printable = mllm.tokenizer("".join(map(chr, range(33, 127))).replace("<", ""))["input_ids"]
+    mute = torch.ones(mllm.model.lm_head.weight.shape[0], dtype=torch.bool)
+    mute[printable] = False
+    with torch.no_grad():
+        for layer in mllm.model.model.multi_modal_projector.parameters():
+            layer *= 5  # a fresh projector whispers
+        mllm.model.lm_head.weight[mute] = 0.0
+    return mllm

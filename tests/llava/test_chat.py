@@ -1,0 +1,185 @@
+"""A chat streams, remembers, and computes nothing twice."""
+
+from itertools import islice
+
+import pytest
+import torch
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.llava.chat import Chat, Sampling
+from llmga.llava.streaming import Speech
+from llmga.llava.templates import TEMPLATES
+
+GREEDY = Sampling(temperature=0, max_new_tokens=12)
+RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (30, 40), "blue")
+
+
+@pytest.fixture
+def fed(tiny_mllm):
+    """How many tokens and pictures each forward pass of the model reads."""
+    calls: list[tuple[int, int]] = []
+
+    def note(module, args, kwargs):
+        pixels = kwargs.get("pixel_values")
+        calls.append((kwargs["input_ids"].shape[1], 0 if pixels is None else len(pixels)))
+
+    handle = tiny_mllm.model.register_forward_pre_hook(note, with_kwargs=True)
+    yield calls
+    handle.remove()
+
+
+def fresh(mllm, conversation, sampling):
+    """The answer to the last user turn of a conversation by full recomputation without a cache."""
+    ids, images = mllm.encode(conversation, open_turn=True).input_ids, conversation.images()
+    pixels = mllm.pixel_values(images) if images else None
+    written = []
+    for _ in range(sampling.max_new_tokens):
+        with torch.inference_mode():
+            out = mllm.model(input_ids=torch.tensor([ids + written]), pixel_values=pixels, use_cache=False)
+        written.append(int(out.logits[0, -1].argmax()))
+    return mllm.tokenizer.decode(written)
+
+
+def test_an_answer_streams_and_enters_the_history(tiny_mllm):
+    chat = Chat(tiny_mllm)
+    pieces = list(chat.say("Hello", sampling=GREEDY))
+    assert len(pieces) == 12
+    assert [(turn.role, turn.text) for turn in chat.conversation.messages] == [
+        ("user", "Hello"),
+        ("assistant", "".join(pieces)),
+    ]
+
+
+def test_the_second_turn_reads_only_new_tokens_and_says_the_same(tiny_mllm, fed):
+    chat = Chat(tiny_mllm)
+    list(chat.say("What is this?", [RED], GREEDY))
+    first = fed.copy()
+    fed.clear()
+    answer = "".join(chat.say("And this?", [BLUE], GREEDY))
+    turn = tiny_mllm.encode(chat.conversation, open_turn=True)
+    before = sum(tokens for tokens, _ in first)
+    everything = len(turn.input_ids) - 12 - 1 - len(tiny_mllm.tokenizer("<|im_start|>assistant\n")["input_ids"])
+    assert first[1:] == [(1, 0)] * 11
+    assert fed == [(everything - before, 1)] + [(1, 0)] * 11
+    chat.conversation = type(chat.conversation)(chat.conversation.messages[:-1])
+    assert fresh(tiny_mllm, chat.conversation, GREEDY) == answer
+
+
+def test_a_turn_taken_back_and_another_picture_are_noticed(tiny_mllm):
+    chat = Chat(tiny_mllm)
+    list(chat.say("What is this?", [RED], GREEDY))
+    chat.conversation = type(chat.conversation)()
+    answer = "".join(chat.say("What is this?", [BLUE], GREEDY))
+    assert answer == "".join(Chat(tiny_mllm).say("What is this?", [BLUE], GREEDY))
+    assert answer != "".join(Chat(tiny_mllm).say("What is this?", [RED], GREEDY))
+
+
+def test_a_seed_repeats_an_answer(tiny_mllm):
+    def answer(seed):
+        return "".join(Chat(tiny_mllm).say("Hi", sampling=Sampling(1.0, 0.9, 20, seed)))
+
+    assert answer(1) == answer(1)
+    assert answer(1) != answer(2)
+
+
+def test_a_narrow_top_p_is_greedy(tiny_mllm):
+    narrow = Sampling(temperature=1.0, top_p=1e-9, max_new_tokens=12)
+    answers = {"".join(Chat(tiny_mllm).say("Hi", sampling=sampling)) for sampling in (narrow, GREEDY)}
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 5])
+def test_a_stopped_answer_closes_its_turn(tiny_mllm, pieces):
+    chat, polls = Chat(tiny_mllm), iter(range(100))
+    said = "".join(chat.say("Hi", sampling=GREEDY, cancelled=lambda: next(polls) >= pieces))
+    assert (len(said), chat.conversation.messages[-1].text) == (pieces, said)
+    chat.conversation = type(chat.conversation)()
+    whole = "".join(chat.say("Hi", sampling=GREEDY))
+    answer = chat.say("Hi again", sampling=GREEDY)
+    said = "".join(islice(answer, 3))
+    answer.close()
+    assert [turn.text for turn in chat.conversation.messages] == ["Hi", whole, "Hi again", said]
+    assert fresh(tiny_mllm, chat.conversation.say("user", "So?"), GREEDY) == "".join(chat.say("So?", sampling=GREEDY))
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, RuntimeError])
+def test_a_failure_while_reading_leaves_no_trace(tiny_mllm, problem):
+    chat = Chat(tiny_mllm)
+    list(chat.say("Hi", sampling=GREEDY))
+    before = chat.conversation
+
+    def fail(module, args, output):
+        raise problem
+
+    handle = tiny_mllm.model.model.language_model.layers[1].register_forward_hook(fail)
+    with pytest.raises(problem):
+        list(chat.say("More", sampling=GREEDY))
+    handle.remove()
+    assert chat.conversation is before
+    assert "".join(chat.say("More", sampling=GREEDY)) == fresh(tiny_mllm, before.say("user", "More"), GREEDY)
+
+
+def test_a_stop_token_ends_the_answer_unseen(tiny_mllm):
+    chat = Chat(tiny_mllm)
+    whole = "".join(chat.say("Hi", sampling=GREEDY))
+    tiny_mllm.stop_ids = frozenset(tiny_mllm.tokenizer(whole[4])["input_ids"])
+    short = "".join(Chat(tiny_mllm).say("Hi", sampling=GREEDY))
+    assert short == whole[: whole.index(whole[4])]
+
+
+def test_the_oldest_turns_give_way(tiny_mllm, fed):
+    tiny_mllm.context_length = 300
+    chat = Chat(tiny_mllm)
+    for index in range(6):
+        list(chat.say(f"This is turn number {index}.", [RED] * (index == 0), GREEDY))
+    assert len(chat.conversation.messages) == 12
+    assert fed[-1] == (1, 0)
+    assert chat._cache.get_seq_length() <= 300
+
+
+def test_a_message_longer_than_the_model_reads_is_refused(tiny_mllm):
+    tiny_mllm.context_length = 200
+    chat = Chat(tiny_mllm)
+    with pytest.raises(UserError, match="the model reads at most 200"):
+        list(chat.say("word " * 100))
+    assert chat.conversation.messages == ()
+
+
+def test_the_word_for_a_picture_is_only_a_word_without_one(tiny_mllm, fed):
+    chat = Chat(tiny_mllm)
+    list(chat.say("what does <image> mean?", sampling=GREEDY))
+    assert fed[0][1] == 0
+    assert tiny_mllm.image_token_id not in tiny_mllm.encode(chat.conversation).input_ids
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -1}, {"temperature": float("nan")}, {"top_p": 0}, {"top_p": 1.1}, {"max_new_tokens": 0}]
+    + [{"seed": -1}],
+)
+def test_sampling_values_out_of_range_are_told(wrong):
+    with pytest.raises(UserError, match=f"{next(iter(wrong))} .* is out of range"):
+        Sampling(**wrong)
+
+
+def speak(mllm, mode, text, by_marker=False):
+    speech = Speech(mllm.tokenizer, TEMPLATES[mode])
+    pieces = []
+    for token in mllm.tokenizer(text)["input_ids"]:
+        pieces.append(speech.push(token))
+        if speech.ended:
+            return pieces
+    return [*pieces, speech.close(by_marker)]
+
+
+def test_a_character_of_several_tokens_comes_whole(tiny_mllm):
+    assert speak(tiny_mllm, "qwen_2", "é日!") == ["", "é", "", "", "日", "!", ""]
+    assert "".join(speak(tiny_mllm, "qwen_2", "日")[:2]) == ""
+
+
+def test_an_end_marker_written_out_ends_the_answer(tiny_mllm):
+    assert "".join(speak(tiny_mllm, "llava_v0", " Yes # ## no###Human: x")) == "Yes # ## no"
+    assert "".join(speak(tiny_mllm, "qwen_2", "a <", by_marker=True)) == "a <"
+    assert "".join(speak(tiny_mllm, "llama_2", " a ", by_marker=True)) == "a"
+    assert "".join(speak(tiny_mllm, "llama_2", " a ")) == "a "
