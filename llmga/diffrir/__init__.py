@@ -1,0 +1,1 @@
+"""Restoration: after inpainting, the new region is made to agree with the kept pixels."""

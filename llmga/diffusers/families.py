@@ -1,0 +1,34 @@
+"""What a family of diffusion models is: the values in which one differs from another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from llmga.diffusers.long_prompt import PromptEmbeddings
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the table of generators.
+
+    Attributes:
+        pipeline_class: name of the diffusers class, as `model_index.json` states it.
+        steps, guidance_scale: used when neither the caller nor the checkpoint says otherwise.
+        prompt_arguments: embeddings -> keyword arguments of the pipeline.
+        conditions: pooled (batch, width), time ids (batch, 6) -> the UNet's `added_cond_kwargs` in training.
+    """
+
+    name: str
+    pipeline_class: str
+    steps: int
+    guidance_scale: float
+    prompt_arguments: Callable[[PromptEmbeddings], dict[str, Tensor | None]]
+    conditions: Callable[[Tensor | None, Tensor], dict[str, Tensor] | None]
+
+    def load_pipeline_class(self) -> Any:
+        """The diffusers class itself, imported when it is needed."""
+        import diffusers
+
+        return getattr(diffusers, self.pipeline_class)

@@ -1,0 +1,18 @@
+"""Stable Diffusion 1.5: one text tower, no pooled vector, no size conditioning."""
+
+from torch import Tensor
+
+from llmga.diffusers.families import Family
+from llmga.diffusers.long_prompt import PromptEmbeddings
+
+
+def prompt_arguments(prompt: PromptEmbeddings) -> dict[str, Tensor | None]:
+    return {"prompt_embeds": prompt.embeds, "negative_prompt_embeds": prompt.negative_embeds}
+
+
+def conditions(pooled: Tensor | None, time_ids: Tensor) -> None:
+    """SD1.5 is told nothing but the text."""
+    return None
+
+
+SD15 = Family("sd15", "StableDiffusionPipeline", 50, 7.5, prompt_arguments, conditions)

@@ -1,0 +1,1 @@
+"""Stage 2: the UNet learns to paint from the detailed prompts that the language model writes."""

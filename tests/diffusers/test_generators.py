@@ -1,0 +1,165 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from llmga.diffusers.generators import GENERATORS, load_generator
+from llmga.diffusers.long_prompt import encode_prompt
+from llmga.errors import UserError
+
+
+@pytest.fixture(scope="session", params=["sd15", "sdxl"])
+def generator(goldens, request):
+    return load_generator(goldens.folder(request.param), device="cpu")
+
+
+@pytest.fixture
+def folder(goldens, tmp_path):
+    return shutil.copytree(goldens.folder("sdxl"), tmp_path / "pipe")
+
+
+def pixels(image):
+    return np.asarray(image).astype(int)
+
+
+def test_family_follows_the_pipeline_class(goldens):
+    assert {name: load_generator(goldens.folder(name), device="cpu").family.name for name in GENERATORS} == {
+        name: name for name in GENERATORS
+    }
+
+
+def test_picture_is_the_stock_pipelines(generator):
+    pipe = generator.pipeline
+    embeds = generator.family.prompt_arguments(encode_prompt(pipe, ["a cat"], ["ugly"]))
+    seed = torch.Generator("cpu").manual_seed(3)
+    stock = pipe(**embeds, width=96, height=64, num_inference_steps=4, guidance_scale=6, generator=seed).images[0]
+    ours = generator("a cat", negative_prompt="ugly", seed=3, steps=4, guidance_scale=6, size=(96, 64))
+    assert ours.size == (96, 64)
+    assert ours.tobytes() == stock.tobytes()
+
+
+def test_recorded_pictures(goldens):
+    recorded = goldens.tensors("t2i")
+    for case in goldens.manifest["t2i"]["cases"]:
+        name = case["name"]
+        texts = goldens.text(case["prompt"]) + goldens.text(case.get("negative_prompt"))
+        if "do_not_reproduce" in case or set("()[]\\") & set(texts) and name.startswith("sd15"):
+            continue
+        kind, layout = ("sdxl", "llmga") if name.startswith("sdxl") else ("sd15", "a1111")
+        pipe = goldens.pipeline(kind)
+        negative = case.get("negative_prompt")
+        prompt = encode_prompt(pipe, [goldens.text(case["prompt"])], negative and [goldens.text(negative)], layout)
+        image = pipe(
+            **GENERATORS[kind].prompt_arguments(prompt), latents=recorded[f"{name}.init_latents"],
+            height=case["height"], width=case["width"], num_inference_steps=case["num_inference_steps"],
+            guidance_scale=case["guidance_scale"],
+        ).images[0]  # fmt: skip
+        assert np.abs(pixels(image) - recorded[f"{name}.image_u8"][0].numpy()).max() <= 1, name
+
+
+def test_same_seed_same_bytes_other_seed_other_picture(generator):
+    first, again, other = (generator("a cat", seed=seed, steps=2).tobytes() for seed in (5, 5, 6))
+    assert first == again != other
+
+
+def test_every_step_is_reported_and_an_exception_stops(generator):
+    seen = []
+    generator("a cat", steps=3, on_step=lambda step, total: seen.append((step, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+    def stop(step, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generator("a cat", steps=3, on_step=stop)
+
+
+def test_long_prompts_and_uneven_negatives_paint(generator):
+    generator("a bright star, " * 60, negative_prompt="bad", steps=1)
+    generator("star", negative_prompt="bad noise, " * 60, steps=1, guidance_scale=0)
+
+
+def test_native_size_is_the_default(generator):
+    assert generator("a", steps=1).size == generator.native_size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": (63, 64)}, "63.*56 or 64"),
+        ({"size": (64, 4096)}, "4096.*2048"),
+        ({"size": (8, 64)}, "8.*16"),
+        ({"steps": 0}, "0 steps"),
+        ({"steps": 5000}, "5000.*1000"),
+        ({"guidance_scale": -1.0}, "-1"),
+        ({"guidance_scale": float("nan")}, "nan"),
+        ({"seed": -1}, "seed -1"),
+    ],
+)
+def test_values_out_of_range_are_told(generator, wrong, message):
+    with pytest.raises(UserError, match=message):
+        generator("a", **wrong)
+
+
+def test_mask_is_refused_by_a_painter_from_words(generator):
+    blank = generator("a", steps=1)
+    with pytest.raises(UserError, match="inpainting"):
+        generator("a", image=blank, mask=blank.convert("L"))
+
+
+def test_checkpoint_states_its_own_defaults(folder):
+    (folder / "generation_defaults.json").write_text(json.dumps({"steps": 2, "guidance_scale": 3.0}))
+    generator = load_generator(folder, device="cpu")
+    record = generator.describe()
+    assert (record["steps"], record["guidance_scale"], record["sampler"]) == (2, 3.0, "EulerDiscreteScheduler")
+    seen = []
+    generator("a", on_step=lambda *step: seen.append(step))
+    assert seen[-1] == (2, 2)
+
+
+@pytest.mark.parametrize("defaults", ['{"stepps": 3}', '{"steps": "3"}', '{"layout": "x"}', "[", "[]"])
+def test_wrong_defaults_are_told(folder, defaults):
+    (folder / "generation_defaults.json").write_text(defaults)
+    with pytest.raises(UserError):
+        load_generator(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["model_index.json", "vae", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+     "text_encoder_2/model.safetensors", "tokenizer/merges.txt", "scheduler/scheduler_config.json"],
+)  # fmt: skip
+def test_what_a_checkpoint_lacks_is_named(folder, missing):
+    path = folder / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError, match=missing.split("/")[-1]):
+        load_generator(folder, device="cpu")
+
+
+def test_damaged_weights_are_told(folder):
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(UserError, match="damaged"):
+        load_generator(folder, device="cpu")
+
+
+def test_bare_name_is_found_on_the_shelf(folder, monkeypatch, tmp_path):
+    shutil.copytree(folder, tmp_path / "checkpoints/Inference/mine")
+    monkeypatch.chdir(tmp_path)
+    assert load_generator("mine", device="cpu").family.name == "sdxl"
+
+
+@pytest.mark.parametrize("path", ["nowhere", "./nowhere", "/nowhere/at/all"])
+def test_a_path_that_is_not_there_is_told(path):
+    with pytest.raises(UserError, match="no local folder"):
+        load_generator(path, device="cpu")
+
+
+def test_half_precision_weights_open_in_single_precision_on_cpu(goldens, folder):
+    pipe = GENERATORS["sdxl"].load_pipeline_class().from_pretrained(folder, dtype=torch.float16)
+    pipe.save_pretrained(folder)
+    generator = load_generator(folder, device="cpu")
+    assert generator.describe()["dtype"] == "float32"
+    assert generator("a", steps=2).size == (64, 64)
