@@ -1,0 +1,77 @@
+"""The main job on the bundled models: `python -m llmga.serve.demo [words…]`.
+
+With a terminal it is a chat, the words being its first message.  Without one it plays a script: a request in words, a
+follow-up, then a picture to describe and to paint another one like it.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from llmga.images import open_image
+from llmga.runtime import quiet_libraries
+from llmga.serve import args as flags
+from llmga.serve.cli import Models, Terminal, chat, run
+from llmga.serve.flow import Turn
+from llmga.serve.session import SavedPictures, new_folder
+
+REQUEST = "a big red circle on a blue background"
+SCENE = "data/demo/scene.jpg"
+
+
+def script(args: argparse.Namespace) -> int:
+    """Play the script and say where the pictures are; 1 when an answer failed.  Raises: UserError."""
+    started = time.perf_counter()
+    picture = flags.check(args)
+    if picture is None:
+        args.image_file = str(flags.shipped(SCENE, "--image-file"))
+        picture = open_image(args.image_file)
+    pictures = SavedPictures(new_folder(args.save_path, "demo"))
+    models = Models.load(args)
+    loaded = time.perf_counter()
+
+    terminal = Terminal(pictures, args.debug)
+    sessions = (
+        (Turn(" ".join(args.words) or REQUEST), Turn("make it green")),
+        (Turn("describe this picture", (picture,)), Turn("generate a similar image")),
+    )
+    for turns in sessions:
+        assistant = models.assistant(args)
+        for turn in turns:
+            print(f"You: {turn.text}" + f" [{args.image_file}]" * len(turn.images))
+            before = time.perf_counter()
+            terminal.answer(assistant, turn)
+            print(f"({time.perf_counter() - before:.1f} s)\n")
+    print(f"{len(pictures.paths)} pictures are in {pictures.folder}: {', '.join(path.name for path in pictures.paths)}")
+    print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{peak_memory()}.")
+    return 1 if terminal.failures else 0
+
+
+def peak_memory() -> str:
+    """The most memory that this process had at once, as the end of a sentence; empty where it cannot be asked."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6:.0f} MB"
+
+
+def demo(args: argparse.Namespace) -> int | None:
+    """A chat with a terminal, the script without.  Raises: UserError."""
+    return chat(args, " ".join(args.words) or None) if sys.stdin.isatty() else script(args)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The command line."""
+    quiet_libraries()
+    parser = flags.build_parser("demo", "Chat with the bundled models; without a terminal, play a script.")
+    parser.add_argument("words", nargs="*", help=f"first request (in the script: {REQUEST!r})")
+    parser.set_defaults(seed=0)
+    run(lambda: demo(parser.parse_intermixed_args(argv)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The one flow from a person's turn to words and pictures.  Front ends only draw its events."""
+
+import secrets
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Event
+
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.llava.chat import Chat, Sampling
+from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
+from llmga.serve.background import reports_of
+from llmga.serve.provenance import ModelMark, Record
+
+MASK_THRESHOLD = 125  # a mask value above it means: paint here
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a person gives in one go.
+
+    Attributes:
+        text: the words.
+        images: pictures that come with the words; with a mask, the first one is the picture to change.
+        mask: same size as the first picture, white where it is to be painted anew.
+    """
+
+    text: str
+    images: tuple[Image.Image, ...] = ()
+    mask: Image.Image | None = None
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """The next piece of what the assistant says; never a part of a generation prompt."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class PromptFound:
+    """The language model asked for this picture; painting starts now."""
+
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """`step` of `total` is done, counted from 1."""
+
+    step: int
+    total: int
+
+
+@dataclass(frozen=True)
+class PictureReady:
+    """A finished picture and how it was made."""
+
+    image: Image.Image
+    record: Record
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One sentence on what went wrong; the session goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The answer ended early because `Assistant.cancel` was called."""
+
+
+FlowEvent = TextDelta | PromptFound | Denoising | PictureReady | Failed | Stopped
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How words are sampled and pictures painted; None leaves the choice to the generator.
+
+    Attributes:
+        seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
+        size: (width, height) in pixels.
+    """
+
+    temperature: float = 0.2
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    seed: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    negative_prompt: str | None = None
+    size: tuple[int, int] | None = None
+
+
+class _Cancelled(Exception):
+    """Raised inside the generator's step callback to end a painting."""
+
+
+class Assistant:
+    """One session with one person: a conversation and the pictures it leads to.
+
+    Args:
+        chat: the conversation, as `llmga.llava.chat.Chat`.
+        generator: `generator(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.generators`.
+        restorer: `restorer(image, reference, mask) -> image`; called only when the turn had a mask.
+        models: what the records say about the models in use.
+    """
+
+    def __init__(
+        self,
+        chat: Chat,
+        generator: Callable[..., Image.Image],
+        restorer: Callable[[Image.Image, Image.Image, Image.Image], Image.Image],
+        settings: Settings | None = None,
+        models: Sequence[ModelMark] = (),
+    ):
+        self.chat, self.generator, self.restorer = chat, generator, restorer
+        self.settings = settings or Settings()
+        self.models = tuple(models)
+        self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
+        self.turns = self.painted = 0
+        self._cancelled = Event()
+
+    def respond(self, turn: Turn) -> Iterator[FlowEvent]:
+        """Answer one turn, event by event; pictures are painted in the order in which their prompts are closed.
+
+        Leaving the iterator early ends the work.  A `UserError` becomes `Failed`, anything else is a defect and is
+        raised.
+        """
+        self._cancelled = Event()
+        return self._events(turn)
+
+    def cancel(self) -> None:
+        """End the current answer, from any thread: words within one token, a painting within one step."""
+        self._cancelled.set()
+
+    def _events(self, turn: Turn) -> Iterator[FlowEvent]:
+        cancelled = self._cancelled
+        try:
+            yield from self._reply(turn, cancelled)
+        except UserError as problem:
+            yield Failed(str(problem))
+        finally:
+            self.turns += 1
+        if cancelled.is_set():
+            yield Stopped()
+
+    def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
+        pieces = self.chat.say(
+            turn.text, images=shown_pictures(turn), sampling=self._sampling(), cancelled=cancelled.is_set
+        )
+        with closing(pieces):
+            for event in parse(pieces):
+                if cancelled.is_set():
+                    continue  # the chat ends by itself at its next token and keeps its history whole
+                if isinstance(event, Spoken):
+                    yield TextDelta(event.text)
+                elif isinstance(event, GenerationPrompt):
+                    yield from self._picture(event.text, turn, cancelled)
+
+    def _sampling(self) -> Sampling:
+        chosen = self.settings
+        return Sampling(
+            temperature=chosen.temperature,
+            top_p=chosen.top_p,
+            max_new_tokens=chosen.max_new_tokens,
+            seed=self.seed + self.turns,
+        )
+
+    def _picture(self, prompt: str, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
+        """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
+        yield PromptFound(prompt)
+        seed = self.seed + self.painted
+        try:
+            image = yield from self._paint(prompt, turn, seed, cancelled)
+        except _Cancelled:
+            return
+        except UserError as problem:
+            yield Failed(str(problem))
+            return
+        self.painted += 1
+        yield PictureReady(image, self._record(prompt, turn, seed, image))
+
+    def _paint(self, prompt: str, turn: Turn, seed: int, cancelled: Event) -> Generator[Denoising, None, Image.Image]:
+        chosen = self.settings
+
+        def work(report: Callable[[Denoising], None]) -> Image.Image:
+            def on_step(step: int, total: int) -> None:
+                if cancelled.is_set():
+                    raise _Cancelled
+                report(Denoising(step, total))
+
+            image = self.generator(
+                prompt,
+                image=turn.images[0] if turn.mask is not None else None,
+                mask=turn.mask,
+                negative_prompt=chosen.negative_prompt,
+                seed=seed,
+                steps=chosen.steps,
+                guidance_scale=chosen.guidance_scale,
+                size=chosen.size,
+                on_step=on_step,
+            )
+            return image if turn.mask is None else self.restorer(image, turn.images[0], turn.mask)
+
+        return (yield from reports_of(work, cancelled.set))
+
+    def _record(self, prompt: str, turn: Turn, seed: int, image: Image.Image) -> Record:
+        chosen, described = self.settings, self.generator.describe()
+        return Record(
+            prompt=prompt,
+            request=turn.text,
+            negative_prompt=chosen.negative_prompt or "",
+            seed=seed,
+            steps=described.get("steps") if chosen.steps is None else chosen.steps,
+            guidance_scale=described.get("guidance_scale") if chosen.guidance_scale is None else chosen.guidance_scale,
+            sampler=described.get("sampler"),
+            size=image.size,
+            models=self.models,
+        )
+
+
+def shown_pictures(turn: Turn) -> tuple[Image.Image, ...]:
+    """The pictures as the language model sees them: what a mask covers is black, as in its training.
+
+    Raises: UserError when the mask does not fit.
+    """
+    if turn.mask is None:
+        return turn.images
+    if not turn.images:
+        raise UserError("a mask was given without a picture; give the picture that it belongs to.")
+    picture, *others = turn.images
+    if turn.mask.size != picture.size:
+        raise UserError(
+            f"the mask is {turn.mask.width}x{turn.mask.height} but the picture {picture.width}x{picture.height}; "
+            "give a mask of the picture's size."
+        )
+    covered = turn.mask.convert("L").point(lambda value: 255 if value > MASK_THRESHOLD else 0)
+    return (Image.composite(Image.new("RGB", picture.size), picture, covered), *others)

@@ -1,0 +1,76 @@
+"""Pictures of a session on disk: numbered, never overwritten."""
+
+import tempfile
+from itertools import count
+from pathlib import Path
+
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.serve.provenance import Record, png_bytes
+
+
+class SavedPictures:
+    """Writes `000.png`, `001.png` … into a folder, going on after those that are there.
+
+    The folder is made, and writing to it tried, at once: a session should not fail after the first painting.
+
+    Raises: UserError when nothing can be written there.
+    """
+
+    def __init__(self, save_path: str | Path):
+        self.folder = Path(save_path)
+        self.paths: list[Path] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):  # file modes do not tell: root, read-only disks, quotas
+                pass
+        except OSError as problem:
+            raise self._unwritable(problem) from None
+
+    def save(self, image: Image.Image, record: Record) -> Path:
+        """Raises: UserError when the disk does not take it; the session can go on."""
+        content = png_bytes(image, record)
+        path = None
+        try:
+            path = self._claimed()
+            path.write_bytes(content)
+        except OSError as problem:
+            if path is not None:
+                path.unlink(missing_ok=True)  # half a picture would be taken for one
+            raise self._unwritable(problem) from None
+        self.paths.append(path)
+        return path
+
+    def _claimed(self) -> Path:
+        """An empty new file of the next free number; another session in the same folder gets another one."""
+        taken = [int(path.stem) for path in self.folder.glob("*.png") if path.stem.isdecimal()]
+        for number in count(max(taken, default=-1) + 1):
+            path = self.folder / f"{number:03d}.png"
+            try:
+                path.open("xb").close()
+            except FileExistsError:
+                continue
+            return path
+        raise AssertionError("unreachable: count() does not end")
+
+    def _unwritable(self, problem: OSError) -> UserError:
+        reason = (problem.strerror or str(problem)).lower()
+        return UserError(f"pictures cannot be saved in {str(self.folder)!r} ({reason}); give another --save-path.")
+
+
+def new_folder(parent: str | Path, name: str) -> Path:
+    """Make and return the first of `parent/name-1`, `parent/name-2` … that is not there yet.  Raises: UserError."""
+    try:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = Path(parent) / f"{name}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise UserError(f"no folder can be made in {str(parent)!r} ({reason}); give another --save-path.") from None
+    raise AssertionError("unreachable: count() does not end")

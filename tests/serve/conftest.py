@@ -1,0 +1,69 @@
+"""A chat and a generator that obey the contracts without any model."""
+
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.llava.conversation import Conversation
+from llmga.serve.flow import Assistant, Settings
+
+
+class ToyChat:
+    """Says the given replies, one a turn, in pieces of five letters."""
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+        self.conversation = Conversation()
+        self.samplings, self.given = [], 0
+
+    def say(self, text, images=(), sampling=None, cancelled=None):
+        self.samplings.append(sampling)
+        self.conversation = self.conversation.say("user", text, images)
+        reply, said = self.replies.pop(0), ""
+        for start in range(0, len(reply), 5):
+            if cancelled is not None and cancelled():
+                break
+            said += reply[start : start + 5]
+            self.given += 1
+            yield reply[start : start + 5]
+        self.conversation = self.conversation.say("assistant", said)
+
+
+class ToyGenerator:
+    """Paints a plain colour that tells the seed; a prompt with "forbidden" is refused, one with "broken" a defect."""
+
+    total = 3
+
+    def __init__(self):
+        self.calls, self.steps_done = [], 0
+
+    def __call__(self, prompt, image=None, mask=None, *, seed=0, size=None, on_step=None, **rest):
+        self.calls.append(SimpleNamespace(prompt=prompt, image=image, mask=mask, seed=seed, size=size, **rest))
+        if "forbidden" in prompt:
+            raise UserError("this prompt is forbidden; ask for another.")
+        if "broken" in prompt:
+            raise RuntimeError("a defect")
+        for step in range(1, self.total + 1):
+            self.steps_done += 1
+            on_step(step, self.total)
+        return Image.new("RGB", size or (16, 8), (seed % 256, seed // 256 % 256, 9))
+
+    def describe(self):
+        return {"family": "toy", "sampler": "ToySampler", "steps": self.total, "guidance_scale": 2.5}
+
+
+@pytest.fixture
+def toy():
+    """`toy(*replies, restorer=…, **settings)` is an assistant whose chat says these replies."""
+
+    def make(*replies, restorer=lambda image, reference, mask: image, generator=None, **settings):
+        return Assistant(ToyChat(*replies), generator or ToyGenerator(), restorer, Settings(**settings))
+
+    return make
+
+
+@pytest.fixture
+def toy_generator_class():
+    return ToyGenerator
