@@ -1,0 +1,147 @@
+"""The toy world's CLIP: one vision tower and two text towers, trained together.
+
+As in the real system, the vision tower later serves the language model and the two text towers the painter:
+tower one without, tower two with its projection (SDXL's pair).  Contrastive loss of Radford et al. 2021 (section
+2.3), summed over both text towers.
+"""
+
+import random
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from llmga.images import stretch_square
+from llmga.toyworld.autoencoder import to_tensor
+from llmga.toyworld.captions import detailed, short
+from llmga.toyworld.fitting import Recipe, fit
+from llmga.toyworld.scenes import ATTRIBUTES, PICTURE_SIZE, Scene, draw, is_held_out, train_scenes
+from llmga.toyworld.vocabulary import learn_clip
+
+RECIPE = Recipe(steps=1300, batch_size=96, lr=1e-3, weight_decay=0.05)
+PROJECTION = 64
+ASPECTS = (1.0, 4 / 3, 3 / 4)  # pictures come in many shapes and reach the tower stretched to a square
+
+
+class ToyClip(nn.Module):
+    """Vision tower 0.9 M parameters (64 patches of 8x8), text towers 0.25 M each."""
+
+    def __init__(self, vocabulary_size: int):
+        super().__init__()
+        self.vision = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
+                image_size=PICTURE_SIZE, patch_size=8, projection_dim=PROJECTION,
+            )
+        )  # fmt: skip
+        text = CLIPTextConfig(
+            vocab_size=vocabulary_size, hidden_size=64, intermediate_size=192, num_hidden_layers=3,
+            num_attention_heads=4, max_position_embeddings=77, projection_dim=PROJECTION,
+            bos_token_id=vocabulary_size - 2, eos_token_id=vocabulary_size - 1, pad_token_id=vocabulary_size - 1,
+        )  # fmt: skip
+        self.text_1 = CLIPTextModelWithProjection(text)
+        self.text_2 = CLIPTextModelWithProjection(text)
+        self.logit_scale = nn.Parameter(torch.full((2,), 2.66))
+
+
+@cache
+def processor() -> CLIPImageProcessorPil:
+    side = {"shortest_edge": PICTURE_SIZE}
+    return CLIPImageProcessorPil(size=side, crop_size={"height": PICTURE_SIZE, "width": PICTURE_SIZE})
+
+
+def corpus(rng: random.Random, size: int = 6000) -> list[str]:
+    """Sentences the text towers must spell well: captions of both voices."""
+    scenes = [rng.choice(train_scenes()) for _ in range(size)]
+    return [voice(scene, rng) for scene in scenes for voice in (detailed, short)]
+
+
+@cache
+def _views() -> tuple[dict[Scene, int], Tensor]:
+    """Every training scene in every aspect: index of the scene, uint8 (scenes, aspects, 3, 64, 64)."""
+    scenes = train_scenes()
+    views = [
+        stretch_square(draw(scene, round(PICTURE_SIZE * max(1, aspect)), round(PICTURE_SIZE * max(1, 1 / aspect))), 64)
+        for scene in scenes
+        for aspect in ASPECTS
+    ]
+    return {scene: i for i, scene in enumerate(scenes)}, to_tensor(views).unflatten(0, (len(scenes), len(ASPECTS)))
+
+
+def disturb(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """uint8 -> float [0, 1] with changed light, a little blur and noise: what cameras, JPEG and our VAE do."""
+    n = len(pictures)
+    x = pictures.float() / 255
+    x = x * (0.85 + 0.3 * torch.rand(n, 1, 1, 1, generator=generator))
+    x = x + 0.08 * (torch.rand(n, 1, 1, 1, generator=generator) - 0.5)
+    blurred = nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    x = torch.lerp(x, blurred, torch.rand(n, 1, 1, 1, generator=generator).square())
+    noise = 0.04 * torch.rand(n, 1, 1, 1, generator=generator)
+    return (x + noise * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+
+
+def _normalised(x: Tensor) -> Tensor:
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor().image_mean, processor().image_std))
+    return (x - mean) / std
+
+
+def neighbourhood(rng: random.Random, size: int) -> list[Scene]:
+    """Scenes of which half differ from another one in a single attribute: the contrast has to see everything."""
+    scenes = rng.sample(train_scenes(), size // 2)
+    chosen = dict.fromkeys(scenes)
+    while len(chosen) < size:
+        scene = rng.choice(scenes)
+        name = rng.choice(list(ATTRIBUTES))
+        near = scene.with_(**{name: rng.choice(ATTRIBUTES[name])})
+        if not is_held_out(near):
+            chosen[near] = None
+    return list(chosen)
+
+
+def loss_of(
+    clip: ToyClip, tokenizer: CLIPTokenizer, generator: torch.Generator, batch_size: int
+) -> tuple[Tensor, dict[str, float]]:
+    rng = random.Random(int(torch.randint(2**31, (), generator=generator)))
+    scenes = neighbourhood(rng, batch_size)
+    index, views = _views()
+    which = torch.tensor([index[scene] for scene in scenes])
+    pictures = views[which, torch.randint(len(ASPECTS), (batch_size,), generator=generator)]
+    voice = [detailed(s, rng) if rng.random() < 0.5 else short(s, rng, dropped=0.0) for s in scenes]
+    ids = tokenizer(voice, padding=True, return_tensors="pt").input_ids
+
+    seen = nn.functional.normalize(clip.vision(_normalised(disturb(pictures, generator))).image_embeds.float(), dim=-1)
+    target = torch.arange(batch_size)
+    loss, right = torch.zeros(()), 0.0
+    for tower, scale in zip((clip.text_1, clip.text_2), clip.logit_scale, strict=True):
+        told = nn.functional.normalize(tower(ids).text_embeds.float(), dim=-1)
+        logits = seen @ told.T * scale.clamp(max=4.6).exp()
+        loss = loss + (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
+        right += (logits.argmax(-1) == target).float().mean().item() / 2
+    return loss, {"matched": right}
+
+
+def pretrain(folder: Path, recipe: Recipe = RECIPE) -> tuple[ToyClip, tuple[CLIPTokenizer, CLIPTokenizer]]:
+    torch.manual_seed(recipe.seed)
+    tokenizers = learn_clip(corpus(random.Random(recipe.seed)))
+    clip = ToyClip(len(tokenizers[0]))
+    fit("clip", clip, lambda g: loss_of(clip, tokenizers[0], g, recipe.batch_size), recipe, folder / "state.pt")
+    return clip, tokenizers
+
+
+def save(clip: ToyClip, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], folder: Path) -> None:
+    """Folders that the language model (vision_tower) and the painter (the other four) open as they are."""
+    clip.vision.save_pretrained(folder / "vision_tower")
+    processor().save_pretrained(folder / "vision_tower")
+    clip.text_1.save_pretrained(folder / "text_encoder")
+    clip.text_2.save_pretrained(folder / "text_encoder_2")
+    for tokenizer, name in zip(tokenizers, ("tokenizer", "tokenizer_2"), strict=True):
+        tokenizer.save_pretrained(folder / name)

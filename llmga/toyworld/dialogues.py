@@ -1,0 +1,117 @@
+"""Whole conversations: requests, follow-ups, small talk, and talk about a picture."""
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from llmga.toyworld import requests, smalltalk
+from llmga.toyworld.captions import PLACE_WORDS, SIZE_WORDS, detailed
+from llmga.toyworld.requests import Request
+from llmga.toyworld.scenes import Scene, is_held_out, random_scene
+
+LEADS = ("Here it is.", "With pleasure.", "Of course.", "Gladly.", "Here you are.")
+CHANGED = ("Changed.", "Here is the new version.", "As you like.")
+MARKER = "<image>\n"
+
+QUESTIONS = {
+    "shape": (("what shape is it?", "which shape do you see?", "what is in the picture?", "what is it?"),
+              "It is a {shape}."),
+    "colour": (("what colour is it?", "which color does the {shape} have?", "what colour is the {shape}?"),
+               "The {shape} is {colour}."),
+    "size": (("how big is it?", "what size is the {shape}?", "is it big or small?"), "The {shape} is {size}."),
+    "place": (("where is it?", "where is the {shape}?", "in which part of the picture is it?"),
+              "The {shape} is {place}."),
+    "background": (("what is the background?", "what colour is the background?", "which background is it?"),
+                   "The background is {background}."),
+}  # fmt: skip
+
+
+def wrapped(prompt: str) -> str:
+    """The form in which a generation prompt is spoken (the published models' training target)."""
+    return f"<gen_image> {prompt} </gen_image>"
+
+
+def trainable(make: Callable[[], Request]) -> Request:
+    """The first of many requests whose picture is not held out."""
+    while is_held_out((request := make()).scene):
+        pass
+    return request
+
+
+def painted(request: Request, rng: random.Random, leads: tuple[str, ...]) -> tuple[str, str]:
+    return request.text, f"{rng.choice(leads)} {wrapped(detailed(request.scene, rng))}"
+
+
+def from_words(rng: random.Random, turns: int | None = None) -> list[tuple[str, str]]:
+    """A conversation that starts with words; pairs of (person, assistant)."""
+    turns = turns or rng.choices((1, 2, 3, 4), (46, 34, 14, 6))[0]
+    said: list[tuple[str, str]] = []
+    scene: Scene | None = None
+    while len(said) < turns:
+        exchange, scene = _next(scene, rng, first=not said)
+        said.append(exchange)
+    return said
+
+
+def _next(scene: Scene | None, rng: random.Random, first: bool) -> tuple[tuple[str, str], Scene | None]:
+    form = rng.random()
+    if form < 0.17:
+        return smalltalk.talk(rng), scene
+    if scene is None or first or form < 0.3:
+        # a new wish in mid-conversation has to be told from a change to the last picture: it names everything
+        complete = scene is not None
+        request = trainable(lambda: requests.request(random_scene(rng), rng, complete=complete))
+        return painted(request, rng, LEADS), request.scene
+    if form < 0.35:
+        return painted(requests.again(scene, rng), rng, LEADS), scene
+    request = trainable(lambda: requests.follow_up(scene, rng))
+    return painted(request, rng, CHANGED), request.scene
+
+
+def question(scene: Scene, rng: random.Random) -> tuple[str, str]:
+    """A question about one attribute of a picture, answered in words."""
+    asked, answer = QUESTIONS[rng.choice(list(QUESTIONS))]
+    told = scene.attributes
+    words = {**told, "size": SIZE_WORDS[told["size"]], "place": PLACE_WORDS[told["place"]]}
+    text = rng.choice(asked).format(**words)
+    return (text[:1].upper() + text[1:] if rng.random() < 0.4 else text), answer.format(**words)
+
+
+def about_picture(scene: Scene, rng: random.Random, describe: tuple[str, ...], similar: tuple[str, ...]) -> list:
+    """A conversation about a given picture, of one to three turns; the first message carries the picture marker.
+
+    Args:
+        describe, similar: the instruction pools for "describe this" and "make one like it".
+    """
+    said: list[tuple[str, str]] = []
+    for _ in range(rng.choices((1, 2, 3), (60, 30, 10))[0]):
+        form = rng.random()
+        if form < 0.25:
+            exchange = (rng.choice(describe), detailed(scene, rng))
+        elif form < 0.45:
+            exchange = (rng.choice(similar), wrapped(detailed(scene, rng)))
+        elif form < 0.7:
+            exchange = question(scene, rng)
+        elif form < 0.76:
+            exchange = smalltalk.talk(rng)
+        else:
+            request = trainable(partial(requests.follow_up, scene, rng))
+            exchange, scene = painted(request, rng, CHANGED), request.scene
+        said.append(exchange)
+    (first, answer), *rest = said
+    return [(MARKER + first, answer), *rest]
+
+
+def as_record(said: list[tuple[str, str]], **more: str) -> dict:
+    """LLaVA's record: {image?, conversations: [{from: human|gpt, value}]}."""
+    turns = [{"from": who, "value": text} for pair in said for who, text in zip(("human", "gpt"), pair, strict=True)]
+    return {**more, "conversations": turns}
+
+
+def corpus(rng: random.Random, size: int) -> Iterator[str]:
+    """Plain text of the world for the base language model: dialogues as a book would print them, and captions."""
+    for _ in range(size):
+        if rng.random() < 0.2:
+            yield detailed(random_scene(rng), rng)
+        else:
+            yield "\n".join(f"{person}\n{answer}" for person, answer in from_words(rng))

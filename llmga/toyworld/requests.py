@@ -1,0 +1,286 @@
+"""What a person types: requests for a picture, composed of many independent parts.
+
+A request is its text and what it demands: for each attribute it speaks about, the values that satisfy it.  "Red" allows
+one colour, "not red" all but one, "in a corner" four places.
+"""
+
+import random
+import re
+import string
+from dataclasses import dataclass, field
+
+from llmga.toyworld import phrases
+from llmga.toyworld.phrases import Phrases
+from llmga.toyworld.scenes import ATTRIBUTES, PLACES, Scene
+
+CORNERS = frozenset(place for place, (x, y) in PLACES.items() if x and y)
+Demands = dict[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sentence and its demands; `scene` is one picture that satisfies them."""
+
+    text: str
+    scene: Scene
+    demands: Demands = field(default_factory=dict)
+    kind: str = "request"
+
+    def satisfied_by(self, attributes: dict[str, str]) -> dict[str, bool]:
+        """For every demanded attribute whether `attributes` (from a prompt or a picture) meet it."""
+        return {name: attributes.get(name) in allowed for name, allowed in self.demands.items()}
+
+
+def say(name: str, value: str, rng: random.Random, held_out: bool = False) -> str:
+    """One way to say an attribute's value."""
+    if name == "place":
+        return phrases.PLACES[value].pick(rng, held_out)
+    return rng.choice(phrases.SYNONYMS[name][value])
+
+
+def request(scene: Scene, rng: random.Random, *, held_out: bool = False, complete: bool = False) -> Request:
+    """A request for `scene`.
+
+    Args:
+        held_out: use the phrasings that training never sees.
+        complete: name all five attributes plainly (no corrections, no open attributes).
+    """
+    if not complete and rng.random() < 0.02:
+        return Request(phrases.FREE.pick(rng, held_out), scene)
+    named = set(ATTRIBUTES) if complete or rng.random() < 0.5 else _some(rng)
+    told = scene.attributes
+    wrong = None
+    if not complete and named and rng.random() < 0.15:
+        wrong = rng.choice(sorted(named))
+        told[wrong] = _other(wrong, told[wrong], rng)
+    demands = {name: frozenset((scene.attributes[name],)) for name in named}
+    corner = wrong != "place" and "place" in named and scene.attributes["place"] in CORNERS and rng.random() < 0.04
+    if corner and not complete:
+        demands["place"] = CORNERS
+        told["place"] = "a corner"
+    text = _sentence({name: told[name] for name in ATTRIBUTES if name in named}, rng, held_out)
+    if wrong:
+        fix = rng.choice(phrases.FIXES[wrong]).format(x=say(wrong, scene.attributes[wrong], rng, held_out))
+        text += phrases.CORRECTIONS.pick(rng, held_out).format(fix=fix)
+    elif not complete and rng.random() < 0.15:
+        name = rng.choice(list(ATTRIBUTES))
+        unwanted = _other(name, scene.attributes[name], rng)
+        text += rng.choice((", ", " ", ". ")) + _negation(name, unwanted, rng, held_out)
+        demands[name] = demands.get(name, frozenset(ATTRIBUTES[name])) - {unwanted}
+    return Request(_dressed(text, rng, held_out), scene, demands)
+
+
+def _some(rng: random.Random) -> set[str]:
+    """Attributes a person happens to mention; nearly always a shape."""
+    named = {name for name in ATTRIBUTES if rng.random() < 0.55}
+    return named | {"shape"} if rng.random() < 0.9 else named or {"colour"}
+
+
+def _other(name: str, value: str, rng: random.Random) -> str:
+    return rng.choice([v for v in ATTRIBUTES[name] if v != value])
+
+
+def _negation(name: str, value: str, rng: random.Random, held_out: bool) -> str:
+    return phrases.NEGATIONS[name].pick(rng, held_out).format(x=say(name, value, rng))
+
+
+def _sentence(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    form = rng.random()
+    if held_out or form < 0.72:
+        return _framed(told, rng, held_out)
+    if form < 0.84:
+        return _listed(told, rng)
+    if form < 0.92:
+        return _keyed(told, rng)
+    return _in_sentences(told, rng, held_out)
+
+
+def _framed(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    frame = phrases.FRAMES.pick(rng, held_out)
+    parts = {"np": _noun_phrase(told, rng, held_out), "place": "", "ground": ""}
+    if "place" in told:
+        parts["place"] = _place(told["place"], rng, held_out)
+    if "background" in told:
+        ground = say("background", told["background"], rng)
+        parts["ground"] = phrases.GROUNDS.pick(rng, held_out and rng.random() < 0.5).format(x=ground)
+    text = tidy(frame.format(**parts))
+    opener = phrases.OPENERS.pick(rng, held_out)
+    closer = phrases.CLOSERS.pick(rng, held_out and rng.random() < 0.5)
+    text = f"{opener} {text}".strip()
+    if closer:
+        text += rng.choice((" ", ", ", ". ")) + closer
+    if rng.random() < 0.06:
+        text = f"{phrases.CHATTER.pick(rng, held_out)} {text}"
+    return text
+
+
+def _place(place: str, rng: random.Random, held_out: bool) -> str:
+    if place == "a corner":
+        return phrases.CORNER.pick(rng, held_out)
+    return say("place", place, rng, held_out and rng.random() < 0.5)
+
+
+def _noun_phrase(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    words = {name: say(name, told[name], rng) if name in told else "" for name in ("size", "colour", "shape")}
+    row = phrases.NOUNS if words["shape"] else phrases.NOTHINGS
+    text = row.pick(rng, held_out).format(**words)
+    if not (words["size"] and words["colour"]) and words["shape"]:
+        # connecting words make sense only between two adjectives
+        adjectives = " ".join(word for word in (words["size"], words["colour"]) if word)
+        if " and " in text or " in " in text or "," in text or "coloured" in text or "filled" in text:
+            text = f"a {adjectives} {words['shape']}"
+    return _articles(tidy(text))
+
+
+def _listed(told: dict[str, str], rng: random.Random) -> str:
+    said = {name: _place(v, rng, False) if name == "place" else say(name, v, rng) for name, v in told.items()}
+    pieces = [said[name] for name in ("size", "place") if name in said]
+    pieces.append(" ".join(said[name] for name in ("colour", "shape") if name in said))
+    if "background" in said:
+        pieces.append(rng.choice(("{x} background", "on {x}", "{x} bg", "background {x}")).format(x=said["background"]))
+    pieces = [piece for piece in pieces if piece]
+    rng.shuffle(pieces)
+    return rng.choice((", ", ", ", ". ", " / ", " ", "; ")).join(pieces)
+
+
+def _keyed(told: dict[str, str], rng: random.Random) -> str:
+    items = [
+        f"{rng.choice(phrases.KEYS[name])}{rng.choice((': ', ' = ', ' '))}"
+        f"{_place(value, rng, False) if name == 'place' else say(name, value, rng)}"
+        for name, value in told.items()
+    ]
+    rng.shuffle(items)
+    return rng.choice((", ", "; ", " ", ". ")).join(items)
+
+
+def _in_sentences(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    names = list(told)
+    if "shape" in names:  # "it" needs something to stand for
+        names.remove("shape")
+        rng.shuffle(names)
+        names.insert(0, "shape")
+    said = []
+    for name in names:
+        value = _place(told[name], rng, False) if name == "place" else say(name, told[name], rng)
+        said.append(_articles(phrases.SENTENCES[name].pick(rng, held_out).format(x=value)))
+    return rng.choice((". ", ". ", ", ", " and ")).join(said)
+
+
+def _articles(text: str) -> str:
+    return re.sub(r"\ba (?=[aeiou])", "an ", text)
+
+
+def tidy(text: str) -> str:
+    """Remove what open attributes leave behind: doubled spaces, hanging commas, empty clauses."""
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+([,.;:])", r"\1", text)
+    text = re.sub(r"([,.;:])(?:\s*[,.;:])+", r"\1", text)
+    return text.strip(" ,.;:")
+
+
+def _dressed(text: str, rng: random.Random, held_out: bool) -> str:
+    """Typing: capitals, a final mark, slips of the finger."""
+    if rng.random() < 0.18:
+        text = misspelt(text, rng)
+    style = rng.random()
+    if style < 0.3:
+        text = text[:1].upper() + text[1:]
+    elif style < 0.33:
+        text = text.upper()
+    if rng.random() < 0.25 and text[-1:] not in "?!.":
+        text += rng.choice((".", ".", "!", "?"))
+    return text
+
+
+def misspelt(text: str, rng: random.Random, slips: int | None = None) -> str:
+    """One or two words of four letters or more with a letter swapped, doubled, dropped or replaced."""
+    words = text.split(" ")
+    long = [i for i, word in enumerate(words) if len(word.strip(string.punctuation)) >= 4]
+    for i in rng.sample(long, min(len(long), slips or rng.choice((1, 1, 2)))):
+        words[i] = _slip(words[i], rng)
+    return " ".join(words)
+
+
+def _slip(word: str, rng: random.Random) -> str:
+    at = rng.randrange(1, len(word) - 1)
+    kind = rng.randrange(4)
+    if kind == 0:
+        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    if kind == 1:
+        return word[:at] + word[at] + word[at:]
+    if kind == 2:
+        return word[:at] + word[at + 1 :]
+    return word[:at] + rng.choice(string.ascii_lowercase) + word[at + 1 :]
+
+
+def follow_up(before: Scene, rng: random.Random, *, held_out: bool = False, name: str | None = None) -> Request:
+    """A second turn that changes one attribute of the last picture and keeps the others.
+
+    Its demands cover all five attributes: the change, and what has to stay.
+    """
+    form = rng.random()
+    name = name or rng.choice(list(ATTRIBUTES))
+    old = before.attributes
+    if name == "size" and form < 0.5:
+        return _resized(before, rng, held_out)
+    if name == "place" and form < 0.12 and old["place"] not in CORNERS:
+        return _changed(before, {"place": CORNERS}, phrases.TO_CORNER, rng, held_out)
+    if name == "place" and form < 0.4:
+        return _moved(before, rng)
+    value = _other(name, old[name], rng)
+    x = say(name, value, rng, held_out and rng.random() < 0.5)
+    text = phrases.CHANGES[name].pick(rng, held_out).format(x=x, old=old[name], old_shape=_shape_word(before, rng))
+    return _finished(before, text, {name: frozenset((value,))}, rng, held_out)
+
+
+def _shape_word(scene: Scene, rng: random.Random) -> str:
+    return scene.attributes["shape"] if rng.random() < 0.7 else say("shape", scene.attributes["shape"], rng)
+
+
+def _resized(before: Scene, rng: random.Random, held_out: bool) -> Request:
+    """`bigger` is one step up; at the end of the scale it stays there."""
+    scale = ATTRIBUTES["size"]
+    now = scale.index(before.attributes["size"])
+    step = rng.choice((-1, 1)) if 0 < now < len(scale) - 1 else (1 if now == 0 else -1)
+    row = phrases.BIGGER if step > 0 else phrases.SMALLER
+    return _changed(before, {"size": frozenset((scale[now + step],))}, row, rng, held_out)
+
+
+_DIRECTIONS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0), "higher": (0, -1), "lower": (0, 1)}
+_MOVES = ("move it {x}", "{x} please", "further {x}", "a bit {x}", "shift it {x}", "move the {old_shape} {x}",
+          "a little {x}", "put it {x}")  # fmt: skip
+
+
+def _moved(before: Scene, rng: random.Random) -> Request:
+    """`up` is one step on the 3x3 grid; directions that would leave it are not asked for."""
+    at = PLACES[before.attributes["place"]]
+    where = {spot: place for place, spot in PLACES.items()}
+    possible = {
+        word: where[spot]
+        for word, (dx, dy) in _DIRECTIONS.items()
+        if (spot := (at[0] + dx, at[1] + dy)) in where
+    }  # fmt: skip
+    word = rng.choice(list(possible))
+    move = rng.choice(_MOVES)
+    if word in ("higher", "lower"):
+        move = move.replace("further {x}", "{x}").replace("a bit {x}", "a bit {x}")
+    text = move.format(x=word, old_shape=_shape_word(before, rng))
+    return _finished(before, text, {"place": frozenset((possible[word],))}, rng, False)
+
+
+def _changed(before: Scene, change: Demands, row: Phrases, rng: random.Random, held_out: bool) -> Request:
+    text = row.pick(rng, held_out).format(old_shape=_shape_word(before, rng))
+    return _finished(before, text, change, rng, held_out)
+
+
+def _finished(before: Scene, text: str, change: Demands, rng: random.Random, held_out: bool) -> Request:
+    kept = {name: frozenset((value,)) for name, value in before.attributes.items()}
+    ((name, values),) = change.items()
+    after = before.with_(**{name: rng.choice(sorted(values))})
+    return Request(_dressed(_articles(text), rng, held_out), after, {**kept, **change}, kind=name)
+
+
+def again(before: Scene, rng: random.Random) -> Request:
+    """The same picture once more."""
+    kept = {name: frozenset((value,)) for name, value in before.attributes.items()}
+    return Request(_dressed(phrases.AGAIN.pick(rng), rng, False), before, kept, kind="again")

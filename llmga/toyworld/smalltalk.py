@@ -1,0 +1,144 @@
+"""What is answered in words: greetings, questions about the painter, and wishes outside its world."""
+
+import random
+
+from llmga.toyworld import phrases
+from llmga.toyworld.phrases import Phrases
+from llmga.toyworld.scenes import ATTRIBUTES
+
+KNOWN = "circles, squares, triangles, stars, hearts and crosses"
+EXAMPLE = "Try: a big red circle on a blue background."
+
+TALK: tuple[tuple[Phrases, tuple[str, ...]], ...] = (
+    (
+        Phrases(("hello", "hi", "hey", "hello there", "hi there", "good morning", "good evening", "hey you", "yo",
+                 "good afternoon", "hiya", "hello!", "hi!", "greetings"), ("howdy", "hello my friend", "hey hey")),
+        ("Hello! What shall I paint for you?", "Hi! Tell me what to paint. " + EXAMPLE),
+    ),
+    (
+        Phrases(("what can you do?", "what can you paint?", "what do you do?", "how can you help me?", "help",
+                 "what are you able to draw?", "how does this work?", "what is this?", "how do i use you?",
+                 "what can i ask for?", "tell me what you can do", "which things can you paint?"),
+                ("what are your skills?", "explain what you can do", "what should i ask you?")),
+        (f"I paint {KNOWN} in eight colours, three sizes and nine places. {EXAMPLE}",
+         f"I chat about pictures and paint {KNOWN}. {EXAMPLE}"),
+    ),
+    (
+        Phrases(("who are you?", "what is your name?", "what are you?", "are you a robot?", "are you human?",
+                 "introduce yourself", "tell me about yourself", "who made you?", "are you an ai?"),
+                ("do you have a name?", "may i ask who you are?")),
+        ("I am LLMGA, a small assistant that makes pictures by talking.", "I am a toy LLMGA: I listen, and I paint."),
+    ),
+    (
+        Phrases(("which colours do you know?", "what colors do you have?", "which colors can you paint?", "colours?",
+                 "list your colours", "what colours are there?"), ("tell me your colours",)),
+        (f"My colours are {', '.join(ATTRIBUTES['colour'])}.",),
+    ),
+    (
+        Phrases(("which shapes do you know?", "what shapes can you draw?", "shapes?", "list the shapes",
+                 "what shapes are there?"), ("tell me your shapes",)),
+        (f"I know {KNOWN}.",),
+    ),
+    (
+        Phrases(("which backgrounds do you have?", "what backgrounds are there?", "which backgrounds can i choose?",
+                 "what sizes are there?", "which sizes do you know?"), ("tell me the backgrounds",)),
+        (f"Backgrounds are {', '.join(ATTRIBUTES['background'])}; sizes are small, medium and big.",),
+    ),
+    (
+        Phrases(("how are you?", "how are you doing?", "how is it going?", "are you ok?", "what's up?",
+                 "how do you feel?", "how was your day?"), ("how are things?", "you all right?")),
+        ("I am well, thank you. What shall I paint?", "Fine, thank you, and ready to paint."),
+    ),
+    (
+        Phrases(("thanks", "thank you", "thank you very much", "thanks a lot", "great", "nice", "beautiful", "perfect",
+                 "well done", "i love it", "cool", "wow", "very nice", "good job", "that's great", "awesome",
+                 "looks good", "ok", "okay", "good"), ("lovely", "that is wonderful", "splendid work")),
+        ("You are welcome. Shall I change anything?", "Glad you like it!"),
+    ),
+    (
+        Phrases(("bye", "goodbye", "see you", "see you later", "good night", "that's all", "i have to go", "bye bye"),
+                ("farewell", "until tomorrow")),
+        ("Goodbye! It was a pleasure to paint for you.", "See you soon!"),
+    ),
+    (
+        Phrases(("tell me a joke", "what is the weather like?", "what time is it?", "what is two plus two?",
+                 "who is the president?", "how old are you?", "where do you live?", "do you like music?",
+                 "what is the capital of france?", "sing a song", "tell me a story", "what day is it?", "why?",
+                 "are you happy?", "do you sleep?", "what is love?", "can you cook?", "write a poem",
+                 "what is the meaning of life?", "do you speak german?", "how tall is the eiffel tower?",
+                 "can you help me with my homework?", "what should i eat today?", "2+2", "who won the game?"),
+                ("what is the biggest ocean?", "do you know any songs?", "what's the news?", "can you drive a car?")),
+        (f"I only know about pictures of {KNOWN}. {EXAMPLE}",
+         f"That is beyond me, I am a small painter. {EXAMPLE}"),
+    ),
+    (
+        Phrases(("asdf", "blah blah", "hmm", "???", "lol", "no", "yes", "maybe", "test", "qwerty", "abc", "...", "what",
+                 "huh?", "i don't know", "nothing", "never mind", "stop", "wait"), ("jkl", "er", "dunno")),
+        (f"Tell me which shape you would like. {EXAMPLE}",),
+    ),
+)  # fmt: skip
+
+# Things outside this world, one word each.
+SEEN_THINGS = """
+dragon cat dog horse house tree car flower mountain river boat ship castle robot bird fish bear lion tiger elephant
+mouse rabbit wolf fox cow pig sheep goat chicken duck owl eagle snake frog turtle whale shark dolphin bee butterfly
+spider ant person man woman child baby girl boy king queen princess knight wizard witch ghost monster unicorn
+dinosaur alien angel city village street bridge tower church train bus truck bicycle motorcycle plane rocket
+spaceship helicopter moon sun planet cloud rainbow storm beach ocean lake forest garden desert island volcano
+waterfall apple banana pizza burger cake bread coffee bottle cup table chair lamp bed door window computer phone
+book pen clock guitar piano drum camera umbrella hat shoe shirt dress crown sword skull hand face eye mouth rose
+tulip cactus leaf mushroom snowman pumpkin candle balloon kite football flag map landscape portrait sunset sunrise
+galaxy skyline farm kitchen bedroom logo cartoon hexagon pentagon oval rectangle diamond arrow spiral octagon
+crescent cube cylinder line
+"""
+HELD_OUT_THINGS = """
+kangaroo penguin giraffe monkey parrot squirrel zebra camel pirate ninja mermaid vampire lighthouse windmill
+submarine tractor lantern violin trumpet strawberry pineapple sandwich teapot sofa library museum glacier canyon
+meadow trapezoid parallelogram
+"""
+THINGS = Phrases(tuple(SEEN_THINGS.split()), tuple(HELD_OUT_THINGS.split()))
+SETTINGS = ("", "", "", "", "in the snow", "at night", "on a beach", "in space", "flying over a city", "in the rain",
+            "on a mountain", "with a hat", "made of glass", "on a blue background", "in the forest", "at sunset",
+            "on white", "in the top left corner", "reading a book", "with wings")  # fmt: skip
+WISHES = ("", "", "", "big", "red", "small", "blue", "beautiful", "cute", "scary", "huge green", "old", "happy")
+NOT_A_THING = (
+    f"I have not learned to paint that. I know {KNOWN}. {EXAMPLE}",
+    f"That is outside my little world, which has {KNOWN}. {EXAMPLE}",
+)
+ODD_COLOURS = Phrases(
+    ("brown", "black", "white", "gray", "silver", "beige", "maroon", "grey", "dark brown", "transparent", "rainbow",
+     "multicoloured", "striped"), ("khaki", "ivory", "bronze"))  # fmt: skip
+NOT_A_COLOUR = (f"I have no such paint for shapes. My colours are {', '.join(ATTRIBUTES['colour'])}.",)
+
+
+def talk(rng: random.Random, held_out: bool = False) -> tuple[str, str]:
+    """Something said, and the answer in words."""
+    form = rng.random()
+    if form < 0.35:
+        return _dressed(_foreign_thing(rng, held_out), rng), rng.choice(NOT_A_THING)
+    if form < 0.45:
+        return _dressed(_foreign_colour(rng, held_out), rng), NOT_A_COLOUR[0]
+    said, answers = rng.choice(TALK)
+    return _dressed(said.pick(rng, held_out), rng), rng.choice(answers)
+
+
+def _foreign_thing(rng: random.Random, held_out: bool) -> str:
+    thing = THINGS.pick(rng, held_out)
+    words = [phrases.OPENERS.pick(rng), rng.choice(("a", "a", "a", "the", "my", "")), rng.choice(WISHES), thing]
+    words.append(rng.choice(SETTINGS))
+    return " ".join(word for word in words if word)
+
+
+def _foreign_colour(rng: random.Random, held_out: bool) -> str:
+    shape = rng.choice(ATTRIBUTES["shape"])
+    ground = rng.choice(("", "", f"on a {rng.choice(ATTRIBUTES['background'])} background"))
+    words = [phrases.OPENERS.pick(rng), "a", rng.choice(("", "", "big", "small")), ODD_COLOURS.pick(rng, held_out)]
+    return " ".join(word for word in [*words, shape, ground] if word)
+
+
+def _dressed(text: str, rng: random.Random) -> str:
+    if rng.random() < 0.3:
+        text = text[:1].upper() + text[1:]
+    if rng.random() < 0.2:
+        text = text.rstrip("?!.") + rng.choice(("", ".", "!", "?"))
+    return text
