@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Set up, then run the tests offline; arguments go to pytest, such as `bash scripts/test.sh tests/llava -x`.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bash "$root/scripts/setup.sh"
+cd "$root"
+
+export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 NO_ALBUMENTATIONS_UPDATE=1 TOKENIZERS_PARALLELISM=false
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the test models are tiny: more threads only wait for each other
+
+select=()
+nvidia-smi -L >/dev/null 2>&1 || select=(-m "not gpu")
+exec .venv/bin/python -m pytest ${select[@]+"${select[@]}"} "$@"

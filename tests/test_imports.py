@@ -1,0 +1,78 @@
+"""Who may import whom, read from the source, so that nothing has to be installed or run."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "llmga").rglob("*.py"))
+SIBLINGS = {"llava", "diffusers", "diffrir"}
+TOPS = {"serve", "evaluation", "toyworld"}
+
+
+def absolute_name(node: ast.ImportFrom, package: list[str]) -> str:
+    """The dotted name behind `from ..x import y`, seen from `package` (the parts of the importing package)."""
+    base = package[: len(package) - node.level + 1] if node.level else []
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def imports(source: str, package: list[str]) -> Iterator[str]:
+    """Every dotted name that a source imports, at any depth; `from a import b` gives `a.b`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute_name(node, package)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def area(parts: list[str]) -> str:
+    """`llava`, `serve`, …; the shared leaves, modules right under llmga/, are all `leaf`."""
+    return parts[1] if len(parts) > 1 and parts[1] in SIBLINGS | TOPS else "leaf"
+
+
+def allowed(importer: str, imported: str) -> bool:
+    if importer == imported or imported == "leaf":
+        return True
+    return importer in TOPS and imported != "serve"
+
+
+def complaints(source: str, parts: list[str]) -> list[str]:
+    """The imports of a module (`parts` is its dotted name, split) that go against the direction."""
+    found = [name.split(".") for name in imports(source, parts[:-1])]
+    own = [name for name in found if name[0] == "llmga"]
+    return [".".join(name) for name in own if not allowed(area(parts), area(name))]
+
+
+def parts_of(path: Path) -> list[str]:
+    return list(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_downwards(path: Path) -> None:
+    assert complaints(path.read_text("utf-8"), parts_of(path)) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_does_not_need_torchvision(path: Path) -> None:
+    found = {name.split(".")[0] for name in imports(path.read_text("utf-8"), parts_of(path)[:-1])}
+    assert "torchvision" not in found
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "count"),
+    [
+        ("from llmga.diffusers.generators import GENERATORS", "llmga.llava.chat", 1),
+        ("def f():\n    import llmga.llava.chat", "llmga.diffusers.sdxl", 1),
+        ("from llmga import llava", "llmga.images", 1),
+        ("from ..serve import flow", "llmga.evaluation.toyworld", 1),
+        ("from llmga.serve.flow import Assistant", "llmga.toyworld.pretrain", 1),
+        ("from llmga.errors import UserError\nfrom diffusers import UNet2DConditionModel", "llmga.diffusers.sd15", 0),
+        ("from ..images import open_image\nfrom . import flow", "llmga.serve.cli", 0),
+        ("from llmga.llava.chat import Chat", "llmga.serve.cli", 0),
+    ],
+)
+def test_the_rule_tells_right_from_wrong(source: str, module: str, count: int) -> None:
+    assert len(complaints(source, module.split("."))) == count
