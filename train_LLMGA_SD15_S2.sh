@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Stage 2, text to image: finetune the UNet of Stable Diffusion 1.5 on detailed prompts.
-# Any setting can be changed behind it, for example --batch-size 8 (list: --help); PROCESSES=8 uses 8 GPUs.
+# Any setting can be changed behind it, for example --batch-size 8 (list: --help); GPUS=2 uses two GPUs.
 set -euo pipefail
 exec bash "$(dirname "$0")/scripts/stage2.sh" --preset sd15 "$@"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Launch stage 2: one process, or one for each GPU when PROCESSES is more than 1.
+# Stage 2 on every GPU of this machine, or on its CPU:  bash scripts/stage2.sh --preset NAME [--field value …]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python="${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}"
-launch=(); [ "${PROCESSES:-1}" -gt 1 ] && launch=(-m accelerate.commands.launch --multi_gpu --num_processes "$PROCESSES")
-exec "$python" "${launch[@]}" -m llmga.diffusers.train.train "$@"
+PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
+GPUS=${GPUS:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}
+LAUNCH=$([ "$GPUS" -gt 1 ] && echo "accelerate.commands.launch --multi_gpu --num_processes $GPUS -m" || true)
+exec "$PYTHON" -m $LAUNCH llmga.diffusers.train.train "$@"

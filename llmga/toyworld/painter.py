@@ -32,13 +32,9 @@ def architecture(cross_attention: int, pooled: int) -> UNet2DConditionModel:
 
 
 def sampler() -> DPMSolverMultistepScheduler:
-    """Velocity prediction on the linear schedule of Ho et al. 2020, whose last step is all but pure noise.
-
-    SD's own schedule leaves the mean of the picture visible at the last step, which hurts plain white and black
-    backgrounds (Lin et al. 2023, arXiv:2305.08891).
-    """
+    """Stable Diffusion's noise schedule with velocity prediction (Salimans and Ho 2022, arXiv:2202.00512)."""
     return DPMSolverMultistepScheduler(
-        beta_schedule="linear", beta_start=1e-4, beta_end=0.02, prediction_type="v_prediction",
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction",
         algorithm_type="dpmsolver++", timestep_spacing="trailing",
     )  # fmt: skip
 

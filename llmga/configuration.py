@@ -1,0 +1,203 @@
+"""A training's settings: typed, explained at the field, checked at once, saved with the run.
+
+A configuration is a frozen dataclass whose fields are made by `setting`; presets are named instances of it in a
+`Registry`.  Flags, help text and checks derive from the fields, so that nothing is said twice::
+
+    @dataclass(frozen=True)
+    class Config:
+        steps: int = setting(100, help="optimiser steps", minimum=1)
+        size: tuple[int, int] = setting((64, 64), help="width and height in pixels")
+
+    PRESETS = Registry("preset", {"toy": Config(), "long": Config(steps=9000)})
+    config = parse_arguments(PRESETS, ["--preset", "long", "--size", "96,64"])
+"""
+
+import argparse
+import json
+import math
+import platform
+import sys
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from llmga.errors import UserError
+from llmga.registry import Registry
+
+Config = TypeVar("Config")
+FILE_NAME = "training_config.json"  # not config.json: that is the model's own file in the same folder
+LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "peft", "tokenizers", "numpy", "pillow")
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def setting(default: Any = MISSING, *, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
+    """A field of a configuration.  Limits are inclusive and hold for each number of a tuple.
+
+    A field of type `Literal[...]` takes one of the listed words, `X | None` takes "none", `tuple[X, ...]` several
+    values, and a dataclass inside a tuple is read by its own `parse(text)` class method.
+    """
+    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help lists the settings.")
+
+
+def parse_arguments(presets: Registry[Config], argv: Sequence[str] | None = None) -> Config:
+    """The preset that `--preset` names, with every field changed that has its own flag, checked.
+
+    Raises: UserError for an unknown preset or flag and for a value of the wrong type or range.
+    """
+    example = next(iter(presets.values()))
+    parser = _Parser(allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--preset", metavar="NAME", help="one of: " + ", ".join(presets))
+    hints = get_type_hints(type(example))
+    for one in fields(example):
+        names = dict.fromkeys((f"--{one.name.replace('_', '-')}", f"--{one.name}"))
+        several = {"nargs": "*"} if get_origin(_not_none(hints[one.name])) is tuple else {}
+        parser.add_argument(*names, dest=one.name, metavar=_shown(hints[one.name]), help=_help(one),
+                            default=argparse.SUPPRESS, **several)  # fmt: skip
+    given = vars(parser.parse_args(argv))
+    name = given.pop("preset")
+    if name is None:
+        raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
+    return check(replace(presets[name], **{key: _read(key, hints[key], text) for key, text in given.items()}))
+
+
+def check(config: Config) -> Config:
+    """The same configuration, if every field keeps its type and limits and its own `check` method agrees.
+
+    Raises: UserError.
+    """
+    hints = get_type_hints(type(config))
+    for one in fields(config):
+        value = getattr(config, one.name)
+        _check_type(one.name, hints[one.name], value)
+        for number in value if isinstance(value, tuple) else (value,):
+            _check_limits(one, number)
+    if own := getattr(config, "check", None):
+        own()
+    return config
+
+
+def save(config: Any, folder: str | Path) -> Path:
+    """Write the settings and the versions of the libraries as `training_config.json` into `folder`."""
+    path = Path(folder) / FILE_NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"settings": asdict(config), "versions": versions()}, indent=2) + "\n")
+    except OSError as problem:
+        raise UserError(f"cannot write {str(path)!r} ({problem.strerror}); choose another output folder.") from None
+    return path
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of those libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in ("llmga", *LIBRARIES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def run(story: Callable[[Config], object], presets: Registry[Config], argv: Sequence[str] | None = None) -> int:
+    """A whole command line: read the settings, do the work, answer with an exit code (2 for a user's mistake)."""
+    try:
+        story(parse_arguments(presets, argv))
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _help(one: Field) -> str:
+    default = "" if one.default is MISSING else f" (default: {one.default})"
+    return (one.metadata.get("help", "") + default).replace("%", "%%")
+
+
+def _not_none(hint: Any) -> Any:
+    """`X` for `X | None`, anything else as it is."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(kind for kind in get_args(hint) if kind is not type(None))
+    return hint
+
+
+def _shown(hint: Any) -> str:
+    inner = _not_none(hint)
+    if get_origin(inner) is Literal:
+        return "|".join(map(str, get_args(inner)))
+    if get_origin(inner) is tuple:
+        return _shown(get_args(inner)[0])
+    return "true|false" if inner is bool else inner.__name__.upper()
+
+
+def _read(name: str, hint: Any, text: str | list[str]) -> Any:
+    inner = _not_none(hint)
+    if inner is not hint and text in ("none", "None", ["none"]):
+        return None
+    if get_origin(inner) is not tuple:
+        return _read_one(name, inner, text)
+    kinds = get_args(inner)
+    if kinds[0] in (int, float):  # 64,64 is as good as 64 64
+        text = [part for word in text for part in word.split(",") if part]
+    return tuple(_read_one(name, kinds[0], word) for word in text)
+
+
+def _read_one(name: str, kind: Any, text: str) -> Any:
+    if is_dataclass(kind):
+        return kind.parse(text)
+    if get_origin(kind) is Literal:
+        return next((word for word in get_args(kind) if str(word) == text), text)
+    try:
+        return BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise UserError(f"{_flag(name)} is {text!r}, but must be {_words(kind)}.") from None
+
+
+def _check_type(name: str, hint: Any, value: Any) -> None:
+    inner = _not_none(hint)
+    if value is None and inner is not hint:
+        return
+    if get_origin(inner) is tuple:
+        _check_tuple(name, get_args(inner), value)
+    elif get_origin(inner) is Literal:
+        if value not in get_args(inner):
+            raise UserError(f"{_flag(name)} is {value!r}, but must be one of: {', '.join(map(str, get_args(inner)))}.")
+    elif not isinstance(value, (int, float) if inner is float else inner) or (inner in (int, float) and value is True):
+        raise UserError(f"{_flag(name)} is {value!r}, but must be {_words(inner)}.")
+
+
+def _check_tuple(name: str, kinds: tuple[Any, ...], value: Any) -> None:
+    if not isinstance(value, tuple) or (kinds[-1] is not Ellipsis and len(value) != len(kinds)):
+        count = "any number of" if kinds[-1] is Ellipsis else len(kinds)
+        raise UserError(f"{_flag(name)} is {value!r}, but must be {count} values, each {_words(kinds[0])}.")
+    for each in value:
+        _check_type(name, kinds[0], each)
+
+
+def _check_limits(one: Field, value: Any) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    low, high = one.metadata.get("minimum"), one.metadata.get("maximum")
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+        limits = "a finite number" if low is None and high is None else limits
+        raise UserError(f"{_flag(one.name)} is {value!r}, but must be {limits}.")
+
+
+def _words(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,43 @@
+"""Questions about a picture, of one or several turns, as LLaVA publishes them.
+
+Example: `{"image": "gqa/images/1.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is it?"},
+{"from": "gpt", "value": "A cat."}]}`.  `image` may be a list, or missing in records of words only.
+"""
+
+import numpy as np
+
+from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.datasets.base import Kind, OpenPicture, Record
+from llmga.llava.datasets.text import turns
+
+
+def converse(record: Record, open_picture: OpenPicture, rng: np.random.Generator) -> Conversation:
+    """Each message takes as many pictures as it has markers; without any marker the first message takes all."""
+    system, said = turns(record["conversations"])
+    names = record.get("image") or []
+    pictures = [open_picture(name) for name in ([names] if isinstance(names, str) else names)]
+    shares = _shares([text.count(IMAGE_MARKER) if role == "user" else 0 for role, text in said], len(pictures))
+    conversation = Conversation(system=system)
+    for (role, text), share in zip(said, shares, strict=True):
+        shown, pictures = tuple(pictures[:share]), pictures[share:]
+        conversation = conversation.say(role, _placed(text, share), shown)
+    return conversation
+
+
+def _shares(markers: list[int], pictures: int) -> list[int]:
+    if sum(markers) == 0:
+        return [pictures, *[0] * (len(markers) - 1)]
+    shares = []
+    for count in markers:
+        shares.append(min(count, pictures - sum(shares)))
+    return shares
+
+
+def _placed(text: str, pictures: int) -> str:
+    """A single marker goes to the front, as in the original; several keep their places in the sentence."""
+    if pictures > 1 and text.count(IMAGE_MARKER) == pictures:
+        return text
+    return text.replace(IMAGE_MARKER, "").strip()
+
+
+KIND = Kind(fields=("conversations",), converse=converse)

@@ -1,0 +1,1 @@
+"""Stage 1: the language model learns to see and to write prompts."""

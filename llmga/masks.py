@@ -1,0 +1,100 @@
+"""Regions to repaint: the three kinds that stage 1 hides and stage 2 learns to fill.
+
+A mask is a boolean array of shape (height, width); True marks what is to be painted anew.  All measures are
+fractions of the picture, taken from the original's pixels on 512x512, so that every size is covered alike.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from llmga.errors import UserError
+from llmga.registry import Registry
+
+REFERENCE = 512  # the side for which the original states its pixels
+MIRROR = 2 * math.pi
+
+
+def irregular(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """One to five brush strokes, each a chain of one to five segments; covers about .18 of the picture."""
+    width, height = size
+    canvas = Image.new("1", size)
+    pen = ImageDraw.Draw(canvas)
+    for stroke in range(rng.integers(1, 6)):
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        for _ in range(rng.integers(1, 6)):
+            angle = 0.01 + rng.integers(4)
+            angle = MIRROR - angle if stroke % 2 == 0 else angle
+            length, brush = rng.integers(10, 250) / REFERENCE, rng.integers(5, 105) / REFERENCE
+            end_x = min(max(x + length * math.sin(angle) * width, 0), width)
+            end_y = min(max(y + length * math.cos(angle) * height, 0), height)
+            _draw_segment(pen, (x, y), (end_x, end_y), brush * math.sqrt(width * height))
+            x, y = end_x, end_y
+    return np.asarray(canvas)
+
+
+def _draw_segment(
+    pen: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], thickness: float
+) -> None:
+    """A line with round ends."""
+    radius = max(thickness / 2, 0.5)
+    pen.line((start, end), fill=1, width=max(round(thickness), 1))
+    for x, y in (start, end):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+
+
+def box(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """One to four rectangles of .07 to .31 of a side, off the border; covers about .085 of the picture."""
+    width, height = size
+    mask = np.zeros((height, width), dtype=bool)
+    for _ in range(rng.integers(1, 5)):
+        rows, columns = _box_extent(height, rng), _box_extent(width, rng)
+        mask[rows, columns] = True
+    return mask
+
+
+def _box_extent(side: int, rng: np.random.Generator) -> slice:
+    margin = side * 10 / REFERENCE
+    extent = side * rng.integers(35, 161) / REFERENCE
+    start = rng.uniform(margin, side - margin - extent)
+    first = round(start)
+    return slice(first, max(round(start + extent), first + 1))
+
+
+def outpaint(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Strips of .35 to .40 along the sides, each side with probability one half, at least one side."""
+    width, height = size
+    sides = rng.random(4) < 0.5
+    if not sides.any():
+        sides[rng.integers(4)] = True
+    top, bottom, left, right = (bool(side) * rng.integers(179, 204) / REFERENCE for side in sides)
+    mask = np.ones((height, width), dtype=bool)
+    rows = slice(round(top * height), height - round(bottom * height))
+    mask[rows, round(left * width) : width - round(right * width)] = False
+    return mask
+
+
+GENERATORS = Registry("kind of mask", {"irregular": irregular, "box": box, "outpaint": outpaint})
+PROBABILITIES = {"irregular": 0.25, "box": 0.25, "outpaint": 0.5}
+
+
+def random_mask(size: tuple[int, int], rng: np.random.Generator) -> tuple[str, np.ndarray]:
+    """A mask for a picture of `size` (width, height), and the name of its kind."""
+    kind = str(rng.choice(list(PROBABILITIES), p=list(PROBABILITIES.values())))
+    return kind, GENERATORS[kind](size, rng)
+
+
+def hide(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """A copy of the picture with the masked pixels black.
+
+    Raises: UserError when the sizes differ.
+    """
+    if mask.shape != (image.height, image.width):
+        raise UserError(
+            f"the mask is {mask.shape[1]}x{mask.shape[0]}, but the picture is {image.width}x{image.height}; "
+            "give a mask of the picture's size."
+        )
+    pixels = np.array(image.convert("RGB"))
+    pixels[mask] = 0
+    return Image.fromarray(pixels)

@@ -1,0 +1,111 @@
+import json
+import random
+
+import pytest
+
+from llmga.evaluation import toyworld
+from llmga.toyworld import captions
+from llmga.toyworld.scenes import Scene, draw
+
+
+class Knowing:
+    """A language model's stand-in that is told each answer: it looks the request's own scene up in `scripts`."""
+
+    def __init__(self, paint):
+        self.painter, self.seed, self.mllm = paint, 0, None
+
+    def paint(self, prompt, number):
+        return self.painter(prompt, seed=number)
+
+
+def faithful(prompt, seed):
+    return draw(Scene.of(**captions.read(prompt)))
+
+
+def green_only(prompt, seed):
+    return draw(Scene.of(**{**captions.read(prompt), "colour": "green"}))
+
+
+class PerfectSubject(Knowing):
+    """Answers every request with a prompt for the scene that the case was made from."""
+
+    def answer(self, chat, text, images=()):
+        prompt = captions.detailed(self.scene, random.Random(0))
+        return f"<gen_image> {prompt} </gen_image>", prompt
+
+
+@pytest.fixture
+def scene_of_case(monkeypatch):
+    """Lets a subject know the scene of the case that is being judged."""
+    subject = PerfectSubject(faithful)
+    inner = toyworld._scenes
+
+    def watched(count, seed):
+        for number, scene, rng in inner(count, seed):
+            subject.scene = scene
+            yield number, scene, rng
+
+    monkeypatch.setattr(toyworld, "_scenes", watched)
+    monkeypatch.setattr(toyworld, "Chat", lambda mllm: None)
+    return subject
+
+
+def test_a_perfect_system_scores_one(scene_of_case):
+    tally = toyworld.Tally()
+    toyworld.judge_requests(scene_of_case, 10, tally)
+    assert set(tally.fractions().values()) == {1.0}
+    assert not tally.misses
+
+
+def test_a_painter_that_knows_one_colour_loses_only_the_colour(scene_of_case):
+    scene_of_case.painter = green_only
+    tally = toyworld.Tally()
+    toyworld.judge_requests(scene_of_case, 40, tally)
+    figures = tally.fractions()
+    assert figures["request.prompt.all_named"] == 1.0
+    assert figures["request.picture.shape"] == figures["request.picture.place"] == 1.0
+    assert figures["request.picture.colour"] < 0.5
+    assert tally.misses
+
+
+def test_a_system_that_always_paints_fails_small_talk(scene_of_case):
+    tally = toyworld.Tally()
+    toyworld.judge_small_talk(scene_of_case, 10, tally)
+    assert tally.fractions()["small_talk.no_picture"] == 0.0
+
+
+def test_stage_2_is_compared_on_the_same_prompts_and_seeds():
+    seen = {"a": [], "b": []}
+
+    def watching(name):
+        def paint(prompt, seed):
+            seen[name].append((prompt, seed))
+            return faithful(prompt, seed)
+
+        return paint
+
+    tally = toyworld.Tally()
+    toyworld.judge_stage2(watching("a"), watching("b"), 5, 0, tally)
+    assert seen["a"] == seen["b"] and len(seen["a"]) == 5
+
+
+def test_the_table_marks_missed_bars():
+    text = toyworld.table({"describe.all": 0.5, "similar.all": 0.99})
+    assert "MISSED" in text.splitlines()[1]
+    assert text.splitlines()[2].endswith("ok")
+
+
+@pytest.mark.slow
+def test_the_bundled_checkpoints_do_the_job(tmp_path, capsys):
+    """A sample of the full evaluation; the bars of the full one leave room for the smaller number of cases."""
+    report = tmp_path / "scores.json"
+    assert toyworld.main(["--scale", "0.1", "--output", str(report)]) == 0
+    figures = json.loads(report.read_text())["figures"]
+    short = {claim: figures[claim] for claim, bar in toyworld.BARS.items() if figures[claim] < bar - 0.1}
+    assert not short
+    assert "request.picture.shape" in capsys.readouterr().out
+
+
+def test_a_missing_checkpoint_is_one_sentence_and_exit_code_2(capsys):
+    assert toyworld.main(["--model-path", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")

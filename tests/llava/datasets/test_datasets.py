@@ -1,0 +1,277 @@
+"""Records become conversations; samples become batches; nothing is lost in silence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.llava.conversation import Conversation
+from llmga.llava.datasets import KINDS
+from llmga.llava.datasets.base import Unusable, read_records
+from llmga.llava.datasets.collate import Collate
+from llmga.llava.datasets.mixture import CUT, MISSING, TOO_LONG, UNANSWERED, DataSource, Mixture, Sample
+from llmga.llava.datasets.order import Shuffled
+from llmga.llava.instructions import CHINESE, ENGLISH
+from llmga.llava.tokenization import IGNORED, Encoded
+
+GREY = Image.new("RGB", (16, 16), (90, 90, 90))
+PICTURE_TOKEN = 999
+SAID = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+EXAMPLES = {
+    "vqa": {"image": "a.png", "conversations": SAID},
+    "text": {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]},
+    "sg": {"image": "a.png", "caption": "a grey cat"},
+    "inpainting": {"image": "a.png", "caption": "a grey cat"},
+    "edit": {"image": "a.png", "instruction": "Make it red.", "new_caption": "a red cat"},
+    "t2i": {"ori_caption": "cat", "caption": "a grey cat"},
+}
+
+
+def converse(kind: str, record: dict, seed: int = 0) -> Conversation:
+    return KINDS[kind].converse(record, lambda name: GREY, np.random.default_rng(seed))
+
+
+def words(conversation: Conversation) -> list[str]:
+    return [message.text for message in conversation.messages]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_makes_a_question_and_an_answer(kind):
+    assert set(KINDS[kind].fields) <= set(EXAMPLES[kind])
+    for seed in range(10):
+        conversation = converse(kind, EXAMPLES[kind], seed)
+        assert [message.role for message in conversation.messages] == ["user", "assistant"]
+        assert len(conversation.images()) == ("image" in EXAMPLES[kind])
+        assert all(words(conversation))
+        assert converse(kind, EXAMPLES[kind], seed) == conversation or kind == "inpainting"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "kept"),
+    [("Make it red.", "Make it red"), ("Make it red", "Make it red"), ("变红。", "变红"), ("Red, now!", "Red, now!")],
+)
+def test_an_edit_loses_its_full_stop_and_nothing_else(instruction, kept):
+    assert words(converse("edit", {**EXAMPLES["edit"], "instruction": instruction})) == [
+        kept,
+        "<gen_image> a red cat </gen_image>",
+    ]
+
+
+def test_similar_generation_asks_for_a_picture_seven_times_in_ten():
+    asked = [words(converse("sg", EXAMPLES["sg"], seed)) for seed in range(500)]
+    share = np.mean([answer == "<gen_image> a grey cat </gen_image>" for _, answer in asked])
+    assert share == pytest.approx(0.7, abs=0.06)
+    for question, answer in asked:
+        assert question in (ENGLISH.regenerate if answer.startswith("<gen_image>") else ENGLISH.describe)
+
+
+def test_refinement_puts_the_short_text_before_or_behind_the_wish():
+    seen = set()
+    for seed in range(200):
+        question, answer = words(converse("t2i", EXAMPLES["t2i"], seed))
+        behind = question.startswith("cat ")
+        wish = question.removeprefix("cat ") if behind else question.removesuffix(" cat")
+        paint = answer == "<gen_image> a grey cat </gen_image>"
+        pool = ENGLISH.elaborate if not paint else ENGLISH.generate_after if behind else ENGLISH.generate_before
+        assert wish in pool
+        seen.add((paint, behind))
+    assert len(seen) == 4
+
+
+def test_inpainting_hides_a_part_and_asks_by_the_kind_of_mask():
+    for seed in range(40):
+        conversation = converse("inpainting", EXAMPLES["inpainting"], seed)
+        (shown,) = conversation.images()
+        black = (np.asarray(shown) == 0).all(-1)
+        assert black.any()
+        assert words(conversation)[0] in (*ENGLISH.inpaint, *ENGLISH.outpaint)
+    assert (np.asarray(GREY) == 90).all()
+
+
+def test_a_chinese_caption_is_asked_for_in_chinese():
+    question, _ = words(converse("sg", {"image": "a.png", "caption": "一只灰色的猫"}))
+    assert question in (*CHINESE.describe, *CHINESE.regenerate)
+
+
+def test_markers_go_to_the_front_of_a_single_picture_and_stay_with_several():
+    said = [{"from": "human", "value": "What is <image>?"}, {"from": "gpt", "value": "A cat."}]
+    assert words(converse("vqa", {"image": "a.png", "conversations": said}))[0] == "What is ?"
+    said[0]["value"] = "Compare <image> with <image>."
+    two = converse("vqa", {"image": ["a.png", "b.png"], "conversations": said})
+    assert words(two)[0] == "Compare <image> with <image>."
+    assert len(two.images()) == 2
+
+
+def test_pictures_go_to_the_turn_that_names_them():
+    said = [
+        {"from": "human", "value": "Hello"},
+        {"from": "gpt", "value": "Hi"},
+        {"from": "human", "value": "<image>\nWhat?"},
+        {"from": "gpt", "value": "A cat."},
+    ]
+    conversation = converse("vqa", {"image": "a.png", "conversations": said})
+    assert [len(message.images) for message in conversation.messages] == [0, 0, 1, 0]
+
+
+def test_turns_alternate_from_a_question_to_an_answer():
+    said = [("gpt", "x"), ("system", "S"), ("human", "a"), ("human", "b"), ("gpt", "c"), ("human", "open")]
+    record = {"conversations": [{"from": role, "value": text} for role, text in said]}
+    conversation = converse("text", record)
+    assert words(conversation) == ["a\nb", "c"]
+    assert conversation.system == "S"
+    with pytest.raises(Unusable):
+        converse("text", {"conversations": [{"from": "human", "value": "only a question"}]})
+
+
+@pytest.mark.parametrize("pool", ENGLISH.__dataclass_fields__)
+def test_both_languages_have_as_many_and_no_double_phrasings(pool):
+    english, chinese = getattr(ENGLISH, pool), getattr(CHINESE, pool)
+    lengths = {"describe": 12, "generate_before": 14, "generate_after": 12, "elaborate": 9}
+    assert len(set(english)) == len(set(chinese)) == lengths.get(pool, 10)
+
+
+def test_jsonl_and_json_are_read_alike(tmp_path):
+    records = [EXAMPLES["sg"], {**EXAMPLES["sg"], "image": "b.png"}]
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(record) for record in records) + "\n")
+    fields = KINDS["sg"].fields
+    assert read_records(tmp_path / "a.json", fields) == read_records(tmp_path / "a.jsonl", fields) == records
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[{", "not JSON"),
+        ("[]", "holds no records"),
+        ('[{"image": "a"}]', "record 0 .* has no 'caption'"),
+        ("[3]", "is a int"),
+    ],
+)
+def test_a_wrong_file_is_told(text, sentence, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        read_records(tmp_path / "a.json", KINDS["sg"].fields)
+
+
+def spell(conversation: Conversation) -> Encoded:
+    """A token per character; a picture is four tokens in front of its message."""
+    ids, labels = [], []
+    for message in conversation.messages:
+        said = [PICTURE_TOKEN] * 4 * len(message.images) + [ord(letter) for letter in message.text]
+        ids += said
+        labels += said if message.role == "assistant" else [IGNORED] * len(said)
+    return Encoded(ids, labels)
+
+
+def mixture(folder: Path, *records: dict, kind: str = "sg", max_length: int = 500, **source) -> Mixture:
+    (folder / "data.json").write_text(json.dumps(records))
+    GREY.save(folder / "a.png")
+    sources = [DataSource(kind, str(folder / "data.json"), str(folder), **source)]
+    return Mixture(sources, spell, image_token_id=PICTURE_TOKEN, max_length=max_length, seed=3)
+
+
+def test_chance_follows_from_seed_epoch_and_index(tmp_path):
+    data, again = (mixture(tmp_path, *[EXAMPLES["sg"]] * 30) for _ in range(2))
+    assert [data[key].input_ids for key in range(30)] == [again[key].input_ids for key in reversed(range(30))][::-1]
+    assert [data[key].input_ids for key in range(30)] != [data[key].input_ids for key in range(30, 60)]
+
+
+def test_a_missing_picture_is_counted_and_replaced_by_the_next_sample(tmp_path, caplog):
+    data = mixture(tmp_path, {"image": "gone.png", "caption": "gone"}, {"image": "a.png", "caption": "here"})
+    assert "here" in "".join(map(chr, data[0].input_ids))
+    assert data.tally.counts() == {MISSING: 1}
+    assert "gone.png" in caplog.text
+
+
+def test_when_nothing_can_be_used_the_user_is_told(tmp_path):
+    with pytest.raises(UserError, match="not one of 1 samples"):
+        mixture(tmp_path, {"image": "gone.png", "caption": "gone"})[0]
+
+
+def said(question: str, answer: str) -> dict:
+    return {"conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]}
+
+
+def test_only_the_end_of_an_answer_may_be_cut(tmp_path):
+    fitting = said("q", "a")
+    data = mixture(tmp_path, said("q" * 5, "a" * 50), said("q" * 50, "a"), fitting, kind="text", max_length=20)
+    assert len(data[0].input_ids) == len(data[0].labels) == 20
+    assert data.tally.counts() == {CUT: 2}
+    assert data[1].input_ids == spell(converse("text", fitting)).input_ids
+    assert data.tally.counts() == {CUT: 2, TOO_LONG: 1}
+
+
+def test_a_picture_is_never_cut(tmp_path):
+    late = [*said("q", "a")["conversations"], {"from": "human", "value": "<image>"}, {"from": "gpt", "value": "b"}]
+    data = mixture(tmp_path, {"image": "a.png", "conversations": late}, said("q", "a"), kind="vqa", max_length=5)
+    assert data[0].images == ()
+    assert data.tally.counts() == {TOO_LONG: 1}
+
+
+def test_a_sample_without_an_answer_is_counted(tmp_path):
+    data = mixture(tmp_path, said("q", " "), said("q", "a"), kind="text")
+    assert data[0].input_ids == [ord("q"), ord("a")]
+    assert data.tally.counts() == {UNANSWERED: 1}
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 10), (0.5, 5), (2.5, 25)])
+def test_the_share_says_how_much_of_a_source_an_epoch_takes(tmp_path, share, count):
+    data = mixture(tmp_path, *[EXAMPLES["sg"]] * 10, share=share)
+    rows, times = np.unique(data.rows[:, 1], return_counts=True)
+    assert len(data) == count
+    assert times.max() - times.min() <= 1 or len(rows) < 10
+
+
+def test_a_split_shares_no_record(tmp_path):
+    train, held_out = mixture(tmp_path, *[EXAMPLES["sg"]] * 20).split(0.25)
+    assert len(held_out) == 5
+    assert {*train.rows[:, 1].tolist(), *held_out.rows[:, 1].tolist()} == set(range(20))
+    assert len(train) == 15
+
+
+def test_a_source_is_written_as_one_flag():
+    assert DataSource.parse("sg=d/a.json,images=d/i,share=0.5") == DataSource("sg", "d/a.json", "d/i", 0.5)
+    assert DataSource.parse("text=a.json") == DataSource("text", "a.json")
+    for text in ("sg", "sg=a,colour=red", "sg=a,share=lots"):
+        with pytest.raises(UserError):
+            DataSource.parse(text)
+
+
+def test_a_batch_is_padded_on_the_right_and_carries_all_pictures():
+    def pixel_values(images):
+        return torch.zeros(len(images), 3, 2, 2)
+
+    collate = Collate(0, pixel_values)
+    batch = collate([Sample([5, 6, 7], [IGNORED, 6, 7], (GREY, GREY)), Sample([8], [8], ())])
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [8, IGNORED, IGNORED]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["pixel_values"].shape == (2, 3, 2, 2)
+    assert "pixel_values" not in collate([Sample([8], [8], ())])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_an_epoch_shows_every_sample_once_in_an_order_of_its_own(grouped):
+    lengths = np.random.default_rng(0).integers(1, 100, 1000) if grouped else None
+    order = Shuffled(1000, seed=1, lengths=lengths, batch_size=8)
+    first = list(order)
+    assert first == list(order)
+    order.set_epoch(1)
+    second = list(order)
+    assert sorted(first) == list(range(1000))
+    assert sorted(second) == list(range(1000, 2000))
+    assert [key - 1000 for key in second] != first
+
+
+def test_grouping_saves_padding():
+    lengths = np.random.default_rng(0).integers(1, 100, 1000)
+
+    def padded(order: Shuffled) -> int:
+        return int(lengths[list(order)].reshape(-1, 8).max(1).sum() * 8)
+
+    together = padded(Shuffled(1000, seed=1, lengths=lengths, batch_size=8))
+    assert together < 1.1 * lengths.sum() < padded(Shuffled(1000, seed=1))
