@@ -140,13 +140,13 @@ _TOY_PRETRAIN = replace(
     checkpoint_dir=None,
     mllm=None,
     text_model="runs/toyworld/lm",
-    vision_tower="runs/toyworld/clip/vision_tower",
+    vision_tower="runs/toyworld/vision/vision_tower",
     tune="projector",
     data=(
         DataSource("vqa", f"{_TOY}/vqa.json", f"{_TOY}/images"),
         DataSource("sg", f"{_TOY}/sg.json", f"{_TOY}/images"),
     ),
-    steps=200,
+    steps=120,
     save_dtype="fp32",
 )
 
