@@ -47,11 +47,11 @@ class Counts:
     """How many cases of each part are judged."""
 
     requests: int = 300
-    unseen: int = 300
-    small_talk: int = 200
-    follow_ups: int = 200
-    pictures: int = 200
-    stage2: int = 150
+    unseen: int = 200
+    small_talk: int = 150
+    follow_ups: int = 150
+    pictures: int = 150
+    stage2: int = 100
 
 
 @dataclass
