@@ -30,5 +30,5 @@ base &
 painter=$!
 language
 wait "$painter"
-$python -m llmga.evaluation.toyworld --output runs/toyworld/scores.json
+$python -m llmga.evaluation.toyworld --processes 2 --output runs/toyworld/scores.json
 $python -m llmga.toyworld.cards --scores runs/toyworld/scores.json
