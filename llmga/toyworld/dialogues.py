@@ -60,7 +60,7 @@ def from_words(rng: random.Random, turns: int | None = None) -> list[tuple[str, 
 
 def _next(scene: Scene | None, rng: random.Random, first: bool) -> tuple[tuple[str, str], Scene | None]:
     form = rng.random()
-    if form < 0.17:
+    if form < 0.2:
         return smalltalk.talk(rng), scene
     if scene is None or first or form < 0.3:
         # a new wish in mid-conversation has to be told from a change to the last picture: it names everything

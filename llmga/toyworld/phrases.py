@@ -118,10 +118,23 @@ NOUNS = Phrases(
      "a {colour} {size} {shape}", "a {size} {shape} in {colour}", "a {colour} {shape}, {size}",
      "the {size} {colour} {shape}", "one {size} {colour} {shape}", "{shape}, {size}, {colour}",
      "a {shape} that is {size} and {colour}", "a {shape} which is {colour} and {size}", "{colour} {shape} {size}",
-     "a {size} {shape} coloured {colour}", "a {size}, {colour} {shape}", "my {size} {colour} {shape}"),
+     "a {size} {shape} coloured {colour}", "a {size}, {colour} {shape}", "my {size} {colour} {shape}",
+     "a {size} {shape} of {colour}", "a {size} {shape} with {colour} colour", "a {shape}, {size} and {colour}",
+     "a {shape}, {colour} and {size}", "a {shape}, {colour}, {size}", "a {size} {shape} all in {colour}",
+     "a {shape} ({colour}, {size})", "a {shape} which has a {colour} colour and is {size}",
+     "a {shape}, in {colour} and {size}", "a {size} {shape}, {colour}", "a {shape} made {colour} and {size}",
+     "some {shape} that is {colour}, {size}", "a single {shape}, it is {size} and {colour}",
+     "a {shape} tinted {colour}, of {size} size", "{shape} {colour} {size}", "a {size} {shape} drawn in {colour}"),
     ("a {shape}, {colour} in colour and {size} in size", "a {size} {shape} painted {colour}",
      "a {shape} filled with {colour}, {size}", "exactly one {shape}, which is {size} and {colour}"),
 )  # fmt: skip
+COLOURED = ("a {colour} {shape}", "a {colour} {shape}", "a {shape} in {colour}", "a {shape} coloured {colour}",
+            "{shape}, {colour}", "a {shape} which is {colour}", "a {shape} with {colour} colour",
+            "a {shape} of {colour}", "a {shape} all in {colour}", "a {shape}, {colour}", "a {shape} that is {colour}",
+            "a {shape} drawn in {colour}",
+            "{colour} {shape}", "a {shape} tinted {colour}")  # fmt: skip
+SIZED = ("a {size} {shape}", "a {size} {shape}", "{size} {shape}", "a {shape}, {size}", "a {shape} that is {size}",
+         "a {shape} of {size} size", "a {shape} which is {size}", "one {size} {shape}")  # fmt: skip
 # no noun named: "something red in the corner"
 NOTHINGS = Phrases(("something {size} {colour}", "anything {colour} {size}", "a {size} {colour} thing",
                     "a {size} {colour} shape", "some {size} {colour} shape", "a {size} {colour} object"))  # fmt: skip
@@ -132,6 +145,9 @@ OPENERS = Phrases(
      "i need", "generate", "make me", "paint me", "draw me", "how about", "let's have", "a picture of",
      "an image of", "draw a picture of", "create an image of", "please make a picture with", "hey, draw",
      "hi, can you paint", "hello! please draw", "please", "would you draw", "i want a picture of", "let me see",
+     "what i need is", "my daughter wants", "my boss asks for", "it would be nice to see", "i am thinking about",
+     "be so kind to paint", "put on the canvas", "i dream of", "would it be possible to get", "please prepare",
+     "do you have time to draw", "i have to get", "we would love", "just", "simply", "start with", "go on and paint",
      "try", "render", "sketch", "produce an image with", "we need", "now", "ok, now draw", "next:", "picture:",
      "can i have", "may i get", "please give me", "i am looking for", "imagine"),
     ("would you mind painting", "my kid wants to see", "i was thinking of", "go ahead and draw",
@@ -140,7 +156,8 @@ OPENERS = Phrases(
 CLOSERS = Phrases(
     ("", "", "", "", "", "please", "thanks", "thank you", "thanks!", "if you can", "for my daughter", "for a card",
      "would be nice", "if possible", "for me", "for a poster", "that would be great", "ok?", "pls", "for my wall",
-     "asap", "cheers"),
+     "asap", "cheers", "it's for my wall", "i need it today", "and hurry up", "that is everything", "for kindergarten",
+     "it's a gift", "no rush", "this makes me smile", "it is for work"),
     ("and take your time", "that's all i need", "it's for school", "would make me happy"),
 )  # fmt: skip
 CHATTER = Phrases(
@@ -155,7 +172,10 @@ FRAMES = Phrases(
     ("{np} {place} {ground}", "{np} {place} {ground}", "{np} {place}, {ground}", "{np} {ground}, {place}",
      "{np} {ground} {place}", "{ground}, {np} {place}", "{place}, {np} {ground}", "{ground}, {place} {np}",
      "{place} {np}, {ground}", "{np}, {place}, {ground}", "{np}. {place}. {ground}", "{np}. {ground}. {place}",
-     "{ground}: {np} {place}"),
+     "{ground}: {np} {place}", "{np}; {place}; {ground}", "{ground} and {np} {place}", "{place}: {np}, {ground}",
+     "{np} should be {place}, {ground}", "there is {np} {place}, {ground}", "{place} i want {np}, {ground}",
+     "{ground} there is {np}, {place}", "{np} {place} and it is {ground}", "{np}, sitting {place}, {ground}",
+     "{np}, everything {ground}, {place}", "{np} that sits {place}, {ground}", "{ground}, with {np} {place}"),
     ("{ground}, and then {place} there is {np}", "{place} there should be {np}, and all of it {ground}",
      "{np}, located {place}, all of that {ground}", "{ground}; {np}; put it {place}"),
 )  # fmt: skip

@@ -122,14 +122,13 @@ def _place(place: str, rng: random.Random, held_out: bool) -> str:
 
 def _noun_phrase(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
     words = {name: say(name, told[name], rng) if name in told else "" for name in ("size", "colour", "shape")}
-    row = phrases.NOUNS if words["shape"] else phrases.NOTHINGS
-    text = row.pick(rng, held_out).format(**words)
-    if not (words["size"] and words["colour"]) and words["shape"]:
-        # connecting words make sense only between two adjectives
-        adjectives = " ".join(word for word in (words["size"], words["colour"]) if word)
-        if " and " in text or " in " in text or "," in text or "coloured" in text or "filled" in text:
-            text = f"a {adjectives} {words['shape']}"
-    return _articles(tidy(text))
+    if not words["shape"]:
+        text = phrases.NOTHINGS.pick(rng, held_out)
+    elif words["size"] and words["colour"]:
+        text = phrases.NOUNS.pick(rng, held_out)
+    else:  # what joins two adjectives would be left hanging
+        text = rng.choice(phrases.COLOURED if words["colour"] else phrases.SIZED if words["size"] else ("a {shape}",))
+    return _articles(tidy(text.format(**words)))
 
 
 def _listed(told: dict[str, str], rng: random.Random) -> str:

@@ -12,7 +12,9 @@ EXAMPLE = "Try: a big red circle on a blue background."
 TALK: tuple[tuple[Phrases, tuple[str, ...]], ...] = (
     (
         Phrases(("hello", "hi", "hey", "hello there", "hi there", "good morning", "good evening", "hey you", "yo",
-                 "good afternoon", "hiya", "hello!", "hi!", "greetings"), ("howdy", "hello my friend", "hey hey")),
+                 "good afternoon", "hiya", "hello!", "hi!", "greetings",
+                 "hello hello", "hi hi", "hey there", "hi friend", "hello you",
+                 "hello, my dear", "good day", "ahoy"), ("howdy", "hello my friend", "hey hey")),
         ("Hello! What shall I paint for you?", "Hi! Tell me what to paint. " + EXAMPLE),
     ),
     (
@@ -107,7 +109,9 @@ NOT_A_THING = (
 )
 ODD_COLOURS = Phrases(
     ("brown", "black", "white", "gray", "silver", "beige", "maroon", "grey", "dark brown", "transparent", "rainbow",
-     "multicoloured", "striped"), ("khaki", "ivory", "bronze"))  # fmt: skip
+     "multicoloured", "striped", "copper", "olive", "cream", "plaid", "dotted", "tan", "charcoal"),
+    ("khaki", "ivory", "bronze"),
+)  # fmt: skip
 NOT_A_COLOUR = (f"I have no such paint for shapes. My colours are {', '.join(ATTRIBUTES['colour'])}.",)
 
 
