@@ -81,6 +81,17 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{str(file)!r} cannot be read ({reason}); download or save it again.") from None
 
 
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a folder, in one file or in shards, safetensors first.
+
+    Raises: UserError when there are none or one cannot be read.
+    """
+    for kind in ("*.safetensors", "pytorch_model*.bin"):
+        if files := sorted(folder.glob(kind)):
+            return {key: tensor for file in files for key, tensor in read_tensors(file).items()}
+    raise UserError(f"checkpoint {str(folder)!r} lacks its weights (one of {', '.join(WEIGHTS)}).")
+
+
 def read_json(folder: Path, name: str) -> Settings:
     """Raises: UserError when the file is missing or is no JSON object."""
     file = folder / name

@@ -64,7 +64,9 @@ def load_weights(
             ignore_mismatched_sizes=True,  # reported below, with the others
             output_loading_info=True,
         )
-    except (SafetensorError, OSError, EOFError, UnpicklingError) as problem:
+    except (SafetensorError, OSError, EOFError, UnpicklingError, RuntimeError) as problem:
+        if isinstance(problem, RuntimeError) and "PytorchStreamReader" not in str(problem):
+            raise  # out of memory, say
         reason = str(problem).splitlines()[0]
         raise UserError(f"the weights in {str(folder)!r} cannot be read ({reason}); download them again.") from None
     blind = {key for key in found["missing_keys"] if key.startswith(TOWER)}
