@@ -20,7 +20,7 @@ base() { # make the painter's two towers first: the second half waits for the vi
 }
 
 language() {
-    $python -m llmga.toyworld.pretrain lm --threads "$OMP_NUM_THREADS"
+    $python -m llmga.toyworld.pretrain vision lm --threads "$OMP_NUM_THREADS"
     made runs/toyworld/mllm-pretrain/config.json || $python -m llmga.llava.train.train --preset toy_pretrain
     made $inference/llmga-toy-mllm/config.json || $python -m llmga.llava.train.train --preset toy_s1
 }
@@ -30,5 +30,5 @@ base &
 painter=$!
 language
 wait "$painter"
-$python -m llmga.evaluation.toyworld --output runs/toyworld/scores.json
+$python -m llmga.evaluation.toyworld --processes 2 --output runs/toyworld/scores.json
 $python -m llmga.toyworld.cards --scores runs/toyworld/scores.json

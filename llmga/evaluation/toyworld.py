@@ -7,10 +7,12 @@ attributes were never trained on.
 
 import argparse
 import json
+import multiprocessing
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,11 +49,11 @@ class Counts:
     """How many cases of each part are judged."""
 
     requests: int = 300
-    unseen: int = 300
-    small_talk: int = 200
-    follow_ups: int = 200
-    pictures: int = 200
-    stage2: int = 150
+    unseen: int = 200
+    small_talk: int = 150
+    follow_ups: int = 150
+    pictures: int = 150
+    stage2: int = 100
 
 
 @dataclass
@@ -186,20 +188,47 @@ def judge_stage2(finetuned: Generator, base: Generator, count: int, seed: int, t
             tally.add(f"stage2.{name}.all", _judge(tally, f"stage2.{name}", oracle.score(picture, scene.attributes)))
 
 
-def evaluate(subject: Subject, base: Generator | None, counts: Counts) -> tuple[dict[str, float], list[str]]:
-    """All figures by claim, and the misses in words."""
+PARTS: dict[str, Callable[[Subject, int, Tally], None]] = {
+    "requests": judge_requests,
+    "unseen": judge_unseen_phrasings,
+    "small_talk": judge_small_talk,
+    "follow_ups": judge_follow_ups,
+    "pictures": judge_pictures,
+}
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Folders of the system under test; `base` is the painter before stage 2."""
+
+    mllm: str
+    painter: str
+    base: str
+
+
+def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
+    """One part of the evaluation, with models of its own: parts can run beside each other.  Raises: UserError."""
+    quiet_libraries()
     tally = Tally()
-    judge_requests(subject, counts.requests, tally)
-    judge_unseen_phrasings(subject, counts.unseen, tally)
-    judge_small_talk(subject, counts.small_talk, tally)
-    judge_follow_ups(subject, counts.follow_ups, tally)
-    judge_pictures(subject, counts.pictures, tally)
-    if base is not None:
-        judge_stage2(subject.painter, base, counts.stage2, subject.seed, tally)
-    figures = tally.fractions()
-    if "stage2.base.all" in figures:
-        figures["stage2.finetuned_minus_base"] = figures["stage2.finetuned.all"] - figures["stage2.base.all"]
-    return figures, tally.misses
+    painter = load_generator(paths.painter, device="cpu")
+    if part == "stage2":
+        judge_stage2(painter, load_generator(paths.base, device="cpu"), count, seed, tally)
+    else:
+        PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), painter, seed), count, tally)
+    return tally
+
+
+def evaluate(paths: Paths, counts: Counts, seed: int, processes: int = 1) -> tuple[dict[str, float], list[str]]:
+    """All figures by claim, and the misses in words.  Raises: UserError."""
+    jobs = [(part, paths, count, seed) for part, count in vars(counts).items()]
+    if processes == 1:
+        tallies = [judge(*job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            tallies = list(pool.map(judge, *zip(*jobs, strict=True)))
+    figures = {claim: value for tally in tallies for claim, value in tally.fractions().items()}
+    figures["stage2.finetuned_minus_base"] = figures["stage2.finetuned.all"] - figures["stage2.base.all"]
+    return figures, [miss for tally in tallies for miss in tally.misses]
 
 
 def table(figures: dict[str, float]) -> str:
@@ -219,19 +248,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--base", default="checkpoints/Inference/llmga-toy-sdxl-base", help="painter before stage 2")
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full number of cases")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1, help="parts judged at once, each with its own models")
     parser.add_argument("--output", type=Path, help="write the JSON here as well")
     parser.add_argument("--misses", type=Path, help="write every missed case here")
     options = parser.parse_args(argv)
     quiet_libraries()
+    counts = Counts(**{name: max(1, round(number * options.scale)) for name, number in vars(Counts()).items()})
+    start = time.monotonic()
     try:
-        mllm = load_mllm(options.model_path, device="cpu")
-        painter, base = (load_generator(path, device="cpu") for path in (options.sdmodel_id, options.base))
+        paths = Paths(options.model_path, options.sdmodel_id, options.base)
+        figures, misses = evaluate(paths, counts, options.seed, options.processes)
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
-    counts = Counts(**{name: max(1, round(number * options.scale)) for name, number in vars(Counts()).items()})
-    start = time.monotonic()
-    figures, misses = evaluate(Subject(mllm, painter, options.seed), base, counts)
     report = {
         "figures": {claim: round(value, 4) for claim, value in figures.items()},
         "bars": BARS,

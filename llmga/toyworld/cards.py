@@ -1,6 +1,7 @@
 """Model cards of the bundled checkpoints: what they are, how they were made, how they score.
 
-`python -m llmga.toyworld.cards --scores runs/toyworld/scores.json` writes a README.md beside the weights.
+`python -m llmga.toyworld.cards --scores runs/toyworld/scores.json` writes a README.md beside the weights, and keeps the
+scores themselves beside the language model, where a test compares them with what the weights do.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from llmga.errors import UserError
 
 INFERENCE = Path("checkpoints/Inference")
 NOTES = Path("runs/toyworld")
+SCORES = "scores.json"
 
 ABOUT = {
     "llmga-toy-mllm": (
@@ -73,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         for name in ABOUT:
             (INFERENCE / name / "README.md").write_text(card(name, report, notes))
             print(f"wrote {INFERENCE / name / 'README.md'}")
+        (INFERENCE / "llmga-toy-mllm" / SCORES).write_text(json.dumps(report, indent=2) + "\n")
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

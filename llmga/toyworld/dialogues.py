@@ -12,9 +12,14 @@ from llmga.toyworld.scenes import Scene, is_held_out, random_scene
 LEADS = ("Here it is.", "With pleasure.", "Of course.", "Gladly.", "Here you are.")
 CHANGED = ("Changed.", "Here is the new version.", "As you like.")
 MARKER = "<image>\n"
+# The instruction pools speak in whole sentences; people also type these.
+DESCRIBE = ("describe this picture", "describe this", "what is this?", "what do you see?", "what is in this picture?",
+            "describe the image", "describe it", "tell me what you see", "what does this show?")  # fmt: skip
+SIMILAR = ("generate a similar image", "make one like this", "another one like this", "draw this again", "similar",
+           "a similar picture please", "paint something like this", "copy it", "one more like that")  # fmt: skip
 
 QUESTIONS = {
-    "shape": (("what shape is it?", "which shape do you see?", "what is in the picture?", "what is it?"),
+    "shape": (("what shape is it?", "which shape do you see?", "which figure is it?", "what form does it have?"),
               "It is a {shape}."),
     "colour": (("what colour is it?", "which color does the {shape} have?", "what colour is the {shape}?"),
                "The {shape} is {colour}."),
@@ -87,9 +92,9 @@ def about_picture(scene: Scene, rng: random.Random, describe: tuple[str, ...], s
     for _ in range(rng.choices((1, 2, 3), (60, 30, 10))[0]):
         form = rng.random()
         if form < 0.25:
-            exchange = (rng.choice(describe), detailed(scene, rng))
+            exchange = (_typed(describe + DESCRIBE, rng), detailed(scene, rng))
         elif form < 0.45:
-            exchange = (rng.choice(similar), wrapped(detailed(scene, rng)))
+            exchange = (_typed(similar + SIMILAR, rng), wrapped(detailed(scene, rng)))
         elif form < 0.7:
             exchange = question(scene, rng)
         elif form < 0.76:
@@ -100,6 +105,12 @@ def about_picture(scene: Scene, rng: random.Random, describe: tuple[str, ...], s
         said.append(exchange)
     (first, answer), *rest = said
     return [(MARKER + first, answer), *rest]
+
+
+def _typed(sentences: tuple[str, ...], rng: random.Random) -> str:
+    """A sentence, half of the time without the capital and the full stop that people leave out."""
+    text = rng.choice(sentences)
+    return text[:1].lower() + text[1:].rstrip(".") if rng.random() < 0.5 else text
 
 
 def as_record(said: list[tuple[str, str]], **more: str) -> dict:

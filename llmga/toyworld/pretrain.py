@@ -42,6 +42,13 @@ def make_clip(folder: Path) -> dict:
     return {"recipe": vars(clip.RECIPE)}
 
 
+def sharpen_vision(folder: Path) -> dict:
+    vision = clip.sharpen(RUNS / "clip", folder / "state.pt")
+    vision.save_pretrained(folder / "vision_tower")
+    clip.processor().save_pretrained(folder / "vision_tower")
+    return {"recipe": vars(clip.SHARPENING)}
+
+
 def make_language_model(folder: Path) -> dict:
     model, tokenizer = language_model.pretrain(folder)
     model.save_pretrained(folder)
@@ -58,6 +65,7 @@ STEPS: dict[str, Callable[[Path], dict]] = {
     "data": make_data,
     "vae": make_vae,
     "clip": make_clip,
+    "vision": sharpen_vision,
     "lm": make_language_model,
     "sdxl-random": make_painter,
 }

@@ -4,7 +4,9 @@ import random
 import pytest
 
 from llmga.evaluation import toyworld
+from llmga.serve.args import BUNDLED_MLLM, shipped
 from llmga.toyworld import captions
+from llmga.toyworld.cards import SCORES
 from llmga.toyworld.scenes import Scene, draw
 
 
@@ -96,12 +98,13 @@ def test_the_table_marks_missed_bars():
 
 
 @pytest.mark.slow
-def test_the_bundled_checkpoints_do_the_job(tmp_path, capsys):
-    """A sample of the full evaluation; the bars of the full one leave room for the smaller number of cases."""
+def test_the_bundled_checkpoints_score_as_their_cards_say(tmp_path, capsys):
+    """A tenth of the full evaluation; few cases scatter, so a figure may fall short of the recorded one by 0.2."""
+    recorded = json.loads((shipped(BUNDLED_MLLM, "--model-path") / SCORES).read_text())["figures"]
     report = tmp_path / "scores.json"
     assert toyworld.main(["--scale", "0.1", "--output", str(report)]) == 0
     figures = json.loads(report.read_text())["figures"]
-    short = {claim: figures[claim] for claim, bar in toyworld.BARS.items() if figures[claim] < bar - 0.1}
+    short = {claim: figures[claim] for claim in toyworld.BARS if figures[claim] < recorded[claim] - 0.2}
     assert not short
     assert "request.picture.shape" in capsys.readouterr().out
 

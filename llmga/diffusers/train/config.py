@@ -82,10 +82,11 @@ TOY_SDXL = TrainConfig(
     flip=False,  # its captions say left and right
     caption_dropout=0.1,
     cache_latents=True,
-    steps=1200,
+    steps=2400,
     batch_size=32,
     accumulation=1,
-    lr=3e-4,
+    lr=7e-4,
+    schedule="cosine",
     warmup=50,
     ema_decay=0.998,
     device="cpu",
@@ -103,7 +104,6 @@ TOY_SDXL_BASE = replace(
     output="checkpoints/Inference/llmga-toy-sdxl-base",
     steps=2600,
     lr=1e-3,
-    schedule="cosine",
     warmup=100,
 )
 

@@ -26,7 +26,7 @@ MISSING, CUT, TOO_LONG, UNANSWERED, MALFORMED = (
     "no answer to learn",
     "malformed record",
 )
-CHARACTERS_PER_TOKEN, PICTURE_CHARACTERS = 4, 1000  # rough, only to batch samples of like length
+CHARACTERS_PER_TOKEN = 4  # rough, only to batch samples of like length
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,12 @@ class Mixture(Dataset):
         encode: Callable[[Conversation], Encoded],
         *,
         image_token_id: int,
+        tokens_per_image: int,
         max_length: int,
         seed: int = 0,
     ):
-        self.sources, self.encode = tuple(sources), encode
-        self.image_token_id, self.max_length, self.seed = image_token_id, max_length, seed
+        self.sources, self.encode, self.max_length, self.seed = tuple(sources), encode, max_length, seed
+        self.image_token_id, self.tokens_per_image = image_token_id, tokens_per_image
         self.records = [read_records(source.file, KINDS[source.kind].fields) for source in self.sources]
         self.rows = _chosen_rows([len(records) for records in self.records], self.sources, seed)
         self.tally = Tally()
@@ -139,7 +140,8 @@ class Mixture(Dataset):
 
     def lengths(self) -> np.ndarray:
         """Roughly, the tokens of each sample; costs no tokenising."""
-        return np.array([_rough_length(self._record(index)[1]) for index in range(len(self))])
+        per_source = [[_rough_length(record, self.tokens_per_image) for record in part] for part in self.records]
+        return np.array([per_source[source][row] for source, row in self.rows])
 
     def _part(self, indices: np.ndarray) -> "Mixture":
         part = object.__new__(Mixture)
@@ -191,5 +193,9 @@ def _chosen_rows(counts: Sequence[int], sources: Sequence[DataSource], seed: int
     return np.concatenate(rows)
 
 
-def _rough_length(record: Record) -> int:
-    return (len(str(record)) + PICTURE_CHARACTERS * bool(record.get("image"))) // CHARACTERS_PER_TOKEN
+def _rough_length(record: Record, tokens_per_image: int) -> int:
+    said = record.get("conversations")
+    texts = [turn.get("value", "") for turn in said] if said else [record[key] for key in record if key != "image"]
+    pictures = record.get("image") or []
+    count = 1 if isinstance(pictures, str) else len(pictures)
+    return sum(len(str(text)) for text in texts) // CHARACTERS_PER_TOKEN + count * tokens_per_image

@@ -125,10 +125,10 @@ _TOY_S1 = TrainConfig(
     ),
     lr=1e-3,
     batch=32,
-    steps=2500,
+    steps=3300,
     max_length=512,
     group_by_length=True,
-    save_steps=250,
+    save_steps=100,
     save_dtype="fp16",
     logging_steps=20,
     workers=0,
@@ -140,13 +140,13 @@ _TOY_PRETRAIN = replace(
     checkpoint_dir=None,
     mllm=None,
     text_model="runs/toyworld/lm",
-    vision_tower="runs/toyworld/clip/vision_tower",
+    vision_tower="runs/toyworld/vision/vision_tower",
     tune="projector",
     data=(
         DataSource("vqa", f"{_TOY}/vqa.json", f"{_TOY}/images"),
         DataSource("sg", f"{_TOY}/sg.json", f"{_TOY}/images"),
     ),
-    steps=200,
+    steps=120,
     save_dtype="fp32",
 )
 

@@ -29,6 +29,7 @@ def train(config: TrainConfig) -> StageOneTrainer:
         config.data,
         mllm.encode,
         image_token_id=mllm.image_token_id,
+        tokens_per_image=mllm.tokens_per_image,
         max_length=config.max_length,
         seed=config.seed,
     )

@@ -171,7 +171,7 @@ def mixture(folder: Path, *records: dict, kind: str = "sg", max_length: int = 50
     (folder / "data.json").write_text(json.dumps(records))
     GREY.save(folder / "a.png")
     sources = [DataSource(kind, str(folder / "data.json"), str(folder), **source)]
-    return Mixture(sources, spell, image_token_id=PICTURE_TOKEN, max_length=max_length, seed=3)
+    return Mixture(sources, spell, image_token_id=PICTURE_TOKEN, tokens_per_image=4, max_length=max_length, seed=3)
 
 
 def test_chance_follows_from_seed_epoch_and_index(tmp_path):
@@ -231,6 +231,13 @@ def test_a_split_shares_no_record(tmp_path):
     assert len(held_out) == 5
     assert {*train.rows[:, 1].tolist(), *held_out.rows[:, 1].tolist()} == set(range(20))
     assert len(train) == 15
+
+
+def test_rough_lengths_follow_words_and_pictures(tmp_path):
+    data = mixture(tmp_path, EXAMPLES["vqa"], said("q", "a" * 99), said("q", "a"), kind="vqa")
+    with_picture, long, short = data.lengths()
+    assert long == 25
+    assert with_picture > short
 
 
 def test_a_source_is_written_as_one_flag():

@@ -1,0 +1,95 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.images import WORKING_SIDE, open_image, pad_square, stretch_square, to_rgb
+
+
+def _saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    image = Image.new("RGB", (60, 40), "white")
+    image.paste((255, 0, 0), (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = open_image(_saved(image, tmp_path / "a.png", exif=exif))
+    assert upright.size == (40, 60)
+    assert upright.getpixel((35, 5)) == (255, 0, 0)
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    image = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert open_image(_saved(image, tmp_path / "a.png")).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    image = Image.fromarray(np.full((4, 4), 32896, np.uint16))
+    assert open_image(_saved(image, tmp_path / "a.png")).getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "RGBA", "I", "F"])
+def test_every_mode_becomes_rgb(mode):
+    assert to_rgb(Image.new(mode, (3, 3))).mode == "RGB"
+
+
+def test_an_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    path = _saved(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert open_image(path).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_bytes_are_opened_like_files():
+    buffer = io.BytesIO()
+    Image.new("RGB", (5, 7)).save(buffer, "PNG")
+    assert open_image(buffer.getvalue()).size == (5, 7)
+
+
+def test_large_pictures_are_reduced_and_the_aspect_kept(tmp_path):
+    path = _saved(Image.new("RGB", (6000, 300)), tmp_path / "a.png")
+    assert open_image(path).size == (WORKING_SIDE, round(300 * WORKING_SIDE / 6000))
+    assert open_image(path, working_side=None).size == (6000, 300)
+
+
+def test_a_picture_30000_pixels_wide_is_scaled_and_a_square_of_that_side_refused(tmp_path):
+    assert open_image(_saved(Image.new("L", (30_000, 200)), tmp_path / "wide.png")).width == WORKING_SIDE
+    path = _saved(Image.new("1", (30_000, 30_000)), tmp_path / "square.png")
+    with pytest.raises(UserError, match="more than 64 million pixels"):
+        open_image(path)
+
+
+def _text(tmp_path):
+    (tmp_path / "a.png").write_text("no picture")
+    return tmp_path / "a.png"
+
+
+def _truncated(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8)
+    path = _saved(Image.fromarray(noise), tmp_path / "whole.png")
+    (tmp_path / "a.png").write_bytes(path.read_bytes()[:9000])
+    return tmp_path / "a.png"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_text, _truncated, lambda folder: folder / "missing.png", lambda folder: folder],
+    ids=["text", "cut", "missing", "folder"],
+)
+def test_what_is_no_picture_is_one_sentence_with_its_name(tmp_path, make):
+    path = make(tmp_path)
+    with pytest.raises(UserError, match=path.name) as caught:
+        open_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_stretching_gives_up_the_aspect_and_padding_keeps_it():
+    image = Image.new("RGB", (60, 20), (255, 0, 0))
+    assert np.unique(np.asarray(stretch_square(image, 30)).reshape(-1, 3), axis=0).tolist() == [[255, 0, 0]]
+    padded = pad_square(image, (1, 2, 3))
+    assert padded.size == (60, 60)
+    assert padded.getpixel((30, 5)) == (1, 2, 3) and padded.getpixel((30, 30)) == (255, 0, 0)
