@@ -22,12 +22,14 @@ class Backbone:
     architecture: the class name that published configs carry.
     adapt: changes the published settings where the libraries moved on.
     picture_scale: what multiplies the projector's output, from the text config.
+    word_boundary: training put a word-boundary token before the first marker (`tokenization.encode`).
     """
 
     text_type: str
     architecture: str
     adapt: Callable[[Settings], Settings] = lambda settings: settings
     picture_scale: Callable[[PretrainedConfig], float] = lambda config: 1.0
+    word_boundary: bool = False
 
     def text_config(self, published: Settings) -> PretrainedConfig:
         """The text model's part of a flat published config."""
@@ -60,7 +62,7 @@ BACKBONES: Registry[Backbone] = Registry(
         "llava": Backbone("llama", "LlavaLlamaForCausalLM"),  # the 2023 checkpoints
         "llava_mistral": Backbone("mistral", "LlavaMistralForCausalLM"),
         "llava_gemma": Backbone("gemma", "LlavaGemmaForCausalLM", picture_scale=_root_of_width),
-        "llava_Phi3": Backbone("phi3", "LlavaPhi3ForCausalLM", adapt=_phi_3),
+        "llava_Phi3": Backbone("phi3", "LlavaPhi3ForCausalLM", adapt=_phi_3, word_boundary=True),
     },
 )
 

@@ -104,6 +104,44 @@ class Chat:
             yield piece
         self.conversation = asked.say("assistant", _words(said, 0))
 
+    def edit(
+        self,
+        turn: int,
+        text: str | None = None,
+        images: Sequence[Image.Image] | None = None,
+        sampling: Sampling = Sampling(),
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[str]:
+        """Answer anew a message of the user, worded otherwise or not; what was said after it is forgotten.
+
+        The cache is rolled back to the first changed token, not rebuilt.  An edit that fails before its first word
+        leaves the conversation as it was.
+
+        Args:
+            turn: which of the user's messages: 0 is the first, -1 the last.
+            text, images: None keeps what the message had.
+
+        Raises: UserError when there is no such message, or it is too long.
+        """
+        before = self.conversation
+        asked = [index for index, message in enumerate(before.messages) if message.role == "user"]
+        if not -len(asked) <= turn < len(asked):
+            raise UserError(
+                f"turn {turn} does not exist, the conversation has {len(asked)}; use 0 to {len(asked) - 1}."
+            )
+        old = before.messages[asked[turn]]
+        pictures = old.images if images is None else images
+        self.conversation = earlier = replace(before, messages=before.messages[: asked[turn]])
+        try:
+            yield from self.say(old.text if text is None else text, pictures, sampling, cancelled)
+        finally:
+            if self.conversation is earlier:
+                self.conversation = before
+
+    def regenerate(self, sampling: Sampling = Sampling(), cancelled: Callable[[], bool] | None = None) -> Iterator[str]:
+        """Answer the last message again.  Raises: UserError when there is none."""
+        yield from self.edit(-1, sampling=sampling, cancelled=cancelled)
+
     def _fitting(self, asked: Conversation, sampling: Sampling) -> tuple[Conversation, list[int]]:
         """The latest turns that leave room for an answer, and their ids; the oldest pairs go first."""
         context = self.mllm.context_length

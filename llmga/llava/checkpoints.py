@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, PretrainedConfig
 
 from llmga.errors import UserError
@@ -54,33 +57,39 @@ def published_weights(
     }
 
 
-def read_projector(folder: Path, projector_type: str) -> dict[str, torch.Tensor]:
-    """The state dict of our projector from a first stage's mm_projector.bin.
-
-    Its keys are published ones with any prefix before "mm_projector."; other weights in it are left alone.
-
-    Raises: UserError when the file is missing.
-    """
-    file = folder / "mm_projector.bin"
-    if not file.is_file():
-        raise UserError(
-            f"{str(folder)!r} lacks mm_projector.bin, which a checkpoint that needs a base holds; "
-            "a low-rank result has to be merged into its base first."
-        )
-    weights = torch.load(file, map_location="cpu", weights_only=True)
-    found = {}
-    for key, tensor in weights.items():
-        _, part, name = key.partition("mm_projector.")
-        if part:
-            found[_own_name(f"model.{part}{name}", projector_type).rpartition("multi_modal_projector.")[2]] = tensor
-    return found
-
-
-def _own_name(key: str, projector_type: str) -> str:
+def own_name(key: str, projector_type: str) -> str:
+    """The name that a published weight has in our model."""
     for published, ours in key_table(projector_type):
         if key.startswith(published):
             return ours + key.removeprefix(published)
     return key
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of one .safetensors or .bin file, on the CPU.
+
+    Raises: UserError when it is missing or cannot be read.
+    """
+    if not file.is_file():
+        raise UserError(f"{str(file.parent)!r} lacks {file.name}; give the complete result of a training.")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, EOFError, UnpicklingError, RuntimeError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise UserError(f"{str(file)!r} cannot be read ({reason}); download or save it again.") from None
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a folder, in one file or in shards, safetensors first.
+
+    Raises: UserError when there are none or one cannot be read.
+    """
+    for kind in ("*.safetensors", "pytorch_model*.bin"):
+        if files := sorted(folder.glob(kind)):
+            return {key: tensor for file in files for key, tensor in read_tensors(file).items()}
+    raise UserError(f"checkpoint {str(folder)!r} lacks its weights (one of {', '.join(WEIGHTS)}).")
 
 
 def read_json(folder: Path, name: str) -> Settings:
@@ -122,8 +131,19 @@ def read_config(published: Settings, checkpoint: Path) -> LlmgaConfig:
         tower_config(published["mm_vision_tower"], checkpoint),
         projector_type=published.get("mm_projector_type", "linear"),
         select_layer=published.get("mm_vision_select_layer", -2),
-        keeps_class=published.get("mm_vision_select_feature", "patch") == "cls_patch",
+        keeps_class=keeps_class(published),
     )
+
+
+def keeps_class(published: Settings) -> bool:
+    """Whether the projector also reads the tower's class position."""
+    return published.get("mm_vision_select_feature", "patch") == "cls_patch"
+
+
+def context_length(published: Settings) -> int:
+    """The longest sequence in tokens."""
+    keys = ("max_sequence_length", "tokenizer_model_max_length")
+    return next((published[key] for key in keys if published.get(key)), DEFAULT_CONTEXT)
 
 
 def make_config(
@@ -147,7 +167,16 @@ def make_config(
     )
 
 
-def published_config(config: LlmgaConfig, *, conv_mode: str, context_length: int, dtype: torch.dtype) -> Settings:
+def published_config(
+    config: LlmgaConfig,
+    *,
+    conv_mode: str,
+    context_length: int,
+    dtype: torch.dtype,
+    marks_pictures: bool = False,
+    word_boundary: bool = False,
+    image_aspect: str = "stretch",
+) -> Settings:
     """Our config as a flat published one, with `conversation_mode` added."""
     model_type = published_type(config.text_config.model_type)
     library = PretrainedConfig().to_dict()  # what every config of the library carries says nothing about this model
@@ -157,22 +186,26 @@ def published_config(config: LlmgaConfig, *, conv_mode: str, context_length: int
     text |= {"rope_scaling": rope if rope.get("rope_type", "default") != "default" else None}
     for bookkeeping in ("dtype", "layer_types"):
         text.pop(bookkeeping, None)
-    return text | {
-        "model_type": model_type,
-        "architectures": [BACKBONES[model_type].architecture],
-        "torch_dtype": str(dtype).removeprefix("torch."),
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "use_mm_proj": True,
-        "mm_vision_tower": OWN_TOWER,
-        "mm_hidden_size": config.vision_config.hidden_size,
-        "mm_projector_type": config.projector_type,
-        "mm_vision_select_layer": config.vision_feature_layer,
-        "mm_vision_select_feature": "cls_patch" if config.vision_feature_select_strategy == "full" else "patch",
-        "mm_patch_merge_type": "flat",
-        "mm_use_im_start_end": False,
-        "mm_use_im_patch_token": False,
-        "image_aspect_ratio": "resizesquare",
-        "tokenizer_padding_side": "right",
-        "tokenizer_model_max_length": context_length,
-        "conversation_mode": conv_mode,
-    }
+    return (
+        text
+        | {
+            "model_type": model_type,
+            "architectures": [BACKBONES[model_type].architecture],
+            "torch_dtype": str(dtype).removeprefix("torch."),
+            "tie_word_embeddings": config.tie_word_embeddings,
+            "use_mm_proj": True,
+            "mm_vision_tower": OWN_TOWER,
+            "mm_hidden_size": config.vision_config.hidden_size,
+            "mm_projector_type": config.projector_type,
+            "mm_vision_select_layer": config.vision_feature_layer,
+            "mm_vision_select_feature": "cls_patch" if config.vision_feature_select_strategy == "full" else "patch",
+            "mm_patch_merge_type": "flat",
+            "mm_use_im_start_end": marks_pictures,
+            "mm_use_im_patch_token": False,
+            "image_aspect_ratio": "pad" if image_aspect == "pad" else "resizesquare",
+            "tokenizer_padding_side": "right",
+            "tokenizer_model_max_length": context_length,
+            "conversation_mode": conv_mode,
+        }
+        | ({"tokenizer_word_boundary": True} if word_boundary else {})
+    )

@@ -1,6 +1,6 @@
 """A multimodal language model with everything that turns a conversation into its inputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -8,12 +8,14 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
 
 from llmga.images import pad_square, stretch_square
-from llmga.llava.conversation import Conversation
+from llmga.llava.backbones import BACKBONES, Backbone, published_type
+from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.tokenization import Encoded, encode
 from llmga.registry import Registry
 
+PICTURE_MARKS = ("<im_start>", "<im_end>")
 _LARGEST_SQUARE = 2048  # a very long picture never becomes a square of its longer side
 
 
@@ -35,6 +37,13 @@ ASPECTS = Registry(
 )
 
 
+def _between_marks(conversation: Conversation) -> Conversation:
+    first, last = PICTURE_MARKS
+    marked = first + IMAGE_MARKER + last
+    told = (replace(turn, text=turn.marked_text().replace(IMAGE_MARKER, marked)) for turn in conversation.messages)
+    return replace(conversation, messages=tuple(told))
+
+
 @dataclass
 class Mllm:
     """Everything that turns a conversation into ids and ids into words.
@@ -44,6 +53,9 @@ class Mllm:
         image_aspect: how a picture becomes a square for the vision tower, a row of ASPECTS.
         context_length: the longest sequence in tokens, pictures included.
         stop_ids: the ids that end an answer.
+        word_boundary: prompts are encoded with the word-boundary token that training has where the family's row says
+            so.  The published models of that family were trained with it and are served without.
+        marks_pictures: each picture stands between <im_start> and <im_end>.
     """
 
     model: LlmgaForConditionalGeneration
@@ -53,10 +65,16 @@ class Mllm:
     context_length: int
     image_aspect: str = "stretch"
     stop_ids: frozenset[int] = frozenset()
+    word_boundary: bool = False
+    marks_pictures: bool = False
 
     @property
     def template(self) -> ChatTemplate:
         return TEMPLATES[self.conv_mode]
+
+    @property
+    def backbone(self) -> Backbone:
+        return BACKBONES[published_type(self.model.config.text_config.model_type)]
 
     @property
     def image_token_id(self) -> int:
@@ -76,9 +94,11 @@ class Mllm:
         return self
 
     def encode(self, conversation: Conversation, open_turn: bool = False) -> Encoded:
-        """Ids and labels of a conversation; `open_turn` ends with the assistant's header."""
-        rendered = self.template.render(conversation, open_turn)
-        return encode(rendered, self.tokenizer, self.image_token_id, self.tokens_per_image)
+        """Ids and labels of a conversation; `open_turn` ends with the assistant's header, for the model to go on."""
+        marked = _between_marks(conversation) if self.marks_pictures else conversation
+        rendered = self.template.render(marked, open_turn)
+        boundary = self.word_boundary or (self.backbone.word_boundary and not open_turn)
+        return encode(rendered, self.tokenizer, self.image_token_id, self.tokens_per_image, boundary)
 
     def pixel_values(self, images: tuple[Image.Image, ...] | list[Image.Image]) -> Tensor:
         """Pictures of any size -> float (n, 3, side, side), as the vision tower reads them, on the CPU."""

@@ -18,12 +18,15 @@ class LlmgaConfig(LlavaConfig):
         projector_type: "linear", "mlp<N>x_gelu" or "identity".
         picture_scale: multiplies the projector's output.
         image_token_index: lies outside the vocabulary, so that no word changes its meaning.
+        spoken_rows: how many tokens the tokenizer has.  Published vocabularies have rows beyond it, which the original
+            cuts off when it opens a checkpoint; here they stay for saving, but are never said. None: all are said.
     """
 
     model_type = "llmga"
 
     projector_type: str = "mlp2x_gelu"
     picture_scale: float = 1.0
+    spoken_rows: int | None = None
 
 
 class LlmgaModel(LlavaModel):
@@ -66,6 +69,22 @@ class LlmgaModel(LlavaModel):
         return outputs
 
 
+class OutputLayer(nn.Linear):
+    """Hidden states -> logits; -inf where the tokenizer has no token, in the loss as in generation."""
+
+    def __init__(self, config: LlmgaConfig):
+        super().__init__(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.config = config
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(…, width) -> (…, vocabulary)."""
+        logits = super().forward(hidden)
+        spoken = self.config.spoken_rows
+        if spoken is not None and spoken < self.out_features:
+            logits[..., spoken:] = -torch.inf
+        return logits
+
+
 class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
     """The published multimodal language model."""
 
@@ -74,7 +93,7 @@ class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
     def __init__(self, config: LlmgaConfig):
         super(LlavaForConditionalGeneration, self).__init__(config)  # the parent would build its own LlavaModel
         self.model = LlmgaModel(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.lm_head = OutputLayer(config)
         self.post_init()
 
 

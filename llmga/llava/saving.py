@@ -25,7 +25,13 @@ def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None 
     weights = checkpoints.published_weights(mllm.model.state_dict(), config, saved)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     flat = checkpoints.published_config(
-        config, conv_mode=mllm.conv_mode, context_length=mllm.context_length, dtype=saved
+        config,
+        conv_mode=mllm.conv_mode,
+        context_length=mllm.context_length,
+        dtype=saved,
+        marks_pictures=mllm.marks_pictures,
+        word_boundary=mllm.word_boundary,
+        image_aspect=mllm.image_aspect,
     )
     _write_json(folder / "config.json", flat)
     ends = {"eos_token_id": sorted(mllm.stop_ids), "pad_token_id": mllm.tokenizer.pad_token_id}

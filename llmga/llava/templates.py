@@ -50,10 +50,13 @@ class ChatTemplate:
     drops_user_text: bool = False
 
     def render(self, conversation: Conversation, open_turn: bool = False) -> Rendered:
-        """Write the conversation out; `open_turn` ends with the assistant's header, for the model to go on."""
+        """Write the conversation out; `open_turn` ends with the assistant's header, for the model to go on.
+
+        Roles may come in any order; an assistant who speaks first answers an empty message.
+        """
         system = self.system if conversation.system is None else conversation.system
         text, spans = self.opening.replace("{system}", system), []
-        for index, message in enumerate(conversation.messages):
+        for index, message in enumerate(_from_the_user_on(conversation.messages)):
             if message.role == "user":
                 text += self._user(message, first=index == 0, training=not open_turn)
             else:
@@ -68,6 +71,10 @@ class ChatTemplate:
         if self.drops_user_text and training:
             return head + IMAGE_MARKER * words.count(IMAGE_MARKER)
         return head + words + self.user_tail
+
+
+def _from_the_user_on(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return (Message("user", ""), *messages) if messages and messages[0].role == "assistant" else messages
 
 
 _CURIOUS = (

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.templates import Rendered
 
+WORD_BOUNDARY = "\u2581"
 IGNORED = -100  # the label of a token that is not learned
 
 
@@ -22,7 +23,11 @@ class Encoded:
 
 
 def encode(
-    rendered: Rendered, tokenizer: PreTrainedTokenizerBase, image_token_id: int, tokens_per_image: int
+    rendered: Rendered,
+    tokenizer: PreTrainedTokenizerBase,
+    image_token_id: int,
+    tokens_per_image: int,
+    word_boundary: bool = False,
 ) -> Encoded:
     """Tokenise the text around its pictures and mark what is supervised.
 
@@ -32,6 +37,8 @@ def encode(
     Args:
         tokenizer: a fast tokenizer, which reports the characters of each token.
         image_token_id: any id that the tokenizer never gives.
+        word_boundary: put sentencepiece's word-boundary token before a piece that opens with an added token, as the
+            slow tokenizer of Phi-3's training did.
     """
     input_ids: list[int] = []
     labels: list[int] = []
@@ -40,7 +47,7 @@ def encode(
         if index:
             input_ids += [image_token_id] * tokens_per_image
             labels += [IGNORED] * tokens_per_image
-        for token, (begin, end) in _tokens(piece, tokenizer, drop_bos=index > 0):
+        for token, (begin, end) in _tokens(piece, tokenizer, index == 0, word_boundary):
             supervised = _overlaps(start + begin, start + end, rendered.assistant_spans)
             input_ids.append(token)
             labels.append(token if supervised else IGNORED)
@@ -48,11 +55,22 @@ def encode(
     return Encoded(input_ids, labels)
 
 
-def _tokens(piece: str, tokenizer: PreTrainedTokenizerBase, drop_bos: bool) -> list[tuple[int, tuple[int, int]]]:
+def _tokens(
+    piece: str, tokenizer: PreTrainedTokenizerBase, first: bool, word_boundary: bool
+) -> list[tuple[int, tuple[int, int]]]:
     out = tokenizer(piece, return_offsets_mapping=True)
     tokens = list(zip(out["input_ids"], out["offset_mapping"], strict=True))
-    has_bos = bool(tokens) and tokens[0][0] == tokenizer.bos_token_id
-    return tokens[1:] if drop_bos and has_bos else tokens
+    begins = 1 if tokens and tokens[0][0] == tokenizer.bos_token_id else 0
+    begin, words = tokens[:begins], tokens[begins:]
+    if word_boundary and words and _is_marker(words[0][0], tokenizer):
+        words = [(tokenizer.convert_tokens_to_ids(WORD_BOUNDARY), (0, 0)), *words]
+    return begin + words if first else words
+
+
+def _is_marker(token: int, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is an added token without a role (begin, end, unknown, padding): the slow tokenizer's exception."""
+    named = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
+    return token in tokenizer.added_tokens_decoder and token not in named
 
 
 def _overlaps(begin: int, end: int, spans: tuple[tuple[int, int], ...]) -> bool:

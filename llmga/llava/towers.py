@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoConfig, CLIPImageProcessorPil, CLIPVisionConfig
 
 from llmga.errors import UserError
+from llmga.llava.places import ROOTS
 
 OWN_TOWER = "vision_tower"  # the subfolder of our saves that says how the embedded vision tower is built
 
@@ -20,8 +21,10 @@ KNOWN_TOWERS: dict[str, dict[str, Any]] = {
 
 
 def find_tower(name: str, checkpoint: Path) -> Path | None:
-    """The folder that `mm_vision_tower` means: beside or inside the checkpoint, else a path; None for a hub name."""
-    for candidate in (checkpoint / name, checkpoint.parent / name, Path(name)):
+    """The folder that `mm_vision_tower` means: inside or beside the checkpoint, a path, or the hub name's last part
+    below checkpoints/; None when it is not on this machine."""
+    roots = (root / Path(name).name for root in ROOTS)
+    for candidate in (checkpoint / name, checkpoint.parent / name, Path(name), *roots):
         if (candidate / "config.json").is_file():
             return candidate
     return None

@@ -40,6 +40,11 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+@pytest.fixture(scope="session")
+def bytes_as_tokens() -> PreTrainedTokenizerFast:
+    return byte_tokenizer()
+
+
 def write_text_model(folder: Path, **changes: object) -> Path:
     tokenizer = byte_tokenizer()
     settings = {

@@ -1,0 +1,123 @@
+"""Fetch published weights into the tree that checkpoints/README.md shows.
+
+python -m llmga.download llmga-Qwen2-0.5B-full-finetune
+python -m llmga.download clip-vit-large-patch14-336 Qwen2-0.5B-Instruct
+python -m llmga.download --list
+
+What was fetched before is not fetched again, and a broken download goes on where it stopped.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from llmga.errors import UserError
+from llmga.registry import Registry
+
+CHECKPOINTS = Path("checkpoints")
+_OURS = (
+    "llmga-vicuna-7b-v1.5-full-finetune",
+    "llmga-llama3-8b-it-full-finetune",
+    "llmga-mistral_instruct-full-finetune",
+    "llmga-Qwen2-0.5B-full-finetune",
+    "llmga-Qwen2-1.5B-full-finetune",
+    "llmga-Qwen2-7B-full-finetune",
+    "llmga-gemma-2b-it-full-finetune",
+    "llmga-Phi-3-mini-128k-full-finetune",
+    "llmga-llama-2-7b-chat-full-finetune",
+    "llmga-cn-vicuna-7b-v1.5-full-finetune",
+    "llmga-cn-llama3-8b-it-full-finetune",
+    "llmga-cn-gemma-2b-it-full-finetune",
+    "llmga-cn-Qwen2-0.5B-full-finetune",
+)
+_BASES = (
+    "lmsys/vicuna-7b-v1.5",
+    "lmsys/vicuna-13b-v1.5",
+    "meta-llama/Meta-Llama-3-8B-Instruct",
+    "mistralai/Mistral-7B-Instruct-v0.2",
+    "Qwen/Qwen2-0.5B-Instruct",
+    "Qwen/Qwen2-1.5B-Instruct",
+    "Qwen/Qwen2-7B-Instruct",
+    "google/gemma-2b-it",
+    "microsoft/Phi-3-mini-128k-instruct",
+    "openai/clip-vit-large-patch14-336",
+    "openai/clip-vit-large-patch14",
+    "stabilityai/stable-diffusion-xl-base-1.0",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+)
+# Folder name -> (hub id, folder below checkpoints/).
+PUBLISHED: Registry[tuple[str, str]] = Registry(
+    "published checkpoint",
+    {name: (f"binxia/{name}", "Inference") for name in _OURS}
+    | {hub_id.rpartition("/")[2]: (hub_id, "Training") for hub_id in _BASES},
+)
+_SAME_WEIGHTS_AGAIN = ["*.msgpack", "*.h5", "*.onnx", "*.gguf", "original/*", "onnx/*", "*.ot"]
+
+
+def place(name: str, root: Path = CHECKPOINTS) -> tuple[str, Path]:
+    """The hub id and the folder of a name from the table, or of any `owner/name`, which goes to Inference.
+
+    Raises: UserError for another name.
+    """
+    if name.count("/") == 1 and all(name.split("/")):
+        short = name.partition("/")[2]
+        kind = PUBLISHED[short][1] if short in PUBLISHED else "Inference"
+        return name, root / kind / short
+    hub_id, kind = PUBLISHED[name]
+    return hub_id, root / kind / name
+
+
+def download(name: str, root: Path = CHECKPOINTS) -> Path:
+    """Fetch one checkpoint, with progress; the folder it is in.
+
+    Raises: UserError without a network, for a name that the hub lacks, and for one behind a licence.
+    """
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import RepositoryNotFoundError as NotThere
+
+    hub_id, folder = place(name, root)
+    try:
+        snapshot_download(hub_id, local_dir=folder, ignore_patterns=_SAME_WEIGHTS_AGAIN)
+    except GatedRepoError:
+        raise UserError(f"{hub_id} asks for its licence; accept it on the hub's page and run hf auth login.") from None
+    except NotThere:
+        raise UserError(f"the hub has no {hub_id}, or it is private; check the name.") from None
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.TransportError, ConnectionError):
+        raise UserError(
+            f"{hub_id} cannot be fetched, there is no network (or HF_HUB_OFFLINE is set); copy its files to "
+            f"{str(folder)!r}, or run this again with a network: it goes on where it stopped."
+        ) from None
+    except HfHubHTTPError as problem:
+        reason = str(problem).splitlines()[0]
+        raise UserError(f"the hub refused {hub_id} ({reason}); run this again later.") from None
+    except OSError as problem:
+        raise UserError(f"{hub_id} cannot be written to {str(folder)!r} ({problem}); free some space.") from None
+    return folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
+    parser.add_argument("names", metavar="NAME", nargs="*", help="a name of --list, or OWNER/NAME of the hub")
+    parser.add_argument("--list", action="store_true", help="print the names and where they go")
+    parser.add_argument("--root", type=Path, default=CHECKPOINTS, help="default: checkpoints")
+    args = parser.parse_args(argv)
+    if args.list or not args.names:
+        for name in PUBLISHED:
+            hub_id, folder = place(name, args.root)
+            print(f"{hub_id}  ->  {folder}")
+        return 0
+    try:
+        for name in args.names:
+            place(name, args.root)  # a wrong name is told before the first gigabyte
+        for name in args.names:
+            print(download(name, args.root))
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

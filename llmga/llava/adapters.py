@@ -1,0 +1,156 @@
+"""Results that need a base: the projector of a first stage, and low-rank adapters."""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from llmga.errors import UserError
+from llmga.llava import checkpoints, towers
+from llmga.llava.assembling import fit_rows, new_mllm
+from llmga.llava.backbones import BACKBONES, Settings
+from llmga.llava.mllm import Mllm
+from llmga.llava.vocabulary import add_picture_tokens
+
+ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+_PEFT = "base_model.model."
+
+
+def is_low_rank(folder: Path) -> bool:
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def plain_base(folder: Path, published: Settings, base: str | Path, conv_mode: str) -> Mllm:
+    """A plain text model, the vision tower that the result's config names, and a fresh projector.
+
+    Raises: UserError when the tower is not there.
+    """
+    BACKBONES[published.get("model_type", "")]
+    tower = towers.find_tower(published.get("mm_vision_tower", ""), folder)
+    if tower is None:
+        raise UserError(
+            f"vision tower {published.get('mm_vision_tower')!r} of {str(folder)!r} is not on this machine; "
+            f"put its folder beside the checkpoint."
+        )
+    return new_mllm(
+        base,
+        tower,
+        projector_type=published.get("mm_projector_type", "linear"),
+        select_layer=published.get("mm_vision_select_layer", -2),
+        keeps_class=checkpoints.keeps_class(published),
+        conv_mode=conv_mode,
+        context_length=checkpoints.context_length(published),
+    )
+
+
+def add_projector(mllm: Mllm, weights: dict[str, Tensor], folder: Path, published: Settings) -> None:
+    """The first stage's mm_projector.bin, and the rows of its new tokens if it holds any.
+
+    Raises: UserError when it does not fit.
+    """
+    kind = mllm.model.config.projector_type
+    projector = {key: tensor for key, tensor in weights.items() if "mm_projector." in key}
+    named = {"model.mm_projector." + key.partition("mm_projector.")[2]: projector[key] for key in projector}
+    known = len(mllm.tokenizer)
+    add_picture_tokens(mllm.tokenizer, published)
+    fit_rows(mllm.model, len(mllm.tokenizer))
+    _put(mllm.model, {checkpoints.own_name(key, kind): named[key] for key in named}, folder)
+    _require_whole(mllm.model, {checkpoints.own_name(key, kind) for key in named}, folder)
+    _put_new_rows(mllm, weights, known)
+
+
+def _require_whole(model: nn.Module, given: set[str], folder: Path) -> None:
+    missing = sorted(key for key in model.state_dict() if "multi_modal_projector." in key and key not in given)
+    if missing:
+        raise UserError(f"mm_projector.bin in {str(folder)!r} lacks {missing[0]}; is mm_projector_type right?")
+
+
+def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], known: int) -> None:
+    """A first stage with picture marks also saves their embeddings: all rows, or only the new ones."""
+    rows = next((tensor for key, tensor in weights.items() if "embed_tokens" in key or "embed_in" in key), None)
+    new = len(mllm.tokenizer) - known
+    if rows is not None and new:
+        table = mllm.model.get_input_embeddings().weight
+        table.data[known : known + new] = rows[-new:].to(table)
+
+
+def add_low_rank(mllm: Mllm, folder: Path, published: Settings, merge: bool) -> Mllm:
+    """Put an adapter and the tensors that were trained beside it upon the model.
+
+    Args:
+        merge: add the product to the weights; otherwise the adapter's layers stay apart (and can be trained on).
+
+    Raises: UserError when peft or a file is missing, or a tensor does not fit.
+    """
+    add_picture_tokens(mllm.tokenizer, published)
+    fit_rows(mllm.model, len(mllm.tokenizer))
+    _put(mllm.model, _beside(folder, mllm.model.config.projector_type), folder)
+    mllm.model = _with_adapter(mllm.model, folder, merge).eval()
+    return mllm
+
+
+def _beside(folder: Path, projector_type: str) -> dict[str, Tensor]:
+    """non_lora_trainables.bin under our names."""
+    weights = checkpoints.read_tensors(folder / "non_lora_trainables.bin")
+    weights = {key.removeprefix("base_model."): tensor for key, tensor in weights.items()}
+    doubled = any(key.startswith("model.model.") for key in weights)
+    plain = {key.removeprefix("model.") if doubled else key: tensor for key, tensor in weights.items()}
+    return {checkpoints.own_name(key, projector_type): tensor for key, tensor in plain.items()}
+
+
+def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
+    try:
+        from peft import PeftConfig, PeftModel, set_peft_model_state_dict
+    except ImportError:
+        raise UserError("a low-rank checkpoint needs the package peft; pip install peft.") from None
+    weights = {_own_adapter_name(key): tensor for key, tensor in _adapter_weights(folder).items()}
+    config = PeftConfig.from_pretrained(folder)
+    # Full names: a short one like q_proj would also match the vision tower.
+    config.target_modules = sorted({key.removeprefix(_PEFT).partition(".lora_")[0] for key in weights})
+    _check_targets(model, config.target_modules, folder)
+    adapted = PeftModel(model, config)
+    _check_shapes(adapted.state_dict(), weights, folder)
+    set_peft_model_state_dict(adapted, weights)
+    return adapted.merge_and_unload() if merge else adapted.base_model.model
+
+
+def _adapter_weights(folder: Path) -> dict[str, Tensor]:
+    file = next((folder / name for name in _ADAPTERS if (folder / name).is_file()), folder / _ADAPTERS[0])
+    return checkpoints.read_tensors(file)
+
+
+def _own_adapter_name(key: str) -> str:
+    """base_model.model.model.layers.0.… -> base_model.model.model.language_model.layers.0.…"""
+    return _PEFT + checkpoints.own_name(key.removeprefix(_PEFT), "mlp2x_gelu")
+
+
+def _check_targets(model: nn.Module, targets: list[str], folder: Path) -> None:
+    known = {name for name, _ in model.named_modules()}
+    strange = [name for name in targets if name not in known]
+    if strange:
+        raise UserError(f"the adapter in {str(folder)!r} changes {strange[0]!r}, which its base does not have.")
+
+
+def _check_shapes(there: dict[str, Tensor], weights: dict[str, Tensor], folder: Path) -> None:
+    for key, tensor in weights.items():
+        name = key.replace(".weight", ".default.weight")
+        if name in there and there[name].shape != tensor.shape:
+            raise UserError(
+                f"the adapter in {str(folder)!r} does not fit its base: {key} is {tuple(tensor.shape)}, "
+                f"not {tuple(there[name].shape)}."
+            )
+
+
+def _put(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    """Copy tensors into the model by name.
+
+    Raises: UserError for a name that the model lacks or another shape.
+    """
+    own = model.state_dict()
+    for key, tensor in weights.items():
+        if key not in own:
+            raise UserError(f"{str(folder)!r} holds {key}, which its base does not have; give another --model-base.")
+        if own[key].shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)}, not {tuple(own[key].shape)}"
+            raise UserError(f"the weights in {str(folder)!r} do not fit their base: {key} is {shapes}.")
+        own[key].copy_(tensor)  # shares memory with the model's parameter

@@ -1,0 +1,85 @@
+"""A text model that can read and a vision tower that can see become one model."""
+
+from pathlib import Path
+
+import torch
+
+from llmga.errors import UserError
+from llmga.llava import checkpoints, towers
+from llmga.llava.backbones import published_type
+from llmga.llava.mllm import Mllm
+from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.places import find_checkpoint
+from llmga.llava.templates import TEMPLATES
+from llmga.llava.vocabulary import load_tokenizer, stop_ids
+
+
+def new_mllm(
+    text_model_folder: str | Path,
+    vision_tower_folder: str | Path,
+    *,
+    projector_type: str = "mlp2x_gelu",
+    select_layer: int = -2,
+    keeps_class: bool = False,
+    conv_mode: str,
+    context_length: int = checkpoints.DEFAULT_CONTEXT,
+) -> Mllm:
+    """A text model that has learned to read and a CLIP tower that has learned to see, joined by a fresh projector.
+
+    Everything is in single precision on the CPU; the projector follows torch's random state.
+
+    Raises: UserError for a folder or its config that is missing, or a text model of a family without a row.
+    """
+    from transformers import AutoModelForCausalLM, CLIPVisionModel
+
+    TEMPLATES[conv_mode]
+    text_folder, tower_folder = find_checkpoint(text_model_folder), find_checkpoint(vision_tower_folder)
+    checkpoints.read_json(tower_folder, "config.json")
+    published_type(checkpoints.read_json(text_folder, "config.json").get("model_type", ""))
+    text = AutoModelForCausalLM.from_pretrained(text_folder, dtype=torch.float32)
+    tower = CLIPVisionModel.from_pretrained(tower_folder, dtype=torch.float32)
+    config = checkpoints.make_config(
+        text.config, tower.config, projector_type=projector_type, select_layer=select_layer, keeps_class=keeps_class
+    )
+    model = LlmgaForConditionalGeneration(config)
+    model.model.language_model.load_state_dict(text.model.state_dict())
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.lm_head.load_state_dict(text.lm_head.state_dict())
+    tokenizer = load_tokenizer(text_folder)
+    fit_rows(model, len(tokenizer))
+    mllm = Mllm(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        image_processor=towers.image_processor(tower_folder, tower.config),
+        conv_mode=conv_mode,
+        context_length=context_length,
+        stop_ids=stop_ids(text_folder, tokenizer, TEMPLATES[conv_mode]),
+    )
+    mllm.word_boundary = mllm.backbone.word_boundary  # what is trained from here on is served as trained
+    return mllm
+
+
+def fit_rows(model: LlmgaForConditionalGeneration, tokens: int) -> None:
+    """Give every token of the tokenizer a row; a new one is the mean of the others.  Surplus rows stay unsaid."""
+    rows = model.config.text_config.vocab_size
+    model.config.spoken_rows = tokens
+    if tokens <= rows:
+        return
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        _grow(layer, tokens)
+    if model.config.tie_word_embeddings:
+        model.get_output_embeddings().weight = model.get_input_embeddings().weight
+    model.config.text_config.vocab_size = tokens
+    model.config.image_token_index = tokens  # stays outside the vocabulary
+
+
+def _grow(layer: torch.nn.Embedding | torch.nn.Linear, rows: int) -> None:
+    """Raises: UserError for a quantised layer, whose rows cannot be copied."""
+    old = layer.weight.data
+    if not old.is_floating_point():
+        raise UserError("a quantised model cannot get new tokens; load it without --load-8bit or --load-4bit once.")
+    mean = old.float().mean(0, keepdim=True).to(old.dtype)
+    layer.weight = torch.nn.Parameter(torch.cat([old, mean.expand(rows - len(old), -1)]))
+    for name in ("num_embeddings", "out_features"):
+        if hasattr(layer, name):
+            setattr(layer, name, rows)

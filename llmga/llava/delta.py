@@ -1,0 +1,85 @@
+"""The difference between a checkpoint and its base: make it, or add it again.
+
+python -m llmga.llava.delta make BASE CHECKPOINT OUT
+python -m llmga.llava.delta apply BASE DELTA OUT
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from llmga.errors import UserError
+from llmga.llava import checkpoints
+from llmga.llava.places import find_checkpoint
+
+OF_PICTURES = ("mm_projector", "vision_tower", "image_newline")  # parts that a plain base does not have
+GROWING = ("embed_tokens.weight", "lm_head.weight")  # a checkpoint may have more rows than its base
+Combine = Callable[[Tensor, Tensor], Tensor]
+
+
+def make_delta(base: str | Path, checkpoint: str | Path, out: str | Path) -> None:
+    """Write checkpoint - base.  Raises: UserError."""
+    _combine(base, checkpoint, out, torch.sub)
+
+
+def apply_delta(base: str | Path, delta: str | Path, out: str | Path) -> None:
+    """Write base + delta.  Raises: UserError."""
+    _combine(base, delta, out, torch.add)
+
+
+def _combine(base: str | Path, other: str | Path, out: str | Path, combine: Combine) -> None:
+    from huggingface_hub import save_torch_state_dict
+
+    base_folder, folder, out = find_checkpoint(base), find_checkpoint(other), Path(out)
+    if out.exists() and out.resolve() in (base_folder.resolve(), folder.resolve()):
+        raise UserError(f"{str(out)!r} would overwrite what is read; give another folder.")
+    known, weights = checkpoints.read_weights(base_folder), checkpoints.read_weights(folder)
+    combined = {key: _combined(key, tensor, known.get(key), combine) for key, tensor in weights.items()}
+    missing = sorted(set(known) - set(weights))
+    if missing:
+        raise UserError(f"{str(folder)!r} lacks {missing[0]}, which {str(base_folder)!r} has; give its own base.")
+    out.mkdir(parents=True, exist_ok=True)
+    save_torch_state_dict(combined, out, metadata={"format": "pt"})
+    for file in folder.iterdir():
+        if file.is_file() and file.suffix not in (".safetensors", ".bin") and not file.name.endswith(".index.json"):
+            shutil.copy2(file, out / file.name)
+
+
+def _combined(key: str, tensor: Tensor, known: Tensor | None, combine: Combine) -> Tensor:
+    """In single precision, so that only the result is rounded; rows that the base lacks stay."""
+    if known is None:
+        if any(part in key for part in OF_PICTURES):
+            return tensor
+        raise UserError(f"weight {key} is not in the base; give the base that the checkpoint was trained from.")
+    rows = len(known)
+    fits = known.shape == tensor.shape or (key.endswith(GROWING) and known.shape[1:] == tensor.shape[1:])
+    if not fits or len(tensor) < rows:
+        raise UserError(f"weight {key} is {tuple(tensor.shape)}, but {tuple(known.shape)} in the base.")
+    result = tensor.clone()
+    difference = combine(tensor[:rows].float(), known.float())
+    result[:rows] = difference.to(tensor.dtype)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m llmga.llava.delta", description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=["make", "apply"])
+    parser.add_argument("base", help="folder of the plain language model")
+    parser.add_argument("other", help="folder of the checkpoint (make) or of the difference (apply)")
+    parser.add_argument("out", help="new folder")
+    args = parser.parse_args(argv)
+    try:
+        {"make": make_delta, "apply": apply_delta}[args.action](args.base, args.other, args.out)
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

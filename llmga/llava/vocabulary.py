@@ -1,0 +1,49 @@
+"""A checkpoint's tokenizer: which class reads it, which tokens its config adds, which tokens end an answer."""
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from llmga.errors import UserError
+from llmga.llava import checkpoints
+from llmga.llava.backbones import Settings
+from llmga.llava.mllm import PICTURE_MARKS
+from llmga.llava.templates import ChatTemplate
+
+PATCH = "<im_patch>"
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """By the class that the tokenizer's own config names: config.json's model_type would mislead the library.
+
+    Raises: UserError when its files cannot be read.
+    """
+    import transformers
+
+    named = checkpoints.read_json(folder, "tokenizer_config.json").get("tokenizer_class") or ""
+    loader = getattr(transformers, named, None) or transformers.AutoTokenizer
+    try:
+        return loader.from_pretrained(folder)
+    except Exception as problem:  # the Rust library raises bare Exception for a file that it cannot parse
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise UserError(f"the tokenizer in {str(folder)!r} cannot be read ({reason}); download it again.") from None
+
+
+def add_picture_tokens(tokenizer: PreTrainedTokenizerBase, published: Settings) -> None:
+    """The tokens that opening a published checkpoint adds where its tokenizer lacks them; `<im_patch>` by default."""
+    names = [PATCH] * published.get("mm_use_im_patch_token", True)
+    names += PICTURE_MARKS if published.get("mm_use_im_start_end") else ()
+    tokenizer.add_tokens(list(names), special_tokens=True)
+
+
+def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> frozenset[int]:
+    """The end ids of generation_config.json, of the tokenizer, and the special tokens of the template's end marker."""
+    file = folder / "generation_config.json"
+    listed = checkpoints.read_json(folder, file.name).get("eos_token_id") if file.is_file() else None
+    return _end_ids(tokenizer, template) | frozenset(listed if isinstance(listed, list) else [listed]) - {None}
+
+
+def _end_ids(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> frozenset[int]:
+    marker = tokenizer(template.reply_tail, add_special_tokens=False)["input_ids"]
+    special = set(tokenizer.all_special_ids)
+    return frozenset({tokenizer.eos_token_id, *(token for token in marker if token in special)} - {None})

@@ -1,0 +1,430 @@
+"""Recorded values of every published family: whatever the manifest lists is compared, and nothing is left out.
+
+A set of values is described by its manifest.json and the golden.json of each family; no size, seed or word of one
+particular set is known here.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from llmga.llava.chat import Chat, Sampling
+from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.datasets.collate import Collate
+from llmga.llava.datasets.mixture import Sample
+from llmga.llava.loading import Mllm, load_mllm, load_tokenizer
+from llmga.llava.templates import TEMPLATES, conversation_mode
+from llmga.llava.tokenization import IGNORED, Encoded, encode
+
+ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
+MANIFEST = json.loads((ROOT / "manifest.json").read_text())
+FAMILIES = list(MANIFEST["families"])
+GOLDEN = {name: json.loads((ROOT / name / "golden.json").read_text()) for name in FAMILIES}
+MASK_FAILURES = json.loads((ROOT / "mask_failures/mask_failures.json").read_text())
+PICTURE = -200  # how the recorded ids mark a picture
+LOGITS, PIXELS = MANIFEST["tolerance"]["logits_abs"], 1e-5
+UNREADABLE = "\ufffd"  # bytes that are no UTF-8; old and new tokenizers replace them differently
+GREEDY = Sampling(temperature=0, max_new_tokens=20)
+
+TALKS = [
+    (family, case) for family in FAMILIES for case, said in GOLDEN[family]["inference"].items() if "messages" in said
+]
+TRAINED = [
+    (family, style, case)
+    for family in FAMILIES
+    for style, cases in GOLDEN[family]["training"].items()
+    for case in cases
+]
+REPLIES = [name for name, case in MASK_FAILURES.items() if isinstance(case["conversation"], list)]
+
+
+@cache
+def tensors(family: str) -> dict[str, Tensor]:
+    return load_file(ROOT / family / "golden.safetensors")
+
+
+@cache
+def opened(family: str) -> Mllm:
+    return load_mllm(ROOT / MANIFEST["families"][family]["checkpoint"], device="cpu", dtype=torch.float32)
+
+
+@cache
+def tokenizer(folder: str) -> Any:
+    return load_tokenizer(ROOT / folder)
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+
+
+def picture(family: str) -> Image.Image:
+    return Image.open(ROOT / family / "image.png")
+
+
+def talk(messages: list, has_image: bool, image: Image.Image | None) -> Conversation:
+    told = Conversation()
+    for index, (speaker, text) in enumerate(messages):
+        if text is not None:
+            pictures = (image,) if has_image and index == 0 else ()
+            told = told.say("user" if speaker == "u" else "assistant", text, pictures)
+    return told
+
+
+def lesson(turns: list[dict[str, str]]) -> Conversation:
+    """A training record; a marker stands in front of its message, as the models were trained."""
+    told = Conversation()
+    for turn in turns:
+        text = turn["value"]
+        if IMAGE_MARKER in text:
+            text = f"{IMAGE_MARKER}\n{text.replace(IMAGE_MARKER, '').strip()}"
+        told = told.say("user" if turn["from"] == "human" else "assistant", text)
+    return told
+
+
+def short(family: str, conversation: Conversation, open_turn: bool, word_boundary: bool) -> Encoded:
+    """With one id per picture, as the ids are recorded."""
+    mllm = opened(family)
+    rendered = mllm.template.render(conversation, open_turn)
+    return encode(rendered, mllm.tokenizer, PICTURE, 1, word_boundary)
+
+
+def lesson_of(family: str, style: str, case: str) -> tuple[dict, Encoded]:
+    recorded, mllm = GOLDEN[family]["training"][style][case], opened(family)
+    rendered = TEMPLATES[style].render(lesson(recorded["conversation"]))
+    return recorded, encode(rendered, mllm.tokenizer, PICTURE, 1, mllm.backbone.word_boundary)
+
+
+def spread(mllm: Mllm, encoded: Encoded) -> Sample:
+    """Every picture with all its positions."""
+    ids, labels, many = [], [], mllm.tokens_per_image
+    for token, label in zip(encoded.input_ids, encoded.labels, strict=True):
+        seen = token == PICTURE
+        ids += [mllm.image_token_id] * many if seen else [token]
+        labels += [IGNORED] * many if seen else [label]
+    return Sample(ids, labels, ())
+
+
+@torch.inference_mode()
+def logits(mllm: Mllm, ids: list[int], pixels: Tensor | None) -> Tensor:
+    out = mllm.model(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0]
+    return out[:, : len(mllm.tokenizer)]
+
+
+@torch.inference_mode()
+def loss(mllm: Mllm, batch: dict[str, Tensor], pixels: Tensor | None) -> float:
+    return float(mllm.model(**batch, pixel_values=pixels).loss)
+
+
+def compare_logits(found: Tensor, values: dict[str, Tensor], name: str) -> None:
+    """With everything that was recorded of them."""
+    close(found.logsumexp(-1), values[f"{name}.logits_logsumexp"], LOGITS)
+    if f"{name}.logits_argmax" in values:
+        assert found.argmax(-1).tolist() == values[f"{name}.logits_argmax"].tolist()
+    for part in ("logits", "logits_tail"):
+        if (expected := values.get(f"{name}.{part}")) is not None:
+            close(found[-len(expected) :], expected, LOGITS)
+
+
+def supervised_runs(encoded: Encoded, tokenizer: Any) -> list[str]:
+    runs, open_run = [], False
+    for label in encoded.labels:
+        if label == IGNORED:
+            open_run = False
+            continue
+        if not open_run:
+            runs.append([])
+        runs[-1].append(label)
+        open_run = True
+    return [tokenizer.decode(run, skip_special_tokens=False) for run in runs]
+
+
+def without_end(text: str, tokenizer: Any) -> str:
+    return text.removesuffix(tokenizer.eos_token or "")
+
+
+def dense(text: str) -> str:
+    return "".join(text.split())
+
+
+def compare_replies(encoded: Encoded, style: str, replies: list[str], tokenizer: Any) -> None:
+    """Exactly the replies, each with its end marker, white space left aside."""
+    tail = TEMPLATES[style].reply_tail
+    assert [dense(run) for run in supervised_runs(encoded, tokenizer)] == [dense(reply + tail) for reply in replies]
+
+
+def test_the_set_is_whole():
+    assert FAMILIES
+    for name, said in MANIFEST["files"].items():
+        content = (ROOT / name).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (said["bytes"], said["sha256"]), name
+    for family in FAMILIES:
+        assert set(tensors(family)) == set(MANIFEST["families"][family]["tensors"]), family
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_opens_as_what_it_is(family):
+    golden, mllm = GOLDEN[family], opened(family)
+    said = golden["tokenizer"]
+    assert mllm.conv_mode == golden["conversation_mode_inferred"] == MANIFEST["families"][family]["mode"]
+    assert len(mllm.tokenizer) == said["length"] == golden["vocab_rows_after_loading"]
+    assert mllm.model.config.text_config.vocab_size == golden["vocab_rows_in_checkpoint"]
+    assert mllm.context_length == golden["context_len"]
+    assert (mllm.tokenizer.eos_token_id, mllm.tokenizer.pad_token_id) == (said["eos_token_id"], said["pad_token_id"])
+    ends = golden["generation_eos_token_id"]
+    assert mllm.stop_ids >= set(ends if isinstance(ends, list) else [ends])
+    assert mllm.model.config.vision_feature_layer == golden["mm"]["mm_vision_select_layer"]
+    assert mllm.model.config.projector_type == golden["mm"]["mm_projector_type"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pixels(family):
+    mllm = opened(family)
+    try:
+        for aspect in (name.removeprefix("image.") for name in tensors(family) if name.startswith("image.")):
+            mllm.image_aspect = aspect
+            close(mllm.pixel_values([picture(family)]), tensors(family)[f"image.{aspect}"], PIXELS)
+    finally:
+        mllm.image_aspect = "stretch"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_the_tower_and_the_projector_see(family):
+    mllm, values = opened(family), tensors(family)
+    pixels = values[GOLDEN[family]["pixel_values_used"]]
+    with torch.inference_mode():
+        seen = mllm.model.model.get_image_features(pixels)
+        layer = seen.hidden_states[mllm.model.config.vision_feature_layer]
+    keeps_class = GOLDEN[family]["mm"]["mm_vision_select_feature"] == "cls_patch"
+    close(layer if keeps_class else layer[:, 1:], values["vision.features"], LOGITS)
+    close(torch.stack(list(seen.pooler_output)) / mllm.model.config.picture_scale, values["projector.output"], LOGITS)
+
+
+@pytest.mark.parametrize(("family", "case"), TALKS)
+def test_a_prompt_is_written_tokenised_and_understood(family, case):
+    mllm, values, said = opened(family), tensors(family), GOLDEN[family]["inference"][case]
+    told = talk(said["messages"], said["has_image"], picture(family))
+    assert mllm.template.render(told, open_turn=True).text == said["prompt"]
+    ids = short(family, told, True, mllm.word_boundary).input_ids
+    assert ids == values[f"infer.{case}.input_ids"].tolist()
+    trained = values.get(f"infer.{case}.input_ids_training_tokenizer", values[f"infer.{case}.input_ids"])
+    assert short(family, told, True, mllm.backbone.word_boundary).input_ids == trained.tolist()
+    whole = mllm.encode(told, open_turn=True).input_ids
+    assert len(whole) == said["length_with_image"]
+    pixels = values[GOLDEN[family]["pixel_values_used"]] if said["has_image"] else None
+    compare_logits(logits(mllm, whole, pixels), values, f"infer.{case}")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_and_pictures_enter_the_text_model_as_recorded(family):
+    mllm, values = opened(family), tensors(family)
+    name = next(name for name in values if name.endswith(".inputs_embeds"))
+    said = GOLDEN[family]["inference"][name.split(".")[1]]
+    ids = torch.tensor([mllm.encode(talk(said["messages"], True, picture(family)), open_turn=True).input_ids])
+    caught: list[Tensor] = []
+
+    def catch(module, args, kwargs):
+        caught.append(kwargs["inputs_embeds"][0])
+
+    handle = mllm.model.model.language_model.register_forward_pre_hook(catch, with_kwargs=True)
+    with torch.inference_mode():
+        mllm.model(input_ids=ids, pixel_values=values[GOLDEN[family]["pixel_values_used"]])
+    handle.remove()
+    close(caught[0] / mllm.model.config.picture_scale, values[name], LOGITS)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if "two_images" in GOLDEN[family]["inference"]])
+def test_two_pictures_in_one_message(family):
+    mllm, values, said = opened(family), tensors(family), GOLDEN[family]["inference"]["two_images"]
+    words = said["prompt"].rpartition(f"{IMAGE_MARKER}\n")[2]
+    question = words.partition(mllm.template.user_tail + mllm.template.assistant_head)[0]
+    told = Conversation().say("user", question, (picture(family), picture(family)))
+    assert mllm.template.render(told, open_turn=True).text == said["prompt"]
+    assert short(family, told, True, mllm.word_boundary).input_ids == values["infer.two_images.input_ids"].tolist()
+    whole = mllm.encode(told, open_turn=True).input_ids
+    assert len(whole) == said["length_with_image"]
+    names = [image.split(" ")[0] for image in said["images"]]
+    flipped = ["flip" in image for image in said["images"]]
+    pixels = torch.cat(
+        [values[name].flip(-1) if flip else values[name] for name, flip in zip(names, flipped, strict=True)]
+    )
+    compare_logits(logits(mllm, whole, pixels), values, "infer.two_images")
+
+
+@pytest.mark.parametrize(("family", "case"), TALKS)
+def test_greedy_answers(family, case, monkeypatch):
+    """Through Chat, whose cache grows from turn to turn, and without any cache."""
+    mllm, values, said = opened(family), tensors(family), GOLDEN[family]["inference"][case]
+    pixels = values[GOLDEN[family]["pixel_values_used"]]
+    monkeypatch.setattr(mllm, "pixel_values", lambda images: pixels.expand(len(images), -1, -1, -1), raising=False)
+    expected = values[f"infer.{case}.generated_ids"].tolist()
+    *history, (_, question), _ = said["messages"]
+    image = picture(family)
+    chat, chosen = Chat(mllm), []
+    if history:  # an earlier answer is read first, so that its cache is used
+        chat.conversation = talk(history[:-1], said["has_image"], image)
+        earlier = chat.conversation.messages[-1]
+        chat.conversation = Conversation(chat.conversation.messages[:-1])
+        list(chat.say(earlier.text, earlier.images, Sampling(temperature=0, max_new_tokens=2)))
+        chat.conversation = talk(history, said["has_image"], image)
+    choose = Sampling.choose
+
+    def noted(self, row, random):
+        chosen.append(choose(self, row, random))
+        return chosen[-1]
+
+    monkeypatch.setattr(Sampling, "choose", noted)
+    first = (image,) if said["has_image"] and not history else ()
+    answer = "".join(chat.say(question, first, GREEDY))
+    assert chosen == expected[: len(chosen)]
+    assert len(chosen) == len(expected) or mllm.template.reply_tail in mllm.tokenizer.decode(chosen)
+    if UNREADABLE not in said["generated_text"] and len(chosen) == len(expected):
+        assert dense(answer) == dense(without_end(said["generated_text"], mllm.tokenizer))
+    prompt = mllm.encode(talk(said["messages"], said["has_image"], image), open_turn=True).input_ids
+    best = logits(mllm, prompt + expected[:-1], pixels if said["has_image"] else None).argmax(-1)
+    assert best[len(prompt) - 1 :].tolist() == expected
+
+
+@pytest.mark.parametrize(("family", "style", "case"), TRAINED)
+def test_training_samples(family, style, case):
+    recorded, encoded = lesson_of(family, style, case)
+    mllm, values, name = opened(family), tensors(family), f"train.{style}.{case}"
+    compare_replies(encoded, style, recorded["assistant_replies"], mllm.tokenizer)
+    if recorded["prompt"] is not None:
+        assert TEMPLATES[style].render(lesson(recorded["conversation"])).text == recorded["prompt"]
+        assert encoded.input_ids == values[f"{name}.input_ids"].tolist()
+    if recorded["verdict"] == "ok":
+        assert encoded.labels == values[f"{name}.labels"].tolist()
+        pixels = values[GOLDEN[family]["pixel_values_used"]] if recorded["has_image"] else None
+        batch = Collate(0, mllm.pixel_values)([spread(mllm, encoded)])
+        assert loss(mllm, batch, pixels) == pytest.approx(recorded["loss"], abs=LOGITS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batches(family):
+    golden, mllm, values = GOLDEN[family]["batch"], opened(family), tensors(family)
+    encoded = [lesson_of(family, golden["template"], case)[1] for case in golden["samples"]]
+    pad = mllm.tokenizer.pad_token_id
+    flat = [Sample(sample.input_ids, sample.labels, ()) for sample in encoded]
+    whole = [spread(mllm, sample) for sample in encoded]
+    cut = golden["truncated"]["tokenizer_model_max_length"]
+    cuts = [Sample(sample.input_ids[:cut], sample.labels[:cut], ()) for sample in whole]
+    batches = {
+        "collated": Collate(pad, mllm.pixel_values)(flat),
+        "right": Collate(pad, mllm.pixel_values)(whole),
+        "left": Collate(pad, mllm.pixel_values, "left")(whole),
+        "truncated": Collate(pad, mllm.pixel_values)(cuts),
+    }
+    compared = [name.split(".") for name in values if name.startswith("batch.")]
+    for _, kind, part in compared:
+        assert batches[kind][part].tolist() == values[f"batch.{kind}.{part}"].int().tolist(), (kind, part)
+    seen = sum(token == PICTURE for sample in encoded for token in sample.input_ids)
+    pixels = values[GOLDEN[family]["pixel_values_used"]].expand(seen, -1, -1, -1) if seen else None
+    for kind in ("right", "left"):
+        assert loss(mllm, batches[kind], pixels) == pytest.approx(golden[kind]["loss"], abs=LOGITS)
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_replies_that_the_original_did_not_learn(name):
+    case = MASK_FAILURES[name]
+    words = tokenizer(case["tokenizer"])
+    trained_so = case["template"] == "phi_3"
+    encoded = encode(TEMPLATES[case["template"]].render(lesson(case["conversation"])), words, PICTURE, 1, trained_so)
+    replies = case.get("replies_that_should_be_supervised") or [
+        turn["value"] for turn in case["conversation"] if turn["from"] == "gpt"
+    ]
+    compare_replies(encoded, case["template"], replies, words)
+    values = load_file(ROOT / "mask_failures/mask_failures.safetensors")
+    alternating = all((turn["from"] == "human") == (index % 2 == 0) for index, turn in enumerate(case["conversation"]))
+    if alternating and f"{name}.input_ids" in values:
+        assert encoded.input_ids == values[f"{name}.input_ids"].tolist()
+
+
+def test_a_reply_beyond_the_length_limit_is_learnt_up_to_it():
+    """The set tells this conversation in words, so it is made here; the ids that it records are the standard."""
+    values = load_file(ROOT / "mask_failures/mask_failures.safetensors")
+    for name in set(MASK_FAILURES) - set(REPLIES):
+        case = MASK_FAILURES[name]
+        quoted = case["conversation"].split("'")[1::2]
+        times = int(case["conversation"].partition("repeated ")[2].split()[0])
+        told = Conversation().say("user", quoted[0]).say("assistant", " ".join([quoted[1]] * times))
+        encoded = encode(TEMPLATES[case["template"]].render(told), tokenizer(case["tokenizer"]), PICTURE, 1)
+        length = len(values[f"{name}.input_ids"])
+        assert len(encoded.input_ids) > length
+        assert encoded.input_ids[:length] == values[f"{name}.input_ids"].tolist()
+        assert encoded.labels[:length] == values[f"{name}.reference_labels"].tolist()
+
+
+def test_every_template_by_name():
+    recorded = json.loads((ROOT / "templates.json").read_text())
+    for name, style in recorded["templates"].items():
+        style = recorded["templates"][style["alias_of"]] if "alias_of" in style else style
+        for case, prompt in style["prompts"].items():
+            if isinstance(prompt, str):
+                said = recorded["messages"][case]
+                told = talk(said["messages"], said["image"], Image.new("RGB", (1, 1)))
+                assert TEMPLATES[name].render(told, open_turn=True).text == prompt, (name, case)
+
+
+def test_the_mode_of_every_folder_name():
+    recorded = json.loads((ROOT / "mode_inference.json").read_text())
+    assert {name: conversation_mode(name) for name in recorded} == recorded
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    """The recorded adapters beside the picture encoder that they name."""
+    folder = tmp_path_factory.mktemp("adapters") / "all"
+    shutil.copytree(ROOT / "llama_adapters", folder)
+    golden = json.loads((folder / "golden.json").read_text())
+    tower = json.loads((folder / golden["lora"] / "config.json").read_text())["mm_vision_tower"]
+    shutil.copytree(ROOT / "llama_adapters" / golden["vision_tower"], folder / tower)
+    return folder, golden, load_file(folder / "golden.safetensors")
+
+
+def adapted_family(golden: dict) -> tuple[str, str]:
+    family, case = golden["prompt_case"].split()
+    return family, case
+
+
+def test_a_first_stage_and_its_base_are_the_whole_model(adapters):
+    """Up to the rounding of the projector to bfloat16."""
+    folder, golden, _ = adapters
+    family, case = adapted_family(golden)
+    mllm = load_mllm(folder / golden["pretrain"], folder / golden["base"], device="cpu", dtype=torch.float32)
+    said, values = GOLDEN[family]["inference"][case], tensors(family)
+    ids = mllm.encode(talk(said["messages"], True, picture(family)), open_turn=True).input_ids
+    pixels = values[GOLDEN[family]["pixel_values_used"]]
+    whole = opened(family).model.model.multi_modal_projector.state_dict()
+    for key, tensor in mllm.model.model.multi_modal_projector.state_dict().items():
+        assert torch.equal(tensor, whole[key].bfloat16().float())
+    assert (logits(mllm, ids, pixels) - values[f"infer.{case}.logits"]).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_low_rank_result_and_its_base(adapters, merge):
+    folder, golden, values = adapters
+    family, case = adapted_family(golden)
+    mllm = load_mllm(
+        folder / golden["lora"], folder / golden["base"], device="cpu", dtype=torch.float32, merge_lora=merge
+    )
+    said = GOLDEN[family]["inference"][case]
+    told = talk(said["messages"], True, picture(family))
+    rendered = mllm.template.render(told, open_turn=True)
+    assert encode(rendered, mllm.tokenizer, PICTURE, 1).input_ids == values["lora.input_ids"].tolist()
+    pixels = tensors(family)[GOLDEN[family]["pixel_values_used"]]
+    with torch.inference_mode():
+        seen = mllm.model.model.get_image_features(pixels).pooler_output
+    close(torch.stack(list(seen)), values["lora.projector.output"], LOGITS)
+    found = logits(mllm, mllm.encode(told, open_turn=True).input_ids, pixels)
+    close(found, values["lora.logits"], LOGITS)
+    assert any("lora_" in name for name, _ in mllm.model.named_modules()) != merge

@@ -1,0 +1,132 @@
+"""Every family and layout: what is saved opens again and says the same."""
+
+import json
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import LlavaForConditionalGeneration
+
+from llmga.errors import UserError
+from llmga.llava import checkpoints
+from llmga.llava.conversation import Conversation
+from llmga.llava.convert import convert
+from llmga.llava.convert import main as convert_main
+from llmga.llava.delta import apply_delta, make_delta
+from llmga.llava.loading import Mllm, load_mllm, save_published
+
+ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
+FAMILIES = {
+    name: ROOT / said["checkpoint"]
+    for name, said in json.loads((ROOT / "manifest.json").read_text())["families"].items()
+}
+ASKED = Conversation().say("user", "Describe it.", (Image.new("RGB", (40, 30), "red"),))
+
+
+@cache
+def opened(family: str) -> Mllm:
+    return load_mllm(FAMILIES[family], device="cpu", dtype=torch.float32)
+
+
+@torch.inference_mode()
+def logits(mllm: Mllm, told: Conversation = ASKED) -> torch.Tensor:
+    ids = torch.tensor([mllm.encode(told, open_turn=True).input_ids])
+    out = mllm.model(input_ids=ids, pixel_values=mllm.pixel_values(told.images()))
+    return out.logits[0, :, : len(mllm.tokenizer)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_checkpoint_holds_the_published_tensors_and_says_the_same(family, tmp_path):
+    save_published(opened(family), tmp_path / "saved", dtype=torch.float16)
+    before, after = checkpoints.read_weights(FAMILIES[family]), checkpoints.read_weights(tmp_path / "saved")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    again = load_mllm(tmp_path / "saved", device="cpu", dtype=torch.float32)
+    mine = opened(family)
+    assert torch.equal(logits(again), logits(mine))
+    for name in ("conv_mode", "context_length", "stop_ids", "image_aspect", "word_boundary", "marks_pictures"):
+        assert getattr(again, name) == getattr(mine, name), name
+    answered = ASKED.say("assistant", "A <gen_image> fox </gen_image>.")
+    assert again.encode(answered) == mine.encode(answered)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_transformers_opens_a_converted_folder(family, tmp_path):
+    convert(FAMILIES[family], tmp_path / "hf", "hf", dtype="fp32")
+    model, found = LlavaForConditionalGeneration.from_pretrained(
+        tmp_path / "hf", dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    mine = opened(family)
+    ids = mine.encode(ASKED, open_turn=True).input_ids
+    theirs = [model.config.image_token_id if token == mine.image_token_id else token for token in ids]
+    with torch.inference_mode():
+        out = model(input_ids=torch.tensor([theirs]), pixel_values=mine.pixel_values(ASKED.images())).logits[0]
+    torch.testing.assert_close(out[:, : len(mine.tokenizer)], logits(mine), atol=1e-5, rtol=0)
+    assert out.shape[1] == len(mine.tokenizer) + 1
+    assert not (out.argmax(-1) == model.config.image_token_id).any()
+
+
+@pytest.fixture
+def low_rank(tmp_path):
+    """A low-rank result beside its base and the tower it names."""
+    golden = json.loads((ROOT / "llama_adapters/golden.json").read_text())
+    shutil.copytree(ROOT / "llama_adapters", tmp_path / "all")
+    config = json.loads((tmp_path / "all" / golden["lora"] / "config.json").read_text())
+    shutil.copytree(ROOT / "llama_adapters" / golden["vision_tower"], tmp_path / "all" / config["mm_vision_tower"])
+    return tmp_path / "all" / golden["lora"]
+
+
+def test_a_low_rank_result_says_the_same_merged_apart_and_converted(low_rank, tmp_path):
+    merged, apart = (
+        load_mllm(low_rank, device="cpu", dtype=torch.float32, merge_lora=merge) for merge in (True, False)
+    )
+    together, beside = logits(merged), logits(apart)
+    assert (together - beside).abs().max() <= 1e-5 * together.abs().max()  # single precision adds in another order
+    assert convert_main([str(low_rank), str(tmp_path / "whole"), "--to", "llmga"]) == 2
+    with pytest.raises(UserError, match="add --merge-lora"):
+        convert(low_rank, tmp_path / "whole", "llmga")
+    convert(low_rank, tmp_path / "whole", "llmga", merge_lora=True, dtype="fp32")
+    whole = load_mllm(tmp_path / "whole", device="cpu", dtype=torch.float32)
+    torch.testing.assert_close(logits(whole), logits(merged), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("adapter_model.safetensors", "lacks adapter_model"), ("non_lora_trainables.bin", "lacks non_lora_trainables")],
+)
+def test_what_a_low_rank_result_lacks_is_named(low_rank, file, message):
+    (low_rank / file).unlink()
+    with pytest.raises(UserError, match=message):
+        load_mllm(low_rank, device="cpu")
+
+
+def test_a_delta_and_its_base_are_the_checkpoint_again(tmp_path):
+    """With any projector, the copy of the tower, and more rows than the base has."""
+    torch.manual_seed(0)
+    base = {"model.embed_tokens.weight": torch.randn(5, 4), "model.norm.weight": torch.randn(4)}
+    whole = {
+        "model.embed_tokens.weight": torch.randn(7, 4),
+        "model.norm.weight": torch.randn(4),
+        "model.mm_projector.2.weight": torch.randn(4, 4),
+        "model.vision_tower.vision_tower.x": torch.randn(2),
+    }
+    for name, weights in (("base", base), ("whole", whole)):
+        (tmp_path / name).mkdir()
+        torch.save(weights, tmp_path / name / "pytorch_model.bin")
+        (tmp_path / name / "config.json").write_text("{}")
+    make_delta(tmp_path / "base", tmp_path / "whole", tmp_path / "delta")
+    delta = checkpoints.read_weights(tmp_path / "delta")
+    assert torch.equal(delta["model.norm.weight"], whole["model.norm.weight"] - base["model.norm.weight"])
+    apply_delta(tmp_path / "base", tmp_path / "delta", tmp_path / "again")
+    again = checkpoints.read_weights(tmp_path / "again")
+    assert again.keys() == whole.keys()
+    assert all(torch.allclose(again[key], whole[key], atol=1e-6) for key in whole)
+    assert (tmp_path / "again/config.json").is_file()
+    torch.save(base | {"model.strange": torch.ones(1)}, tmp_path / "whole/pytorch_model.bin")
+    with pytest.raises(UserError, match="model.strange is not in the base"):
+        make_delta(tmp_path / "base", tmp_path / "whole", tmp_path / "other")
