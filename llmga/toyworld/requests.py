@@ -47,6 +47,8 @@ def request(scene: Scene, rng: random.Random, *, held_out: bool = False, complet
     """
     if not complete and rng.random() < 0.02:
         return Request(phrases.FREE.pick(rng, held_out), scene)
+    if not complete and not held_out and rng.random() < 0.2:
+        return _plain(scene, rng)
     named = set(ATTRIBUTES) if complete or rng.random() < 0.5 else _some(rng)
     told = scene.attributes
     wrong = None
@@ -68,6 +70,22 @@ def request(scene: Scene, rng: random.Random, *, held_out: bool = False, complet
         text += rng.choice((", ", " ", ". ")) + _negation(name, unwanted, rng, held_out)
         demands[name] = demands.get(name, frozenset(ATTRIBUTES[name])) - {unwanted}
     return Request(_dressed(text, rng, held_out), scene, demands)
+
+
+def _plain(scene: Scene, rng: random.Random) -> Request:
+    """The most ordinary wish, "a big red circle on a blue background": colour and shape, perhaps size and ground.
+
+    It is worded as wishes for paints that do not exist are (`smalltalk`), so that only the colour tells them apart.
+    """
+    told = {name: value for name, value in scene.attributes.items() if name != "place"}
+    told = {name: value for name, value in told.items() if name in ("shape", "colour") or rng.random() < 0.6}
+    words = [phrases.OPENERS.pick(rng), rng.choice(("a", "a", "the", ""))]
+    words += [
+        rng.choice(phrases.SYNONYMS[name][told[name]][:2]) for name in ("size", "colour", "shape") if name in told
+    ]
+    words.append(f"on a {told['background']} background" if "background" in told else "")
+    text = " ".join(word for word in words if word)
+    return Request(_dressed(text, rng, False), scene, {name: frozenset((value,)) for name, value in told.items()})
 
 
 def _some(rng: random.Random) -> set[str]:

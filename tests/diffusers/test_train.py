@@ -46,7 +46,7 @@ def config(goldens, world, tmp_path):
     return replace(
         PRESETS["toy_sdxl"], pipeline=str(base), data=str(world / "train.json"), images=str(world),
         run=str(tmp_path / "run"), output=str(tmp_path / "out"), steps=4, batch_size=2, warmup=2,
-        checkpoint_every=2, save_dtype="fp32", lr=1e-3, ema_decay=0.5,
+        checkpoint_every=2, save_dtype="fp32", lr=1e-3, schedule="constant", ema_decay=0.5,
     )  # fmt: skip
 
 
