@@ -20,7 +20,7 @@ ABOUT = {
         "A tiny multimodal language model in the LLMGA-2024 layout (`llava_Qwen2`): it chats about the toy world, with "
         "or without a picture, and writes detailed prompts between `<gen_image>` and `</gen_image>`.",
         "`python -m llmga.toyworld.pretrain data clip vision lm`, then `llmga.llava.train.train` with the presets "
-        "`toy_pretrain` (projector) and `toy_s1` (everything but the vision tower). The preset does stage 1 in one run; "
+        "`toy_pretrain` (projector) and `toy_s1` (everything but the vision tower). The preset does it in one run; "
         "the bundled weights had it in three, while the requests were being rewritten: 2,500 steps at a learning rate "
         "of 1e-3, 1,100 at 6e-4, 220 at 5e-4.",
         ("request.prompt", "unseen_phrasing", "small_talk", "follow_up.prompt", "describe"),
