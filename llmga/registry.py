@@ -27,9 +27,9 @@ class Registry(Mapping[str, Row]):
             return self._rows[name]
         except KeyError:
             close = difflib.get_close_matches(str(name), self._rows, n=1)
-            hint = f", did you mean {close[0]!r}" if close else ""
+            hint = f", did you mean {close[0]!r}?" if close else "."
             known = ", ".join(self._rows)
-            raise UserError(f"unknown {self.kind} {name!r}{hint}? Known are: {known}.") from None
+            raise UserError(f"unknown {self.kind} {name!r}{hint} Known are: {known}.") from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows
