@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from llmga.errors import UserError
+from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 
 CHECKPOINTS = Path("checkpoints")
@@ -97,6 +97,7 @@ def download(name: str, root: Path = CHECKPOINTS) -> Path:
     return folder
 
 
+@command_line
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
     parser.add_argument("names", metavar="NAME", nargs="*", help="a name of --list, or OWNER/NAME of the hub")
@@ -108,14 +109,10 @@ def main(argv: list[str] | None = None) -> int:
             hub_id, folder = place(name, args.root)
             print(f"{hub_id}  ->  {folder}")
         return 0
-    try:
-        for name in args.names:
-            place(name, args.root)  # a wrong name is told before the first gigabyte
-        for name in args.names:
-            print(download(name, args.root))
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    for name in args.names:
+        place(name, args.root)  # a wrong name is told before the first gigabyte
+    for name in args.names:
+        print(download(name, args.root))
     return 0
 
 

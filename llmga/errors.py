@@ -1,5 +1,9 @@
 """What a person can mend is told as one sentence; everything else stays a traceback."""
 
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
 
 class UserError(ValueError):
     """A mistake in what a person typed or gave.
@@ -7,3 +11,17 @@ class UserError(ValueError):
     The message is one sentence that names the bad value, the limit and the remedy.  Command lines print it and exit
     with 2, the HTTP server answers with a 4xx, the page shows it; nothing already made is lost.
     """
+
+
+def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2."""
+
+    @functools.wraps(main)
+    def told(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except UserError as problem:
+            print(f"error: {problem}", file=sys.stderr)
+            return 2
+
+    return told

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from llmga.diffusers.generators import Generator, load_generator
-from llmga.errors import UserError
+from llmga.errors import command_line
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import GenerationPrompt, parse
 from llmga.llava.instructions import INSTRUCTIONS
@@ -241,6 +241,7 @@ def table(figures: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+@command_line
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Score the toy models on held-out scenes and phrasings.")
     parser.add_argument("--model-path", default="checkpoints/Inference/llmga-toy-mllm")
@@ -255,12 +256,8 @@ def main(argv: list[str] | None = None) -> int:
     quiet_libraries()
     counts = Counts(**{name: max(1, round(number * options.scale)) for name, number in vars(Counts()).items()})
     start = time.monotonic()
-    try:
-        paths = Paths(options.model_path, options.sdmodel_id, options.base)
-        figures, misses = evaluate(paths, counts, options.seed, options.processes)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    paths = Paths(options.model_path, options.sdmodel_id, options.base)
+    figures, misses = evaluate(paths, counts, options.seed, options.processes)
     report = {
         "figures": {claim: round(value, 4) for claim, value in figures.items()},
         "bars": BARS,

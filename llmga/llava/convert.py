@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from llmga.errors import UserError
+from llmga.errors import UserError, command_line
 from llmga.llava import adapters, checkpoints
 from llmga.llava.loading import load_mllm
 from llmga.llava.places import find_checkpoint
@@ -56,6 +56,7 @@ def _named_dtype(folder: Path) -> torch.dtype:
     return {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}.get(named, torch.float16)
 
 
+@command_line
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmga.llava.convert", description=__doc__.splitlines()[0])
     parser.add_argument("source", metavar="IN", help="checkpoint folder, or its name below checkpoints/")
@@ -66,12 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--conv-mode", help="conversation mode, where the folder's name does not tell it")
     parser.add_argument("--dtype", choices=DTYPES, help="number format; default: the one that the config names")
     args = parser.parse_args(argv)
-    try:
-        options = {"base": args.model_base, "merge_lora": args.merge_lora}
-        convert(args.source, args.out, args.to, conv_mode=args.conv_mode, dtype=args.dtype, **options)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    options = {"base": args.model_base, "merge_lora": args.merge_lora}
+    convert(args.source, args.out, args.to, conv_mode=args.conv_mode, dtype=args.dtype, **options)
     return 0
 
 

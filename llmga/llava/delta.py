@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llmga.errors import UserError
+from llmga.errors import UserError, command_line
 from llmga.llava import checkpoints
 from llmga.llava.places import find_checkpoint
 
@@ -66,6 +66,7 @@ def _combined(key: str, tensor: Tensor, known: Tensor | None, combine: Combine) 
     return result
 
 
+@command_line
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmga.llava.delta", description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["make", "apply"])
@@ -73,11 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("other", help="folder of the checkpoint (make) or of the difference (apply)")
     parser.add_argument("out", help="new folder")
     args = parser.parse_args(argv)
-    try:
-        {"make": make_delta, "apply": apply_delta}[args.action](args.base, args.other, args.out)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    {"make": make_delta, "apply": apply_delta}[args.action](args.base, args.other, args.out)
     return 0
 
 

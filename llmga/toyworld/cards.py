@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from llmga.errors import UserError
+from llmga.errors import UserError, command_line
 
 INFERENCE = Path("checkpoints/Inference")
 NOTES = Path("runs/toyworld")
@@ -67,20 +67,17 @@ def _bar(report: dict, claim: str) -> str:
     return "" if bar is None else f"{bar:.2f}"
 
 
+@command_line
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write the model cards of the toy checkpoints.")
     parser.add_argument("--scores", type=Path, required=True, help="what llmga.evaluation.toyworld --output wrote")
     options = parser.parse_args(argv)
-    try:
-        report = _read(options.scores)
-        notes = {file.parent.name: json.loads(file.read_text()) for file in sorted(NOTES.glob("*/done.json"))}
-        for name in ABOUT:
-            (INFERENCE / name / "README.md").write_text(card(name, report, notes))
-            print(f"wrote {INFERENCE / name / 'README.md'}")
-        (INFERENCE / "llmga-toy-mllm" / SCORES).write_text(json.dumps(report, indent=2) + "\n")
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    report = _read(options.scores)
+    notes = {file.parent.name: json.loads(file.read_text()) for file in sorted(NOTES.glob("*/done.json"))}
+    for name in ABOUT:
+        (INFERENCE / name / "README.md").write_text(card(name, report, notes))
+        print(f"wrote {INFERENCE / name / 'README.md'}")
+    (INFERENCE / "llmga-toy-mllm" / SCORES).write_text(json.dumps(report, indent=2) + "\n")
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from llmga.errors import UserError
+from llmga.errors import UserError, command_line
 from llmga.runtime import quiet_libraries
 from llmga.toyworld import autoencoder, clip, dataset, language_model, painter
 from llmga.toyworld.scenes import held_out_scenes
@@ -85,6 +85,7 @@ def run(step: str) -> None:
     print(f"{step}: done, {facts}")
 
 
+@command_line
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make the toy world's data and base models.")
     parser.add_argument("steps", nargs="+", choices=list(STEPS), help="what to make, in this order")
@@ -95,12 +96,8 @@ def main(argv: list[str] | None = None) -> int:
     quiet_libraries()
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        for step in options.steps:
-            run(step)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+    for step in options.steps:
+        run(step)
     return 0
 
 
