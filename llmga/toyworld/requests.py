@@ -280,7 +280,7 @@ def _moved(before: Scene, rng: random.Random) -> Request:
     word = rng.choice(list(possible))
     move = rng.choice(_MOVES)
     if word in ("higher", "lower"):
-        move = move.replace("further {x}", "{x}").replace("a bit {x}", "a bit {x}")
+        move = move.replace("further {x}", "{x}")
     text = move.format(x=word, old_shape=_shape_word(before, rng))
     return _finished(before, text, {"place": frozenset((possible[word],))}, rng, False)
 

@@ -8,7 +8,7 @@ map per thing.  The oracle (`llmga.toyworld.oracle`) inverts exactly this sum.
 import hashlib
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -204,7 +204,3 @@ def random_scene(rng, things: int = 1, scenes: tuple[Scene, ...] | None = None) 
         tuple(Thing(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(("small", "medium")), place)
               for place in places),
     )  # fmt: skip
-
-
-def change(thing: Thing, **values: str) -> Thing:
-    return replace(thing, **values)

@@ -11,7 +11,7 @@ from llmga.toyworld.scenes import Scene, draw
 
 
 class Knowing:
-    """A language model's stand-in that is told each answer: it looks the request's own scene up in `scripts`."""
+    """A system's stand-in with a painter of its own; its language side is told the scene of each case."""
 
     def __init__(self, paint):
         self.painter, self.seed, self.mllm = paint, 0, None
