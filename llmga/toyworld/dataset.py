@@ -24,7 +24,7 @@ from llmga.toyworld.scenes import Scene, draw, random_scene, train_scenes
 class Amounts:
     """Records of each kind; captions are counted per scene."""
 
-    text: int = 40_000
+    text: int = 70_000
     vqa: int = 15_000
     sg: int = 4_000
     edit: int = 4_000

@@ -69,7 +69,8 @@ def _next(scene: Scene | None, rng: random.Random, first: bool) -> tuple[tuple[s
         return painted(request, rng, LEADS), request.scene
     if form < 0.35:
         return painted(requests.again(scene, rng), rng, LEADS), scene
-    request = trainable(lambda: requests.follow_up(scene, rng))
+    change = requests.two_changes if form > 0.92 else requests.follow_up
+    request = trainable(lambda: change(scene, rng))
     return painted(request, rng, CHANGED), request.scene
 
 

@@ -124,17 +124,29 @@ NOUNS = Phrases(
      "a {shape} ({colour}, {size})", "a {shape} which has a {colour} colour and is {size}",
      "a {shape}, in {colour} and {size}", "a {size} {shape}, {colour}", "a {shape} made {colour} and {size}",
      "some {shape} that is {colour}, {size}", "a single {shape}, it is {size} and {colour}",
-     "a {shape} tinted {colour}, of {size} size", "{shape} {colour} {size}", "a {size} {shape} drawn in {colour}"),
+     "a {shape} tinted {colour}, of {size} size", "{shape} {colour} {size}", "a {size} {shape} drawn in {colour}",
+     "a {size} {shape} in {colour} colour", "a {size} {shape} in the colour {colour}",
+     "a {size} {shape} painted in {colour}",
+     "a {size} {shape}, filled in {colour}", "a {shape} with a {colour} fill, {size}",
+     "only one {shape}, {colour} and {size}",
+     "a {shape} of {size} size and {colour} colour", "a {shape}, the colour is {colour}, the size is {size}",
+     "exactly one {size} {colour} {shape}", "a {shape} which is both {size} and {colour}",
+     "a {shape} dyed {colour}, {size}",
+     "a {size} {shape} that is filled {colour}", "a {colour} painted {shape}, {size}",
+     "a {size} sized {shape}, {colour}",
+     "one {shape}, which should be {colour} and {size}", "a {size} {shape} that has been given {colour} paint"),
     ("a {shape}, {colour} in colour and {size} in size", "a {size} {shape} painted {colour}",
      "a {shape} filled with {colour}, {size}", "exactly one {shape}, which is {size} and {colour}"),
 )  # fmt: skip
 COLOURED = ("a {colour} {shape}", "a {colour} {shape}", "a {shape} in {colour}", "a {shape} coloured {colour}",
             "{shape}, {colour}", "a {shape} which is {colour}", "a {shape} with {colour} colour",
             "a {shape} of {colour}", "a {shape} all in {colour}", "a {shape}, {colour}", "a {shape} that is {colour}",
-            "a {shape} drawn in {colour}",
+            "a {shape} drawn in {colour}", "a {shape} in {colour} colour", "a {shape} in the colour {colour}",
+            "a {shape} painted in {colour}", "a {shape} with a {colour} fill", "a {shape} filled in {colour}",
             "{colour} {shape}", "a {shape} tinted {colour}")  # fmt: skip
 SIZED = ("a {size} {shape}", "a {size} {shape}", "{size} {shape}", "a {shape}, {size}", "a {shape} that is {size}",
-         "a {shape} of {size} size", "a {shape} which is {size}", "one {size} {shape}")  # fmt: skip
+         "a {shape} of {size} size", "a {shape} which is {size}", "one {size} {shape}",
+         "a {size} sized {shape}", "only one {shape}, {size}", "a {shape}, the size is {size}")  # fmt: skip
 # no noun named: "something red in the corner"
 NOTHINGS = Phrases(("something {size} {colour}", "anything {colour} {size}", "a {size} {colour} thing",
                     "a {size} {colour} shape", "some {size} {colour} shape", "a {size} {colour} object"))  # fmt: skip
@@ -149,7 +161,12 @@ OPENERS = Phrases(
      "be so kind to paint", "put on the canvas", "i dream of", "would it be possible to get", "please prepare",
      "do you have time to draw", "i have to get", "we would love", "just", "simply", "start with", "go on and paint",
      "try", "render", "sketch", "produce an image with", "we need", "now", "ok, now draw", "next:", "picture:",
-     "can i have", "may i get", "please give me", "i am looking for", "imagine"),
+     "can i have", "may i get", "please give me", "i am looking for", "imagine", "would you mind to draw",
+     "how about painting", "can you try painting", "my son wants to see", "my wife is thinking of", "i'd love to see",
+     "go ahead:", "a favour please: draw", "what i'd like to see is", "put up a picture of",
+     "come up with a picture of",
+     "compose a picture of", "it would be good to get", "i was hoping for", "this time paint", "let there be",
+     "could i see", "we want", "add", "there should be", "i want to have", "all i want is", "for my kid, draw"),
     ("would you mind painting", "my kid wants to see", "i was thinking of", "go ahead and draw",
      "it would be great to have", "do me a favour and paint", "what i want is", "put together a picture of"),
 )  # fmt: skip
@@ -157,13 +174,18 @@ CLOSERS = Phrases(
     ("", "", "", "", "", "please", "thanks", "thank you", "thanks!", "if you can", "for my daughter", "for a card",
      "would be nice", "if possible", "for me", "for a poster", "that would be great", "ok?", "pls", "for my wall",
      "asap", "cheers", "it's for my wall", "i need it today", "and hurry up", "that is everything", "for kindergarten",
-     "it's a gift", "no rush", "this makes me smile", "it is for work"),
+     "it's a gift", "no rush", "this makes me smile", "it is for work", "it makes me happy", "that would make my day",
+     "i would be happy", "i'd be so glad", "for school", "it is for my school", "take as long as you need",
+     "that is all",
+     "nothing more", "that would make her smile", "my time is short", "nothing else needed", "no hurry",
+     "i would love that", "as soon as you can", "it would help me a lot", "this is all i want"),
     ("and take your time", "that's all i need", "it's for school", "would make me happy"),
 )  # fmt: skip
 CHATTER = Phrases(
     ("it's my birthday today.", "i am making a poster.", "i like simple pictures.", "this is for a friend.",
      "i have an idea.", "ok so", "listen,", "let's try something.", "nice to meet you.", "my turn now.",
-     "i have to make a card.", "hmm, let me think."),
+     "i have to make a card.", "hmm, let me think.", "we are painting the house.", "it is a good day.",
+     "so, here is my wish:", "the thing is this:", "my kitchen needs a picture.", "i was decorating my room."),
     ("we are decorating the kitchen.", "today is a good day.", "so here is the thing:"),
 )  # fmt: skip
 
@@ -202,7 +224,9 @@ SENTENCES = {
 CORRECTIONS = Phrases(
     (", no wait, {fix}", ", no, {fix}", " no wait {fix}", ", sorry, {fix}", ". sorry, i mean {fix}", ", i mean {fix}",
      ". actually, {fix}", ", actually {fix}", "... hmm, {fix} instead", ". wait, {fix}", ", oops, {fix}",
-     ", or rather {fix}", ". no, make that {fix}", ". or better {fix}", " - no, {fix}", ", i meant {fix}"),
+     ", or rather {fix}", ". no, make that {fix}", ". or better {fix}", " - no, {fix}", ", i meant {fix}",
+     ". forget that, {fix}", ". i thought again, {fix}", ", correction: {fix}", ". new idea: {fix}",
+     ", let me think, {fix}", ", better {fix}", ". my mind says {fix}", ". hold on, {fix}", ". that was wrong, {fix}"),
     (". scratch that, {fix}", ", let me correct that: {fix}", ". i changed my mind: {fix}",
      ". on second thought {fix}"),
 )  # fmt: skip
@@ -214,13 +238,20 @@ FIXES = {
     "background": ("{x} background", "on a {x} background", "make the background {x}", "with a {x} background"),
 }
 NEGATIONS = {
-    "shape": Phrases(("not a {x}", "but no {x}", "anything but a {x}", "just not a {x}"), ("a {x} is not allowed",)),
+    "shape": Phrases(("not a {x}", "but no {x}", "anything but a {x}", "just not a {x}", "avoid any {x}", "never a {x}",
+                      "i don't like the {x}", "i do not want a {x}", "a {x} is forbidden"), ("a {x} is not allowed",)),
     "colour": Phrases(("not {x}", "but not {x}", "any colour but {x}", "it must not be {x}", "anything but {x}",
-                       "don't make it {x}", "just not {x}"), ("i do not like {x}", "avoid {x}")),
-    "size": Phrases(("not {x}", "but not {x}", "don't make it {x}", "not too {x}"), ("it must not be {x}",)),
-    "place": Phrases(("not {x}", "but not {x}", "don't put it {x}", "anywhere but {x}"), ("never {x}",)),
+                       "don't make it {x}", "just not {x}", "never use {x}", "without {x}", "{x} is not allowed",
+                       "no {x} please",
+                       "i hate {x}", "keep away from {x}"), ("i do not like {x}", "avoid {x}")),
+    "size": Phrases(("not {x}", "but not {x}", "don't make it {x}", "not too {x}", "avoid {x} ones",
+                      "i don't like {x} ones", "never {x} ones"), ("it must not be {x}",)),
+    "place": Phrases(("not {x}", "but not {x}", "don't put it {x}", "anywhere but {x}", "it must not be {x}",
+                       "avoid having it {x}", "i do not want it {x}", "never put it {x}"), ("never {x}",)),
     "background": Phrases(("not on a {x} background", "no {x} background", "but not on {x}",
-                           "the background must not be {x}"), ("avoid a {x} background",)),
+                           "the background must not be {x}", "i do not like {x} backgrounds",
+                            "never a {x} background", "without a {x} background", "the background is not {x}"),
+                           ("avoid a {x} background",)),
 }  # fmt: skip
 FREE = Phrases(
     ("draw something", "surprise me", "paint anything you like", "draw anything", "make a picture", "paint something",
@@ -263,6 +294,17 @@ CHANGES = {
          "on {x} instead"),
         ("i would prefer a {x} background", "swap the background for {x}"),
     ),
+}  # fmt: skip
+PAIRS = {
+    ("colour", "shape"): ("a {colour} {shape} instead", "now a {colour} {shape}", "make it a {colour} {shape}",
+                          "turn it into a {colour} {shape}", "i want a {colour} {shape}", "draw a {colour} {shape}",
+                          "and now a {colour} {shape}", "a {colour} {shape}", "can you paint a {colour} {shape}?"),
+    ("size", "colour"): ("make it {size} and {colour}", "{size} and {colour} please", "now {colour} and {size}"),
+    ("size", "shape"): ("a {size} {shape} instead", "now a {size} {shape}", "make it a {size} {shape}"),
+    ("colour", "place"): ("make it {colour} and put it {place}", "now {colour} and {place}"),
+    ("size", "place"): ("make it {size} and move it {place}", "{size} and {place} please"),
+    ("colour", "background"): ("make it {colour} on a {background} background", "now {colour} on {background}"),
+    ("shape", "background"): ("now a {shape} on a {background} background", "a {shape} on {background} instead"),
 }  # fmt: skip
 BIGGER = Phrases(("bigger", "make it bigger", "larger", "a bit bigger please", "bigger please", "make it larger",
                   "enlarge it", "can it be bigger?", "increase the size", "too small", "make the {old_shape} bigger",

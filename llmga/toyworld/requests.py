@@ -15,6 +15,8 @@ from llmga.toyworld.scenes import ATTRIBUTES, PLACES, Scene
 
 CORNERS = frozenset(place for place, (x, y) in PLACES.items() if x and y)
 Demands = dict[str, frozenset[str]]
+# What a person expects who leaves it open; the shape and its colour are the painter's choice.
+UNSAID = {"size": "medium", "place": "center", "background": "white"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def request(scene: Scene, rng: random.Random, *, held_out: bool = False, complet
         complete: name all five attributes plainly (no corrections, no open attributes).
     """
     if not complete and rng.random() < 0.02:
-        return Request(phrases.FREE.pick(rng, held_out), scene)
-    if not complete and not held_out and rng.random() < 0.2:
+        return Request(_dressed(phrases.FREE.pick(rng, held_out), rng), scene)
+    if not complete and not held_out and rng.random() < 0.15:
         return _plain(scene, rng)
     named = set(ATTRIBUTES) if complete or rng.random() < 0.5 else _some(rng)
     told = scene.attributes
@@ -67,9 +69,19 @@ def request(scene: Scene, rng: random.Random, *, held_out: bool = False, complet
     elif not complete and rng.random() < 0.15:
         name = rng.choice(list(ATTRIBUTES))
         unwanted = _other(name, scene.attributes[name], rng)
+        if name not in named and name in UNSAID and rng.random() < 0.5:
+            unwanted = UNSAID[name]
+            scene = scene if scene.attributes[name] != unwanted else scene.with_(**{name: _other(name, unwanted, rng)})
         text += rng.choice((", ", " ", ". ")) + _negation(name, unwanted, rng, held_out)
         demands[name] = demands.get(name, frozenset(ATTRIBUTES[name])) - {unwanted}
-    return Request(_dressed(text, rng, held_out), scene, demands)
+    return Request(_dressed(text, rng), _with_defaults(scene, demands), demands)
+
+
+def _with_defaults(scene: Scene, demands: Demands) -> Scene:
+    """`scene` with the expected value wherever the demands allow it and do not say which one."""
+    return scene.with_(**{
+        name: usual for name, usual in UNSAID.items() if name not in demands or (usual in demands[name])
+    })  # fmt: skip
 
 
 def _plain(scene: Scene, rng: random.Random) -> Request:
@@ -85,7 +97,8 @@ def _plain(scene: Scene, rng: random.Random) -> Request:
     ]
     words.append(f"on a {told['background']} background" if "background" in told else "")
     text = " ".join(word for word in words if word)
-    return Request(_dressed(text, rng, False), scene, {name: frozenset((value,)) for name, value in told.items()})
+    demands = {name: frozenset((value,)) for name, value in told.items()}
+    return Request(_dressed(text, rng), _with_defaults(scene, demands), demands)
 
 
 def _some(rng: random.Random) -> set[str]:
@@ -195,14 +208,14 @@ def tidy(text: str) -> str:
     return text.strip(" ,.;:")
 
 
-def _dressed(text: str, rng: random.Random, held_out: bool) -> str:
+def _dressed(text: str, rng: random.Random) -> str:
     """Typing: capitals, a final mark, slips of the finger."""
     if rng.random() < 0.18:
         text = misspelt(text, rng)
     style = rng.random()
     if style < 0.3:
         text = text[:1].upper() + text[1:]
-    elif style < 0.33:
+    elif style < 0.36:
         text = text.upper()
     if rng.random() < 0.25 and text[-1:] not in "?!.":
         text += rng.choice((".", ".", "!", "?"))
@@ -247,7 +260,7 @@ def follow_up(before: Scene, rng: random.Random, *, held_out: bool = False, name
     value = _other(name, old[name], rng)
     x = say(name, value, rng, held_out and rng.random() < 0.5)
     text = phrases.CHANGES[name].pick(rng, held_out).format(x=x, old=old[name], old_shape=_shape_word(before, rng))
-    return _finished(before, text, {name: frozenset((value,))}, rng, held_out)
+    return _finished(before, text, {name: frozenset((value,))}, rng)
 
 
 def _shape_word(scene: Scene, rng: random.Random) -> str:
@@ -282,22 +295,29 @@ def _moved(before: Scene, rng: random.Random) -> Request:
     if word in ("higher", "lower"):
         move = move.replace("further {x}", "{x}")
     text = move.format(x=word, old_shape=_shape_word(before, rng))
-    return _finished(before, text, {"place": frozenset((possible[word],))}, rng, False)
+    return _finished(before, text, {"place": frozenset((possible[word],))}, rng)
 
 
 def _changed(before: Scene, change: Demands, row: Phrases, rng: random.Random, held_out: bool) -> Request:
     text = row.pick(rng, held_out).format(old_shape=_shape_word(before, rng))
-    return _finished(before, text, change, rng, held_out)
+    return _finished(before, text, change, rng)
 
 
-def _finished(before: Scene, text: str, change: Demands, rng: random.Random, held_out: bool) -> Request:
+def two_changes(before: Scene, rng: random.Random) -> Request:
+    """A second turn that changes two attributes of the last picture: "a green star instead"."""
+    names = rng.choice(list(phrases.PAIRS))
+    told = {name: _other(name, before.attributes[name], rng) for name in names}
+    text = rng.choice(phrases.PAIRS[names]).format(**{name: say(name, value, rng) for name, value in told.items()})
+    return _finished(before, text, {name: frozenset((value,)) for name, value in told.items()}, rng)
+
+
+def _finished(before: Scene, text: str, change: Demands, rng: random.Random) -> Request:
     kept = {name: frozenset((value,)) for name, value in before.attributes.items()}
-    ((name, values),) = change.items()
-    after = before.with_(**{name: rng.choice(sorted(values))})
-    return Request(_dressed(_articles(text), rng, held_out), after, {**kept, **change}, kind=name)
+    after = before.with_(**{name: rng.choice(sorted(values)) for name, values in change.items()})
+    return Request(_dressed(_articles(text), rng), after, {**kept, **change}, kind=" and ".join(change))
 
 
 def again(before: Scene, rng: random.Random) -> Request:
     """The same picture once more."""
     kept = {name: frozenset((value,)) for name, value in before.attributes.items()}
-    return Request(_dressed(phrases.AGAIN.pick(rng), rng, False), before, kept, kind="again")
+    return Request(_dressed(phrases.AGAIN.pick(rng), rng), before, kept, kind="again")

@@ -9,12 +9,20 @@ from llmga.toyworld.scenes import ATTRIBUTES
 KNOWN = "circles, squares, triangles, stars, hearts and crosses"
 EXAMPLE = "Try: a big red circle on a blue background."
 
+BEYOND = (
+    f"I only know about pictures of {KNOWN}. {EXAMPLE}",
+    f"That is beyond me, I am a small painter. {EXAMPLE}",
+)
+
 TALK: tuple[tuple[Phrases, tuple[str, ...]], ...] = (
     (
         Phrases(("hello", "hi", "hey", "hello there", "hi there", "good morning", "good evening", "hey you", "yo",
                  "good afternoon", "hiya", "hello!", "hi!", "greetings",
                  "hello hello", "hi hi", "hey there", "hi friend", "hello you",
-                 "hello, my dear", "good day", "ahoy"), ("howdy", "hello my friend", "hey hey")),
+                 "hello, my dear", "good day", "ahoy", "hello my dear assistant", "hi my friend", "hey you there",
+                 "morning",
+                 "evening", "hi again", "hello again", "nice to see you", "nice to meet you", "welcome", "howdo"),
+                ("howdy", "hello my friend", "hey hey")),
         ("Hello! What shall I paint for you?", "Hi! Tell me what to paint. " + EXAMPLE),
     ),
     (
@@ -48,17 +56,26 @@ TALK: tuple[tuple[Phrases, tuple[str, ...]], ...] = (
     ),
     (
         Phrases(("how are you?", "how are you doing?", "how is it going?", "are you ok?", "what's up?",
-                 "how do you feel?", "how was your day?"), ("how are things?", "you all right?")),
+                 "how do you feel?", "how was your day?", "is everything all right?", "all good?", "all fine?",
+                 "how are we today?", "are you doing all right today?", "you okay?", "you good?", "are you well?",
+                 "how are you feeling today?", "things going well?", "how have you been?"), ("how are things?",
+                 "you all right?")),
         ("I am well, thank you. What shall I paint?", "Fine, thank you, and ready to paint."),
     ),
     (
         Phrases(("thanks", "thank you", "thank you very much", "thanks a lot", "great", "nice", "beautiful", "perfect",
                  "well done", "i love it", "cool", "wow", "very nice", "good job", "that's great", "awesome",
-                 "looks good", "ok", "okay", "good"), ("lovely", "that is wonderful", "splendid work")),
+                 "looks good", "ok", "okay", "good", "all right", "alright", "that is beautiful", "that is lovely",
+                 "fine",
+                 "wonderful", "splendid", "great work", "what a nice picture", "pretty", "amazing", "excellent",
+                 "fantastic",
+                 "that was quick", "i like that", "i like it very much", "well painted", "you are great", "superb"),
+                ("lovely", "that is wonderful", "splendid work")),
         ("You are welcome. Shall I change anything?", "Glad you like it!"),
     ),
     (
-        Phrases(("bye", "goodbye", "see you", "see you later", "good night", "that's all", "i have to go", "bye bye"),
+        Phrases(("bye", "goodbye", "see you", "see you later", "good night", "that's all", "i have to go", "bye bye",
+                 "see you tomorrow", "until next time", "until later", "take care", "i am leaving", "so long", "ciao"),
                 ("farewell", "until tomorrow")),
         ("Goodbye! It was a pleasure to paint for you.", "See you soon!"),
     ),
@@ -70,16 +87,103 @@ TALK: tuple[tuple[Phrases, tuple[str, ...]], ...] = (
                  "what is the meaning of life?", "do you speak german?", "how tall is the eiffel tower?",
                  "can you help me with my homework?", "what should i eat today?", "2+2", "who won the game?"),
                 ("what is the biggest ocean?", "do you know any songs?", "what's the news?", "can you drive a car?")),
-        (f"I only know about pictures of {KNOWN}. {EXAMPLE}",
-         f"That is beyond me, I am a small painter. {EXAMPLE}"),
+        BEYOND,
     ),
     (
         Phrases(("asdf", "blah blah", "hmm", "???", "lol", "no", "yes", "maybe", "test", "qwerty", "abc", "...", "what",
-                 "huh?", "i don't know", "nothing", "never mind", "stop", "wait"), ("jkl", "er", "dunno")),
+                 "huh?", "i don't know", "nothing", "never mind", "stop", "wait", "um", "uh", "eh", "ah", "oh", "hm",
+                 "well", "so", "sure", "yep", "nope",
+                 "no idea", "i do not know", "whatever", "not sure", "hello?", "?", "!", "123", "42", "xyz", "foo"),
+                ("jkl", "er", "dunno")),
         (f"Tell me which shape you would like. {EXAMPLE}",),
     ),
 )  # fmt: skip
 
+# Sentences about anything: {thing}, {doing} and {being} are filled, and no picture is meant.
+CHATS = ("do you like {thing}s?", "have you ever seen a {thing}?", "what does a {thing} eat?", "what is a {thing}?",
+         "why is the {thing} {being}?", "where can i buy a {thing}?", "my sister has a {thing}",
+         "my {thing} is {being}",
+         "i saw a {thing} yesterday", "what do you think about {thing}s?", "can you {doing}?", "how do i {doing}?",
+         "do you know how to {doing}?", "who made the first {thing}?", "i am {being}", "i am {being} today",
+         "are you {being}?", "you are {being}", "it is {being} outside", "how far is the {thing}?", "i like {thing}s",
+         "i want to {doing}", "let's {doing}", "could you {doing}?", "tell me about the {thing}",
+         "what is the {being} {thing}?",
+         "which {thing} is the best?", "what's a {thing}?", "what's the {thing}?", "is a {thing} {being}?",
+         "do you {doing}?",
+         "do you know any {thing}s?", "where is the {thing}?", "how many {thing}s are there?", "why do you {doing}?",
+         "should i {doing}?", "my friend can {doing}", "i feel {being}")  # fmt: skip
+DOINGS = (
+    "dance",
+    "swim",
+    "read my mind",
+    "speak french",
+    "count to ten",
+    "fly",
+    "laugh",
+    "write code",
+    "call my mother",
+    "translate this",
+    "play chess",
+    "sing",
+    "bake a cake",
+    "learn english",
+    "ride a horse",
+    "run fast",
+    "sleep",
+    "see me",
+    "hear me",
+    "remember me",
+    "eat",
+    "go home",
+    "play football",
+    "solve a puzzle",
+    "win a game",
+    "fix my bike",
+    "buy a ticket",
+    "watch a film",
+    "think",
+    "dream",
+    "drive",
+    "cook dinner",
+    "read a book",
+)
+BEINGS = (
+    "hungry",
+    "tired",
+    "happy",
+    "sad",
+    "angry",
+    "bored",
+    "cold",
+    "hot",
+    "late",
+    "clever",
+    "funny",
+    "nice",
+    "slow",
+    "fast",
+    "old",
+    "young",
+    "rich",
+    "rainy",
+    "sunny",
+    "strange",
+    "famous",
+    "real",
+    "smart",
+    "busy",
+    "ready",
+    "alone",
+    "sick",
+    "dark",
+    "expensive",
+    "broken",
+    "quiet",
+    "loud",
+    "lucky",
+    "proud",
+    "crazy",
+)
 # Things outside this world, one word each.
 SEEN_THINGS = """
 dragon cat dog horse house tree car flower mountain river boat ship castle robot bird fish bear lion tiger elephant
@@ -109,7 +213,15 @@ NOT_A_THING = (
 )
 ODD_COLOURS = Phrases(
     ("brown", "black", "white", "gray", "silver", "beige", "maroon", "grey", "dark brown", "transparent", "rainbow",
-     "multicoloured", "striped", "copper", "olive", "cream", "plaid", "dotted", "tan", "charcoal"),
+     "multicoloured", "striped", "copper", "olive", "cream", "plaid", "dotted", "tan", "charcoal", "brass", "platinum",
+     "mahogany", "chestnut", "peach", "salmon", "apricot", "coral", "ruby", "sapphire", "amber", "mustard", "plum",
+     "magenta", "indigo", "mint", "burgundy", "mauve", "fuchsia", "chocolate", "coffee", "sand", "ash", "slate",
+     "steel",
+     "pearl", "ebony", "mocha", "caramel", "rust", "sepia", "taupe", "ochre", "umber", "sienna", "neon", "metallic",
+     "checkered", "spotted", "invisible", "wooden", "marble", "denim", "camouflage", "tartan", "pewter", "jet black",
+     "off-white", "snow white", "dark gray", "light brown", "iron", "chrome", "tin", "clay", "brick", "wine", "cherry",
+     "hazel", "walnut", "oak", "bone", "milk", "ink", "coal", "smoky", "dusty", "iridescent", "bicolour", "tawny",
+     "ecru", "puce", "vermilion", "terracotta", "champagne", "honey", "nickel", "graphite", "onyx", "jade", "moss"),
     ("khaki", "ivory", "bronze"),
 )  # fmt: skip
 NOT_A_COLOUR = (f"I have no such paint for shapes. My colours are {', '.join(ATTRIBUTES['colour'])}.",)
@@ -122,8 +234,15 @@ def talk(rng: random.Random, held_out: bool = False) -> tuple[str, str]:
         return _dressed(_foreign_thing(rng, held_out), rng), rng.choice(NOT_A_THING)
     if form < 0.45:
         return _dressed(_foreign_colour(rng, held_out), rng), NOT_A_COLOUR[0]
+    if form < 0.6 and not held_out:
+        return _dressed(_chat(rng), rng), rng.choice(BEYOND)
     said, answers = rng.choice(TALK)
     return _dressed(said.pick(rng, held_out), rng), rng.choice(answers)
+
+
+def _chat(rng: random.Random) -> str:
+    words = {"thing": THINGS.pick(rng), "doing": rng.choice(DOINGS), "being": rng.choice(BEINGS)}
+    return rng.choice(CHATS).format(**words)
 
 
 def _foreign_thing(rng: random.Random, held_out: bool) -> str:
@@ -141,8 +260,11 @@ def _foreign_colour(rng: random.Random, held_out: bool) -> str:
 
 
 def _dressed(text: str, rng: random.Random) -> str:
-    if rng.random() < 0.3:
+    style = rng.random()
+    if style < 0.3:
         text = text[:1].upper() + text[1:]
+    elif style < 0.34:
+        text = text.upper()
     if rng.random() < 0.2:
         text = text.rstrip("?!.") + rng.choice(("", ".", "!", "?"))
     return text
