@@ -74,17 +74,24 @@ def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], known: int) -> None:
         table.data[known : known + new] = rows[-new:].to(table)
 
 
-def add_low_rank(mllm: Mllm, folder: Path, published: Settings, merge: bool) -> Mllm:
-    """Put an adapter and the tensors that were trained beside it upon the model.
+def add_beside(mllm: Mllm, folder: Path, published: Settings) -> None:
+    """What a low-rank training learned beside its adapter: new tokens and non_lora_trainables.bin.
+
+    Raises: UserError when a file is missing or a tensor does not fit.
+    """
+    add_picture_tokens(mllm.tokenizer, published)
+    fit_rows(mllm.model, len(mllm.tokenizer))
+    _put(mllm.model, _beside(folder, mllm.model.config.projector_type), folder)
+
+
+def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
+    """Put an adapter upon the model.
 
     Args:
         merge: add the product to the weights; otherwise the adapter's layers stay apart (and can be trained on).
 
     Raises: UserError when peft or a file is missing, or a tensor does not fit.
     """
-    add_picture_tokens(mllm.tokenizer, published)
-    fit_rows(mllm.model, len(mllm.tokenizer))
-    _put(mllm.model, _beside(folder, mllm.model.config.projector_type), folder)
     mllm.model = _with_adapter(mllm.model, folder, merge).eval()
     return mllm
 
@@ -101,6 +108,7 @@ def _beside(folder: Path, projector_type: str) -> dict[str, Tensor]:
 def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     try:
         from peft import PeftConfig, PeftModel, set_peft_model_state_dict
+        from peft.tuners.lora import LoraLayer
     except ImportError:
         raise UserError("a low-rank checkpoint needs the package peft; pip install peft.") from None
     weights = {_own_adapter_name(key): tensor for key, tensor in _adapter_weights(folder).items()}
@@ -111,7 +119,20 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     adapted = PeftModel(model, config)
     _check_shapes(adapted.state_dict(), weights, folder)
     set_peft_model_state_dict(adapted, weights)
-    return adapted.merge_and_unload() if merge else adapted.base_model.model
+    if not merge:
+        return adapted.base_model.model
+    for layer in adapted.modules():
+        if isinstance(layer, LoraLayer):
+            _merge(layer)
+    return adapted.merge_and_unload()
+
+
+def _merge(layer: nn.Module) -> None:
+    """In double precision, one layer at a time, so that only the sum is rounded."""
+    dtype = layer.get_base_layer().weight.dtype
+    layer.double()
+    layer.merge()
+    layer.to(dtype)
 
 
 def _adapter_weights(folder: Path) -> dict[str, Tensor]:

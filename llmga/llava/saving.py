@@ -18,17 +18,22 @@ def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None 
     """
     from huggingface_hub import save_torch_state_dict
 
+    saved = dtype or mllm.model.dtype
+    save_description(mllm, folder, saved)
+    weights = checkpoints.published_weights(mllm.model.state_dict(), mllm.model.config, saved)
+    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
+
+
+def save_description(mllm: Mllm, folder: str | Path, dtype: torch.dtype) -> None:
+    """Everything of a published folder but its weights, which are in `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = mllm.model.config
-    saved = dtype or mllm.model.dtype
-    weights = checkpoints.published_weights(mllm.model.state_dict(), config, saved)
-    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     flat = checkpoints.published_config(
         config,
         conv_mode=mllm.conv_mode,
         context_length=mllm.context_length,
-        dtype=saved,
+        dtype=dtype,
         marks_pictures=mllm.marks_pictures,
         word_boundary=mllm.word_boundary,
         image_aspect=mllm.image_aspect,
