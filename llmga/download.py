@@ -105,7 +105,7 @@ def cached(hub_id: str) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, local_files_only=True))
+        return Path(snapshot_download(hub_id, local_files_only=True, ignore_patterns=_SAME_WEIGHTS_AGAIN))
     except LocalEntryNotFoundError:
         return None
 
@@ -118,7 +118,7 @@ def is_hub_id(name: str) -> bool:
 @contextmanager
 def told(hub_id: str, folder: Path) -> Iterator[None]:
     """What can go wrong with a download into `folder`, each as one sentence.  Raises: UserError."""
-    import httpx
+    import httpx2
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.errors import RepositoryNotFoundError as NotThere
 
@@ -128,7 +128,7 @@ def told(hub_id: str, folder: Path) -> Iterator[None]:
         raise UserError(f"{hub_id} asks for its licence; accept it on the hub's page and run hf auth login.") from None
     except NotThere:
         raise UserError(f"the hub has no {hub_id}, or it is private; check the name.") from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.TransportError, ConnectionError):
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx2.TransportError, ConnectionError):
         raise UserError(
             f"{hub_id} cannot be fetched, there is no network (or HF_HUB_OFFLINE is set); copy its files to "
             f"{str(folder)!r}, or run this again with a network: it goes on where it stopped."

@@ -90,8 +90,10 @@ def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
     Args:
         merge: add the product to the weights; otherwise the adapter's layers stay apart (and can be trained on).
 
-    Raises: UserError when peft or a file is missing, or a tensor does not fit.
+    Raises: UserError when peft or a file is missing, a tensor does not fit, or the model's weights are on a disk.
     """
+    if any(weight.is_meta for weight in mllm.model.parameters()):
+        raise UserError("an adapter cannot be kept apart from a model that is offloaded; merge it, or do not offload.")
     mllm.model = _with_adapter(mllm.model, folder, merge).eval()
     return mllm
 
@@ -108,7 +110,6 @@ def _beside(folder: Path, projector_type: str) -> dict[str, Tensor]:
 def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     try:
         from peft import PeftConfig, PeftModel, set_peft_model_state_dict
-        from peft.tuners.lora import LoraLayer
     except ImportError:
         raise UserError("a low-rank checkpoint needs the package peft; pip install peft.") from None
     weights = {_own_adapter_name(key): tensor for key, tensor in _adapter_weights(folder).items()}
@@ -119,20 +120,7 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     adapted = PeftModel(model, config)
     _check_shapes(adapted.state_dict(), weights, folder)
     set_peft_model_state_dict(adapted, weights)
-    if not merge:
-        return adapted.base_model.model
-    for layer in adapted.modules():
-        if isinstance(layer, LoraLayer):
-            _merge(layer)
-    return adapted.merge_and_unload()
-
-
-def _merge(layer: nn.Module) -> None:
-    """In double precision, one layer at a time, so that only the sum is rounded."""
-    dtype = layer.get_base_layer().weight.dtype
-    layer.double()
-    layer.merge()
-    layer.to(dtype)
+    return adapted.merge_and_unload() if merge else adapted.base_model.model
 
 
 def _adapter_weights(folder: Path) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ ATTENTIONS: Registry[str | None] = Registry(
     "attention implementation", {"sdpa": None, "eager": None, "flash_attention_2": "flash-attn"}
 )
 
+MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # of transformers
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -86,6 +88,10 @@ def _spread(
         max_memory = {**free, **(max_memory or {})}
     if num_gpus == 1 and device_map is None and not max_memory and offload_folder is None:
         return {}
+    if isinstance(device_map, str) and device_map not in MAPS:
+        raise UserError(f"device_map {device_map!r} is not known; use {', '.join(MAPS)}.")
+    if offload_folder is None and max_memory and set(max_memory) <= {"cpu"}:
+        raise UserError("a cap on the memory of the CPU alone needs a place for the rest; give --offload-folder.")
     spread: dict[str, Any] = {"device_map": device_map or "auto"}
     if max_memory:
         spread["max_memory"] = dict(max_memory)
@@ -129,7 +135,7 @@ def quantisation(load_8bit: bool, load_4bit: bool, dtype: torch.dtype) -> Any:
     if not is_bitsandbytes_available():
         flag = "--load-8bit" if load_8bit else "--load-4bit"
         raise UserError(f"{flag} needs bitsandbytes, which is not installed; pip install bitsandbytes.")
-    kept = ["vision_tower", "multi_modal_projector", "lm_head"]
+    kept = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]  # the library wants them from the root on
     if load_8bit:
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
     return BitsAndBytesConfig(

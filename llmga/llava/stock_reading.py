@@ -13,6 +13,7 @@ from llmga.llava.backbones import BACKBONES, Settings, published_type
 from llmga.llava.stock import KEPT, LAST, REST, ROWS
 
 TOWER, PROJECTOR = "model.vision_tower.vision_tower.vision_model.", "model.mm_projector."
+PROJECTORS = {"gelu": "mlp2x_gelu", "linear": "linear"}  # by what stands between the two layers
 NAMES = (  # with and without the prefix "model.": both ages of the library
     ("vision_tower.vision_model.", TOWER),
     ("vision_tower.", TOWER),
@@ -82,13 +83,14 @@ def _whole(
 
 
 def _flat(config: Settings, folder: Path) -> Settings:
-    if config.get("projector_hidden_act", "gelu") != "gelu":
-        raise UserError(f"projector_hidden_act {config['projector_hidden_act']!r} of {str(folder)!r} is not gelu.")
+    between = config.get("projector_hidden_act", "gelu")
+    if between not in PROJECTORS:
+        raise UserError(f"projector_hidden_act {between!r} of {str(folder)!r} is not supported; gelu and linear are.")
     stock = LlavaConfig.from_dict(config)
     own = checkpoints.make_config(
         stock.text_config,
         stock.vision_config,
-        projector_type="mlp2x_gelu",
+        projector_type=PROJECTORS[between],
         select_layer=stock.vision_feature_layer,
         keeps_class=stock.vision_feature_select_strategy == "full",
     )
@@ -99,11 +101,15 @@ def _flat(config: Settings, folder: Path) -> Settings:
 
 
 def _unscaled(weights: dict[str, Tensor], config: Settings) -> dict[str, Tensor]:
-    """Without the picture scale, which the family's row puts behind the projector."""
+    """Without the picture scale, which the family's row puts behind the projector; two layers without anything between
+    are one."""
     text = AutoConfig.for_model(**config["text_config"])
     scale = BACKBONES[published_type(text.model_type)].picture_scale(text)
-    if scale == 1:
-        return weights
-    return weights | {
-        key: (tensor.double() / scale).to(tensor.dtype) for key, tensor in weights.items() if key.startswith(LAST)
-    }
+    last = {key: tensor.double() / scale for key, tensor in weights.items() if key.startswith(LAST)}
+    if config.get("projector_hidden_act") != "linear":
+        return weights | {key: tensor.to(weights[key].dtype) for key, tensor in last.items()}
+    first, shift = (weights[f"{PROJECTOR}0.{part}"] for part in ("weight", "bias"))
+    turn, lift = (last[f"{LAST}{part}"] for part in ("weight", "bias"))
+    single = {"weight": turn @ first.double(), "bias": turn @ shift.double() + lift}
+    kept = {key: tensor for key, tensor in weights.items() if not key.startswith(PROJECTOR)}
+    return kept | {f"{PROJECTOR}{part}": tensor.to(first.dtype) for part, tensor in single.items()}
