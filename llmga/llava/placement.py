@@ -148,7 +148,7 @@ def quantisation(load_8bit: bool, load_4bit: bool, dtype: torch.dtype) -> Any:
 
 
 def parse_max_memory(text: str) -> dict[int | str, str]:
-    """"0=20GiB,cpu=60GiB" -> {0: "20GiB", "cpu": "60GiB"}, a cap per GPU number, cpu or disk.
+    """ "0=20GiB,cpu=60GiB" -> {0: "20GiB", "cpu": "60GiB"}, a cap per GPU number, cpu or disk.
 
     Raises: UserError.
     """

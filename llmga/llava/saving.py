@@ -8,6 +8,7 @@ import torch
 
 from llmga.llava import checkpoints, towers
 from llmga.llava.mllm import Mllm
+from llmga.llava.vocabulary import save_tokenizer
 
 
 def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -41,7 +42,7 @@ def save_description(mllm: Mllm, folder: str | Path, dtype: torch.dtype) -> None
     _write_json(folder / "config.json", flat)
     ends = {"eos_token_id": sorted(mllm.stop_ids), "pad_token_id": mllm.tokenizer.pad_token_id}
     _write_json(folder / "generation_config.json", ends)
-    mllm.tokenizer.save_pretrained(folder)
+    save_tokenizer(mllm.tokenizer, folder)
     config.vision_config.to_json_file(_made(folder / towers.OWN_TOWER) / "config.json")
     mllm.image_processor.save_pretrained(folder / towers.OWN_TOWER)
 

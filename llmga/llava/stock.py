@@ -107,7 +107,9 @@ def _stock_weights(
     """Published weights -> those of the stock layout, and what they lack."""
     stock, rest = dict(weights), {}
     if config.projector_type != "mlp2x_gelu":
-        stock |= _identity(next(tensor for key, tensor in weights.items() if "mm_projector" in key and tensor.ndim == 1))
+        stock |= _identity(
+            next(tensor for key, tensor in weights.items() if "mm_projector" in key and tensor.ndim == 1)
+        )
     for key in (f"{LAST}weight", f"{LAST}bias"):
         if config.picture_scale != 1:
             rest |= {key: weights[key]} if key in weights else {}

@@ -69,7 +69,9 @@ def _piece_begins(begin: str | None, added: list[str], named: list[str | None], 
     """
     roles = [token for token in added if token in named] if mllm.word_boundary else added
     alone = [token for token in added if token not in roles]
-    no = "|".join([*map(re.escape, roles), *(rf"{re.escape(token)}\z" for token in alone), f"[ {WORD_BOUNDARY}]", r"\z"])
+    no = "|".join(
+        [*map(re.escape, roles), *(rf"{re.escape(token)}\z" for token in alone), f"[ {WORD_BOUNDARY}]", r"\z"]
+    )
     return rf"(?:(?<=\A{re.escape(begin)})|\A)(?!{no})" if begin else rf"\A(?!{no})"
 
 

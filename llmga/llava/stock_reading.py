@@ -67,13 +67,15 @@ def published_name(key: str) -> str:
     return key
 
 
-def _whole(
-    weights: dict[str, Tensor], rest: dict[str, Tensor], published: Settings, folder: Path
-) -> dict[str, Tensor]:
+def _whole(weights: dict[str, Tensor], rest: dict[str, Tensor], published: Settings, folder: Path) -> dict[str, Tensor]:
     """Raises: UserError when the rows that were kept do not belong to those of the folder."""
     if not weights.keys() >= {key for key in rest if key in ROWS}:
         raise UserError(f"{str(folder / KEPT / REST)!r} does not belong to the weights beside it; convert it again.")
-    rows = {key: torch.cat([weights[key][: published["vocab_size"] - len(rest[key])], rest[key]]) for key in ROWS if key in rest}
+    rows = {
+        key: torch.cat([weights[key][: published["vocab_size"] - len(rest[key])], rest[key]])
+        for key in ROWS
+        if key in rest
+    }
     whole = weights | rest | rows
     kind = published.get("mm_projector_type", "linear")
     if kind == "mlp2x_gelu":

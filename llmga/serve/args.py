@@ -48,12 +48,19 @@ def build_parser(module: str, description: str, picture: bool | None = None) -> 
 def add_models(parser: Parser) -> None:
     """Which models, and where they run."""
     group = parser.add_argument_group("models")
-    _add(group, "model-path", metavar="FOLDER", help="language model: folder, name below checkpoints/ or hub id; left out: the bundled toy one")
+    _add(
+        group,
+        "model-path",
+        metavar="FOLDER",
+        help="language model: folder, name below checkpoints/ or hub id; left out: the bundled toy one",
+    )
     _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
     _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
     _add(group, "restorer", default="none", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: none)")
     _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    _add(group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs")
+    _add(
+        group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
+    )
     _add(group, "device-map", metavar="MAP", help="spread the language model over all that is there: auto, balanced …")
     _add(group, "max-memory", type=memory, metavar="CAPS", help="caps when spreading, such as 0=20GiB,cpu=60GiB")
     _add(group, "offload-folder", metavar="FOLDER", help="where weights go that fit neither GPUs nor memory")

@@ -158,7 +158,10 @@ def test_attention_written_out_is_the_same():
     ("asked", "told"),
     [
         ({"attention": "flash_attention_2"}, "runs on a CUDA GPU in half precision"),
-        ({"attention": "flash_attention"}, "unknown attention implementation 'flash_attention', did you mean 'flash_attention_2'"),
+        (
+            {"attention": "flash_attention"},
+            "unknown attention implementation 'flash_attention', did you mean 'flash_attention_2'",
+        ),
         ({"num_gpus": 2}, "--num-gpus 2 was asked for, but 0 can be used on device 'cpu'"),
         ({"num_gpus": 0}, "--num-gpus 0 is out of range"),
         ({"load_4bit": True, "load_8bit": True}, "exclude each other"),

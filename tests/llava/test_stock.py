@@ -67,9 +67,7 @@ def request(told: Conversation) -> list[dict]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_plain_transformers_understands_and_says_the_same(family, talk, folders, monkeypatch):
     folder, mine, told = folders(family), opened(family), TALKS[talk]
-    model, found = LlavaForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
-    )
+    model, found = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     inputs = AutoProcessor.from_pretrained(folder).apply_chat_template(
         request(told), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
