@@ -151,7 +151,7 @@ def weights_as(layout: str, weights: dict[str, torch.Tensor], folder: Path) -> N
     elif layout == "sharded .safetensors":
         save_torch_state_dict(weights, folder, max_shard_size="40KB", metadata={"format": "pt"})
     elif layout == "sharded .bin":
-        save_torch_state_dict(weights, folder, "pytorch_model{suffix}.bin", "40KB", safe_serialization=False)
+        save_torch_state_dict(weights, folder, max_shard_size="40KB", safe_serialization=False)
     else:
         torch.save(weights, folder / "pytorch_model.bin")
 
