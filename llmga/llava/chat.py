@@ -1,7 +1,9 @@
 """A conversation that goes on: streamed answers, and nothing is computed twice."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -10,71 +12,26 @@ from transformers import DynamicCache
 
 from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.generation_prompt import GenerationPrompt, canonical, parse
 from llmga.llava.mllm import Mllm
+from llmga.llava.sampling import Sampling
+from llmga.llava.steering import Steering
 from llmga.llava.streaming import Speech
-
-_HOTTEST = 5.0
-_LARGEST_SEED = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    Args:
-        temperature: 0 takes the likeliest token; up to 5.
-        top_p: only the likeliest tokens that together reach this probability are considered; above 0, up to 1.
-        max_new_tokens: the longest answer, at least 1.
-        seed: the same seed gives the same answer; None draws another one each time.
-
-    Raises: UserError for a value out of its range.
-    """
-
-    temperature: float = 0.2
-    top_p: float = 1.0
-    max_new_tokens: int = 512
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= _HOTTEST:
-            raise UserError(f"temperature {self.temperature} is out of range; use 0 (greedy) to {_HOTTEST:g}.")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p {self.top_p} is out of range; use a value above 0, up to 1.")
-        if self.max_new_tokens < 1:
-            raise UserError(f"max_new_tokens {self.max_new_tokens} is out of range; use at least 1.")
-        if self.seed is not None and not 0 <= self.seed <= _LARGEST_SEED:
-            raise UserError(f"seed {self.seed} is out of range; use 0 to {_LARGEST_SEED}.")
-
-    def random(self) -> torch.Generator:
-        """A source on the CPU, so that every device draws the same numbers."""
-        generator = torch.Generator()
-        if self.seed is None:
-            generator.seed()
-            return generator
-        return generator.manual_seed(self.seed)
-
-    def choose(self, logits: Tensor, random: torch.Generator) -> int:
-        """The next token from its logits (vocabulary,)."""
-        if self.temperature == 0:
-            return int(logits.argmax())
-        probabilities = ((logits - logits.max()) / self.temperature).softmax(-1)
-        likeliest, tokens = probabilities.sort(descending=True, stable=True)
-        before = likeliest.cumsum(-1) - likeliest
-        likeliest = likeliest.masked_fill(before >= self.top_p, 0.0)
-        return int(tokens[torch.multinomial(likeliest, 1, generator=random)])
 
 
 class Chat:
     """One person's conversation with a model.
 
     Attributes:
-        conversation: everything said so far, answers with their <gen_image> tags and without end markers.  It may be
-            replaced (to take a turn back): the next answer follows it.
+        conversation: everything said so far, answers with their <gen_image> tags spelt as in training and without end
+            markers.  It may be replaced (to take a turn back): the next answer follows it.
+        ended_by: what ended the last answer: "marker" (the model itself), "limit" (it was cut) or "caller".
     """
 
     def __init__(self, mllm: Mllm, system: str | None = None):
         self.mllm = mllm
         self.conversation = Conversation(system=system)
+        self.ended_by: Literal["marker", "limit", "caller"] = "marker"
         self._forget()
 
     def say(
@@ -95,14 +52,8 @@ class Chat:
 
         Raises: UserError when this turn alone is too long for the model.
         """
-        asked = self.conversation.say("user", _words(text, len(images)), tuple(images))
-        window, prompt = self._fitting(asked, sampling)
-        said = ""
-        for piece in self._answer(window, prompt, sampling, cancelled or _never):
-            said += piece
-            self.conversation = asked.say("assistant", _words(said, 0))
-            yield piece
-        self.conversation = asked.say("assistant", _words(said, 0))
+        asked = _settled(self.conversation).say("user", _words(text, len(images)), tuple(images))
+        yield from self._reply(asked, None, sampling, cancelled)
 
     def edit(
         self,
@@ -142,12 +93,41 @@ class Chat:
         """Answer the last message again.  Raises: UserError when there is none."""
         yield from self.edit(-1, sampling=sampling, cancelled=cancelled)
 
-    def _fitting(self, asked: Conversation, sampling: Sampling) -> tuple[Conversation, list[int]]:
+    def repair(self, sampling: Sampling = Sampling(), cancelled: Callable[[], bool] | None = None) -> Iterator[str]:
+        """Go on with the last answer until it asks for a picture in a whole generation prompt.
+
+        An answer that broke off within a prompt goes on there; to one without a prompt, or with an empty one, the start
+        tag is added.  The pieces continue the text that the history has, and so does the history: the turn stays one
+        turn, nothing is asked again, and the cache is kept.  An answer with nothing to repair is left as it is.
+
+        Raises: UserError when there is no answer, or no room for a prompt.
+        """
+        if not self.conversation.messages or self.conversation.messages[-1].role != "assistant":
+            raise UserError("there is no answer to repair; say something first.")
+        *earlier, answer = self.conversation.messages
+        begun = canonical(answer.text)
+        if _lacks_picture(begun):
+            asked = replace(self.conversation, messages=tuple(earlier))
+            yield from self._reply(asked, begun, replace(sampling, picture="always"), cancelled)
+
+    def _reply(
+        self, asked: Conversation, begun: str | None, sampling: Sampling, cancelled: Callable[[], bool] | None
+    ) -> Iterator[str]:
+        """Answer in pieces and keep the history; `begun` is the answer so far, None where there is none yet."""
+        said = begun or ""
+        window, prompt = self._fitting(asked, sampling, said)
+        for piece in self._answer(window, prompt, begun, sampling, cancelled or _never):
+            said += piece
+            self.conversation = asked.say("assistant", _words(said, 0))
+            yield piece
+        self.conversation = asked.say("assistant", canonical(_words(said, 0)))
+
+    def _fitting(self, asked: Conversation, sampling: Sampling, begun: str) -> tuple[Conversation, list[int]]:
         """The latest turns that leave room for an answer, and their ids; the oldest pairs go first."""
         context = self.mllm.context_length
         room = min(sampling.max_new_tokens, context // 2)
         while True:
-            prompt = self.mllm.encode(asked, open_turn=True).input_ids
+            prompt = self.mllm.encode(asked, open_turn=True, begun=begun).input_ids
             if len(prompt) + room <= context:
                 return asked, prompt
             if len(asked.messages) < 3:
@@ -161,25 +141,48 @@ class Chat:
         return asked, prompt
 
     def _answer(
-        self, window: Conversation, prompt: list[int], sampling: Sampling, cancelled: Callable[[], bool]
+        self,
+        window: Conversation,
+        prompt: list[int],
+        begun: str | None,
+        sampling: Sampling,
+        cancelled: Callable[[], bool],
     ) -> Iterator[str]:
         """Read the prompt, then write token after token until the end marker, the limit or a cancellation."""
-        speech = Speech(self.mllm.tokenizer, self.mllm.template)
-        random, token = sampling.random(), None
+        written = prompt[self._length_before(window, prompt) :] if begun else []
+        speech = Speech(self.mllm.tokenizer, self.mllm.template, written)
         room = min(sampling.max_new_tokens, self.mllm.context_length - len(prompt))
+        words = room // 2 if begun is None else 0  # the rest is for a picture, if one has to be asked for
+        choose, token = self._chooser(sampling, room, words, written), None
+        self.ended_by = "caller"
         for index in range(room):
             if cancelled():
                 break
             logits = self._read(window, prompt) if index == 0 else self._feed([token], [token])
-            token = sampling.choose(logits, random)
+            token = choose(logits, room - index)
             if token in self.mllm.stop_ids:
+                self.ended_by = "marker"
                 break
             if piece := speech.push(token):
                 yield piece
             if speech.ended:
+                self.ended_by = "marker"
                 return
+        else:
+            self.ended_by = "limit"
         if rest := speech.close(by_marker=token in self.mllm.stop_ids):
             yield rest
+
+    def _length_before(self, window: Conversation, prompt: list[int]) -> int:
+        """How many tokens of the prompt come before the answer that it begins."""
+        return _common_prefix(self.mllm.encode(window, open_turn=True).input_ids, prompt)
+
+    def _chooser(self, sampling: Sampling, room: int, words: int, written: list[int]) -> Callable[[Tensor, int], int]:
+        """(logits, tokens left) -> the next token."""
+        choose = partial(sampling.choose, random=sampling.random())
+        if sampling.picture == "auto":
+            return lambda logits, left: choose(logits)
+        return Steering(self.mllm, choose, room, words, written).next
 
     def _read(self, window: Conversation, prompt: list[int]) -> Tensor:
         """Feed what the cache does not hold yet; at least the last token, whose logits are wanted."""
@@ -227,6 +230,21 @@ class Chat:
 
 def _never() -> bool:
     return False
+
+
+def _settled(conversation: Conversation) -> Conversation:
+    """With every answer's prompts closed and their tags spelt as in training, for the model to read."""
+    told = (
+        replace(message, text=canonical(message.text, closed=True)) if message.role == "assistant" else message
+        for message in conversation.messages
+    )
+    return replace(conversation, messages=tuple(told))
+
+
+def _lacks_picture(answer: str) -> bool:
+    """Whether it has no generation prompt, or one that is not closed."""
+    prompts = [event for event in parse([answer]) if isinstance(event, GenerationPrompt)]
+    return not all(prompt.closed for prompt in prompts) or not prompts
 
 
 def _words(text: str, pictures: int) -> str:

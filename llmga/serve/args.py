@@ -12,6 +12,7 @@ import llmga
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.images import open_image
+from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.runtime import pick_device
 from llmga.serve.flow import Settings
@@ -65,6 +66,7 @@ def add_words(parser: Parser) -> None:
     _add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
     _add(group, "temperature", type=number(float, 0, 2), default=0.2, help="0 to 2, 0 is greedy (default: 0.2)")
     _add(group, "top-p", type=number(float, 0.01, 1), default=1.0, help="0.01 to 1 (default: 1)")
+    _add(group, "picture", choices=PICTURE, default="auto", help="auto: the model decides; always: in every answer")
     _add(group, "max-new-tokens", type=number(int, 1, 8192), default=512, help="1 to 8192 an answer (default: 512)")
 
 
@@ -155,6 +157,7 @@ def settings(args: argparse.Namespace) -> Settings:
         top_p=args.top_p,
         max_new_tokens=args.max_new_tokens,
         seed=args.seed,
+        picture=args.picture,
         steps=args.steps,
         guidance_scale=args.guidance_scale,
         negative_prompt=args.negative_prompt,

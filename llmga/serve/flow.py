@@ -83,6 +83,7 @@ class Settings:
 
     Attributes:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
+        picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         size: (width, height) in pixels.
     """
 
@@ -90,6 +91,7 @@ class Settings:
     top_p: float = 1.0
     max_new_tokens: int = 512
     seed: int | None = None
+    picture: str = "auto"
     steps: int | None = None
     guidance_scale: float | None = None
     negative_prompt: str | None = None
@@ -161,6 +163,11 @@ class Assistant:
                     yield TextDelta(event.text)
                 elif isinstance(event, GenerationPrompt):
                     yield from self._picture(event.text, turn, cancelled)
+        if self.chat.ended_by == "limit":
+            yield Failed(
+                f"the answer was cut at the token limit (max_new_tokens is {self.settings.max_new_tokens}); "
+                "raise it, or start anew where the conversation has become long."
+            )
 
     def _sampling(self) -> Sampling:
         chosen = self.settings
@@ -169,6 +176,7 @@ class Assistant:
             top_p=chosen.top_p,
             max_new_tokens=chosen.max_new_tokens,
             seed=self.seed + self.turns,
+            picture=chosen.picture,
         )
 
     def _picture(self, prompt: str, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:

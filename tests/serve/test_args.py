@@ -51,6 +51,7 @@ WRONG = {
     "--guidance-scale -1": "0 to 100",
     "--guidance-scale inf": "0 to 100",
     "--max-new-tokens 0": "1 to 8192",
+    "--picture never": "auto",
     "--seed -1": "0 to 4294967295",
     "--num-gpus 2": "only 1",
     "--load-4bit --load-8bit": "not allowed with",
@@ -87,6 +88,7 @@ def test_settings_are_what_was_typed():
     chosen = settings(
         parse("--seed", "3", "--steps", "4", "--guidance-scale", "2", "--size", "64x48", "--top-p", "0.5")
     )
+    assert (chosen.picture, settings(parse("--picture", "always")).picture) == ("auto", "always")
     assert (chosen.seed, chosen.steps, chosen.guidance_scale, chosen.size, chosen.top_p) == (3, 4, 2.0, (64, 48), 0.5)
 
 
