@@ -11,7 +11,7 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
-from llmga.serve.background import reports_of
+from llmga.background import reports_of
 from llmga.serve.provenance import ModelMark, Record
 
 MASK_THRESHOLD = 125  # a mask value above it means: paint here
