@@ -1,7 +1,7 @@
 """What every conversation shares, whoever answers: the history, and how turns enter, change and leave it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.sampling import Sampling
 
 USUAL = Sampling()
-Prompt = TypeVar("Prompt", bound=Sized)
+Prompt = TypeVar("Prompt")
 
 
 class Planner(ABC):
@@ -114,24 +114,29 @@ def windows(asked: Conversation) -> Iterator[Conversation]:
 
 
 def fitting(
-    asked: Conversation, encode: Callable[[Conversation], Prompt], context: int, longest_answer: int
+    asked: Conversation,
+    encode: Callable[[Conversation], Prompt],
+    context: int,
+    longest_answer: int,
+    length: Callable[[Prompt], int] = len,
 ) -> tuple[Conversation, Prompt]:
     """The latest turns that leave room for an answer, and what `encode` makes of them.
 
     Args:
-        encode: the prompt of a conversation; its length is counted in tokens, pictures included.
-        context: the longest sequence in tokens that the model reads and writes.
+        encode: makes the prompt of a conversation.
+        context: the longest sequence in tokens that the model reads and writes, pictures included.
+        length: tokens of a prompt.
 
     Raises: UserError when the last turn alone is too long.
     """
     room = min(longest_answer, context // 2)
     for window in windows(asked):
         prompt = encode(window)
-        if len(prompt) + room <= context:
+        if length(prompt) + room <= context:
             return window, prompt
-    if len(prompt) >= context:
+    if length(prompt) >= context:
         raise UserError(
-            f"this message takes {len(prompt)} tokens, the model reads at most {context} with its answer; "
+            f"this message takes {length(prompt)} tokens, the model reads at most {context} with its answer; "
             "shorten it or attach fewer pictures."
         )
     return window, prompt
