@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from jinja2.exceptions import TemplateError
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils import is_torchvision_available
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
@@ -121,7 +123,7 @@ def load_vlm(
 def _processor(folder: Path) -> ProcessorMixin:
     """Raises: UserError."""
     try:
-        processor = AutoProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+        processor = _processor_class(folder).from_pretrained(folder, backend="pil", local_files_only=True)
     except _BROKEN as problem:
         raise UserError(f"{str(folder)!r} has no processor that can be opened here ({_line(problem)}).") from None
     if not isinstance(processor, ProcessorMixin):
@@ -129,6 +131,20 @@ def _processor(folder: Path) -> ProcessorMixin:
     if not processor.chat_template:
         raise UserError(f"{str(folder)!r} has no chat template; add its chat_template.jinja, or give a chat model.")
     return processor
+
+
+def _processor_class(folder: Path) -> type:
+    """AutoProcessor, or the processor without its part for films, which needs torchvision and would fail."""
+    known = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, local_files_only=True)), None)
+    if known is None or is_torchvision_available() or not any("video" in name for name in known.get_attributes()):
+        return AutoProcessor
+    return type(known.__name__, (_WithoutFilms, known), {})
+
+
+class _WithoutFilms:
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return [name for name in super().get_attributes() if "video" not in name]
 
 
 def _model(

@@ -39,7 +39,8 @@ class Refusal(Exception):
     @classmethod
     def of(cls, response: httpx.Response, body: str, endpoint: Endpoint) -> "Refusal":
         """Read from a response and its body."""
-        return cls(response.status_code, words(body, endpoint), _seconds(response.headers.get("retry-after")))
+        said = response.headers["location"] if response.has_redirect_location else words(body, endpoint)
+        return cls(response.status_code, said, _seconds(response.headers.get("retry-after")))
 
     @property
     def is_about_the_request(self) -> bool:
@@ -76,7 +77,7 @@ class Refusal(Exception):
         if self.status in (429, 503):
             return UserError(f"{where} is too busy ({self.status}{said}); try again{self._when()}.")
         if 300 <= self.status < 400:
-            return UserError(f"{where} has moved ({self.status}{said}); give the new address with --mllm-url.")
+            return UserError(f"{where} has moved ({self.status}{said}); give its new address with --mllm-url.")
         if self.status >= 500:
             return UserError(f"{where} failed ({self.status}{said}); look at its log and ask again.")
         return UserError(f"{where} refused the request ({self.status}{said}); change what it names.")
