@@ -19,7 +19,9 @@ def test_another_path_is_kept():
     assert str(Endpoint("https://a/x/openai/?v=1").path("models")) == "https://a/x/openai/models?v=1"
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000/v1", "ftp://a/v1", "http://", "http://a:port", "http:///v1", "a b"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000/v1", "ftp://a/v1", "http://", "http://a:port", "http:///v1", "a b"]
+)
 def test_what_is_no_url_is_told(url):
     with pytest.raises(UserError, match="is no address of a server .*http://localhost:8000/v1") as caught:
         Endpoint(url)

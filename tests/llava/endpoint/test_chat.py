@@ -206,7 +206,9 @@ def test_an_option_that_the_server_does_not_take_is_left_out_from_then_on(talk, 
 
 
 def test_another_name_of_the_longest_answer_is_learned(talk):
-    message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    message = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    )
     chat, server = talk(refusing(message, unless=lambda body: "max_tokens" not in body))
     assert "".join(chat.say("hi", sampling=Sampling(max_new_tokens=9))) == "Fine."
     assert server.requests[1]["max_completion_tokens"] == 9
