@@ -50,7 +50,7 @@ class ProcessorChat(Planner):
                 max_new_tokens=room,
                 do_sample=False,
                 num_beams=1,
-                eos_token_id=sorted(self.vlm.stop_ids),
+                eos_token_id=sorted(self.vlm.stop_ids) or None,
                 logits_processor=LogitsProcessorList([_Chosen(self.vlm, sampling)]),
                 stopping_criteria=StoppingCriteriaList([writer.criterion]),
                 streamer=writer,

@@ -132,10 +132,10 @@ class Limit:
         starts = [word.start() for word in re.finditer(r"\S+", piece)]
         starts = starts[1:] if self._within_word and starts[:1] == [0] else starts
         end = min(self._letters, starts[self._words] if len(starts) > self._words else len(piece))
-        if piece[:end]:
+        if end:
             self._report(piece[:end])
         self._words, self._letters = self._words - len(starts), self._letters - len(piece)
-        self._within_word = not piece[-1:].isspace()
+        self._within_word = not piece[-1:].isspace() if piece else self._within_word
         return end == len(piece)
 
 

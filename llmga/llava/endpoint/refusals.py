@@ -21,6 +21,9 @@ TOO_LONG = re.compile(
 )
 _NO_PICTURES = re.compile(r"image|multi.?modal|vision|picture|mmproj", re.IGNORECASE)
 _NO_SYSTEM = re.compile(r"system.{0,20}role|role.{0,20}system|roles must alternate", re.IGNORECASE)
+_NOT_TAKEN = re.compile(
+    r"support|un(known|recogni[sz]ed|expected)|extra|not (allowed|permitted|accepted|valid)", re.IGNORECASE
+)
 _NO_MODEL = re.compile(r"model.{0,80}(not (exist|found|available|loaded)|unknown|invalid)", re.IGNORECASE)
 
 
@@ -56,8 +59,9 @@ class Refusal(Exception):
         return self.status in (400, 422, 500) and bool(_NO_SYSTEM.search(self.said))
 
     def names(self, option: str) -> bool:
-        """Whether it is this option that the server does not take."""
-        return self.is_about_the_request and re.search(rf"\b{option}\b", self.said) is not None
+        """Whether it is this option that the server does not take; a value out of its range is for the person."""
+        named = re.search(rf"\b{option}\b", self.said)
+        return self.is_about_the_request and named is not None and bool(_NOT_TAKEN.search(self.said))
 
     def told(self, endpoint: Endpoint, with_pictures: bool) -> UserError:
         """One sentence with the remedy."""

@@ -205,6 +205,13 @@ def test_an_option_that_the_server_does_not_take_is_left_out_from_then_on(talk, 
     assert ["seed" in request for request in server.requests] == [True, False, False]
 
 
+def test_a_value_out_of_the_servers_range_is_told(talk):
+    chat, server = talk(refusing("temperature must be at most 1"))
+    with pytest.raises(UserError, match="refused the request .*temperature must be at most 1"):
+        list(chat.say("hi"))
+    assert len(server.requests) == 1
+
+
 def test_another_name_of_the_longest_answer_is_learned(talk):
     message = (
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
