@@ -20,7 +20,6 @@ from llmga.llava.sampling import Sampling
 from llmga.llava.stock import save_stock
 from llmga.llava.vlm import load_vlm
 from llmga.serve.args import BUNDLED_MLLM, shipped
-from llmga.serve.demo import SCENE
 from llmga.serve.flow import Assistant, PictureReady, PromptFound, Settings, TextDelta, Turn
 
 
@@ -122,7 +121,7 @@ def played(chat, generator, settings, turns):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_same_session_gives_the_same_plan(chats, toy_generator_class, temperature):
-    scene = open_image(shipped(SCENE, "--image-file"))
+    scene = open_image(shipped("data/demo/scene.jpg", "--image-file"))
     turns = [
         Turn("a big red circle on a blue background"),
         Turn("make it green"),
