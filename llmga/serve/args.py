@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +13,7 @@ import llmga
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.images import open_image
+from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.runtime import pick_device
@@ -21,6 +23,7 @@ BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
+KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,6 +41,7 @@ def build_parser(module: str, description: str, picture: bool | None = None) -> 
     """
     parser = Parser(prog=f"python -m llmga.serve.{module}", description=description, allow_abbrev=False)
     add_models(parser)
+    add_endpoint(parser)
     add_words(parser)
     add_painting(parser)
     add_session(parser)
@@ -58,6 +62,20 @@ def add_models(parser: Parser) -> None:
     bits = group.add_mutually_exclusive_group()
     _add(bits, "load-8bit", action="store_true", help="language model in 8 bits")
     _add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
+
+
+def add_endpoint(parser: Parser) -> None:
+    """A server as language model."""
+    group = parser.add_argument_group("language model of a server, in place of --model-path")
+    _add(group, "mllm-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
+    _add(group, "mllm-model", metavar="NAME", help="its model; left out: the only one that it offers")
+    _add(group, "mllm-key", metavar="KEY", help=f"its key; left out: from {' or '.join(KEYS)}")
+    _add(group, "mllm-connect-timeout", **_seconds(10), help="seconds until a connection must stand (default: 10)")
+    _add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
+
+
+def _seconds(default: float) -> dict[str, object]:
+    return {"type": number(float, 0.1, 3600), "default": float(default), "metavar": "SECONDS"}
 
 
 def add_words(parser: Parser) -> None:
@@ -127,7 +145,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def check(args: argparse.Namespace) -> Image.Image | None:
-    """What needs a look at the machine: device, names, the picture (returned).  Fills in the bundled models.
+    """What needs a look at the machine: device, names, the server, the picture (returned).  Fills in the models.
 
     Raises: UserError.
     """
@@ -136,9 +154,22 @@ def check(args: argparse.Namespace) -> Image.Image | None:
     if args.conv_mode is not None:
         TEMPLATES[args.conv_mode]
     picture = open_image(args.image_file) if getattr(args, "image_file", None) is not None else None
-    args.model_path = args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
+    args.model_path = endpoint(args) or args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
     args.sdmodel_id = args.sdmodel_id or str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
     return picture
+
+
+def endpoint(args: argparse.Namespace) -> Endpoint | None:
+    """The server that takes the place of --model-path, if one is given and answers.  Raises: UserError."""
+    if args.mllm_url is None:
+        if args.mllm_model is not None:
+            raise UserError(f"--mllm-model {args.mllm_model!r} needs a server that has it; give --mllm-url, too.")
+        return None
+    for flag in ("model-path", "model-base", "conv-mode", "load-8bit", "load-4bit"):
+        if getattr(args, flag.replace("-", "_")):
+            raise UserError(f"--{flag} is about a model loaded here, --mllm-url about one of a server; give one.")
+    key = args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+    return Endpoint(args.mllm_url, args.mllm_model, key, args.mllm_connect_timeout, args.mllm_timeout).named()
 
 
 def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:

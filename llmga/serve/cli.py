@@ -17,8 +17,7 @@ from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
-from llmga.llava.chat import Chat
-from llmga.llava.loading import Mllm, load_mllm
+from llmga.llava.opening import NewChat, open_planner
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
 from llmga.serve.flow import (
@@ -45,7 +44,7 @@ UNSAFE = dict.fromkeys(
 class Models:
     """What is loaded once and serves any number of sessions."""
 
-    mllm: Mllm
+    new_chat: NewChat
     generator: Generator
     marks: tuple[ModelMark, ...]
 
@@ -53,8 +52,7 @@ class Models:
     def load(cls, args: argparse.Namespace) -> "Models":
         """Raises: UserError when a folder lacks something."""
         painter = find_checkpoint(args.sdmodel_id)
-        generator = load_generator(painter, device=args.device)
-        mllm = load_mllm(
+        new_chat = open_planner(
             args.model_path,
             args.model_base,
             device=args.device,
@@ -62,14 +60,15 @@ class Models:
             load_8bit=args.load_8bit,
             load_4bit=args.load_4bit,
         )
+        generator = load_generator(painter, device=args.device)
         parts = {"language": args.model_path, "language base": args.model_base, "painter": painter}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
-        return cls(mllm, generator, marks)
+        return cls(new_chat, generator, marks)
 
     def assistant(self, args: argparse.Namespace) -> Assistant:
         """A fresh session."""
         restorer = RESTORERS[args.restorer]
-        return Assistant(Chat(self.mllm), self.generator, restorer, flags.settings(args), self.marks)
+        return Assistant(self.new_chat(), self.generator, restorer, flags.settings(args), self.marks)
 
 
 @dataclass

@@ -8,10 +8,11 @@ from threading import Event
 
 from PIL import Image
 
+from llmga.background import reports_of
 from llmga.errors import UserError
-from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
-from llmga.serve.background import reports_of
+from llmga.llava.planner import Planner
+from llmga.llava.sampling import Sampling
 from llmga.serve.provenance import ModelMark, Record
 
 MASK_THRESHOLD = 125  # a mask value above it means: paint here
@@ -106,7 +107,7 @@ class Assistant:
     """One session with one person: a conversation and the pictures it leads to.
 
     Args:
-        chat: the conversation, as `llmga.llava.chat.Chat`.
+        chat: the conversation, with any planner.
         generator: `generator(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.generators`.
         restorer: `restorer(image, reference, mask) -> image`; called only when the turn had a mask.
         models: what the records say about the models in use.
@@ -114,7 +115,7 @@ class Assistant:
 
     def __init__(
         self,
-        chat: Chat,
+        chat: Planner,
         generator: Callable[..., Image.Image],
         restorer: Callable[[Image.Image, Image.Image, Image.Image], Image.Image],
         settings: Settings | None = None,

@@ -5,6 +5,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.chat import Chat, Sampling
+from llmga.llava.planner import Planner
 
 RED = Image.new("RGB", (40, 30), "red")
 YES = "Yes <gen_image> a fox </gen_image> Nice?"
@@ -106,3 +107,16 @@ def test_the_next_turn_sees_closed_and_well_spelt_prompts(tiny_mllm, says):
     greedy = Sampling(temperature=0, max_new_tokens=8)
     says()
     assert "".join(chat.say("So?", sampling=greedy)) == "".join(afresh.say("So?", sampling=greedy))
+
+
+class Elsewhere(Planner):
+    def _answer(self, asked, sampling, cancelled):
+        yield "Yes <Gen-Image>a fox"
+
+
+def test_a_model_that_cannot_be_steered_says_so_and_keeps_a_tidy_history():
+    chat = Elsewhere()
+    with pytest.raises(UserError, match="use auto"):
+        list(chat.say("A fox", sampling=Sampling(picture="always")))
+    list(chat.say("A fox"))
+    assert told(chat)[-1] == "Yes <gen_image> a fox"

@@ -105,6 +105,27 @@ def test_unknown_names_are_told_apart(argv):
         check(given(*argv))
 
 
+def test_a_server_takes_the_place_of_a_model(serving, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    monkeypatch.setenv("LLMGA_API_KEY", "sk-ours")
+    server = serving("hi")
+    args = parse("--mllm-url", server.url, "--sdmodel_id", "b", "--mllm-timeout", "3")
+    check(args)
+    assert (args.model_path.url, args.model_path.model, args.model_path.timeout) == (server.url, "tiny", 3)
+    assert server.gets[0][1]["Authorization"] == "Bearer sk-ours"
+
+
+@pytest.mark.parametrize("other", ["--model-path x", "--model-base x", "--conv-mode qwen_2", "--load-4bit"])
+def test_a_server_and_a_model_of_our_own_exclude_each_other(other):
+    with pytest.raises(UserError, match=f"{other.split()[0]} is about a model loaded here"):
+        check(parse("--mllm-url", "http://127.0.0.1:9", "--sdmodel_id", "b", *other.split()))
+
+
+def test_a_served_model_needs_its_server():
+    with pytest.raises(UserError, match="--mllm-model 'x' needs a server"):
+        check(given("--mllm-model", "x"))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_told():
     with pytest.raises(UserError, match="no CUDA GPU"):
