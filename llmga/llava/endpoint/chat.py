@@ -16,7 +16,6 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.completions import complete
 from llmga.llava.endpoint.refusals import Refusal
-from llmga.llava.instructions import PLANNING
 from llmga.llava.planner import Planner, windows
 from llmga.llava.sampling import Sampling
 from llmga.llava.thoughts import without_thoughts
@@ -33,7 +32,7 @@ class EndpointChat(Planner):
     conversation too long, the oldest turns are left out of the request.
 
     Args:
-        system: the system text; None teaches the <gen_image> tag, an empty one sends none.
+        system: the system text; None is the endpoint's (`Endpoint.system`), an empty one none.
     """
 
     def __init__(self, endpoint: Endpoint, system: str | None = None):
@@ -95,7 +94,7 @@ class EndpointChat(Planner):
         self._pictures = {
             id(image): self._pictures.get(id(image)) or (image, data_uri(image)) for image in window.images()
         }
-        system = PLANNING if window.system is None else window.system
+        system = self.endpoint.system if window.system is None else window.system
         messages = [{"role": message.role, "content": self._content(message)} for message in window.messages]
         if not system:
             return messages
