@@ -68,12 +68,14 @@ class _Chosen(LogitsProcessor):
 
     def __init__(self, vlm: Vlm, sampling: Sampling):
         self._sampling, self._random = sampling, sampling.random()
-        self._known = len(vlm.processor.tokenizer)  # rows beyond the tokenizer mean nothing
         self._picture = getattr(vlm.model.config, "image_token_id", None)
+        rows = len(vlm.processor.tokenizer)  # rows beyond the tokenizer mean nothing
+        # How many numbers are drawn depends on the rows: a model of ours that was converted has one more, at the end.
+        self._known = rows - 1 if self._picture == rows - 1 else rows
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         logits = scores[0, : self._known].float().cpu()
-        if self._picture is not None:
+        if self._picture is not None and self._picture < self._known:
             logits[self._picture] = -torch.inf  # a picture cannot be written
         forced = torch.full_like(scores, -torch.inf)
         forced[0, self._sampling.choose(logits, self._random)] = 0
