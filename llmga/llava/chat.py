@@ -34,17 +34,22 @@ class Chat(Planner):
         speech = Speech(self.mllm.tokenizer, self.mllm.template)
         random, token = sampling.random(), None
         room = min(sampling.max_new_tokens, self.mllm.context_length - len(prompt))
+        self.ended_by = "caller"
         for index in range(room):
             if cancelled():
                 break
             logits = self._read(window, prompt) if index == 0 else self._feed([token], [token])
             token = sampling.choose(logits, random)
             if token in self.mllm.stop_ids:
+                self.ended_by = "marker"
                 break
             if piece := speech.push(token):
                 yield piece
             if speech.ended:
+                self.ended_by = "marker"
                 return
+        else:
+            self.ended_by = "limit"
         if rest := speech.close(by_marker=token in self.mllm.stop_ids):
             yield rest
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from PIL import Image
 
@@ -23,10 +23,12 @@ class Planner(ABC):
     Attributes:
         conversation: everything said so far, answers with their <gen_image> tags and without end markers.  It may be
             replaced (to take a turn back): the next answer follows it.
+        ended_by: what ended the last answer: "marker" (the model itself), "limit" (it was cut) or "caller".
     """
 
     def __init__(self, system: str | None = None):
         self.conversation = Conversation(system=system)
+        self.ended_by: Literal["marker", "limit", "caller"] = "marker"
 
     @abstractmethod
     def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:

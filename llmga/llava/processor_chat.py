@@ -42,6 +42,7 @@ class ProcessorChat(Planner):
         self, inputs: dict[str, Any], sampling: Sampling, room: int, cancelled: Callable[[], bool]
     ) -> Generator[str]:
         stopped = Event()
+        self.ended_by = "caller"
 
         def work(report: Reporter) -> None:
             writer = _Writer(self.vlm, report, stopped)
@@ -55,6 +56,8 @@ class ProcessorChat(Planner):
                 stopping_criteria=StoppingCriteriaList([writer.criterion]),
                 streamer=writer,
             )
+            if not stopped.is_set():
+                self.ended_by = "marker" if writer.ended else "limit"
 
         return reports_of(work, stopped.set, cancelled)
 
@@ -101,6 +104,11 @@ class _Writer(BaseStreamer):
     def end(self) -> None:
         if not self._speech.ended:
             self._tell(self._speech.close(self._by_marker))
+
+    @property
+    def ended(self) -> bool:
+        """The model said that its answer is at its end."""
+        return self._by_marker or self._speech.ended
 
     def _tell(self, piece: str) -> None:
         if piece:

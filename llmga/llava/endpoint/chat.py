@@ -45,12 +45,15 @@ class EndpointChat(Planner):
 
     def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
         async def talk(report: Callable[[str], None]) -> None:
-            await self._talk(asked, sampling, Limit(sampling.max_new_tokens, report))
+            cut = await self._talk(asked, sampling, Limit(sampling.max_new_tokens, report))
+            self.ended_by = "limit" if cut else "marker"
+
+        self.ended_by = "caller"
 
         return without_thoughts(reports_of(*awaited(talk), cancelled))
 
-    async def _talk(self, asked: Conversation, sampling: Sampling, take: "Limit") -> None:
-        """Ask, and ask more mildly as long as the server names what it cannot take."""
+    async def _talk(self, asked: Conversation, sampling: Sampling, take: "Limit") -> bool:
+        """Ask, and ask more mildly as long as the server names what it cannot take; whether the answer was cut."""
         remembered = any(message is self._oldest for message in asked.messages)
         shorter = dropwhile(lambda window: remembered and window.messages[0] is not self._oldest, windows(asked))
         window, limited = next(shorter), True
