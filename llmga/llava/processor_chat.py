@@ -42,6 +42,7 @@ class ProcessorChat(Planner):
         self, inputs: dict[str, Any], sampling: Sampling, room: int, cancelled: Callable[[], bool]
     ) -> Generator[str]:
         stopped = Event()
+        self.ended_by = "caller"
 
         def work(report: Reporter) -> None:
             writer = _Writer(self.vlm, report, stopped)
@@ -55,6 +56,8 @@ class ProcessorChat(Planner):
                 stopping_criteria=StoppingCriteriaList([writer.criterion]),
                 streamer=writer,
             )
+            if not stopped.is_set():
+                self.ended_by = "marker" if writer.ended else "limit"
 
         return reports_of(work, stopped.set, cancelled)
 
@@ -68,12 +71,14 @@ class _Chosen(LogitsProcessor):
 
     def __init__(self, vlm: Vlm, sampling: Sampling):
         self._sampling, self._random = sampling, sampling.random()
-        self._known = len(vlm.processor.tokenizer)  # rows beyond the tokenizer mean nothing
         self._picture = getattr(vlm.model.config, "image_token_id", None)
+        rows = len(vlm.processor.tokenizer)  # rows beyond the tokenizer mean nothing
+        # How many numbers are drawn depends on the rows: a model of ours that was converted has one more, at the end.
+        self._known = rows - 1 if self._picture == rows - 1 else rows
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         logits = scores[0, : self._known].float().cpu()
-        if self._picture is not None:
+        if self._picture is not None and self._picture < self._known:
             logits[self._picture] = -torch.inf  # a picture cannot be written
         forced = torch.full_like(scores, -torch.inf)
         forced[0, self._sampling.choose(logits, self._random)] = 0
@@ -99,6 +104,11 @@ class _Writer(BaseStreamer):
     def end(self) -> None:
         if not self._speech.ended:
             self._tell(self._speech.close(self._by_marker))
+
+    @property
+    def ended(self) -> bool:
+        """The model said that its answer is at its end."""
+        return self._by_marker or self._speech.ended
 
     def _tell(self, piece: str) -> None:
         if piece:

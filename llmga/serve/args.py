@@ -14,6 +14,7 @@ from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint
+from llmga.llava.instructions import PLANNING
 from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.runtime import pick_device
@@ -70,6 +71,7 @@ def add_endpoint(parser: Parser) -> None:
     _add(group, "mllm-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
     _add(group, "mllm-model", metavar="NAME", help="its model; left out: the only one that it offers")
     _add(group, "mllm-key", metavar="KEY", help=f"its key; left out: from {' or '.join(KEYS)}")
+    _add(group, "mllm-system", metavar="TEXT", help="system text; left out: ours, which teaches the tag; '': none")
     _add(group, "mllm-connect-timeout", **_seconds(10), help="seconds until a connection must stand (default: 10)")
     _add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
 
@@ -169,7 +171,8 @@ def endpoint(args: argparse.Namespace) -> Endpoint | None:
         if getattr(args, flag.replace("-", "_")):
             raise UserError(f"--{flag} is about a model loaded here, --mllm-url about one of a server; give one.")
     key = args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
-    return Endpoint(args.mllm_url, args.mllm_model, key, args.mllm_connect_timeout, args.mllm_timeout).named()
+    system = PLANNING if args.mllm_system is None else args.mllm_system
+    return Endpoint(args.mllm_url, args.mllm_model, key, args.mllm_connect_timeout, args.mllm_timeout, system).named()
 
 
 def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:

@@ -109,8 +109,9 @@ def test_a_server_takes_the_place_of_a_model(serving, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
     monkeypatch.setenv("LLMGA_API_KEY", "sk-ours")
     server = serving("hi")
-    args = parse("--mllm-url", server.url, "--sdmodel_id", "b", "--mllm-timeout", "3")
+    args = parse("--mllm-url", server.url, "--sdmodel_id", "b", "--mllm-timeout", "3", "--mllm-system", "")
     check(args)
+    assert args.model_path.system == ""
     assert (args.model_path.url, args.model_path.model, args.model_path.timeout) == (server.url, "tiny", 3)
     assert server.gets[0][1]["Authorization"] == "Bearer sk-ours"
 

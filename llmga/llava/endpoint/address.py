@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import httpx
 
 from llmga.errors import UserError
+from llmga.llava.instructions import PLANNING
 
 _CHAT = "/chat/completions"
 _LISTED = 20  # names that a sentence may list
@@ -25,6 +26,8 @@ class Endpoint:
         key: sent as bearer token.
         connect_timeout: seconds until a connection must stand.
         timeout: seconds that it may be silent, before the first word and between two.
+        system: the system text of a conversation that has none: it teaches the <gen_image> tag.  Empty sends none, for
+            models that were trained on the tag.
 
     Raises: UserError for a URL or a key that cannot be one.
     """
@@ -34,6 +37,7 @@ class Endpoint:
     key: str | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     timeout: float = 120.0
+    system: str = field(default=PLANNING, repr=False)
 
     def __post_init__(self) -> None:
         try:

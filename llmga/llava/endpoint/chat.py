@@ -16,7 +16,6 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.completions import complete
 from llmga.llava.endpoint.refusals import Refusal
-from llmga.llava.instructions import PLANNING
 from llmga.llava.planner import Planner, windows
 from llmga.llava.sampling import Sampling
 from llmga.llava.thoughts import without_thoughts
@@ -33,7 +32,7 @@ class EndpointChat(Planner):
     conversation too long, the oldest turns are left out of the request.
 
     Args:
-        system: the system text; None teaches the <gen_image> tag, an empty one sends none.
+        system: the system text; None is the endpoint's (`Endpoint.system`), an empty one none.
     """
 
     def __init__(self, endpoint: Endpoint, system: str | None = None):
@@ -46,12 +45,15 @@ class EndpointChat(Planner):
 
     def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
         async def talk(report: Callable[[str], None]) -> None:
-            await self._talk(asked, sampling, Limit(sampling.max_new_tokens, report))
+            cut = await self._talk(asked, sampling, Limit(sampling.max_new_tokens, report))
+            self.ended_by = "limit" if cut else "marker"
+
+        self.ended_by = "caller"
 
         return without_thoughts(reports_of(*awaited(talk), cancelled))
 
-    async def _talk(self, asked: Conversation, sampling: Sampling, take: "Limit") -> None:
-        """Ask, and ask more mildly as long as the server names what it cannot take."""
+    async def _talk(self, asked: Conversation, sampling: Sampling, take: "Limit") -> bool:
+        """Ask, and ask more mildly as long as the server names what it cannot take; whether the answer was cut."""
         remembered = any(message is self._oldest for message in asked.messages)
         shorter = dropwhile(lambda window: remembered and window.messages[0] is not self._oldest, windows(asked))
         window, limited = next(shorter), True
@@ -95,7 +97,7 @@ class EndpointChat(Planner):
         self._pictures = {
             id(image): self._pictures.get(id(image)) or (image, data_uri(image)) for image in window.images()
         }
-        system = PLANNING if window.system is None else window.system
+        system = self.endpoint.system if window.system is None else window.system
         messages = [{"role": message.role, "content": self._content(message)} for message in window.messages]
         if not system:
             return messages

@@ -14,14 +14,15 @@ from llmga.llava.endpoint.refusals import Refusal, words
 TRIES = 4  # when the server is busy
 LONGEST_WAIT = 60.0  # seconds between two tries; a server that asks for more is told to the person
 LARGEST_ANSWER = 4_000_000  # characters of an answer in one piece, or of one line of a stream
+CUT = "length"  # the reason of an end that is none
 _BUSY = (429, 503)
 _STREAM_FIELDS = ("data:", "event:", "id:", "retry:", ":")
 
 Take = Callable[[str], bool]
 
 
-async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> None:
-    """Give each piece of the answer to `take`, until it says that it has enough.
+async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
+    """Give each piece of the answer to `take`, until it says that it has enough; whether the answer was cut by a limit.
 
     A busy server is asked again, after the time that it names or after 1, 2, 4 seconds.
 
@@ -37,7 +38,7 @@ async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> N
         await asyncio.sleep(wait)
 
 
-async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> None:
+async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
     with told(endpoint):
         async with httpx.AsyncClient(**endpoint.client_settings()) as client, asyncio.timeout(None) as patience:
             _hope(patience, endpoint.connect_timeout + endpoint.timeout)
@@ -50,7 +51,7 @@ async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> None
                     _hope(patience, endpoint.timeout)
                     return take(piece)
 
-                await _answer(lines, endpoint, awaited)
+                return await _answer(lines, endpoint, awaited)
 
 
 def _hope(patience: asyncio.Timeout, seconds: float) -> None:
@@ -90,34 +91,35 @@ async def _chained(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
         yield line
 
 
-async def _answer(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> None:
+async def _answer(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> bool:
     """A stream of events, or one JSON object from a server that does not stream; its words tell which."""
     async for line in lines:
         if line.startswith(_STREAM_FIELDS):
             return await _events(_chained(line, lines), endpoint, take)
         if line.strip():
-            take(_piece(_parsed(await _rest(_chained(line, lines), endpoint), endpoint), endpoint)[0])
-            return
+            text, finish = _piece(_parsed(await _rest(_chained(line, lines), endpoint), endpoint), endpoint)
+            return not take(text) or finish == CUT
     raise UserError(f"{endpoint.shown} sent an empty answer; check that it is a chat server.")
 
 
-async def _events(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> None:
-    finished = False
+async def _events(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> bool:
+    finish = None
     async for line in lines:
         field, _, value = line.partition(":")
         value = value.strip()
         if field == "data" and value == "[DONE]":
-            return
+            return finish == CUT
         if field not in ("data", "error") or not value:
             continue
         if not line.endswith("\n") and not value.endswith("}"):
             break  # the connection was cut within a line
         text, last = _piece(_parsed(value, endpoint), endpoint)
-        finished = finished or last
+        finish = finish or last
         if text and not take(text):
-            return
-    if not finished:
+            return True
+    if not finish:
         raise UserError(f"{endpoint.shown} broke off its answer before the end; look at its log and ask again.")
+    return finish == CUT
 
 
 def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
@@ -133,12 +135,12 @@ def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
     return content
 
 
-def _piece(content: dict[str, Any], endpoint: Endpoint) -> tuple[str, bool]:
-    """The words of one event or of a whole answer, and whether it is the last with words."""
+def _piece(content: dict[str, Any], endpoint: Endpoint) -> tuple[str, str | None]:
+    """The words of one event or of a whole answer, and what ended the answer, if this did."""
     try:
         choice = next(iter(content["choices"] or ()), {})
         said = choice.get("delta") or choice.get("message") or {}
-        return _text(said.get("content")), bool(choice.get("finish_reason"))
+        return _text(said.get("content")), choice.get("finish_reason")
     except (KeyError, TypeError, AttributeError):
         said = words(json.dumps(content), endpoint)
         raise UserError(f"{endpoint.shown} failed ({said}); look at its log and ask again.") from None

@@ -277,3 +277,22 @@ def test_the_request_is_plain_json(talk):
     list(chat.say("日本 \u2028 <image> ok"))
     assert json.dumps(server.requests[0], ensure_ascii=False).count("日本") == 1
     assert "<image >" in server.requests[0]["messages"][1]["content"]
+
+
+def test_what_ended_an_answer_is_known(talk):
+    def cut(handler, body):
+        handler.head()
+        handler.event(delta={"content": "Hel"}, finish_reason="length")
+        handler.end()
+
+    chat, _ = talk("Hello.", cut, "one two three four")
+    list(chat.say("hi"))
+    assert chat.ended_by == "marker"
+    list(chat.say("hi"))
+    assert chat.ended_by == "limit"
+    list(chat.say("hi", sampling=Sampling(max_new_tokens=2)))
+    assert chat.ended_by == "limit"
+    next(iter(chat.say("hi", cancelled=lambda: False)))
+    assert chat.ended_by in ("caller", "marker")
+    list(chat.say("hi", cancelled=lambda: True))
+    assert chat.ended_by == "caller"
