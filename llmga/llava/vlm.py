@@ -5,7 +5,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from jinja2.exceptions import TemplateError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
@@ -16,10 +15,10 @@ from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.conversation import Conversation, Message
 from llmga.llava.instructions import PLANNING
+from llmga.llava.placement import Placement, placement
 from llmga.llava.places import find_checkpoint
 from llmga.llava.templates import TEMPLATES, ChatTemplate
-from llmga.llava.weights import complain, quantisation
-from llmga.runtime import pick_device, pick_dtype
+from llmga.llava.weights import complain
 
 DEFAULT_CONTEXT = 2048
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError)
@@ -87,26 +86,17 @@ def _content(message: Message) -> Parts:
     ]
 
 
-def load_vlm(
-    path: str | Path,
-    *,
-    device: str = "auto",
-    dtype: str | None = None,
-    load_8bit: bool = False,
-    load_4bit: bool = False,
-) -> Vlm:
+def load_vlm(path: str | Path, **place: Any) -> Vlm:
     """Open a folder in transformers' own layout; code inside it is not run.
 
     Args: as `llmga.llava.loading.load_mllm`.
 
     Raises: UserError for a folder that lacks something, a model that reads no pictures, or one without a chat template.
     """
-    folder, chosen = find_checkpoint(path), pick_device(device)
+    folder, where = find_checkpoint(path), placement(**place)
     config = checkpoints.read_json(folder, "config.json")
-    number = pick_dtype(dtype, chosen)
-    quantised = quantisation(load_8bit, load_4bit, number)
     processor = _processor(folder)
-    model = _model(folder, config, number, quantised, chosen)
+    model = _model(folder, config, where)
     mode, tokenizer = config.get("conversation_mode"), processor.tokenizer
     return Vlm(
         model=model.eval(),
@@ -147,18 +137,14 @@ class _WithoutFilms:
         return [name for name in super().get_attributes() if "video" not in name]
 
 
-def _model(
-    folder: Path, config: checkpoints.Settings, number: torch.dtype, quantised: Any, device: torch.device
-) -> PreTrainedModel:
+def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreTrainedModel:
     """Raises: UserError."""
     try:
         model, found = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=number,
-            quantization_config=quantised,
-            device_map={"": device},
             local_files_only=True,
             output_loading_info=True,
+            **where.options(),
         )
     except _BROKEN as problem:
         kind = config.get("model_type")

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -15,9 +15,9 @@ from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.instructions import PLANNING
+from llmga.llava.placement import ATTENTIONS, parse_max_memory, placement
 from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
-from llmga.runtime import pick_device
 from llmga.serve.flow import Settings
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
@@ -54,12 +54,23 @@ def build_parser(module: str, description: str, picture: bool | None = None) -> 
 def add_models(parser: Parser) -> None:
     """Which models, and where they run."""
     group = parser.add_argument_group("models")
-    _add(group, "model-path", metavar="FOLDER", help="language model; left out: the bundled toy one")
+    _add(
+        group,
+        "model-path",
+        metavar="FOLDER",
+        help="language model: folder, name below checkpoints/ or hub id; left out: the bundled toy one",
+    )
     _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
     _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
     _add(group, "restorer", default="none", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: none)")
     _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    _add(group, "num-gpus", type=number(int, 1, 1), default=1, metavar="1", help="one; choose it with --device cuda:N")
+    _add(
+        group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
+    )
+    _add(group, "device-map", metavar="MAP", help="spread the language model over all that is there: auto, balanced …")
+    _add(group, "max-memory", type=memory, metavar="CAPS", help="caps when spreading, such as 0=20GiB,cpu=60GiB")
+    _add(group, "offload-folder", metavar="FOLDER", help="where weights go that fit neither GPUs nor memory")
+    _add(group, "attention", default="sdpa", metavar="NAME", help=f"one of: {', '.join(ATTENTIONS)} (default: sdpa)")
     bits = group.add_mutually_exclusive_group()
     _add(bits, "load-8bit", action="store_true", help="language model in 8 bits")
     _add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
@@ -131,6 +142,14 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def memory(text: str) -> dict[int | str, str]:
+    """`0=20GiB,cpu=60GiB` as caps by device."""
+    try:
+        return parse_max_memory(text)
+    except UserError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
 def size(text: str) -> tuple[int, int]:
     """`64` or `64x48` as (width, height) in pixels."""
     sides = text.lower().split("x")
@@ -151,7 +170,7 @@ def check(args: argparse.Namespace) -> Image.Image | None:
 
     Raises: UserError.
     """
-    pick_device(args.device)
+    place_words(args)
     RESTORERS[args.restorer]
     if args.conv_mode is not None:
         TEMPLATES[args.conv_mode]
@@ -167,7 +186,8 @@ def endpoint(args: argparse.Namespace) -> Endpoint | None:
         if args.mllm_model is not None:
             raise UserError(f"--mllm-model {args.mllm_model!r} needs a server that has it; give --mllm-url, too.")
         return None
-    for flag in ("model-path", "model-base", "conv-mode", "load-8bit", "load-4bit"):
+    placed = ("load-8bit", "load-4bit", "device-map", "max-memory", "offload-folder")
+    for flag in ("model-path", "model-base", "conv-mode", *placed):
         if getattr(args, flag.replace("-", "_")):
             raise UserError(f"--{flag} is about a model loaded here, --mllm-url about one of a server; give one.")
     key = args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
@@ -182,6 +202,14 @@ def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
         if (root / name).exists():
             return root / name
     raise UserError(f"{name!r} is not in {str(roots[0])!r}, where a clone of the repository has it; give {flag}.")
+
+
+def place_words(args: argparse.Namespace) -> dict[str, Any]:
+    """Where the language model runs: keywords of `load_mllm`, seen to suit this machine.  Raises: UserError."""
+    names = ("device", "load_8bit", "load_4bit", "attention", "num_gpus", "device_map", "max_memory", "offload_folder")
+    place = {name: getattr(args, name) for name in names}
+    placement(**place)
+    return place
 
 
 def settings(args: argparse.Namespace) -> Settings:

@@ -17,6 +17,8 @@ from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
+from llmga.llava import places
+from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.opening import NewChat, open_planner
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
@@ -52,16 +54,11 @@ class Models:
     def load(cls, args: argparse.Namespace) -> "Models":
         """Raises: UserError when a folder lacks something."""
         painter = find_checkpoint(args.sdmodel_id)
-        new_chat = open_planner(
-            args.model_path,
-            args.model_base,
-            device=args.device,
-            conv_mode=args.conv_mode,
-            load_8bit=args.load_8bit,
-            load_4bit=args.load_4bit,
-        )
+        words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
+        base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
+        new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
         generator = load_generator(painter, device=args.device)
-        parts = {"language": args.model_path, "language base": args.model_base, "painter": painter}
+        parts = {"language": words, "language base": base, "painter": painter}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(new_chat, generator, marks)
 
