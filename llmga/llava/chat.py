@@ -1,7 +1,8 @@
 """A conversation that goes on: streamed answers, and nothing is computed twice."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import torch
 from PIL import Image
@@ -9,177 +10,99 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from llmga.errors import UserError
-from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.conversation import Conversation
+from llmga.llava.generation_prompt import GenerationPrompt, canonical, parse
 from llmga.llava.mllm import Mllm
+from llmga.llava.planner import USUAL, Planner, fitting, never
+from llmga.llava.sampling import Sampling
+from llmga.llava.steering import Steering
 from llmga.llava.streaming import Speech
 
-_HOTTEST = 5.0
-_LARGEST_SEED = 2**63 - 1
+__all__ = ["Chat", "Sampling"]
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
+class Chat(Planner):
+    """A conversation with one of our own models; an edited turn rolls the cache back to the first changed token.
 
     Args:
-        temperature: 0 takes the likeliest token; up to 5.
-        top_p: only the likeliest tokens that together reach this probability are considered; above 0, up to 1.
-        max_new_tokens: the longest answer, at least 1.
-        seed: the same seed gives the same answer; None draws another one each time.
-
-    Raises: UserError for a value out of its range.
+        system: the system text; None is the chat template's own.
     """
 
-    temperature: float = 0.2
-    top_p: float = 1.0
-    max_new_tokens: int = 512
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= _HOTTEST:
-            raise UserError(f"temperature {self.temperature} is out of range; use 0 (greedy) to {_HOTTEST:g}.")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p {self.top_p} is out of range; use a value above 0, up to 1.")
-        if self.max_new_tokens < 1:
-            raise UserError(f"max_new_tokens {self.max_new_tokens} is out of range; use at least 1.")
-        if self.seed is not None and not 0 <= self.seed <= _LARGEST_SEED:
-            raise UserError(f"seed {self.seed} is out of range; use 0 to {_LARGEST_SEED}.")
-
-    def random(self) -> torch.Generator:
-        """A source on the CPU, so that every device draws the same numbers."""
-        generator = torch.Generator()
-        if self.seed is None:
-            generator.seed()
-            return generator
-        return generator.manual_seed(self.seed)
-
-    def choose(self, logits: Tensor, random: torch.Generator) -> int:
-        """The next token from its logits (vocabulary,)."""
-        if self.temperature == 0:
-            return int(logits.argmax())
-        probabilities = ((logits - logits.max()) / self.temperature).softmax(-1)
-        likeliest, tokens = probabilities.sort(descending=True, stable=True)
-        before = likeliest.cumsum(-1) - likeliest
-        likeliest = likeliest.masked_fill(before >= self.top_p, 0.0)
-        return int(tokens[torch.multinomial(likeliest, 1, generator=random)])
-
-
-class Chat:
-    """One person's conversation with a model.
-
-    Attributes:
-        conversation: everything said so far, answers with their <gen_image> tags and without end markers.  It may be
-            replaced (to take a turn back): the next answer follows it.
-    """
+    steers = True
 
     def __init__(self, mllm: Mllm, system: str | None = None):
+        super().__init__(system)
         self.mllm = mllm
-        self.conversation = Conversation(system=system)
         self._forget()
 
-    def say(
-        self,
-        text: str,
-        images: Sequence[Image.Image] = (),
-        sampling: Sampling = Sampling(),
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Iterator[str]:
-        """Answer, in pieces of text.
+    def repair(self, sampling: Sampling = USUAL, cancelled: Callable[[], bool] | None = None) -> Iterator[str]:
+        """Go on with the last answer until it asks for a picture in a whole generation prompt.
 
-        When the caller stops (`cancelled`, closing the iterator, Ctrl-C), what was said until then is in the history
-        and the turn is closed.  A turn that fails before its first word leaves no trace.
+        An answer that broke off within a prompt goes on there; to one without a prompt, or with an empty one, the start
+        tag is added.  The pieces continue the text that the history has, and so does the history: the turn stays one
+        turn, nothing is asked again, and the cache is kept.  An answer with nothing to repair is left as it is.
+
+        Raises: UserError when there is no answer, or no room for a prompt.
+        """
+        if not self.conversation.messages or self.conversation.messages[-1].role != "assistant":
+            raise UserError("there is no answer to repair; say something first.")
+        *earlier, answer = self.conversation.messages
+        begun = canonical(answer.text)
+        if _lacks_picture(begun):
+            asked = replace(self.conversation, messages=tuple(earlier))
+            steered = replace(sampling, picture="always")
+            yield from self._kept(asked, begun, self._written(asked, begun, steered, cancelled or never))
+
+    def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
+        return self._written(asked, None, sampling, cancelled)
+
+    def _written(
+        self, asked: Conversation, begun: str | None, sampling: Sampling, cancelled: Callable[[], bool]
+    ) -> Iterator[str]:
+        """Read the prompt, then write token after token until the end marker, the limit or a cancellation.
 
         Args:
-            images: pictures that belong to this message.
-            cancelled: asked before every token.
-
-        Raises: UserError when this turn alone is too long for the model.
+            begun: the answer so far, None where there is none yet.
         """
-        asked = self.conversation.say("user", _words(text, len(images)), tuple(images))
-        window, prompt = self._fitting(asked, sampling)
-        said = ""
-        for piece in self._answer(window, prompt, sampling, cancelled or _never):
-            said += piece
-            self.conversation = asked.say("assistant", _words(said, 0))
-            yield piece
-        self.conversation = asked.say("assistant", _words(said, 0))
-
-    def edit(
-        self,
-        turn: int,
-        text: str | None = None,
-        images: Sequence[Image.Image] | None = None,
-        sampling: Sampling = Sampling(),
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Iterator[str]:
-        """Answer anew a message of the user, worded otherwise or not; what was said after it is forgotten.
-
-        The cache is rolled back to the first changed token, not rebuilt.  An edit that fails before its first word
-        leaves the conversation as it was.
-
-        Args:
-            turn: which of the user's messages: 0 is the first, -1 the last.
-            text, images: None keeps what the message had.
-
-        Raises: UserError when there is no such message, or it is too long.
-        """
-        before = self.conversation
-        asked = [index for index, message in enumerate(before.messages) if message.role == "user"]
-        if not -len(asked) <= turn < len(asked):
-            raise UserError(
-                f"turn {turn} does not exist, the conversation has {len(asked)}; use 0 to {len(asked) - 1}."
-            )
-        old = before.messages[asked[turn]]
-        pictures = old.images if images is None else images
-        self.conversation = earlier = replace(before, messages=before.messages[: asked[turn]])
-        try:
-            yield from self.say(old.text if text is None else text, pictures, sampling, cancelled)
-        finally:
-            if self.conversation is earlier:
-                self.conversation = before
-
-    def regenerate(self, sampling: Sampling = Sampling(), cancelled: Callable[[], bool] | None = None) -> Iterator[str]:
-        """Answer the last message again.  Raises: UserError when there is none."""
-        yield from self.edit(-1, sampling=sampling, cancelled=cancelled)
-
-    def _fitting(self, asked: Conversation, sampling: Sampling) -> tuple[Conversation, list[int]]:
-        """The latest turns that leave room for an answer, and their ids; the oldest pairs go first."""
-        context = self.mllm.context_length
-        room = min(sampling.max_new_tokens, context // 2)
-        while True:
-            prompt = self.mllm.encode(asked, open_turn=True).input_ids
-            if len(prompt) + room <= context:
-                return asked, prompt
-            if len(asked.messages) < 3:
-                break
-            asked = replace(asked, messages=asked.messages[2:])
-        if len(prompt) >= context:
-            raise UserError(
-                f"this message takes {len(prompt)} tokens, the model reads at most {context} with its answer; "
-                "shorten it or attach fewer pictures."
-            )
-        return asked, prompt
-
-    def _answer(
-        self, window: Conversation, prompt: list[int], sampling: Sampling, cancelled: Callable[[], bool]
-    ) -> Iterator[str]:
-        """Read the prompt, then write token after token until the end marker, the limit or a cancellation."""
-        speech = Speech(self.mllm.tokenizer, self.mllm.template)
-        random, token = sampling.random(), None
+        prompt_of = partial(self._prompt, begun=begun or "")
+        window, prompt = fitting(asked, prompt_of, self.mllm.context_length, sampling.max_new_tokens)
+        written = prompt[self._length_before(window, prompt) :] if begun else []
+        speech = Speech(self.mllm.tokenizer, self.mllm.template, written)
         room = min(sampling.max_new_tokens, self.mllm.context_length - len(prompt))
+        words = room // 2 if begun is None else 0  # the rest is for a picture, if one has to be asked for
+        choose, token = self._chooser(sampling, room, words, written), None
+        self.ended_by = "caller"
         for index in range(room):
             if cancelled():
                 break
             logits = self._read(window, prompt) if index == 0 else self._feed([token], [token])
-            token = sampling.choose(logits, random)
+            token = choose(logits, room - index)
             if token in self.mllm.stop_ids:
+                self.ended_by = "marker"
                 break
             if piece := speech.push(token):
                 yield piece
             if speech.ended:
+                self.ended_by = "marker"
                 return
+        else:
+            self.ended_by = "limit"
         if rest := speech.close(by_marker=token in self.mllm.stop_ids):
             yield rest
+
+    def _length_before(self, window: Conversation, prompt: list[int]) -> int:
+        """How many tokens of the prompt come before the answer that it begins."""
+        return _common_prefix(self.mllm.encode(window, open_turn=True).input_ids, prompt)
+
+    def _chooser(self, sampling: Sampling, room: int, words: int, written: list[int]) -> Callable[[Tensor, int], int]:
+        """(logits, tokens left) -> the next token."""
+        choose = partial(sampling.choose, random=sampling.random())
+        if sampling.picture == "auto":
+            return lambda logits, left: choose(logits)
+        return Steering(self.mllm, choose, room, words, written).next
+
+    def _prompt(self, conversation: Conversation, begun: str) -> list[int]:
+        return self.mllm.encode(conversation, open_turn=True, begun=begun).input_ids
 
     def _read(self, window: Conversation, prompt: list[int]) -> Tensor:
         """Feed what the cache does not hold yet; at least the last token, whose logits are wanted."""
@@ -225,13 +148,10 @@ class Chat:
         self._alive: tuple[Image.Image, ...] = ()  # keeps the ids of cached pictures from being given to others
 
 
-def _never() -> bool:
-    return False
-
-
-def _words(text: str, pictures: int) -> str:
-    """The text, in which "<image>" that stands for no picture is made ordinary words."""
-    return text if text.count(IMAGE_MARKER) <= pictures else text.replace(IMAGE_MARKER, "<image >")
+def _lacks_picture(answer: str) -> bool:
+    """Whether it has no generation prompt, or one that is not closed."""
+    prompts = [event for event in parse([answer]) if isinstance(event, GenerationPrompt)]
+    return not all(prompt.closed for prompt in prompts) or not prompts
 
 
 def _common_prefix(left: list[int], right: list[int]) -> int:

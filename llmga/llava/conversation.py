@@ -1,6 +1,7 @@
 """A conversation is data: who said what, and which pictures came with it."""
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal
 
 from PIL import Image
@@ -27,6 +28,13 @@ class Message:
         """The text with one marker per picture: missing ones go in front, each on its own line."""
         missing = len(self.images) - self.text.count(IMAGE_MARKER)
         return f"{IMAGE_MARKER}\n" * max(0, missing) + self.text
+
+    def parts(self) -> list[str | Image.Image]:
+        """Words and pictures in order, without markers and without the line ends that stood beside them."""
+        found: list[str | Image.Image] = []
+        for words, image in zip_longest(self.marked_text().split(IMAGE_MARKER), self.images):
+            found += [words.strip("\n"), image]
+        return [part for part in found if part]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,17 @@ parse(["Here: <gen_", "image> a red fox </gen_image> Done."])
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import regex
+
 START, END = "<gen_image>", "</gen_image>"
+LONGEST_TAG = 25  # characters, in any spelling
+# The two tags as models misspell them: in any case, with spaces inside, "-" or nothing for "_" (also Markdown's "\_"),
+# "img" or a plural, square brackets, and the slash of the end tag doubled, turned around or behind the name.
+TAG = regex.compile(
+    r"[<\[] {0,2}(?P<slash>[/\\]{0,2}) {0,2}gen[ _\\-]{0,3}ima?ge?s? {0,2}(?P<late>[/\\]?) {0,2}[>\]]",
+    regex.IGNORECASE,
+)
+_UNREADABLE = "\ufffd"  # half a character, as tokenizers show it
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class PromptStarted:
-    """The first visible word of a generation prompt has arrived."""
+    """The first visible character of a generation prompt has arrived."""
 
 
 @dataclass(frozen=True)
@@ -36,55 +46,63 @@ Event = Spoken | PromptStarted | GenerationPrompt
 class GenerationPromptParser:
     """Cuts a reply by its tags, however it is cut into chunks.
 
-    An end tag without a start is spoken text; a start tag within a prompt is dropped; a prompt of white space only
-    gives no event.  The one space that separates a prompt from each tag is not part of it.
+    * A misspelt tag (`TAG`) is a tag; anything else, such as "a < b" or "<b>", is text.
+    * A start tag within a prompt ends it and begins the next: what models write after a start tag is a description.
+    * A prompt without a visible character gives no event, and an end tag outside a prompt is dropped.
+    * The one space that separates a prompt from each tag is not part of it.
+
+    Attributes:
+        prompt: the text so far of the open prompt; None outside one.
+        started: the open prompt has a visible character.
+        found: how many generation prompts have ended.
+        held: the end of the text, fewer than `LONGEST_TAG` characters, which may yet become a tag.
     """
 
     def __init__(self) -> None:
-        self._text = ""  # not yet reported
-        self._inside = False
-        self._started = False
+        self.prompt: str | None = None
+        self.started = False
+        self.found = 0
+        self.held = ""
 
     def feed(self, chunk: str) -> Iterator[Event]:
         """The events that one more piece of the reply completes."""
-        self._text += chunk
-        while (END if self._inside else START) in self._text:
-            yield from self._tag()
-        if self._inside:
-            yield from self._start(without_partial(without_partial(self._text, END), START))
-        else:
-            ready = without_partial(self._text, START)
-            yield from self._spoken(ready)
-            self._text = self._text[len(ready) :]
+        self.held += chunk
+        while (tag := TAG.search(self.held, partial=True)) and not tag.partial:
+            words, self.held = self.held[: tag.start()], self.held[tag.end() :]
+            yield from self._words(words)
+            yield from self._tag(bool(tag["slash"] or tag["late"]))
+        certain = tag.start() if tag else len(self.held)
+        words, self.held = self.held[:certain], self.held[certain:]
+        yield from self._words(words)
 
     def close(self) -> Iterator[Event]:
         """The events that the end of the reply completes."""
-        if self._inside:
-            yield from self._prompt(without_partial(self._text, END), closed=False)
-        else:
-            yield from self._spoken(self._text)
-        self._text, self._inside = "", False
+        if self.prompt is None:
+            yield from self._words(self.held)
+        else:  # a tag that was begun is not part of the prompt
+            yield from self._ended(closed=False)
+        self.held = ""
 
-    def _tag(self) -> Iterator[Event]:
-        before, _, self._text = self._text.partition(END if self._inside else START)
-        yield from self._prompt(before, closed=True) if self._inside else self._spoken(before)
-        self._inside = not self._inside
-
-    def _spoken(self, text: str) -> Iterator[Event]:
-        if text:
-            yield Spoken(text)
-
-    def _start(self, text: str) -> Iterator[Event]:
-        if not self._started and text.replace(START, "").strip():
-            self._started = True
+    def _words(self, text: str) -> Iterator[Event]:
+        if self.prompt is None:
+            if text:
+                yield Spoken(text)
+            return
+        self.prompt += text
+        if not self.started and visible(text):
+            self.started = True
             yield PromptStarted()
 
-    def _prompt(self, text: str, closed: bool) -> Iterator[Event]:
-        yield from self._start(text)
-        if self._started:
-            text = text.replace(START, "").removeprefix(" ")
-            yield GenerationPrompt(text.removesuffix(" "), closed)
-        self._started = False
+    def _tag(self, ends: bool) -> Iterator[Event]:
+        if self.prompt is not None:
+            yield from self._ended(closed=True)
+        self.prompt = None if ends else ""
+
+    def _ended(self, closed: bool) -> Iterator[Event]:
+        if self.started:
+            self.found += 1
+            yield GenerationPrompt(self.prompt.removeprefix(" ").removesuffix(" "), closed)
+        self.prompt, self.started = None, False
 
 
 def parse(chunks: Iterable[str]) -> Iterator[Event]:
@@ -95,9 +113,29 @@ def parse(chunks: Iterable[str]) -> Iterator[Event]:
     yield from parser.close()
 
 
-def without_partial(text: str, tag: str) -> str:
-    """The text without the longest ending that the tag begins with: it may yet become the tag."""
-    for length in range(min(len(tag) - 1, len(text)), 0, -1):
-        if text.endswith(tag[:length]):
-            return text[:-length]
-    return text
+def canonical(reply: str, closed: bool = False) -> str:
+    """The reply with every prompt written as in training, `<gen_image> a red fox </gen_image>`, and no other tag.
+
+    It gives the same events as the reply, up to empty words.
+
+    Args:
+        closed: close a last prompt that the reply left open, too.
+    """
+    before = None
+    while reply != before:  # what is dropped may have stood within another tag
+        before, reply = reply, "".join(_written(event, closed) for event in parse([reply]))
+    return reply
+
+
+def _written(event: Event, closed: bool) -> str:
+    match event:
+        case GenerationPrompt(text, whole):
+            return f"{START} {text} {END}" if whole or closed else f"{START} {text}"
+        case Spoken(text):
+            return text
+    return ""
+
+
+def visible(text: str) -> bool:
+    """Whether there is anything to read: neither white space nor control characters nor half a character."""
+    return any(character.isprintable() and character not in " " + _UNREADABLE for character in text)

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
 
+from llmga.errors import UserError
 from llmga.images import pad_square, stretch_square
 from llmga.llava.backbones import BACKBONES, Backbone, published_type
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
@@ -42,6 +43,14 @@ def _between_marks(conversation: Conversation) -> Conversation:
     marked = first + IMAGE_MARKER + last
     told = (replace(turn, text=turn.marked_text().replace(IMAGE_MARKER, marked)) for turn in conversation.messages)
     return replace(conversation, messages=tuple(told))
+
+
+def _check_pictures(markers: int, pictures: int) -> None:
+    if markers != pictures:
+        raise UserError(
+            f"the conversation has {markers} picture markers {IMAGE_MARKER!r} but {pictures} pictures; "
+            "give one picture for each marker, or leave the markers out."
+        )
 
 
 @dataclass
@@ -97,10 +106,17 @@ class Mllm:
         self.model.to(device, dtype)
         return self
 
-    def encode(self, conversation: Conversation, open_turn: bool = False) -> Encoded:
-        """Ids and labels of a conversation; `open_turn` ends with the assistant's header, for the model to go on."""
+    def encode(self, conversation: Conversation, open_turn: bool = False, begun: str = "") -> Encoded:
+        """Ids and labels of a conversation; `open_turn` ends with the assistant's header, for the model to go on.
+
+        Args:
+            begun: the first words of the open turn's reply.
+
+        Raises: UserError when there are not as many pictures as markers.
+        """
         marked = _between_marks(conversation) if self.marks_pictures else conversation
-        rendered = self.template.render(marked, open_turn)
+        rendered = self.template.render(marked, open_turn, begun)
+        _check_pictures(rendered.text.count(IMAGE_MARKER), len(conversation.images()))
         boundary = self.word_boundary or (self.backbone.word_boundary and not open_turn)
         return encode(rendered, self.tokenizer, self.image_token_id, self.tokens_per_image, boundary)
 

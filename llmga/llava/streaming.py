@@ -1,8 +1,9 @@
 """Ids -> text, piece by piece, while they are being written."""
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
 
-from llmga.llava.generation_prompt import without_partial
 from llmga.llava.templates import ChatTemplate
 
 _UNFINISHED = "\ufffd"  # what a tokenizer shows for the first bytes of a character
@@ -13,17 +14,18 @@ class Speech:
 
     Args:
         template: its `reply_tail` ends the answer when it is written as ordinary text, too.
+        begun: the ids of an answer that goes on; their text is known.
 
     Attributes:
         ended: the end marker was written out.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate, begun: Sequence[int] = ()):
         self.tokenizer, self.head, self.tail = tokenizer, template.reply_head, template.reply_tail
         self.ended = False
-        self._ids: list[int] = []
+        self._ids = list(begun)
         self._context = 0  # decoding starts here, because a token's text depends on the token before it
-        self._told = 0  # ids whose text is in _held or given out
+        self._told = len(self._ids)  # ids whose text is in _held or given out
         self._held = ""  # may be the beginning of the end marker
 
     def push(self, token: int) -> str:
@@ -59,3 +61,11 @@ class Speech:
     def _decode(self, ids: list[int]) -> str:
         # Special tokens stay: <gen_image> is one in the 2023 checkpoints.
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def without_partial(text: str, tag: str) -> str:
+    """The text without the longest ending that the tag begins with: it may yet become the tag."""
+    for length in range(min(len(tag) - 1, len(text)), 0, -1):
+        if text.endswith(tag[:length]):
+            return text[:-length]
+    return text

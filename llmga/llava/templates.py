@@ -49,10 +49,13 @@ class ChatTemplate:
     assistant_tail: str = ""
     drops_user_text: bool = False
 
-    def render(self, conversation: Conversation, open_turn: bool = False) -> Rendered:
+    def render(self, conversation: Conversation, open_turn: bool = False, begun: str = "") -> Rendered:
         """Write the conversation out; `open_turn` ends with the assistant's header, for the model to go on.
 
         Roles may come in any order; an assistant who speaks first answers an empty message.
+
+        Args:
+            begun: the first words of the open turn's reply, which the model is to complete.
         """
         system = self.system if conversation.system is None else conversation.system
         text, spans = self.opening.replace("{system}", system), []
@@ -64,7 +67,8 @@ class ChatTemplate:
                 reply = self.reply_head + message.text + self.reply_tail
                 text += self.assistant_head + reply + self.assistant_tail
                 spans.append((start, start + len(reply)))
-        return Rendered(text + self.assistant_head * open_turn, tuple(spans))
+        opened = self.assistant_head + (begun and self.reply_head + begun) if open_turn else ""
+        return Rendered(text + opened, tuple(spans))
 
     def _user(self, message: Message, *, first: bool, training: bool) -> str:
         head, words = "" if first else self.user_head, message.marked_text()

@@ -53,7 +53,7 @@ def load_weights(
     if tower is not None and blind and blind == whole_tower:
         _load_tower(model, tower)
         found["missing_keys"] = set(found["missing_keys"]) - blind
-    _complain(found, folder)
+    complain(found, folder)
     return model
 
 
@@ -64,8 +64,11 @@ def _load_tower(model: LlmgaForConditionalGeneration, folder: Path) -> None:
     model.model.vision_tower.load_state_dict(weights)
 
 
-def _complain(found: dict[str, Any], folder: Path) -> None:
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+def complain(
+    found: dict[str, Any], folder: Path, kinds: tuple[str, ...] = ("missing_keys", "unexpected_keys", "mismatched_keys")
+) -> None:
+    """Raises: UserError with the first few keys when what `from_pretrained` found is of one of these kinds."""
+    for kind in kinds:
         if found[kind]:
             names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found[kind])
             raise UserError(

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,10 @@ import llmga
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.images import open_image
+from llmga.llava.endpoint.address import Endpoint
+from llmga.llava.instructions import PLANNING
 from llmga.llava.placement import ATTENTIONS, parse_max_memory, placement
+from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.serve.flow import Settings
 
@@ -20,6 +24,7 @@ BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
+KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +42,7 @@ def build_parser(module: str, description: str, picture: bool | None = None) -> 
     """
     parser = Parser(prog=f"python -m llmga.serve.{module}", description=description, allow_abbrev=False)
     add_models(parser)
+    add_endpoint(parser)
     add_words(parser)
     add_painting(parser)
     add_session(parser)
@@ -70,12 +76,28 @@ def add_models(parser: Parser) -> None:
     _add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
 
 
+def add_endpoint(parser: Parser) -> None:
+    """A server as language model."""
+    group = parser.add_argument_group("language model of a server, in place of --model-path")
+    _add(group, "mllm-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
+    _add(group, "mllm-model", metavar="NAME", help="its model; left out: the only one that it offers")
+    _add(group, "mllm-key", metavar="KEY", help=f"its key; left out: from {' or '.join(KEYS)}")
+    _add(group, "mllm-system", metavar="TEXT", help="system text; left out: ours, which teaches the tag; '': none")
+    _add(group, "mllm-connect-timeout", **_seconds(10), help="seconds until a connection must stand (default: 10)")
+    _add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
+
+
+def _seconds(default: float) -> dict[str, object]:
+    return {"type": number(float, 0.1, 3600), "default": float(default), "metavar": "SECONDS"}
+
+
 def add_words(parser: Parser) -> None:
     """How the language model talks."""
     group = parser.add_argument_group("words")
     _add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
     _add(group, "temperature", type=number(float, 0, 2), default=0.2, help="0 to 2, 0 is greedy (default: 0.2)")
     _add(group, "top-p", type=number(float, 0.01, 1), default=1.0, help="0.01 to 1 (default: 1)")
+    _add(group, "picture", choices=PICTURE, default="auto", help="auto: the model decides; always: in every answer")
     _add(group, "max-new-tokens", type=number(int, 1, 8192), default=512, help="1 to 8192 an answer (default: 512)")
 
 
@@ -144,7 +166,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def check(args: argparse.Namespace) -> Image.Image | None:
-    """What needs a look at the machine: device, names, the picture (returned).  Fills in the bundled models.
+    """What needs a look at the machine: device, names, the server, the picture (returned).  Fills in the models.
 
     Raises: UserError.
     """
@@ -153,9 +175,24 @@ def check(args: argparse.Namespace) -> Image.Image | None:
     if args.conv_mode is not None:
         TEMPLATES[args.conv_mode]
     picture = open_image(args.image_file) if getattr(args, "image_file", None) is not None else None
-    args.model_path = args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
+    args.model_path = endpoint(args) or args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
     args.sdmodel_id = args.sdmodel_id or str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
     return picture
+
+
+def endpoint(args: argparse.Namespace) -> Endpoint | None:
+    """The server that takes the place of --model-path, if one is given and answers.  Raises: UserError."""
+    if args.mllm_url is None:
+        if args.mllm_model is not None:
+            raise UserError(f"--mllm-model {args.mllm_model!r} needs a server that has it; give --mllm-url, too.")
+        return None
+    placed = ("load-8bit", "load-4bit", "device-map", "max-memory", "offload-folder")
+    for flag in ("model-path", "model-base", "conv-mode", *placed):
+        if getattr(args, flag.replace("-", "_")):
+            raise UserError(f"--{flag} is about a model loaded here, --mllm-url about one of a server; give one.")
+    key = args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+    system = PLANNING if args.mllm_system is None else args.mllm_system
+    return Endpoint(args.mllm_url, args.mllm_model, key, args.mllm_connect_timeout, args.mllm_timeout, system).named()
 
 
 def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
@@ -182,6 +219,7 @@ def settings(args: argparse.Namespace) -> Settings:
         top_p=args.top_p,
         max_new_tokens=args.max_new_tokens,
         seed=args.seed,
+        picture=args.picture,
         steps=args.steps,
         guidance_scale=args.guidance_scale,
         negative_prompt=args.negative_prompt,

@@ -18,8 +18,8 @@ from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
 from llmga.llava import places
-from llmga.llava.chat import Chat
-from llmga.llava.loading import Mllm, load_mllm
+from llmga.llava.endpoint.address import Endpoint
+from llmga.llava.opening import NewChat, open_planner
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
 from llmga.serve.flow import (
@@ -46,7 +46,7 @@ UNSAFE = dict.fromkeys(
 class Models:
     """What is loaded once and serves any number of sessions."""
 
-    mllm: Mllm
+    new_chat: NewChat
     generator: Generator
     marks: tuple[ModelMark, ...]
 
@@ -54,19 +54,18 @@ class Models:
     def load(cls, args: argparse.Namespace) -> "Models":
         """Raises: UserError when a folder lacks something."""
         painter = find_checkpoint(args.sdmodel_id)
-        words = places.find_checkpoint(args.model_path)
+        words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
         base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
+        new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
         generator = load_generator(painter, device=args.device)
-        place = flags.place_words(args)
-        mllm = load_mllm(words, base, conv_mode=args.conv_mode, **place)
         parts = {"language": words, "language base": base, "painter": painter}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
-        return cls(mllm, generator, marks)
+        return cls(new_chat, generator, marks)
 
     def assistant(self, args: argparse.Namespace) -> Assistant:
         """A fresh session."""
         restorer = RESTORERS[args.restorer]
-        return Assistant(Chat(self.mllm), self.generator, restorer, flags.settings(args), self.marks)
+        return Assistant(self.new_chat(), self.generator, restorer, flags.settings(args), self.marks)
 
 
 @dataclass

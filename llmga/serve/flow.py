@@ -8,10 +8,11 @@ from threading import Event
 
 from PIL import Image
 
+from llmga.background import reports_of
 from llmga.errors import UserError
-from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
-from llmga.serve.background import reports_of
+from llmga.llava.planner import Planner
+from llmga.llava.sampling import Sampling
 from llmga.serve.provenance import ModelMark, Record
 
 MASK_THRESHOLD = 125  # a mask value above it means: paint here
@@ -83,6 +84,7 @@ class Settings:
 
     Attributes:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
+        picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         size: (width, height) in pixels.
     """
 
@@ -90,6 +92,7 @@ class Settings:
     top_p: float = 1.0
     max_new_tokens: int = 512
     seed: int | None = None
+    picture: str = "auto"
     steps: int | None = None
     guidance_scale: float | None = None
     negative_prompt: str | None = None
@@ -104,7 +107,7 @@ class Assistant:
     """One session with one person: a conversation and the pictures it leads to.
 
     Args:
-        chat: the conversation, as `llmga.llava.chat.Chat`.
+        chat: the conversation, with any planner.
         generator: `generator(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.generators`.
         restorer: `restorer(image, reference, mask) -> image`; called only when the turn had a mask.
         models: what the records say about the models in use.
@@ -112,7 +115,7 @@ class Assistant:
 
     def __init__(
         self,
-        chat: Chat,
+        chat: Planner,
         generator: Callable[..., Image.Image],
         restorer: Callable[[Image.Image, Image.Image, Image.Image], Image.Image],
         settings: Settings | None = None,
@@ -161,6 +164,11 @@ class Assistant:
                     yield TextDelta(event.text)
                 elif isinstance(event, GenerationPrompt):
                     yield from self._picture(event.text, turn, cancelled)
+        if self.chat.ended_by == "limit":
+            yield Failed(
+                f"the answer was cut at the token limit (max_new_tokens is {self.settings.max_new_tokens}); "
+                "raise it, or start anew where the conversation has become long."
+            )
 
     def _sampling(self) -> Sampling:
         chosen = self.settings
@@ -169,6 +177,7 @@ class Assistant:
             top_p=chosen.top_p,
             max_new_tokens=chosen.max_new_tokens,
             seed=self.seed + self.turns,
+            picture=chosen.picture,
         )
 
     def _picture(self, prompt: str, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:

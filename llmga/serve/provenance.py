@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import llmga
 from llmga.errors import UserError
+from llmga.llava.endpoint.address import Endpoint
 
 WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
@@ -22,7 +23,8 @@ class ModelMark:
 
     Attributes:
         role: "language", "language base" or "painter".
-        name: the last part of the folder's path; the rest of the path is nobody's business.
+        name: the last part of the folder's path, the rest of the path is nobody's business; of a model that a server
+            runs, its name there and the server's URL.
         sha256: fingerprint of the weights, None when they do not lie in a local folder.
     """
 
@@ -31,8 +33,10 @@ class ModelMark:
     sha256: str | None
 
     @classmethod
-    def of(cls, role: str, path: str | Path) -> "ModelMark":
+    def of(cls, role: str, path: str | Path | Endpoint) -> "ModelMark":
         """Reads every weights file once; do it when the model is loaded and keep the mark."""
+        if isinstance(path, Endpoint):
+            return cls(role, f"{path.model} at {path.shown}", None)
         return cls(role, Path(path).resolve().name if Path(path).exists() else str(path), fingerprint(path))
 
 

@@ -1,6 +1,7 @@
 """Tiny models with random weights, built in a second."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from llmga.llava.loading import Mllm, new_mllm
+from llmga.llava.sampling import Sampling
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 SIDE, PATCH = 28, 14  # four picture positions
@@ -104,3 +106,34 @@ def tiny_mllm(base_folders: tuple[Path, Path]) -> Mllm:
             layer *= 5  # a fresh projector whispers
         mllm.model.lm_head.weight[mute] = 0.0
     return mllm
+
+
+@pytest.fixture
+def fed(tiny_mllm: Mllm) -> Iterator[list[tuple[int, int]]]:
+    """How many tokens and pictures each forward pass of the model reads."""
+    calls: list[tuple[int, int]] = []
+
+    def note(module, args, kwargs):
+        pixels = kwargs.get("pixel_values")
+        calls.append((kwargs["input_ids"].shape[1], 0 if pixels is None else len(pixels)))
+
+    handle = tiny_mllm.model.register_forward_pre_hook(note, with_kwargs=True)
+    yield calls
+    handle.remove()
+
+
+@pytest.fixture
+def says(tiny_mllm: Mllm, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`says(*texts)`: the model writes these texts next, and after each of them it wants to end; then it is free."""
+    choose = Sampling.choose
+    end = tiny_mllm.tokenizer.eos_token_id
+
+    def script(*texts: str) -> None:
+        tokens = [token for text in texts for token in [*tiny_mllm.tokenizer(text)["input_ids"], end]]
+        monkeypatch.setattr(
+            Sampling,
+            "choose",
+            lambda self, logits, random: tokens.pop(0) if tokens else choose(self, logits, random),
+        )
+
+    return script

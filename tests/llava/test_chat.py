@@ -8,25 +8,12 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.chat import Chat, Sampling
+from llmga.llava.conversation import Conversation
 from llmga.llava.streaming import Speech
 from llmga.llava.templates import TEMPLATES
 
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (30, 40), "blue")
-
-
-@pytest.fixture
-def fed(tiny_mllm):
-    """How many tokens and pictures each forward pass of the model reads."""
-    calls: list[tuple[int, int]] = []
-
-    def note(module, args, kwargs):
-        pixels = kwargs.get("pixel_values")
-        calls.append((kwargs["input_ids"].shape[1], 0 if pixels is None else len(pixels)))
-
-    handle = tiny_mllm.model.register_forward_pre_hook(note, with_kwargs=True)
-    yield calls
-    handle.remove()
 
 
 def fresh(mllm, conversation, sampling):
@@ -151,6 +138,29 @@ def test_the_word_for_a_picture_is_only_a_word_without_one(tiny_mllm, fed):
     list(chat.say("what does <image> mean?", sampling=GREEDY))
     assert fed[0][1] == 0
     assert tiny_mllm.image_token_id not in tiny_mllm.encode(chat.conversation).input_ids
+
+
+@pytest.mark.parametrize(
+    ("text", "images"), [("<image> and <image>", (RED,)), ("<image>", ()), ("<image>", (RED, BLUE))]
+)
+def test_markers_and_pictures_that_do_not_match_are_told_once(tiny_mllm, text, images):
+    chat = Chat(tiny_mllm)
+    assert list(chat.say(text, images, GREEDY))  # more markers than pictures are words, further pictures go in front
+    chat.conversation = Conversation(system="<image>")
+    with pytest.raises(UserError, match=f"{len(images) + 1} picture markers '<image>' but {len(images)} pictures"):
+        list(chat.say("this", images, GREEDY))
+    assert chat.conversation.messages == ()
+
+
+def test_what_ended_an_answer_is_known(tiny_mllm, says):
+    chat = Chat(tiny_mllm)
+    list(chat.say("Hi", sampling=GREEDY))
+    assert chat.ended_by == "limit"
+    list(chat.say("Hi", sampling=GREEDY, cancelled=lambda: True))
+    assert chat.ended_by == "caller"
+    says("Hello")
+    list(chat.say("Hi", sampling=GREEDY))
+    assert chat.ended_by == "marker"
 
 
 @pytest.mark.parametrize(

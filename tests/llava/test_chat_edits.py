@@ -10,20 +10,6 @@ GREEDY = Sampling(temperature=0, max_new_tokens=6)
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (30, 40), "blue")
 
 
-@pytest.fixture
-def fed(tiny_mllm):
-    """How many tokens and pictures each forward pass reads."""
-    calls: list[tuple[int, int]] = []
-
-    def note(module, args, kwargs):
-        pixels = kwargs.get("pixel_values")
-        calls.append((kwargs["input_ids"].shape[1], 0 if pixels is None else len(pixels)))
-
-    handle = tiny_mllm.model.register_forward_pre_hook(note, with_kwargs=True)
-    yield calls
-    handle.remove()
-
-
 def told(chat):
     return [turn.text for turn in chat.conversation.messages]
 

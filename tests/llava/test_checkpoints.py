@@ -133,10 +133,11 @@ def test_generate_of_the_library_runs_with_a_picture(tiny_mllm):
 
 
 def test_picture_tokens_without_their_picture_are_an_error(tiny_mllm):
-    told = Conversation().say("user", "<image> <image>")
+    picture = Image.new("RGB", (9, 9))
+    told = Conversation().say("user", "<image> <image>", (picture, picture))
     ids = torch.tensor([tiny_mllm.encode(told, open_turn=True).input_ids])
     with pytest.raises(ValueError, match="do not match"):
-        tiny_mllm.model(input_ids=ids, pixel_values=tiny_mllm.pixel_values([Image.new("RGB", (9, 9))]))
+        tiny_mllm.model(input_ids=ids, pixel_values=tiny_mllm.pixel_values([picture]))
 
 
 def test_a_known_hub_name_needs_no_folder(tmp_path):

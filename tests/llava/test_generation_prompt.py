@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from llmga.llava.generation_prompt import GenerationPrompt, PromptStarted, Spoken, parse
+from llmga.llava.generation_prompt import GenerationPrompt, PromptStarted, Spoken, canonical, parse
 
 CLOSED = {
     "No picture here.": [Spoken("No picture here.")],
@@ -21,8 +21,18 @@ CLOSED = {
     ],
     "<gen_image> a fox": [PromptStarted(), GenerationPrompt("a fox", False)],
     "<gen_image> a fox </gen_im": [PromptStarted(), GenerationPrompt("a fox", False)],
-    "only </gen_image> the end": [Spoken("only </gen_image> the end")],
-    "<gen_image> a <gen_image>b </gen_image>": [PromptStarted(), GenerationPrompt("a b", True)],
+    "only </gen_image> the end": [Spoken("only  the end")],
+    "<gen_image> a <gen_image>b </gen_image>": [
+        PromptStarted(),
+        GenerationPrompt("a", True),
+        PromptStarted(),
+        GenerationPrompt("b", True),
+    ],
+    "<gen_image> <gen_image> a </gen_image>": [PromptStarted(), GenerationPrompt("a", True)],
+    "<gen_image> a <gen_image>": [PromptStarted(), GenerationPrompt("a", True)],
+    "<gen_image> a </gen_image></gen_image>": [PromptStarted(), GenerationPrompt("a", True)],
+    "<gen_image>\ufffd\n</gen_image>": [],
+    "<Gen-Image> 1 < 2 [/ gen images ]": [PromptStarted(), GenerationPrompt("1 < 2", True)],
     "<gen_image> </gen_image>x<gen_image></gen_image>": [Spoken("x")],
     "<gen_image>  ": [],
     "1 < 2 <gen_ <gen_imag": [Spoken("1 < 2 <gen_ <gen_imag")],
@@ -60,3 +70,52 @@ def test_a_prompt_is_announced_before_it_is_complete():
         raise AssertionError("asked for more before the announcement")
 
     assert next(parse(chunks())) == PromptStarted()
+
+
+STARTS = ["<gen_img>", "<Gen_Image>", "< gen_image >", "<gen-image>", "<genimage>", "<gen image>", "[gen_image]"]
+STARTS += ["<gen__image>", "<gen_images>", "<gen\\_image>", "<GEN_IMAGE>", "<gen_imge>"]
+ENDS = [
+    "</gen_img>",
+    "</ gen_image>",
+    "< / gen_image>",
+    "<\\gen_image>",
+    "<//gen_image>",
+    "</Gen-Images>",
+    "[/gen_image]",
+]
+ENDS += ["<gen_image/>", "<gen_image />"]
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("end", ENDS)
+def test_a_misspelt_tag_is_a_tag(start, end):
+    reply = f"Hi {start} a fox {end} ok"
+    expected = [Spoken("Hi "), PromptStarted(), GenerationPrompt("a fox", True), Spoken(" ok")]
+    assert merged(parse([reply])) == merged(parse(reply)) == expected
+    assert canonical(reply) == "Hi <gen_image> a fox </gen_image> ok"
+
+
+PROSE = ["a < b and b > c", "<b>bold</b>", "x <gen> y", "<image>", "[image]", "[generated image]", "gen_image", "<3"]
+PROSE += ["<gen_imagination>", "</gen>", "<generation image>", "vector<gen>", "a <gen_image", "<gen_\nimage>"]
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_prose_is_not_a_tag(text):
+    assert merged(parse(text)) == [Spoken(text)]
+    assert canonical(text) == text
+
+
+@pytest.mark.parametrize(
+    ("reply", "written"),
+    [
+        ("<gen_image>a</gen_image>", "<gen_image> a </gen_image>"),
+        ("Ok <gen_image> </gen_image>", "Ok "),
+        ("Ok <gen_image> a fox", "Ok <gen_image> a fox"),
+        ("Ok <gen_image> a fox </gen_im", "Ok <gen_image> a fox"),
+        ("Ok </gen_image>", "Ok "),
+        ("<gen_<gen_image> </gen_image>image> a", "<gen_image> a"),
+    ],
+)
+def test_history_has_the_tags_of_the_training(reply, written):
+    assert canonical(reply) == written
+    assert canonical(reply, closed=True) == written + " </gen_image>" * (written.count("gen_image") == 1)

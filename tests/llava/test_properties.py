@@ -6,15 +6,37 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.generation_prompt import END, START, Event, GenerationPrompt, PromptStarted, Spoken, parse
+from llmga.llava.generation_prompt import (
+    END,
+    LONGEST_TAG,
+    START,
+    TAG,
+    Event,
+    GenerationPrompt,
+    GenerationPromptParser,
+    PromptStarted,
+    Spoken,
+    canonical,
+    parse,
+    visible,
+)
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.tokenization import IGNORED, encode
 
 MARKERS = ["USER: ", " ASSISTANT: ", "</s>", "[/INST] ", "<|im_end|>", "<|im_start|>", "###", "<end_of_turn>", "\n", ""]
 WORDS = some.lists(some.sampled_from(MARKERS) | some.text(max_size=6), max_size=5).map("".join)
-REPLIES = some.lists(some.sampled_from([START, END, "<gen_", "image>", " "]) | some.text(max_size=5), max_size=8).map(
-    "".join
-)
+PARTS = ["<[", " ", "/\\", " ", ("gen", "GEN"), "_- \\", ("image", "Img"), ("", "s"), " ", "/\\", " ", ">]"]
+OFTEN = [1, 2, 2, 2, 1, 3, 1, 1, 2, 1, 2, 1]  # how many of each part a tag may have; one at least of the longer ones
+TAGS = some.tuples(
+    *(
+        some.lists(some.sampled_from(part), min_size=1 if many == 1 and part != "/\\" else 0, max_size=many).map(
+            "".join
+        )
+        for part, many in zip(PARTS, OFTEN, strict=True)
+    )
+).map("".join)
+PIECES = some.sampled_from([START, END, "<gen_", "image>", " ", "</", "<", "\ufffd"]) | TAGS | some.text(max_size=5)
+REPLIES = some.lists(PIECES, max_size=8).map("".join)
 TALKS = some.lists(some.builds(Message, some.sampled_from(["user", "assistant"]), WORDS), max_size=5).map(
     lambda turns: Conversation(tuple(turns))
 )
@@ -41,17 +63,58 @@ def test_events_do_not_depend_on_the_chunks(reply, cuts):
 
 
 @QUICK
+@given(tag=TAGS)
+def test_a_tag_in_any_spelling_is_short(tag):
+    assert TAG.fullmatch(tag)
+    assert len(tag) <= LONGEST_TAG
+    assert not list(parse([tag]))
+
+
+@QUICK
+@given(reply=REPLIES)
+def test_less_than_a_tag_is_held_back(reply):
+    parser = GenerationPromptParser()
+    spoken = ""
+    for length, character in enumerate(reply, 1):
+        spoken += "".join(event.text for event in parser.feed(character) if isinstance(event, Spoken))
+        assert len(parser.held) < LONGEST_TAG
+        if not TAG.search(reply[:length]):
+            assert spoken + parser.held == reply[:length]
+
+
+@QUICK
 @given(reply=REPLIES)
 def test_events_keep_their_order_and_lose_no_words(reply):
     events = list(parse([reply]))
     started = [index for index, event in enumerate(events) if isinstance(event, PromptStarted)]
-    assert [index + 1 for index in started] == [
-        i for i, event in enumerate(events) if isinstance(event, GenerationPrompt)
-    ]
+    prompts = [index for index, event in enumerate(events) if isinstance(event, GenerationPrompt)]
+    assert [index + 1 for index in started] == prompts
     assert all(event.text for event in events if isinstance(event, Spoken))
-    if START not in reply:
+    assert all(visible(events[index].text) for index in prompts)
+    assert all(events[index].closed for index in prompts[:-1])
+    if not TAG.search(reply):
         assert "".join(event.text for event in events) == reply
-    assert not any(START in event.text or END in event.text for event in events if isinstance(event, GenerationPrompt))
+    assert not any(TAG.search(event.text) for event in events if not isinstance(event, PromptStarted))
+
+
+@QUICK
+@given(reply=REPLIES)
+def test_a_canonical_reply_says_and_paints_the_same(reply):
+    written = canonical(reply)
+    assert canonical(written) == written
+    assert canonical(written, closed=True) == canonical(canonical(reply, closed=True))
+    assert {found.group() for found in TAG.finditer(written)} <= {START, END}
+    if written == "".join(written_out(event) for event in parse([reply])):  # nothing that was dropped parted a tag
+        assert joined(parse([written])) == joined(parse([reply]))
+
+
+def written_out(event):
+    match event:
+        case GenerationPrompt(text, closed):
+            return f"{START} {text}" + f" {END}" * closed
+        case Spoken(text):
+            return text
+    return ""
 
 
 @QUICK

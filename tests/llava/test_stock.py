@@ -86,7 +86,7 @@ def test_plain_transformers_understands_and_says_the_same(family, talk, folders,
     torch.testing.assert_close(theirs[:, :known], expected[:, :known], atol=1e-5, rtol=0)
     assert theirs.shape[1] == known + 1
     chosen, choose = [], Sampling.choose
-    monkeypatch.setattr(Sampling, "choose", lambda *given: chosen.append(choose(*given)) or chosen[-1])
+    monkeypatch.setattr(Sampling, "choose", lambda *given, random: chosen.append(choose(*given, random)) or chosen[-1])
     chat = Chat(mine)
     chat.conversation = Conversation(told.messages[:-1], told.system)
     list(chat.say(told.messages[-1].text, told.messages[-1].images, Sampling(temperature=0, max_new_tokens=6)))

@@ -16,7 +16,7 @@ class ToyChat:
     def __init__(self, *replies):
         self.replies = list(replies)
         self.conversation = Conversation()
-        self.samplings, self.given = [], 0
+        self.samplings, self.given, self.ended_by = [], 0, "marker"
 
     def say(self, text, images=(), sampling=None, cancelled=None):
         self.samplings.append(sampling)

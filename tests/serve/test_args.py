@@ -51,6 +51,7 @@ WRONG = {
     "--guidance-scale -1": "0 to 100",
     "--guidance-scale inf": "0 to 100",
     "--max-new-tokens 0": "1 to 8192",
+    "--picture never": "auto",
     "--seed -1": "0 to 4294967295",
     "--num-gpus 0": "1 to 64",
     "--max-memory 20GiB": "use entries such as 0=20GiB,cpu=60GiB",
@@ -88,6 +89,7 @@ def test_settings_are_what_was_typed():
     chosen = settings(
         parse("--seed", "3", "--steps", "4", "--guidance-scale", "2", "--size", "64x48", "--top-p", "0.5")
     )
+    assert (chosen.picture, settings(parse("--picture", "always")).picture) == ("auto", "always")
     assert (chosen.seed, chosen.steps, chosen.guidance_scale, chosen.size, chosen.top_p) == (3, 4, 2.0, (64, 48), 0.5)
 
 
@@ -102,6 +104,28 @@ def given(*argv):
 def test_unknown_names_are_told_apart(argv):
     with pytest.raises(UserError, match=argv[1]):
         check(given(*argv))
+
+
+def test_a_server_takes_the_place_of_a_model(serving, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    monkeypatch.setenv("LLMGA_API_KEY", "sk-ours")
+    server = serving("hi")
+    args = parse("--mllm-url", server.url, "--sdmodel_id", "b", "--mllm-timeout", "3", "--mllm-system", "")
+    check(args)
+    assert args.model_path.system == ""
+    assert (args.model_path.url, args.model_path.model, args.model_path.timeout) == (server.url, "tiny", 3)
+    assert server.gets[0][1]["Authorization"] == "Bearer sk-ours"
+
+
+@pytest.mark.parametrize("other", ["--model-path x", "--model-base x", "--conv-mode qwen_2", "--load-4bit"])
+def test_a_server_and_a_model_of_our_own_exclude_each_other(other):
+    with pytest.raises(UserError, match=f"{other.split()[0]} is about a model loaded here"):
+        check(parse("--mllm-url", "http://127.0.0.1:9", "--sdmodel_id", "b", *other.split()))
+
+
+def test_a_served_model_needs_its_server():
+    with pytest.raises(UserError, match="--mllm-model 'x' needs a server"):
+        check(given("--mllm-model", "x"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

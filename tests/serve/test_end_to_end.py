@@ -135,3 +135,25 @@ def test_the_scripted_demo_paints_without_overwriting(tmp_path):
         assert f"3 pictures are in outputs/demo-{number}: 000.png, 001.png, 002.png" in done.stdout
         assert "peak memory" in done.stdout
     assert len(list(tmp_path.rglob("*.png"))) == 6
+
+
+def test_a_server_plans_and_the_bundled_model_paints(serving, tmp_path):
+    server = serving(f"Here. <gen_image> {REQUEST} </gen_image>", models=["clever-vl"])
+    argv = ["--mllm-url", server.url, "--mllm-model", "clever-vl", "--seed", "7", "--mllm-key", "sk-1"]
+    done = run("cli2-sdxl", *argv, lines="something red\n", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"[{REQUEST}]\nsaved outputs/000.png (seed 7)" in done.stdout
+    assert "No --sdmodel_id given" in done.stdout
+    record = read(tmp_path / "outputs" / "000.png")
+    assert record.prompt == REQUEST and record.request == "something red"
+    assert [(mark.role, mark.name) for mark in record.models][0] == ("language", f"clever-vl at {server.url}")
+    assert "sk-1" not in str(record)
+    with Image.open(tmp_path / "outputs" / "000.png") as image:
+        assert share(image, "red") > 0.1 and share(image, "blue") > 0.3
+    assert server.requests[0]["messages"][-1] == {"role": "user", "content": "something red"}
+
+
+def test_a_server_that_is_down_is_one_sentence_before_anything_is_loaded(tmp_path):
+    done = run("cli2-sdxl", "--mllm-url", "http://127.0.0.1:9/v1", "--mllm-model", "x", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("error: http://127.0.0.1:9/v1 cannot be reached")

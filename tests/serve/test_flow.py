@@ -63,6 +63,20 @@ def test_a_prompt_that_the_token_limit_cut_is_painted(toy):
     assert of(PromptFound, answer(toy("Yes <gen_image> a red circle on a"))) == [PromptFound("a red circle on a")]
 
 
+def test_an_answer_that_the_token_limit_cut_says_so(toy):
+    assistant = toy("Once upon a time <gen_image> a fox", max_new_tokens=9)
+    assistant.chat.ended_by = "limit"
+    events = answer(assistant)
+    assert kinds(events)[-2:] == ["PictureReady", "Failed"]
+    assert "max_new_tokens is 9" in events[-1].message
+
+
+def test_a_picture_can_be_asked_of_every_answer(toy):
+    assistant = toy("a", picture="always")
+    answer(assistant)
+    assert assistant.chat.samplings[0].picture == "always"
+
+
 def test_an_empty_prompt_paints_nothing(toy):
     assert kinds(answer(toy("Yes <gen_image> </gen_image> ok"))) == ["TextDelta"]
 

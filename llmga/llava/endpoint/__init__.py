@@ -1,0 +1,1 @@
+"""Somebody else's server as planner: whatever speaks the OpenAI chat protocol."""

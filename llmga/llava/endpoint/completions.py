@@ -1,0 +1,153 @@
+"""POST /chat/completions and its answer, streamed or whole."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+
+from llmga.errors import UserError
+from llmga.llava.endpoint.address import Endpoint, told
+from llmga.llava.endpoint.refusals import Refusal, words
+
+TRIES = 4  # when the server is busy
+LONGEST_WAIT = 60.0  # seconds between two tries; a server that asks for more is told to the person
+LARGEST_ANSWER = 4_000_000  # characters of an answer in one piece, or of one line of a stream
+CUT = "length"  # the reason of an end that is none
+_BUSY = (429, 503)
+_STREAM_FIELDS = ("data:", "event:", "id:", "retry:", ":")
+
+Take = Callable[[str], bool]
+
+
+async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
+    """Give each piece of the answer to `take`, until it says that it has enough; whether the answer was cut by a limit.
+
+    A busy server is asked again, after the time that it names or after 1, 2, 4 seconds.
+
+    Raises: Refusal before the first piece; UserError when the connection or the answer breaks.
+    """
+    for tried in range(1, TRIES + 1):
+        try:
+            return await _once(endpoint, request, take)
+        except Refusal as refusal:
+            wait = 2.0 ** (tried - 1) if refusal.retry_after is None else refusal.retry_after
+            if refusal.status not in _BUSY or tried == TRIES or wait > LONGEST_WAIT:
+                raise
+        await asyncio.sleep(wait)
+
+
+async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
+    with told(endpoint):
+        async with httpx.AsyncClient(**endpoint.client_settings()) as client, asyncio.timeout(None) as patience:
+            _hope(patience, endpoint.connect_timeout + endpoint.timeout)
+            async with client.stream("POST", endpoint.path("chat/completions"), json=request) as response:
+                lines = _lines(response, endpoint)
+                if response.status_code != 200:
+                    raise Refusal.of(response, await _rest(lines, endpoint), endpoint)
+
+                def awaited(piece: str) -> bool:
+                    _hope(patience, endpoint.timeout)
+                    return take(piece)
+
+                return await _answer(lines, endpoint, awaited)
+
+
+def _hope(patience: asyncio.Timeout, seconds: float) -> None:
+    """Give up in so many seconds; a server that sends anything but words counts as silent."""
+    patience.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+async def _lines(response: httpx.Response, endpoint: Endpoint) -> AsyncIterator[str]:
+    """Lines with their ends.  Only \\n ends one: JSON may hold what else passes for an end."""
+    rest = ""
+    async for text in response.aiter_text():
+        *whole, rest = (rest + text).split("\n")
+        for line in whole:
+            yield line + "\n"
+        if len(rest) > LARGEST_ANSWER:
+            raise _endless(endpoint)
+    if rest:
+        yield rest
+
+
+async def _rest(lines: AsyncIterator[str], endpoint: Endpoint) -> str:
+    body = ""
+    async for line in lines:
+        body += line
+        if len(body) > LARGEST_ANSWER:
+            raise _endless(endpoint)
+    return body
+
+
+def _endless(endpoint: Endpoint) -> UserError:
+    return UserError(f"{endpoint.shown} sends an answer without end; check that it is a chat server.")
+
+
+async def _chained(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for line in rest:
+        yield line
+
+
+async def _answer(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> bool:
+    """A stream of events, or one JSON object from a server that does not stream; its words tell which."""
+    async for line in lines:
+        if line.startswith(_STREAM_FIELDS):
+            return await _events(_chained(line, lines), endpoint, take)
+        if line.strip():
+            text, finish = _piece(_parsed(await _rest(_chained(line, lines), endpoint), endpoint), endpoint)
+            return not take(text) or finish == CUT
+    raise UserError(f"{endpoint.shown} sent an empty answer; check that it is a chat server.")
+
+
+async def _events(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> bool:
+    finish = None
+    async for line in lines:
+        field, _, value = line.partition(":")
+        value = value.strip()
+        if field == "data" and value == "[DONE]":
+            return finish == CUT
+        if field not in ("data", "error") or not value:
+            continue
+        if not line.endswith("\n") and not value.endswith("}"):
+            break  # the connection was cut within a line
+        text, last = _piece(_parsed(value, endpoint), endpoint)
+        finish = finish or last
+        if text and not take(text):
+            return True
+    if not finish:
+        raise UserError(f"{endpoint.shown} broke off its answer before the end; look at its log and ask again.")
+    return finish == CUT
+
+
+def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{endpoint.shown} sent what is no answer of a chat ({words(text, endpoint)!r}); give the base of its "
+            "OpenAI interface, mostly ending in /v1."
+        )
+    return content
+
+
+def _piece(content: dict[str, Any], endpoint: Endpoint) -> tuple[str, str | None]:
+    """The words of one event or of a whole answer, and what ended the answer, if this did."""
+    try:
+        choice = next(iter(content["choices"] or ()), {})
+        said = choice.get("delta") or choice.get("message") or {}
+        return _text(said.get("content")), choice.get("finish_reason")
+    except (KeyError, TypeError, AttributeError):
+        said = words(json.dumps(content), endpoint)
+        raise UserError(f"{endpoint.shown} failed ({said}); look at its log and ask again.") from None
+
+
+def _text(content: object) -> str:
+    """Some servers send a list of parts."""
+    if isinstance(content, list):
+        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""

@@ -1,0 +1,127 @@
+"""A conversation with any vision-language model of transformers."""
+
+from collections.abc import Callable, Generator, Iterator
+from threading import Event
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers.generation import BaseStreamer
+
+from llmga.background import Reporter, reports_of
+from llmga.llava.conversation import Conversation
+from llmga.llava.planner import Planner, fitting
+from llmga.llava.sampling import Sampling
+from llmga.llava.streaming import Speech
+from llmga.llava.thoughts import without_thoughts
+from llmga.llava.vlm import Vlm
+
+
+class ProcessorChat(Planner):
+    """A conversation through a processor's chat template and the model's own `generate`.
+
+    Everything is read anew in each turn: which ids a processor makes of a picture, and how a model counts their
+    positions, differs too much between models to keep a cache.
+
+    Args:
+        system: the system text; None is the model's (`Vlm.system`), an empty one none.
+    """
+
+    def __init__(self, vlm: Vlm, system: str | None = None):
+        super().__init__(system)
+        self.vlm = vlm
+
+    def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
+        context = self.vlm.context_length
+        _, inputs = fitting(asked, self.vlm.inputs, context, sampling.max_new_tokens, _tokens)
+        room = min(sampling.max_new_tokens, context - _tokens(inputs))
+        return without_thoughts(self._pieces(inputs, sampling, room, cancelled))
+
+    def _pieces(
+        self, inputs: dict[str, Any], sampling: Sampling, room: int, cancelled: Callable[[], bool]
+    ) -> Generator[str]:
+        stopped = Event()
+        self.ended_by = "caller"
+
+        def work(report: Reporter) -> None:
+            writer = _Writer(self.vlm, report, stopped)
+            self.vlm.model.generate(
+                **inputs,
+                max_new_tokens=room,
+                do_sample=False,
+                num_beams=1,
+                eos_token_id=sorted(self.vlm.stop_ids) or None,
+                logits_processor=LogitsProcessorList([_Chosen(self.vlm, sampling)]),
+                stopping_criteria=StoppingCriteriaList([writer.criterion]),
+                streamer=writer,
+            )
+            if not stopped.is_set():
+                self.ended_by = "marker" if writer.ended else "limit"
+
+        return reports_of(work, stopped.set, cancelled)
+
+
+def _tokens(inputs: dict[str, Any]) -> int:
+    return inputs["input_ids"].shape[1]
+
+
+class _Chosen(LogitsProcessor):
+    """Our own choice of the next token as the only one left, so that a seed means the same in every chat."""
+
+    def __init__(self, vlm: Vlm, sampling: Sampling):
+        self._sampling, self._random = sampling, sampling.random()
+        self._picture = getattr(vlm.model.config, "image_token_id", None)
+        rows = len(vlm.processor.tokenizer)  # rows beyond the tokenizer mean nothing
+        # How many numbers are drawn depends on the rows: a model of ours that was converted has one more, at the end.
+        self._known = rows - 1 if self._picture == rows - 1 else rows
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logits = scores[0, : self._known].float().cpu()
+        if self._picture is not None and self._picture < self._known:
+            logits[self._picture] = -torch.inf  # a picture cannot be written
+        forced = torch.full_like(scores, -torch.inf)
+        forced[0, self._sampling.choose(logits, self._random)] = 0
+        return forced
+
+
+class _Writer(BaseStreamer):
+    """Ids from `generate` to text in pieces; its criterion ends the answer."""
+
+    def __init__(self, vlm: Vlm, report: Reporter, stopped: Event):
+        self._speech, self._report = Speech(vlm.processor.tokenizer, vlm.template), report
+        self._stop_ids, self._stopped = vlm.stop_ids, stopped
+        self._prompt_seen = self._by_marker = False
+
+    def put(self, value: Tensor) -> None:
+        if not self._prompt_seen:  # generate begins with what it was given
+            self._prompt_seen = True
+            return
+        for token in value.flatten().tolist():
+            self._by_marker = token in self._stop_ids
+            self._tell("" if self._by_marker else self._speech.push(token))
+
+    def end(self) -> None:
+        if not self._speech.ended:
+            self._tell(self._speech.close(self._by_marker))
+
+    @property
+    def ended(self) -> bool:
+        """The model said that its answer is at its end."""
+        return self._by_marker or self._speech.ended
+
+    def _tell(self, piece: str) -> None:
+        if piece:
+            self._report(piece)
+
+    @property
+    def criterion(self) -> StoppingCriteria:
+        return _Ended(lambda: self._stopped.is_set() or self._speech.ended)
+
+
+class _Ended(StoppingCriteria):
+    def __init__(self, ended: Callable[[], bool]):
+        self._ended = ended
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **rest: object) -> Tensor:
+        return torch.full((len(input_ids),), self._ended(), dtype=torch.bool, device=input_ids.device)

@@ -1,0 +1,183 @@
+"""Any vision-language model of transformers: what AutoProcessor and AutoModelForImageTextToText open."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils import is_torchvision_available
+
+from llmga.errors import UserError
+from llmga.llava import checkpoints
+from llmga.llava.conversation import Conversation, Message
+from llmga.llava.instructions import PLANNING
+from llmga.llava.placement import Placement, placement
+from llmga.llava.places import find_checkpoint
+from llmga.llava.templates import TEMPLATES, ChatTemplate
+from llmga.llava.weights import complain
+
+DEFAULT_CONTEXT = 2048
+_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError)
+_BROKEN += (SafetensorError, UnpicklingError)
+
+Parts = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Vlm:
+    """A model with its processor, whose chat template writes the conversation out.
+
+    Attributes:
+        folder: for messages.
+        system: the system text of a conversation that has none: it teaches the <gen_image> tag to a model that was not
+            trained on it.
+        takes_system: the chat template has a place for the system text; otherwise it opens the first message.
+        template: what stands around a reply in the ids.
+        stop_ids: the ids that end an answer.
+        context_length: the longest sequence in tokens, pictures included.
+    """
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    folder: Path
+    system: str
+    takes_system: bool
+    template: ChatTemplate
+    stop_ids: frozenset[int]
+    context_length: int
+
+    def inputs(self, conversation: Conversation) -> dict[str, Any]:
+        """What the model reads, `input_ids` (1, tokens) and the pictures, on the model's device.
+
+        Raises: UserError when the chat template does not take this conversation.
+        """
+        try:
+            found = self.processor.apply_chat_template(
+                self._messages(conversation),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        except TemplateError as problem:
+            raise UserError(f"the chat template of {str(self.folder)!r} refuses: {_line(problem)}.") from None
+        return dict(found.to(self.model.device, dtype=self.model.dtype))  # only floats change their format
+
+    def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+        system = self.system if conversation.system is None else conversation.system
+        messages = [{"role": message.role, "content": _content(message)} for message in conversation.messages]
+        if not system:
+            return messages
+        told = {"type": "text", "text": system}
+        if self.takes_system:
+            return [{"role": "system", "content": [told]}, *messages]
+        first, *others = messages
+        return [first | {"content": [told | {"text": f"{system}\n\n"}, *first["content"]]}, *others]
+
+
+def _content(message: Message) -> Parts:
+    return [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
+        for part in message.parts()
+    ]
+
+
+def load_vlm(path: str | Path, **place: Any) -> Vlm:
+    """Open a folder in transformers' own layout; code inside it is not run.
+
+    Args: as `llmga.llava.loading.load_mllm`.
+
+    Raises: UserError for a folder that lacks something, a model that reads no pictures, or one without a chat template.
+    """
+    folder, where = find_checkpoint(path), placement(**place)
+    config = checkpoints.read_json(folder, "config.json")
+    processor = _processor(folder)
+    model = _model(folder, config, where)
+    mode, tokenizer = config.get("conversation_mode"), processor.tokenizer
+    return Vlm(
+        model=model.eval(),
+        processor=processor,
+        folder=folder,
+        system="" if mode else PLANNING,
+        takes_system=_takes_system(processor),
+        template=TEMPLATES[mode] if mode else ChatTemplate("", "", "", "", "", tokenizer.eos_token or "</s>"),
+        stop_ids=_stop_ids(model, tokenizer.eos_token_id),
+        context_length=_context_length(model, tokenizer.model_max_length),
+    )
+
+
+def _processor(folder: Path) -> ProcessorMixin:
+    """Raises: UserError."""
+    try:
+        processor = _processor_class(folder).from_pretrained(folder, backend="pil", local_files_only=True)
+    except _BROKEN as problem:
+        raise UserError(f"{str(folder)!r} has no processor that can be opened here ({_line(problem)}).") from None
+    if not isinstance(processor, ProcessorMixin):
+        raise UserError(f"{str(folder)!r} has a processor for words only; give a vision-language model.")
+    if not processor.chat_template:
+        raise UserError(f"{str(folder)!r} has no chat template; add its chat_template.jinja, or give a chat model.")
+    return processor
+
+
+def _processor_class(folder: Path) -> type:
+    """AutoProcessor, or the processor without its part for films, which needs torchvision and would fail."""
+    known = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, local_files_only=True)), None)
+    if known is None or is_torchvision_available() or not any("video" in name for name in known.get_attributes()):
+        return AutoProcessor
+    return type(known.__name__, (_WithoutFilms, known), {})
+
+
+class _WithoutFilms:
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return [name for name in super().get_attributes() if "video" not in name]
+
+
+def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreTrainedModel:
+    """Raises: UserError."""
+    try:
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            local_files_only=True,
+            output_loading_info=True,
+            **where.options(),
+        )
+    except _BROKEN as problem:
+        kind = config.get("model_type")
+        raise UserError(
+            f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({_line(problem)}); give a folder of ours, "
+            "or of a vision-language model that transformers knows."
+        ) from None
+    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    return model
+
+
+def _takes_system(processor: ProcessorMixin) -> bool:
+    """Some templates refuse a system message, others leave it out without a word."""
+    probe = "llmga-system"
+    messages = [("system", probe), ("user", "hello")]
+    try:
+        told = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages]
+        return probe in processor.apply_chat_template(told, tokenize=False)
+    except TemplateError:
+        return False
+
+
+def _stop_ids(model: PreTrainedModel, own: int | None) -> frozenset[int]:
+    named = model.generation_config.eos_token_id
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(token for token in (*listed, own) if token is not None)
+
+
+def _context_length(model: PreTrainedModel, of_tokenizer: int) -> int:
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or DEFAULT_CONTEXT
+    return min(positions, of_tokenizer)  # a tokenizer without a limit names an enormous one
+
+
+def _line(problem: BaseException) -> str:
+    """An error's first line, without the full stop."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
