@@ -112,7 +112,7 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
 
 def _unwanted(pipeline_class: Any) -> dict[str, Any]:
     """Parts that are never loaded: the safety checker blacks out pictures and judges no toy world."""
-    if pipeline_class.__name__ == "StableDiffusionPipeline":
+    if pipeline_class.__name__ in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
         return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return {}
 

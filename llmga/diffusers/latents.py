@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmga.errors import UserError
+
 
 def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread that are taken out of the latents, broadcast over (batch, channel, height, width)."""
@@ -31,18 +33,33 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     """Scaled latents -> pixels (batch, 3, height, width) around [-1, 1].
 
     Half precision overflows in some VAEs (SDXL's says so in `force_upcast`): such a decode is done in single precision.
+
+    Raises: UserError when there is no picture even so.
     """
+    if not latents.isfinite().all():
+        raise UserError(f"the diffusion model gave no finite numbers in {_short(latents.dtype)}; "
+                        "use another --dtype (bf16 or fp32), or copy the checkpoint again.")  # fmt: skip
     half = vae.dtype == torch.float16
-    if half and vae.config.force_upcast:
-        return _decode_single(vae, latents)
-    pixels = vae.decode(unscaled(vae, latents.to(vae.dtype)), return_dict=False)[0]
-    return pixels if pixels.isfinite().all() or not half else _decode_single(vae, latents)
+    pixels = None if half and vae.config.force_upcast else _decode(vae, latents)
+    if pixels is None or (half and not pixels.isfinite().all()):
+        pixels = _decode_single(vae, latents)
+    if not pixels.isfinite().all():
+        raise UserError("the VAE gave no finite numbers, its weights are probably damaged; copy the folder vae/ again.")
+    return pixels
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _decode(vae: Any, latents: Tensor) -> Tensor:
+    return vae.decode(unscaled(vae, latents.to(vae.dtype)), return_dict=False)[0]
 
 
 def _decode_single(vae: Any, latents: Tensor) -> Tensor:
     vae.to(dtype=torch.float32)
     try:
-        return vae.decode(unscaled(vae, latents.float()), return_dict=False)[0]
+        return _decode(vae, latents)
     finally:
         vae.to(dtype=torch.float16)
 
