@@ -53,7 +53,7 @@ def open_image(
             "save it again as PNG, JPEG or WEBP."
         ) from None
     upright = ImageOps.exif_transpose(image)
-    return upright if exact else _reduced(to_rgb(upright), working_side)
+    return upright if exact else reduced(to_rgb(upright), working_side)
 
 
 def _bound(image: Image.Image, name: str, working_side: int | None) -> None:
@@ -68,7 +68,8 @@ def _too_large(name: str, size: str) -> str:
     return f"{name}{size} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first."
 
 
-def _reduced(image: Image.Image, side: int | None) -> Image.Image:
+def reduced(image: Image.Image, side: int | None = WORKING_SIDE) -> Image.Image:
+    """The longer side at most `side` pixels, the aspect kept; None leaves the picture as it is."""
     if side is None or max(image.size) <= side:
         return image
     scale = side / max(image.size)

@@ -16,7 +16,7 @@ from llmga.registry import Registry
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 SIDES = ("left", "top", "right", "bottom")
-AT_ONCE = 2  # a model continues a picture to at most this many times its width or height
+AT_ONCE = 5  # times its width or height: the models saw strips of up to .40 on both sides of what is kept
 
 # Where the picture lies on the canvas: shares of the new width on its left and of the new height above it.
 ANCHORS = Registry("anchor", {
@@ -178,12 +178,16 @@ FILLS: Registry[Fill] = Registry("fill", {
 })  # fmt: skip
 
 
-def stages(mask: Image.Image) -> list[tuple[Box, Image.Image]]:
+def stages(mask: Image.Image, growth: float = AT_ONCE) -> list[tuple[Box, Image.Image]]:
     """In which steps a masked picture is filled: boxes that grow to the whole, with the mask inside each.
 
-    A mask that leaves one rectangle whose side is less than half of the picture's is outpainting by more than a model
-    can continue at once; every other mask is one step.
+    A mask that leaves one rectangle, and makes it more than `growth` times as wide or high, is outpainting by more than
+    a model can continue at once; every other mask is one step.
+
+    Raises: UserError when the growth is not above 1.
     """
+    if not growth > 1:
+        raise UserError(f"growth {growth} is out of range; use more than 1.")
     whole = (0, 0, *mask.size)
     kept = np.asarray(mask) == 0
     if not kept.any():
@@ -194,22 +198,22 @@ def stages(mask: Image.Image) -> list[tuple[Box, Image.Image]]:
         return [(whole, mask)]
     found = []
     while box != whole:
-        inner, box = box, _grown(box, mask.size)
+        inner, box = box, _grown(box, mask.size, growth)
         ring = mask.crop(box)
         ring.paste(0, (inner[0] - box[0], inner[1] - box[1], inner[2] - box[0], inner[3] - box[1]))
         found.append((box, ring))
     return found
 
 
-def _grown(box: Box, size: tuple[int, int]) -> Box:
-    """The box, on both axes at most `AT_ONCE` times as long, on its way to the whole picture."""
-    left, right = _grown_span(box[0], box[2], size[0])
-    top, bottom = _grown_span(box[1], box[3], size[1])
+def _grown(box: Box, size: tuple[int, int], growth: float) -> Box:
+    """The box, on both axes at most `growth` times as long, on its way to the whole picture."""
+    left, right = _grown_span(box[0], box[2], size[0], growth)
+    top, bottom = _grown_span(box[1], box[3], size[1], growth)
     return left, top, right, bottom
 
 
-def _grown_span(start: int, end: int, limit: int) -> tuple[int, int]:
-    extent = min((end - start) * AT_ONCE, limit)
+def _grown_span(start: int, end: int, limit: int, growth: float) -> tuple[int, int]:
+    extent = min(max(math.floor((end - start) * growth), end - start + 1), limit)
     if extent == limit:
         return 0, limit
     missing, added = limit - (end - start), extent - (end - start)

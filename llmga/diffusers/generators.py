@@ -1,8 +1,11 @@
 """The table of painters, and how one is opened: `generator(prompt, image, mask, …) -> image`."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline, read_index, read_json
 from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE, Family
 from llmga.diffusers.inpainting import Inpainter
@@ -16,7 +19,16 @@ from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.runtime import pick_device, pick_dtype
 
-GENERATORS = Registry("generator", {family.name: family for family in (SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING)})
+# Any other pipeline that diffusers knows to be for the task (SD3, FLUX …): given the text itself, which their own
+# encoders read up to a few hundred tokens.
+AUTO = Family("auto", "AutoPipelineForText2Image", 28, 5.0)
+AUTO_INPAINTING = replace(
+    AUTO, name="auto-inpainting", pipeline_class="AutoPipelineForInpainting", task=INPAINTING, strength=0.99
+)
+
+GENERATORS = Registry("generator", {
+    family.name: family for family in (SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING, AUTO, AUTO_INPAINTING)
+})  # fmt: skip
 PAINTERS = {TEXT_TO_IMAGE: Generator, INPAINTING: Inpainter}
 
 
@@ -31,6 +43,7 @@ def load_generator(
     offload: str = "none",
     tile_vae: bool = False,
     weighted: bool = False,
+    loras: Sequence[str] = (),
 ) -> Generator:
     """Open a diffusers folder.
 
@@ -43,6 +56,7 @@ def load_generator(
         sampler: a row of `SAMPLERS`; None is what the checkpoint prefers.
         offload, tile_vae: as in `memory.place`.
         weighted: brackets in prompts are weights instead of text.
+        loras: files of low-rank weights, each with an optional `:weight`.
 
     Raises: UserError.
     """
@@ -55,7 +69,9 @@ def load_generator(
     SAMPLERS[defaults.get("sampler", "checkpoint")]
     pipeline = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
     place(pipeline, target, offload=offload, tile_vae=tile_vae)
-    return PAINTERS[family.task](pipeline, family, path=str(path), defaults=defaults, weighted=weighted)
+    generator = PAINTERS[family.task](pipeline, family, path=str(path), defaults=defaults, weighted=weighted)
+    add_loras(generator, loras)
+    return generator
 
 
 def family_of(class_name: str | None, folder: Path, task: str | None = None) -> Family:
@@ -66,13 +82,22 @@ def family_of(class_name: str | None, folder: Path, task: str | None = None) -> 
     Raises: UserError when there is none.
     """
     by_class = {family.pipeline_class: family for family in GENERATORS.values()}
-    if class_name not in by_class:
+    family = by_class.get(class_name) or _automatic(class_name)
+    if family is None:
         raise UserError(f"checkpoint {str(folder)!r} is a {class_name}; supported are {', '.join(by_class)}.")
-    family = by_class[class_name]
     if task is None:
         task = INPAINTING if _channels(folder)[1] else family.task
     wanted = family.architecture if task == TEXT_TO_IMAGE else f"{family.architecture}-{task}"
     return GENERATORS[wanted]
+
+
+def _automatic(class_name: str | None) -> Family | None:
+    """The row for a class that diffusers' own tables list for one of the tasks."""
+    from diffusers.pipelines.auto_pipeline import AUTO_INPAINT_PIPELINES_MAPPING, AUTO_TEXT2IMAGE_PIPELINES_MAPPING
+
+    tables = {AUTO: AUTO_TEXT2IMAGE_PIPELINES_MAPPING, AUTO_INPAINTING: AUTO_INPAINT_PIPELINES_MAPPING}
+    listed = (family for family, table in tables.items() if class_name in {each.__name__ for each in table.values()})
+    return next(listed, None)
 
 
 def _channels(folder: Path) -> tuple[int, int]:

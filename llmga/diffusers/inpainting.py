@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from llmga.compositing import able_to_hold, paste_back
-from llmga.diffusers.canvas import stages
+from llmga.diffusers.canvas import AT_ONCE, stages
 from llmga.diffusers.text_to_image import Generator, OnStep
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
@@ -63,19 +63,20 @@ class Inpainter(Generator):
         strength: float | None = None,
         area: str = "picture",
         soft: bool = False,
+        growth: float = AT_ONCE,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
         """Several versions at once; see `__call__`.
 
-        A mask that leaves a small rectangle in a large picture is filled in stages, each as large as the model can
-        continue sensibly.
+        A mask that leaves a small rectangle in a large picture is filled in stages, each continuing the one before.
 
         Args:
             size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
             strength: how much of the old content is drowned in noise, above 0 to 1; None is what suits the model.
             area: a row of `AREAS`: the model is shown the whole `picture`, or only what is around the `mask`.
             soft: gray in the mask mixes old and new; otherwise a pixel is one of them.
+            growth: how many times as wide or high a stage makes a picture at most, above 1.
             options: as in `Generator.batch`.
 
         Raises: UserError.
@@ -91,9 +92,9 @@ class Inpainter(Generator):
             return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
         region, shown = read_mask(mask, image.size, soft=soft), AREAS[area]
         image = able_to_hold(image)
-        parts = stages(region) if area == "picture" else [((0, 0, *image.size), region)]
+        parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
         if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture
-            again = dict(size=size, strength=strength, area=area, soft=soft, on_step=on_step)
+            again = dict(size=size, strength=strength, area=area, soft=soft, growth=growth, on_step=on_step)
             return [self.batch(prompt, [seed], image, mask, **options | again)[0] for seed in seeds]
         for number, (box, part_mask) in enumerate(parts):
             part = image.crop(box)
@@ -124,9 +125,10 @@ class Inpainter(Generator):
     ) -> list[Image.Image]:
         """What the pipeline makes of a picture and a mask of a size that it takes."""
         width, height = picture.size
+        count = len(seeds)  # one copy for each, or all would share the chance of the first one's encoding
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,
-            image=picture, mask_image=mask, width=width, height=height, **arguments,
+            image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
         )  # fmt: skip
 
     @property

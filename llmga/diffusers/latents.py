@@ -12,7 +12,7 @@ def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread that are taken out of the latents, broadcast over (batch, channel, height, width)."""
     mean, std = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
     if mean is None or std is None:
-        return like.new_zeros(()), like.new_ones(())
+        return like.new_tensor(getattr(vae.config, "shift_factor", None) or 0.0), like.new_ones(())
     return like.new_tensor(mean).view(1, -1, 1, 1), like.new_tensor(std).view(1, -1, 1, 1)
 
 

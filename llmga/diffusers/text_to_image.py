@@ -52,8 +52,10 @@ class Generator:
     def use_sampler(self, name: str) -> None:
         """Sample with a row of `SAMPLERS` from now on; `checkpoint` is what the folder names.
 
-        Raises: UserError for an unknown name.
+        Raises: UserError for an unknown name, or one that the family cannot use.
         """
+        if name != "checkpoint" and self.family.prompt_arguments is None:
+            raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
         self.sampler: Sampler = SAMPLERS[name]
         self.pipeline.scheduler = scheduler_of(self.sampler, self._own_scheduler)
 
@@ -192,7 +194,7 @@ class Generator:
             self._previews = Previews(self.pipeline)
 
         def report(pipeline: Any, step: int, timestep: Any, tensors: dict) -> dict:
-            if on_preview is not None:
+            if on_preview is not None and tensors["latents"].ndim == 4:  # some families fold theirs
                 on_preview(step + 1, self._previews(tensors["latents"][:1]))
             if on_step is not None:
                 on_step(step + 1, pipeline.num_timesteps)

@@ -10,14 +10,21 @@ from PIL import Image
 
 import llmga
 from llmga.diffrir.restorers import RESTORERS
+from llmga.diffusers.canvas import FILLS, Canvas
+from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.inpainting import AREAS
+from llmga.diffusers.memory import OFFLOADS
+from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.templates import TEMPLATES
-from llmga.runtime import pick_device
+from llmga.masks import read_mask
+from llmga.runtime import DTYPES, pick_device
 from llmga.serve.flow import Settings
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
+BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
 
@@ -29,16 +36,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message.rstrip('.')}.\n")
 
 
-def build_parser(module: str, description: str, picture: bool | None = None) -> Parser:
+def build_parser(module: str, description: str, picture: bool | None = None, *, region: bool = False) -> Parser:
     """All flags of a chat.
 
     Args:
         picture: whether a picture must (True), may (None) or cannot (False) be given.
+        region: whether a part of the picture is painted anew, or the picture grown.
     """
     parser = Parser(prog=f"python -m llmga.serve.{module}", description=description, allow_abbrev=False)
     add_models(parser)
     add_words(parser)
     add_painting(parser)
+    add_painter(parser)
+    if region:
+        add_region(parser)
     add_session(parser)
     if picture is not False:
         _add(parser, "image-file", required=bool(picture), metavar="FILE", help="picture of the first message")
@@ -76,6 +87,30 @@ def add_painting(parser: Parser) -> None:
     _add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
     _add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
     _add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
+
+
+def add_painter(parser: Parser) -> None:
+    """How the diffusion model is loaded."""
+    group = parser.add_argument_group("painter")
+    _add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
+    _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
+    _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
+    _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
+    _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
+    _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
+
+
+def add_region(parser: Parser) -> None:
+    """Which part of the picture is painted anew."""
+    group = parser.add_argument_group("region")
+    either = group.add_mutually_exclusive_group(required=True)
+    _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
+    _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
+    _add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
+    _add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
+    _add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
+    _add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
+    parser.set_defaults(task=INPAINTING)
 
 
 def add_session(parser: Parser) -> None:
@@ -135,8 +170,54 @@ def check(args: argparse.Namespace) -> Image.Image | None:
         TEMPLATES[args.conv_mode]
     picture = open_image(args.image_file) if getattr(args, "image_file", None) is not None else None
     args.model_path = args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
-    args.sdmodel_id = args.sdmodel_id or str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
+    args.sdmodel_id = args.sdmodel_id or bundled_painter(args)
+    painter_options(args)
     return picture
+
+
+def bundled_painter(args: argparse.Namespace) -> str:
+    """The bundled diffusion model for the task; one made for painting from words can fill a region, too."""
+    try:
+        return str(shipped(BUNDLED_INPAINTER if task_of(args) else BUNDLED_PAINTER, "--sdmodel_id"))
+    except UserError:
+        return str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
+
+
+def task_of(args: argparse.Namespace) -> str | None:
+    """What the painter is for; None leaves it to the checkpoint."""
+    return getattr(args, "task", None)
+
+
+def painter_options(args: argparse.Namespace) -> dict[str, object]:
+    """The flags that `load_generator` knows.  Raises: UserError for an unknown name."""
+    if args.sampler is not None:
+        SAMPLERS[args.sampler]
+    if args.dtype is not None:
+        DTYPES[args.dtype]
+    return {
+        "task": task_of(args),
+        "device": args.device,
+        "dtype": args.dtype,
+        "sampler": args.sampler,
+        "offload": args.offload,
+        "tile_vae": args.vae_tiling,
+        "weighted": args.prompt_weights,
+        "loras": args.lora or (),
+    }
+
+
+def region(args: argparse.Namespace) -> tuple[Image.Image, Image.Image] | None:
+    """Picture and mask of an inpainting command line, every pixel as it is in the files; None for the others.
+
+    Raises: UserError.
+    """
+    if task_of(args) is None:
+        return None
+    AREAS[args.area]
+    picture = open_image(args.image_file, exact=True)
+    if args.outpaint is not None:
+        return Canvas.parse(args.outpaint, picture.size).grow(picture, args.fill)
+    return picture, read_mask(open_image(args.mask_file, exact=True), picture.size, soft=args.soft_mask)
 
 
 def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
@@ -159,4 +240,5 @@ def settings(args: argparse.Namespace) -> Settings:
         guidance_scale=args.guidance_scale,
         negative_prompt=args.negative_prompt,
         size=args.size,
+        repaint={"strength": args.strength, "area": args.area, "soft": args.soft_mask} if task_of(args) else {},
     )

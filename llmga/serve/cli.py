@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.checkpoints import find_checkpoint
+from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
 from llmga.llava.chat import Chat
@@ -53,7 +54,7 @@ class Models:
     def load(cls, args: argparse.Namespace) -> "Models":
         """Raises: UserError when a folder lacks something."""
         painter = find_checkpoint(args.sdmodel_id)
-        generator = load_generator(painter, device=args.device)
+        generator = load_generator(painter, **flags.painter_options(args))
         mllm = load_mllm(
             args.model_path,
             args.model_base,
@@ -186,29 +187,37 @@ def ask() -> str | None:
 
 
 def converse(
-    assistant: Assistant, terminal: Terminal, picture: Image.Image | None = None, first: str | None = None
+    assistant: Assistant,
+    terminal: Terminal,
+    picture: Image.Image | None = None,
+    first: str | None = None,
+    mask: Image.Image | None = None,
 ) -> None:
-    """Ask and answer until the person ends it.  The picture goes with the first message, `first` if it is given."""
+    """Ask and answer until the person ends it.
+
+    The picture and its mask go with the first message, `first` if it is given.
+    """
     images = () if picture is None else (picture,)
     if first is not None:
         print(f"You: {first}")
     text = ask() if first is None else first
     while text is not None:
-        terminal.answer(assistant, Turn(text, images))
-        images, text = (), ask()
+        terminal.answer(assistant, Turn(text, images, mask))
+        images, mask, text = (), None, ask()
 
 
 def chat(args: argparse.Namespace, first: str | None = None) -> None:
     """Check, load, talk.  Raises: UserError."""
     bundled = args.sdmodel_id is None
     picture = flags.check(args)
+    picture, mask = flags.region(args) or (picture, None)
     pictures = SavedPictures(args.save_path)
     models = Models.load(args)
     if bundled:
         print(f"No --sdmodel_id given: the bundled toy model ({models.generator.describe()['family']}) paints.")
     with suppress(ImportError):
         importlib.import_module("readline")  # line editing and history for input(), where the system has it
-    converse(models.assistant(args), Terminal(pictures, args.debug), picture, first)
+    converse(models.assistant(args), Terminal(pictures, args.debug), picture, first, mask)
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
@@ -233,5 +242,6 @@ def main(family: str, picture: bool, argv: Sequence[str] | None = None) -> NoRet
         f"Talk about {'a picture' if picture else 'what you want to see'}; {family.upper()} paints. "
         "An empty line ends, Ctrl-C stops an answer.",
         picture,
+        region=family.endswith(INPAINTING),
     )
     run(lambda: chat(parser.parse_args(argv)))

@@ -1,20 +1,22 @@
 """The one flow from a person's turn to words and pictures.  Front ends only draw its events."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.images import reduced
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
+from llmga.masks import hide, read_mask
 from llmga.serve.background import reports_of
 from llmga.serve.provenance import ModelMark, Record
-
-MASK_THRESHOLD = 125  # a mask value above it means: paint here
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Turn:
     Attributes:
         text: the words.
         images: pictures that come with the words; with a mask, the first one is the picture to change.
-        mask: same size as the first picture, white where it is to be painted anew.
+        mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it is
+            to be painted anew.  Later turns without pictures repaint the same part of the same picture.
     """
 
     text: str
@@ -84,6 +87,7 @@ class Settings:
     Attributes:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
         size: (width, height) in pixels.
+        repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
     """
 
     temperature: float = 0.2
@@ -94,6 +98,7 @@ class Settings:
     guidance_scale: float | None = None
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
+    repaint: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Cancelled(Exception):
@@ -123,6 +128,7 @@ class Assistant:
         self.models = tuple(models)
         self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
         self.turns = self.painted = 0
+        self.region: tuple[Image.Image, Image.Image] | None = None  # the picture at work and its mask
         self._cancelled = Event()
 
     def respond(self, turn: Turn) -> Iterator[FlowEvent]:
@@ -150,8 +156,11 @@ class Assistant:
             yield Stopped()
 
     def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
+        soft = self.settings.repaint.get("soft", False)
+        if turn.images or turn.mask is not None:
+            self.region = region_of(turn, soft=soft)
         pieces = self.chat.say(
-            turn.text, images=shown_pictures(turn), sampling=self._sampling(), cancelled=cancelled.is_set
+            turn.text, images=shown_pictures(turn, soft=soft), sampling=self._sampling(), cancelled=cancelled.is_set
         )
         with closing(pieces):
             for event in parse(pieces):
@@ -187,6 +196,7 @@ class Assistant:
 
     def _paint(self, prompt: str, turn: Turn, seed: int, cancelled: Event) -> Generator[Denoising, None, Image.Image]:
         chosen = self.settings
+        picture, mask = self.region or (None, None)
 
         def work(report: Callable[[Denoising], None]) -> Image.Image:
             def on_step(step: int, total: int) -> None:
@@ -196,16 +206,17 @@ class Assistant:
 
             image = self.generator(
                 prompt,
-                image=turn.images[0] if turn.mask is not None else None,
-                mask=turn.mask,
+                image=picture,
+                mask=mask,
                 negative_prompt=chosen.negative_prompt,
                 seed=seed,
                 steps=chosen.steps,
                 guidance_scale=chosen.guidance_scale,
                 size=chosen.size,
                 on_step=on_step,
+                **(chosen.repaint if mask is not None else {}),
             )
-            return image if turn.mask is None else self.restorer(image, turn.images[0], turn.mask)
+            return image if mask is None else self.restorer(image, picture, mask)
 
         return (yield from reports_of(work, cancelled.set))
 
@@ -224,20 +235,24 @@ class Assistant:
         )
 
 
-def shown_pictures(turn: Turn) -> tuple[Image.Image, ...]:
-    """The pictures as the language model sees them: what a mask covers is black, as in its training.
+def region_of(turn: Turn, *, soft: bool = False) -> tuple[Image.Image, Image.Image] | None:
+    """The picture to change and its mask as mode L; None when the turn has no mask.
 
     Raises: UserError when the mask does not fit.
     """
     if turn.mask is None:
-        return turn.images
+        return None
     if not turn.images:
         raise UserError("a mask was given without a picture; give the picture that it belongs to.")
-    picture, *others = turn.images
-    if turn.mask.size != picture.size:
-        raise UserError(
-            f"the mask is {turn.mask.width}x{turn.mask.height} but the picture {picture.width}x{picture.height}; "
-            "give a mask of the picture's size."
-        )
-    covered = turn.mask.convert("L").point(lambda value: 255 if value > MASK_THRESHOLD else 0)
-    return (Image.composite(Image.new("RGB", picture.size), picture, covered), *others)
+    return turn.images[0], read_mask(turn.mask, turn.images[0].size, soft=soft)
+
+
+def shown_pictures(turn: Turn, *, soft: bool = False) -> tuple[Image.Image, ...]:
+    """The pictures as the language model sees them: what a mask covers is black, as in its training.
+
+    Raises: UserError when the mask does not fit.
+    """
+    region = region_of(turn, soft=soft)
+    if region is None:
+        return turn.images
+    return reduced(hide(region[0], np.asarray(region[1]) > 0)), *turn.images[1:]
