@@ -11,7 +11,7 @@ from PIL import Image
 
 from llmga.compositing import able_to_hold, paste_back
 from llmga.errors import UserError
-from llmga.images import MAX_PIXELS, to_rgb
+from llmga.images import MAX_PIXELS, MAX_SIDE, to_rgb
 from llmga.registry import Registry
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -46,9 +46,9 @@ class Canvas:
                 raise UserError(f"{side} = {getattr(self, side)} pixels would cut the picture; outpainting only adds.")
         if self.size == (self.width, self.height):
             raise UserError("nothing is added to the picture; outpaint at least one pixel, such as left=25%.")
-        if self.size[0] * self.size[1] > MAX_PIXELS:
-            raise UserError(f"the outpainted picture of {self.size[0]}x{self.size[1]} would have more than "
-                            f"{MAX_PIXELS // 1_000_000} million pixels; add less.")  # fmt: skip
+        if self.size[0] * self.size[1] > MAX_PIXELS or max(self.size) > MAX_SIDE:
+            raise UserError(f"the outpainted picture would be {self.size[0]}x{self.size[1]}, which is more than "
+                            f"{MAX_PIXELS // 1_000_000} million pixels or {MAX_SIDE} on a side; add less.")  # fmt: skip
 
     @property
     def size(self) -> tuple[int, int]:

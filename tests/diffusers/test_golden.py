@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from llmga.diffusers.editing import difference_mask, edit_timesteps, follow, invert
+from llmga.diffusers.editor import prediction
 from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.inpainting import Inpainter
+from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import LAYOUTS, encode_prompt, encode_texts, text_towers
 from llmga.diffusers.prompt_weights import parse_weights
 
@@ -175,3 +178,50 @@ def test_inpainting(goldens, inpaint_case):
     after, painted = np.asarray(ours).astype(int), recorded[f"{name}.image_u8"][0].numpy()
     assert np.abs(after - painted)[marked].max() <= 1
     assert np.array_equal(after[~marked], np.asarray(picture.convert("RGB"))[~marked])
+
+
+def prompted(goldens, pipe, name):
+    """The UNet, told a recorded prompt."""
+    words = encode_prompt(pipe, [goldens.text(name)], None, "a1111", max_chunks=4, weighted=True)
+    return prediction(pipe.unet, words, None)
+
+
+@torch.no_grad()
+def test_editing(goldens, edit_case):
+    name, case, recorded = edit_case["name"], edit_case, goldens.tensors("edit_sd15")
+    pipe = goldens.pipeline("sd15")
+
+    def values(key):
+        return recorded[f"{name}.{key}"]
+
+    source, target = (prompted(goldens, pipe, case[f"{side}_prompt"]) for side in ("source", "target"))
+    pixels = pipe.image_processor.preprocess(goldens.picture(case["image"]).convert("RGB"))
+    mean, std = posterior(pipe.vae, pixels)
+    close(scaled(pipe.vae, mean), values("x0"))
+
+    drawn = scaled(pipe.vae, mean + std * values("mask_vae_draw"))
+    noisy = pipe.scheduler.add_noise(drawn, values("mask_noise"), torch.tensor([case["mask_timestep"]]))
+    mask, maps = difference_mask(source, target, noisy, case["mask_timestep"], scale=case["mask_guidance_scale"],
+                                 ratio=case["mask_thresholding_ratio"])  # fmt: skip
+    if case["mask_all_ones"]:
+        mask = torch.ones_like(maps)
+    else:
+        close(maps / maps.mean(), values("mask_map") / values("mask_map").mean(), 1e-4)
+        assert torch.equal(mask.long(), values("mask")[0])
+
+    times = edit_timesteps(case["num_inversion_steps"], case["skip"] / 100)
+    assert times == values("timesteps").tolist()
+    path = invert(source, pipe.scheduler, values("x0"), values("inversion_noise"), times, case["source_guidance_scale"])
+    close(path.latents, values("xts"), 1e-4)
+    if "do_not_reproduce" not in case:  # the reference cuts a long source prompt, we read all of it
+        close(path.noises, values("zs"), 1e-3)
+        edited = follow(target, pipe.scheduler, path, mask, case["guidance_scale"], restore=False)
+        close(edited, values("edited_latents"), 2e-3)
+    if case["source_prompt"] == case["target_prompt"]:
+        close(edited, values("x0"), 2e-2)
+    everywhere = torch.ones_like(mask)
+    back = follow(source, pipe.scheduler, path, everywhere, case["source_guidance_scale"], restore=False)
+    close(back, values("x0"), 2e-2)
+    restored = follow(target, pipe.scheduler, path, mask, case["guidance_scale"])
+    outside = (mask == 0).expand_as(restored)
+    close(restored[outside], values("x0")[outside], 1e-5)

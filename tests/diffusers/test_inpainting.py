@@ -170,7 +170,7 @@ def test_soft_masks_mix_and_leave_black_alone():
     hard = np.asarray(Scribbler()("x", picture, mask)).astype(int)
     weight = np.asarray(mask)[..., None] / 255
     assert (result[np.asarray(mask) == 0] == 10).all()
-    mixed = 10 + weight * (np.asarray(noise("RGB", (64, 64), np.random.default_rng(0))) - 10)
+    mixed = 10 + weight * (np.asarray(noise("RGB", (64, 64), np.random.default_rng(0))).astype(int) - 10)
     assert np.abs(result - mixed).max() <= 1
     assert (hard != result).any()
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 from PIL import Image
 
+from llmga.masks import read_mask
 from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn, shown_pictures
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -203,7 +204,7 @@ def test_the_restorer_is_called_with_a_mask_only(toy):
     assert calls == []
     assert assistant.generator.calls[0].image is None
     ready = of(PictureReady, answer(assistant, images=(picture,), mask=mask))[0]
-    assert calls == [(picture, mask)]
+    assert calls == [(picture, read_mask(mask, picture.size))]
     assert assistant.generator.calls[1].image is picture
     assert ready.image.getpixel((0, 0)) == (255, 255, 255)
 
@@ -213,6 +214,17 @@ def test_what_a_mask_covers_is_black_to_the_language_model():
     (shown,) = shown_pictures(Turn("fill it", (picture,), mask))
     assert shown.getpixel((0, 0)) == (0, 0, 0) and shown.getpixel((7, 7)) == (200, 100, 50)
     assert picture.getpixel((0, 0)) == (200, 100, 50)
+
+
+def test_what_a_mask_covers_is_repainted_until_another_picture_comes(toy):
+    picture, mask = picture_and_mask()
+    assistant = toy(ONE, ONE, ONE, repaint={"strength": 0.5})
+    answer(assistant, images=(picture.convert("RGBA"),), mask=mask)
+    answer(assistant)
+    answer(assistant, images=(picture,))
+    first, second, third = assistant.generator.calls
+    assert first.image is second.image and second.mask is not None and second.strength == 0.5
+    assert third.image is None and third.mask is None and not hasattr(third, "strength")
 
 
 @pytest.mark.parametrize("images", [(), (Image.new("RGB", (9, 8)),)])
