@@ -104,7 +104,8 @@ def use_controlnet(generator: Generator, folder: str | Path, picture: Image.Imag
     import diffusers
 
     kind = getattr(diffusers, CONTROLLED[name])
-    generator.pipeline = kind(**generator.pipeline.components, controlnet=controlnet.to(generator.pipeline.device))
+    parts = generator.pipeline.components | {"controlnet": controlnet.to(generator.pipeline.device)}
+    generator.pipeline = kind(**parts)
     generator.pipeline.set_progress_bar_config(disable=True)
     generator.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llmga.diffusers.long_prompt import PromptEmbeddings
 
-TEXT_TO_IMAGE, INPAINTING = "text-to-image", "inpainting"
+TEXT_TO_IMAGE, INPAINTING, EDITING = "text-to-image", "inpainting", "editing"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Family:
             the text itself.
         conditions: pooled (batch, width), time ids (batch, 6) -> the UNet's `added_cond_kwargs` in training; None for
             a family that is not trained here.
-        task: `text-to-image` or `inpainting`.
+        task: `text-to-image`, `inpainting` or `editing`.
         strength: how much of the old content inpainting drowns in noise, 1 is all of it.
     """
 
@@ -38,7 +38,7 @@ class Family:
     @property
     def architecture(self) -> str:
         """The family's name without its task, such as `sdxl`."""
-        return self.name.removesuffix(f"-{INPAINTING}")
+        return self.name.partition("-")[0]
 
     def load_pipeline_class(self) -> Any:
         """The diffusers class itself, imported when it is needed."""

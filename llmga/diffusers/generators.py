@@ -7,13 +7,14 @@ from typing import Any
 
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline, read_index, read_json
-from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE, Family
+from llmga.diffusers.editor import Editor
+from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE, Family
 from llmga.diffusers.inpainting import Inpainter
 from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.diffusers.memory import place
 from llmga.diffusers.samplers import SAMPLERS
-from llmga.diffusers.sd15 import SD15, SD15_INPAINTING
-from llmga.diffusers.sdxl import SDXL, SDXL_INPAINTING
+from llmga.diffusers.sd15 import SD15, SD15_EDITING, SD15_INPAINTING
+from llmga.diffusers.sdxl import SDXL, SDXL_EDITING, SDXL_INPAINTING
 from llmga.diffusers.text_to_image import Generator
 from llmga.errors import UserError
 from llmga.registry import Registry
@@ -27,9 +28,12 @@ AUTO_INPAINTING = replace(
 )
 
 GENERATORS = Registry("generator", {
-    family.name: family for family in (SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING, AUTO, AUTO_INPAINTING)
+    family.name: family
+    for family in (
+        SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING, SDXL_EDITING, SD15_EDITING, AUTO, AUTO_INPAINTING,
+    )
 })  # fmt: skip
-PAINTERS = {TEXT_TO_IMAGE: Generator, INPAINTING: Inpainter}
+PAINTERS = {TEXT_TO_IMAGE: Generator, INPAINTING: Inpainter, EDITING: Editor}
 
 
 def load_generator(
@@ -51,7 +55,7 @@ def load_generator(
         path: a folder, its bare name under checkpoints/Inference or checkpoints/Training, or a hub name.
         name: a row of `GENERATORS`; None picks it by the pipeline class in `model_index.json`, the UNet's input and
             the task.
-        task: `inpainting` also takes a checkpoint made for painting from words; None is what the checkpoint is for.
+        task: `inpainting` and `editing` also take a checkpoint made for painting from words; None is what it is for.
         dtype: fp32, fp16 or bf16; None is what suits the device.
         sampler: a row of `SAMPLERS`; None is what the checkpoint prefers.
         offload, tile_vae: as in `memory.place`.
@@ -81,7 +85,7 @@ def family_of(class_name: str | None, folder: Path, task: str | None = None) -> 
 
     Raises: UserError when there is none.
     """
-    by_class = {family.pipeline_class: family for family in GENERATORS.values()}
+    by_class = {family.pipeline_class: family for family in reversed(GENERATORS.values()) if family.task != EDITING}
     family = by_class.get(class_name) or _automatic(class_name)
     if family is None:
         raise UserError(f"checkpoint {str(folder)!r} is a {class_name}; supported are {', '.join(by_class)}.")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from llmga.diffusers.families import INPAINTING, Family
+from llmga.diffusers.families import EDITING, INPAINTING, Family
 from llmga.diffusers.long_prompt import PromptEmbeddings
 
 
@@ -21,3 +21,4 @@ SD15 = Family("sd15", "StableDiffusionPipeline", 50, 7.5, prompt_arguments, cond
 SD15_INPAINTING = replace(
     SD15, name="sd15-inpainting", pipeline_class="StableDiffusionInpaintPipeline", task=INPAINTING
 )
+SD15_EDITING = replace(SD15, name="sd15-editing", task=EDITING)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from llmga.diffusers.families import INPAINTING, Family
+from llmga.diffusers.families import EDITING, INPAINTING, Family
 from llmga.diffusers.long_prompt import PromptEmbeddings
 
 
@@ -33,3 +33,4 @@ SDXL_INPAINTING = replace(
     task=INPAINTING,
     strength=0.99,
 )
+SDXL_EDITING = replace(SDXL, name="sdxl-editing", guidance_scale=7.5, task=EDITING)

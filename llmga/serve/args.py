@@ -11,7 +11,8 @@ from PIL import Image
 import llmga
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.canvas import FILLS, Canvas
-from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.editor import SKIP
+from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.memory import OFFLOADS
 from llmga.diffusers.samplers import SAMPLERS
@@ -36,20 +37,23 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message.rstrip('.')}.\n")
 
 
-def build_parser(module: str, description: str, picture: bool | None = None, *, region: bool = False) -> Parser:
+def build_parser(module: str, description: str, picture: bool | None = None, *, task: str | None = None) -> Parser:
     """All flags of a chat.
 
     Args:
         picture: whether a picture must (True), may (None) or cannot (False) be given.
-        region: whether a part of the picture is painted anew, or the picture grown.
+        task: what the painter is for, `inpainting` or `editing`; None leaves it to the checkpoint.
     """
     parser = Parser(prog=f"python -m llmga.serve.{module}", description=description, allow_abbrev=False)
     add_models(parser)
     add_words(parser)
     add_painting(parser)
     add_painter(parser)
-    if region:
+    if task == INPAINTING:
         add_region(parser)
+    if task == EDITING:
+        add_editing(parser)
+    parser.set_defaults(task=task)
     add_session(parser)
     if picture is not False:
         _add(parser, "image-file", required=bool(picture), metavar="FILE", help="picture of the first message")
@@ -110,7 +114,13 @@ def add_region(parser: Parser) -> None:
     _add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
     _add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
     _add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
-    parser.set_defaults(task=INPAINTING)
+
+
+def add_editing(parser: Parser) -> None:
+    """How a picture is changed."""
+    group = parser.add_argument_group("editing")
+    _add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
+    _add(group, "ratio", type=number(float, 0.1, 10), default=3.0, help="more changes less, 0.1 to 10 (default: 3)")
 
 
 def add_session(parser: Parser) -> None:
@@ -178,14 +188,9 @@ def check(args: argparse.Namespace) -> Image.Image | None:
 def bundled_painter(args: argparse.Namespace) -> str:
     """The bundled diffusion model for the task; one made for painting from words can fill a region, too."""
     try:
-        return str(shipped(BUNDLED_INPAINTER if task_of(args) else BUNDLED_PAINTER, "--sdmodel_id"))
+        return str(shipped(BUNDLED_INPAINTER if args.task == INPAINTING else BUNDLED_PAINTER, "--sdmodel_id"))
     except UserError:
         return str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
-
-
-def task_of(args: argparse.Namespace) -> str | None:
-    """What the painter is for; None leaves it to the checkpoint."""
-    return getattr(args, "task", None)
 
 
 def painter_options(args: argparse.Namespace) -> dict[str, object]:
@@ -195,7 +200,7 @@ def painter_options(args: argparse.Namespace) -> dict[str, object]:
     if args.dtype is not None:
         DTYPES[args.dtype]
     return {
-        "task": task_of(args),
+        "task": args.task,
         "device": args.device,
         "dtype": args.dtype,
         "sampler": args.sampler,
@@ -211,7 +216,7 @@ def region(args: argparse.Namespace) -> tuple[Image.Image, Image.Image] | None:
 
     Raises: UserError.
     """
-    if task_of(args) is None:
+    if args.task != INPAINTING:
         return None
     AREAS[args.area]
     picture = open_image(args.image_file, exact=True)
@@ -231,6 +236,11 @@ def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
 
 def settings(args: argparse.Namespace) -> Settings:
     """The flags that the flow knows."""
+    repaint, edit = {}, None
+    if args.task == INPAINTING:
+        repaint = {"strength": args.strength, "area": args.area, "soft": args.soft_mask}
+    if args.task == EDITING:
+        edit = {"skip": args.skip, "ratio": args.ratio}
     return Settings(
         temperature=args.temperature,
         top_p=args.top_p,
@@ -240,5 +250,6 @@ def settings(args: argparse.Namespace) -> Settings:
         guidance_scale=args.guidance_scale,
         negative_prompt=args.negative_prompt,
         size=args.size,
-        repaint={"strength": args.strength, "area": args.area, "soft": args.soft_mask} if task_of(args) else {},
+        repaint=repaint,
+        edit=edit,
     )

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.checkpoints import find_checkpoint
-from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
 from llmga.llava.chat import Chat
@@ -242,6 +241,6 @@ def main(family: str, picture: bool, argv: Sequence[str] | None = None) -> NoRet
         f"Talk about {'a picture' if picture else 'what you want to see'}; {family.upper()} paints. "
         "An empty line ends, Ctrl-C stops an answer.",
         picture,
-        region=family.endswith(INPAINTING),
+        task=family.partition("-")[2] or None,
     )
     run(lambda: chat(parser.parse_args(argv)))

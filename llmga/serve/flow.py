@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
 
@@ -17,6 +17,8 @@ from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
 from llmga.masks import hide, read_mask
 from llmga.serve.background import reports_of
 from llmga.serve.provenance import ModelMark, Record
+
+SIMILAR = "Generate a similar image."  # one of the questions that the language models were trained on
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Settings:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
         size: (width, height) in pixels.
         repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
+        edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
     """
 
     temperature: float = 0.2
@@ -99,6 +102,7 @@ class Settings:
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
     repaint: Mapping[str, Any] = field(default_factory=dict)
+    edit: Mapping[str, Any] | None = None
 
 
 class _Cancelled(Exception):
@@ -128,7 +132,8 @@ class Assistant:
         self.models = tuple(models)
         self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
         self.turns = self.painted = 0
-        self.region: tuple[Image.Image, Image.Image] | None = None  # the picture at work and its mask
+        self.region: tuple[Image.Image, Image.Image | None] | None = None  # the picture at work and its mask
+        self.changes: dict[str, Any] = {}  # what the painter is told beside them
         self._cancelled = Event()
 
     def respond(self, turn: Turn) -> Iterator[FlowEvent]:
@@ -156,12 +161,9 @@ class Assistant:
             yield Stopped()
 
     def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
-        soft = self.settings.repaint.get("soft", False)
         if turn.images or turn.mask is not None:
-            self.region = region_of(turn, soft=soft)
-        pieces = self.chat.say(
-            turn.text, images=shown_pictures(turn, soft=soft), sampling=self._sampling(), cancelled=cancelled.is_set
-        )
+            turn = yield from self._taken_up(turn, cancelled)
+        pieces = self.chat.say(turn.text, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
         with closing(pieces):
             for event in parse(pieces):
                 if cancelled.is_set():
@@ -170,6 +172,26 @@ class Assistant:
                     yield TextDelta(event.text)
                 elif isinstance(event, GenerationPrompt):
                     yield from self._picture(event.text, turn, cancelled)
+
+    def _taken_up(self, turn: Turn, cancelled: Event) -> Generator[FlowEvent, None, Turn]:
+        """Remember the picture to work on; the turn as the language model is to see it."""
+        chosen = self.settings
+        soft = chosen.repaint.get("soft", False)
+        shown = replace(turn, images=shown_pictures(turn, soft=soft))
+        self.region, self.changes = region_of(turn, soft=soft), dict(chosen.repaint)
+        if chosen.edit is None or turn.mask is not None:
+            return shown
+        self.region = turn.images[0], None
+        self.changes = {**chosen.edit, "source_prompt": self._description(shown, cancelled)}
+        return replace(shown, images=())  # the conversation has them already
+
+    def _description(self, turn: Turn, cancelled: Event) -> str:
+        """The prompt with which the language model would paint the turn's picture; the person sees nothing of it."""
+        pieces = self.chat.say(SIMILAR, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
+        with closing(pieces):
+            events = list(parse(pieces))
+        prompts = [event.text for event in events if isinstance(event, GenerationPrompt)]
+        return prompts[0] if prompts else "".join(event.text for event in events if isinstance(event, Spoken)).strip()
 
     def _sampling(self) -> Sampling:
         chosen = self.settings
@@ -214,7 +236,7 @@ class Assistant:
                 guidance_scale=chosen.guidance_scale,
                 size=chosen.size,
                 on_step=on_step,
-                **(chosen.repaint if mask is not None else {}),
+                **(self.changes if picture is not None else {}),
             )
             return image if mask is None else self.restorer(image, picture, mask)
 

@@ -36,9 +36,9 @@ def t5(words):
     return T5EncoderModel(T5Config(vocab_size=words, d_model=32, d_ff=37, d_kv=8, num_layers=1, num_heads=4))
 
 
-def vae():
+def vae(channels):
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=4, layers_per_block=1, sample_size=32, norm_num_groups=4,
+        in_channels=3, out_channels=3, latent_channels=channels, layers_per_block=1, sample_size=32, norm_num_groups=4,
         block_out_channels=(8, 8, 8, 8), down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4, use_quant_conv=False, use_post_quant_conv=False,
         shift_factor=0.0609, scaling_factor=1.5035,
@@ -48,11 +48,11 @@ def vae():
 def sd3(tokenizer):
     words = len(tokenizer)
     transformer = SD3Transformer2DModel(
-        sample_size=8, patch_size=1, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8,
+        sample_size=8, patch_size=1, in_channels=16, out_channels=16, num_layers=1, attention_head_dim=8,
         num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=64,
     )  # fmt: skip
     return StableDiffusion3Pipeline(
-        transformer=transformer, vae=vae(), scheduler=FlowMatchEulerDiscreteScheduler(),
+        transformer=transformer, vae=vae(16), scheduler=FlowMatchEulerDiscreteScheduler(),
         text_encoder=clip(CLIPTextModelWithProjection, words), tokenizer=tokenizer,
         text_encoder_2=clip(CLIPTextModelWithProjection, words), tokenizer_2=tokenizer,
         text_encoder_3=t5(words), tokenizer_3=tokenizer,
@@ -66,7 +66,7 @@ def flux(tokenizer):
         joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8],
     )  # fmt: skip
     return FluxPipeline(
-        transformer=transformer, vae=vae(), scheduler=FlowMatchEulerDiscreteScheduler(),
+        transformer=transformer, vae=vae(4), scheduler=FlowMatchEulerDiscreteScheduler(),
         text_encoder=clip(CLIPTextModel, words), tokenizer=tokenizer, text_encoder_2=t5(words), tokenizer_2=tokenizer,
     )  # fmt: skip
 

@@ -1,13 +1,21 @@
+from types import SimpleNamespace
+
 import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from llmga.diffusers import memory
 from llmga.diffusers.generators import load_generator
+from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.memory import with_less_memory
+from llmga.diffusers.previews import Previews
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
+from llmga.images import open_image
+from llmga.serve.args import BUNDLED_PAINTER, shipped
+from llmga.serve.demo import SCENE
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
@@ -49,14 +57,20 @@ def test_unknown_samplers_are_told_before_anything_is_loaded(generator, goldens)
         load_generator(goldens.folder("sd15"), sampler="magic", device="cpu")
 
 
-def test_previews_are_small_and_become_the_picture(generator):
+def test_a_preview_of_each_step_is_small(generator):
     previews = []
-    final = generator("a cat", steps=4, seed=3, on_preview=lambda step, image: previews.append((step, image)))
-    assert [step for step, _ in previews] == [1, 2, 3, 4]
-    assert all(image.size == (8, 8) for _, image in previews)
-    small = np.asarray(final.resize((8, 8))).astype(float)
-    errors = [np.abs(np.asarray(image) - small).mean() for _, image in previews]
-    assert errors[-1] < 128
+    generator("a cat", steps=4, seed=3, on_preview=lambda step, image: previews.append((step, image.size)))
+    assert previews == [(step, (8, 8)) for step in (1, 2, 3, 4)]
+
+
+@torch.no_grad()
+def test_a_preview_of_a_pictures_latents_looks_like_it():
+    vae = AutoencoderKL.from_pretrained(shipped(BUNDLED_PAINTER, ""), subfolder="vae")
+    picture = open_image(shipped(SCENE, "")).resize((64, 64))
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+    preview = Previews(SimpleNamespace(vae=vae, scheduler=None))(scaled(vae, posterior(vae, pixels)[0]))
+    difference = np.asarray(preview).astype(float) - np.asarray(picture.resize(preview.size))
+    assert preview.size == (16, 16) and np.abs(difference).mean() < 20
 
 
 def test_a_batch_holds_the_pictures_of_its_seeds(generator):

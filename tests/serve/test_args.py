@@ -10,8 +10,8 @@ from llmga.errors import UserError
 from llmga.serve.args import build_parser, check, painter_options, region, settings, shipped
 
 
-def parse(*argv, picture=None, region=False):
-    return build_parser("cli", "a test", picture, region=region).parse_args(argv)
+def parse(*argv, picture=None, task=None):
+    return build_parser("cli", "a test", picture, task=task).parse_args(argv)
 
 
 @pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("64x48", (64, 48)), ("48X64", (48, 64))])
@@ -135,7 +135,7 @@ def repaint(tmp_path):
 
     def parsed(*argv):
         argv = [word.format(folder=tmp_path) for word in argv]
-        return parse(*start, *argv, picture=True, region=True)
+        return parse(*start, *argv, picture=True, task="inpainting")
 
     return parsed
 
@@ -180,6 +180,12 @@ def test_a_region_is_given_once_and_in_range(repaint, argv, capsys):
 def test_a_region_that_cannot_be_is_told(repaint, argv, message):
     with pytest.raises(UserError, match=message):
         region(repaint(*argv))
+
+
+def test_editing_flags_reach_the_painter():
+    args = parse("--image-file", "a.png", "--skip", "0.5", picture=True, task="editing")
+    assert settings(args).edit == {"skip": 0.5, "ratio": 3.0} and painter_options(args)["task"] == "editing"
+    assert settings(given()).edit is None
 
 
 @pytest.mark.parametrize("argv", [("--sampler", "magic"), ("--dtype", "fp8")])

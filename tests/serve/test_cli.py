@@ -151,6 +151,7 @@ def test_bad_input_ends_with_2_before_models_are_loaded(line, tmp_path, monkeypa
 
 
 MODULES = ["cli-sdxl", "cli2-sdxl", "cli-sd15", "cli2-sd15", "cli-sdxl-inpainting", "cli-sd15-inpainting"]
+MODULES += ["cli-sd15-editing"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -227,6 +227,21 @@ def test_what_a_mask_covers_is_repainted_until_another_picture_comes(toy):
     assert third.image is None and third.mask is None and not hasattr(third, "strength")
 
 
+def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
+    picture, _ = picture_and_mask()
+    assistant = toy(
+        "Sure. <gen_image> a red dog </gen_image>", ONE, "<gen_image> a cat </gen_image>", edit={"skip": 0.5}
+    )
+    events = answer(assistant, images=(picture,))
+    answer(assistant)
+    first, second = assistant.generator.calls
+    assert (first.image, first.mask, first.source_prompt, first.skip) == (picture, None, "a red dog", 0.5)
+    assert (second.image, second.source_prompt, second.prompt) == (picture, "a red dog", "a cat")
+    assert [event.prompt for event in of(PromptFound, events)] == [first.prompt]
+    users = [message for message in assistant.chat.conversation.messages if message.role == "user"]
+    assert [len(message.images) for message in users] == [1, 0, 0]
+
+
 @pytest.mark.parametrize("images", [(), (Image.new("RGB", (9, 8)),)])
 def test_a_mask_that_does_not_fit_fails_in_words(toy, images):
     events = answer(toy(ONE), images=images, mask=picture_and_mask()[1])
