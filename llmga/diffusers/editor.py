@@ -10,7 +10,7 @@ from torch import Tensor
 from llmga.compositing import paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.latents import posterior, scaled
-from llmga.diffusers.long_prompt import PromptEmbeddings
+from llmga.diffusers.long_prompt import encode_prompt
 from llmga.diffusers.text_to_image import SEEDS, Generator, OnStep
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
@@ -21,13 +21,13 @@ STEPS, SKIP, MAPS = 50, 0.25, 10
 SOURCE_GUIDANCE, GUIDANCE = 3.5, 7.5
 
 
-def prediction(unet: Any, words: PromptEmbeddings, conditions: Any) -> Predict:
+def prediction(unet: Any, told: Tensor, conditions: Any) -> Predict:
     """A UNet that was told a prompt.
 
     Args:
-        conditions: its `added_cond_kwargs` for (negative, prompt), None for a family without.
+        told: embeddings of the negative prompt and the prompt, (2, positions, width).
+        conditions: its `added_cond_kwargs` for both, None for a family without.
     """
-    told = torch.cat([words.negative_embeds, words.embeds])
 
     def predict(latents: Tensor, time: int) -> tuple[Tensor, Tensor]:
         both = unet(torch.cat([latents, latents]).to(told.dtype), time, told, added_cond_kwargs=conditions).sample
@@ -106,13 +106,17 @@ class Editor(Generator):
         return posterior(self.pipeline.vae, self.pipeline.image_processor.preprocess(picture))
 
     def _told(self, prompts: Sequence[str], negative: str | None, size: tuple[int, int]) -> list[Predict]:
+        """The UNet told each prompt, all padded to one length: they should differ in what they say only."""
+        negatives = None if negative is None else [negative] * len(prompts)
+        words = encode_prompt(self.pipeline, prompts, negatives, self.layout, weighted=self.encoder.weighted)
         time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=self.denoiser.device)
-        predictions = []
-        for prompt in prompts:
-            words = self.encoder(prompt, negative)
-            pooled = None if words.pooled is None else torch.cat([words.negative_pooled, words.pooled])
-            predictions.append(prediction(self.denoiser, words, self.family.conditions(pooled, time_ids)))
-        return predictions
+        sides = [words.negative_embeds, words.embeds, words.negative_pooled, words.pooled]
+        told = []
+        for number in range(len(prompts)):
+            without, prompted, *pooled = (side if side is None else side[number : number + 1] for side in sides)
+            conditions = self.family.conditions(None if pooled[0] is None else torch.cat(pooled), time_ids)
+            told.append(prediction(self.denoiser, torch.cat([without, prompted]), conditions))
+        return told
 
     def _difference(
         self, source: Predict, target: Predict, mean: Tensor, std: Tensor, chance: torch.Generator, ratio: float

@@ -85,7 +85,7 @@ def family_of(class_name: str | None, folder: Path, task: str | None = None) -> 
 
     Raises: UserError when there is none.
     """
-    by_class = {family.pipeline_class: family for family in reversed(GENERATORS.values()) if family.task != EDITING}
+    by_class = {family.pipeline_class: family for family in GENERATORS.values() if family.task != EDITING}
     family = by_class.get(class_name) or _automatic(class_name)
     if family is None:
         raise UserError(f"checkpoint {str(folder)!r} is a {class_name}; supported are {', '.join(by_class)}.")

@@ -1,34 +1,33 @@
-"""Small pictures of an unfinished painting: latents to colours by a linear map, without the VAE's decoder.
+"""Small pictures of an unfinished painting: the latents, averaged to a few positions, through the VAE's own decoder."""
 
-The map is asked of the VAE itself: flat colours are encoded and the map back is fitted by least squares, so that every
-VAE has previews, not only the ones whose numbers are published.
-"""
-
-from itertools import product
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from llmga.diffusers.latents import posterior, scaled
+from llmga.diffusers.latents import decode
 
-LEVELS = (-1.0, 0.0, 1.0)
-FLAT_SIDE = 32
+LATENT_SIDE = 32  # decoding so few positions costs little beside a step; averaging also takes out some of the noise
 
 
 class Previews:
-    """Latents (1, channels, height, width) to a picture of one pixel for each latent position."""
+    """Latents (1, channels, height, width) of the step just done to a small picture.
+
+    Args:
+        pipeline: whose VAE decodes, and whose scheduler tells how much noise is left.
+    """
 
     def __init__(self, pipeline: Any):
         self.pipeline = pipeline
-        self.map = _fitted(pipeline.vae)
 
     def __call__(self, latents: Tensor) -> Image.Image:
-        clean = latents[0].float().cpu() / self._noise_scale()
-        ones = torch.ones_like(clean[:1])
-        colours = torch.einsum("chw,cd->hwd", torch.cat([clean, ones]), self.map)
-        return Image.fromarray(((colours.clamp(-1, 1) + 1) * 127.5).round().byte().numpy())
+        height, width = latents.shape[-2:]
+        scale = min(1.0, LATENT_SIDE / max(height, width))
+        few = max(1, round(height * scale)), max(1, round(width * scale))
+        small = torch.nn.functional.adaptive_avg_pool2d(latents.float() / self._noise_scale(), few)
+        pixels = decode(self.pipeline.vae, small.to(latents.dtype))[0].float().clamp(-1, 1)
+        return Image.fromarray(((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
 
     def _noise_scale(self) -> float:
         """How much larger than clean ones the latents are at this step: samplers of the Euler kind add noise on top."""
@@ -37,12 +36,3 @@ class Previews:
         if sigmas is None or step is None or float(scheduler.init_noise_sigma) <= 1:
             return 1.0
         return float(sigmas[min(step, len(sigmas) - 1)] ** 2 + 1) ** 0.5
-
-
-@torch.no_grad()
-def _fitted(vae: Any) -> Tensor:
-    """(channels + 1, 3): the last row is the constant."""
-    colours = torch.tensor(list(product(LEVELS, repeat=3)))
-    flat = colours[:, :, None, None].expand(-1, -1, FLAT_SIDE, FLAT_SIDE)
-    latents = scaled(vae, posterior(vae, flat)[0]).mean(dim=(2, 3)).cpu()
-    return torch.linalg.lstsq(torch.cat([latents, torch.ones(len(latents), 1)], dim=1), colours).solution

@@ -45,7 +45,6 @@ class Generator:
         self.encoder = PromptEncoder(pipeline, self.layout, weighted=weighted)
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
         self._own_scheduler = pipeline.scheduler
-        self._previews: Previews | None = None
         self.use_sampler(self.defaults.get("sampler", "checkpoint"))
         pipeline.set_progress_bar_config(disable=True)
 
@@ -190,12 +189,11 @@ class Generator:
     def _reporter(self, on_step: OnStep | None, on_preview: OnPreview | None) -> Callable[..., dict] | None:
         if on_step is None and on_preview is None:
             return None
-        if on_preview is not None and self._previews is None:
-            self._previews = Previews(self.pipeline)
+        previews = Previews(self.pipeline)
 
         def report(pipeline: Any, step: int, timestep: Any, tensors: dict) -> dict:
             if on_preview is not None and tensors["latents"].ndim == 4:  # some families fold theirs
-                on_preview(step + 1, self._previews(tensors["latents"][:1]))
+                on_preview(step + 1, previews(tensors["latents"][:1]))
             if on_step is not None:
                 on_step(step + 1, pipeline.num_timesteps)
             return {}

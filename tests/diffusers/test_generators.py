@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmga.diffusers.generators import GENERATORS, load_generator
+from llmga.diffusers.generators import GENERATORS, family_of, load_generator
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.errors import UserError
 
@@ -24,10 +24,20 @@ def pixels(image):
     return np.asarray(image).astype(int)
 
 
-def test_family_follows_the_pipeline_class(goldens):
-    assert {name: load_generator(goldens.folder(name), device="cpu").family.name for name in GENERATORS} == {
-        name: name for name in GENERATORS
-    }
+@pytest.mark.parametrize(
+    ("folder", "task", "name"),
+    [
+        ("sd15", None, "sd15"),
+        ("sdxl", None, "sdxl"),
+        ("sd15_inpaint", None, "sd15-inpainting"),
+        ("sdxl_inpaint", None, "sdxl-inpainting"),
+        ("sd15", "inpainting", "sd15-inpainting"),
+        ("sdxl", "editing", "sdxl-editing"),
+    ],
+)
+def test_family_follows_the_pipeline_class_and_the_task(goldens, folder, task, name):
+    index = json.loads((goldens.folder(folder) / "model_index.json").read_text())
+    assert family_of(index["_class_name"], goldens.folder(folder), task).name == name
 
 
 def test_picture_is_the_stock_pipelines(generator):

@@ -180,10 +180,12 @@ def test_inpainting(goldens, inpaint_case):
     assert np.array_equal(after[~marked], np.asarray(picture.convert("RGB"))[~marked])
 
 
-def prompted(goldens, pipe, name):
-    """The UNet, told a recorded prompt."""
-    words = encode_prompt(pipe, [goldens.text(name)], None, "a1111", max_chunks=4, weighted=True)
-    return prediction(pipe.unet, words, None)
+def told(goldens, pipe, case):
+    """The UNet, told the source and the target prompt."""
+    texts = [goldens.text(case[f"{side}_prompt"]) for side in ("source", "target")]
+    words = encode_prompt(pipe, texts, None, "a1111", max_chunks=4, weighted=True)
+    pairs = zip(words.negative_embeds, words.embeds, strict=True)
+    return [prediction(pipe.unet, torch.stack(pair), None) for pair in pairs]
 
 
 @torch.no_grad()
@@ -194,7 +196,7 @@ def test_editing(goldens, edit_case):
     def values(key):
         return recorded[f"{name}.{key}"]
 
-    source, target = (prompted(goldens, pipe, case[f"{side}_prompt"]) for side in ("source", "target"))
+    source, target = told(goldens, pipe, case)
     pixels = pipe.image_processor.preprocess(goldens.picture(case["image"]).convert("RGB"))
     mean, std = posterior(pipe.vae, pixels)
     close(scaled(pipe.vae, mean), values("x0"))

@@ -60,17 +60,17 @@ def test_unknown_samplers_are_told_before_anything_is_loaded(generator, goldens)
 def test_a_preview_of_each_step_is_small(generator):
     previews = []
     generator("a cat", steps=4, seed=3, on_preview=lambda step, image: previews.append((step, image.size)))
-    assert previews == [(step, (8, 8)) for step in (1, 2, 3, 4)]
+    assert previews == [(step, (64, 64)) for step in (1, 2, 3, 4)]
 
 
 @torch.no_grad()
-def test_a_preview_of_a_pictures_latents_looks_like_it():
+def test_a_preview_of_a_pictures_latents_looks_like_it_and_is_small():
     vae = AutoencoderKL.from_pretrained(shipped(BUNDLED_PAINTER, ""), subfolder="vae")
-    picture = open_image(shipped(SCENE, "")).resize((64, 64))
+    picture = open_image(shipped(SCENE, "")).resize((256, 192))
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 127.5 - 1
     preview = Previews(SimpleNamespace(vae=vae, scheduler=None))(scaled(vae, posterior(vae, pixels)[0]))
     difference = np.asarray(preview).astype(float) - np.asarray(picture.resize(preview.size))
-    assert preview.size == (16, 16) and np.abs(difference).mean() < 20
+    assert preview.size == (128, 96) and np.abs(difference).mean() < 20
 
 
 def test_a_batch_holds_the_pictures_of_its_seeds(generator):
