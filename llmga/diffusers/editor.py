@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -126,17 +127,19 @@ class Editor(Generator):
         middle = self.pipeline.scheduler.config.num_train_timesteps // 2
         share = self.pipeline.scheduler.alphas_cumprod[middle].to(mean.device)
         noisy = share.sqrt() * scaled(self.pipeline.vae, mean + std * draws) + (1 - share).sqrt() * noise
-        mask, _ = difference_mask(source, target, noisy, middle, scale=GUIDANCE, ratio=ratio)
+        mask, maps = difference_mask(source, target, noisy, middle, scale=GUIDANCE, ratio=ratio)
+        if not maps.any():
+            raise UserError("the prompt of the change is that of the picture, so there is nothing to change; say what "
+                            "is to be different.")  # fmt: skip
         if not mask.any():
-            raise UserError("the two prompts want the same picture, so there is nothing to change; say what is to be "
-                            "different.")  # fmt: skip
+            raise UserError(f"the change is everywhere alike, so with --ratio {ratio:g} no part stands out; use a "
+                            "smaller --ratio, or a mask.")  # fmt: skip
         return mask
 
     def _on_latents(self, mask: Image.Image, shape: tuple[int, int]) -> Tensor:
         """The mask at the latents' size, 1 wherever any pixel is marked."""
-        marked = self.pipeline.image_processor.pil_to_numpy(mask)[0, :, :, 0]
-        pooled = torch.nn.functional.adaptive_max_pool2d(torch.from_numpy(marked)[None], shape)
-        return pooled[0].to(self.denoiser.device)
+        marked = torch.from_numpy(np.asarray(mask) / np.float32(255))[None]
+        return torch.nn.functional.adaptive_max_pool2d(marked, shape)[0].to(self.denoiser.device)
 
     @staticmethod
     def _on_pixels(changed: Tensor, area: WorkArea, size: tuple[int, int]) -> Image.Image:

@@ -10,7 +10,7 @@ from llmga.diffusers.families import Family
 from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
-from llmga.diffusers.prompt_encoder import PromptEncoder
+from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
 from llmga.errors import UserError
 
@@ -86,6 +86,10 @@ class Generator:
         """Every side of a painted picture is a multiple of this many pixels."""
         patch = 1 if hasattr(self.pipeline, "unet") else 2
         return max(8, self.pipeline.vae_scale_factor * patch)  # the pipelines themselves ask for multiples of 8
+
+    def report(self, prompt: str) -> TokenReport | str:
+        """How the prompt is cut into chunks; nothing where the pipeline reads the text itself."""
+        return self.encoder.report(prompt) if self.family.prompt_arguments else ""
 
     @torch.inference_mode()
     def __call__(

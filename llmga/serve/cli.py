@@ -110,9 +110,11 @@ class Terminal:
         match event:
             case TextDelta(text):
                 self._write(text.translate(UNSAFE))
-            case PromptFound(prompt):
+            case PromptFound(prompt, tokens):
                 prompt = prompt.translate(UNSAFE)
                 self._line(f"{DIM}[{prompt}]{PLAIN}" if self.out.isatty() else f"[{prompt}]")
+                if self.debug and tokens:
+                    print(f"prompt of {tokens}", file=self.err)
             case Denoising(step, total):
                 self._progress(step, total)
             case PictureReady(image, record):

@@ -46,9 +46,14 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class PromptFound:
-    """The language model asked for this picture; painting starts now."""
+    """The language model asked for this picture; painting starts now.
+
+    Attributes:
+        tokens: how the painter cuts the prompt, such as "98 tokens in 2 chunks (75 + 23)"; empty if it does not say.
+    """
 
     prompt: str
+    tokens: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,8 @@ class Assistant:
 
     def _picture(self, prompt: str, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
         """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
-        yield PromptFound(prompt)
+        report = getattr(self.generator, "report", None)
+        yield PromptFound(prompt, str(report(prompt)) if report else "")
         seed = self.seed + self.painted
         try:
             image = yield from self._paint(prompt, turn, seed, cancelled)

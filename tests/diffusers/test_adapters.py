@@ -74,7 +74,7 @@ def controlnet(goldens, tmp_path_factory):
     def make(family):
         torch.manual_seed(0)
         net = ControlNetModel.from_unet(goldens.pipeline(family).unet)
-        for layer in net.controlnet_down_blocks:
+        for layer in (*net.controlnet_down_blocks, net.controlnet_cond_embedding.conv_out):  # zero at the start
             torch.nn.init.normal_(layer.weight)
         net.save_pretrained(folder := tmp_path_factory.mktemp(family))
         return folder

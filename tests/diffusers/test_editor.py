@@ -37,7 +37,7 @@ def test_a_mask_says_what_may_change(editor, picture):
 
 
 def test_long_prompts_of_any_two_lengths_edit(editor, picture):
-    editor("a bright star, " * 40, picture, source_prompt="a dog " * 90, steps=2)
+    editor("a bright star, " * 40, picture, source_prompt="a dog " * 90, steps=2, ratio=1.0)
 
 
 def test_without_a_picture_words_are_painted(editor):
@@ -48,6 +48,7 @@ def test_without_a_picture_words_are_painted(editor):
     ("options", "message"),
     [
         ({"source_prompt": "a cat"}, "nothing to change"),
+        ({"source_prompt": "a dog", "ratio": 99.0}, "use a smaller --ratio"),
         ({"skip": 1.0}, "skip 1.0"),
         ({"steps": 1}, "1 steps"),
         ({"steps": 900}, "900 steps"),

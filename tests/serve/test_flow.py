@@ -227,6 +227,15 @@ def test_what_a_mask_covers_is_repainted_until_another_picture_comes(toy):
     assert third.image is None and third.mask is None and not hasattr(third, "strength")
 
 
+def test_how_a_prompt_is_cut_is_told_where_the_painter_knows(toy, toy_generator_class):
+    assert of(PromptFound, answer(toy(ONE)))[0].tokens == ""
+    toy_generator_class.report = lambda self, prompt: f"{len(prompt.split())} tokens"
+    try:
+        assert of(PromptFound, answer(toy(ONE)))[0].tokens.endswith(" tokens")
+    finally:
+        del toy_generator_class.report
+
+
 def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
     picture, _ = picture_and_mask()
     assistant = toy(
