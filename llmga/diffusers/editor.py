@@ -12,7 +12,7 @@ from llmga.compositing import paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
-from llmga.diffusers.text_to_image import SEEDS, Generator, OnStep
+from llmga.diffusers.text_to_image import Generator, OnStep
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -81,27 +81,28 @@ class Editor(Generator):
                 prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
                 guidance_scale=guidance_scale, on_step=on_step, **options,
             )  # fmt: skip
-        if not 0 <= seed < SEEDS:
-            raise UserError(f"seed {seed} is out of range; use 0 to {SEEDS - 1}.")
-        scale = self._checked(None, GUIDANCE if guidance_scale is None else guidance_scale)[1]
+        _, scale = self._checked(None, GUIDANCE if guidance_scale is None else guidance_scale)
         times = edit_timesteps(STEPS if steps is None else steps, skip)
-        whole = (0, 0, *image.size)
-        area = WorkArea.within(whole, self._checked_size(size)) if size else WorkArea.fitted(
-            whole, self.native_size, self.unit)  # fmt: skip
-        chance = torch.Generator("cpu").manual_seed(seed)
+        area, chance = self._area(image.size, size), self._chance(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
         source, target = self._told([source_prompt, prompt], negative_prompt, area.canvas)
         if mask is None:
             changed = self._difference(source, target, mean, std, chance, ratio)
         else:
-            drawn = area.mask_on_canvas(read_mask(mask, image.size))
-            changed = self._on_latents(drawn, mean.shape[-2:])
+            changed = self._on_latents(area.mask_on_canvas(read_mask(mask, image.size)), mean.shape[-2:])
         clean = scaled(self.pipeline.vae, mean)
         noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
         path = invert(source, self.pipeline.scheduler, clean, noise, times, source_guidance)
         latents = follow(target, self.pipeline.scheduler, path, changed, scale, on_step=on_step)
         painted = self._decoded(latents.to(self.denoiser.dtype))[0]
         return paste_back(image, area.back(painted, image.size), self._on_pixels(changed, area, image.size))
+
+    def _area(self, picture: tuple[int, int], size: tuple[int, int] | None) -> WorkArea:
+        """The whole picture, at the size asked for or the native one."""
+        whole = (0, 0, *picture)
+        if size is not None:
+            return WorkArea.within(whole, self._checked_size(size))
+        return WorkArea.fitted(whole, self.native_size, self.unit)
 
     def _encoded(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
         return posterior(self.pipeline.vae, self.pipeline.image_processor.preprocess(picture))

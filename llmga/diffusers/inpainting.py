@@ -81,25 +81,21 @@ class Inpainter(Generator):
 
         Raises: UserError.
         """
-        if (image is None) != (mask is None):
-            given, lacking = ("mask", "picture") if image is None else ("picture", "mask")
-            raise UserError(f"a {given} was given without a {lacking}; give both, or none to paint a whole picture.")
+        _check_pair(image, mask)
+        options["strength"] = self._checked_strength(strength, options.get("steps"))
         canvas = self._checked_size(size)
-        options |= {"strength": self._checked_strength(strength, options.get("steps"))}
         if image is None:
             blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
             options["strength"] = 1.0  # nothing is there that could shine through
             return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
-        region, shown = read_mask(mask, image.size, soft=soft), AREAS[area]
-        image = able_to_hold(image)
+        region, shown, image = read_mask(mask, image.size, soft=soft), AREAS[area], able_to_hold(image)
         parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
         if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture
-            again = dict(size=size, strength=strength, area=area, soft=soft, growth=growth, on_step=on_step)
-            return [self.batch(prompt, [seed], image, mask, **options | again)[0] for seed in seeds]
+            options |= dict(size=size, strength=strength, area=area, growth=growth, on_step=on_step)
+            return [self.batch(prompt, [seed], image, mask, **options)[0] for seed in seeds]
         for number, (box, part_mask) in enumerate(parts):
-            part = image.crop(box)
-            whole = shown(part_mask, self.native_size)
-            place = WorkArea.within(whole, canvas) if size else WorkArea.fitted(whole, self.native_size, self.unit)
+            part, seen = image.crop(box), shown(part_mask, self.native_size)
+            place = WorkArea.within(seen, canvas) if size else WorkArea.fitted(seen, self.native_size, self.unit)
             painted = self._fill(
                 prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
                 on_step=_joined(on_step, number, len(parts)), **options,
@@ -150,6 +146,12 @@ class Inpainter(Generator):
     def describe(self, **options: Any) -> dict[str, Any]:
         """As `Generator.describe`, with the strength."""
         return super().describe(**options) | {"strength": self.strength}
+
+
+def _check_pair(image: Image.Image | None, mask: Image.Image | None) -> None:
+    if (image is None) != (mask is None):
+        given, lacking = ("mask", "picture") if image is None else ("picture", "mask")
+        raise UserError(f"a {given} was given without a {lacking}; give both, or none to paint a whole picture.")
 
 
 def _with_part(image: Image.Image, part: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:

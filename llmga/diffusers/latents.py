@@ -1,5 +1,6 @@
 """Pixels to the latents a UNet sees, and back; the per-channel statistics are the VAE's own, if it states them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,44 +29,41 @@ def unscaled(vae: Any, latents: Tensor) -> Tensor:
     return latents * std / vae.config.scaling_factor + mean
 
 
+def _guarded(vae: Any, work: Callable[[], Tensor]) -> Tensor:
+    """`work()`, in single precision where half precision overflows, as some VAEs do (SDXL's says so itself)."""
+    half = vae.dtype == torch.float16
+    result = None if half and vae.config.force_upcast else work()
+    if result is None or (half and not result.isfinite().all()):
+        vae.to(dtype=torch.float32)
+        try:
+            result = work()
+        finally:
+            vae.to(dtype=torch.float16)
+    return result
+
+
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Scaled latents -> pixels (batch, 3, height, width) around [-1, 1].
 
-    Half precision overflows in some VAEs (SDXL's says so in `force_upcast`): such a decode is done in single precision.
-
-    Raises: UserError when there is no picture even so.
+    Raises: UserError when there is no picture even in single precision.
     """
     if not latents.isfinite().all():
-        raise UserError(f"the diffusion model gave no finite numbers in {_short(latents.dtype)}; "
+        raise UserError(f"the diffusion model gave no finite numbers in {str(latents.dtype).removeprefix('torch.')}; "
                         "use another --dtype (bf16 or fp32), or copy the checkpoint again.")  # fmt: skip
-    half = vae.dtype == torch.float16
-    pixels = None if half and vae.config.force_upcast else _decode(vae, latents)
-    if pixels is None or (half and not pixels.isfinite().all()):
-        pixels = _decode_single(vae, latents)
+    pixels = _guarded(vae, lambda: vae.decode(unscaled(vae, latents.to(vae.dtype)), return_dict=False)[0])
     if not pixels.isfinite().all():
         raise UserError("the VAE gave no finite numbers, its weights are probably damaged; copy the folder vae/ again.")
     return pixels
 
 
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _decode(vae: Any, latents: Tensor) -> Tensor:
-    return vae.decode(unscaled(vae, latents.to(vae.dtype)), return_dict=False)[0]
-
-
-def _decode_single(vae: Any, latents: Tensor) -> Tensor:
-    vae.to(dtype=torch.float32)
-    try:
-        return _decode(vae, latents)
-    finally:
-        vae.to(dtype=torch.float16)
-
-
 @torch.no_grad()
 def posterior(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels in [-1, 1] -> mean and spread of the VAE's (unscaled) latents, in single precision."""
-    distribution = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
-    return distribution.mean.float(), distribution.std.float()
+
+    def encode() -> Tensor:
+        distribution = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+        return torch.stack([distribution.mean.float(), distribution.std.float()])
+
+    mean, std = _guarded(vae, encode)
+    return mean, std

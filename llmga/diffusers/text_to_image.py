@@ -160,9 +160,6 @@ class Generator:
     ) -> list[Image.Image]:
         """Run the pipeline with these keyword arguments, and decode."""
         steps, guidance_scale = self._checked(steps, guidance_scale)
-        for seed in seeds:
-            if not 0 <= seed < SEEDS:
-                raise UserError(f"seed {seed} is out of range; use 0 to {SEEDS - 1}.")
         arguments |= self._words(prompt, negative_prompt, guidance_scale)
 
         def work() -> list[Image.Image]:
@@ -172,14 +169,20 @@ class Generator:
                 **self.sampler.schedule(steps),
                 guidance_scale=guidance_scale,
                 num_images_per_prompt=len(seeds),
-                # Drawn on the CPU whatever the device, so that a seed means one picture everywhere.
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                generator=[self._chance(seed) for seed in seeds],
                 output_type="latent" if self.family.prompt_arguments else "pil",
                 callback_on_step_end=self._reporter(on_step, on_preview),
             ).images
             return self._decoded(result) if self.family.prompt_arguments else result
 
         return with_less_memory(self.pipeline, work)
+
+    @staticmethod
+    def _chance(seed: int) -> torch.Generator:
+        """On the CPU whatever the device, so that a seed means one picture everywhere; UserError out of range."""
+        if not 0 <= seed < SEEDS:
+            raise UserError(f"seed {seed} is out of range; use 0 to {SEEDS - 1}.")
+        return torch.Generator("cpu").manual_seed(seed)
 
     def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
         return self.pipeline.image_processor.postprocess(decode(self.pipeline.vae, latents).float())

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -19,6 +19,7 @@ def picture_of(mode, size):
     return Image.fromarray(values).convert(mode)
 
 
+@settings(deadline=None)
 @given(PICTURE, ADDED, ADDED, ADDED, ADDED, st.sampled_from(list(FILLS)), st.sampled_from(MODES))
 def test_cropping_is_the_inverse_of_growing(size, left, top, right, bottom, fill, mode):
     if left + top + right + bottom == 0:
@@ -34,6 +35,7 @@ def test_cropping_is_the_inverse_of_growing(size, left, top, right, bottom, fill
     assert (marked == 255).sum() == canvas.size[0] * canvas.size[1] - size[0] * size[1]
 
 
+@settings(deadline=None)
 @given(PICTURE, ADDED, ADDED, st.sampled_from(list(ANCHORS)))
 def test_a_target_size_is_reached_and_the_anchor_holds(size, wider, higher, anchor):
     if wider + higher == 0:
@@ -48,6 +50,7 @@ def test_a_target_size_is_reached_and_the_anchor_holds(size, wider, higher, anch
         assert abs(canvas.left - canvas.right) <= 1 and abs(canvas.top - canvas.bottom) <= 1
 
 
+@settings(deadline=None)
 @given(st.tuples(st.integers(20, 900), st.integers(20, 900)), st.floats(0.3, 3))
 def test_an_aspect_is_reached_to_the_pixel_by_growing_one_axis(size, aspect):
     try:
@@ -60,6 +63,7 @@ def test_an_aspect_is_reached_to_the_pixel_by_growing_one_axis(size, aspect):
     assert abs(width - height * aspect) <= max(1, aspect)
 
 
+@settings(deadline=None)
 @given(PICTURE, st.integers(0, 300), st.integers(0, 300))
 def test_percent_are_of_the_axis(size, across, up):
     extents = round(size[0] * across / 100), round(size[1] * up / 100)
@@ -135,6 +139,7 @@ def test_fills_are_what_their_names_say():
     assert again.tobytes() != grown["noise"].tobytes()
 
 
+@settings(deadline=None)
 @given(st.tuples(SIDE, SIDE), st.tuples(*[st.integers(0, 400)] * 4), st.floats(1.2, 6))
 def test_stages_grow_from_the_picture_to_the_whole(size, added, growth):
     if not any(added):
