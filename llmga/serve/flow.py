@@ -167,7 +167,7 @@ class Assistant:
 
     def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
         if turn.images or turn.mask is not None:
-            turn = yield from self._taken_up(turn, cancelled)
+            turn = self._taken_up(turn, cancelled)
         pieces = self.chat.say(turn.text, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
         with closing(pieces):
             for event in parse(pieces):
@@ -178,7 +178,7 @@ class Assistant:
                 elif isinstance(event, GenerationPrompt):
                     yield from self._picture(event.text, turn, cancelled)
 
-    def _taken_up(self, turn: Turn, cancelled: Event) -> Generator[FlowEvent, None, Turn]:
+    def _taken_up(self, turn: Turn, cancelled: Event) -> Turn:
         """Remember the picture to work on; the turn as the language model is to see it."""
         chosen = self.settings
         soft = chosen.repaint.get("soft", False)
