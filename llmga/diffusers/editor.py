@@ -145,6 +145,6 @@ class Editor(Generator):
     @staticmethod
     def _on_pixels(changed: Tensor, area: WorkArea, size: tuple[int, int]) -> Image.Image:
         """The mask at the picture's size."""
-        small = Image.fromarray((changed.cpu().numpy() > 0).astype("uint8") * 255)
-        on_canvas = small.resize(area.canvas, Image.Resampling.NEAREST).convert("RGB")
-        return area.back(on_canvas, size).convert("L").point(lambda value: 255 if value > 0 else 0)
+        small = Image.fromarray((changed.cpu().numpy() > 0).astype(np.uint8) * 255)
+        on_canvas = small.resize(area.canvas, Image.Resampling.NEAREST)
+        return area.back(on_canvas, size, Image.Resampling.NEAREST)

@@ -74,14 +74,16 @@ class WorkArea:
     def _bordered(self, pixels: np.ndarray) -> Image.Image:
         return Image.fromarray(np.pad(pixels, (*self.margins, *[(0, 0)] * (pixels.ndim - 2)), mode="edge"))
 
-    def back(self, painted: Image.Image, size: Size) -> Image.Image:
+    def back(
+        self, painted: Image.Image, size: Size, resample: Image.Resampling = Image.Resampling.LANCZOS
+    ) -> Image.Image:
         """What was painted on the canvas, at its place in a picture of `size` that is black elsewhere."""
         (top, _), (left, _) = self.margins
         part = painted.crop((left, top, left + self.content[0], top + self.content[1]))
         extent = self.box[2] - self.box[0], self.box[3] - self.box[1]
         if part.size != extent:
-            part = part.resize(extent, Image.Resampling.LANCZOS)
-        whole = Image.new("RGB", size)
+            part = part.resize(extent, resample)
+        whole = Image.new(painted.mode, size)
         whole.paste(part, self.box[:2])
         return whole
 

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from llmga.diffusers.editing import edit_timesteps
+from llmga.diffusers.editor import Editor
 from llmga.diffusers.generators import load_generator
+from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 
 
@@ -34,6 +37,16 @@ def test_a_mask_says_what_may_change(editor, picture):
     edited = editor("a blue cat", picture, mask, source_prompt="a red dog", steps=3)
     changed = (np.asarray(edited) != np.asarray(picture)).any(-1)
     assert changed[:10].any() and not changed[40:].any()
+
+
+def test_the_changed_part_has_the_latents_edges_at_every_size():
+    area = WorkArea.fitted((0, 0, 450, 600), (64, 64), 8)
+    changed = torch.zeros(area.canvas[1] // 8, area.canvas[0] // 8)
+    changed[2:5, 2:5] = 1
+    marked = np.asarray(Editor._on_pixels(changed, area, (450, 600)))
+    assert set(np.unique(marked)) == {0, 255}
+    rows, columns = (marked > 0).any(1), (marked > 0).any(0)
+    assert np.array_equal(marked > 0, np.outer(rows, columns))  # one whole rectangle
 
 
 def test_long_prompts_of_any_two_lengths_edit(editor, picture):
