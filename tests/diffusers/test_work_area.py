@@ -15,8 +15,8 @@ def test_the_canvas_suits_the_model_and_the_aspect_is_kept(width, height, native
     area = WorkArea.fitted((0, 0, width, height), (native, native), 8)
     assert all(side % 8 == 0 and native / LONGEST <= side for side in area.canvas)
     assert all(part <= whole for part, whole in zip(area.content, area.canvas, strict=True))
-    assert max(area.canvas) <= LONGEST * native + 8
-    assert area.canvas[0] * area.canvas[1] <= (native / AS_IT_IS[0] + 8) ** 2
+    assert max(area.canvas) <= LONGEST * native / AS_IT_IS[0] + 8
+    assert area.canvas[0] * area.canvas[1] <= (native / AS_IT_IS[0] + 16) ** 2
     scales = area.content[0] / width, area.content[1] / height
     assert abs(scales[0] - scales[1]) <= 1 / min(width, height)
 
