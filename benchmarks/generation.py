@@ -33,7 +33,11 @@ def painters(generator: Generator, steps: int) -> dict[str, Callable[[int], obje
         chance = torch.Generator("cpu").manual_seed(seed)
         return pipe(PROMPT, num_inference_steps=steps, guidance_scale=5.0, generator=chance).images[0]
 
-    return {"ours": lambda seed: generator(PROMPT, seed=seed, steps=steps, guidance_scale=5.0), "stock": stock}
+    def ours(seed: int) -> object:
+        generator.encoder.forget()  # the stock pipeline encodes every time, too
+        return generator(PROMPT, seed=seed, steps=steps, guidance_scale=5.0)
+
+    return {"ours": ours, "stock": stock}
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -75,15 +79,17 @@ def main() -> None:
             taken[name].append(seconds(lambda way=ways[name], seed=seed: way(seed), device))
     medians = {name: statistics.median(times[1:]) for name, times in taken.items()}  # the first round warms up
     memory = {name: peak(args, name) for name in ways}
-    calls = []
+    calls: list[int] = []
+    generator.encoder.forget()
     handle = generator.pipeline.text_encoder.register_forward_hook(lambda *_: calls.append(1))
-    ways["ours"](0)
+    for _ in range(2):
+        generator(PROMPT, steps=1)
     handle.remove()
     print(json.dumps({
         "device": str(device), "steps": args.steps, "seconds": medians, "megabytes": memory,
         "time_ratio": round(medians["ours"] / medians["stock"], 3),
         "memory_ratio": round(memory["ours"] / memory["stock"], 3),
-        "encodings_of_a_repeated_prompt": len(calls),
+        "encodings_of_a_prompt_painted_twice": len(calls),
     }))  # fmt: skip
 
 
