@@ -14,7 +14,9 @@ WORKING_SIDE = 2048  # longer sides are reduced to this on opening unless the ca
 WHITE = (255, 255, 255)
 
 
-def open_image(source: str | Path | bytes, *, working_side: int | None = WORKING_SIDE) -> Image.Image:
+def open_image(
+    source: str | Path | bytes, *, working_side: int | None = WORKING_SIDE, exact: bool = False
+) -> Image.Image:
     """Open a picture of any common mode and size.
 
     EXIF rotation is applied, transparency is laid over white, 16-bit, CMYK, palette and gray become RGB, of an
@@ -23,6 +25,7 @@ def open_image(source: str | Path | bytes, *, working_side: int | None = WORKING
     Args:
         source: a file, or the bytes of one.
         working_side: the longer side is reduced to this, keeping the aspect; None keeps every pixel.
+        exact: only turn it upright; mode, transparency, bit depth, colour profile and every pixel stay.
 
     Raises: UserError when it is missing, no picture, truncated or too large.
     """
@@ -36,7 +39,7 @@ def open_image(source: str | Path | bytes, *, working_side: int | None = WORKING
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            _bound(image, name, working_side)
+            _bound(image, name, None if exact else working_side)
             image.load()
     except Image.DecompressionBombError:
         raise UserError(_too_large(name, "")) from None
@@ -49,7 +52,8 @@ def open_image(source: str | Path | bytes, *, working_side: int | None = WORKING
             f"{name} is not a readable picture (it may be truncated or of another type); "
             "save it again as PNG, JPEG or WEBP."
         ) from None
-    return _reduced(to_rgb(ImageOps.exif_transpose(image)), working_side)
+    upright = ImageOps.exif_transpose(image)
+    return upright if exact else reduced(to_rgb(upright), working_side)
 
 
 def _bound(image: Image.Image, name: str, working_side: int | None) -> None:
@@ -64,7 +68,8 @@ def _too_large(name: str, size: str) -> str:
     return f"{name}{size} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first."
 
 
-def _reduced(image: Image.Image, side: int | None) -> Image.Image:
+def reduced(image: Image.Image, side: int | None = WORKING_SIDE) -> Image.Image:
+    """The longer side at most `side` pixels, the aspect kept; None leaves the picture as it is."""
     if side is None or max(image.size) <= side:
         return image
     scale = side / max(image.size)

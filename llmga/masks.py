@@ -1,15 +1,16 @@
-"""Regions to repaint: the three kinds that stage 1 hides and stage 2 learns to fill.
+"""Regions to repaint: as a person gives them, and the three kinds that stage 1 hides and stage 2 learns to fill.
 
-A mask is a boolean array of shape (height, width); True marks what is to be painted anew.  All measures are
+A drawn mask is a boolean array of shape (height, width); True marks what is to be painted anew.  All measures are
 fractions of the picture, taken from the original's pixels on 512x512, so that every size is covered alike.
 """
 
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from llmga.errors import UserError
+from llmga.images import to_rgb
 from llmga.registry import Registry
 
 REFERENCE = 512  # the side for which the original states its pixels
@@ -85,6 +86,50 @@ def random_mask(size: tuple[int, int], rng: np.random.Generator) -> tuple[str, n
     return kind, GENERATORS[kind](size, rng)
 
 
+WHITE_FROM = 125  # gray value from which a mask means: paint here
+CONVENTIONS = ("auto", "white", "transparent")
+
+
+def read_mask(mask: Image.Image, size: tuple[int, int], *, soft: bool = False, convention: str = "auto") -> Image.Image:
+    """A person's mask of any mode, as mode L: 255 is painted anew, 0 is kept.
+
+    Args:
+        size: (width, height) of the picture that it belongs to.
+        soft: keep the values between; such pixels become a mix.  Otherwise they are painted from `WHITE_FROM` on.
+        convention: what is painted anew: `white`, or `transparent` as in OpenAI's interface.  `auto` goes by whether
+            anything in the mask is transparent.
+
+    Raises: UserError when the size is another one, or all or nothing of the picture would be kept.
+    """
+    if mask.size != size:
+        raise UserError(
+            f"the mask is {mask.width}x{mask.height} but the picture {size[0]}x{size[1]}; "
+            "give a mask of the picture's size."
+        )
+    gray = _marked(mask, convention)
+    if not soft:
+        gray = gray.point(lambda value: 255 if value >= WHITE_FROM else 0)
+    darkest, brightest = gray.getextrema()
+    if brightest == 0:
+        raise UserError("the mask is empty, so nothing would be painted; make white what is to be painted anew.")
+    if darkest == 255:
+        raise UserError("the mask covers the whole picture, so nothing would be kept; leave black what is to stay.")
+    return gray
+
+
+def _marked(mask: Image.Image, convention: str) -> Image.Image:
+    """How much each pixel is marked, as mode L, by one of `CONVENTIONS`."""
+    if convention not in CONVENTIONS:
+        raise UserError(f"unknown mask convention {convention!r}; use one of: {', '.join(CONVENTIONS)}.")
+    if convention != "white" and mask.has_transparency_data:
+        alpha = mask.convert("RGBA").getchannel("A")
+        if convention == "transparent" or alpha.getextrema()[0] < 255:
+            return ImageChops.invert(alpha)
+    if convention == "transparent":
+        raise UserError("the mask has no transparency; make transparent what is to be painted anew.")
+    return to_rgb(mask).convert("L")
+
+
 def hide(image: Image.Image, mask: np.ndarray) -> Image.Image:
     """A copy of the picture with the masked pixels black.
 
@@ -95,6 +140,6 @@ def hide(image: Image.Image, mask: np.ndarray) -> Image.Image:
             f"the mask is {mask.shape[1]}x{mask.shape[0]}, but the picture is {image.width}x{image.height}; "
             "give a mask of the picture's size."
         )
-    pixels = np.array(image.convert("RGB"))
+    pixels = np.array(to_rgb(image))
     pixels[mask] = 0
     return Image.fromarray(pixels)

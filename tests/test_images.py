@@ -93,3 +93,13 @@ def test_stretching_gives_up_the_aspect_and_padding_keeps_it():
     padded = pad_square(image, (1, 2, 3))
     assert padded.size == (60, 60)
     assert padded.getpixel((30, 5)) == (1, 2, 3) and padded.getpixel((30, 30)) == (255, 0, 0)
+
+
+def test_exact_keeps_mode_depth_and_size_and_turns_upright(tmp_path):
+    deep = Image.fromarray(np.arange(3000 * 4, dtype=np.uint16).reshape(4, 3000))
+    opened = open_image(_saved(deep, tmp_path / "a.png"), exact=True)
+    assert opened.mode == "I;16" and opened.tobytes() == deep.tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = open_image(_saved(Image.new("RGBA", (60, 40)), tmp_path / "b.png", exif=exif), exact=True)
+    assert (turned.mode, turned.size) == ("RGBA", (40, 60))

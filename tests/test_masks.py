@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from llmga.errors import UserError
-from llmga.masks import GENERATORS, PROBABILITIES, hide, random_mask
+from llmga.masks import GENERATORS, PROBABILITIES, hide, random_mask, read_mask
 
 SIZES = [(512, 512), (64, 64), (300, 200), (9, 31)]
 # Mean coverage of the original, measured on 512x512.
@@ -62,3 +62,34 @@ def test_hidden_pixels_are_black_and_the_others_kept():
 def test_a_mask_of_another_size_is_told():
     with pytest.raises(UserError, match="the mask is 4x3, but the picture is 3x4"):
         hide(Image.new("RGB", (3, 4)), np.zeros((3, 4), dtype=bool))
+
+
+def half_marked(mode="L"):
+    mask = Image.new("L", (4, 2))
+    mask.paste(255, (0, 0, 2, 2))
+    return mask.convert(mode)
+
+
+HALF = [255, 255, 0, 0] * 2
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_white_is_painted_in_masks_of_every_mode(mode):
+    assert list(read_mask(half_marked(mode), (4, 2)).tobytes()) == HALF
+
+
+def test_gray_counts_from_the_originals_threshold():
+    mask = Image.frombytes("L", (4, 1), bytes([0, 124, 125, 200]))
+    assert list(read_mask(mask, (4, 1)).tobytes()) == [0, 0, 255, 255]
+    assert list(read_mask(mask, (4, 1), soft=True).tobytes()) == [0, 124, 125, 200]
+
+
+def test_transparent_is_painted_where_anything_is():
+    picture = Image.new("RGB", (4, 2), "white")
+    picture.putalpha(ImageChops.invert(half_marked()))
+    assert list(read_mask(picture, (4, 2)).tobytes()) == HALF
+    assert list(read_mask(picture, (4, 2), convention="transparent").tobytes()) == HALF
+    with pytest.raises(UserError, match="no transparency"):
+        read_mask(half_marked(), (4, 2), convention="transparent")
+    with pytest.raises(UserError, match="unknown mask convention 'black'"):
+        read_mask(picture, (4, 2), convention="black")

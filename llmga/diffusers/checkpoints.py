@@ -66,7 +66,8 @@ def _check_part(folder: Path, name: str) -> None:
     if not part.is_dir():
         raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names.")
     if name.startswith("tokenizer"):
-        whole = (part / "tokenizer.json").is_file() or all((part / n).is_file() for n in ("vocab.json", "merges.txt"))
+        kinds = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
+        whole = any(all((part / file).is_file() for file in files) for files in kinds)
         lacking = None if whole else "tokenizer.json (or vocab.json and merges.txt)"
     elif name == "scheduler":
         lacking = None if (part / "scheduler_config.json").is_file() else "scheduler_config.json"
@@ -107,14 +108,15 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
 
 def _unwanted(pipeline_class: Any) -> dict[str, Any]:
     """Parts that are never loaded: the safety checker blacks out pictures and judges no toy world."""
-    if pipeline_class.__name__ == "StableDiffusionPipeline":
+    if pipeline_class.__name__ in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
         return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return {}
 
 
 def _variant(folder: Path) -> str | None:
-    """`fp16` when the UNet is there only in files named so."""
-    names = [path.name for path in (folder / "unet").iterdir() if path.suffix in (".safetensors", ".bin")]
+    """`fp16` when the UNet (or transformer) is there only in files named so."""
+    denoisers = [*folder.glob("unet/*"), *folder.glob("transformer/*")]
+    names = [path.name for path in denoisers if path.suffix in (".safetensors", ".bin")]
     return "fp16" if names and all(".fp16." in name for name in names) else None
 
 

@@ -1,16 +1,19 @@
 """Pixels to the latents a UNet sees, and back; the per-channel statistics are the VAE's own, if it states them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from llmga.errors import UserError
 
 
 def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread that are taken out of the latents, broadcast over (batch, channel, height, width)."""
     mean, std = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
     if mean is None or std is None:
-        return like.new_zeros(()), like.new_ones(())
+        return like.new_tensor(getattr(vae.config, "shift_factor", None) or 0.0), like.new_ones(())
     return like.new_tensor(mean).view(1, -1, 1, 1), like.new_tensor(std).view(1, -1, 1, 1)
 
 
@@ -26,29 +29,41 @@ def unscaled(vae: Any, latents: Tensor) -> Tensor:
     return latents * std / vae.config.scaling_factor + mean
 
 
+def _guarded(vae: Any, work: Callable[[], Tensor]) -> Tensor:
+    """`work()`, in single precision where half precision overflows, as some VAEs do (SDXL's says so itself)."""
+    half = vae.dtype == torch.float16
+    result = None if half and vae.config.force_upcast else work()
+    if result is None or (half and not result.isfinite().all()):
+        vae.to(dtype=torch.float32)
+        try:
+            result = work()
+        finally:
+            vae.to(dtype=torch.float16)
+    return result
+
+
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Scaled latents -> pixels (batch, 3, height, width) around [-1, 1].
 
-    Half precision overflows in some VAEs (SDXL's says so in `force_upcast`): such a decode is done in single precision.
+    Raises: UserError when there is no picture even in single precision.
     """
-    half = vae.dtype == torch.float16
-    if half and vae.config.force_upcast:
-        return _decode_single(vae, latents)
-    pixels = vae.decode(unscaled(vae, latents.to(vae.dtype)), return_dict=False)[0]
-    return pixels if pixels.isfinite().all() or not half else _decode_single(vae, latents)
-
-
-def _decode_single(vae: Any, latents: Tensor) -> Tensor:
-    vae.to(dtype=torch.float32)
-    try:
-        return vae.decode(unscaled(vae, latents.float()), return_dict=False)[0]
-    finally:
-        vae.to(dtype=torch.float16)
+    if not latents.isfinite().all():
+        raise UserError(f"the diffusion model gave no finite numbers in {str(latents.dtype).removeprefix('torch.')}; "
+                        "use another --dtype (bf16 or fp32), or copy the checkpoint again.")  # fmt: skip
+    pixels = _guarded(vae, lambda: vae.decode(unscaled(vae, latents.to(vae.dtype)), return_dict=False)[0])
+    if not pixels.isfinite().all():
+        raise UserError("the VAE gave no finite numbers, its weights are probably damaged; copy the folder vae/ again.")
+    return pixels
 
 
 @torch.no_grad()
 def posterior(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels in [-1, 1] -> mean and spread of the VAE's (unscaled) latents, in single precision."""
-    distribution = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
-    return distribution.mean.float(), distribution.std.float()
+
+    def encode() -> Tensor:
+        distribution = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+        return torch.stack([distribution.mean.float(), distribution.std.float()])
+
+    mean, std = _guarded(vae, encode)
+    return mean, std

@@ -2,7 +2,8 @@
 
 A CLIP text encoder reads 77 positions: a start marker, 75 content tokens, an end marker.  A longer text is cut into
 chunks of 75, each encoded alone between its own markers, and the results are laid end to end.  Prompt and negative
-prompt are always padded to one number of chunks.  Brackets are plain text.
+prompt are always padded to one number of chunks.  Brackets are plain text, as a language model means them, unless
+weights are asked for.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmga.diffusers.prompt_weights import parse_weights
 from llmga.registry import Registry
 
 
@@ -23,7 +25,8 @@ class Layout:
     Attributes:
         inner_markers: keep every chunk's markers (77 k positions), or only the outermost two (75 k + 2).
         end_after_padding: the end marker is at the last position of a chunk instead of right after its text.
-        pooled_chunk: index of the chunk whose pooled vector stands for the text.
+        pooled_chunk: index of the chunk whose pooled vector stands for the text.  With the last one (-1) the vector
+            of a short text depends on the longest text that it is encoded with, as in the published SDXL weights.
     """
 
     inner_markers: bool
@@ -55,6 +58,19 @@ class PromptEmbeddings:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """A text as one tokenizer reads it, markers left out.
+
+    Attributes:
+        ids: however many.
+        weights: how much each counts; 1 for all without bracket syntax.
+    """
+
+    ids: list[int]
+    weights: list[float]
+
+
+@dataclass(frozen=True)
 class TextTower:
     """A tokenizer and its encoder.
 
@@ -71,33 +87,69 @@ class TextTower:
         """Positions of one chunk, markers included (77)."""
         return min(self.tokenizer.model_max_length, self.encoder.config.max_position_embeddings)
 
+    @property
+    def window(self) -> int:
+        """Content tokens of one chunk (75)."""
+        return self.length - 2
+
     def content(self, text: str) -> list[int]:
         """Token ids without markers, however many."""
         return self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
 
+    def tokens(self, text: str, weighted: bool = False) -> Tokens:
+        """The text as it is, or with its brackets read as weights; runs of other weight are then other words."""
+        runs = [(self.content(run), weight) for run, weight in (parse_weights(text) if weighted else [(text, 1.0)])]
+        return Tokens([i for ids, _ in runs for i in ids], [weight for ids, weight in runs for _ in ids])
+
+    def chunks(self, tokens: int) -> int:
+        """How many chunks this number of tokens fills, at least one."""
+        return max(1, math.ceil(tokens / self.window))
+
     def rows(self, ids: Sequence[int], chunks: int, layout: Layout) -> list[list[int]]:
         """One row of `length` ids for each chunk; chunks past the end of the text hold only markers and padding."""
-        window = self.length - 2
         bos, eos, pad = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        parts = [list(ids[k * window : (k + 1) * window]) for k in range(chunks)]
-        padding = [[pad] * (window - len(part)) for part in parts]
+        parts = self._parts(ids, chunks)
+        padding = [[pad] * (self.window - len(part)) for part in parts]
         if layout.end_after_padding:
             return [[bos, *part, *fill, eos] for part, fill in zip(parts, padding, strict=True)]
         return [[bos, *part, eos, *fill] for part, fill in zip(parts, padding, strict=True)]
 
-    def encode(self, ids: Sequence[Sequence[int]], chunks: int, layout: Layout) -> tuple[Tensor, Tensor | None]:
-        """Encode a batch of token lists.
+    def weight_rows(self, weights: Sequence[float], chunks: int) -> list[list[float]]:
+        """How much each position of `rows` counts; markers and padding 1."""
+        parts = self._parts(weights, chunks)
+        return [[1.0, *part, *[1.0] * (self.length - 1 - len(part))] for part in parts]
+
+    def _parts(self, values: Sequence, chunks: int) -> list[list]:
+        return [list(values[k * self.window : (k + 1) * self.window]) for k in range(chunks)]
+
+    def encode(self, texts: Sequence[Tokens], chunks: int, layout: Layout) -> tuple[Tensor, Tensor | None]:
+        """Encode a batch of texts.
 
         Returns:
             (batch, positions, width) and, if the encoder projects one, the pooled (batch, width).
         """
-        rows = torch.tensor([row for text in ids for row in self.rows(text, chunks, layout)])
+        rows = torch.tensor([row for text in texts for row in self.rows(text.ids, chunks, layout)])
         output = self.encoder(rows.to(self.encoder.device), output_hidden_states=self.layer is not None)
         hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
+        hidden = _join(hidden.unflatten(0, (len(texts), chunks)), layout)
         pooled = getattr(output, "text_embeds", None)
         if pooled is not None:
-            pooled = pooled.unflatten(0, (len(ids), chunks))[:, layout.pooled_chunk]
-        return _join(hidden.unflatten(0, (len(ids), chunks)), layout), pooled
+            pooled = pooled.unflatten(0, (len(texts), chunks))[:, layout.pooled_chunk]
+        if any(weight != 1 for text in texts for weight in text.weights):
+            weights = hidden.new_tensor([self.weight_rows(text.weights, chunks) for text in texts])
+            hidden = _weighted(hidden, _join(weights[..., None], layout))
+        return hidden, pooled
+
+
+def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
+    """Each position times its weight, then each text's mean over positions and features restored.
+
+    A mean near zero cannot be restored by a factor; such a text is left as weighted.
+    """
+    scaled = hidden * weights
+    before, after = (x.float().mean(dim=(1, 2), keepdim=True) for x in (hidden, scaled))
+    factor = torch.where(after.abs() > 1e-6, before / after, 1.0)
+    return scaled * factor.to(hidden.dtype)
 
 
 def _join(hidden: Tensor, layout: Layout) -> Tensor:
@@ -120,28 +172,39 @@ def text_towers(parts: Any) -> list[TextTower]:
 
 
 def encode_texts(
-    parts: Any, texts: Sequence[str], layout: str = "joined", *, max_chunks: int | None = None
+    parts: Any,
+    texts: Sequence[str],
+    layout: str = "joined",
+    *,
+    max_chunks: int | None = None,
+    weighted: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Texts to embeddings, all padded to the chunk count of the longest.
 
     Args:
         max_chunks: cut longer texts here; None loses no token.
+        weighted: brackets are weights (see `prompt_weights`) instead of text.
 
     Returns:
         (batch, positions, width) and the pooled (batch, width) of the tower that has one, else None.
     """
     towers = text_towers(parts)
-    ids = [[tower.content(text) for text in texts] for tower in towers]
+    read = [[tower.tokens(text, weighted) for text in texts] for tower in towers]
     # The tokenizers of one pipeline may disagree ("!" is a marker to one of SDXL's): all share the larger count.
-    chunks = max(_chunks(len(text), tower) for tower, batch in zip(towers, ids, strict=True) for text in batch)
+    chunks = max(tower.chunks(len(text.ids)) for tower, batch in zip(towers, read, strict=True) for text in batch)
     chunks = min(chunks, max_chunks or chunks)
-    encoded = [tower.encode(batch, chunks, LAYOUTS[layout]) for tower, batch in zip(towers, ids, strict=True)]
+    encoded = [tower.encode(batch, chunks, LAYOUTS[layout]) for tower, batch in zip(towers, read, strict=True)]
     pooled = [vector for _, vector in encoded if vector is not None]
     return torch.cat([hidden for hidden, _ in encoded], dim=-1), pooled[-1] if pooled else None
 
 
-def _chunks(tokens: int, tower: TextTower) -> int:
-    return max(1, math.ceil(tokens / (tower.length - 2)))
+def tokens_per_chunk(parts: Any, text: str, *, weighted: bool = False) -> list[int]:
+    """How many tokens of a text fall into each of its chunks; of two tokenizers, what the more talkative one says."""
+    towers = text_towers(parts)
+    count, tower = max(
+        ((len(tower.tokens(text, weighted).ids), tower) for tower in towers), key=lambda counted: counted[0]
+    )
+    return [min(tower.window, count - k * tower.window) for k in range(tower.chunks(count))]
 
 
 @torch.no_grad()
@@ -152,6 +215,7 @@ def encode_prompt(
     layout: str = "joined",
     *,
     max_chunks: int | None = None,
+    weighted: bool = False,
 ) -> PromptEmbeddings:
     """Prompts and negative prompts to embeddings of one length.
 
@@ -163,14 +227,15 @@ def encode_prompt(
 
     Raises: UserError for an unknown layout; ValueError when the two sides differ in number.
     """
+    options = {"max_chunks": max_chunks, "weighted": weighted}
     zeros = negatives is None and bool(getattr(pipeline_parts.config, "force_zeros_for_empty_prompt", False))
     if zeros:
-        embeds, pooled = encode_texts(pipeline_parts, texts, layout, max_chunks=max_chunks)
+        embeds, pooled = encode_texts(pipeline_parts, texts, layout, **options)
         return PromptEmbeddings(embeds, pooled, torch.zeros_like(embeds), _zeros_like(pooled))
     negatives = [""] * len(texts) if negatives is None else list(negatives)
     if len(negatives) != len(texts):
         raise ValueError(f"{len(texts)} prompts but {len(negatives)} negative prompts")
-    embeds, pooled = encode_texts(pipeline_parts, [*texts, *negatives], layout, max_chunks=max_chunks)
+    embeds, pooled = encode_texts(pipeline_parts, [*texts, *negatives], layout, **options)
     count = len(texts)
     if pooled is None:
         return PromptEmbeddings(embeds[:count], None, embeds[count:], None)

@@ -1,8 +1,10 @@
 """Stable Diffusion XL: two text towers, a pooled vector, and micro-conditioning on size and crop."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
-from llmga.diffusers.families import Family
+from llmga.diffusers.families import EDITING, INPAINTING, Family
 from llmga.diffusers.long_prompt import PromptEmbeddings
 
 
@@ -21,3 +23,14 @@ def conditions(pooled: Tensor | None, time_ids: Tensor) -> dict[str, Tensor]:
 
 
 SDXL = Family("sdxl", "StableDiffusionXLPipeline", 50, 5.0, prompt_arguments, conditions)
+# The original takes strength 0.8, which lets what was there shine through; at 1 this base model paints greyish patches.
+SDXL_INPAINTING = replace(
+    SDXL,
+    name="sdxl-inpainting",
+    pipeline_class="StableDiffusionXLInpaintPipeline",
+    steps=30,
+    guidance_scale=7.5,
+    task=INPAINTING,
+    strength=0.99,
+)
+SDXL_EDITING = replace(SDXL, name="sdxl-editing", guidance_scale=7.5, task=EDITING)

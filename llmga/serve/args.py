@@ -11,6 +11,12 @@ from PIL import Image
 
 import llmga
 from llmga.diffrir.restorers import RESTORERS
+from llmga.diffusers.canvas import FILLS, Canvas
+from llmga.diffusers.editor import SKIP
+from llmga.diffusers.families import EDITING, INPAINTING
+from llmga.diffusers.inpainting import AREAS
+from llmga.diffusers.memory import OFFLOADS
+from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint
@@ -18,10 +24,13 @@ from llmga.llava.instructions import PLANNING
 from llmga.llava.placement import ATTENTIONS, parse_max_memory, placement
 from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
+from llmga.masks import read_mask
+from llmga.runtime import DTYPES
 from llmga.serve.flow import Settings
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
+BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
@@ -34,17 +43,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message.rstrip('.')}.\n")
 
 
-def build_parser(module: str, description: str, picture: bool | None = None) -> Parser:
+def build_parser(module: str, description: str, picture: bool | None = None, *, task: str | None = None) -> Parser:
     """All flags of a chat.
 
     Args:
         picture: whether a picture must (True), may (None) or cannot (False) be given.
+        task: what the painter is for, `inpainting` or `editing`; None leaves it to the checkpoint.
     """
     parser = Parser(prog=f"python -m llmga.serve.{module}", description=description, allow_abbrev=False)
     add_models(parser)
     add_endpoint(parser)
     add_words(parser)
     add_painting(parser)
+    add_painter(parser)
+    if task == INPAINTING:
+        add_region(parser)
+    if task == EDITING:
+        add_editing(parser)
+    parser.set_defaults(task=task)
     add_session(parser)
     if picture is not False:
         _add(parser, "image-file", required=bool(picture), metavar="FILE", help="picture of the first message")
@@ -109,6 +125,36 @@ def add_painting(parser: Parser) -> None:
     _add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
     _add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
     _add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
+
+
+def add_painter(parser: Parser) -> None:
+    """How the diffusion model is loaded."""
+    group = parser.add_argument_group("painter")
+    _add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
+    _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
+    _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
+    _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
+    _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
+    _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
+
+
+def add_region(parser: Parser) -> None:
+    """Which part of the picture is painted anew."""
+    group = parser.add_argument_group("region")
+    either = group.add_mutually_exclusive_group(required=True)
+    _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
+    _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
+    _add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
+    _add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
+    _add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
+    _add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
+
+
+def add_editing(parser: Parser) -> None:
+    """How a picture is changed."""
+    group = parser.add_argument_group("editing")
+    _add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
+    _add(group, "ratio", type=number(float, 0.1, 10), default=3.0, help="more changes less, 0.1 to 10 (default: 3)")
 
 
 def add_session(parser: Parser) -> None:
@@ -176,7 +222,8 @@ def check(args: argparse.Namespace) -> Image.Image | None:
         TEMPLATES[args.conv_mode]
     picture = open_image(args.image_file) if getattr(args, "image_file", None) is not None else None
     args.model_path = endpoint(args) or args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
-    args.sdmodel_id = args.sdmodel_id or str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
+    args.sdmodel_id = args.sdmodel_id or bundled_painter(args)
+    painter_options(args)
     return picture
 
 
@@ -193,6 +240,46 @@ def endpoint(args: argparse.Namespace) -> Endpoint | None:
     key = args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
     system = PLANNING if args.mllm_system is None else args.mllm_system
     return Endpoint(args.mllm_url, args.mllm_model, key, args.mllm_connect_timeout, args.mllm_timeout, system).named()
+
+
+def bundled_painter(args: argparse.Namespace) -> str:
+    """The bundled diffusion model for the task; one made for painting from words can fill a region, too."""
+    try:
+        return str(shipped(BUNDLED_INPAINTER if args.task == INPAINTING else BUNDLED_PAINTER, "--sdmodel_id"))
+    except UserError:
+        return str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
+
+
+def painter_options(args: argparse.Namespace) -> dict[str, object]:
+    """The flags that `load_generator` knows.  Raises: UserError for an unknown name."""
+    if args.sampler is not None:
+        SAMPLERS[args.sampler]
+    if args.dtype is not None:
+        DTYPES[args.dtype]
+    return {
+        "task": args.task,
+        "device": args.device,
+        "dtype": args.dtype,
+        "sampler": args.sampler,
+        "offload": args.offload,
+        "tile_vae": args.vae_tiling,
+        "weighted": args.prompt_weights,
+        "loras": args.lora or (),
+    }
+
+
+def region(args: argparse.Namespace) -> tuple[Image.Image, Image.Image] | None:
+    """Picture and mask of an inpainting command line, every pixel as it is in the files; None for the others.
+
+    Raises: UserError.
+    """
+    if args.task != INPAINTING:
+        return None
+    AREAS[args.area]
+    picture = open_image(args.image_file, exact=True)
+    if args.outpaint is not None:
+        return Canvas.parse(args.outpaint, picture.size).grow(picture, args.fill)
+    return picture, read_mask(open_image(args.mask_file, exact=True), picture.size, soft=args.soft_mask)
 
 
 def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
@@ -214,6 +301,11 @@ def place_words(args: argparse.Namespace) -> dict[str, Any]:
 
 def settings(args: argparse.Namespace) -> Settings:
     """The flags that the flow knows."""
+    repaint, edit = {}, None
+    if args.task == INPAINTING:
+        repaint = {"strength": args.strength, "area": args.area, "soft": args.soft_mask}
+    if args.task == EDITING:
+        edit = {"skip": args.skip, "ratio": args.ratio}
     return Settings(
         temperature=args.temperature,
         top_p=args.top_p,
@@ -224,4 +316,6 @@ def settings(args: argparse.Namespace) -> Settings:
         guidance_scale=args.guidance_scale,
         negative_prompt=args.negative_prompt,
         size=args.size,
+        repaint=repaint,
+        edit=edit,
     )

@@ -57,7 +57,7 @@ class Models:
         words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
         base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
         new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
-        generator = load_generator(painter, device=args.device)
+        generator = load_generator(painter, **flags.painter_options(args))
         parts = {"language": words, "language base": base, "painter": painter}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(new_chat, generator, marks)
@@ -106,9 +106,11 @@ class Terminal:
         match event:
             case TextDelta(text):
                 self._write(text.translate(UNSAFE))
-            case PromptFound(prompt):
+            case PromptFound(prompt, tokens):
                 prompt = prompt.translate(UNSAFE)
                 self._line(f"{DIM}[{prompt}]{PLAIN}" if self.out.isatty() else f"[{prompt}]")
+                if self.debug and tokens:
+                    print(f"prompt of {tokens}", file=self.err)
             case Denoising(step, total):
                 self._progress(step, total)
             case PictureReady(image, record):
@@ -182,29 +184,37 @@ def ask() -> str | None:
 
 
 def converse(
-    assistant: Assistant, terminal: Terminal, picture: Image.Image | None = None, first: str | None = None
+    assistant: Assistant,
+    terminal: Terminal,
+    picture: Image.Image | None = None,
+    first: str | None = None,
+    mask: Image.Image | None = None,
 ) -> None:
-    """Ask and answer until the person ends it.  The picture goes with the first message, `first` if it is given."""
+    """Ask and answer until the person ends it.
+
+    The picture and its mask go with the first message, `first` if it is given.
+    """
     images = () if picture is None else (picture,)
     if first is not None:
         print(f"You: {first}")
     text = ask() if first is None else first
     while text is not None:
-        terminal.answer(assistant, Turn(text, images))
-        images, text = (), ask()
+        terminal.answer(assistant, Turn(text, images, mask))
+        images, mask, text = (), None, ask()
 
 
 def chat(args: argparse.Namespace, first: str | None = None) -> None:
     """Check, load, talk.  Raises: UserError."""
     bundled = args.sdmodel_id is None
     picture = flags.check(args)
+    picture, mask = flags.region(args) or (picture, None)
     pictures = SavedPictures(args.save_path)
     models = Models.load(args)
     if bundled:
         print(f"No --sdmodel_id given: the bundled toy model ({models.generator.describe()['family']}) paints.")
     with suppress(ImportError):
         importlib.import_module("readline")  # line editing and history for input(), where the system has it
-    converse(models.assistant(args), Terminal(pictures, args.debug), picture, first)
+    converse(models.assistant(args), Terminal(pictures, args.debug), picture, first, mask)
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
@@ -229,5 +239,6 @@ def main(family: str, picture: bool, argv: Sequence[str] | None = None) -> NoRet
         f"Talk about {'a picture' if picture else 'what you want to see'}; {family.upper()} paints. "
         "An empty line ends, Ctrl-C stops an answer.",
         picture,
+        task=family.partition("-")[2] or None,
     )
     run(lambda: chat(parser.parse_args(argv)))

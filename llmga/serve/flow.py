@@ -1,21 +1,25 @@
 """The one flow from a person's turn to words and pictures.  Front ends only draw its events."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from llmga.background import reports_of
 from llmga.errors import UserError
+from llmga.images import reduced
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
 from llmga.llava.planner import Planner
 from llmga.llava.sampling import Sampling
+from llmga.masks import hide, read_mask
 from llmga.serve.provenance import ModelMark, Record
 
-MASK_THRESHOLD = 125  # a mask value above it means: paint here
+SIMILAR = "Generate a similar image."  # one of the questions that the language models were trained on
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Turn:
     Attributes:
         text: the words.
         images: pictures that come with the words; with a mask, the first one is the picture to change.
-        mask: same size as the first picture, white where it is to be painted anew.
+        mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it is
+            to be painted anew.  Later turns without pictures repaint the same part of the same picture.
     """
 
     text: str
@@ -42,9 +47,14 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class PromptFound:
-    """The language model asked for this picture; painting starts now."""
+    """The language model asked for this picture; painting starts now.
+
+    Attributes:
+        tokens: how the painter cuts the prompt, such as "98 tokens in 2 chunks (75 + 23)"; empty if it does not say.
+    """
 
     prompt: str
+    tokens: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,8 @@ class Settings:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
         picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         size: (width, height) in pixels.
+        repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
+        edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
     """
 
     temperature: float = 0.2
@@ -97,6 +109,8 @@ class Settings:
     guidance_scale: float | None = None
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
+    repaint: Mapping[str, Any] = field(default_factory=dict)
+    edit: Mapping[str, Any] | None = None
 
 
 class _Cancelled(Exception):
@@ -126,6 +140,8 @@ class Assistant:
         self.models = tuple(models)
         self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
         self.turns = self.painted = 0
+        self.region: tuple[Image.Image, Image.Image | None] | None = None  # the picture at work and its mask
+        self.changes: dict[str, Any] = {}  # what the painter is told beside them
         self._cancelled = Event()
 
     def respond(self, turn: Turn) -> Iterator[FlowEvent]:
@@ -153,9 +169,9 @@ class Assistant:
             yield Stopped()
 
     def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
-        pieces = self.chat.say(
-            turn.text, images=shown_pictures(turn), sampling=self._sampling(), cancelled=cancelled.is_set
-        )
+        if turn.images or turn.mask is not None:
+            turn = self._taken_up(turn, cancelled)
+        pieces = self.chat.say(turn.text, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
         with closing(pieces):
             for event in parse(pieces):
                 if cancelled.is_set():
@@ -170,6 +186,26 @@ class Assistant:
                 "raise it, or start anew where the conversation has become long."
             )
 
+    def _taken_up(self, turn: Turn, cancelled: Event) -> Turn:
+        """Remember the picture to work on; the turn as the language model is to see it."""
+        chosen = self.settings
+        soft = chosen.repaint.get("soft", False)
+        shown = replace(turn, images=shown_pictures(turn, soft=soft))
+        self.region, self.changes = region_of(turn, soft=soft), dict(chosen.repaint)
+        if chosen.edit is None or turn.mask is not None:
+            return shown
+        self.region = turn.images[0], None
+        self.changes = {**chosen.edit, "source_prompt": self._description(shown, cancelled)}
+        return replace(shown, images=())  # the conversation has them already
+
+    def _description(self, turn: Turn, cancelled: Event) -> str:
+        """The prompt with which the language model would paint the turn's picture; the person sees nothing of it."""
+        pieces = self.chat.say(SIMILAR, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
+        with closing(pieces):
+            events = list(parse(pieces))
+        prompts = [event.text for event in events if isinstance(event, GenerationPrompt)]
+        return prompts[0] if prompts else "".join(event.text for event in events if isinstance(event, Spoken)).strip()
+
     def _sampling(self) -> Sampling:
         chosen = self.settings
         return Sampling(
@@ -182,7 +218,8 @@ class Assistant:
 
     def _picture(self, prompt: str, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
         """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
-        yield PromptFound(prompt)
+        report = getattr(self.generator, "report", None)
+        yield PromptFound(prompt, str(report(prompt)) if report else "")
         seed = self.seed + self.painted
         try:
             image = yield from self._paint(prompt, turn, seed, cancelled)
@@ -196,6 +233,7 @@ class Assistant:
 
     def _paint(self, prompt: str, turn: Turn, seed: int, cancelled: Event) -> Generator[Denoising, None, Image.Image]:
         chosen = self.settings
+        picture, mask = self.region or (None, None)
 
         def work(report: Callable[[Denoising], None]) -> Image.Image:
             def on_step(step: int, total: int) -> None:
@@ -205,16 +243,17 @@ class Assistant:
 
             image = self.generator(
                 prompt,
-                image=turn.images[0] if turn.mask is not None else None,
-                mask=turn.mask,
+                image=picture,
+                mask=mask,
                 negative_prompt=chosen.negative_prompt,
                 seed=seed,
                 steps=chosen.steps,
                 guidance_scale=chosen.guidance_scale,
                 size=chosen.size,
                 on_step=on_step,
+                **(self.changes if picture is not None else {}),
             )
-            return image if turn.mask is None else self.restorer(image, turn.images[0], turn.mask)
+            return image if mask is None else self.restorer(image, picture, mask)
 
         return (yield from reports_of(work, cancelled.set))
 
@@ -233,20 +272,24 @@ class Assistant:
         )
 
 
-def shown_pictures(turn: Turn) -> tuple[Image.Image, ...]:
-    """The pictures as the language model sees them: what a mask covers is black, as in its training.
+def region_of(turn: Turn, *, soft: bool = False) -> tuple[Image.Image, Image.Image] | None:
+    """The picture to change and its mask as mode L; None when the turn has no mask.
 
     Raises: UserError when the mask does not fit.
     """
     if turn.mask is None:
-        return turn.images
+        return None
     if not turn.images:
         raise UserError("a mask was given without a picture; give the picture that it belongs to.")
-    picture, *others = turn.images
-    if turn.mask.size != picture.size:
-        raise UserError(
-            f"the mask is {turn.mask.width}x{turn.mask.height} but the picture {picture.width}x{picture.height}; "
-            "give a mask of the picture's size."
-        )
-    covered = turn.mask.convert("L").point(lambda value: 255 if value > MASK_THRESHOLD else 0)
-    return (Image.composite(Image.new("RGB", picture.size), picture, covered), *others)
+    return turn.images[0], read_mask(turn.mask, turn.images[0].size, soft=soft)
+
+
+def shown_pictures(turn: Turn, *, soft: bool = False) -> tuple[Image.Image, ...]:
+    """The pictures as the language model sees them: what a mask covers is black, as in its training.
+
+    Raises: UserError when the mask does not fit.
+    """
+    region = region_of(turn, soft=soft)
+    if region is None:
+        return turn.images
+    return reduced(hide(region[0], np.asarray(region[1]) > 0)), *turn.images[1:]

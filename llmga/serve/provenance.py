@@ -12,8 +12,10 @@ from PIL.PngImagePlugin import PngInfo
 
 import llmga
 from llmga.errors import UserError
+from llmga.images import to_rgb
 from llmga.llava.endpoint.address import Endpoint
 
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
 WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
 
@@ -108,6 +110,9 @@ def png_bytes(image: Image.Image, record: Record) -> bytes:
     chunks.add_text("parameters", parameters(record))
     chunks.add_text("llmga", json.dumps(asdict(record), ensure_ascii=False, sort_keys=True))
     buffer = io.BytesIO()
+    if image.mode not in PNG_MODES:  # a print picture, say, whose colour profile would mean nothing in RGB
+        image = to_rgb(image)
+        image.info.pop("icc_profile", None)
     image.save(buffer, "PNG", pnginfo=chunks)
     return buffer.getvalue()
 

@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.args import build_parser, check, settings, shipped
+from llmga.serve.args import build_parser, check, painter_options, region, settings, shipped
 
 
-def parse(*argv, picture=None):
-    return build_parser("cli", "a test", picture).parse_args(argv)
+def parse(*argv, picture=None, task=None):
+    return build_parser("cli", "a test", picture, task=task).parse_args(argv)
 
 
 @pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("64x48", (64, 48)), ("48X64", (48, 64))])
@@ -148,6 +148,75 @@ def test_a_picture_is_opened(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     assert check(given("--image-file", str(tmp_path / "a.png"))).size == (30, 20)
     assert check(given()) is None
+
+
+@pytest.fixture
+def repaint(tmp_path):
+    """`repaint(flags…)` are the arguments of an inpainting command line with a picture of 30x20."""
+    picture, mask = Image.new("RGBA", (30, 20), (1, 2, 3, 4)), Image.new("L", (30, 20))
+    mask.paste(255, (0, 0, 10, 20))
+    picture.save(tmp_path / "a.png"), mask.save(tmp_path / "m.png")
+    start = ["--model-path", "a", "--sdmodel_id", "b", "--image-file", str(tmp_path / "a.png")]
+
+    def parsed(*argv):
+        argv = [word.format(folder=tmp_path) for word in argv]
+        return parse(*start, *argv, picture=True, task="inpainting")
+
+    return parsed
+
+
+def test_a_region_is_a_mask_file_or_what_is_added(repaint):
+    picture, mask = region(repaint("--mask-file", "{folder}/m.png"))
+    assert picture.mode == "RGBA" and picture.getpixel((0, 0)) == (1, 2, 3, 4)
+    assert mask.getpixel((9, 19)) == 255 and mask.getpixel((10, 0)) == 0
+    grown, mask = region(repaint("--outpaint", "left=50%,top=4", "--fill", "grey"))
+    assert grown.size == mask.size == (45, 24)
+    assert grown.getpixel((0, 0)) == (127, 127, 127, 255) and grown.getpixel((15, 4)) == (1, 2, 3, 4)
+    assert region(given()) is None
+
+
+def test_region_flags_reach_the_painter(repaint):
+    args = repaint("--outpaint", "all=9", "--strength", "0.5", "--area", "mask", "--soft-mask", "--sampler", "euler")
+    assert settings(args).repaint == {"strength": 0.5, "area": "mask", "soft": True}
+    options = painter_options(args)
+    assert (options["task"], options["sampler"]) == ("inpainting", "euler")
+    assert settings(given()).repaint == {} and painter_options(given())["task"] is None
+
+
+@pytest.mark.parametrize(
+    "argv", [(), ("--outpaint", "left=3", "--mask-file", "m.png"), ("--outpaint", "left=3", "--strength", "0")]
+)
+def test_a_region_is_given_once_and_in_range(repaint, argv, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        repaint(*argv)
+    assert exit_.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--mask-file", "{folder}/none.png"), "does not exist"),
+        (("--mask-file", "{folder}/a.png"), "a.png|the mask"),
+        (("--outpaint", "left=0"), "nothing is added"),
+        (("--outpaint", "left=5", "--fill", "sky"), "unknown fill 'sky'"),
+        (("--outpaint", "left=5", "--area", "sky"), "unknown area 'sky'"),
+    ],
+)
+def test_a_region_that_cannot_be_is_told(repaint, argv, message):
+    with pytest.raises(UserError, match=message):
+        region(repaint(*argv))
+
+
+def test_editing_flags_reach_the_painter():
+    args = parse("--image-file", "a.png", "--skip", "0.5", picture=True, task="editing")
+    assert settings(args).edit == {"skip": 0.5, "ratio": 3.0} and painter_options(args)["task"] == "editing"
+    assert settings(given()).edit is None
+
+
+@pytest.mark.parametrize("argv", [("--sampler", "magic"), ("--dtype", "fp8")])
+def test_unknown_names_of_the_painter_are_told(argv):
+    with pytest.raises(UserError, match=argv[1]):
+        check(given(*argv))
 
 
 def test_shipped_files_are_found_from_anywhere(tmp_path, monkeypatch):

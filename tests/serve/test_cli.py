@@ -59,6 +59,13 @@ def test_the_picture_goes_with_the_first_message_only(toy, talk):
     assert [(user.text, len(user.images)) for user in users] == [("first", 1), ("second", 0)]
 
 
+def test_a_mask_goes_with_the_picture_and_later_requests_repaint_the_same_part(toy, talk, toy_generator_class):
+    painter, picture, mask = toy_generator_class(), Image.new("RGBA", (16, 8)), Image.new("L", (16, 8))
+    mask.paste(255, (0, 0, 8, 8))
+    talk(toy(ONE, ONE, generator=painter), "fill it\nin green\n", picture=picture, mask=mask)
+    assert [(call.image, call.mask.tobytes()) for call in painter.calls] == [(picture, mask.tobytes())] * 2
+
+
 def test_a_failure_is_one_sentence_and_the_session_goes_on(toy, talk):
     out, err = talk(toy("<gen_image> forbidden </gen_image>", ONE), "a\nb\n")
     assert "error: this prompt is forbidden; ask for another.\n" in err
@@ -143,7 +150,11 @@ def test_bad_input_ends_with_2_before_models_are_loaded(line, tmp_path, monkeypa
     assert shown.startswith("error: ") and shown.count("\n") == 1
 
 
-@pytest.mark.parametrize("module", ["cli-sdxl", "cli2-sdxl", "cli-sd15", "cli2-sd15"])
+MODULES = ["cli-sdxl", "cli2-sdxl", "cli-sd15", "cli2-sd15", "cli-sdxl-inpainting", "cli-sd15-inpainting"]
+MODULES += ["cli-sd15-editing"]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_every_command_line_starts(module, monkeypatch, capsys):
     monkeypatch.setattr(cli, "quiet_libraries", lambda: None)
     monkeypatch.setattr(cli, "run", lambda command: command())
@@ -154,3 +165,4 @@ def test_every_command_line_starts(module, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert f"python -m llmga.serve.{module} " in shown
     assert ("--image-file" in shown) == module.startswith("cli-")
+    assert ("--outpaint" in shown) == module.endswith("inpainting")

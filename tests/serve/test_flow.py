@@ -5,6 +5,7 @@ import threading
 import pytest
 from PIL import Image
 
+from llmga.masks import read_mask
 from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn, shown_pictures
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -217,7 +218,7 @@ def test_the_restorer_is_called_with_a_mask_only(toy):
     assert calls == []
     assert assistant.generator.calls[0].image is None
     ready = of(PictureReady, answer(assistant, images=(picture,), mask=mask))[0]
-    assert calls == [(picture, mask)]
+    assert calls == [(picture, read_mask(mask, picture.size))]
     assert assistant.generator.calls[1].image is picture
     assert ready.image.getpixel((0, 0)) == (255, 255, 255)
 
@@ -227,6 +228,41 @@ def test_what_a_mask_covers_is_black_to_the_language_model():
     (shown,) = shown_pictures(Turn("fill it", (picture,), mask))
     assert shown.getpixel((0, 0)) == (0, 0, 0) and shown.getpixel((7, 7)) == (200, 100, 50)
     assert picture.getpixel((0, 0)) == (200, 100, 50)
+
+
+def test_what_a_mask_covers_is_repainted_until_another_picture_comes(toy):
+    picture, mask = picture_and_mask()
+    assistant = toy(ONE, ONE, ONE, repaint={"strength": 0.5})
+    answer(assistant, images=(picture.convert("RGBA"),), mask=mask)
+    answer(assistant)
+    answer(assistant, images=(picture,))
+    first, second, third = assistant.generator.calls
+    assert first.image is second.image and second.mask is not None and second.strength == 0.5
+    assert third.image is None and third.mask is None and not hasattr(third, "strength")
+
+
+def test_how_a_prompt_is_cut_is_told_where_the_painter_knows(toy, toy_generator_class):
+    assert of(PromptFound, answer(toy(ONE)))[0].tokens == ""
+    toy_generator_class.report = lambda self, prompt: f"{len(prompt.split())} tokens"
+    try:
+        assert of(PromptFound, answer(toy(ONE)))[0].tokens.endswith(" tokens")
+    finally:
+        del toy_generator_class.report
+
+
+def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
+    picture, _ = picture_and_mask()
+    assistant = toy(
+        "Sure. <gen_image> a red dog </gen_image>", ONE, "<gen_image> a cat </gen_image>", edit={"skip": 0.5}
+    )
+    events = answer(assistant, images=(picture,))
+    answer(assistant)
+    first, second = assistant.generator.calls
+    assert (first.image, first.mask, first.source_prompt, first.skip) == (picture, None, "a red dog", 0.5)
+    assert (second.image, second.source_prompt, second.prompt) == (picture, "a red dog", "a cat")
+    assert [event.prompt for event in of(PromptFound, events)] == [first.prompt]
+    users = [message for message in assistant.chat.conversation.messages if message.role == "user"]
+    assert [len(message.images) for message in users] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("images", [(), (Image.new("RGB", (9, 8)),)])

@@ -78,3 +78,9 @@ def test_a_mark_holds_the_name_and_not_the_way_to_it(tmp_path):
     (tmp_path / "model").mkdir()
     assert ModelMark.of("painter", tmp_path / "model") == ModelMark("painter", "model", None)
     assert ModelMark.of("painter", "somebody/model").name == "somebody/model"
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "F", "HSV", "I;16", "LA", "RGBA"])
+def test_pictures_of_every_mode_are_saved(mode, tmp_path):
+    (tmp_path / "a.png").write_bytes(png_bytes(Image.new(mode, (8, 8)), RECORD))
+    assert read(tmp_path / "a.png") == RECORD

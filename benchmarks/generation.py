@@ -1,0 +1,97 @@
+"""Our generator against the stock pipeline called by hand: time and peak memory of the same pictures.
+
+python benchmarks/generation.py [--sdmodel_id FOLDER] [--device cuda] [--steps 20] [--rounds 5]
+
+Both paint in turns in one process, so that what else the machine does falls on both; time is the processor's on a CPU.
+Memory is each one's peak, on a CPU in a process of its own.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from llmga.diffusers.generators import load_generator
+from llmga.diffusers.text_to_image import Generator
+from llmga.runtime import quiet_libraries
+
+BUNDLED = "checkpoints/Inference/llmga-toy-sdxl-t2i"
+PROMPT = "The picture shows a big red circle on the left of a small green square, on a blue background."
+
+
+def painters(generator: Generator, steps: int) -> dict[str, Callable[[int], object]]:
+    """`ours` and `stock`, each painting the picture of a seed."""
+    pipe = generator.pipeline
+
+    def stock(seed: int) -> object:
+        chance = torch.Generator("cpu").manual_seed(seed)
+        return pipe(PROMPT, num_inference_steps=steps, guidance_scale=5.0, generator=chance).images[0]
+
+    def ours(seed: int) -> object:
+        generator.encoder.forget()  # the stock pipeline encodes every time, too
+        return generator(PROMPT, seed=seed, steps=steps, guidance_scale=5.0)
+
+    return {"ours": ours, "stock": stock}
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    started = clock()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - started
+
+
+def peak(args: argparse.Namespace, name: str) -> float:
+    """Most memory at once, in MB, of a fresh process that paints one picture this way."""
+    command = [sys.executable, __file__, *args.given, "--only", name]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sdmodel_id", default=BUNDLED)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("ours", "stock"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.given = sys.argv[1:]
+    quiet_libraries()
+    generator = load_generator(args.sdmodel_id, device=args.device)
+    device, ways = generator.denoiser.device, painters(generator, args.steps)
+    if args.only:
+        ways[args.only](0)
+        used = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+        print((used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024) / 1e6)
+        return
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for seed in range(args.rounds + 1):
+        for name in sorted(ways, reverse=bool(seed % 2)):
+            taken[name].append(seconds(lambda way=ways[name], seed=seed: way(seed), device))
+    medians = {name: statistics.median(times[1:]) for name, times in taken.items()}  # the first round warms up
+    memory = {name: peak(args, name) for name in ways}
+    calls: list[int] = []
+    generator.encoder.forget()
+    handle = generator.pipeline.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(2):
+        generator(PROMPT, steps=1)
+    handle.remove()
+    print(json.dumps({
+        "device": str(device), "steps": args.steps, "seconds": medians, "megabytes": memory,
+        "time_ratio": round(medians["ours"] / medians["stock"], 3),
+        "memory_ratio": round(memory["ours"] / memory["stock"], 3),
+        "encodings_of_a_prompt_painted_twice": len(calls),
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

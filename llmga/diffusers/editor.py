@@ -1,0 +1,150 @@
+"""The painter that changes a picture by words: see `editing`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from llmga.compositing import paste_back
+from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
+from llmga.diffusers.latents import posterior, scaled
+from llmga.diffusers.long_prompt import encode_prompt
+from llmga.diffusers.text_to_image import Generator, OnStep
+from llmga.diffusers.work_area import WorkArea
+from llmga.errors import UserError
+from llmga.images import to_rgb
+from llmga.masks import read_mask
+
+STEPS, SKIP, MAPS = 50, 0.25, 10
+SOURCE_GUIDANCE, GUIDANCE = 3.5, 7.5
+
+
+def prediction(unet: Any, told: Tensor, conditions: Any) -> Predict:
+    """A UNet that was told a prompt.
+
+    Args:
+        told: embeddings of the negative prompt and the prompt, (2, positions, width).
+        conditions: its `added_cond_kwargs` for both, None for a family without.
+    """
+
+    def predict(latents: Tensor, time: int) -> tuple[Tensor, Tensor]:
+        both = unet(torch.cat([latents, latents]).to(told.dtype), time, told, added_cond_kwargs=conditions).sample
+        without, prompted = both.to(latents.dtype).chunk(2)
+        return without, prompted
+
+    return predict
+
+
+class Editor(Generator):
+    """A pipeline for painting from words that also changes a picture."""
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        prompt: str,
+        image: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        *,
+        source_prompt: str = "",
+        negative_prompt: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        source_guidance: float = SOURCE_GUIDANCE,
+        skip: float = SKIP,
+        ratio: float = 3.0,
+        size: tuple[int, int] | None = None,
+        on_step: OnStep | None = None,
+        **options: Any,
+    ) -> Image.Image:
+        """Change what the prompts say differently; without a picture, paint one from words.
+
+        Args:
+            prompt: the picture after the change.
+            image: of any size and mode.
+            mask: what may change, white; None finds it out.
+            source_prompt: the picture as it is.
+            skip: share of the way to pure noise that is not gone; more stays closer to the picture.
+            ratio: a smaller one changes a larger part, see `editing.difference_mask`.
+            size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
+
+        Returns:
+            A picture of the same size and mode (a palette becomes RGB), identical outside the changed part.
+
+        Raises: UserError for a value out of range, or when the prompts do not differ anywhere.
+        """
+        if image is None:
+            return super().__call__(
+                prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
+                guidance_scale=guidance_scale, on_step=on_step, **options,
+            )  # fmt: skip
+        _, scale = self._checked(None, GUIDANCE if guidance_scale is None else guidance_scale)
+        times = edit_timesteps(STEPS if steps is None else steps, skip)
+        area, chance = self._area(image.size, size), self._chance(seed)
+        mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
+        source, target = self._told([source_prompt, prompt], negative_prompt, area.canvas)
+        if mask is None:
+            changed = self._difference(source, target, mean, std, chance, ratio)
+        else:
+            changed = self._on_latents(area.mask_on_canvas(read_mask(mask, image.size)), mean.shape[-2:])
+        clean = scaled(self.pipeline.vae, mean)
+        noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
+        path = invert(source, self.pipeline.scheduler, clean, noise, times, source_guidance)
+        latents = follow(target, self.pipeline.scheduler, path, changed, scale, on_step=on_step)
+        painted = self._decoded(latents.to(self.denoiser.dtype))[0]
+        return paste_back(image, area.back(painted, image.size), self._on_pixels(changed, area, image.size))
+
+    def _area(self, picture: tuple[int, int], size: tuple[int, int] | None) -> WorkArea:
+        """The whole picture, at the size asked for or the native one."""
+        whole = (0, 0, *picture)
+        if size is not None:
+            return WorkArea.within(whole, self._checked_size(size))
+        return WorkArea.fitted(whole, self.native_size, self.unit)
+
+    def _encoded(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
+        return posterior(self.pipeline.vae, self.pipeline.image_processor.preprocess(picture))
+
+    def _told(self, prompts: Sequence[str], negative: str | None, size: tuple[int, int]) -> list[Predict]:
+        """The UNet told each prompt, all padded to one length: they should differ in what they say only."""
+        negatives = None if negative is None else [negative] * len(prompts)
+        words = encode_prompt(self.pipeline, prompts, negatives, self.layout, weighted=self.encoder.weighted)
+        time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=self.denoiser.device)
+        sides = [words.negative_embeds, words.embeds, words.negative_pooled, words.pooled]
+        told = []
+        for number in range(len(prompts)):
+            without, prompted, *pooled = (side if side is None else side[number : number + 1] for side in sides)
+            conditions = self.family.conditions(None if pooled[0] is None else torch.cat(pooled), time_ids)
+            told.append(prediction(self.denoiser, torch.cat([without, prompted]), conditions))
+        return told
+
+    def _difference(
+        self, source: Predict, target: Predict, mean: Tensor, std: Tensor, chance: torch.Generator, ratio: float
+    ) -> Tensor:
+        shape = (MAPS, *mean.shape[1:])
+        draws, noise = (torch.randn(shape, generator=chance).to(mean.device) for _ in range(2))
+        middle = self.pipeline.scheduler.config.num_train_timesteps // 2
+        share = self.pipeline.scheduler.alphas_cumprod[middle].to(mean.device)
+        noisy = share.sqrt() * scaled(self.pipeline.vae, mean + std * draws) + (1 - share).sqrt() * noise
+        mask, maps = difference_mask(source, target, noisy, middle, scale=GUIDANCE, ratio=ratio)
+        if not maps.any():
+            raise UserError("the prompt of the change is that of the picture, so there is nothing to change; say what "
+                            "is to be different.")  # fmt: skip
+        if not mask.any():
+            raise UserError(f"the change is everywhere alike, so with --ratio {ratio:g} no part stands out; use a "
+                            "smaller --ratio, or a mask.")  # fmt: skip
+        return mask
+
+    def _on_latents(self, mask: Image.Image, shape: tuple[int, int]) -> Tensor:
+        """The mask at the latents' size, 1 wherever any pixel is marked."""
+        marked = torch.from_numpy(np.asarray(mask) / np.float32(255))[None]
+        return torch.nn.functional.adaptive_max_pool2d(marked, shape)[0].to(self.denoiser.device)
+
+    @staticmethod
+    def _on_pixels(changed: Tensor, area: WorkArea, size: tuple[int, int]) -> Image.Image:
+        """The mask at the picture's size."""
+        small = Image.fromarray((changed.cpu().numpy() > 0).astype(np.uint8) * 255)
+        on_canvas = small.resize(area.canvas, Image.Resampling.NEAREST)
+        return area.back(on_canvas, size, Image.Resampling.NEAREST)

@@ -1,0 +1,167 @@
+"""A part of a picture painted anew: any size, any mode, and every pixel that is not repainted stays bit for bit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from llmga.compositing import able_to_hold, paste_back
+from llmga.diffusers.canvas import AT_ONCE, stages
+from llmga.diffusers.text_to_image import Generator, OnStep
+from llmga.diffusers.work_area import WorkArea, around
+from llmga.errors import UserError
+from llmga.images import to_rgb
+from llmga.masks import read_mask
+from llmga.registry import Registry
+
+GREY = (127, 127, 127)
+
+# Which part of the picture the model is shown: (mask, native size) -> box.
+AREAS = Registry("area", {"picture": lambda mask, native: (0, 0, *mask.size), "mask": around})
+
+
+class Inpainter(Generator):
+    """A loaded inpainting pipeline.
+
+    A UNet of nine channels is shown the kept part; one of four, made for painting from words, is held to it by
+    putting the kept part back into its latents after every step.
+    """
+
+    def __call__(
+        self,
+        prompt: str,
+        image: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        *,
+        seed: int = 0,
+        **options: Any,
+    ) -> Image.Image:
+        """Repaint the masked part of a picture, or paint a whole one when neither is given.
+
+        Args:
+            image: of any size, aspect and mode.
+            mask: of the same size: white, or transparent where anything in it is transparent, is painted anew.
+            options: as in `batch`.
+
+        Returns:
+            A picture of the same size and mode (a palette becomes RGB), identical outside the mask.
+
+        Raises: UserError for a value out of range, a mask of another size, an empty or a full one.
+        """
+        return self.batch(prompt, [seed], image, mask, **options)[0]
+
+    @torch.inference_mode()
+    def batch(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        image: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        strength: float | None = None,
+        area: str = "picture",
+        soft: bool = False,
+        growth: float = AT_ONCE,
+        on_step: OnStep | None = None,
+        **options: Any,
+    ) -> list[Image.Image]:
+        """Several versions at once; see `__call__`.
+
+        A mask that leaves a small rectangle in a large picture is filled in stages, each continuing the one before.
+
+        Args:
+            size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
+            strength: how much of the old content is drowned in noise, above 0 to 1; None is what suits the model.
+            area: a row of `AREAS`: the model is shown the whole `picture`, or only what is around the `mask`.
+            soft: gray in the mask mixes old and new; otherwise a pixel is one of them.
+            growth: how many times as wide or high a stage makes a picture at most, above 1.
+            options: as in `Generator.batch`.
+
+        Raises: UserError.
+        """
+        _check_pair(image, mask)
+        options["strength"] = self._checked_strength(strength, options.get("steps"))
+        canvas = self._checked_size(size)
+        if image is None:
+            blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
+            options["strength"] = 1.0  # nothing is there that could shine through
+            return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
+        region, shown, image = read_mask(mask, image.size, soft=soft), AREAS[area], able_to_hold(image)
+        parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
+        if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture
+            options |= dict(size=size, strength=strength, area=area, growth=growth, on_step=on_step)
+            return [self.batch(prompt, [seed], image, mask, **options)[0] for seed in seeds]
+        for number, (box, part_mask) in enumerate(parts):
+            part, seen = image.crop(box), shown(part_mask, self.native_size)
+            place = WorkArea.within(seen, canvas) if size else WorkArea.fitted(seen, self.native_size, self.unit)
+            painted = self._fill(
+                prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
+                on_step=_joined(on_step, number, len(parts)), **options,
+            )  # fmt: skip
+            filled = [paste_back(part, place.back(each, part.size), part_mask) for each in painted]
+            versions = [_with_part(image, each, box) for each in filled]
+            image = versions[0]
+        return versions
+
+    def _fill(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        picture: Image.Image,
+        mask: Image.Image,
+        *,
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        on_step: OnStep | None = None,
+        on_preview: Any = None,
+        **arguments: Any,
+    ) -> list[Image.Image]:
+        """What the pipeline makes of a picture and a mask of a size that it takes."""
+        width, height = picture.size
+        count = len(seeds)  # one copy for each, or all would share the chance of the first one's encoding
+        return self._paint(
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,
+            image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
+        )  # fmt: skip
+
+    @property
+    def strength(self) -> float:
+        """Strength of a call that names none: the checkpoint's, else the family's."""
+        return self.defaults.get("strength", self.family.strength)
+
+    def _checked_strength(self, strength: float | None, steps: int | None) -> float:
+        """The strength with its default filled in; raises UserError when it leaves no step to do."""
+        steps, _ = self._checked(steps, None)
+        if strength is None:
+            return self.strength if int(steps * self.strength) >= 1 else 1.0
+        if not 0 < strength <= 1:
+            raise UserError(f"strength {strength} is out of range; use more than 0, at most 1.")
+        if int(steps * strength) < 1:
+            raise UserError(f"strength {strength} leaves none of {steps} steps; use more steps or a larger strength.")
+        return strength
+
+    def describe(self, **options: Any) -> dict[str, Any]:
+        """As `Generator.describe`, with the strength."""
+        return super().describe(**options) | {"strength": self.strength}
+
+
+def _check_pair(image: Image.Image | None, mask: Image.Image | None) -> None:
+    if (image is None) != (mask is None):
+        given, lacking = ("mask", "picture") if image is None else ("picture", "mask")
+        raise UserError(f"a {given} was given without a {lacking}; give both, or none to paint a whole picture.")
+
+
+def _with_part(image: Image.Image, part: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    if part.size == image.size:
+        return part
+    whole = image.copy()
+    whole.paste(part, box[:2])
+    return whole
+
+
+def _joined(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
+    """Progress of one of several stages, told as a part of the whole."""
+    return on_step and (lambda step, total: on_step(number * total + step, count * total))

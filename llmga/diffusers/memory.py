@@ -1,0 +1,70 @@
+"""Less memory, when a device has too little of it: slower, and said in words."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from llmga.errors import UserError
+
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+OFFLOADS = ("none", "model", "sequential")
+
+
+def place(pipeline: Any, device: torch.device, *, offload: str = "none", tile_vae: bool = False) -> Any:
+    """Put a pipeline on its device.
+
+    Args:
+        offload: `model` keeps only the part at work on the device, `sequential` only the layer at work.
+        tile_vae: decode large pictures in overlapping tiles.
+
+    Raises: UserError.
+    """
+    if offload not in OFFLOADS:
+        raise UserError(f"unknown offload {offload!r}; use one of: {', '.join(OFFLOADS)}.")
+    if tile_vae:
+        pipeline.vae.enable_tiling()
+    if offload == "none":
+        return pipeline.to(device)
+    if device.type == "cpu":
+        raise UserError(f"offload {offload!r} moves weights from a GPU to the CPU, but --device is cpu; use none.")
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    return pipeline
+
+
+def with_less_memory(pipeline: Any, work: Callable[[], Result]) -> Result:
+    """`work()`; each time the device runs out of memory, ease its load, say so and try once more.
+
+    Raises: UserError when nothing helps.
+    """
+    for ease in (_tile, _offload, None):
+        try:
+            return work()
+        except torch.OutOfMemoryError:
+            eased = ease and ease(pipeline)
+        if not eased:
+            break
+        log.warning("out of memory; trying again %s", eased)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    raise UserError("the device has too little memory even with VAE tiling and offloading; choose a smaller --size "
+                    "or --device cpu.")  # fmt: skip
+
+
+def _tile(pipeline: Any) -> str:
+    pipeline.vae.enable_tiling()
+    return "with the picture decoded in tiles."
+
+
+def _offload(pipeline: Any) -> str | None:
+    """Nothing where there is no GPU, or only the part at work is on it already."""
+    if pipeline.device.type != "cuda":
+        return None
+    pipeline.enable_model_cpu_offload(device=pipeline.device)
+    return "with only the part at work on the device, which is slower."

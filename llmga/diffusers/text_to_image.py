@@ -1,0 +1,253 @@
+"""Prompt in, picture out: a stock diffusers pipeline, fed with embeddings of text of any length."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from llmga.diffusers.families import Family
+from llmga.diffusers.latents import decode
+from llmga.diffusers.memory import with_less_memory
+from llmga.diffusers.previews import Previews
+from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
+from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
+from llmga.errors import UserError
+
+SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
+SEEDS = 2**63
+
+OnStep = Callable[[int, int], None]
+OnPreview = Callable[[int, Image.Image], None]
+
+
+class Generator:
+    """A loaded pipeline that paints from words.
+
+    Args:
+        defaults: `steps`, `guidance_scale`, `strength`, `sampler` (of `SAMPLERS`) and `layout` (of `LAYOUTS`) that
+            the checkpoint prefers, all optional.
+        weighted: brackets in prompts are weights instead of text.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        family: Family,
+        *,
+        path: str = "",
+        defaults: dict[str, Any] | None = None,
+        weighted: bool = False,
+    ):
+        self.pipeline, self.family, self.path = pipeline, family, path
+        self.defaults = defaults or {}
+        self.layout: str = self.defaults.get("layout", "joined")
+        self.encoder = PromptEncoder(pipeline, self.layout, weighted=weighted)
+        self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
+        self._own_scheduler = pipeline.scheduler
+        self.use_sampler(self.defaults.get("sampler", "checkpoint"))
+        pipeline.set_progress_bar_config(disable=True)
+
+    def use_sampler(self, name: str) -> None:
+        """Sample with a row of `SAMPLERS` from now on; `checkpoint` is what the folder names.
+
+        Raises: UserError for an unknown name, or one that the family cannot use.
+        """
+        if name != "checkpoint" and self.family.prompt_arguments is None:
+            raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
+        self.sampler: Sampler = SAMPLERS[name]
+        self.pipeline.scheduler = scheduler_of(self.sampler, self._own_scheduler)
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of a call that names none: the sampler's, else the checkpoint's, else the family's."""
+        return self.sampler.steps or self.defaults.get("steps", self.family.steps)
+
+    @property
+    def guidance_scale(self) -> float:
+        """Guidance of a call that names none, found in the same order."""
+        own = self.sampler.guidance_scale
+        return self.defaults.get("guidance_scale", self.family.guidance_scale) if own is None else own
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet, or the transformer of newer families."""
+        return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """Width and height in pixels that the model was made for."""
+        side = getattr(self.pipeline, "default_sample_size", None) or self.denoiser.config.sample_size
+        height, width = (side, side) if isinstance(side, int) else side
+        return width * self.pipeline.vae_scale_factor, height * self.pipeline.vae_scale_factor
+
+    @property
+    def unit(self) -> int:
+        """Every side of a painted picture is a multiple of this many pixels."""
+        patch = 1 if hasattr(self.pipeline, "unet") else 2
+        return max(8, self.pipeline.vae_scale_factor * patch)  # the pipelines themselves ask for multiples of 8
+
+    def report(self, prompt: str) -> TokenReport | str:
+        """How the prompt is cut into chunks; nothing where the pipeline reads the text itself."""
+        return self.encoder.report(prompt) if self.family.prompt_arguments else ""
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        prompt: str,
+        image: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        *,
+        negative_prompt: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        on_step: OnStep | None = None,
+        on_preview: OnPreview | None = None,
+    ) -> Image.Image:
+        """Paint one picture; the same arguments give the same bytes on a CPU.
+
+        Args:
+            image: not used by a family that paints from words.
+            mask: an error in a family that paints from words.
+            size: (width, height) in pixels, None for the native one.
+            on_step: called with (step, total) after each step; what it raises stops the painting.
+            on_preview: called with the step and a small picture of how far it is, after each step.
+
+        Raises: UserError for a value out of range.
+        """
+        if mask is not None:
+            raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
+                            "choose an inpainting checkpoint.")  # fmt: skip
+        options = dict(negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size)
+        return self.batch(prompt, [seed], **options, on_step=on_step, on_preview=on_preview)[0]
+
+    @torch.inference_mode()
+    def batch(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        *,
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        on_step: OnStep | None = None,
+        on_preview: OnPreview | None = None,
+    ) -> list[Image.Image]:
+        """Several pictures of one prompt at once; picture k is the one that its seed gives alone.
+
+        A larger batch may round differently, so that some pixels differ by a level.  A preview shows the first one.
+
+        Raises: UserError for a value out of range.
+        """
+        width, height = self._checked_size(size)
+        return self._paint(
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, width=width, height=height
+        )
+
+    def _paint(
+        self,
+        prompt: str,
+        negative_prompt: str | None,
+        seeds: Sequence[int],
+        steps: int | None,
+        guidance_scale: float | None,
+        on_step: OnStep | None,
+        on_preview: OnPreview | None,
+        **arguments: Any,
+    ) -> list[Image.Image]:
+        """Run the pipeline with these keyword arguments, and decode."""
+        steps, guidance_scale = self._checked(steps, guidance_scale)
+        arguments |= self._words(prompt, negative_prompt, guidance_scale)
+
+        def work() -> list[Image.Image]:
+            result = self.pipeline(
+                **arguments,
+                **self.extra,
+                **self.sampler.schedule(steps),
+                guidance_scale=guidance_scale,
+                num_images_per_prompt=len(seeds),
+                generator=[self._chance(seed) for seed in seeds],
+                output_type="latent" if self.family.prompt_arguments else "pil",
+                callback_on_step_end=self._reporter(on_step, on_preview),
+            ).images
+            return self._decoded(result) if self.family.prompt_arguments else result
+
+        return with_less_memory(self.pipeline, work)
+
+    @staticmethod
+    def _chance(seed: int) -> torch.Generator:
+        """On the CPU whatever the device, so that a seed means one picture everywhere; UserError out of range."""
+        if not 0 <= seed < SEEDS:
+            raise UserError(f"seed {seed} is out of range; use 0 to {SEEDS - 1}.")
+        return torch.Generator("cpu").manual_seed(seed)
+
+    def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
+        return self.pipeline.image_processor.postprocess(decode(self.pipeline.vae, latents).float())
+
+    def _words(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
+        """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
+        if self.family.prompt_arguments is None:
+            return {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
+        return self.family.prompt_arguments(self.encoder(prompt, negative, guided=guidance_scale > 1))
+
+    def _reporter(self, on_step: OnStep | None, on_preview: OnPreview | None) -> Callable[..., dict] | None:
+        if on_step is None and on_preview is None:
+            return None
+        previews = Previews(self.pipeline)
+
+        def report(pipeline: Any, step: int, timestep: Any, tensors: dict) -> dict:
+            if on_preview is not None and tensors["latents"].ndim == 4:  # some families fold theirs
+                on_preview(step + 1, previews(tensors["latents"][:1]))
+            if on_step is not None:
+                on_step(step + 1, pipeline.num_timesteps)
+            return {}
+
+        return report
+
+    def _checked(self, steps: int | None, guidance_scale: float | None) -> tuple[int, float]:
+        """The values with defaults filled in; raises UserError when one is out of range."""
+        steps = self.steps if steps is None else steps
+        guidance_scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        most = self.pipeline.scheduler.config.num_train_timesteps
+        if not 1 <= steps <= most:
+            raise UserError(f"{steps} steps are out of range; use 1 to {most}.")
+        if not 0 <= guidance_scale < float("inf"):
+            raise UserError(f"guidance scale {guidance_scale} is out of range; use 0 or more.")
+        return steps, guidance_scale
+
+    def _checked_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """The size, or the native one; raises UserError when the model cannot paint it."""
+        if size is None:
+            return self.native_size
+        unit = self.unit
+        for side in size:
+            if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
+                raise UserError(f"size {side} is out of range; use {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side.")
+            if side % unit:
+                below = side // unit * unit
+                nearest = [s for s in (below, below + unit) if SMALLEST_SIDE <= s <= LARGEST_SIDE]
+                raise UserError(f"size {side} is not a multiple of {unit}; use {' or '.join(map(str, nearest))}.")
+        return size
+
+    def describe(
+        self,
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> dict[str, Any]:
+        """What a picture's record says about its painter; values left out are the ones a call would use."""
+        steps, guidance_scale = self._checked(steps, guidance_scale)
+        return {
+            "family": self.family.name,
+            "model": self.path,
+            "sampler": type(self.pipeline.scheduler).__name__,
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "size": list(self._checked_size(size)),
+            "layout": self.layout,
+            "dtype": str(self.denoiser.dtype).removeprefix("torch."),
+        }

@@ -1,0 +1,145 @@
+import copy
+
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionPipeline
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
+from llmga.diffusers.generators import load_generator
+from llmga.errors import UserError
+
+FAMILIES = ["sd15", "sdxl"]
+PICTURE = Image.linear_gradient("L").convert("RGB")
+
+
+@pytest.fixture
+def open_painter(goldens):
+    return lambda family, **options: load_generator(goldens.folder(family), device="cpu", **options)
+
+
+def paint(generator):
+    return generator("a cat", seed=1, steps=2).tobytes()
+
+
+@pytest.fixture(scope="module")
+def lora(goldens, tmp_path_factory):
+    """A folder of random low-rank weights for each family."""
+
+    def make(family):
+        torch.manual_seed(0)
+        unet = copy.deepcopy(goldens.pipeline(family).unet)
+        unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+        folder = tmp_path_factory.mktemp(family)
+        StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=get_peft_model_state_dict(unet))
+        return folder
+
+    return {family: make(family) for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_low_rank_weights_change_the_picture_by_their_weight(open_painter, lora, family):
+    plain, full, none, half = (
+        paint(open_painter(family, loras=given))
+        for given in ([], [f"{lora[family]}"], [f"{lora[family]}:0"], [f"{lora[family]}:0.5"])
+    )
+    assert plain == none
+    assert len({plain, full, half}) == 3
+
+
+@pytest.mark.parametrize(("family", "other"), [("sd15", "sdxl"), ("sdxl", "sd15")])
+def test_low_rank_weights_of_another_family_are_told(open_painter, lora, family, other):
+    with pytest.raises(UserError, match=f"another family than {family}"):
+        open_painter(family, loras=[str(lora[other])])
+
+
+@pytest.mark.parametrize(
+    "given", ["nowhere.safetensors", "{folder}", "{folder}/text.safetensors", "{folder}/o.safetensors"]
+)
+def test_files_that_are_no_low_rank_weights_are_told(open_painter, tmp_path, given):
+    (tmp_path / "text.safetensors").write_text("hello")
+    save_file({"a": torch.zeros(1)}, tmp_path / "o.safetensors")
+    with pytest.raises(UserError) as caught:
+        add_loras(open_painter("sd15"), [given.format(folder=tmp_path)])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def controlnet(goldens, tmp_path_factory):
+    def make(family):
+        torch.manual_seed(0)
+        net = ControlNetModel.from_unet(goldens.pipeline(family).unet)
+        for layer in (*net.controlnet_down_blocks, net.controlnet_cond_embedding.conv_out):  # zero at the start
+            torch.nn.init.normal_(layer.weight)
+        net.save_pretrained(folder := tmp_path_factory.mktemp(family))
+        return folder
+
+    return {family: make(family) for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_controlnet_guides_the_painting(open_painter, controlnet, family):
+    generator = open_painter(family)
+    plain = paint(generator)
+    use_controlnet(generator, controlnet[family], PICTURE)
+    guided = paint(generator)
+    use_controlnet(generator, controlnet[family], PICTURE.rotate(90))
+    assert len({plain, guided, paint(generator)}) == 3
+
+
+def test_a_controlnet_of_another_family_or_for_repainting_is_told(open_painter, controlnet):
+    with pytest.raises(UserError, match="another family than sd15"):
+        use_controlnet(open_painter("sd15"), controlnet["sdxl"], PICTURE)
+    with pytest.raises(UserError, match="cannot be opened"):
+        use_controlnet(open_painter("sd15"), "nowhere", PICTURE)
+    with pytest.raises(UserError, match="cannot guide sd15-inpainting"):
+        use_controlnet(open_painter("sd15", task="inpainting"), controlnet["sd15"], PICTURE)
+
+
+@pytest.fixture(scope="module")
+def ip_adapter(goldens, tmp_path_factory):
+    def make(family):
+        torch.manual_seed(0)
+        unet, width = goldens.pipeline(family).unet, 16
+        text = unet.config.cross_attention_dim
+        tensors = {
+            "image_proj.proj.weight": torch.randn(text * 4, width),
+            "image_proj.proj.bias": torch.zeros(text * 4),
+        }
+        tensors |= {"image_proj.norm.weight": torch.ones(text), "image_proj.norm.bias": torch.zeros(text)}
+        cross = [name for name in unet.attn_processors if not name.endswith("attn1.processor")]
+        for number, name in enumerate(cross):
+            hidden = unet.get_submodule(name.removesuffix(".processor")).to_q.in_features
+            processor = IPAdapterAttnProcessor2_0(hidden_size=hidden, cross_attention_dim=text)
+            for key, value in processor.state_dict().items():
+                tensors[f"ip_adapter.{2 * number + 1}.{key.replace('.0.', '.')}"] = value.clone()
+        folder = tmp_path_factory.mktemp(family)
+        save_file(tensors, folder / "adapter.safetensors")
+        vision = CLIPVisionConfig(hidden_size=16, projection_dim=width, intermediate_size=32, num_hidden_layers=1,
+                                  num_attention_heads=2, image_size=32, patch_size=16)  # fmt: skip
+        CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
+        return folder / "adapter.safetensors"
+
+    return {family: make(family) for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_picture_speaks_beside_the_words(open_painter, ip_adapter, family):
+    generator = open_painter(family)
+    plain = paint(generator)
+    use_ip_adapter(generator, ip_adapter[family], PICTURE)
+    spoken = paint(generator)
+    generator.extra["ip_adapter_image"] = Image.new("RGB", (32, 32), "red")
+    assert len({plain, spoken, paint(generator)}) == 3
+
+
+def test_a_picture_prompt_of_another_family_is_told(open_painter, ip_adapter, tmp_path):
+    with pytest.raises(UserError, match="another family than sd15"):
+        use_ip_adapter(open_painter("sd15"), ip_adapter["sdxl"], PICTURE)
+    with pytest.raises(UserError, match="missing or damaged"):
+        use_ip_adapter(open_painter("sd15"), tmp_path / "nowhere.safetensors", PICTURE)

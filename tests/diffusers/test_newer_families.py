@@ -1,0 +1,103 @@
+"""The contract holds for families that came later: tiny random SD3 and FLUX."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from PIL import Image
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+)
+
+from llmga.diffusers.generators import load_generator
+from llmga.errors import UserError
+
+
+def clip(kind, words):
+    return kind(CLIPTextConfig(
+        vocab_size=words, hidden_size=32, projection_dim=32, intermediate_size=37, num_hidden_layers=2,
+        num_attention_heads=4, bos_token_id=words - 2, eos_token_id=words - 1,
+    ))  # fmt: skip
+
+
+def t5(words):
+    return T5EncoderModel(T5Config(vocab_size=words, d_model=32, d_ff=37, d_kv=8, num_layers=1, num_heads=4))
+
+
+def vae(channels):
+    return AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=channels, layers_per_block=1, sample_size=32, norm_num_groups=4,
+        block_out_channels=(8, 8, 8, 8), down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4, use_quant_conv=False, use_post_quant_conv=False,
+        shift_factor=0.0609, scaling_factor=1.5035,
+    )  # fmt: skip
+
+
+def sd3(tokenizer):
+    words = len(tokenizer)
+    transformer = SD3Transformer2DModel(
+        sample_size=8, patch_size=1, in_channels=16, out_channels=16, num_layers=1, attention_head_dim=8,
+        num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=64,
+    )  # fmt: skip
+    return StableDiffusion3Pipeline(
+        transformer=transformer, vae=vae(16), scheduler=FlowMatchEulerDiscreteScheduler(),
+        text_encoder=clip(CLIPTextModelWithProjection, words), tokenizer=tokenizer,
+        text_encoder_2=clip(CLIPTextModelWithProjection, words), tokenizer_2=tokenizer,
+        text_encoder_3=t5(words), tokenizer_3=tokenizer,
+    )  # fmt: skip
+
+
+def flux(tokenizer):
+    words = len(tokenizer)
+    transformer = FluxTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8],
+    )  # fmt: skip
+    return FluxPipeline(
+        transformer=transformer, vae=vae(4), scheduler=FlowMatchEulerDiscreteScheduler(),
+        text_encoder=clip(CLIPTextModel, words), tokenizer=tokenizer, text_encoder_2=t5(words), tokenizer_2=tokenizer,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[sd3, flux], ids=["sd3", "flux"])
+def folder(goldens, request, tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("newer")
+    request.param(CLIPTokenizer.from_pretrained(goldens.folder("sd15") / "tokenizer")).save_pretrained(folder)
+    return folder
+
+
+def test_they_paint_from_words(folder):
+    generator = load_generator(folder, device="cpu")
+    assert generator.family.name == "auto"
+    seen = []
+    options = dict(size=(48, 64), steps=2, negative_prompt="ugly")
+    first = generator("a cat", seed=1, on_step=lambda *step: seen.append(step), **options)
+    assert first.size == (48, 64) and seen == [(1, 2), (2, 2)]
+    assert generator("a cat", seed=1, **options).tobytes() == first.tobytes()
+    assert generator("a cat", seed=2, **options).tobytes() != first.tobytes()
+    assert generator.describe()["sampler"] == "FlowMatchEulerDiscreteScheduler"
+    with pytest.raises(UserError, match="sampler 'euler' is for SD1.5 and SDXL"):
+        generator.use_sampler("euler")
+
+
+def test_they_repaint_and_keep_the_rest(folder):
+    painter = load_generator(folder, task="inpainting", device="cpu")
+    picture, mask = Image.radial_gradient("L").resize((71, 53)).convert("RGBA"), Image.new("L", (71, 53))
+    mask.paste(255, (10, 10, 40, 30))
+    result = painter("a cat", picture, mask, steps=3, size=(64, 48))
+    kept = np.asarray(mask) == 0
+    assert np.array_equal(np.asarray(result)[kept], np.asarray(picture)[kept])
+    assert (np.asarray(result)[~kept] != np.asarray(picture)[~kept]).any()
