@@ -131,7 +131,7 @@ def load_model(
         raise UserError(f"{str(file)!r} restores at scale {config.scale}, but {scale} was asked for; "
                         f"give weights of scale {scale} or ask for {config.scale}.")  # fmt: skip
     if stage not in (None, found):
-        raise UserError(f"{str(file)!r} is a stage-{found} network and stage {stage} is needed; stage 1 reads its prior "
+        raise UserError(f"{str(file)!r} is of stage {found}, but stage {stage} is needed; stage 1 reads its prior "
                         "from the clean picture, so only stage 2 restores.")  # fmt: skip
     with torch.device("meta"):
         model = MODELS[found](config)
@@ -149,7 +149,7 @@ def find(path: str | Path) -> Path:
 
 
 def default_path(scale: int) -> Path:
-    """Weights of a scale on the shelf, published ones before the bundled toy.  Raises: UserError when there are none."""
+    """Weights of a scale on the shelf, published ones before the bundled toy.  Raises: UserError."""
 
     def is_toy(place: Path) -> tuple[bool, str]:
         return "toy" in place.name.lower(), place.name

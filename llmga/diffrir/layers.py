@@ -50,9 +50,7 @@ class Steered(nn.Module):
     picture, so that no steered picture is ever made.
     """
 
-    def __init__(self, width: int):
-        super().__init__()
-        self.kernel = nn.Sequential(nn.Linear(PRIOR_WIDTH, 2 * width, bias=False))
+    kernel: nn.Module  # the prior's scale and shift; where it stands among the parts, the published order says
 
     def project(self, x: Tensor, norm: Norm, prior: Tensor, conv: nn.Conv2d) -> Tensor:
         """conv(norm(x) * scale + shift): (B, H, W, C), (B, 256) -> (B, H, W, C')."""
@@ -62,6 +60,11 @@ class Steered(nn.Module):
             shift = shift + norm.body.bias * scale
         offset = F.linear(shift, matrix, conv.bias)
         return per_picture(norm.scaled(x), matrix * (norm.body.weight * scale)[:, None], offset)
+
+
+def steering(width: int) -> nn.Sequential:
+    """(B, 256) -> (B, 2 C): a scale and a shift for each channel."""
+    return nn.Sequential(nn.Linear(PRIOR_WIDTH, 2 * width, bias=False))
 
 
 def per_picture(x: Tensor, matrices: Tensor, offset: Tensor | None = None) -> Tensor:
@@ -76,9 +79,10 @@ class Attention(Steered):
     """Channels attend to channels, so that the cost grows with the pixels and not with their square."""
 
     def __init__(self, width: int, heads: int, bias: bool):
-        super().__init__(width)
+        super().__init__()
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.kernel = steering(width)
         self.qkv = nn.Conv2d(width, 3 * width, 1, bias=bias)
         self.qkv_dwconv = nn.Conv2d(3 * width, 3 * width, 3, padding=1, groups=3 * width, bias=bias)
         self.project_out = nn.Conv2d(width, width, 1, bias=bias)
@@ -110,11 +114,12 @@ class FeedForward(Steered):
     """A gated pair of wider channels; the first half opens the second."""
 
     def __init__(self, width: int, factor: float, bias: bool):
-        super().__init__(width)
+        super().__init__()
         hidden = int(width * factor)
         self.project_in = nn.Conv2d(width, 2 * hidden, 1, bias=bias)
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
         self.project_out = nn.Conv2d(hidden, width, 1, bias=bias)
+        self.kernel = steering(width)
 
     def forward(self, x: Tensor, norm: Norm, prior: Tensor) -> Tensor:
         """(B, H, W, C), (B, 256) -> (B, H, W, C)."""
