@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
+from llmga.diffrir.matching import match
 from llmga.registry import Registry
 
 # restorer(image, reference, mask) -> image: the painted picture, the picture before painting (None when there was
@@ -16,4 +17,13 @@ def none(image: Image.Image, reference: Image.Image | None, mask: Image.Image | 
     return image
 
 
-RESTORERS: Registry[Restorer] = Registry("restorer", {"none": none})
+def match_and_blend(image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
+    """Fit the tone, then spread what still differs at the seam into the painted region."""
+    return match(image, reference, mask, blend=True)
+
+
+RESTORERS: Registry[Restorer] = Registry("restorer", {"none": none, "match": match, "match+blend": match_and_blend})
+
+
+def open_restorer(n, *a, **k):
+    return RESTORERS[n]

@@ -1,0 +1,114 @@
+"""Agreement without weights: the tone is fitted where the original is known, the rest of the seam is spread inwards.
+
+The painted picture shows the kept region too, a little off; how far off there tells what to do where nothing is kept.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from llmga.errors import UserError
+
+ROUNDS = 12  # of reweighting
+OUTLIER = 4.685  # Tukey's constant, in standard deviations
+FLAT = 1.0  # levels squared: a gain is only believed where the kept region varies by more than this
+SWEEPS = 12  # of relaxation at each size
+
+
+def match(
+    image: Image.Image, reference: Image.Image | None, mask: Image.Image | None, *, blend: bool = False
+) -> Image.Image:
+    """The painted region in the tone of the kept one; kept pixels are the reference's.
+
+    Args:
+        image, reference, mask: of one size; the mask's upper half of the levels was painted.
+        blend: also spread what still differs along the seam into the painted region.
+
+    Returns: the image as it is where nothing is known of the original.
+    Raises: UserError when the sizes differ.
+    """
+    if reference is None or mask is None:
+        return image
+    check_sizes(image, reference, mask)
+    hole = np.asarray(mask.convert("L")) >= 128
+    painted, known = (np.asarray(picture.convert("RGB"), dtype=np.float64) for picture in (image, reference))
+    if hole.all():
+        return image
+    gain, bias = fit_tone(painted[~hole], known[~hole])
+    toned = painted * gain + bias
+    if blend and hole.any():
+        toned += spread(known - toned, ~hole)
+    result = np.where(hole[..., None], toned.round().clip(0, 255), known)
+    return Image.fromarray(result.astype(np.uint8))
+
+
+def check_sizes(image: Image.Image, reference: Image.Image, mask: Image.Image) -> None:
+    """Raises: UserError when the three are not of one size."""
+    for name, other in (("reference", reference), ("mask", mask)):
+        if other.size != image.size:
+            raise UserError(
+                f"the {name} is {other.width}x{other.height}, but the picture is {image.width}x{image.height}; "
+                f"give a {name} of the picture's size."
+            )
+
+
+def fit_tone(painted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and bias of each channel that carry `painted` to `known`, both (pixels, 3) in levels of 0 to 255.
+
+    Least squares with Tukey's weights, so that what was repainted by mistake, or blurred at edges, does not count;
+    clipped pixels are left out, since they say nothing of a tone.
+    """
+    fits = [_fit_channel(painted[:, channel], known[:, channel]) for channel in range(painted.shape[1])]
+    gain, bias = np.array(fits).T
+    return gain, bias
+
+
+def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    inside = (x > 0) & (x < 255) & (y > 0) & (y < 255)
+    if inside.any():
+        x, y = x[inside], y[inside]
+    weights = np.ones_like(x)
+    for _ in range(ROUNDS):
+        mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
+        covariance = np.average((x - mean_x) * (y - mean_y), weights=weights)
+        gain = (covariance + FLAT) / (np.average((x - mean_x) ** 2, weights=weights) + FLAT)
+        bias = mean_y - gain * mean_x
+        residual = np.abs(y - gain * x - bias)
+        limit = OUTLIER * max(1.4826 * float(np.median(residual)), 0.5)  # half a level is rounding, not a fault
+        weights = np.clip(1 - (residual / limit) ** 2, 0, None) ** 2
+    return gain, bias
+
+
+def spread(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """What differs on the kept side of the seam, carried into the hole as a membrane would: fine ripples fade within
+    a few pixels, a slow drift reaches across.
+
+    Args:
+        residual: (height, width, channels), read where kept only.
+        kept: boolean (height, width), True somewhere.
+    Returns: (height, width, channels); in the hole without jumps, elsewhere the residual itself.
+    """
+    values = torch.from_numpy(np.moveaxis(residual, -1, 0).astype(np.float32))[None]
+    known = torch.from_numpy(kept)[None, None]
+    return np.moveaxis(_membrane(values * known, known)[0].numpy(), 0, -1)
+
+
+def _membrane(values: Tensor, known: Tensor) -> Tensor:
+    """Fill (1, C, H, W) where not known: begin with the answer at half the size, then relax."""
+    if known.all():
+        return values
+    share = _halved(known.float())
+    coarse = _membrane(_halved(values) / share.clamp_min(1e-6), share > 0)
+    filled = F.interpolate(coarse, values.shape[-2:], mode="bilinear", align_corners=False)
+    for _ in range(SWEEPS):
+        filled = torch.where(known, values, filled)
+        ring = F.pad(filled, (1, 1, 1, 1), mode="replicate")
+        filled = (ring[..., 1:-1, :-2] + ring[..., 1:-1, 2:] + ring[..., :-2, 1:-1] + ring[..., 2:, 1:-1]) / 4
+    return torch.where(known, values, filled)
+
+
+def _halved(x: Tensor) -> Tensor:
+    """Means of 2x2 pixels; the last row and column of an odd side stand for themselves."""
+    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
