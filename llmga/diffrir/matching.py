@@ -1,4 +1,4 @@
-"""Agreement without weights: the tone is fitted where the original is known, the rest of the seam is spread inwards.
+"""Agreement without weights: the tone is fitted where the original is known, what is left of the seam is blended.
 
 The painted picture shows the kept region too, a little off; how far off there tells what to do where nothing is kept.
 """
@@ -15,6 +15,9 @@ ROUNDS = 12  # of reweighting
 OUTLIER = 4.685  # Tukey's constant, in standard deviations
 FLAT = 1.0  # levels squared: a gain is only believed where the kept region varies by more than this
 SWEEPS = 12  # of relaxation at each size
+FADE = 5  # pixels inside the hole over which the original gives way
+NEIGHBOURHOOD = 7  # pixels over which two pictures are compared
+USUAL = 0.95  # share of the kept region that counts as showing the same thing
 
 
 def match(
@@ -24,7 +27,8 @@ def match(
 
     Args:
         image, reference, mask: of one size; the mask's upper half of the levels was painted.
-        blend: also spread what still differs along the seam into the painted region.
+        blend: also carry what still differs along the seam into the painted region, and fade from the original to
+            the painting over its first pixels, wherever both show the same thing there.
 
     Returns: the image as it is where nothing is known of the original.
     Raises: UserError when the sizes differ.
@@ -39,7 +43,7 @@ def match(
     gain, bias = fit_tone(painted[~hole], known[~hole])
     toned = painted * gain + bias
     if blend and hole.any():
-        toned += spread(known - toned, ~hole)
+        toned = _blended(toned, known, ~hole)
     result = np.where(hole[..., None], toned.round().clip(0, 255), known)
     return Image.fromarray(result.astype(np.uint8))
 
@@ -79,6 +83,31 @@ def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         limit = OUTLIER * max(1.4826 * float(np.median(residual)), 0.5)  # half a level is rounding, not a fault
         weights = np.clip(1 - (residual / limit) ** 2, 0, None) ** 2
     return gain, bias
+
+
+def _blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The toned painting with its seam smoothed, (height, width, 3)."""
+    filled = toned + spread(known - toned, kept)
+    share = (_nearness(kept) * _agreement(toned, known, kept))[..., None]
+    return filled + share * (known - filled)
+
+
+def _nearness(kept: np.ndarray) -> np.ndarray:
+    """1 where kept, then falling to 0 over `FADE` pixels, (height, width)."""
+    reached, near = torch.from_numpy(kept)[None].float(), torch.zeros(kept.shape)
+    for _ in range(FADE):
+        near += reached[0]
+        reached = F.max_pool2d(reached, 3, stride=1, padding=1)
+    return ((near + reached[0]) / (FADE + 1)).numpy()
+
+
+def _agreement(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """1 where original and painting differ no more than they usually do where nothing was repainted, 0 from twice as
+    much on, (height, width): what was cut in two by the mask, or is new, must not be faded into."""
+    difference = torch.from_numpy(np.abs(known - toned).mean(-1))[None, None].float()
+    local = F.avg_pool2d(difference, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)[0, 0].numpy()
+    usual = max(float(np.quantile(local[kept], USUAL)), 1.0)
+    return np.clip(2 - local / usual, 0, 1)
 
 
 def spread(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:

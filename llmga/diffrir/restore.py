@@ -1,0 +1,132 @@
+"""Restore painted pictures with a DiffRIR network: `python -m llmga.diffrir.restore --image … --reference … --mask …`.
+
+A reference of the output's size is what is kept: outside the mask the output *is* the reference.  At scales 2 and 4 it
+may also be of the picture's own size; then it only guides, since the kept pixels exist at no such size.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from llmga.diffrir.checkpoints import load_model
+from llmga.diffrir.layers import PRIOR_WIDTH
+from llmga.diffrir.model import Stage2
+from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restore_pictures, to_levels
+from llmga.errors import UserError
+from llmga.runtime import pick_device
+
+PAINTED = 128  # a mask's level from which on a pixel counts as painted: half of 255, as published
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class DiffRIR:
+    """A restorer: `restorer(image, reference, mask) -> image`, the same seed giving the same picture.
+
+    Args:
+        model: a stage-2 network in evaluation mode.
+        seed: of the noise that each picture's prior begins with.
+        tile, overlap: in output pixels; tile 0 takes the whole picture at once.
+        soft: composite by the mask's levels instead of its upper half, for feathered masks; level 0 stays identical.
+    """
+
+    def __init__(self, model: Stage2, *, seed: int = 0, tile: int = TILE, overlap: int = OVERLAP, soft: bool = False):
+        check_tiling(tile, overlap)
+        self.model, self.seed, self.tile, self.overlap, self.soft = model, seed, tile, overlap, soft
+
+    @property
+    def scale(self) -> int:
+        return self.model.config.scale
+
+    def __call__(
+        self, image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None
+    ) -> Image.Image:
+        """One picture; without a reference or a mask nothing is known of the original.
+
+        Raises: UserError when sizes do not fit.
+        """
+        return self.many([image], [reference], [mask])[0]
+
+    def many(
+        self,
+        images: Sequence[Image.Image],
+        references: Sequence[Image.Image | None],
+        masks: Sequence[Image.Image | None],
+    ) -> list[Image.Image]:
+        """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
+        known = [self._known(*three) for three in zip(images, references, masks, strict=True)]
+        originals, coverages = (np.stack(part) for part in list(zip(*known, strict=True))[:2])
+        pictures = Pictures(
+            torch.from_numpy(np.stack([np.array(image.convert("RGB")) for image in images])).permute(0, 3, 1, 2),
+            torch.from_numpy(originals).permute(0, 3, 1, 2),
+            torch.from_numpy(coverages >= PAINTED)[:, None],
+        )
+        restored = to_levels(restore_pictures(self.model, pictures, self._noise(len(images)), self.tile, self.overlap))
+        return [
+            Image.fromarray(self._composite(output, original, coverage) if exact else output)
+            for output, (original, coverage, exact) in zip(restored, known, strict=True)
+        ]
+
+    def _noise(self, count: int) -> Tensor:
+        """Drawn on the CPU and the same for each picture, so that neither device nor batch changes a picture."""
+        noise = torch.randn(1, PRIOR_WIDTH, generator=torch.Generator().manual_seed(self.seed))
+        return noise.expand(count, -1).to(next(self.model.parameters()).device)
+
+    def _known(
+        self, image: Image.Image, reference: Image.Image | None, mask: Image.Image | None
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """The original (H, W, 3) and the mask's levels (H, W), at the output's size; whether the original is exact."""
+        size = (image.width * self.scale, image.height * self.scale)
+        if reference is None or mask is None:
+            return np.zeros((*size[::-1], 3), np.uint8), np.full(size[::-1], 255, np.uint8), False
+        reference, mask = reference.convert("RGB"), mask.convert("L")
+        for name, given in (("reference", reference), ("mask", mask)):
+            if given.size not in (size, image.size):
+                raise UserError(_wrong_size(name, given.size, image.size, size))
+        exact = reference.size == size
+        if not exact:
+            reference = reference.resize(size, Image.Resampling.LANCZOS)
+        if mask.size != size:
+            mask = mask.resize(size, Image.Resampling.NEAREST)
+        return np.array(reference), np.array(mask), exact
+
+    def _composite(self, output: np.ndarray, original: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+        """Restored where painted; elsewhere the original's own bytes."""
+        if not self.soft:
+            return np.where((coverage >= PAINTED)[..., None], output, original)
+        share = (coverage / 255)[..., None]
+        return (output * share + original * (1 - share)).round().astype(np.uint8)
+
+
+def _wrong_size(name: str, given: tuple[int, int], image: tuple[int, int], wanted: tuple[int, int]) -> str:
+    shown = ["{}x{}".format(*size) for size in (given, image, wanted)]
+    either = f"{shown[2]}, the output's size" + ("" if image == wanted else f", or {shown[1]}, the picture's")
+    return f"the {name} is {shown[0]}, but the picture is {shown[1]}; give a {name} of {either}."
+
+
+def pick_restoration_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """`None` means bf16 on CUDA and fp32 elsewhere.  Raises: UserError for fp16, whose range the network exceeds."""
+    if name is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise UserError(f"number format {name!r} is not possible in restoration; use one of {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def open_diffrir(
+    path: str | Path, scale: int | None = None, *, device: str = "auto", dtype: str | None = None, **options: object
+) -> DiffRIR:
+    """A restorer from weights on disk; `options` are those of `DiffRIR`.  Raises: UserError."""
+    place = pick_device(device)
+    number_format = pick_restoration_dtype(dtype, place)
+    return DiffRIR(load_model(path, scale=scale, stage=2, device=place, dtype=number_format), **options)
+
+
+if __name__ == "__main__":
+    from llmga.diffrir.folders import main
+
+    sys.exit(main())
