@@ -13,7 +13,7 @@ from typing import NoReturn, TextIO
 from PIL import Image
 from tqdm import tqdm
 
-from llmga.diffrir.restorers import RESTORERS
+from llmga.diffrir.restorers import Restorer, open_restorer
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
@@ -47,11 +47,13 @@ class Models:
 
     mllm: Mllm
     generator: Generator
+    restorer: Restorer
     marks: tuple[ModelMark, ...]
 
     @classmethod
     def load(cls, args: argparse.Namespace) -> "Models":
         """Raises: UserError when a folder lacks something."""
+        restorer = open_restorer(args.restorer, args.restorer_path, args.device)
         painter = find_checkpoint(args.sdmodel_id)
         generator = load_generator(painter, device=args.device)
         mllm = load_mllm(
@@ -62,14 +64,14 @@ class Models:
             load_8bit=args.load_8bit,
             load_4bit=args.load_4bit,
         )
-        parts = {"language": args.model_path, "language base": args.model_base, "painter": painter}
+        parts = {"language": args.model_path, "language base": args.model_base, "painter": painter,
+                 "restorer": args.restorer_path}  # fmt: skip
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
-        return cls(mllm, generator, marks)
+        return cls(mllm, generator, restorer, marks)
 
     def assistant(self, args: argparse.Namespace) -> Assistant:
         """A fresh session."""
-        restorer = RESTORERS[args.restorer]
-        return Assistant(Chat(self.mllm), self.generator, restorer, flags.settings(args), self.marks)
+        return Assistant(Chat(self.mllm), self.generator, self.restorer, flags.settings(args), self.marks)
 
 
 @dataclass

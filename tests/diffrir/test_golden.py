@@ -141,7 +141,8 @@ def test_stage_1_restores_as_recorded(name):
     close(sr, recorded["sr"], IMAGE)
     for part, features in seen.items():
         first = features if part == "patch_embed" else features.permute(0, 3, 1, 2)
-        close(first[:1], recorded[f"stage.{part}"], IMAGE)
+        wanted = recorded[f"stage.{part}"]
+        close(first[:1], wanted, IMAGE * max(1, wanted.abs().max().item()))  # features are no pictures and range wider
 
 
 @pytest.mark.parametrize("name", STAGE1)
