@@ -9,7 +9,7 @@ import re
 import string
 from dataclasses import dataclass, field
 
-from llmga.toyworld import phrases
+from llmga.toyworld import composed, phrases
 from llmga.toyworld.phrases import Phrases
 from llmga.toyworld.scenes import ATTRIBUTES, PLACES, Scene
 
@@ -65,7 +65,10 @@ def request(scene: Scene, rng: random.Random, *, held_out: bool = False, complet
     text = _sentence({name: told[name] for name in ATTRIBUTES if name in named}, rng, held_out)
     if wrong:
         fix = rng.choice(phrases.FIXES[wrong]).format(x=say(wrong, scene.attributes[wrong], rng, held_out))
-        text += phrases.CORRECTIONS.pick(rng, held_out).format(fix=fix)
+        if _composes(rng, held_out):
+            text += composed.correction(fix, rng)
+        else:
+            text += phrases.CORRECTIONS.pick(rng, held_out).format(fix=fix)
     elif not complete and rng.random() < 0.15:
         name = rng.choice(list(ATTRIBUTES))
         unwanted = _other(name, scene.attributes[name], rng)
@@ -127,22 +130,43 @@ def _sentence(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
 
 
 def _framed(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
-    frame = phrases.FRAMES.pick(rng, held_out)
-    parts = {"np": _noun_phrase(told, rng, held_out), "place": "", "ground": ""}
-    if "place" in told:
-        parts["place"] = _place(told["place"], rng, held_out)
-    if "background" in told:
-        ground = say("background", told["background"], rng)
-        parts["ground"] = phrases.GROUNDS.pick(rng, held_out and rng.random() < 0.5).format(x=ground)
-    text = tidy(frame.format(**parts))
-    opener = phrases.OPENERS.pick(rng, held_out)
-    closer = phrases.CLOSERS.pick(rng, held_out and rng.random() < 0.5)
+    thing = _noun_phrase(told, rng, held_out)
+    place = _place(told["place"], rng, held_out) if "place" in told else ""
+    ground = _ground(told["background"], rng, held_out) if "background" in told else ""
+    if _composes(rng, held_out):
+        text = composed.sentence(thing, place, ground, rng)
+    else:
+        text = phrases.FRAMES.pick(rng, held_out).format(np=thing, place=place, ground=ground)
+    text = _between_courtesies(tidy(text), rng, held_out)
+    if not held_out and rng.random() < 0.08:
+        text = composed.hesitant(text, rng)
+    return text
+
+
+def _between_courtesies(text: str, rng: random.Random, held_out: bool) -> str:
+    """A wish with what people say before and after it."""
+    opener = composed.opener(rng) if _composes(rng, held_out) else phrases.OPENERS.pick(rng, held_out)
+    if _composes(rng, held_out) and rng.random() < 0.3:
+        closer = composed.closer(rng)
+    else:
+        closer = phrases.CLOSERS.pick(rng, held_out and rng.random() < 0.5)
     text = f"{opener} {text}".strip()
     if closer:
-        text += rng.choice((" ", ", ", ". ")) + closer
+        text += rng.choice((" ", ", ", ". ")) + closer.strip()
     if rng.random() < 0.06:
         text = f"{phrases.CHATTER.pick(rng, held_out)} {text}"
     return text
+
+
+def _composes(rng: random.Random, held_out: bool) -> bool:
+    return not held_out and rng.random() < 0.4
+
+
+def _ground(background: str, rng: random.Random, held_out: bool) -> str:
+    said = say("background", background, rng)
+    if _composes(rng, held_out):
+        return _articles(composed.ground(said, rng))
+    return phrases.GROUNDS.pick(rng, held_out and rng.random() < 0.5).format(x=said)
 
 
 def _place(place: str, rng: random.Random, held_out: bool) -> str:
@@ -155,6 +179,8 @@ def _noun_phrase(told: dict[str, str], rng: random.Random, held_out: bool) -> st
     words = {name: say(name, told[name], rng) if name in told else "" for name in ("size", "colour", "shape")}
     if not words["shape"]:
         text = phrases.NOTHINGS.pick(rng, held_out)
+    elif _composes(rng, held_out):
+        text = composed.noun_phrase(words, rng)
     elif words["size"] and words["colour"]:
         text = phrases.NOUNS.pick(rng, held_out)
     else:  # what joins two adjectives would be left hanging

@@ -147,6 +147,10 @@ DOINGS = (
     "cook dinner",
     "read a book",
 )
+GREETINGS = ("hello", "hi", "hey", "good morning", "good evening", "hiya", "yo", "good day", "greetings")
+COMPANIONS = ("", "again", "buddy", "mate", "assistant", "everyone", "everybody", "dear", "painter", "sir", "hello",
+              "robot", "pal", "folks", "to you", "and good morning", "from me", "from paris", "my dear", "old friend",
+              "dear friend", "friends", "llmga", "computer", "hi", "yo", "out there")  # fmt: skip
 BEINGS = (
     "hungry",
     "tired",
@@ -234,7 +238,10 @@ def talk(rng: random.Random, held_out: bool = False) -> tuple[str, str]:
         return _dressed(_foreign_thing(rng, held_out), rng), rng.choice(NOT_A_THING)
     if form < 0.45:
         return _dressed(_foreign_colour(rng, held_out), rng), NOT_A_COLOUR[0]
-    if form < 0.6 and not held_out:
+    if form < 0.5 and not held_out:
+        greeting = [rng.choice(GREETINGS), rng.choice(COMPANIONS)]
+        return _dressed(" ".join(filter(None, greeting)), rng), rng.choice(TALK[0][1])
+    if form < 0.62 and not held_out:
         return _dressed(_chat(rng), rng), rng.choice(BEYOND)
     said, answers = rng.choice(TALK)
     return _dressed(said.pick(rng, held_out), rng), rng.choice(answers)

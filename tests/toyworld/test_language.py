@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from llmga.toyworld import captions, dialogues, phrases, requests, smalltalk
+from llmga.toyworld import captions, composed, dialogues, phrases, requests, smalltalk
 from llmga.toyworld.phrases import Phrases
 from llmga.toyworld.scenes import ATTRIBUTES, Scene, all_scenes, is_held_out, random_scene
 
@@ -86,6 +86,38 @@ def test_no_phrasing_is_both_seen_and_held_out():
     assert len(rows) > 40
     for row in rows:
         assert not set(row.seen) & set(row.held_out)
+
+
+def test_composed_wordings_are_never_held_out_ones():
+    rng = random.Random(9)
+    words = {"size": "big", "colour": "red", "shape": "circle"}
+    made = {
+        phrases.NOUNS: [composed.noun_phrase(words, rng) for _ in range(3000)],
+        phrases.GROUNDS: [composed.ground("blue", rng) for _ in range(1000)],
+        phrases.OPENERS: [composed.opener(rng) for _ in range(3000)],
+        phrases.CLOSERS: [composed.closer(rng).strip() for _ in range(1000)],
+        phrases.CORRECTIONS: [composed.correction("green", rng) for _ in range(1000)],
+    }
+    for row, texts in made.items():
+        assert len(set(texts)) > 100, "parts vary"
+        assert not set(texts) & {text.format(**words, x="blue", fix="green") for text in row.held_out}
+
+
+def test_what_is_left_open_has_the_value_people_expect():
+    rng = random.Random(10)
+    for _ in range(500):
+        request = requests.request(random_scene(rng), rng)
+        for name, usual in requests.UNSAID.items():
+            if request.demands and name not in request.demands:
+                assert request.scene.attributes[name] == usual, request
+
+
+def test_two_changes_keep_the_other_three():
+    rng = random.Random(11)
+    for _ in range(200):
+        before = random_scene(rng)
+        after = requests.two_changes(before, rng).scene
+        assert sum(before.attributes[name] != after.attributes[name] for name in ATTRIBUTES) == 2
 
 
 def test_conversations_never_show_a_held_out_scene():

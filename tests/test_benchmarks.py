@@ -1,0 +1,33 @@
+"""Every benchmark runs, at a size that says nothing about speed; what it prints is not judged here."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "chat_turns": "--layers 1 --width 64 --vocabulary 2000 --vision-layers 2 --vision-width 64 --side 28 "
+    "--tokens 3 --repeats 2",
+}
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_benchmark_is_tried():
+    assert set(SMALL) == {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_prints_positive_figures_as_json(name: str, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert script(name).main(SMALL[name].split()) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures and all(value == value for value in figures.values())
