@@ -12,9 +12,10 @@ def schedule(timesteps: int, start: float, end: float) -> dict[str, Tensor]:
 
     Betas are linear in their roots; all arithmetic is in double precision.
     """
-    betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64).square()
+    # On the CPU even while a model without weights is made on the meta device.
+    betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64, device="cpu").square()
     bars = (1 - betas).cumprod(0)
-    before = torch.cat([torch.ones(1, dtype=torch.float64), bars[:-1]])
+    before = torch.cat([bars.new_ones(1), bars[:-1]])
     variance = betas * (1 - before) / (1 - bars)
     arrays = {
         "betas": betas,
