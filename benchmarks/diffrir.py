@@ -144,8 +144,8 @@ def compare(options: argparse.Namespace) -> dict[str, float]:
         for name in names:
             times[name].append(clocked(lambda name=name: run(name), options.device))
     seconds = {name: statistics.median(values) for name, values in times.items()}
-    best = min(seconds[name] for name in ours)
-    return {**{f"{name}_seconds": value for name, value in seconds.items()}, "forward": best / seconds["plain"]}
+    ratios = {f"forward_{name}": seconds[name] / seconds["plain"] for name in ours}
+    return {f"{name}_seconds": value for name, value in seconds.items()} | ratios | {"forward": min(ratios.values())}
 
 
 def measure(options: argparse.Namespace, side: int, tile: int) -> dict[str, float]:

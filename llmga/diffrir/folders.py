@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +74,7 @@ class Opened:
 def open_job(job: Job) -> Opened:
     """Raises: UserError when a file is missing or no picture, and when the mask covers nothing or everything."""
     job.check()
-    image, mask = open_image(job.image, working_side=None), open_image(job.mask, working_side=None).convert("L")
+    image, mask = open_image(job.image, working_side=None), _open_mask(job.mask)
     reference, alpha, profile = _open_reference(job.reference)
     covered = np.asarray(mask) >= PAINTED
     if not covered.any():
@@ -82,6 +83,16 @@ def open_job(job: Job) -> Opened:
         raise UserError(f"mask {str(job.mask)!r} covers the whole picture, so nothing is kept to agree with; "
                         "make the kept region black.")  # fmt: skip
     return Opened(image, reference, mask, alpha, profile)
+
+
+def _open_mask(path: Path) -> Image.Image:
+    """Levels from 0 to 255; where a mask is transparent nothing was painted."""
+    flat = open_image(path, working_side=None).convert("L")
+    with Image.open(path) as file:
+        if not file.has_transparency_data:
+            return flat
+        whole = ImageOps.exif_transpose(file).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", whole.size, (0, 0, 0, 255)), whole).convert("L")
 
 
 def _open_reference(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:
@@ -95,11 +106,23 @@ def _open_reference(path: Path) -> tuple[Image.Image, Image.Image | None, bytes 
     return whole.convert("RGB"), whole.getchannel("A"), profile
 
 
+Ready = tuple[Job, str, Opened]  # with the fingerprint of its inputs
+
+
 def find_jobs(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]:
     """One job for files, one for each picture for folders.
 
-    Raises: UserError when one is a file and another a folder, or no picture is there.
+    Raises: UserError when one is a file and another a folder, no picture is there, or a result would replace an input.
     """
+    jobs = _listed(image, reference, mask, output)
+    inputs = {path.resolve() for job in jobs for path in (job.image, job.reference, job.mask) if path}
+    for job in jobs:
+        if job.output.resolve() in inputs:
+            raise UserError(f"the result would replace the input {str(job.output)!r}; give another --output.")
+    return jobs
+
+
+def _listed(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]:
     if image.is_dir():
         for name, path in (("--reference", reference), ("--mask", mask)):
             if not path.is_dir():
@@ -123,7 +146,13 @@ def _paired(image: Path, reference: Path, mask: Path, output: Path) -> Iterator[
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in KINDS}
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS):
+        if path.stem in found:
+            raise UserError(f"folder {str(folder)!r} holds {found[path.stem].name!r} and {path.name!r}; rename one, "
+                            "since pictures are paired by name.")  # fmt: skip
+        found[path.stem] = path
+    return found
 
 
 class Manifest:
@@ -150,8 +179,13 @@ class Manifest:
         self.pictures[name] = entry
         content = json.dumps({"settings": self.settings, "pictures": self.pictures}, indent=1, sort_keys=True)
         draft = self.path.with_suffix(".part")
-        draft.write_text(content + "\n", encoding="utf-8")
-        os.replace(draft, self.path)
+        try:
+            draft.write_text(content + "\n", encoding="utf-8")
+            os.replace(draft, self.path)
+        except OSError as problem:
+            raise UserError(
+                f"{str(self.path)!r} cannot be written ({problem.strerror}); choose another --output."
+            ) from None
 
 
 def save(opened: Opened, restored: Image.Image, path: Path) -> None:
@@ -169,57 +203,65 @@ def save(opened: Opened, restored: Image.Image, path: Path) -> None:
         raise UserError(f"{str(path)!r} cannot be written ({problem}); choose another --output.") from None
 
 
-def run_jobs(jobs: Sequence[Job], restorer: Restorer, manifest: Manifest, batch: int = 1) -> dict[str, str]:
-    """Do what is not done yet; what fails is passed over.  Returns: the complaints by picture."""
-    failures: dict[str, str] = {}
+class Run:
+    """Does jobs one after the other, or several of one size at once; what fails is passed over and remembered.
 
-    def told(job: Job, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except UserError as problem:
-            failures[job.name] = str(problem)
-            manifest.write(job.name, status="failed", error=str(problem))
-            return None
+    Attributes:
+        failures: complaints by picture.
+    """
 
-    def ready() -> Iterator[tuple[Job, str, Opened]]:
+    def __init__(self, restorer: Restorer, manifest: Manifest, batch: int = 1):
+        self.restorer, self.manifest = restorer, manifest
+        self.batch = batch if isinstance(restorer, DiffRIR) else 1
+        self.failures: dict[str, str] = {}
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        """Everything that is not done yet."""
+        for group in _batches(self._ready(jobs), self.batch):
+            with self._passing_over(*(job for job, _, _ in group)):
+                self._restore(group)
+
+    def _ready(self, jobs: Sequence[Job]) -> Iterator[Ready]:
         for job in jobs:
-            fingerprint = told(job, lambda job=job: (job.check(), job.fingerprint())[1])
-            if fingerprint is None or manifest.done(job, fingerprint):
-                continue
-            opened = told(job, lambda job=job: open_job(job))
-            if opened is not None:
-                yield job, fingerprint, opened
+            with self._passing_over(job):
+                job.check()
+                fingerprint = job.fingerprint()
+                if not self.manifest.done(job, fingerprint):
+                    yield job, fingerprint, open_job(job)
 
-    for group in _batches(ready(), batch if isinstance(restorer, DiffRIR) else 1):
+    def _restore(self, group: list[Ready]) -> None:
         started = time.perf_counter()
-        results = told(group[0][0], lambda group=group: _restored(restorer, [opened for _, _, opened in group]))
-        for (job, fingerprint, opened), result in zip(group, results or (), strict=False):
-            told(job, lambda job=job, opened=opened, result=result: save(opened, result, job.output) or True)
-            if job.name not in failures:
-                manifest.write(job.name, **_entry(job, fingerprint, opened, result, started, len(group)))
-    return failures
+        results = self._restored([opened for _, _, opened in group])
+        seconds = (time.perf_counter() - started) / len(group)
+        for (job, fingerprint, opened), result in zip(group, results, strict=True):
+            save(opened, result, job.output)
+            self.manifest.write(job.name, **_entry(job, fingerprint, opened, result, seconds))
+
+    def _restored(self, opened: list[Opened]) -> list[Image.Image]:
+        given = [(each.image, each.reference, each.mask) for each in opened]
+        if isinstance(self.restorer, DiffRIR):
+            return self.restorer.many(*zip(*given, strict=True))
+        return [self.restorer(*three) for three in given]
+
+    @contextmanager
+    def _passing_over(self, *jobs: Job) -> Iterator[None]:
+        """A person's mistake inside is remembered for these pictures, which have one size and so one fate."""
+        try:
+            yield
+        except UserError as problem:
+            for job in jobs:
+                self.failures[job.name] = str(problem)
+                self.manifest.write(job.name, status="failed", error=str(problem))
 
 
-def _batches(ready: Iterator[tuple[Job, str, Opened]], size: int) -> Iterator[list[tuple[Job, str, Opened]]]:
+def _batches(ready: Iterator[Ready], size: int) -> Iterator[list[Ready]]:
     """Neighbours of the same sizes, at most `size` of them."""
     for _, same in groupby(ready, key=lambda three: three[2].sizes):
-        group: list[tuple[Job, str, Opened]] = []
-        for three in same:
-            group.append(three)
-            if len(group) == size:
-                yield group
-                group = []
-        if group:
+        while group := list(islice(same, size)):
             yield group
 
 
-def _restored(restorer: Restorer, group: list[Opened]) -> list[Image.Image]:
-    if isinstance(restorer, DiffRIR):
-        return restorer.many(*zip(*((each.image, each.reference, each.mask) for each in group), strict=True))
-    return [restorer(each.image, each.reference, each.mask) for each in group]
-
-
-def _entry(job: Job, inputs: str, opened: Opened, result: Image.Image, started: float, count: int) -> dict[str, Any]:
+def _entry(job: Job, inputs: str, opened: Opened, result: Image.Image, seconds: float) -> dict[str, Any]:
     mask = opened.mask
     pasted = opened.image
     if opened.reference.size == mask.size == pasted.size:
@@ -231,7 +273,7 @@ def _entry(job: Job, inputs: str, opened: Opened, result: Image.Image, started: 
         "image": str(job.image),
         "output": str(job.output),
         "size": list(result.size),
-        "seconds": round((time.perf_counter() - started) / count, 3),
+        "seconds": round(seconds, 3),
         "seam_before": asdict(before),
         "seam_after": asdict(after),
     }
@@ -297,8 +339,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, restorer = pick_restorer(args)
     settings = {key: getattr(args, key) for key in ("scale", "seed", "tile", "overlap", "soft_mask", "dtype")}
     manifest = Manifest(jobs[0].output.parent, {"restorer": name, **settings})
-    failures = run_jobs(jobs, restorer, manifest, args.batch)
-    print(f"{len(jobs) - len(failures)} of {len(jobs)} pictures are in {str(jobs[0].output.parent)!r}.")
-    for picture, complaint in failures.items():
+    run = Run(restorer, manifest, args.batch)
+    run(jobs)
+    print(f"{len(jobs) - len(run.failures)} of {len(jobs)} pictures are in {str(jobs[0].output.parent)!r}.")
+    for picture, complaint in run.failures.items():
         print(f"error: {picture}: {complaint}", file=sys.stderr)
-    return 1 if failures else 0
+    return 1 if run.failures else 0

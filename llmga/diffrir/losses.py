@@ -31,23 +31,17 @@ class Pair:
 
     Attributes:
         lq: (B, 3, H, W), what a diffusion model would have left.
-        gt: (B, 3, H s, W s), the original.
+        gt: (B, 3, H s, W s), the original; for GAN-V2 the sharpened one, whose judge still sees the original as real.
         mask: (B, 1, H s, W s), 1 where it was painted.
-        target: as gt, what the image loss compares with; None for gt itself.
     """
 
     lq: Tensor
     gt: Tensor
     mask: Tensor
-    target: Tensor | None = None
 
     @property
     def net_input(self) -> Tensor:
         return network_input(self.lq, self.gt, self.mask, self.gt.shape[-1] // self.lq.shape[-1])
-
-    @property
-    def wanted(self) -> Tensor:
-        return self.gt if self.target is None else self.target
 
 
 def total(losses: Losses) -> Tensor:
@@ -62,7 +56,7 @@ def composite(output: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
 
 def stage1_losses(model: Stage1, pair: Pair) -> Losses:
     """The teacher: restore, given a prior of the clean picture."""
-    return {"image": F.l1_loss(model(pair.net_input, pair.wanted)[0], pair.wanted)}
+    return {"image": F.l1_loss(model(pair.net_input, pair.gt)[0], pair.gt)}
 
 
 def prior_phase_losses(model: Stage2, teacher: Stage1, pair: Pair, noise: Tensor) -> Losses:
@@ -86,13 +80,13 @@ def joint_phase_losses(
     """
     wanted = _teacher_prior(teacher, pair)
     output, path = model.train_forward(pair.net_input, wanted, noise)
-    compared = composite(output, pair.wanted, pair.mask) if composited else output
-    return {"image": F.l1_loss(compared, pair.wanted), **_prior_losses(path[-1], wanted)}, output
+    compared = composite(output, pair.gt, pair.mask) if composited else output
+    return {"image": F.l1_loss(compared, pair.gt), **_prior_losses(path[-1], wanted)}, output
 
 
 def _teacher_prior(teacher: Stage1, pair: Pair) -> Tensor:
     with torch.no_grad():
-        return teacher.prior(pair.net_input, pair.wanted)
+        return teacher.prior(pair.net_input, pair.gt)
 
 
 def _prior_losses(prior: Tensor, wanted: Tensor) -> Losses:

@@ -106,6 +106,28 @@ def test_published_names_of_masks_are_found_and_transparency_survives(folders, s
     assert np.array_equal(np.asarray(output)[kept], np.asarray(reference)[kept])
 
 
+def test_a_transparent_mask_marks_nothing_where_it_is_transparent(folders):
+    mask = Image.open("mask/a.png")
+    strokes = Image.new("RGBA", mask.size, (255, 255, 255, 0))
+    strokes.putalpha(mask)
+    assert restore() == 0
+    plain = Image.open("out/a.png").tobytes()
+    strokes.save("mask/a.png")
+    assert restore() == 0
+    assert Image.open("out/a.png").tobytes() == plain
+
+
+def test_an_input_is_never_replaced(folders, capsys):
+    assert restore("--output", "image") == 2
+    assert "would replace the input" in capsys.readouterr().err
+
+
+def test_two_pictures_of_one_name_are_told(folders, capsys):
+    Image.open("image/a.png").save("image/a.webp")
+    assert restore() == 2
+    assert "'a.png' and 'a.webp'" in capsys.readouterr().err
+
+
 WRONG = {
     "--scale 2": "no restoration weights of scale 2",
     "--weights nowhere": "are not there",
