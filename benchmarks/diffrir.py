@@ -21,11 +21,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from llmga.diffrir.layers import PRIOR_WIDTH, Attention, Block, FeedForward, Norm
 from llmga.diffrir.model import DiffRIRConfig, ImageNetwork, Stage2
-from llmga.diffrir.tiles import Pictures, restore_pictures
+from llmga.diffrir.restore import DiffRIR
 
 
 def build(options: argparse.Namespace) -> Stage2:
@@ -150,11 +151,11 @@ def compare(options: argparse.Namespace) -> dict[str, float]:
 
 def measure(options: argparse.Namespace, side: int, tile: int) -> dict[str, float]:
     """One picture in this process: seconds and peak memory."""
-    model, small = build(options), side // options.scale
-    lq, reference = (torch.randint(0, 256, (1, 3, n, n), dtype=torch.uint8) for n in (small, side))
-    hole = torch.zeros(1, 1, side, side, dtype=torch.bool)
-    pictures, noise = Pictures(lq, reference, hole), torch.zeros(1, PRIOR_WIDTH, device=options.device)
-    seconds = clocked(lambda: restore_pictures(model, pictures, noise, tile, options.overlap), options.device)
+    restorer, small = DiffRIR(build(options), tile=tile, overlap=options.overlap), side // options.scale
+    image, reference = (Image.effect_mandelbrot((n, n), (-2, -1.5, 1, 1.5), 60).convert("RGB") for n in (small, side))
+    mask = Image.new("L", (side, side))
+    mask.paste(255, (side // 4, side // 4, side // 2, side // 2))
+    seconds = clocked(lambda: restorer(image, reference, mask), options.device)
     if options.device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e6
     else:

@@ -8,13 +8,18 @@ What was fetched before is not fetched again, and a broken download goes on wher
 """
 
 import argparse
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 
 CHECKPOINTS = Path("checkpoints")
+PATIENCE = 10.0  # seconds in which the hub has to answer at all
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _OURS = (
     "llmga-vicuna-7b-v1.5-full-finetune",
     "llmga-llama3-8b-it-full-finetune",
@@ -59,7 +64,7 @@ def place(name: str, root: Path = CHECKPOINTS) -> tuple[str, Path]:
 
     Raises: UserError for another name.
     """
-    if name.count("/") == 1 and all(name.split("/")):
+    if is_hub_id(name):
         short = name.partition("/")[2]
         kind = PUBLISHED[short][1] if short in PUBLISHED else "Inference"
         return name, root / kind / short
@@ -72,19 +77,58 @@ def download(name: str, root: Path = CHECKPOINTS) -> Path:
 
     Raises: UserError without a network, for a name that the hub lacks, and for one behind a licence.
     """
-    import httpx
+    from huggingface_hub import HfApi, snapshot_download
+
+    hub_id, folder = place(name, root)
+    with told(hub_id, folder):
+        HfApi().model_info(hub_id, timeout=PATIENCE)  # snapshot_download alone would try again and again
+        snapshot_download(hub_id, local_dir=folder, ignore_patterns=_SAME_WEIGHTS_AGAIN)
+    return folder
+
+
+def fetch_pipeline(hub_id: str) -> Path:
+    """Fetch a diffusion model into the Hugging Face cache: only the files that its pipeline opens; its folder.
+
+    Raises: UserError.
+    """
+    from diffusers import DiffusionPipeline
+    from huggingface_hub import HfApi, constants
+
+    with told(hub_id, Path(constants.HF_HUB_CACHE)):
+        HfApi().model_info(hub_id, timeout=PATIENCE)
+        return Path(DiffusionPipeline.download(hub_id))
+
+
+def cached(hub_id: str) -> Path | None:
+    """The folder in which the Hugging Face cache has it, without asking the network; None when it has not."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, local_files_only=True, ignore_patterns=_SAME_WEIGHTS_AGAIN))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it is written as owner/name, so that it can be one of the hub."""
+    return bool(_HUB_ID.fullmatch(name))
+
+
+@contextmanager
+def told(hub_id: str, folder: Path) -> Iterator[None]:
+    """What can go wrong with a download into `folder`, each as one sentence.  Raises: UserError."""
+    import httpx2
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.errors import RepositoryNotFoundError as NotThere
 
-    hub_id, folder = place(name, root)
     try:
-        snapshot_download(hub_id, local_dir=folder, ignore_patterns=_SAME_WEIGHTS_AGAIN)
+        yield
     except GatedRepoError:
         raise UserError(f"{hub_id} asks for its licence; accept it on the hub's page and run hf auth login.") from None
     except NotThere:
         raise UserError(f"the hub has no {hub_id}, or it is private; check the name.") from None
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.TransportError, ConnectionError):
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx2.TransportError, ConnectionError):
         raise UserError(
             f"{hub_id} cannot be fetched, there is no network (or HF_HUB_OFFLINE is set); copy its files to "
             f"{str(folder)!r}, or run this again with a network: it goes on where it stopped."
@@ -94,7 +138,6 @@ def download(name: str, root: Path = CHECKPOINTS) -> Path:
         raise UserError(f"the hub refused {hub_id} ({reason}); run this again later.") from None
     except OSError as problem:
         raise UserError(f"{hub_id} cannot be written to {str(folder)!r} ({problem}); free some space.") from None
-    return folder
 
 
 @command_line

@@ -16,7 +16,7 @@ from torch import Tensor
 from llmga.diffrir.checkpoints import load_model
 from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.model import Stage2
-from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restore_pictures, to_levels
+from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
 from llmga.runtime import pick_device
 
@@ -59,17 +59,19 @@ class DiffRIR:
     ) -> list[Image.Image]:
         """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
         known = [self._known(*three) for three in zip(images, references, masks, strict=True)]
-        originals, coverages = (np.stack(part) for part in list(zip(*known, strict=True))[:2])
+        originals, coverages, exact = (np.stack(part) for part in zip(*known, strict=True))
+        del known
         pictures = Pictures(
-            torch.from_numpy(np.stack([np.array(image.convert("RGB")) for image in images])).permute(0, 3, 1, 2),
-            torch.from_numpy(originals).permute(0, 3, 1, 2),
+            _channels_first(np.stack([np.asarray(image.convert("RGB")) for image in images])),
+            _channels_first(originals),
             torch.from_numpy(coverages >= PAINTED)[:, None],
         )
-        restored = to_levels(restore_pictures(self.model, pictures, self._noise(len(images)), self.tile, self.overlap))
-        return [
-            Image.fromarray(self._composite(output, original, coverage) if exact else output)
-            for output, (original, coverage, exact) in zip(restored, known, strict=True)
-        ]
+        outputs = np.empty_like(originals)
+        for rows, band in restored_bands(self.model, pictures, self._noise(len(images)), self.tile, self.overlap):
+            outputs[:, rows] = to_levels(band)
+        for place in np.flatnonzero(exact):
+            outputs[place] = self._composite(outputs[place], originals[place], coverages[place])
+        return [Image.fromarray(output) for output in outputs]
 
     def _noise(self, count: int) -> Tensor:
         """Drawn on the CPU and the same for each picture, so that neither device nor batch changes a picture."""
@@ -100,6 +102,11 @@ class DiffRIR:
             return np.where((coverage >= PAINTED)[..., None], output, original)
         share = (coverage / 255)[..., None]
         return (output * share + original * (1 - share)).round().astype(np.uint8)
+
+
+def _channels_first(pictures: np.ndarray) -> Tensor:
+    """(B, H, W, 3) seen as (B, 3, H, W)."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
 def _wrong_size(name: str, given: tuple[int, int], image: tuple[int, int], wanted: tuple[int, int]) -> str:

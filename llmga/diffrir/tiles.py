@@ -10,6 +10,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from llmga.diffrir.model import WINDOW, Stage2, network_input
@@ -54,6 +55,12 @@ class Pictures:
         """Height and width in pixels of lq once they are whole windows."""
         height, width = (filled(side, WINDOW // self.scale) for side in self.lq.shape[-2:])
         return height, width
+
+    @property
+    def filled_output(self) -> tuple[int, int]:
+        """The same in output pixels."""
+        height, width = self.filled_size
+        return height * self.scale, width * self.scale
 
     def read(self, rows: slice, columns: slice, device: torch.device | str = "cpu") -> Tensor:
         """The network's input, float32, of a window in pixels of lq that may reach beyond the picture."""
@@ -157,37 +164,51 @@ def _widened(part: slice, margin: int, length: int) -> slice:
     return slice(max(part.start - margin, 0), min(part.stop + margin, length))
 
 
-@torch.inference_mode()
-def restore_pictures(
+def restored_bands(
     model: Stage2, pictures: Pictures, noise: Tensor, tile: int = TILE, overlap: int = OVERLAP
-) -> Tensor:
-    """Restored pictures (B, 3, H s, W s), float32 on the CPU, neither clamped nor composited.
+) -> Iterator[tuple[slice, Tensor]]:
+    """Restored rows from top to bottom, each with its place: float32 on the CPU, neither clamped nor composited.
+
+    Only the rows that a later window still changes are held.
 
     Args:
         noise: (B, 256) of unit variance, on the model's device: what the prior's diffusion begins with.
         tile, overlap: in output pixels; tile 0 takes every picture at once.
     """
     check_tiling(tile, overlap)
-    scale = pictures.scale
     prior = picture_prior(model, pictures, noise, tile)
-    height, width = (side * scale for side in pictures.filled_size)
-    canvas = torch.zeros(len(pictures.lq), 3, height, width)
-    for (rows, row_weights), (columns, column_weights) in product(
-        _weighted(height, tile, overlap), _weighted(width, tile, overlap)
-    ):
-        window = pictures.read(_coarse(rows, scale), _coarse(columns, scale), noise.device)
-        restored = model.G(window, prior).float().cpu()
-        canvas[:, :, rows, columns] += restored * (row_weights[:, None] * column_weights)
-    return canvas[..., : pictures.reference.shape[-2], : pictures.reference.shape[-1]]
+    (height, width), (real_height, real_width) = pictures.filled_output, pictures.reference.shape[-2:]
+    row_windows = list(_weighted(height, tile, overlap))
+    stops = [rows.start for rows, _ in row_windows[1:]] + [height]
+    done, pending = 0, torch.zeros(len(pictures.lq), 3, 0, width)
+    for (rows, row_weights), stop in zip(row_windows, stops, strict=True):
+        pending = F.pad(pending, (0, 0, 0, rows.stop - done - pending.shape[2]))
+        for columns, column_weights in _weighted(width, tile, overlap):
+            restored = _restored(model, pictures, prior, rows, columns)
+            pending[:, :, rows.start - done :, columns] += restored * (row_weights[:, None] * column_weights)
+        yield slice(done, min(stop, real_height)), pending[:, :, : min(stop, real_height) - done, :real_width]
+        pending, done = pending[:, :, stop - done :], stop
+        if done >= real_height:
+            return
+
+
+@torch.inference_mode()
+def _restored(model: Stage2, pictures: Pictures, prior: Tensor, rows: slice, columns: slice) -> Tensor:
+    """One window, in output pixels."""
+    fine = (slice(part.start // pictures.scale, part.stop // pictures.scale) for part in (rows, columns))
+    return model.G(pictures.read(*fine, prior.device), prior).float().cpu()
+
+
+def restore_pictures(
+    model: Stage2, pictures: Pictures, noise: Tensor, tile: int = TILE, overlap: int = OVERLAP
+) -> Tensor:
+    """All bands as one, (B, 3, H s, W s); the arguments are those of `restored_bands`."""
+    return torch.cat([band for _, band in restored_bands(model, pictures, noise, tile, overlap)], dim=2)
 
 
 def _weighted(length: int, tile: int, overlap: int) -> Iterator[tuple[slice, Tensor]]:
     parts = spans(length, tile or length, overlap, WINDOW)
     yield from zip(parts, weights(parts, length, overlap), strict=True)
-
-
-def _coarse(part: slice, scale: int) -> slice:
-    return slice(part.start // scale, part.stop // scale)
 
 
 def to_levels(pictures: Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from llmga.download import cached, fetch_pipeline, is_hub_id
 from llmga.errors import UserError
 
 SHELVES = ("checkpoints/Inference", "checkpoints/Training")
@@ -27,18 +28,12 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def _from_hub(name: str) -> Path:
-    from diffusers import DiffusionPipeline
-    from huggingface_hub import constants
-
-    shelves = ", ".join(SHELVES)
-    if constants.HF_HUB_OFFLINE or name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {shelves}); "
+    if not is_hub_id(name):
+        raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {', '.join(SHELVES)}); "
                         "give the path of a diffusers folder.")  # fmt: skip
-    try:
-        return Path(DiffusionPipeline.download(name))
-    except (OSError, ValueError) as problem:
-        raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {shelves}) "
-                        f"and could not be fetched from the model hub: {_first_line(problem)}") from None  # fmt: skip
+    short = name.partition("/")[2]
+    found = next((folder for shelf in SHELVES if (folder := Path(shelf, short)).is_dir()), None) or cached(name)
+    return found if found is not None and (found / "model_index.json").is_file() else fetch_pipeline(name)
 
 
 def read_index(folder: Path) -> dict[str, Any]:

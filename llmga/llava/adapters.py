@@ -74,17 +74,26 @@ def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], known: int) -> None:
         table.data[known : known + new] = rows[-new:].to(table)
 
 
-def add_low_rank(mllm: Mllm, folder: Path, published: Settings, merge: bool) -> Mllm:
-    """Put an adapter and the tensors that were trained beside it upon the model.
+def add_beside(mllm: Mllm, folder: Path, published: Settings) -> None:
+    """What a low-rank training learned beside its adapter: new tokens and non_lora_trainables.bin.
 
-    Args:
-        merge: add the product to the weights; otherwise the adapter's layers stay apart (and can be trained on).
-
-    Raises: UserError when peft or a file is missing, or a tensor does not fit.
+    Raises: UserError when a file is missing or a tensor does not fit.
     """
     add_picture_tokens(mllm.tokenizer, published)
     fit_rows(mllm.model, len(mllm.tokenizer))
     _put(mllm.model, _beside(folder, mllm.model.config.projector_type), folder)
+
+
+def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
+    """Put an adapter upon the model.
+
+    Args:
+        merge: add the product to the weights; otherwise the adapter's layers stay apart (and can be trained on).
+
+    Raises: UserError when peft or a file is missing, a tensor does not fit, or the model's weights are on a disk.
+    """
+    if any(weight.is_meta for weight in mllm.model.parameters()):
+        raise UserError("an adapter cannot be kept apart from a model that is offloaded; merge it, or do not offload.")
     mllm.model = _with_adapter(mllm.model, folder, merge).eval()
     return mllm
 

@@ -59,7 +59,9 @@ def _named_dtype(folder: Path) -> torch.dtype:
 @command_line
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmga.llava.convert", description=__doc__.splitlines()[0])
-    parser.add_argument("source", metavar="IN", help="checkpoint folder, or its name below checkpoints/")
+    parser.add_argument(
+        "source", metavar="IN", help="checkpoint folder of either layout, its name below checkpoints/, or a hub id"
+    )
     parser.add_argument("out", metavar="OUT", help="new folder")
     parser.add_argument("--to", choices=LAYOUTS, required=True)
     parser.add_argument("--model-base", help="base of a projector-only or low-rank result")

@@ -1,6 +1,7 @@
 """Open a multimodal language model, whatever layout it is in."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -9,12 +10,13 @@ from llmga.llava import adapters, checkpoints, towers
 from llmga.llava.assembling import fit_rows, new_mllm
 from llmga.llava.backbones import BACKBONES, Settings
 from llmga.llava.mllm import Mllm
+from llmga.llava.placement import Placement, placement
 from llmga.llava.places import find_checkpoint, speaking_name
 from llmga.llava.saving import save_published
+from llmga.llava.stock_reading import is_stock, read_stock
 from llmga.llava.templates import TEMPLATES, conversation_mode
 from llmga.llava.vocabulary import add_picture_tokens, load_tokenizer, stop_ids
-from llmga.llava.weights import load_weights, quantisation
-from llmga.runtime import pick_device, pick_dtype
+from llmga.llava.weights import load_weights
 
 __all__ = ["Mllm", "find_checkpoint", "load_mllm", "load_tokenizer", "new_mllm", "save_published"]
 
@@ -23,48 +25,51 @@ def load_mllm(
     path: str | Path,
     base: str | Path | None = None,
     *,
-    device: str = "auto",
-    dtype: str | torch.dtype | None = None,
     conv_mode: str | None = None,
-    load_8bit: bool = False,
-    load_4bit: bool = False,
     merge_lora: bool = True,
+    **place: Any,
 ) -> Mllm:
-    """Open a checkpoint of the published layout.
+    """Open a checkpoint of the published layout, or of transformers' LLaVA.
 
     Args:
-        path: a folder, or the name of one below checkpoints/Inference or checkpoints/Training.
+        path: a folder, the name of one below checkpoints/Inference or checkpoints/Training, or an id of the hub.
         base: what a result without its own language model belongs to: for the projector of a first stage the plain
             text model, for a low-rank adapter that or a full checkpoint (None: the one that the adapter names).
-        device: auto, cpu, cuda, cuda:N or mps.
-        dtype: fp32, fp16, bf16 or a torch dtype; None is fp16, on a CPU fp32.
         conv_mode: a row of TEMPLATES; None takes the config's `conversation_mode`, else goes by the folder's name.
-        load_8bit, load_4bit: quantise with bitsandbytes.
         merge_lora: add a low-rank adapter to the weights; False keeps its layers apart.
+        place: where and in which number format it runs; the keywords of `placement`: device, dtype, load_8bit,
+            load_4bit, attention, num_gpus, device_map, max_memory, offload_folder.
 
     Raises: UserError for a folder or file that is missing, an unknown mode, or weights that do not fit.
     """
+    where = placement(**place)
     folder = find_checkpoint(path)
-    chosen = pick_device(device)
-    number = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, chosen)
     published = checkpoints.read_json(folder, "config.json")
     mode = conv_mode or published.get("conversation_mode") or conversation_mode(speaking_name(folder))
     TEMPLATES[mode]  # an unknown mode is told before gigabytes are read
-    quantised = quantisation(load_8bit, load_4bit, number)
     if adapters.is_low_rank(folder):
-        mllm = _base_of_adapter(folder, published, base, mode)
-        return adapters.add_low_rank(mllm, folder, published, merge_lora).to(chosen, number)
+        return _with_adapter(folder, published, base, mode, merge_lora, where)
     if base is not None:
         weights = checkpoints.read_tensors(folder / "mm_projector.bin")  # complains before the base is read
         mllm = adapters.plain_base(folder, published, base, mode)
         adapters.add_projector(mllm, weights, folder, published)
-        return mllm.to(chosen, number)
-    checkpoints.require_files(folder)
-    config = checkpoints.read_config(published, folder)
-    tokenizer = load_tokenizer(folder)
+        return _put(mllm, where)
+    return _whole(folder, published, mode, where)
+
+
+def _whole(folder: Path, published: Settings, mode: str, where: Placement) -> Mllm:
+    """A checkpoint with a language model of its own."""
+    given, described = None, folder
+    if is_stock(published):
+        found = read_stock(folder)
+        described, published, given = found.folder, found.published, found.weights
+    else:
+        checkpoints.require_files(folder)
+    config = checkpoints.read_config(published, described)
+    tokenizer = load_tokenizer(described)
     add_picture_tokens(tokenizer, published)
-    tower = towers.find_tower(published["mm_vision_tower"], folder)
-    model = load_weights(folder, config, chosen, number, quantised, tower)
+    tower = towers.find_tower(published["mm_vision_tower"], described)
+    model = load_weights(folder, config, where, tower=tower, given=given)
     fit_rows(model, len(tokenizer))
     return Mllm(
         model=model.eval(),
@@ -73,10 +78,33 @@ def load_mllm(
         conv_mode=mode,
         context_length=checkpoints.context_length(published),
         image_aspect=_aspect(published),
-        stop_ids=stop_ids(folder, tokenizer, TEMPLATES[mode]),
+        stop_ids=stop_ids(described, tokenizer, TEMPLATES[mode]),
         word_boundary=bool(published.get("tokenizer_word_boundary")),
         marks_pictures=bool(published.get("mm_use_im_start_end")),
     )
+
+
+def _with_adapter(
+    folder: Path, published: Settings, base: str | Path | None, mode: str, merge: bool, where: Placement
+) -> Mllm:
+    """A low-rank result: merged before it is quantised or spread, its layers apart laid on afterwards."""
+    mllm = _base_of_adapter(folder, published, base, mode)
+    adapters.add_beside(mllm, folder, published)
+    if merge:
+        return _put(adapters.add_low_rank(mllm, folder, merge=True), where)
+    if where.plain:
+        return _put(adapters.add_low_rank(mllm, folder, merge=False), where)
+    return adapters.add_low_rank(_put(mllm, where), folder, merge=False)
+
+
+def _put(mllm: Mllm, where: Placement) -> Mllm:
+    """A model in single precision on the CPU to where it belongs."""
+    if where.plain:
+        return mllm.to(where.device, where.dtype)
+    config = mllm.model.config
+    weights = checkpoints.published_weights(mllm.model.state_dict(), config, None)
+    mllm.model = load_weights(Path(), config, where, given=weights).eval()
+    return mllm
 
 
 def _base_of_adapter(folder: Path, published: Settings, base: str | Path | None, conv_mode: str) -> Mllm:
@@ -87,7 +115,8 @@ def _base_of_adapter(folder: Path, published: Settings, base: str | Path | None,
     named = checkpoints.read_json(folder, adapters.ADAPTER_CONFIG).get("base_model_name_or_path") or ""
     beside = folder.parent / named
     whole = find_checkpoint(base if base is not None else beside if named and beside.is_dir() else named or "(none)")
-    if checkpoints.read_json(whole, "config.json").get("model_type") in BACKBONES:
+    config = checkpoints.read_json(whole, "config.json")
+    if config.get("model_type") in BACKBONES:
         return load_mllm(whole, device="cpu", dtype=torch.float32, conv_mode=conv_mode)
     return adapters.plain_base(folder, published, whole, conv_mode)
 

@@ -86,7 +86,11 @@ class Mllm:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        """Where inputs go; of a model that is spread, the first device that computes."""
+        spread = getattr(self.model, "hf_device_map", None) or {}
+        if len(spread) < 2 and "disk" not in spread.values():
+            return self.model.device
+        return torch.device(next((place for place in spread.values() if str(place) not in ("cpu", "disk")), "cpu"))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Mllm":
         """Move the model there."""

@@ -56,6 +56,7 @@ class LlmgaModel(LlavaModel):
             seen = self.get_image_features(pixel_values)
         is_picture = input_ids == self.config.image_token_id
         embeds = self.get_input_embeddings()(input_ids.masked_fill(is_picture, 0))  # batch, length, width
+        input_ids = input_ids.to(embeds.device)  # a model may be spread over several
         if seen is not None:
             features = torch.stack(tuple(seen.pooler_output)).to(embeds)  # pictures, positions, width
             embeds = embeds.masked_scatter(self.get_placeholder_mask(input_ids, embeds, features), features)
@@ -89,12 +90,18 @@ class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
     """The published multimodal language model."""
 
     config_class = LlmgaConfig
+    # Stay whole when the model is spread over devices; the library adds the decoder layers of the text model.
+    _no_split_modules = ["CLIPVisionModel", "LlavaMultiModalProjector", "Projector"]
 
     def __init__(self, config: LlmgaConfig):
         super(LlavaForConditionalGeneration, self).__init__(config)  # the parent would build its own LlavaModel
         self.model = LlmgaModel(config)
         self.lm_head = OutputLayer(config)
         self.post_init()
+
+
+class Projector(nn.Sequential):
+    """Layers that stay on one device."""
 
 
 def make_projector(config: LlmgaConfig) -> nn.Module:
@@ -112,4 +119,4 @@ def make_projector(config: LlmgaConfig) -> nn.Module:
     if kind != f"mlp{depth}x_gelu" or not depth.isdecimal() or int(depth) < 1:
         raise UserError(f"unknown projector type {kind!r}; use linear, mlp2x_gelu (any depth) or identity.")
     later = [module for _ in range(int(depth) - 1) for module in (nn.GELU(), nn.Linear(wide, wide))]
-    return nn.Sequential(first, *later)
+    return Projector(first, *later)

@@ -2,26 +2,44 @@
 
 from pathlib import Path
 
+from llmga.download import cached, download, is_hub_id
 from llmga.errors import UserError
 
 ROOTS = (Path("checkpoints/Inference"), Path("checkpoints/Training"))
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The folder that a path or a bare name below checkpoints/ means.
+    """The folder that a path, a bare name below checkpoints/ or an id of the hub means.
 
-    Raises: UserError; names of a hub are not fetched.
+    An id is looked up by its last part below checkpoints/, then in the Hugging Face cache, and only then fetched into
+    checkpoints/.
+
+    Raises: UserError when it is nowhere, or cannot be fetched.
     """
-    for folder in (Path(path), *(root / path for root in ROOTS)):
+    name = str(path)
+    for folder in (Path(path), *(root / path for root in ROOTS), *_below_roots(name)):
         if folder.is_dir():
             return folder
+    if Path(path).exists():
+        raise UserError(f"{name!r} is a file; a checkpoint is a folder with a config.json.")
+    if is_hub_id(name):
+        found = cached(name)
+        return found if found is not None and (found / "config.json").is_file() else download(name)
     raise UserError(
-        f"checkpoint folder {str(path)!r} does not exist, neither as a path nor under checkpoints/Inference or "
-        f"checkpoints/Training; hub ids are not fetched here: python -m llmga.download {path}."
+        f"checkpoint folder {name!r} does not exist, neither as a path nor under checkpoints/Inference or "
+        f"checkpoints/Training; python -m llmga.download --list shows what can be fetched."
     )
 
 
+def _below_roots(name: str) -> list[Path]:
+    """Where `llmga.download` puts an id of the hub; a folder without config.json is a download that broke off."""
+    places = [root / name.rpartition("/")[2] for root in ROOTS] if is_hub_id(name) else []
+    return [folder for folder in places if (folder / "config.json").is_file()]
+
+
 def speaking_name(folder: Path) -> str:
-    """What the name rule reads; an intermediate save goes by its run's folder, too."""
+    """What the name rule reads: of an intermediate save its run's folder, too, in the hub's cache the id."""
     folder = folder.resolve()
+    if folder.parent.name == "snapshots":
+        return folder.parent.parent.name
     return f"{folder.parent.name}_{folder.name}" if folder.name.startswith("checkpoint-") else folder.name

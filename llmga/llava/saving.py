@@ -8,6 +8,7 @@ import torch
 
 from llmga.llava import checkpoints, towers
 from llmga.llava.mllm import Mllm
+from llmga.llava.vocabulary import save_tokenizer
 
 
 def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -18,17 +19,22 @@ def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None 
     """
     from huggingface_hub import save_torch_state_dict
 
+    saved = dtype or mllm.model.dtype
+    save_description(mllm, folder, saved)
+    weights = checkpoints.published_weights(mllm.model.state_dict(), mllm.model.config, saved)
+    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
+
+
+def save_description(mllm: Mllm, folder: str | Path, dtype: torch.dtype) -> None:
+    """Everything of a published folder but its weights, which are in `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = mllm.model.config
-    saved = dtype or mllm.model.dtype
-    weights = checkpoints.published_weights(mllm.model.state_dict(), config, saved)
-    save_torch_state_dict(weights, folder, metadata={"format": "pt"})
     flat = checkpoints.published_config(
         config,
         conv_mode=mllm.conv_mode,
         context_length=mllm.context_length,
-        dtype=saved,
+        dtype=dtype,
         marks_pictures=mllm.marks_pictures,
         word_boundary=mllm.word_boundary,
         image_aspect=mllm.image_aspect,
@@ -36,7 +42,7 @@ def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None 
     _write_json(folder / "config.json", flat)
     ends = {"eos_token_id": sorted(mllm.stop_ids), "pad_token_id": mllm.tokenizer.pad_token_id}
     _write_json(folder / "generation_config.json", ends)
-    mllm.tokenizer.save_pretrained(folder)
+    save_tokenizer(mllm.tokenizer, folder)
     config.vision_config.to_json_file(_made(folder / towers.OWN_TOWER) / "config.json")
     mllm.image_processor.save_pretrained(folder / towers.OWN_TOWER)
 

@@ -1,5 +1,6 @@
 """A checkpoint's tokenizer: which class reads it, which tokens its config adds, which tokens end an answer."""
 
+import json
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -27,6 +28,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     except Exception as problem:  # the Rust library raises bare Exception for a file that it cannot parse
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be read ({reason}); download it again.") from None
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """So that `load_tokenizer` gives the same one: the library forgets `legacy`, on which word boundaries depend."""
+    tokenizer.save_pretrained(folder)
+    if (legacy := getattr(tokenizer, "legacy", None)) is not None:
+        said = checkpoints.read_json(folder, "tokenizer_config.json") | {"legacy": legacy}
+        text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
 def add_picture_tokens(tokenizer: PreTrainedTokenizerBase, published: Settings) -> None:

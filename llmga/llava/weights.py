@@ -4,50 +4,30 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.modeling import LlmgaConfig, LlmgaForConditionalGeneration
+from llmga.llava.placement import Placement
 
 TOWER = "model.vision_tower."
 
 
-def quantisation(load_8bit: bool, load_4bit: bool, dtype: torch.dtype) -> Any:
-    """The settings for bitsandbytes, or None.
-
-    Raises: UserError when both are asked for, or bitsandbytes is not installed.
-    """
-    if not (load_8bit or load_4bit):
-        return None
-    if load_8bit and load_4bit:
-        raise UserError("--load-8bit and --load-4bit exclude each other; give one.")
-    from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
-
-    if not is_bitsandbytes_available():
-        flag = "--load-8bit" if load_8bit else "--load-4bit"
-        raise UserError(f"{flag} needs bitsandbytes, which is not installed; pip install bitsandbytes.")
-    kept = ["vision_tower", "multi_modal_projector", "lm_head"]
-    if load_8bit:
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=kept,
-    )
-
-
 def load_weights(
-    folder: Path, config: LlmgaConfig, device: torch.device, dtype: torch.dtype, quantised: Any, tower: Path | None
+    folder: Path,
+    config: LlmgaConfig,
+    placement: Placement,
+    *,
+    tower: Path | None = None,
+    given: dict[str, Tensor] | None = None,
 ) -> LlmgaForConditionalGeneration:
     """The model with the folder's weights.
 
     Args:
         tower: the vision tower's own folder, for checkpoints that hold no copy of it.
+        given: weights under published names, instead of those in the folder.
 
     Raises: UserError with the first few keys that are missing, unexpected or of another shape.
     """
@@ -55,14 +35,13 @@ def load_weights(
     table = {"^" + old.replace(".", r"\."): new for old, new in checkpoints.key_table(config.projector_type)}
     try:
         model, found = LlmgaForConditionalGeneration.from_pretrained(
-            folder,
+            folder if given is None else None,
+            state_dict=given,
             config=config,
             key_mapping=table,
-            dtype=dtype,
-            device_map={"": device},
-            quantization_config=quantised,
             ignore_mismatched_sizes=True,  # reported below, with the others
             output_loading_info=True,
+            **placement.options(),
         )
     except (SafetensorError, OSError, EOFError, UnpicklingError, RuntimeError) as problem:
         if isinstance(problem, RuntimeError) and "PytorchStreamReader" not in str(problem):

@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -12,8 +12,8 @@ import llmga
 from llmga.diffrir.restorers import DEFAULT, RESTORERS
 from llmga.errors import UserError
 from llmga.images import open_image
+from llmga.llava.placement import ATTENTIONS, parse_max_memory, placement
 from llmga.llava.templates import TEMPLATES
-from llmga.runtime import pick_device
 from llmga.serve.flow import Settings
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
@@ -48,13 +48,24 @@ def build_parser(module: str, description: str, picture: bool | None = None) -> 
 def add_models(parser: Parser) -> None:
     """Which models, and where they run."""
     group = parser.add_argument_group("models")
-    _add(group, "model-path", metavar="FOLDER", help="language model; left out: the bundled toy one")
+    _add(
+        group,
+        "model-path",
+        metavar="FOLDER",
+        help="language model: folder, name below checkpoints/ or hub id; left out: the bundled toy one",
+    )
     _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
     _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
     _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
     _add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
     _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    _add(group, "num-gpus", type=number(int, 1, 1), default=1, metavar="1", help="one; choose it with --device cuda:N")
+    _add(
+        group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
+    )
+    _add(group, "device-map", metavar="MAP", help="spread the language model over all that is there: auto, balanced …")
+    _add(group, "max-memory", type=memory, metavar="CAPS", help="caps when spreading, such as 0=20GiB,cpu=60GiB")
+    _add(group, "offload-folder", metavar="FOLDER", help="where weights go that fit neither GPUs nor memory")
+    _add(group, "attention", default="sdpa", metavar="NAME", help=f"one of: {', '.join(ATTENTIONS)} (default: sdpa)")
     bits = group.add_mutually_exclusive_group()
     _add(bits, "load-8bit", action="store_true", help="language model in 8 bits")
     _add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
@@ -110,6 +121,14 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def memory(text: str) -> dict[int | str, str]:
+    """`0=20GiB,cpu=60GiB` as caps by device."""
+    try:
+        return parse_max_memory(text)
+    except UserError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
 def size(text: str) -> tuple[int, int]:
     """`64` or `64x48` as (width, height) in pixels."""
     sides = text.lower().split("x")
@@ -130,7 +149,7 @@ def check(args: argparse.Namespace) -> Image.Image | None:
 
     Raises: UserError.
     """
-    pick_device(args.device)
+    place_words(args)
     if args.restorer is not None:
         RESTORERS[args.restorer]
     if args.conv_mode is not None:
@@ -148,6 +167,14 @@ def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
         if (root / name).exists():
             return root / name
     raise UserError(f"{name!r} is not in {str(roots[0])!r}, where a clone of the repository has it; give {flag}.")
+
+
+def place_words(args: argparse.Namespace) -> dict[str, Any]:
+    """Where the language model runs: keywords of `load_mllm`, seen to suit this machine.  Raises: UserError."""
+    names = ("device", "load_8bit", "load_4bit", "attention", "num_gpus", "device_map", "max_memory", "offload_folder")
+    place = {name: getattr(args, name) for name in names}
+    placement(**place)
+    return place
 
 
 def settings(args: argparse.Namespace) -> Settings:

@@ -17,6 +17,7 @@ from llmga.diffrir.restorers import Restorer, open_restorer
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
+from llmga.llava import places
 from llmga.llava.chat import Chat
 from llmga.llava.loading import Mllm, load_mllm
 from llmga.runtime import quiet_libraries
@@ -55,17 +56,12 @@ class Models:
         """Raises: UserError when a folder lacks something."""
         restorer = open_restorer(args.restorer, args.restorer_path, args.device)
         painter = find_checkpoint(args.sdmodel_id)
+        words = places.find_checkpoint(args.model_path)
+        base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
         generator = load_generator(painter, device=args.device)
-        mllm = load_mllm(
-            args.model_path,
-            args.model_base,
-            device=args.device,
-            conv_mode=args.conv_mode,
-            load_8bit=args.load_8bit,
-            load_4bit=args.load_4bit,
-        )
-        parts = {"language": args.model_path, "language base": args.model_base, "painter": painter,
-                 "restorer": args.restorer_path}  # fmt: skip
+        place = flags.place_words(args)
+        mllm = load_mllm(words, base, conv_mode=args.conv_mode, **place)
+        parts = {"language": words, "language base": base, "painter": painter, "restorer": args.restorer_path}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(mllm, generator, restorer, marks)
 

@@ -177,8 +177,8 @@ def test_a_missing_file_is_named(saved, file, message):
 
 
 def test_bad_requests_are_told_in_one_sentence(saved, tmp_path):
-    with pytest.raises(UserError, match="hub ids are not fetched"):
-        load_mllm("binxia/llmga-Qwen2-0.5B-full-finetune")
+    with pytest.raises(UserError, match="neither as a path nor under"):
+        load_mllm("llmga-Qwen2-nothing")
     with pytest.raises(UserError, match="unknown conversation mode 'qwen'"):
         load_mllm(saved, conv_mode="qwen")
     with pytest.raises(UserError, match="exclude each other"):

@@ -1,0 +1,82 @@
+"""Tokenizer and picture processor of a folder for other engines: the same ids and pixels as ours."""
+
+import json
+import re
+from typing import Any
+
+from PIL.Image import Resampling
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from llmga.llava.conversation import IMAGE_MARKER
+from llmga.llava.mllm import Mllm
+from llmga.llava.tokenization import WORD_BOUNDARY
+from llmga.registry import Registry
+
+ASPECTS = Registry(
+    "image aspect of transformers' LLaVA",
+    {
+        "stretch": lambda side: {"size": side, "resample": Resampling.LANCZOS, "do_center_crop": False},
+        "pad": lambda side: {"do_pad": True},
+        "plain": lambda side: {},
+    },
+)
+
+
+def stock_image_processor(mllm: Mllm) -> LlavaImageProcessorPil:
+    """Pictures to squares as the model wants them.
+
+    Raises: UserError for a way that the library's processor does not know.
+    """
+    known = {key: value for key, value in mllm.image_processor.to_dict().items() if key != "image_processor_type"}
+    side = dict.fromkeys(("height", "width"), mllm.model.config.vision_config.image_size)
+    return LlavaImageProcessorPil(**known | ASPECTS[mllm.image_aspect](side))
+
+
+def begins(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer puts a begin token in front of a text."""
+    return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+
+
+def stock_tokenizer(mllm: Mllm) -> PreTrainedTokenizerFast:
+    """The model's tokenizer with the image token; the model's own stays as it is.
+
+    We tokenise each piece between two pictures on its own.  A tokenizer that marks only the first word of a text as a
+    word (sentencepiece's dummy prefix) would not mark the first word after a picture: there the mark becomes a rule
+    about the beginning of a piece, as a normalizer sees it.
+    """
+    known = mllm.tokenizer
+    backend = json.loads(known.backend_tokenizer.to_str())
+    marking = backend["pre_tokenizer"] or {}
+    if marking.get("prepend_scheme") == "first":
+        named = [known.bos_token, known.eos_token, known.unk_token, known.pad_token]
+        rule = _piece_begins(known.bos_token, [entry["content"] for entry in backend["added_tokens"]], named, mllm)
+        backend["pre_tokenizer"] = marking | {"prepend_scheme": "never"}
+        backend["normalizer"] = {"type": "Replace", "pattern": {"Regex": rule}, "content": WORD_BOUNDARY}
+        backend["added_tokens"] = [entry | {"normalized": True} for entry in backend["added_tokens"]]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(backend)), **_names(known))
+    tokenizer.add_tokens([IMAGE_MARKER], special_tokens=True)
+    return tokenizer
+
+
+def _piece_begins(begin: str | None, added: list[str], named: list[str | None], mllm: Mllm) -> str:
+    """Where sentencepiece's mark is put: before a piece that does not open with an added token or a space.
+
+    A piece may follow a written begin token.  With `word_boundary` the tokens without a role do not count; alone, as
+    the tokenizer looks at them when it learns how they are spelt, they stay as they are.
+    """
+    roles = [token for token in added if token in named] if mllm.word_boundary else added
+    alone = [token for token in added if token not in roles]
+    no = "|".join(
+        [*map(re.escape, roles), *(rf"{re.escape(token)}\z" for token in alone), f"[ {WORD_BOUNDARY}]", r"\z"]
+    )
+    return rf"(?:(?<=\A{re.escape(begin)})|\A)(?!{no})" if begin else rf"\A(?!{no})"
+
+
+def _names(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What the tokenizer's own config says about its tokens and its limits."""
+    kept = ("bos_token", "eos_token", "unk_token", "pad_token", "padding_side", "model_max_length")
+    return {name: getattr(tokenizer, name) for name in kept if getattr(tokenizer, name) is not None} | {
+        "clean_up_tokenization_spaces": False
+    }
