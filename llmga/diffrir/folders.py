@@ -26,6 +26,7 @@ from llmga.seams import seam
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot
+LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # what a result may be, since kept pixels are to stay what they are
 MANIFEST = "manifest.json"
 
 
@@ -130,7 +131,9 @@ def _listed(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]
                     f"--image is a folder, but {name} {str(path)!r} is not; give three folders or three files."
                 )
         return list(_paired(image, reference, mask, output))
-    target = output if output.suffix.lower() in KINDS else output / f"{image.stem}.png"
+    if output.suffix.lower() in KINDS and output.suffix.lower() not in LOSSLESS:
+        raise UserError(f"--output {str(output)!r} would change kept pixels; use one of {', '.join(LOSSLESS)}.")
+    target = output if output.suffix.lower() in LOSSLESS else output / f"{image.stem}.png"
     return [Job(image.stem, image, reference, mask, target)]
 
 
@@ -196,7 +199,7 @@ def save(opened: Opened, restored: Image.Image, path: Path) -> None:
     draft = path.with_name(path.stem + ".part" + path.suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        restored.save(draft, icc_profile=opened.profile)
+        restored.save(draft, icc_profile=opened.profile, lossless=True, exact=True)  # the last two are WEBP's
         os.replace(draft, path)
     except (OSError, ValueError) as problem:
         draft.unlink(missing_ok=True)

@@ -105,11 +105,29 @@ def _nearness(kept: np.ndarray) -> np.ndarray:
 
 def _agreement(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """1 where original and painting differ no more than they usually do where nothing was repainted, 0 from twice as
-    much on, (height, width): what was cut in two by the mask, or is new, must not be faded into."""
-    difference = torch.from_numpy(np.abs(known - toned).mean(-1))[None, None].float()
-    local = F.avg_pool2d(difference, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)[0, 0].numpy()
-    usual = max(float(np.quantile(local[kept], USUAL)), 1.0)
-    return np.clip(2 - local / usual, 0, 1)
+    much on, (height, width): what was cut in two by the mask, or is new, must not be faded into.
+
+    Both the size of the difference and its mean are looked at: another tone is no agreement, however small.
+    """
+    difference = known - toned
+    measures = [np.abs(difference).mean(-1, keepdims=True), difference]
+    excess = [_excess(measure, kept) for measure in measures]
+    return np.clip(2 - np.max(excess, axis=0), 0, 1)
+
+
+def _excess(measure: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """How large the local means of (height, width, channels) are, (height, width), in units of what is usual where
+    kept; kept and painted pixels are never averaged together."""
+    inside, outside = (np.abs(_local_mean(measure, where)).max(-1) for where in (~kept, kept))
+    return np.where(kept, outside, inside) / max(float(np.quantile(outside[kept], USUAL)), 1.0)
+
+
+def _local_mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Mean over the neighbours that count, (height, width, channels)."""
+    stacked = np.concatenate([values * where[..., None], where[..., None]], axis=-1)
+    pixels = torch.from_numpy(stacked).float().permute(2, 0, 1)[None]
+    means = F.avg_pool2d(pixels, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0]
+    return (means[:-1] / means[-1].clamp_min(1e-6)).permute(1, 2, 0).numpy()
 
 
 def spread(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -58,19 +58,17 @@ class DiffRIR:
         masks: Sequence[Image.Image | None],
     ) -> list[Image.Image]:
         """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
-        known = [self._known(*three) for three in zip(images, references, masks, strict=True)]
-        originals, coverages, exact = (np.stack(part) for part in zip(*known, strict=True))
-        del known
+        originals, coverages, exact = self._known(images, references, masks)
         pictures = Pictures(
-            _channels_first(np.stack([np.asarray(image.convert("RGB")) for image in images])),
+            _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images])),
             _channels_first(originals),
             torch.from_numpy(coverages >= PAINTED)[:, None],
         )
         outputs = np.empty_like(originals)
         for rows, band in restored_bands(self.model, pictures, self._noise(len(images)), self.tile, self.overlap):
-            outputs[:, rows] = to_levels(band)
-        for place in np.flatnonzero(exact):
-            outputs[place] = self._composite(outputs[place], originals[place], coverages[place])
+            restored = to_levels(band)
+            composited = self._composite(restored, originals[:, rows], coverages[:, rows])
+            outputs[:, rows] = np.where(exact[:, None, None, None], composited, restored)
         return [Image.fromarray(output) for output in outputs]
 
     def _noise(self, count: int) -> Tensor:
@@ -79,29 +77,42 @@ class DiffRIR:
         return noise.expand(count, -1).to(next(self.model.parameters()).device)
 
     def _known(
+        self,
+        images: Sequence[Image.Image],
+        references: Sequence[Image.Image | None],
+        masks: Sequence[Image.Image | None],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Originals (B, H, W, 3) and levels of masks (B, H, W) at the output's size; which originals are exact (B,)."""
+        given = [self._fitted(*three) for three in zip(images, references, masks, strict=True)]
+        originals, coverages = (np.stack([np.asarray(each[place]) for each in given]) for place in (0, 1))
+        return originals, coverages, np.array([exact for _, _, exact in given])
+
+    def _fitted(
         self, image: Image.Image, reference: Image.Image | None, mask: Image.Image | None
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """The original (H, W, 3) and the mask's levels (H, W), at the output's size; whether the original is exact."""
+    ) -> tuple[Image.Image, Image.Image, bool]:
+        """Reference and mask at the output's size; whether the reference was of that size."""
         size = (image.width * self.scale, image.height * self.scale)
         if reference is None or mask is None:
-            return np.zeros((*size[::-1], 3), np.uint8), np.full(size[::-1], 255, np.uint8), False
-        reference, mask = reference.convert("RGB"), mask.convert("L")
+            return Image.new("RGB", size), Image.new("L", size, 255), False
         for name, given in (("reference", reference), ("mask", mask)):
             if given.size not in (size, image.size):
                 raise UserError(_wrong_size(name, given.size, image.size, size))
-        exact = reference.size == size
-        if not exact:
-            reference = reference.resize(size, Image.Resampling.LANCZOS)
-        if mask.size != size:
-            mask = mask.resize(size, Image.Resampling.NEAREST)
-        return np.array(reference), np.array(mask), exact
+        fitted = _in_mode(reference, "RGB"), _in_mode(mask, "L")
+        ways = Image.Resampling.LANCZOS, Image.Resampling.NEAREST
+        fitted = (part if part.size == size else part.resize(size, way) for part, way in zip(fitted, ways, strict=True))
+        return *fitted, reference.size == size
 
-    def _composite(self, output: np.ndarray, original: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    def _composite(self, restored: np.ndarray, originals: np.ndarray, coverages: np.ndarray) -> np.ndarray:
         """Restored where painted; elsewhere the original's own bytes."""
         if not self.soft:
-            return np.where((coverage >= PAINTED)[..., None], output, original)
-        share = (coverage / 255)[..., None]
-        return (output * share + original * (1 - share)).round().astype(np.uint8)
+            return np.where((coverages >= PAINTED)[..., None], restored, originals)
+        share = (coverages / np.float32(255))[..., None]
+        return (restored * share + originals * (1 - share)).round().astype(np.uint8)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Without the copy that `convert` makes of what is in the mode already."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _channels_first(pictures: np.ndarray) -> Tensor:

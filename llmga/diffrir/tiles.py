@@ -141,7 +141,9 @@ def picture_prior(model: Stage2, pictures: Pictures, noise: Tensor, tile: int = 
     margin = model.condition.reach * unit
     height, width = pictures.filled_size
     total, count = torch.zeros(noise.shape, device=device), 0
-    for rows, columns in product(*(_cores(side, tile // pictures.scale) for side in (height, width))):
+    # With its margins such a window is about as large as the image network's.
+    core = filled(tile * 3 // 4, WINDOW) // pictures.scale
+    for rows, columns in product(*(_cores(side, core) for side in (height, width))):
         wide = _widened(rows, margin, height), _widened(columns, margin, width)
         features = model.features(pictures.read(*wide, device))
         inner = [

@@ -225,6 +225,13 @@ def shown(table: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def _write(path: Path, table: dict[str, dict[str, dict[str, float]]]) -> None:
+    try:
+        path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    except OSError as problem:
+        raise UserError(f"{str(path)!r} cannot be written ({problem.strerror}); choose another --json.") from None
+
+
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 1 when a claim does not hold."""
@@ -237,11 +244,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--hidden", action="store_true", help="hide the truth under the mask from every method")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table there")
     args = parser.parse_args(argv)
+    if args.masks < 1 or args.seed < 0:
+        raise UserError(f"--masks {args.masks} and --seed {args.seed} must be at least 1 and 0.")
     further = {name: open_restorer(name, args.restorer_path) for name in args.restorer}
     table = evaluate({**METHODS, **further}, args.damage, args.masks, args.seed, args.hidden)
     print(shown(table))
     if args.json:
-        args.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        _write(args.json, table)
     complaints = [] if args.hidden else failed_bars(table)
     for complaint in complaints:
         print(f"missed: {complaint}", file=sys.stderr)
