@@ -18,6 +18,7 @@ FLAT = 1.0  # levels squared: a gain is only believed where the kept region vari
 SWEEPS = 12  # of relaxation at each size
 FADE = 5  # pixels inside the hole over which the original gives way
 NEIGHBOURHOOD = 7  # pixels over which two pictures are compared
+SLOW = 33  # pixels over which a difference that stays is a drift
 USUAL = 0.95  # share of the kept region that counts as showing the same thing
 
 
@@ -90,7 +91,7 @@ def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 def _blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """The toned painting with its seam smoothed, (height, width, 3)."""
     filled = toned + spread(known - toned, kept)
-    share = (_nearness(kept) * _agreement(toned, known, kept))[..., None]
+    share = (_nearness(kept) * _agreement(toned, filled, known, kept))[..., None]
     return filled + share * (known - filled)
 
 
@@ -103,13 +104,15 @@ def _nearness(kept: np.ndarray) -> np.ndarray:
     return ((near + reached[0]) / (FADE + 1)).numpy()
 
 
-def _agreement(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _agreement(toned: np.ndarray, filled: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """1 where original and painting differ no more than they usually do where nothing was repainted, 0 from twice as
     much on, (height, width): what was cut in two by the mask, or is new, must not be faded into.
 
-    Both the size of the difference and its mean are looked at: another tone is no agreement, however small.
+    Both the size of the difference and its mean are looked at: another tone is no agreement, however small.  A slow
+    drift is taken out first, on either side, since the membrane has taken it out of the painting, too.
     """
-    difference = known - toned
+    outside = known - toned
+    difference = np.where(kept[..., None], outside - _local_mean(outside, kept, SLOW), known - filled)
     measures = [np.abs(difference).mean(-1, keepdims=True), difference]
     excess = [_excess(measure, kept) for measure in measures]
     return np.clip(2 - np.max(excess, axis=0), 0, 1)
@@ -118,15 +121,15 @@ def _agreement(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.nda
 def _excess(measure: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """How large the local means of (height, width, channels) are, (height, width), in units of what is usual where
     kept; kept and painted pixels are never averaged together."""
-    inside, outside = (np.abs(_local_mean(measure, where)).max(-1) for where in (~kept, kept))
+    inside, outside = (np.abs(_local_mean(measure, where, NEIGHBOURHOOD)).max(-1) for where in (~kept, kept))
     return np.where(kept, outside, inside) / max(float(np.quantile(outside[kept], USUAL)), 1.0)
 
 
-def _local_mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Mean over the neighbours that count, (height, width, channels)."""
+def _local_mean(values: np.ndarray, where: np.ndarray, side: int) -> np.ndarray:
+    """Mean over the pixels that count in a square around each one, (height, width, channels)."""
     stacked = np.concatenate([values * where[..., None], where[..., None]], axis=-1)
     pixels = torch.from_numpy(stacked).float().permute(2, 0, 1)[None]
-    means = F.avg_pool2d(pixels, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0]
+    means = F.avg_pool2d(pixels, side, 1, side // 2)[0]
     return (means[:-1] / means[-1].clamp_min(1e-6)).permute(1, 2, 0).numpy()
 
 
