@@ -17,8 +17,12 @@ REFERENCE = 512  # the side for which the original states its pixels
 MIRROR = 2 * math.pi
 
 
-def irregular(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """One to five brush strokes, each a chain of one to five segments; covers about .18 of the picture."""
+def irregular(size: tuple[int, int], rng: np.random.Generator, side: int = REFERENCE) -> np.ndarray:
+    """One to five brush strokes, each a chain of one to five segments; covers about .18 of the picture.
+
+    Args:
+        side: of the picture for which lengths and widths are meant; a smaller one makes larger masks.
+    """
     width, height = size
     canvas = Image.new("1", size)
     pen = ImageDraw.Draw(canvas)
@@ -27,7 +31,7 @@ def irregular(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         for _ in range(rng.integers(1, 6)):
             angle = 0.01 + rng.integers(4)
             angle = MIRROR - angle if stroke % 2 == 0 else angle
-            length, brush = rng.integers(10, 250) / REFERENCE, rng.integers(5, 105) / REFERENCE
+            length, brush = rng.integers(10, 250) / side, rng.integers(5, 105) / side
             end_x = min(max(x + length * math.sin(angle) * width, 0), width)
             end_y = min(max(y + length * math.cos(angle) * height, 0), height)
             _draw_segment(pen, (x, y), (end_x, end_y), brush * math.sqrt(width * height))
@@ -45,31 +49,36 @@ def _draw_segment(
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
 
 
-def box(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """One to four rectangles of .07 to .31 of a side, off the border; covers about .085 of the picture."""
+def box(size: tuple[int, int], rng: np.random.Generator, side: int = REFERENCE) -> np.ndarray:
+    """One to four rectangles of .07 to .31 of a side, off the border; covers about .085 of the picture.
+
+    Args:
+        side: as in `irregular`.
+    """
     width, height = size
     mask = np.zeros((height, width), dtype=bool)
     for _ in range(rng.integers(1, 5)):
-        rows, columns = _box_extent(height, rng), _box_extent(width, rng)
+        rows, columns = _box_extent(height, rng, side), _box_extent(width, rng, side)
         mask[rows, columns] = True
     return mask
 
 
-def _box_extent(side: int, rng: np.random.Generator) -> slice:
-    margin = side * 10 / REFERENCE
-    extent = side * rng.integers(35, 161) / REFERENCE
-    start = rng.uniform(margin, side - margin - extent)
+def _box_extent(length: int, rng: np.random.Generator, side: int) -> slice:
+    margin = length * 10 / side
+    extent = length * rng.integers(35, 161) / side
+    start = rng.uniform(margin, length - margin - extent)
     first = round(start)
     return slice(first, max(round(start + extent), first + 1))
 
 
-def outpaint(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Strips of .35 to .40 along the sides, each side with probability one half, at least one side."""
+def outpaint(size: tuple[int, int], rng: np.random.Generator, narrowest: float = 0.35) -> np.ndarray:
+    """Strips of `narrowest` to .40 along the sides, each side with probability one half, at least one side."""
     width, height = size
     sides = rng.random(4) < 0.5
     if not sides.any():
         sides[rng.integers(4)] = True
-    top, bottom, left, right = (bool(side) * rng.integers(179, 204) / REFERENCE for side in sides)
+    low, high = int(narrowest * REFERENCE), int(0.40 * REFERENCE)
+    top, bottom, left, right = (bool(side) * rng.integers(low, high) / REFERENCE for side in sides)
     mask = np.ones((height, width), dtype=bool)
     rows = slice(round(top * height), height - round(bottom * height))
     mask[rows, round(left * width) : width - round(right * width)] = False

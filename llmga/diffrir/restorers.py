@@ -1,14 +1,23 @@
 """Restorers: a painted picture and its reference in, the picture in which both agree out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from PIL import Image
 
+from llmga.diffrir.checkpoints import default_path
+from llmga.diffrir.matching import match
+from llmga.diffrir.restore import DiffRIR, open_diffrir
+from llmga.errors import UserError
 from llmga.registry import Registry
 
 # restorer(image, reference, mask) -> image: the painted picture, the picture before painting (None when there was
-# none) and the mask whose white part was painted (None for all of it).
+# none) and the mask whose white part was painted (None for all of it).  The painted picture shows the kept region as
+# it was painted, too: only so can a restorer see how far off the painting is.
 Restorer = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]
+DEFAULT = "match+blend"
 
 
 def none(image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
@@ -16,4 +25,57 @@ def none(image: Image.Image, reference: Image.Image | None, mask: Image.Image | 
     return image
 
 
-RESTORERS: Registry[Restorer] = Registry("restorer", {"none": none})
+def match_and_blend(image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
+    """Fit the tone, then blend what still differs at the seam into the painted region."""
+    return match(image, reference, mask, blend=True)
+
+
+@dataclass
+class Weighted:
+    """A DiffRIR network of one scale; its weights are opened when it is first called.
+
+    Attributes:
+        path: weights; None takes those on the shelf, `checkpoints/Inference`.
+    """
+
+    scale: int
+    path: str | Path | None = None
+    device: str = "auto"
+
+    @cached_property
+    def restorer(self) -> DiffRIR:
+        """Raises: UserError when there are no such weights."""
+        return open_diffrir(self.path or default_path(self.scale), self.scale, device=self.device)
+
+    def __call__(self, image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
+        return self.restorer(image, reference, mask)
+
+
+RESTORERS: Registry[Restorer] = Registry(
+    "restorer",
+    {
+        "none": none,
+        "match": match,
+        "match+blend": match_and_blend,
+        **{f"diffrir-x{scale}": Weighted(scale) for scale in (1, 2, 4)},
+    },
+)
+
+
+def open_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
+    """A restorer that is ready to work, its weights opened.
+
+    Args:
+        name: a row of `RESTORERS`; None is `match+blend`, or with a path the DiffRIR network that lies there.
+        path: weights, for the rows that have some; None takes those on the shelf.
+
+    Raises: UserError for an unknown name, and for weights that are missing, damaged, of another scale or not wanted.
+    """
+    if name is None and path is not None:
+        return open_diffrir(path, device=device)
+    row = RESTORERS[name or DEFAULT]
+    if isinstance(row, Weighted):
+        return open_diffrir(path or default_path(row.scale), row.scale, device=device)
+    if path is not None:
+        raise UserError(f"restorer {name!r} has no weights, but {str(path)!r} was given; choose a diffrir row.")
+    return row

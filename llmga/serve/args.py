@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from PIL import Image
 
 import llmga
-from llmga.diffrir.restorers import RESTORERS
+from llmga.diffrir.restorers import DEFAULT, RESTORERS
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.families import EDITING, INPAINTING
@@ -78,7 +78,8 @@ def add_models(parser: Parser) -> None:
     )
     _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
     _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
-    _add(group, "restorer", default="none", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: none)")
+    _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
+    _add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
     _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     _add(
         group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
@@ -217,7 +218,8 @@ def check(args: argparse.Namespace) -> Image.Image | None:
     Raises: UserError.
     """
     place_words(args)
-    RESTORERS[args.restorer]
+    if args.restorer is not None:
+        RESTORERS[args.restorer]
     if args.conv_mode is not None:
         TEMPLATES[args.conv_mode]
     picture = open_image(args.image_file) if getattr(args, "image_file", None) is not None else None

@@ -13,7 +13,7 @@ from typing import NoReturn, TextIO
 from PIL import Image
 from tqdm import tqdm
 
-from llmga.diffrir.restorers import RESTORERS
+from llmga.diffrir.restorers import Restorer, open_restorer
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
@@ -48,24 +48,25 @@ class Models:
 
     new_chat: NewChat
     generator: Generator
+    restorer: Restorer
     marks: tuple[ModelMark, ...]
 
     @classmethod
     def load(cls, args: argparse.Namespace) -> "Models":
         """Raises: UserError when a folder lacks something."""
+        restorer = open_restorer(args.restorer, args.restorer_path, args.device)
         painter = find_checkpoint(args.sdmodel_id)
         words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
         base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
         new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
         generator = load_generator(painter, **flags.painter_options(args))
-        parts = {"language": words, "language base": base, "painter": painter}
+        parts = {"language": words, "language base": base, "painter": painter, "restorer": args.restorer_path}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
-        return cls(new_chat, generator, marks)
+        return cls(new_chat, generator, restorer, marks)
 
     def assistant(self, args: argparse.Namespace) -> Assistant:
         """A fresh session."""
-        restorer = RESTORERS[args.restorer]
-        return Assistant(self.new_chat(), self.generator, restorer, flags.settings(args), self.marks)
+        return Assistant(self.new_chat(), self.generator, self.restorer, flags.settings(args), self.marks)
 
 
 @dataclass

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from llmga.background import reports_of
+from llmga.compositing import able_to_hold, paste_back
 from llmga.errors import UserError
-from llmga.images import reduced
+from llmga.images import reduced, to_rgb
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
 from llmga.llava.planner import Planner
 from llmga.llava.sampling import Sampling
@@ -253,9 +254,14 @@ class Assistant:
                 on_step=on_step,
                 **(self.changes if picture is not None else {}),
             )
-            return image if mask is None else self.restorer(image, picture, mask)
+            return image if mask is None else self._restored(image, picture, mask)
 
         return (yield from reports_of(work, cancelled.set))
+
+    def _restored(self, image: Image.Image, picture: Image.Image, mask: Image.Image) -> Image.Image:
+        """What the restorer, which works in RGB, makes of the painting; where it keeps the size, so are kept pixels."""
+        restored = self.restorer(to_rgb(image), to_rgb(picture), mask)
+        return paste_back(able_to_hold(picture), restored, mask) if restored.size == picture.size else restored
 
     def _record(self, prompt: str, turn: Turn, seed: int, image: Image.Image) -> Record:
         chosen, described = self.settings, self.generator.describe()

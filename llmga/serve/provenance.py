@@ -24,7 +24,7 @@ class ModelMark:
     """Which model took part.
 
     Attributes:
-        role: "language", "language base" or "painter".
+        role: "language", "language base", "painter" or "restorer".
         name: the last part of the folder's path, the rest of the path is nobody's business; of a model that a server
             runs, its name there and the server's URL.
         sha256: fingerprint of the weights, None when they do not lie in a local folder.

@@ -1,8 +1,11 @@
 import pytest
 from PIL import Image
 
-from llmga.diffrir.restorers import RESTORERS
+from llmga.diffrir.checkpoints import save_model
+from llmga.diffrir.restorers import DEFAULT, RESTORERS, open_restorer
 from llmga.errors import UserError
+
+WEIGHTLESS = [name for name in RESTORERS if not name.startswith("diffrir")]
 
 
 def test_none_leaves_the_picture():
@@ -13,3 +16,34 @@ def test_none_leaves_the_picture():
 def test_unknown_restorer_is_named():
     with pytest.raises(UserError, match="none"):
         RESTORERS["nope"]
+
+
+@pytest.mark.parametrize("name", WEIGHTLESS)
+def test_a_row_without_weights_works_at_once(name, scene):
+    image, reference, mask = scene()
+    assert open_restorer(name)(image, reference, mask).size == image.size
+    with pytest.raises(UserError, match="has no weights"):
+        open_restorer(name, "somewhere")
+
+
+def test_without_weights_the_default_matches_and_blends():
+    assert open_restorer() is RESTORERS[DEFAULT] is RESTORERS["match+blend"]
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_network_is_found_by_path_or_on_the_shelf(tiny, scene, scale, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image, reference, mask = scene(16, 12)
+    name = f"diffrir-x{scale}"
+    with pytest.raises(UserError, match=f"no restoration weights of scale {scale}"):
+        open_restorer(name)
+    path = save_model(tiny(scale), tmp_path / "checkpoints/Inference" / f"llmga-toy-diffrir-x{scale}")
+    outputs = [
+        restorer(image, reference, mask)
+        for restorer in (open_restorer(name), open_restorer(name, path), open_restorer(None, path), RESTORERS[name])
+    ]
+    assert {output.size for output in outputs} == {(16 * scale, 12 * scale)}
+    assert len({output.tobytes() for output in outputs}) == 1
+    with pytest.raises(UserError, match="restores at scale"):
+        open_restorer(f"diffrir-x{scale % 4 * 2 or 1}", path)
+    del RESTORERS[name].restorer  # the shelf of another test is another one

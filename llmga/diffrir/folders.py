@@ -1,0 +1,350 @@
+"""The command line of restoration: files or folders paired by name, done once, each with its entry in a manifest."""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from llmga.diffrir.checkpoints import default_path
+from llmga.diffrir.restore import PAINTED, DiffRIR, open_diffrir
+from llmga.diffrir.restorers import DEFAULT, RESTORERS, Restorer, Weighted
+from llmga.diffrir.tiles import OVERLAP, TILE
+from llmga.errors import UserError, command_line
+from llmga.images import open_image
+from llmga.seams import seam
+
+KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot
+LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # what a result may be, since kept pixels are to stay what they are
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to restore, and where the result goes; a part that has no file is None."""
+
+    name: str
+    image: Path
+    reference: Path | None
+    mask: Path | None
+    output: Path
+
+    def check(self) -> None:
+        """Raises: UserError naming the part that is missing."""
+        for part in ("reference", "mask"):
+            if getattr(self, part) is None:
+                raise UserError(f"picture {self.image.name!r} has no {part} of its name; add one to the {part} folder.")
+
+    def fingerprint(self) -> str:
+        """Of the bytes of all three, so that a changed input is done again.  Raises: UserError."""
+        whole = hashlib.sha256()
+        for path in (self.image, self.reference, self.mask):
+            try:
+                whole.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as problem:
+                raise UserError(f"{str(path)!r} cannot be read ({problem.strerror}); check the path.") from None
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The three pictures of a job; the original's transparency and colour profile go into the result."""
+
+    image: Image.Image
+    reference: Image.Image
+    mask: Image.Image
+    alpha: Image.Image | None
+    profile: bytes | None
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        return self.image.size, self.reference.size, self.mask.size
+
+
+def open_job(job: Job) -> Opened:
+    """Raises: UserError when a file is missing or no picture, and when the mask covers nothing or everything."""
+    job.check()
+    image, mask = open_image(job.image, working_side=None), _open_mask(job.mask)
+    reference, alpha, profile = _open_reference(job.reference)
+    covered = np.asarray(mask) >= PAINTED
+    if not covered.any():
+        raise UserError(f"mask {str(job.mask)!r} is empty, so nothing was painted; make the painted region white.")
+    if covered.all():
+        raise UserError(f"mask {str(job.mask)!r} covers the whole picture, so nothing is kept to agree with; "
+                        "make the kept region black.")  # fmt: skip
+    return Opened(image, reference, mask, alpha, profile)
+
+
+def _open_mask(path: Path) -> Image.Image:
+    """Levels from 0 to 255; where a mask is transparent nothing was painted."""
+    flat = open_image(path, working_side=None).convert("L")
+    with Image.open(path) as file:
+        if not file.has_transparency_data:
+            return flat
+        whole = ImageOps.exif_transpose(file).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", whole.size, (0, 0, 0, 255)), whole).convert("L")
+
+
+def _open_reference(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:
+    """The original in RGB, its transparency as it is instead of laid over white, and its colour profile."""
+    flat = open_image(path, working_side=None)
+    with Image.open(path) as file:
+        profile = file.info.get("icc_profile") if file.mode in ("RGB", "RGBA", "P") else None
+        if not file.has_transparency_data:
+            return flat, None, profile
+        whole = ImageOps.exif_transpose(file).convert("RGBA")
+    return whole.convert("RGB"), whole.getchannel("A"), profile
+
+
+Ready = tuple[Job, str, Opened]  # with the fingerprint of its inputs
+
+
+def find_jobs(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]:
+    """One job for files, one for each picture for folders.
+
+    Raises: UserError when one is a file and another a folder, no picture is there, or a result would replace an input.
+    """
+    jobs = _listed(image, reference, mask, output)
+    inputs = {path.resolve() for job in jobs for path in (job.image, job.reference, job.mask) if path}
+    for job in jobs:
+        if job.output.resolve() in inputs:
+            raise UserError(f"the result would replace the input {str(job.output)!r}; give another --output.")
+    return jobs
+
+
+def _listed(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]:
+    if image.is_dir():
+        for name, path in (("--reference", reference), ("--mask", mask)):
+            if not path.is_dir():
+                raise UserError(
+                    f"--image is a folder, but {name} {str(path)!r} is not; give three folders or three files."
+                )
+        return list(_paired(image, reference, mask, output))
+    if output.suffix.lower() in KINDS and output.suffix.lower() not in LOSSLESS:
+        raise UserError(f"--output {str(output)!r} would change kept pixels; use one of {', '.join(LOSSLESS)}.")
+    target = output if output.suffix.lower() in LOSSLESS else output / f"{image.stem}.png"
+    return [Job(image.stem, image, reference, mask, target)]
+
+
+def _paired(image: Path, reference: Path, mask: Path, output: Path) -> Iterator[Job]:
+    references, masks = _by_stem(reference), _by_stem(mask)
+    pictures = _by_stem(image)
+    if not pictures:
+        raise UserError(f"folder {str(image)!r} holds no pictures ({', '.join(KINDS)}); check --image.")
+    for name, path in pictures.items():
+        names = (pattern.format(name=name, start=name.split(".")[0]) for pattern in MASK_NAMES)
+        found = next((masks[known] for known in names if known in masks), None)
+        yield Job(name, path, references.get(name), found, output / f"{name}.png")
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS):
+        if path.stem in found:
+            raise UserError(f"folder {str(folder)!r} holds {found[path.stem].name!r} and {path.name!r}; rename one, "
+                            "since pictures are paired by name.")  # fmt: skip
+        found[path.stem] = path
+    return found
+
+
+class Manifest:
+    """What was done, as `manifest.json` beside the results: settings, and an entry for each picture by name."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]):
+        self.path, self.settings = folder / MANIFEST, settings
+        self.pictures: dict[str, dict[str, Any]] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            before = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+        except (OSError, ValueError):
+            raise UserError(f"{str(self.path)!r} cannot be used as a manifest; choose another --output.") from None
+        if before.get("settings") == settings:
+            self.pictures = before.get("pictures", {})
+
+    def done(self, job: Job, fingerprint: str) -> bool:
+        """Whether this very result is there already."""
+        entry = self.pictures.get(job.name, {})
+        return entry.get("status") == "done" and entry.get("inputs") == fingerprint and job.output.exists()
+
+    def write(self, name: str, **entry: Any) -> None:
+        """Record one picture; whole or not at all on disk."""
+        self.pictures[name] = entry
+        content = json.dumps({"settings": self.settings, "pictures": self.pictures}, indent=1, sort_keys=True)
+        draft = self.path.with_suffix(".part")
+        try:
+            draft.write_text(content + "\n", encoding="utf-8")
+            os.replace(draft, self.path)
+        except OSError as problem:
+            raise UserError(
+                f"{str(self.path)!r} cannot be written ({problem.strerror}); choose another --output."
+            ) from None
+
+
+def save(opened: Opened, restored: Image.Image, path: Path) -> None:
+    """Write the result with the original's transparency and profile, whole or not at all.  Raises: UserError."""
+    if opened.alpha is not None and opened.alpha.size == restored.size:
+        restored = restored.copy()
+        restored.putalpha(opened.alpha)
+    draft = path.with_name(path.stem + ".part" + path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        restored.save(draft, icc_profile=opened.profile, lossless=True, exact=True)  # the last two are WEBP's
+        os.replace(draft, path)
+    except (OSError, ValueError) as problem:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"{str(path)!r} cannot be written ({problem}); choose another --output.") from None
+
+
+class Run:
+    """Does jobs one after the other, or several of one size at once; what fails is passed over and remembered.
+
+    Attributes:
+        failures: complaints by picture.
+    """
+
+    def __init__(self, restorer: Restorer, manifest: Manifest, batch: int = 1):
+        self.restorer, self.manifest = restorer, manifest
+        self.batch = batch if isinstance(restorer, DiffRIR) else 1
+        self.failures: dict[str, str] = {}
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        """Everything that is not done yet."""
+        for group in _batches(self._ready(jobs), self.batch):
+            with self._passing_over(*(job for job, _, _ in group)):
+                self._restore(group)
+
+    def _ready(self, jobs: Sequence[Job]) -> Iterator[Ready]:
+        for job in jobs:
+            with self._passing_over(job):
+                job.check()
+                fingerprint = job.fingerprint()
+                if not self.manifest.done(job, fingerprint):
+                    yield job, fingerprint, open_job(job)
+
+    def _restore(self, group: list[Ready]) -> None:
+        started = time.perf_counter()
+        results = self._restored([opened for _, _, opened in group])
+        seconds = (time.perf_counter() - started) / len(group)
+        for (job, fingerprint, opened), result in zip(group, results, strict=True):
+            save(opened, result, job.output)
+            self.manifest.write(job.name, **_entry(job, fingerprint, opened, result, seconds))
+
+    def _restored(self, opened: list[Opened]) -> list[Image.Image]:
+        given = [(each.image, each.reference, each.mask) for each in opened]
+        if isinstance(self.restorer, DiffRIR):
+            return self.restorer.many(*zip(*given, strict=True))
+        return [self.restorer(*three) for three in given]
+
+    @contextmanager
+    def _passing_over(self, *jobs: Job) -> Iterator[None]:
+        """A person's mistake inside is remembered for these pictures, which have one size and so one fate."""
+        try:
+            yield
+        except UserError as problem:
+            for job in jobs:
+                self.failures[job.name] = str(problem)
+                self.manifest.write(job.name, status="failed", error=str(problem))
+
+
+def _batches(ready: Iterator[Ready], size: int) -> Iterator[list[Ready]]:
+    """Neighbours of the same sizes, at most `size` of them."""
+    for _, same in groupby(ready, key=lambda three: three[2].sizes):
+        while group := list(islice(same, size)):
+            yield group
+
+
+def _entry(job: Job, inputs: str, opened: Opened, result: Image.Image, seconds: float) -> dict[str, Any]:
+    mask = opened.mask
+    pasted = opened.image
+    if opened.reference.size == mask.size == pasted.size:
+        pasted = Image.composite(pasted, opened.reference, mask.point(lambda level: 255 if level >= PAINTED else 0))
+    before, after = (seam(picture, mask.resize(picture.size, Image.Resampling.NEAREST)) for picture in (pasted, result))
+    return {
+        "status": "done",
+        "inputs": inputs,
+        "image": str(job.image),
+        "output": str(job.output),
+        "size": list(result.size),
+        "seconds": round(seconds, 3),
+        "seam_before": asdict(before),
+        "seam_after": asdict(after),
+    }
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message.rstrip('.')}; --help lists the flags.")
+
+
+def build_parser() -> Parser:
+    """The flags."""
+    parser = Parser(prog="python -m llmga.diffrir.restore", allow_abbrev=False,
+                    description="Make painted regions agree with the kept ones.")  # fmt: skip
+    add = parser.add_argument
+    add("--image", required=True, type=Path, help="painted picture, or a folder of them")
+    add("--reference", required=True, type=Path, help="original of the same name; what the mask does not cover is kept")
+    add("--mask", required=True, type=Path, help="white where painted; NAME, NAME_mask or NAME_mask000")
+    add("--scale", type=int, choices=(1, 2, 4), default=1, help="sides of the result over sides of the picture")
+    add("--output", type=Path, default=Path("outputs/restored"), help="folder, or a file for a single picture")
+    add("--weights", metavar="PATH", help="DiffRIR weights (default: those of the scale under checkpoints/Inference)")
+    add("--restorer", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: diffrir of the scale, or without "
+        f"weights {DEFAULT})")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the prior (default: 0)")
+    add("--tile", type=int, default=TILE, help=f"side of a window in output pixels, 0: no windows (default: {TILE})")
+    add("--overlap", type=int, default=OVERLAP, help=f"of windows, in output pixels (default: {OVERLAP})")
+    add("--batch", type=int, default=1, help="pictures of one size at once (default: 1)")
+    add("--soft-mask", action="store_true", help="composite by the mask's levels, for feathered masks")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    add("--dtype", help="fp32 or bf16 (default: bf16 on CUDA, else fp32)")
+    return parser
+
+
+def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
+    """What was asked for, or the best there is, and its name for the manifest.  Raises: UserError."""
+    row = RESTORERS[args.restorer] if args.restorer else Weighted(args.scale)
+    if isinstance(row, Weighted) and args.restorer and row.scale != args.scale:
+        raise UserError(
+            f"restorer {args.restorer!r} has scale {row.scale}, but --scale is {args.scale}; give --scale {row.scale}."
+        )
+    if not isinstance(row, Weighted):
+        if args.scale != 1 or args.weights:
+            raise UserError(f"restorer {args.restorer!r} has scale 1 and no weights; leave out --scale and --weights.")
+        return args.restorer, row
+    try:
+        weights = args.weights or default_path(args.scale)
+    except UserError:
+        if args.restorer or args.scale != 1:
+            raise
+        print(f"No DiffRIR weights of scale 1 are at hand: {DEFAULT} restores.", file=sys.stderr)
+        return DEFAULT, RESTORERS[DEFAULT]
+    options = {"seed": args.seed, "tile": args.tile, "overlap": args.overlap, "soft": args.soft_mask}
+    return str(weights), open_diffrir(weights, args.scale, device=args.device, dtype=args.dtype, **options)
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when everything is done, 1 when some pictures of a folder failed, 2 when nothing could begin."""
+    args = build_parser().parse_args(argv)
+    if args.batch < 1 or args.seed < 0:
+        raise UserError(f"--batch {args.batch} and --seed {args.seed} must be at least 1 and 0.")
+    jobs = find_jobs(args.image, args.reference, args.mask, args.output)
+    name, restorer = pick_restorer(args)
+    settings = {key: getattr(args, key) for key in ("scale", "seed", "tile", "overlap", "soft_mask", "dtype")}
+    manifest = Manifest(jobs[0].output.parent, {"restorer": name, **settings})
+    run = Run(restorer, manifest, args.batch)
+    run(jobs)
+    print(f"{len(jobs) - len(run.failures)} of {len(jobs)} pictures are in {str(jobs[0].output.parent)!r}.")
+    for picture, complaint in run.failures.items():
+        print(f"error: {picture}: {complaint}", file=sys.stderr)
+    return 1 if run.failures else 0

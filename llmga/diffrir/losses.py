@@ -1,0 +1,154 @@
+"""What training minimises: single losses, and for each phase which of them count.
+
+Every phase returns its losses by name, unweighted by anything but what the published recipe fixes; what is to be
+minimised is `total` of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmga.diffrir.diffusion import prior_kl
+from llmga.diffrir.model import Stage1, Stage2, network_input
+from llmga.errors import UserError
+
+Losses = dict[str, Tensor]
+LOGGED_ONLY = ("prior_kl",)
+# Layers of VGG19 before their rectifier, by their place in torchvision's `features`, and what each counts.
+PERCEPTUAL_LAYERS = {"conv1_2": 2, "conv2_2": 7, "conv3_4": 16, "conv4_4": 25, "conv5_4": 34}
+PERCEPTUAL_WEIGHTS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
+VGG19 = (64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One batch of training pairs, all in [0, 1].
+
+    Attributes:
+        lq: (B, 3, H, W), what a diffusion model would have left.
+        gt: (B, 3, H s, W s), the original; for GAN-V2 the sharpened one, whose judge still sees the original as real.
+        mask: (B, 1, H s, W s), 1 where it was painted.
+    """
+
+    lq: Tensor
+    gt: Tensor
+    mask: Tensor
+
+    @property
+    def net_input(self) -> Tensor:
+        return network_input(self.lq, self.gt, self.mask, self.gt.shape[-1] // self.lq.shape[-1])
+
+
+def total(losses: Losses) -> Tensor:
+    """The sum of what counts."""
+    return sum(loss for name, loss in losses.items() if name not in LOGGED_ONLY)
+
+
+def composite(output: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
+    """The output under the mask, the original beside it."""
+    return output * mask + gt * (1 - mask)
+
+
+def stage1_losses(model: Stage1, pair: Pair) -> Losses:
+    """The teacher: restore, given a prior of the clean picture."""
+    return {"image": F.l1_loss(model(pair.net_input, pair.gt)[0], pair.gt)}
+
+
+def prior_phase_losses(model: Stage2, teacher: Stage1, pair: Pair, noise: Tensor) -> Losses:
+    """Stage 2, first phase: only condition and denoiser learn, to give the teacher's prior.
+
+    Args:
+        noise: (B, 256) of unit variance, what makes the teacher's prior noisy.
+    """
+    net_input, wanted = pair.net_input, _teacher_prior(teacher, pair)
+    return _prior_losses(model.denoised(net_input, wanted, noise)[-1], wanted)
+
+
+def joint_phase_losses(
+    model: Stage2, teacher: Stage1, pair: Pair, noise: Tensor, *, composited: bool
+) -> tuple[Losses, Tensor]:
+    """Stage 2, second phase, and the generator's part of the adversarial stages: everything learns.
+
+    Args:
+        composited: compare only what was painted (the recipe of scale 1 in stage 2).
+    Returns: the losses, and the restored picture (B, 3, H s, W s) as it left the network.
+    """
+    wanted = _teacher_prior(teacher, pair)
+    output, path = model.train_forward(pair.net_input, wanted, noise)
+    compared = composite(output, pair.gt, pair.mask) if composited else output
+    return {"image": F.l1_loss(compared, pair.gt), **_prior_losses(path[-1], wanted)}, output
+
+
+def _teacher_prior(teacher: Stage1, pair: Pair) -> Tensor:
+    with torch.no_grad():
+        return teacher.prior(pair.net_input, pair.gt)
+
+
+def _prior_losses(prior: Tensor, wanted: Tensor) -> Losses:
+    return {"prior": F.l1_loss(prior, wanted), "prior_kl": prior_kl(prior, wanted)}
+
+
+def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
+    """How far a judge's logits are from saying `real`."""
+    return F.softplus(-logits if real else logits).mean()
+
+
+def perceptual_loss(made: Mapping[str, Tensor], real: Mapping[str, Tensor]) -> Tensor:
+    """Mean absolute differences of features by layer name, weighted."""
+    return sum(weight * F.l1_loss(made[name], real[name]) for name, weight in PERCEPTUAL_WEIGHTS.items())
+
+
+class PerceptualFeatures(nn.Module):
+    """VGG19 up to its last convolution, frozen.  Keys are those of torchvision's file (`features.0.weight` …)."""
+
+    def __init__(self):
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in VGG19:
+            if width == "pool":
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+        self.features = nn.Sequential(*layers[: max(PERCEPTUAL_LAYERS.values()) + 1])
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) in [0, 1] -> features by layer name."""
+        x, names, found = (images - self.mean) / self.std, {n: name for name, n in PERCEPTUAL_LAYERS.items()}, {}
+        for number, layer in enumerate(self.features):
+            x = layer(x)
+            if number in names:
+                found[names[number]] = x
+        return found
+
+
+def load_perceptual(path: str | Path) -> PerceptualFeatures:
+    """Features from torchvision's published VGG19 weights.  Raises: UserError."""
+    features = PerceptualFeatures()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        features.load_state_dict({key: state[key] for key in features.state_dict()})
+    except (OSError, RuntimeError, KeyError, EOFError, ValueError):
+        raise UserError(f"{str(path)!r} holds no VGG19 weights; give torchvision's file, vgg19-dcbb9e9d.pth.") from None
+    return features
+
+
+def joint_rate(step: int, base: float = 2e-4, *, prior_steps: int = 100_000) -> float:
+    """Learning rate of stage 2: the prior phase falls tenfold every 60 k steps, the joint one halves every 600 k."""
+    if step < prior_steps:
+        return base * 0.1 ** (step // 60_000)
+    return base * 0.5 ** ((step - prior_steps) // 600_000)
+
+
+def adversarial_rate(step: int, base: float = 1e-4) -> float:
+    """Learning rate of the generator in the adversarial stages: halved every 300 k steps."""
+    return base * 0.5 ** (step // 300_000)

@@ -1,0 +1,158 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llmga.diffrir.checkpoints import save_model
+from llmga.diffrir.folders import main
+
+
+@pytest.fixture
+def folders(tmp_path, scene, monkeypatch):
+    """Three folders with the pictures `a` and `b`; the current folder has no weights on its shelf."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("a", "b")):
+        add(tmp_path, name, *scene(seed=number))
+    return tmp_path
+
+
+def add(root, name, *pictures):
+    for folder, picture in zip(("image", "reference", "mask"), pictures, strict=True):
+        (root / folder).mkdir(exist_ok=True)
+        picture.save(root / folder / f"{name}.png")
+
+
+def restore(*more):
+    return main(["--image", "image", "--reference", "reference", "--mask", "mask", "--output", "out", *more])
+
+
+def entries():
+    return json.loads(open("out/manifest.json").read())["pictures"]
+
+
+def test_a_folder_is_restored_and_told_in_the_manifest(folders, capsys):
+    assert restore() == 0
+    assert "match+blend restores" in capsys.readouterr().err
+    found = entries()
+    assert [found[name]["status"] for name in "ab"] == ["done", "done"]
+    assert found["a"]["seam_after"]["colour"] < found["a"]["seam_before"]["colour"]
+    kept = np.asarray(Image.open("mask/a.png")) == 0
+    output, reference = (np.asarray(Image.open(f"{folder}/a.png"))[kept] for folder in ("out", "reference"))
+    assert np.array_equal(output, reference)
+
+
+def test_what_is_done_is_not_done_again_until_something_changes(folders):
+    def stamps():
+        return [(folders / "out" / f"{name}.png").stat().st_mtime_ns for name in "ab"]
+
+    restore()
+    first = stamps()
+    restore()
+    assert stamps() == first
+    Image.new("RGB", (48, 40), "red").save("image/b.png")
+    restore()
+    assert stamps()[0] == first[0] and stamps()[1] != first[1]
+    (folders / "out/a.png").unlink()
+    restore("--restorer", "match")
+    assert stamps()[0] != first[0]
+
+
+def test_a_folder_goes_on_after_bad_pictures_and_lists_them(folders, scene, capsys):
+    image, reference, mask = scene()
+    add(folders, "c-sizes", image, reference.resize((9, 9)), mask)
+    add(folders, "d-empty", image, reference, Image.new("L", mask.size))
+    add(folders, "e-full", image, reference, Image.new("L", mask.size, 255))
+    add(folders, "f-broken", image, reference, mask)
+    (folders / "image/f-broken.png").write_bytes(b"no picture")
+    add(folders, "g-alone", image, reference, mask)
+    (folders / "mask/g-alone.png").unlink()
+    add(folders, "z", *scene(seed=9))
+    assert restore() == 1
+    told = capsys.readouterr().err
+    for name, complaint in {"c-sizes": "9x9", "d-empty": "is empty", "e-full": "covers the whole picture",
+                            "f-broken": "not a readable picture", "g-alone": "has no mask"}.items():  # fmt: skip
+        assert [line for line in told.splitlines() if line.startswith(f"error: {name}: ") and complaint in line]
+        assert entries()[name]["status"] == "failed"
+    assert entries()["z"]["status"] == "done"
+
+
+def test_a_network_restores_files_and_batches(folders, tiny, capsys):
+    save_model(tiny(), "weights")
+    assert restore("--weights", "weights", "--batch", "2") == 0
+    batched = np.asarray(Image.open("out/b.png")).astype(int)
+    one = ["--image", "image/b.png", "--reference", "reference/b.png", "--mask", "mask/b.png"]
+    assert main([*one, "--weights", "weights", "--output", "single.png"]) == 0
+    assert np.abs(np.asarray(Image.open("single.png")) - batched).max() <= 1
+    assert main([*one, "--weights", "weights", "--output", "single.webp"]) == 0
+    assert np.array_equal(np.asarray(Image.open("single.webp")), np.asarray(Image.open("single.png")))
+    assert main([*one, "--weights", "weights", "--scale", "2"]) == 2
+    assert "restores at scale 1, but 2 was asked for" in capsys.readouterr().err
+
+
+def test_published_names_of_masks_are_found_and_transparency_survives(folders, scene):
+    image, reference, mask = scene()
+    add(folders, "p", image, reference, mask)
+    (folders / "mask/p.png").rename(folders / "mask/p_mask000.png")
+    reference.putalpha(Image.linear_gradient("L").resize(reference.size))
+    reference.save("reference/p.png")
+    assert restore() == 0
+    output = Image.open("out/p.png")
+    assert output.mode == "RGBA"
+    kept = np.asarray(mask) == 0
+    assert np.array_equal(np.asarray(output)[kept], np.asarray(reference)[kept])
+
+
+def test_a_transparent_mask_marks_nothing_where_it_is_transparent(folders):
+    mask = Image.open("mask/a.png")
+    strokes = Image.new("RGBA", mask.size, (255, 255, 255, 0))
+    strokes.putalpha(mask)
+    assert restore() == 0
+    plain = Image.open("out/a.png").tobytes()
+    strokes.save("mask/a.png")
+    assert restore() == 0
+    assert Image.open("out/a.png").tobytes() == plain
+
+
+def test_an_input_is_never_replaced(folders, capsys):
+    assert restore("--output", "image") == 2
+    assert "would replace the input" in capsys.readouterr().err
+
+
+def test_two_pictures_of_one_name_are_told(folders, capsys):
+    Image.open("image/a.png").save("image/a.webp")
+    assert restore() == 2
+    assert "'a.png' and 'a.webp'" in capsys.readouterr().err
+
+
+WRONG = {
+    "--scale 2": "no restoration weights of scale 2",
+    "--weights nowhere": "are not there",
+    "--restorer magic": "unknown restorer",
+    "--restorer match --scale 2": "leave out",
+    "--restorer diffrir-x2": "give --scale 2",
+    "--batch 0": "at least 1",
+    "--tile 100 --weights weights": "multiples of 32",
+    "--device toaster --weights weights": "toaster",
+    "--mask mask/a.png": "three folders or three files",
+    "--image out.png --reference reference/a.png --mask mask/a.png": "out.png",
+    "--image image/a.png --reference reference/a.png --mask mask/a.png --output a.jpg": "would change kept pixels",
+    "--colour red": "unrecognized",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_mistake_is_one_sentence(folders, tiny, capsys, line):
+    save_model(tiny(), "weights")
+    assert restore(*line.split()) in (1, 2)
+    told = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
+    assert len(told) == 1 and WRONG[line] in told[0]
+
+
+def test_the_module_runs(folders):
+    command = [sys.executable, "-m", "llmga.diffrir.restore", "--help"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert run.returncode == 0 and "--reference" in run.stdout

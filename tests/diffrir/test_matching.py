@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from llmga.diffrir.matching import fit_tone, match, spread
+from llmga.errors import UserError
+from llmga.seams import seam_error
+
+
+def pixels(image):
+    return np.asarray(image).astype(float)
+
+
+def test_a_tone_is_found_through_outliers_and_clipping():
+    rng = np.random.default_rng(0)
+    painted = rng.uniform(0, 255, (4000, 3))
+    known = (painted * [1.1, 0.9, 1.0] + [-4, 7, 0]).round().clip(0, 255)
+    known[:800] = rng.uniform(0, 255, (800, 3))  # a fifth was repainted by mistake
+    gain, bias = fit_tone(painted, known)
+    np.testing.assert_allclose(gain, [1.1, 0.9, 1.0], atol=0.005)
+    np.testing.assert_allclose(bias, [-4, 7, 0], atol=0.5)
+
+
+def test_a_plain_kept_region_changes_the_bias_and_not_the_gain():
+    gain, bias = fit_tone(np.full((50, 3), 100.0), np.full((50, 3), 90.0))
+    np.testing.assert_allclose(gain, 1)
+    np.testing.assert_allclose(bias, -10)
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_the_painted_region_gets_its_tone_back_and_the_rest_is_untouched(scene, blend):
+    image, reference, mask = scene()
+    output, known, kept = pixels(match(image, reference, mask, blend=blend)), pixels(reference), pixels(mask) == 0
+    assert np.array_equal(output[kept], known[kept])
+    assert np.abs(output - known).mean() < 1 < np.abs(pixels(image) - known)[~kept].mean()
+
+
+def test_blending_takes_a_local_drift_from_the_seam(scene):
+    image, reference, mask = scene(96, 80)
+    drift = np.linspace(-20, 20, 96)[None, :, None]
+    drifted = Image.fromarray((pixels(reference) + drift).clip(0, 255).astype(np.uint8))
+    errors = [seam_error(match(drifted, reference, mask, blend=blend), reference, mask) for blend in (False, True)]
+    assert errors[1] < errors[0] / 4
+
+
+def test_what_the_mask_hides_is_not_blended_into_the_painting():
+    """A red object of the original, cut by the mask's edge, must not bleed over it."""
+    rng = np.random.default_rng(0)
+    ground = Image.fromarray(rng.integers(90, 110, (64, 64, 3)).astype(np.uint8))
+    reference = ground.copy()
+    ImageDraw.Draw(reference).rectangle((24, 24, 40, 40), fill=(255, 0, 0))
+    mask = Image.new("L", ground.size)
+    ImageDraw.Draw(mask).rectangle((20, 20, 44, 44), fill=255)
+    ImageDraw.Draw(reference).rectangle((20, 20, 44, 22), fill=(255, 0, 0))  # as far as the edge
+    output = pixels(match(ground, reference, mask, blend=True))[20:45, 20:45]
+    assert np.abs(output - pixels(ground)[20:45, 20:45]).max() < 20
+
+
+def test_a_membrane_keeps_what_is_known_and_lies_between():
+    rng = np.random.default_rng(0)
+    residual, kept = rng.uniform(-5, 5, (37, 50, 3)), np.ones((37, 50), dtype=bool)
+    kept[10:30, 12:40] = False
+    filled = spread(residual, kept)
+    np.testing.assert_allclose(filled[kept], residual[kept], atol=1e-5)
+    assert np.abs(filled[~kept]).max() <= 5 + 1e-5
+    flat = spread(np.full((37, 50, 3), 3.0), kept)
+    np.testing.assert_allclose(flat, 3, atol=1e-4)
+
+
+def test_without_anything_kept_the_painting_stays(scene):
+    image, reference, mask = scene()
+    for reference_, mask_ in ((None, None), (reference, None), (reference, Image.new("L", image.size, 255))):
+        assert match(image, reference_, mask_, blend=True).tobytes() == image.tobytes()
+
+
+def test_an_empty_mask_gives_the_reference(scene):
+    image, reference, mask = scene()
+    assert match(image, reference, Image.new("L", image.size), blend=True).tobytes() == reference.tobytes()
+
+
+@pytest.mark.parametrize("part", ["reference", "mask"])
+def test_sizes_must_fit(scene, part):
+    given = dict(zip(("image", "reference", "mask"), scene(), strict=True))
+    given[part] = given[part].resize((5, 6))
+    with pytest.raises(UserError, match=f"the {part} is 5x6, but the picture is 48x40"):
+        match(**given)
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 2), (3, 1), (7, 5)])
+def test_the_smallest_pictures_work(size):
+    mask = Image.new("L", size)
+    mask.putpixel((0, 0), 255)
+    output = match(Image.new("RGB", size, "red"), Image.new("RGB", size, "blue"), mask, blend=True)
+    assert output.size == size

@@ -1,0 +1,67 @@
+"""The protocol itself, on one mask a picture; the command's own five say the published figures."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("skimage")
+from llmga.diffrir.restorers import open_restorer
+from llmga.evaluation import restoration
+from llmga.evaluation.restoration import DAMAGES, METHODS, cases, evaluate, failed_bars, judge, photographs, shown
+
+
+@pytest.fixture(scope="module")
+def table():
+    return evaluate({name: METHODS[name] for name in ("paste", "match", "match+blend")}, ["blur+tone+jpeg"], masks=1)
+
+
+def test_the_pictures_are_there_at_one_size():
+    sizes = {name: picture.size for name, picture in photographs()}
+    assert len(sizes) == 9 and set(sizes.values()) == {(400, 400)}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_cases_are_the_same_each_time(damage):
+    first, again = (next(iter(cases(1, damage, seed=0))) for _ in range(2))
+    assert first[0].tobytes() == again[0].tobytes() and np.array_equal(first[2], again[2])
+
+
+def test_the_claims_hold(table):
+    assert failed_bars(table) == []
+    rows = table["blur+tone+jpeg"]
+    assert rows["match"]["psnr"] > rows["paste"]["psnr"] + 4
+    assert rows["match+blend"]["seam"] < rows["match"]["seam"] < rows["paste"]["seam"]
+    assert "match+blend" in shown(table)
+
+
+def test_a_claim_that_does_not_hold_is_told(table):
+    worse = {"blur+tone+jpeg": {**table["blur+tone+jpeg"], "match": table["blur+tone+jpeg"]["paste"] | {"kept": 3}}}
+    told = failed_bars(worse)
+    assert len(told) == 2 and "must be above 34.0" in told[0] and "changes kept pixels by 3" in told[1]
+
+
+def test_figures_are_what_they_say():
+    truth, hole = Image.new("RGB", (20, 20), (100, 100, 100)), np.zeros((20, 20), dtype=bool)
+    hole[5:15, 5:15] = True
+    off = Image.composite(Image.new("RGB", (20, 20), (110, 100, 100)), truth, Image.fromarray(hole).convert("L"))
+    figures = judge(off, truth, hole)
+    assert figures["psnr"] == pytest.approx(10 * np.log10(255**2 * 3 / 100))
+    assert figures["seam"] == pytest.approx(10 / 3)
+    assert figures["shift"] == pytest.approx(10 / 3)
+    assert figures["kept"] == 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_keeps_what_is_kept_and_repairs_nothing_that_is_whole(name):
+    truth, _, hole = next(iter(cases(1, "tone", seed=0)))
+    mask = Image.fromarray(hole).convert("L")
+    output = METHODS[name](truth, truth, mask)
+    assert np.array_equal(np.asarray(output)[~hole], np.asarray(truth)[~hole])
+    assert np.abs(np.asarray(output).astype(int) - np.asarray(truth)).mean() < 1
+
+
+def test_the_command_names_a_missed_claim(monkeypatch, capsys):
+    monkeypatch.setitem(METHODS._rows, "match", open_restorer("none"))
+    monkeypatch.setattr(restoration, "PICTURES", ("cat",))
+    assert restoration.main(["--damage", "tone", "--masks", "1"]) == 1
+    assert "missed: tone: match" in capsys.readouterr().err
