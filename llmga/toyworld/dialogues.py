@@ -12,6 +12,7 @@ from llmga.toyworld.scenes import Scene, is_held_out, random_scene
 LEADS = ("Here it is.", "With pleasure.", "Of course.", "Gladly.", "Here you are.")
 CHANGED = ("Changed.", "Here is the new version.", "As you like.")
 MARKER = "<image>\n"
+SHOUTING = 0.08  # conversations all in capitals: more than there are, because capitals are spelt letter by letter
 # The instruction pools speak in whole sentences; people also type these.
 DESCRIBE = ("describe this picture", "describe this", "what is this?", "what do you see?", "what is in this picture?",
             "describe the image", "describe it", "tell me what you see", "what does this show?")  # fmt: skip
@@ -52,9 +53,10 @@ def from_words(rng: random.Random, turns: int | None = None) -> list[tuple[str, 
     turns = turns or rng.choices((1, 2, 3, 4), (46, 34, 14, 6))[0]
     said: list[tuple[str, str]] = []
     scene: Scene | None = None
+    shouts = rng.random() < SHOUTING
     while len(said) < turns:
-        exchange, scene = _next(scene, rng, first=not said)
-        said.append(exchange)
+        (person, answer), scene = _next(scene, rng, first=not said)
+        said.append((person.upper() if shouts else person, answer))
     return said
 
 

@@ -241,7 +241,7 @@ def _dressed(text: str, rng: random.Random) -> str:
     style = rng.random()
     if style < 0.3:
         text = text[:1].upper() + text[1:]
-    elif style < 0.38:
+    elif style < 0.33:
         text = text.upper()
     if rng.random() < 0.25 and text[-1:] not in "?!.":
         text += rng.choice((".", ".", "!", "?"))
