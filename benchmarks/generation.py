@@ -55,7 +55,7 @@ def peak(args: argparse.Namespace, name: str) -> float:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     """Print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sdmodel_id", default=BUNDLED)
@@ -63,8 +63,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=("ours", "stock"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    args.given = sys.argv[1:]
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    args.given = argv
     quiet_libraries()
     generator = load_generator(args.sdmodel_id, device=args.device)
     device, ways = generator.denoiser.device, painters(generator, args.steps)
@@ -72,7 +73,7 @@ def main() -> None:
         ways[args.only](0)
         used = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
         print((used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024) / 1e6)
-        return
+        return 0
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for seed in range(args.rounds + 1):
         for name in sorted(ways, reverse=bool(seed % 2)):
@@ -91,7 +92,8 @@ def main() -> None:
         "memory_ratio": round(memory["ours"] / memory["stock"], 3),
         "encodings_of_a_prompt_painted_twice": len(calls),
     }))  # fmt: skip
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,6 +12,7 @@ SMALL = {
     "chat_turns": "--layers 1 --width 64 --vocabulary 2000 --vision-layers 2 --vision-width 64 --side 28 "
     "--tokens 3 --repeats 2",
     "diffrir": "--dim 8 --side 64 --tile 64 --overlap 32 --repeats 1",
+    "generation": "--steps 2 --rounds 1",
 }
 
 
