@@ -125,7 +125,7 @@ _TOY_S1 = TrainConfig(
     ),
     lr=1e-3,
     batch=32,
-    steps=3600,
+    steps=9000,
     max_length=512,
     group_by_length=True,
     save_steps=100,
