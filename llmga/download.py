@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.list or not args.names:
         for name in PUBLISHED:
             hub_id, folder = place(name, args.root)
-            print(f"{hub_id}  ->  {folder}")
+            print(f"{hub_id}  ->  {folder}", flush=True)
         return 0
     for name in args.names:
         place(name, args.root)  # a wrong name is told before the first gigabyte

@@ -1,6 +1,7 @@
 """What a person can mend is told as one sentence; everything else stays a traceback."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,7 @@ class UserError(ValueError):
 
 
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
-    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2."""
+    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; a closed pipe ends it quietly."""
 
     @functools.wraps(main)
     def told(argv: Sequence[str] | None = None) -> int:
@@ -23,5 +24,8 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2
+        except BrokenPipeError:  # who reads has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
     return told

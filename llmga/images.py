@@ -31,6 +31,8 @@ def open_image(
     """
     name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
     if not isinstance(source, bytes):
+        if not str(source):
+            raise UserError("the name of the picture is empty; give a picture file.")
         if not Path(source).exists():
             raise UserError(f"{name} does not exist; check the path.")
         if Path(source).is_dir():

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -37,3 +40,10 @@ def test_half_precision_is_for_accelerators():
     assert pick_dtype("bf16", torch.device("cpu")) == torch.bfloat16
     with pytest.raises(UserError, match="fp64"):
         pick_dtype("fp64", torch.device("cpu"))
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly():
+    command = f"{sys.executable} -m llmga.download --list | head -1"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert run.stdout.count("\n") == 1
+    assert "Traceback" not in run.stderr

@@ -89,7 +89,9 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     for kind in ("*.safetensors", "pytorch_model*.bin"):
         if files := sorted(folder.glob(kind)):
             return {key: tensor for file in files for key, tensor in read_tensors(file).items()}
-    raise UserError(f"checkpoint {str(folder)!r} lacks its weights (one of {', '.join(WEIGHTS)}).")
+    raise UserError(
+        f"checkpoint {str(folder)!r} lacks its weights (one of {', '.join(WEIGHTS)}); download or save it again."
+    )
 
 
 def read_json(folder: Path, name: str) -> Settings:
@@ -110,11 +112,15 @@ def require_files(folder: Path) -> None:
     """Raises: UserError that names what the folder lacks."""
     for kind, names in (("weights", WEIGHTS), ("tokenizer", TOKENIZERS)):
         if not any((folder / name).is_file() for name in names):
-            raise UserError(f"checkpoint {str(folder)!r} lacks its {kind} (one of {', '.join(names)}).")
+            raise UserError(
+                f"checkpoint {str(folder)!r} lacks its {kind} (one of {', '.join(names)}); download or save it again."
+            )
     for index in folder.glob("*.index.json"):
         for shard in sorted(set(read_json(folder, index.name).get("weight_map", {}).values())):
             if not (folder / shard).is_file():
-                raise UserError(f"checkpoint {str(folder)!r} lacks {shard}, which {index.name} lists.")
+                raise UserError(
+                    f"checkpoint {str(folder)!r} lacks {shard}, which {index.name} lists; download it again."
+                )
 
 
 def read_config(published: Settings, checkpoint: Path) -> LlmgaConfig:

@@ -104,7 +104,8 @@ def _spread(
 def _check_gpus(device: torch.device, wanted: int) -> None:
     there = torch.cuda.device_count() if device.type == "cuda" else 0
     if wanted > there:
-        raise UserError(f"--num-gpus {wanted} was asked for, but {there} can be used on device {str(device)!r}.")
+        raise UserError(f"--num-gpus {wanted} was asked for, but {there} can be used on device {str(device)!r}; "
+                        "use 1.")  # fmt: skip
 
 
 def _check_attention(name: str, device: torch.device, dtype: torch.dtype) -> None:

@@ -76,7 +76,7 @@ class Steering:
         if room < (needed := self._needed(self._after())):
             raise UserError(
                 f"this answer may take {room} tokens, but a generation prompt takes at least {needed}; "
-                "raise max_new_tokens or shorten the message."
+                "raise max_new_tokens (--max-new-tokens), or start anew where the conversation has become long."
             )
 
     def next(self, logits: Tensor, left: int) -> int:

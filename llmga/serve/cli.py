@@ -173,9 +173,14 @@ def ctrl_c(action: Callable[[], None]) -> Iterator[None]:
 
 
 def ask() -> str | None:
-    """The next line a person typed; None at the end: an empty line, the end of the input or Ctrl-C."""
+    """The next line a person typed; None at the end: an empty line, the end of the input or Ctrl-C.
+
+    A line of blanks only is a slip of the thumb, and asked for again.
+    """
     try:
-        line = input("You: ").strip()
+        line = typed = input("You: ")
+        while typed and not (line := typed.strip()):
+            typed = input("You: ")
     except (EOFError, KeyboardInterrupt):
         print()
         return None

@@ -183,7 +183,7 @@ class Assistant:
                     yield from self._picture(event.text, turn, cancelled)
         if self.chat.ended_by == "limit":
             yield Failed(
-                f"the answer was cut at the token limit (max_new_tokens is {self.settings.max_new_tokens}); "
+                f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
                 "raise it, or start anew where the conversation has become long."
             )
 

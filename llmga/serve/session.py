@@ -19,6 +19,8 @@ class SavedPictures:
     """
 
     def __init__(self, save_path: str | Path):
+        if not str(save_path):
+            raise UserError("--save-path is empty; give a folder, or leave it out for outputs.")
         self.folder = Path(save_path)
         self.paths: list[Path] = []
         try:

@@ -63,7 +63,8 @@ def from_words(rng: random.Random, turns: int | None = None) -> list[tuple[str, 
 def _next(scene: Scene | None, rng: random.Random, first: bool) -> tuple[tuple[str, str], Scene | None]:
     form = rng.random()
     if form < 0.2:
-        return smalltalk.talk(rng), scene
+        # after a picture, a bare "a dragon" is easily taken for a change to it
+        return (smalltalk.talk if scene is None or rng.random() < 0.5 else smalltalk.bare_wish)(rng), scene
     if scene is None or first or form < 0.3:
         # a new wish in mid-conversation has to be told from a change to the last picture: it names everything
         complete = scene is not None

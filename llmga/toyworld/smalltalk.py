@@ -247,6 +247,13 @@ def talk(rng: random.Random, held_out: bool = False) -> tuple[str, str]:
     return _dressed(said.pick(rng, held_out), rng), rng.choice(answers)
 
 
+def bare_wish(rng: random.Random) -> tuple[str, str]:
+    """A wish for something outside this world in two or three words, and the answer."""
+    words = [rng.choice(("", "", "now", "and", "draw", "make it", "paint")), rng.choice(("a", "a", "a", "the", ""))]
+    text = " ".join(word for word in (*words, THINGS.pick(rng)) if word)
+    return _dressed(text, rng), rng.choice(NOT_A_THING)
+
+
 def _chat(rng: random.Random) -> str:
     words = {"thing": THINGS.pick(rng), "doing": rng.choice(DOINGS), "being": rng.choice(BEINGS)}
     return rng.choice(CHATS).format(**words)

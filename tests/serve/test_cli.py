@@ -166,3 +166,14 @@ def test_every_command_line_starts(module, monkeypatch, capsys):
     assert f"python -m llmga.serve.{module} " in shown
     assert ("--image-file" in shown) == module.startswith("cli-")
     assert ("--outpaint" in shown) == module.endswith("inpainting")
+
+
+def test_a_line_of_blanks_is_asked_for_again(monkeypatch):
+    lines = iter(["   ", "a red circle"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    assert cli.ask() == "a red circle"
+
+
+def test_an_empty_line_ends(monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda _: "")
+    assert cli.ask() is None

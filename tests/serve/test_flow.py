@@ -69,7 +69,7 @@ def test_an_answer_that_the_token_limit_cut_says_so(toy):
     assistant.chat.ended_by = "limit"
     events = answer(assistant)
     assert kinds(events)[-2:] == ["PictureReady", "Failed"]
-    assert "max_new_tokens is 9" in events[-1].message
+    assert "--max-new-tokens 9" in events[-1].message
 
 
 def test_a_picture_can_be_asked_of_every_answer(toy):

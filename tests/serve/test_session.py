@@ -45,6 +45,11 @@ def test_an_unwritable_place_is_refused_at_once(tmp_path, place):
         SavedPictures(tmp_path / place)
 
 
+def test_an_empty_place_is_not_the_current_folder():
+    with pytest.raises(UserError, match="empty"):
+        SavedPictures("")
+
+
 def test_a_place_that_goes_away_is_one_sentence(tmp_path):
     pictures = SavedPictures(tmp_path / "gone")
     pictures.folder.rmdir()

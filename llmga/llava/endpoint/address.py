@@ -46,6 +46,8 @@ class Endpoint:
             raise self._no_url(str(problem)) from None
         if url.scheme not in ("http", "https") or not url.host:
             raise self._no_url("it must begin with http:// or https:// and name a host")
+        if url.port is not None and not 0 < url.port < 65536:
+            raise self._no_url(f"port {url.port} is not from 1 to 65535")
         if self.key is not None and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
             raise UserError("the key for --mllm-url holds characters that no key has; copy it again.")
         path = url.path.rstrip("/").removesuffix(_CHAT) or "/v1"

@@ -20,7 +20,7 @@ def test_another_path_is_kept():
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:8000/v1", "ftp://a/v1", "http://", "http://a:port", "http:///v1", "a b"]
+    "url", ["", "localhost:8000/v1", "ftp://a/v1", "http://", "http://a:port", "http:///v1", "a b", "http://a:99999"]
 )
 def test_what_is_no_url_is_told(url):
     with pytest.raises(UserError, match="is no address of a server .*http://localhost:8000/v1") as caught:
