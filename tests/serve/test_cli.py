@@ -172,8 +172,3 @@ def test_a_line_of_blanks_is_asked_for_again(monkeypatch):
     lines = iter(["   ", "a red circle"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
     assert cli.ask() == "a red circle"
-
-
-def test_an_empty_line_ends(monkeypatch):
-    monkeypatch.setattr("builtins.input", lambda _: "")
-    assert cli.ask() is None
