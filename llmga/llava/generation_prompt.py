@@ -123,14 +123,16 @@ def canonical(reply: str, closed: bool = False) -> str:
     """
     before = None
     while reply != before:  # what is dropped may have stood within another tag
-        before, reply = reply, "".join(_written(event, closed) for event in parse([reply]))
-    return reply
+        before, events = reply, list(parse([reply]))
+        reply = "".join(map(_written, events))
+    left_open = bool(events) and isinstance(events[-1], GenerationPrompt) and not events[-1].closed
+    return f"{reply} {END}" if closed and left_open else reply
 
 
-def _written(event: Event, closed: bool) -> str:
+def _written(event: Event) -> str:
     match event:
-        case GenerationPrompt(text, whole):
-            return f"{START} {text} {END}" if whole or closed else f"{START} {text}"
+        case GenerationPrompt(text, closed):
+            return f"{START} {text}" + f" {END}" * closed
         case Spoken(text):
             return text
     return ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
 from llmga.llava.conversation import Conversation, Message
@@ -40,7 +40,9 @@ REPLIES = some.lists(PIECES, max_size=8).map("".join)
 TALKS = some.lists(some.builds(Message, some.sampled_from(["user", "assistant"]), WORDS), max_size=5).map(
     lambda turns: Conversation(tuple(turns))
 )
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def joined(events: Iterable[Event]) -> list[Event]:
@@ -99,12 +101,13 @@ def test_events_keep_their_order_and_lose_no_words(reply):
 
 @QUICK
 @given(reply=REPLIES)
+@example(reply="<gen_image><gen_<gen_")  # each reading drops one more tag that was begun
 def test_a_canonical_reply_says_and_paints_the_same(reply):
     written = canonical(reply)
     assert canonical(written) == written
     assert canonical(written, closed=True) == canonical(canonical(reply, closed=True))
     assert {found.group() for found in TAG.finditer(written)} <= {START, END}
-    if written == "".join(written_out(event) for event in parse([reply])):  # nothing that was dropped parted a tag
+    if written == "".join(map(written_out, parse([reply]))):  # nothing that was dropped parted a tag
         assert joined(parse([written])) == joined(parse([reply]))
 
 
