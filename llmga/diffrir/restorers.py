@@ -79,3 +79,10 @@ def open_restorer(name: str | None = None, path: str | Path | None = None, devic
     if path is not None:
         raise UserError(f"restorer {name!r} has no weights, but {str(path)!r} was given; choose a diffrir row.")
     return row
+
+
+def restorer_name(restorer: Restorer) -> str:
+    """The row that a restorer is; of one that is none, what its kind is called."""
+    rows = (name for name, row in RESTORERS.items() if row is restorer)
+    own = f"diffrir-x{restorer.scale}" if isinstance(restorer, DiffRIR | Weighted) else None
+    return own or next(rows, None) or getattr(restorer, "__name__", type(restorer).__name__)

@@ -78,6 +78,35 @@ def load_generator(
     return generator
 
 
+def suited(painter: Any, task: str) -> Any:
+    """A painter for the task with the weights of this one; this one itself where it is for the task, or not ours.
+
+    One made for painting from words serves every task, and keeps what was made of it.  An inpainting painter also
+    paints from words.
+
+    Raises: UserError when the painter cannot do the task.
+    """
+    if not isinstance(painter, Generator) or task in (painter.family.task, TEXT_TO_IMAGE):
+        return painter  # inpainters and editors paint a whole picture where none is given
+    name = f"{painter.family.architecture}-{task}"
+    if painter.family.task != TEXT_TO_IMAGE or name not in GENERATORS:
+        raise UserError(f"checkpoint {painter.path!r} ({painter.family.name}) is not made for {task}; "
+                        "choose another checkpoint.")  # fmt: skip
+    if task not in painter.companions:
+        painter.companions[task] = _companion(painter, GENERATORS[name])
+    twin = painter.companions[task]
+    twin.added = painter.added
+    if twin.sampler_name != painter.sampler_name:
+        twin.use_sampler(painter.sampler_name)
+    return twin
+
+
+def _companion(painter: Generator, family: Family) -> Generator:
+    parts = {name: part for name, part in painter.pipeline.components.items() if name != "controlnet"}
+    pipeline, weighted = family.load_pipeline_class()(**parts), painter.encoder.weighted
+    return PAINTERS[family.task](pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted)
+
+
 def family_of(class_name: str | None, folder: Path, task: str | None = None) -> Family:
     """The row for a checkpoint's pipeline class.
 

@@ -33,13 +33,11 @@ from llmga.serve.flow import (
     TextDelta,
     Turn,
 )
+from llmga.serve.plain_text import plain
 from llmga.serve.provenance import ModelMark, Record
 from llmga.serve.session import SavedPictures
 
 DIM, PLAIN = "\033[2m", "\033[0m"
-UNSAFE = dict.fromkeys(
-    {*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}
-)  # a model's words must not steer a terminal
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class Models:
     generator: Generator
     restorer: Restorer
     marks: tuple[ModelMark, ...]
+    upscaler: Restorer | None = None
 
     @classmethod
     def load(cls, args: argparse.Namespace) -> "Models":
@@ -106,13 +105,13 @@ class Terminal:
             self._close_bar()
         match event:
             case TextDelta(text):
-                self._write(text.translate(UNSAFE))
+                self._write(plain(text))
             case PromptFound(prompt, tokens):
-                prompt = prompt.translate(UNSAFE)
+                prompt = plain(prompt)
                 self._line(f"{DIM}[{prompt}]{PLAIN}" if self.out.isatty() else f"[{prompt}]")
                 if self.debug and tokens:
                     print(f"prompt of {tokens}", file=self.err)
-            case Denoising(step, total):
+            case Denoising(step=step, total=total):
                 self._progress(step, total)
             case PictureReady(image, record):
                 self._save(image, record)

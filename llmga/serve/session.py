@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.provenance import Record, png_bytes
+from llmga.serve.metadata import png_bytes
+from llmga.serve.provenance import Record
 
 
 class SavedPictures:

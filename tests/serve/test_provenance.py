@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.provenance import ModelMark, Record, fingerprint, parameters, png_bytes, read
+from llmga.serve.metadata import png_bytes, read
+from llmga.serve.provenance import ModelMark, Record, fingerprint, parameters
 
 RECORD = Record(
     prompt="a big red circle, centred\non blue",

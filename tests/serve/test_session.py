@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.provenance import Record, read
+from llmga.serve.metadata import read
+from llmga.serve.provenance import Record
 from llmga.serve.session import SavedPictures, new_folder
 
 PICTURE = Image.new("RGB", (8, 8))
