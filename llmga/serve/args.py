@@ -63,45 +63,45 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     parser.set_defaults(task=task)
     add_session(parser)
     if picture is not False:
-        _add(parser, "image-file", required=bool(picture), metavar="FILE", help="picture of the first message")
+        add(parser, "image-file", required=bool(picture), metavar="FILE", help="picture of the first message")
     return parser
 
 
 def add_models(parser: Parser) -> None:
     """Which models, and where they run."""
     group = parser.add_argument_group("models")
-    _add(
+    add(
         group,
         "model-path",
         metavar="FOLDER",
         help="language model: folder, name below checkpoints/ or hub id; left out: the bundled toy one",
     )
-    _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
-    _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
-    _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
-    _add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
-    _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    _add(
+    add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
+    add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
+    add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
+    add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
+    add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    add(
         group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
     )
-    _add(group, "device-map", metavar="MAP", help="spread the language model over all that is there: auto, balanced …")
-    _add(group, "max-memory", type=memory, metavar="CAPS", help="caps when spreading, such as 0=20GiB,cpu=60GiB")
-    _add(group, "offload-folder", metavar="FOLDER", help="where weights go that fit neither GPUs nor memory")
-    _add(group, "attention", default="sdpa", metavar="NAME", help=f"one of: {', '.join(ATTENTIONS)} (default: sdpa)")
+    add(group, "device-map", metavar="MAP", help="spread the language model over all that is there: auto, balanced …")
+    add(group, "max-memory", type=memory, metavar="CAPS", help="caps when spreading, such as 0=20GiB,cpu=60GiB")
+    add(group, "offload-folder", metavar="FOLDER", help="where weights go that fit neither GPUs nor memory")
+    add(group, "attention", default="sdpa", metavar="NAME", help=f"one of: {', '.join(ATTENTIONS)} (default: sdpa)")
     bits = group.add_mutually_exclusive_group()
-    _add(bits, "load-8bit", action="store_true", help="language model in 8 bits")
-    _add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
+    add(bits, "load-8bit", action="store_true", help="language model in 8 bits")
+    add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
 
 
 def add_endpoint(parser: Parser) -> None:
     """A server as language model."""
     group = parser.add_argument_group("language model of a server, in place of --model-path")
-    _add(group, "mllm-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
-    _add(group, "mllm-model", metavar="NAME", help="its model; left out: the only one that it offers")
-    _add(group, "mllm-key", metavar="KEY", help=f"its key; left out: from {' or '.join(KEYS)}")
-    _add(group, "mllm-system", metavar="TEXT", help="system text; left out: ours, which teaches the tag; '': none")
-    _add(group, "mllm-connect-timeout", **_seconds(10), help="seconds until a connection must stand (default: 10)")
-    _add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
+    add(group, "mllm-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
+    add(group, "mllm-model", metavar="NAME", help="its model; left out: the only one that it offers")
+    add(group, "mllm-key", metavar="KEY", help=f"its key; left out: from {' or '.join(KEYS)}")
+    add(group, "mllm-system", metavar="TEXT", help="system text; left out: ours, which teaches the tag; '': none")
+    add(group, "mllm-connect-timeout", **_seconds(10), help="seconds until a connection must stand (default: 10)")
+    add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
 
 
 def _seconds(default: float) -> dict[str, object]:
@@ -111,60 +111,60 @@ def _seconds(default: float) -> dict[str, object]:
 def add_words(parser: Parser) -> None:
     """How the language model talks."""
     group = parser.add_argument_group("words")
-    _add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
-    _add(group, "temperature", type=number(float, 0, 2), default=0.2, help="0 to 2, 0 is greedy (default: 0.2)")
-    _add(group, "top-p", type=number(float, 0.01, 1), default=1.0, help="0.01 to 1 (default: 1)")
-    _add(group, "picture", choices=PICTURE, default="auto", help="auto: the model decides; always: in every answer")
-    _add(group, "max-new-tokens", type=number(int, 1, 8192), default=512, help="1 to 8192 an answer (default: 512)")
+    add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
+    add(group, "temperature", type=number(float, 0, 2), default=0.2, help="0 to 2, 0 is greedy (default: 0.2)")
+    add(group, "top-p", type=number(float, 0.01, 1), default=1.0, help="0.01 to 1 (default: 1)")
+    add(group, "picture", choices=PICTURE, default="auto", help="auto: the model decides; always: in every answer")
+    add(group, "max-new-tokens", type=number(int, 1, 8192), default=512, help="1 to 8192 an answer (default: 512)")
 
 
 def add_painting(parser: Parser) -> None:
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
     group = parser.add_argument_group("painting")
-    _add(group, "seed", type=number(int, 0, LARGEST_SEED), help="of the first picture, the next has seed + 1 …")
-    _add(group, "steps", type=number(int, 1, 1000), help="denoising steps, 1 to 1000")
-    _add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
-    _add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
-    _add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
+    add(group, "seed", type=number(int, 0, LARGEST_SEED), help="of the first picture, the next has seed + 1 …")
+    add(group, "steps", type=number(int, 1, 1000), help="denoising steps, 1 to 1000")
+    add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
+    add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
+    add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
 
 
 def add_painter(parser: Parser) -> None:
     """How the diffusion model is loaded."""
     group = parser.add_argument_group("painter")
-    _add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
-    _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
-    _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
-    _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
-    _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
-    _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
+    add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
+    add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
+    add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
+    add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
+    add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
+    add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
 
 
 def add_region(parser: Parser) -> None:
     """Which part of the picture is painted anew."""
     group = parser.add_argument_group("region")
     either = group.add_mutually_exclusive_group(required=True)
-    _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
-    _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
-    _add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
-    _add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
-    _add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
-    _add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
+    add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
+    add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
+    add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
+    add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
+    add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
+    add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
 
 
 def add_editing(parser: Parser) -> None:
     """How a picture is changed."""
     group = parser.add_argument_group("editing")
-    _add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
-    _add(group, "ratio", type=number(float, 0.1, 10), default=3.0, help="more changes less, 0.1 to 10 (default: 3)")
+    add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
+    add(group, "ratio", type=number(float, 0.1, 10), default=3.0, help="more changes less, 0.1 to 10 (default: 3)")
 
 
 def add_session(parser: Parser) -> None:
     """Where pictures go and how much is told."""
-    _add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
-    _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
+    add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
+    add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
 
 
-def _add(parser: "argparse._ActionsContainer", name: str, **options: object) -> None:
+def add(parser: "argparse._ActionsContainer", name: str, **options: object) -> None:
     """The original mixes hyphens and underscores; both are understood, the given one is listed first."""
     spellings = dict.fromkeys((name, name.replace("_", "-"), name.replace("-", "_")))
     parser.add_argument(*(f"--{spelling}" for spelling in spellings), **options)
@@ -187,6 +187,16 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def told(read: Callable[[str], Any], text: str) -> Any:
+    """What a person typed into a field in place of a flag; None where nothing stands.  Raises: UserError."""
+    if not text.strip():
+        return None
+    try:
+        return read(text.strip())
+    except argparse.ArgumentTypeError as problem:
+        raise UserError(f"{problem}.") from None
 
 
 def memory(text: str) -> dict[int | str, str]:

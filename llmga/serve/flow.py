@@ -22,7 +22,7 @@ from llmga.serve.events import Denoising, Failed, FlowEvent, PictureReady, Promp
 from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn
 from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
 from llmga.serve.plain_text import plain
-from llmga.serve.provenance import ModelMark
+from llmga.serve.provenance import ModelMark, Record
 
 __all__ = [
     "Assistant", "Denoising", "Exchange", "Failed", "FlowEvent", "Painting", "PictureReady", "PromptFound", "Region",
@@ -104,6 +104,16 @@ class Assistant:
         """
         return self._started(lambda cancelled: self._repaint(number, painting, prompt, seed, cancelled))
 
+    def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[FlowEvent]:
+        """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not."""
+        return self._started(lambda cancelled: self._paint_prompt(number, prompt, text, cancelled))
+
+    def leave_region(self) -> None:
+        """Let the next turn paint whole pictures again."""
+        if self._region is not None:
+            *earlier, last = self.exchanges
+            self.resume(replace(self.state(), exchanges=(*earlier, replace(last, region=None))))
+
     def repair(self) -> Iterator[FlowEvent]:
         """Go on with the last answer until it asks for a picture, and paint that."""
         return self._started(self._repair)
@@ -175,12 +185,32 @@ class Assistant:
         if not -len(paintings) <= which < len(paintings):
             raise UserError(f"picture {which} of that turn does not exist, it has {len(paintings)}; choose another.")
         old = paintings[which]
+        wanted = old.record.prompt if prompt is None else plain(prompt).strip()
+        yield from self._paint_anew(index, old, wanted, seed, cancelled, reworded=prompt is not None)
+
+    def _paint_prompt(self, number: int, prompt: int, text: str | None, cancelled: Event) -> Iterator[FlowEvent]:
+        index = self._index(number)
+        exchange = self.exchanges[index]
+        asked = parse([self.chat.conversation.messages[exchange.end - 1].text])
+        written = [event.text for event in asked if isinstance(event, GenerationPrompt)]
+        if not 0 <= prompt < len(written):
+            raise UserError(f"prompt {prompt} does not exist, the answer has {len(written)}; choose another.")
+        known = [painting for painting in exchange.paintings if painting.number == prompt]
+        unknown = Record(written[prompt], exchange.turn.text, 0, words=dict(self._words))
+        old = known[-1] if known else Painting(Image.new("RGB", (1, 1)), unknown, exchange.region, prompt)
+        changed = text is not None and plain(text).strip() != written[prompt]
+        wanted = plain(text).strip() if changed else written[prompt]
+        yield from self._paint_anew(index, old, wanted, None, cancelled, reworded=changed)
+
+    def _paint_anew(
+        self, index: int, old: Painting, wanted: str, seed: int | None, cancelled: Event, *, reworded: bool
+    ) -> Iterator[FlowEvent]:
+        """Paint into the region of an old painting, for the same request."""
         conversation = self.chat.conversation
-        if prompt is not None:
-            conversation = _reworded(conversation, self.exchanges[index].end - 1, old.number, plain(prompt))
+        if reworded:
+            conversation = _reworded(conversation, self.exchanges[index].end - 1, old.number, wanted)
         self._words = dict(old.record.words)
-        request, wanted = old.record.request, old.record.prompt if prompt is None else plain(prompt).strip()
-        yield from self._picture(wanted, request, old.region, old.number, cancelled, seed)
+        yield from self._picture(wanted, old.record.request, old.region, old.number, cancelled, seed)
         if self._fresh:
             self.chat.conversation = conversation
             self._add_paintings(index)
@@ -274,6 +304,9 @@ class Assistant:
         """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
         report = getattr(self.generator, "report", None)
         yield PromptFound(prompt, str(report(prompt)) if report else "")
+        if not self.settings.paint:
+            return
+        seed = self.settings.next_seed if seed is None else seed
         order = Order.of(prompt, self.seed + self.painted if seed is None else seed, region, self.settings)
         try:
             painter, finish = self._painter(region), self._finish()

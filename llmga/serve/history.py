@@ -51,6 +51,8 @@ class Settings:
         restorer: a row of `RESTORERS` of scale 1; None is the one that the assistant was made with.
         upscale: 2 or 4 enlarges every finished picture.
         previews: report small pictures of unfinished paintings.
+        paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
+        next_seed: of every picture from now on, in place of the session's; None goes by `seed`.
     """
 
     temperature: float = 0.2
@@ -67,6 +69,8 @@ class Settings:
     restorer: str | None = None
     upscale: int | None = None
     previews: bool = False
+    paint: bool = True
+    next_seed: int | None = None
 
 
 @dataclass(frozen=True)

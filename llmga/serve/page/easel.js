@@ -22,7 +22,7 @@ function take() {
   const given = JSON.parse(props.value || "{}");
   if (given.url === undefined && given.picture !== undefined) return; // our own report
   shown = given.url ? given : null;
-  element.classList.toggle("empty", !shown);
+  find(".easel").classList.toggle("empty", !shown);
   if (!shown) return;
   picture.onload = () => {
     const scale = Math.min(1, LONGEST / Math.max(picture.naturalWidth, picture.naturalHeight));

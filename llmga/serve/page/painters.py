@@ -1,4 +1,4 @@
-"""One set of picture weights for all visits: whatever a turn needs of it, one painting at a time."""
+"""One set of picture weights for all visits, and one painting with them at a time."""
 
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -6,62 +6,54 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.diffusers.families import TEXT_TO_IMAGE
-from llmga.diffusers.generators import suited
+from llmga.diffusers.generators import suited, twin_of
 from llmga.diffusers.text_to_image import Generator, OnStep
 
 
-class Painters:
-    """The painters that share one checkpoint's weights, and the lock around them.
-
-    Args:
-        generator: as loaded; those for other tasks are made of it when they are needed.
-    """
-
-    def __init__(self, generator: Generator):
-        self.generator, self.lock = generator, Lock()
-        self.own_sampler = generator.defaults.get("sampler", "checkpoint")
-
-
-@dataclass
+@dataclass(frozen=True)
 class Brush:
-    """One visit's painter for a task: `brush(prompt, image, mask, …) -> image`, with a sampler of its own.
+    """One visit's painter: `brush(prompt, image, mask, …) -> image`.
 
     Attributes:
-        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the painter was loaded with.
+        generator: the visit's own, with weights that others use, too.
+        lock: held by whoever paints with these weights.
     """
 
-    painters: Painters
-    sampler: str | None = None
-    task: str = TEXT_TO_IMAGE
+    generator: Generator
+    lock: Lock
+
+    @classmethod
+    def of(cls, shared: Generator, lock: Lock) -> "Brush":
+        """A new one for a visit."""
+        return cls(twin_of(shared), lock)
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
-        """As the painter for the task.
+        """As the generator.
 
         Args:
             on_step: called with (0, 1) when its turn has come, then after each step; what it raises stops the work.
 
         Raises: UserError.
         """
-        with self.painters.lock:
+        with self.lock:
             on_step(0, 1)  # it may have been stopped while it waited
-            return self._chosen()(prompt, on_step=on_step, **options)
+            return self.generator(prompt, on_step=on_step, **options)
 
-    def describe(self, **options: Any) -> dict[str, Any]:
-        """As the painter for the task."""
-        with self.painters.lock:
-            return self._chosen().describe(**options)
+    def use_sampler(self, name: str | None) -> None:
+        """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.
 
-    def report(self, prompt: str) -> object:
-        """How the prompt is cut; see `Generator.report`."""
-        return self.painters.generator.report(prompt)
+        Raises: UserError.
+        """
+        self.generator.use_sampler(name or self.generator.defaults.get("sampler", "checkpoint"))
 
     def suited(self, task: str) -> "Brush":
         """The brush for another task; see `llmga.diffusers.generators.suited`."""
-        return replace(self, task=task)
+        return replace(self, generator=suited(self.generator, task))
 
-    def _chosen(self) -> Generator:
-        """The painter with this visit's sampler; to be called with the lock held."""
-        painter = suited(self.painters.generator, self.task)
-        painter.use_sampler(self.sampler or self.painters.own_sampler)
-        return painter
+    def describe(self, **options: Any) -> dict[str, Any]:
+        """As the generator."""
+        return self.generator.describe(**options)
+
+    def report(self, prompt: str) -> object:
+        """As the generator."""
+        return self.generator.report(prompt)

@@ -5,7 +5,7 @@ Pure functions from data to HTML; everything that a person or a model said is es
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 from markdown_it import MarkdownIt
@@ -61,16 +61,19 @@ class Entry:
         attached: pictures that went with it.
         reply: the answer so far, with its generation prompts in their tags.
         pictures: of each prompt, by its number in the reply.
-        tokens: how the painter cuts each prompt, by its number.
         troubles: what went wrong, in order; `Mark` is a word of the page.
     """
 
     asked: str
     attached: Sequence[Shown] = ()
     reply: str = ""
-    pictures: Mapping[int, Sequence[Shown]] = ()
-    tokens: Mapping[int, str] = ()
+    pictures: Mapping[int, Sequence[Shown]] = field(default_factory=dict)
     troubles: Sequence["str | Mark"] = ()
+
+
+    def all_pictures(self) -> list[Shown]:
+        """In the order of their numbers."""
+        return [*self.attached, *(shown for prompt in self.pictures.values() for shown in prompt)]
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,14 @@ def blocks(number: int, entry: Entry, progress: Progress | None, words: Words) -
     prompts = 0
     for place, event in enumerate(parse([entry.reply])):
         if isinstance(event, Spoken) and event.text.strip():
-            yield f"{number}.{place}", "words", _MARKDOWN.render(event.text)
+            yield f"{number}.words{place}", "words", _MARKDOWN.render(event.text)
         elif isinstance(event, GenerationPrompt):
             here = progress if progress and (progress.exchange, progress.prompt) == (number, prompts) else None
-            pictures = dict(entry.pictures).get(prompts, ())
-            yield from _painted(f"{number}.p{prompts}", number, prompts, event.text, pictures, entry, here, words)
+            yield from _painted(f"{number}.{prompts}", event.text, entry.pictures.get(prompts, ()), here, words)
             prompts += 1
     for place, trouble in enumerate(entry.troubles):
         told = words[trouble.key] if isinstance(trouble, Mark) else trouble
-        yield f"{number}.t{place}", "note" if isinstance(trouble, Mark) else "trouble", escape(told)
+        yield f"{number}.trouble{place}", "note" if isinstance(trouble, Mark) else "trouble", escape(told)
 
 
 def _asked(entry: Entry, words: Words) -> str:
@@ -106,26 +108,17 @@ def _asked(entry: Entry, words: Words) -> str:
 
 
 def _painted(
-    key: str,
-    exchange: int,
-    prompt: int,
-    text: str,
-    pictures: Sequence[Shown],
-    entry: Entry,
-    progress: Progress | None,
-    words: Words,
+    address: str, text: str, pictures: Sequence[Shown], progress: Progress | None, words: Words
 ) -> Iterator[Block]:
     """One block for each picture of a prompt, or for the prompt alone; the painting at work comes last."""
-    tokens = dict(entry.tokens).get(prompt, "")
-    address = f"{exchange}.{prompt}"
     for place, shown in enumerate(pictures):
         small = " small" if max(shown.size) <= SMALL else ""
-        inside = _picture(shown, text, words) + _prompt(address, text, (tokens, *shown.facts), words)
-        yield f"{key}.{place}", f"painted{small}", inside
+        inside = _picture(shown, text, words) + _prompt(address, text, shown.facts, words)
+        yield f"{address}.{place}", f"painted{small}", inside
     if progress is not None:
-        yield f"{key}.{len(pictures)}", "painted small", _unfinished(progress, words)
+        yield f"{address}.{len(pictures)}", "painted small", _unfinished(progress, words)
     elif not pictures:
-        yield f"{key}.0", "painted waiting", _prompt(address, text, (tokens,), words, waits=True)
+        yield f"{address}.0", "painted waiting", _prompt(address, text, (), words, waits=True)
 
 
 def _picture(shown: Shown, alt: str, words: Words) -> str:

@@ -1,52 +1,249 @@
-"""One person's visit: the session, the pictures that the browser may fetch, and what the next message is about."""
+"""One person's visit: the session, what is shown of it, and what the next message is about."""
 
-import logging
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.flow import (
-    SIMILAR,
-    Assistant,
-    Denoising,
-    Exchange,
-    Failed,
-    FlowEvent,
-    PictureReady,
-    PromptFound,
-    Settings,
-    Stopped,
-    TextDelta,
-    Turn,
-)
-from llmga.serve.metadata import png_bytes
-from llmga.serve.page import story
+from llmga.serve.flow import SIMILAR, Assistant, Exchange, FlowEvent, Settings, Turn
 from llmga.serve.page.easel import Marks
-from llmga.serve.page.story import Entry, Mark, Progress, Shown
+from llmga.serve.page.live import Live
+from llmga.serve.page.pictures import Pictures
+from llmga.serve.page.story import Entry, Mark, Shown
 from llmga.serve.page.words import WORDS, Words
+from llmga.serve.portable import load_session, save_session
 
-log = logging.getLogger(__name__)
-LONGEST_MESSAGE = 20_000  # characters; the model's own limit is told by the flow
+LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by the flow
+LOOK, CHANGE, REPAINT, REGION = "look", "change", "mark", "region"
 
 
 @dataclass
-class Live:
-    """The answer that is being given.
+class About:
+    """What the next message is about: `look`, `change`, `mark`, `region` or nothing, and a picture's number."""
 
-    Attributes:
-        reply: what came so far, in the tags of the conversation.
+    kind: str = ""
+    picture: int | None = None
+
+
+class Visit:
+    """The state of one browser tab; nothing of it is shared.
+
+    What takes its time is an iterator: the visit looks otherwise after each of its steps.
+
+    Args:
+        assistant: a fresh one, for this visit alone.
+        folder: an existing folder that the browser may fetch from; the visit's own, unguessable one is made in it.
+        language: a key of `WORDS`.
     """
 
-    turn: Turn
-    reply: str = ""
-    prompts: int = 0
-    tokens: dict[int, str] = field(default_factory=dict)
-    pictures: dict[int, list[tuple[Image.Image, object]]] = field(default_factory=dict)
-    troubles: list[str | Mark] = field(default_factory=list)
+    def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en"):
+        self.assistant, self.language = assistant, language
+        self.folder = Path(tempfile.mkdtemp(prefix=f"visit-{secrets.token_hex(16)}-", dir=folder))
+        self.pictures = Pictures(self.folder)
+        self.about = About()
+        self.live: Live | None = None
+        self._troubles: dict[int, list[str | Mark]] = {}
+        self._busy = Lock()
+
+    @property
+    def words(self) -> Words:
+        return WORDS[self.language]
+
+    def say(
+        self, text: str, images: Sequence[Image.Image], chosen: Settings, marks: Marks, fill: str = "edge"
+    ) -> Iterator[None]:
+        """Answer a message.
+
+        Args:
+            chosen: its `edit` is used where the message says what to change.
+            fill: what is under a grown part.
+
+        Raises: UserError.
+        """
+        if len(text) > LONGEST_MESSAGE:
+            raise UserError(self.words["too long"].format(len(text), LONGEST_MESSAGE))
+        if not text.strip() and not images:
+            raise UserError(self.words["nothing said"])
+        turn = self._turn(text.strip(), tuple(images), marks, fill)
+        chosen = chosen if self.about.kind == CHANGE else replace(chosen, edit=None)
+        yield from self._answered(len(self.assistant.exchanges), turn, chosen, lambda: self.assistant.respond(turn))
+
+    def similar(self, number: int, chosen: Settings) -> Iterator[None]:
+        """Paint a picture like this one.  Raises: UserError."""
+        turn, index = Turn(SIMILAR, (self.picture(number),)), len(self.assistant.exchanges)
+        yield from self._answered(index, turn, replace(chosen, edit=None), lambda: self.assistant.respond(turn))
+
+    def retry(self, chosen: Settings) -> Iterator[None]:
+        """Answer the last message anew.  Raises: UserError when there is none."""
+        last = self._last()
+        changed = last.region is not None and last.region.mask is None and bool(last.turn.images)
+        chosen = chosen if changed else replace(chosen, edit=None)
+        yield from self._answered(len(self.assistant.exchanges) - 1, last.turn, chosen, self.assistant.retry)
+
+    def paint(self, address: str, prompt: str | None, chosen: Settings) -> Iterator[None]:
+        """Paint a prompt, as it is or changed; what was painted before stays.
+
+        Args:
+            address: "exchange.prompt", both numbers from 0.
+
+        Raises: UserError.
+        """
+        exchange, _, number = address.partition(".")
+        if not (exchange.isdecimal() and number.isdecimal() and int(exchange) < len(self.assistant.exchanges)):
+            raise UserError(self.words["no picture"])
+        index, number = int(exchange), int(number)
+        self.assistant.settings = replace(chosen, edit=None, paint=True)
+        with self._alone():
+            self.live = Live(self.assistant.exchanges[index].turn, index, repaints=number)
+            yield from self._drawn(lambda: self.assistant.paint(index, number, prompt))
+
+    def repaint(self, chosen: Settings) -> Iterator[None]:
+        """Paint the pictures of the last answer that has some again.  Raises: UserError when there is none."""
+        painted = [index for index, each in enumerate(self.assistant.exchanges) if each.paintings]
+        if not painted:
+            raise UserError(self.words["no picture"])
+        for number in sorted({each.number for each in self.assistant.exchanges[painted[-1]].paintings}):
+            yield from self.paint(f"{painted[-1]}.{number}", None, chosen)
+
+    def undo(self) -> str:
+        """Take the last turn back; what was said in it.  Raises: UserError when there is none."""
+        with self._alone():
+            turn = self.live.turn if self.live else self._last().turn
+            if self.live is None:
+                self.assistant.undo()
+            self.live, self.about = None, About()
+            self._troubles.pop(len(self.assistant.exchanges), None)
+            return turn.text
+
+    def stop(self) -> None:
+        """End the current answer."""
+        self.assistant.cancel()
+
+    def take_up(self, kind: str, number: int) -> None:
+        """Let the next message be about a picture.  Raises: UserError when there is none."""
+        self.picture(number)
+        self.about = About(kind, number)
+
+    def drop(self) -> None:
+        """Let the next message be about nothing in particular, the region of an earlier one included."""
+        self.about = About()
+        with self._alone():
+            self.assistant.leave_region()
+
+    def save(self) -> Path:
+        """The session as a ZIP in the visit's folder.  Raises: UserError."""
+        with self._alone():
+            return save_session(self.folder / "llmga-session.zip", self.assistant.state(), self.assistant.models)
+
+    def load(self, path: str | Path) -> Settings:
+        """Go on with a saved session; the settings of its last turn.  Raises: UserError, and all is as it was."""
+        with self._alone():
+            state = load_session(path).state
+            self.assistant.resume(state)
+            self.live, self.about, self._troubles = None, About(), {}
+            return state.settings
+
+    def go_on_with(self, assistant: Assistant) -> None:
+        """The same session with other models.  Raises: UserError while an answer is given."""
+        with self._alone():
+            assistant.resume(self.assistant.state())
+            self.assistant = assistant
+
+    def close(self) -> None:
+        """End all work and remove the files."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # What is to be seen.
+
+    def entries(self) -> list[Entry]:
+        """The conversation; gives its pictures their numbers, in order."""
+        state, live = self.assistant.state(), self.live
+        self.pictures.numbered.clear()
+        until = len(state.exchanges) if live is None or live.repaints is not None else live.index
+        entries = []
+        for index, exchange in enumerate(state.exchanges[:until]):
+            messages = state.conversation.messages[exchange.start : exchange.end]
+            reply = messages[-1].text if messages[-1].role == "assistant" else ""
+            made = [(each.number, each.image, each.record) for each in exchange.paintings]
+            entries.append(self._entry(exchange.turn, reply, made, self._troubles.get(index, ())))
+        if live is not None and live.repaints is None:
+            entries.append(self._entry(live.turn, live.reply, live.made, live.troubles))
+        return entries
+
+    def _entry(self, turn: Turn, reply: str, made: Sequence[tuple], troubles: Sequence[str | Mark]) -> Entry:
+        attached = [self.pictures.shown(image) for image in turn.images]
+        pictures: dict[int, list[Shown]] = {}
+        for number, image, record in sorted(made, key=lambda each: each[0]):
+            facts = (f"{self.words['seed']} {record.seed}", f"{image.width}×{image.height}")
+            pictures.setdefault(number, []).append(self.pictures.shown(image, record, facts))
+        return Entry(turn.text, attached, reply, pictures, tuple(troubles))
+
+    def subject(self) -> About:
+        """What the next message is about, the region of an earlier one included."""
+        if not self.about.kind and self.assistant.state().region is not None:
+            return About(REGION)
+        return self.about
+
+    def picture(self, number: int | None) -> Image.Image:
+        """Raises: UserError when the conversation has no such picture."""
+        return self.pictures.image(number, self.words["no picture"])
+
+    # How an answer comes about.
+
+    def _turn(self, text: str, images: tuple[Image.Image, ...], marks: Marks, fill: str) -> Turn:
+        about = self.about
+        if not about.kind:
+            return Turn(text, images)
+        images = (self.picture(about.picture), *images)
+        if about.kind != REPAINT:
+            return Turn(text, images)
+        if marks.picture != about.picture or not (marks.drawn or marks.outpaint):
+            raise UserError(self.words["nothing marked"])
+        return Turn(text, images, marks.mask(images[0].size), marks.outpaint, fill)
+
+    def _answered(
+        self, index: int, turn: Turn, chosen: Settings, events: Callable[[], Iterator[FlowEvent]]
+    ) -> Iterator[None]:
+        with self._alone():
+            self.assistant.settings, self.about = chosen, About()
+            self._troubles.pop(index, None)
+            self.live = Live(turn, index, paints=chosen.paint)
+            yield from self._drawn(events)
+
+    def _drawn(self, events: Callable[[], Iterator[FlowEvent]]) -> Iterator[None]:
+        """Show the answer as it comes; what is left over of it once the session has it is what went wrong."""
+        live = self.live
+        yield
+        try:
+            with closing(events()) as told:
+                for event in told:
+                    live.take(event)
+                    yield
+        finally:
+            live.progress = None
+            if len(self.assistant.exchanges) > live.index:
+                self._troubles.setdefault(live.index, []).extend(live.troubles)
+                self.live = None
+
+    def _last(self) -> Exchange:
+        if not self.assistant.exchanges:
+            raise UserError(self.words["nothing said"])
+        return self.assistant.exchanges[-1]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thing at a time.  Raises: UserError while something else goes on."""
+        if not self._busy.acquire(blocking=False):
+            raise UserError(self.words["busy"])
+        try:
+            yield
+        finally:
+            self._busy.release()
