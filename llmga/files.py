@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def write_new(path: str | Path, content: bytes) -> None:
     _placed(Path(path), content, _linked)
 
 
-def _placed(path: Path, content: bytes, move) -> None:
+def _placed(path: Path, content: bytes, move: Callable[[Path, Path], object]) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
     try:
         draft.write_bytes(content)

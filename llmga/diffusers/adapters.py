@@ -3,6 +3,7 @@
 Each is checked against the painter's own widths first: libraries load what fits and leave the rest aside in silence.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,10 +37,18 @@ def add_loras(generator: Generator, given: Sequence[str]) -> None:
         file, weight = _file_and_weight(text)
         name = f"lora{number}"
         _add_lora(generator, file, name)
+        generator.added.append(_mark("lora", file, weight))
         weights[name] = weight
     if weights:
         generator.pipeline.set_adapters(list(weights), list(weights.values()))
         generator.encoder.forget()
+
+
+def _mark(kind: str, file: Path, weight: float) -> dict[str, Any]:
+    """What a record says of an addition."""
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"kind": kind, "name": file.name, "sha256": digest, "weight": weight}
 
 
 def _file_and_weight(text: str) -> tuple[Path, float]:

@@ -65,7 +65,8 @@ class Models:
 
     def assistant(self, args: argparse.Namespace) -> Assistant:
         """A fresh session."""
-        return Assistant(self.new_chat(), self.generator, self.restorer, flags.settings(args), self.marks)
+        chosen = flags.settings(args)
+        return Assistant(self.new_chat(), self.generator, self.restorer, chosen, self.marks, self.upscaler)
 
 
 @dataclass

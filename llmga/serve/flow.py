@@ -316,9 +316,7 @@ class Assistant:
         except UserError as problem:
             yield Failed(str(problem))
             return
-        record = record_of(
-            painter, order, finish, image, request=request, words=dict(self._words), models=self.models
-        )
+        record = record_of(painter, order, finish, image, request=request, words=dict(self._words), models=self.models)
         self.painted += 1
         self._fresh.append(Painting(image, record, region, number))
         yield PictureReady(image, record)

@@ -86,7 +86,15 @@ def read(path: str | Path) -> Record:
     with suppress(*UNREADABLE), Image.open(path) as image:
         image.load()
         return Record.from_json(_block(image))
-    raise UserError(f"no record of llmga can be read from {str(path)!r}; give a picture that llmga saved.") from None
+    raise UserError(f"no record of llmga can be read from {str(path)!r}; give a picture that llmga saved.")
+
+
+def kind_of(path: str | Path) -> str:
+    """The row of `FORMATS` that a file is, whatever its name.  Raises: UserError when it is none."""
+    with suppress(*UNREADABLE), Image.open(path) as image:
+        if image.format.lower() in FORMATS:
+            return image.format.lower()
+    raise UserError(f"{str(path)!r} is none of {', '.join(FORMATS)}; give a picture that llmga saved.")
 
 
 def _block(image: Image.Image) -> str:

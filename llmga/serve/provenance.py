@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from PIL import Image
 
 import llmga
+from llmga.compositing import able_to_hold
+from llmga.errors import UserError
 from llmga.llava.endpoint.address import Endpoint
 from llmga.seams import Seam
 
@@ -22,8 +25,8 @@ class ModelMark:
 
     Attributes:
         role: "language", "language base", "painter", "restorer" or "upscaler".
-        name: the last part of the folder's path, the rest of the path is nobody's business; of a model that a server
-            runs, its name there and the server's URL.
+        name: the last part of the folder's path, the rest of the path is nobody's business; its id where it came from
+            the hub; of a model that a server runs, its name there and the server's URL.
         sha256: fingerprint of the weights, None when they do not lie in a local folder.
     """
 
@@ -36,7 +39,15 @@ class ModelMark:
         """Reads every weights file once; do it when the model is loaded and keep the mark."""
         if isinstance(path, Endpoint):
             return cls(role, f"{path.model} at {path.shown}", None)
-        return cls(role, Path(path).resolve().name if Path(path).exists() else str(path), fingerprint(path))
+        return cls(role, _name(Path(path).resolve()) if Path(path).exists() else str(path), fingerprint(path))
+
+
+def _name(place: Path) -> str:
+    """The last part of the path; in the hub's cache, whose folders are called by revisions, the model's id."""
+    repository = place.parent.parent.name
+    if place.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return place.name
 
 
 @dataclass(frozen=True)
@@ -115,17 +126,23 @@ class Record:
 
 
 def picture_hash(image: Image.Image) -> str:
-    """SHA-256 over a picture's mode, size, pixels, palette, transparency and colour profile, whatever file it is in."""
-    palette = image.palette.getdata() if image.palette else None
-    beside = [image.info.get(name) for name in ("transparency", "icc_profile")]
-    whole = hashlib.sha256(repr((image.mode, image.size, palette, *beside)).encode())
+    """SHA-256 over a picture's mode, size, colour profile and pixels, whatever file it is in.
+
+    Palettes and transparent colours are looked up first: files differ in how they write them.
+    """
+    with suppress(UserError):
+        image = able_to_hold(image)
+    whole = hashlib.sha256(repr((image.mode, image.size, image.info.get("icc_profile"))).encode())
     whole.update(image.tobytes())
     return whole.hexdigest()
 
 
 def fingerprint(path: str | Path) -> str | None:
-    """SHA-256 over the names and digests of all weights files in a folder; None when there are none."""
+    """SHA-256 over the names and digests of all weights files in a folder, or of one file; None without weights."""
     folder = Path(path)
+    if folder.is_file():
+        with folder.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     files = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHTS) if folder.is_dir() else []
     if not files:
         return None
