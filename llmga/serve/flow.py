@@ -110,9 +110,12 @@ class Assistant:
 
     def leave_region(self) -> None:
         """Let the next turn paint whole pictures again."""
-        if self._region is not None:
-            *earlier, last = self.exchanges
-            self.resume(replace(self.state(), exchanges=(*earlier, replace(last, region=None))))
+        self._region = None
+
+    @property
+    def region(self) -> Region | None:
+        """The picture at work, which the next turn without pictures goes on with."""
+        return self._region
 
     def repair(self) -> Iterator[FlowEvent]:
         """Go on with the last answer until it asks for a picture, and paint that."""

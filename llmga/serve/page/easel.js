@@ -1,5 +1,6 @@
-// A picture to draw a mask on, or to grow on its sides.  What was done is in `props.value` as JSON: the picture's
-// number, the mask as a PNG (white is to be painted anew), and how much each side grows, in percent of the picture.
+// A picture to draw a mask on, or to grow on its sides.  The server puts JSON into `props.value`: the words of the
+// page, and a picture's number and address.  What was done is put there in return: the picture's number, the mask as a
+// PNG (white is to be painted anew), and how much each side grows, in percent of the picture.
 const LONGEST = 1024; // the mask's longer side; the server scales it to the picture's
 const SIDES = ["left", "top", "right", "bottom"];
 const find = (selector) => element.querySelector(selector);
@@ -9,8 +10,7 @@ const tint = document.createElement("canvas"), dye = tint.getContext("2d");
 const picture = new Image();
 let shown = null, mode = "brush", strokes = [], stroke = null, cross = null, growth = {};
 
-function relabel() {
-  const words = props.words || {};
+function relabel(words) {
   for (const node of element.querySelectorAll("[data-word]")) node.textContent = words[node.dataset.word] || "";
   for (const node of element.querySelectorAll("[data-hint]")) {
     node.setAttribute("aria-label", words[node.dataset.hint] || "");
@@ -19,8 +19,9 @@ function relabel() {
 }
 
 function take() {
-  const given = JSON.parse(props.value || "{}");
-  if (given.url === undefined && given.picture !== undefined) return; // our own report
+  const given = JSON.parse(props.value);
+  if (!given.words) return; // our own report
+  relabel(given.words);
   shown = given.url ? given : null;
   find(".easel").classList.toggle("empty", !shown);
   if (!shown) return;
@@ -227,6 +228,4 @@ find("[data-word=unmark]").addEventListener("click", () => {
 });
 find("[data-word=wipe]").addEventListener("click", wipe);
 watch("value", take);
-watch("words", relabel);
-relabel();
 take();

@@ -36,7 +36,7 @@ class Marks:
             told = json.loads(report[: LARGEST_REPORT + 1] or "{}")
             if len(report) > LARGEST_REPORT or not isinstance(told, dict):
                 raise ValueError(report)
-            if "picture" not in told:
+            if told.get("picture") is None:
                 return cls()
             grown = {side: float(told.get(side, 0)) for side in SIDES}
             picture, drawn = int(told["picture"]), _decoded(str(told.get("mask", "")))

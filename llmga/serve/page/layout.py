@@ -1,6 +1,7 @@
 """What stands where on the page.  What it does is in `wiring`, what it says in `words`."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Page:
             self.visit = gr.State(None, time_to_live=None, delete_callback=_leave)
             self.head = gr.HTML(heading("en"), elem_id="head")
             with gr.Row(equal_height=False):
-                with gr.Column(scale=3, min_width=320):
+                with gr.Column(scale=3, min_width=320, elem_id="talk"):
                     self._conversation(labels)
                 with gr.Column(scale=2, min_width=320, elem_id="side"), gr.Tabs() as self.tabs:
                     self._side(studio, args, labels)
@@ -94,12 +95,11 @@ class Page:
             )
         with labels.put(gr.Tab, label_word="canvas", id="canvas"):
             self.easel = gr.HTML(
-                "{}",
+                canvas("en"),
                 html_template=EASEL,
                 js_on_load=script("easel.js"),
                 apply_default_css=False,
                 elem_id="easel",
-                words=easel_words("en"),
             )
         with labels.put(gr.Tab, label_word="settings", id="settings"):
             painter = studio.models.generator.describe()
@@ -130,8 +130,10 @@ def heading(language: str) -> str:
     return f"<h1>{words['title']}</h1><p>{words['subtitle']}</p>"
 
 
-def easel_words(language: str) -> dict[str, str]:
-    return {key: WORDS[language][key] for key in EASEL_WORDS}
+def canvas(language: str, picture: int | None = None, url: str = "") -> str:
+    """What `easel.js` is given: a picture of the conversation to draw on, or none."""
+    words = {key: WORDS[language][key] for key in EASEL_WORDS}
+    return json.dumps({"words": words, "picture": picture, "url": url})
 
 
 def script(name: str) -> str:

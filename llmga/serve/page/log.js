@@ -17,6 +17,7 @@ function draw() {
     if (!node) {
       node = document.createElement("div");
       node.dataset.key = key;
+      atEnd ||= kind === "user"; // who says something wants to see the answer
     }
     if (node.className !== kind) node.className = kind;
     if (node.source !== html) {

@@ -30,9 +30,12 @@ class Pictures:
     _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the picture kept alive
 
     def shown(self, image: Image.Image, record: Record | None = None, facts: tuple[str, ...] = ()) -> Shown:
-        """The next number for this picture; a painted one's file carries its record."""
-        self.numbered.append(image)
-        return Shown(len(self.numbered) - 1, self._url(image, record), image.size, facts)
+        """The next number for this picture, or the one that it has; a painted one's file carries its record."""
+        known = [number for number, other in enumerate(self.numbered) if other is image]
+        if not known:
+            self.numbered.append(image)
+        number = known[0] if known else len(self.numbered) - 1
+        return Shown(number, self._url(image, record), image.size, facts, again=bool(known))
 
     def image(self, number: int | None, otherwise: str) -> Image.Image:
         """Raises: UserError, saying `otherwise`, when there is no such picture."""

@@ -27,12 +27,14 @@ class Shown:
         number: of the picture in the conversation, from 0; what the buttons name it by.
         url: where the browser gets the file.
         facts: what is said of how it was made, such as its seed.
+        again: it was shown before, under the same number.
     """
 
     number: int
     url: str
     size: tuple[int, int]
     facts: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass
@@ -72,8 +74,9 @@ class Entry:
 
 
     def all_pictures(self) -> list[Shown]:
-        """In the order of their numbers."""
-        return [*self.attached, *(shown for prompt in self.pictures.values() for shown in prompt)]
+        """Those that are shown here first, in the order of their numbers."""
+        shown = [*self.attached, *(picture for prompt in self.pictures.values() for picture in prompt)]
+        return [picture for picture in shown if not picture.again]
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _painted(
 
 
 def _picture(shown: Shown, alt: str, words: Words) -> str:
+    """The picture and what can be done with it; only the picture where it is shown again."""
     say = {key: escape(word) for key, word in words.items()}
     url, label = escape(shown.url), f"{say['picture']} {shown.number + 1}"
     verbs = "".join(
@@ -129,12 +133,15 @@ def _picture(shown: Shown, alt: str, words: Words) -> str:
         f'aria-label="{say[verb]}: {label}">{say[verb]}</button>'
         for verb in VERBS
     )
-    return (
-        f'<div class="face" id="picture-{shown.number}"><img src="{url}" width="{shown.size[0]}" '
-        f'height="{shown.size[1]}" alt="{escape(alt) or label}"><span class="number">{shown.number + 1}</span></div>'
-        f'<div class="actions">{verbs}<a class="button" href="{url}" download="llmga-{shown.number + 1:03d}.png">'
-        f"{say['download']}</a></div>"
+    name = "" if shown.again else f' id="picture-{shown.number}"'
+    face = (
+        f'<div class="face"{name}><img src="{url}" width="{shown.size[0]}" height="{shown.size[1]}" '
+        f'alt="{escape(alt) or label}"><span class="number">{shown.number + 1}</span></div>'
     )
+    if shown.again:
+        return face
+    download = f'<a class="button" href="{url}" download="llmga-{shown.number + 1:03d}.png">{say["download"]}</a>'
+    return f'{face}<div class="actions">{verbs}{download}</div>'
 
 
 def _unfinished(progress: Progress, words: Words) -> str:

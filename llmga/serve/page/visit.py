@@ -72,6 +72,8 @@ class Visit:
         if not text.strip() and not images:
             raise UserError(self.words["nothing said"])
         turn = self._turn(text.strip(), tuple(images), marks, fill)
+        if self.subject().kind != REGION:
+            self.assistant.leave_region()  # a changed picture is taken up again by its button
         chosen = chosen if self.about.kind == CHANGE else replace(chosen, edit=None)
         yield from self._answered(len(self.assistant.exchanges), turn, chosen, lambda: self.assistant.respond(turn))
 
@@ -188,7 +190,8 @@ class Visit:
 
     def subject(self) -> About:
         """What the next message is about, the region of an earlier one included."""
-        if not self.about.kind and self.assistant.state().region is not None:
+        region = self.assistant.region
+        if self.live is None and not self.about.kind and region is not None and region.mask is not None:
             return About(REGION)
         return self.about
 

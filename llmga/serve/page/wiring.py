@@ -1,6 +1,5 @@
 """What happens when something on the page is used: every handler asks the visit, and draws it."""
 
-import json
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from llmga.images import open_image
 from llmga.serve.page import story
 from llmga.serve.page.controls import Chosen
 from llmga.serve.page.easel import Marks
-from llmga.serve.page.layout import Page, easel_words, heading
+from llmga.serve.page.layout import Page, canvas, heading
 from llmga.serve.page.studio import Studio
 from llmga.serve.page.visit import REPAINT, Visit
 from llmga.serve.page.words import WORDS, language_of
@@ -26,7 +25,6 @@ MODELS = "models"  # events with this id share the places of --concurrency-count
 TO_SEE = ("look", "change", "mark")
 CLICK = "() => document.querySelector('#saved a, a#saved, #saved')?.click()"
 TELL_LANGUAGE = "(code, visit) => { document.documentElement.lang = code; return [code, visit]; }"
-NOTHING = "{}"
 
 
 class Wiring:
@@ -92,8 +90,7 @@ class Wiring:
         page, language = self.page, visit.language
         said = dict(zip(page.labels.components, page.labels.in_language(language), strict=True))
         said[page.language] |= {"value": language}
-        easel = gr.update(words=easel_words(language))
-        return said | self.look(visit) | {page.head: heading(language), page.easel: easel}
+        return said | self.look(visit) | {page.head: heading(language), page.easel: canvas(language)}
 
     def look(self, visit: Visit) -> dict[Any, Any]:
         """The conversation, the gallery and what the next message is about."""
@@ -157,15 +154,16 @@ class Wiring:
         Args:
             sent: the message box was sent, and is emptied once the answer has begun.
         """
-        box, begun = self.page.message, False
+        page, first = self.page, {self.page.message: _answering(True, sent)}
         with _told(visit):
+            if visit.about.kind == REPAINT:
+                first |= {page.easel: canvas(visit.language), page.tabs: gr.Tabs(selected="pictures")}
             with closing(steps(visit)) as answer:
                 for _ in answer:
-                    first = {box: _answering(True, sent), self.page.easel: NOTHING} if not begun else {}
-                    begun = True
                     yield first | self.look(visit)
-        if begun:
-            yield {box: _answering(False)} | self.look(visit)
+                    first = {}
+        if not first:
+            yield {page.message: _answering(False)} | self.look(visit)
 
     def stop(self, visit: Visit | None) -> None:
         """The current answer is to end."""
@@ -179,23 +177,23 @@ class Wiring:
         with _told(visit):
             visit.take_up(verb, number)
             if verb != REPAINT:
-                return {page.easel: NOTHING} | self.look(visit)
-            canvas = json.dumps({"picture": number, "url": visit.pictures.url(number)})
-            return {page.easel: canvas, page.tabs: gr.Tabs(selected="canvas")} | self.look(visit)
+                return {page.easel: canvas(visit.language)} | self.look(visit)
+            given = canvas(visit.language, number, visit.pictures.url(number))
+            return {page.easel: given, page.tabs: gr.Tabs(selected="canvas")} | self.look(visit)
         return {page.message: gr.skip()}
 
     def undo(self, visit: Visit | None) -> dict[Any, Any]:
         """The last turn is taken back; what was said in it is there to be said otherwise."""
         with _told(visit):
             text = visit.undo()
-            return {self.page.message: {"text": text, "files": []}, self.page.easel: NOTHING} | self.look(visit)
+            return {self.page.message: {"text": text, "files": []}, self.page.easel: canvas(visit.language)} | self.look(visit)
         return {self.page.message: gr.skip()}
 
     def drop(self, visit: Visit | None) -> dict[Any, Any]:
         """The next message is about nothing in particular."""
         with _told(visit):
             visit.drop()
-            return {self.page.easel: NOTHING} | self.look(visit)
+            return {self.page.easel: canvas(visit.language)} | self.look(visit)
         return {self.page.message: gr.skip()}
 
     def clear(self, visit: Visit | None, words: str, paint: str) -> dict[Any, Any]:
@@ -203,7 +201,7 @@ class Wiring:
         with _told(visit):
             fresh = Visit(self.studio.assistant(words, paint), self.folder, visit.language)
             visit.close()
-            return {self.page.visit: fresh, self.page.easel: NOTHING} | self.look(fresh)
+            return {self.page.visit: fresh, self.page.easel: canvas(visit.language)} | self.look(fresh)
         return {self.page.message: gr.skip()}
 
     def switch(self, visit: Visit | None, words: str, paint: str) -> dict[Any, Any]:
@@ -232,7 +230,7 @@ class Wiring:
             settings = visit.load(path)
             gr.Info(visit.words["loaded"])
             controls = zip(self.page.controls.components, self.page.controls.shown(settings), strict=True)
-            return {self.page.easel: NOTHING} | dict(controls) | self.look(visit)
+            return {self.page.easel: canvas(visit.language)} | dict(controls) | self.look(visit)
         return {self.page.message: gr.skip()}
 
 

@@ -21,10 +21,10 @@ _TABLE: dict[str, tuple[str, str]] = {
     "example 1": ("a big red circle on a blue background", "a big red circle on a blue background"),
     "example 2": ("paint a small yellow star in the center", "paint a small yellow star in the center"),
     "example 3": ("hello, what can you do?", "hello, what can you do?"),
-    "retry": ("↻ Answer again", "↻ 重新回答"),
-    "repaint": ("🎨 Paint again", "🎨 重新绘制"),
-    "undo": ("↩ Undo", "↩ 撤销"),
-    "clear": ("✕ Clear", "✕ 清空"),
+    "retry": ("Answer again", "重新回答"),
+    "repaint": ("Paint again", "重新绘制"),
+    "undo": ("Undo", "撤销"),
+    "clear": ("Clear", "清空"),
     "stopped": ("Stopped.", "已停止。"),
     "thinking": ("Thinking", "思考中"),
     # a picture and what can be done with it
@@ -35,8 +35,8 @@ _TABLE: dict[str, tuple[str, str]] = {
     "seed": ("Seed", "随机种子"),
     "similar": ("Similar", "相似图"),
     "change": ("Change", "修改"),
-    "mark": ("Repaint a part", "局部重绘"),
-    "look": ("Ask about", "提问"),
+    "mark": ("Repaint", "重绘"),
+    "look": ("Ask", "提问"),
     "download": ("Download", "下载"),
     "picture": ("Picture", "图片"),
     # what the next message is about
@@ -57,8 +57,8 @@ _TABLE: dict[str, tuple[str, str]] = {
     # the side: canvas
     "canvas": ("Canvas", "画布"),
     "no canvas": (
-        "Choose “Repaint a part” under a picture, then draw on it here.",
-        "点击图片下方的“局部重绘”，即可在此涂抹。",
+        "Choose “Repaint” under a picture, then draw on it here.",
+        "点击图片下方的“重绘”，即可在此涂抹。",
     ),
     "brush": ("Brush", "画笔"),
     "eraser": ("Eraser", "橡皮"),
