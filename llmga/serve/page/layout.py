@@ -56,9 +56,8 @@ class Page:
                     self._side(studio, args, labels)
 
     def _conversation(self, labels: Labels) -> None:
-        words = labels.words
         self.log = gr.HTML(
-            story.log([], words),
+            "[]",  # what stands here says that the visit has begun
             html_template='<div class="log" role="log" tabindex="0"></div>',
             js_on_load=script("log.js"),
             apply_default_css=False,

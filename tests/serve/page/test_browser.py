@@ -98,11 +98,18 @@ class Driver:
         return perf_counter() - begun
 
     def say(self, text: str) -> None:
+        """Send a message and wait until it stands in the conversation."""
+        said = self.page.locator(".log .user").count()
         self.page.locator("#message textarea").fill(text)
         self.page.locator("#message textarea").press("Enter")
+        self.page.locator(".log .user").nth(said).wait_for()
 
     def answered(self) -> None:
         self.page.wait_for_selector("#message button.submit-button")
+
+    def ask(self, text: str) -> None:
+        self.say(text)
+        self.answered()
 
     def picture(self, number: int) -> Image.Image:
         """The file behind a picture of the conversation, as the browser downloads it."""
@@ -146,8 +153,7 @@ def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab
                 .observe(document.querySelector(".log"), { subtree: true, childList: true });
         }"""
     )
-    tab.say(REQUEST)
-    tab.answered()
+    tab.ask(REQUEST)
     words = tab.page.locator(".log .words").inner_text()
     streamed = [text for text in dict.fromkeys(tab.page.evaluate("window.seen")) if text]
     assert len(streamed) > 1 and all(words.startswith(text) for text in streamed)
@@ -164,8 +170,7 @@ def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab
 
 def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel(tab: Driver) -> None:
     tab.open()
-    tab.say(REQUEST)
-    tab.answered()
+    tab.ask(REQUEST)
     before = np.asarray(tab.picture(0).convert("RGB"))
     tab.page.click("[data-do=mark]")
     canvas = tab.page.locator("#easel canvas")
@@ -178,8 +183,7 @@ def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel
         tab.page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * row, steps=5)
         tab.page.mouse.up()
     tab.shoot("4-mask")
-    tab.say("a small yellow square in the center on a blue background")
-    tab.answered()
+    tab.ask("a small yellow square in the center on a blue background")
     after = np.asarray(tab.picture(1).convert("RGB"))
     assert after.shape == before.shape
     side = before.shape[0]
@@ -192,8 +196,7 @@ def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel
 
 def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
     tab.open()
-    tab.say(REQUEST)
-    tab.answered()
+    tab.ask(REQUEST)
     before = np.asarray(tab.picture(0).convert("RGB"))
     tab.page.click("[data-do=mark]")
     tab.page.click("[data-mode=grow]")
@@ -208,8 +211,7 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
     tab.page.locator("[data-side=left]").press("ArrowLeft")
     assert tab.page.locator("[data-side=left]").get_attribute("aria-valuenow") == "5"
     tab.shoot("6-grow")
-    tab.say(REQUEST)
-    tab.answered()
+    tab.ask(REQUEST)
     after = np.asarray(tab.picture(1).convert("RGB"))
     left = round(before.shape[1] * 0.05)
     assert after.shape[1] > before.shape[1] * 1.2 and after.shape[0] == before.shape[0]
@@ -219,7 +221,7 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
 def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver) -> None:
     tab.open()
     tab.page.get_by_role("tab", name="Settings").click()
-    tab.page.get_by_role("button", name="Painting").click()
+    tab.page.get_by_role("button", name="Painting ▼").click()
     tab.page.get_by_label("Size, such as").fill("256x256")
     steps = tab.page.get_by_label("number input for Steps")
     steps.fill("100")
@@ -232,8 +234,7 @@ def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver) -> None:
     tab.answered()
     assert tab.page.locator(".log .note").inner_text() == "Stopped."
     assert tab.page.locator(".log a[download]").count() == 0
-    tab.say("hello")
-    tab.answered()
+    tab.ask("hello")
     assert tab.page.locator(".log .user").count() == 2
 
 
@@ -241,8 +242,7 @@ def test_a_prompt_can_be_changed_before_it_is_painted(tab: Driver) -> None:
     tab.open()
     tab.page.get_by_role("tab", name="Settings").click()
     tab.page.get_by_label("Show me each prompt").check()
-    tab.say(REQUEST)
-    tab.answered()
+    tab.ask(REQUEST)
     assert tab.page.locator(".log .painted img").count() == 0
     tab.shoot("8-prompt")
     tab.page.locator(".log textarea").fill("a big green square in the center on a white background")
@@ -254,8 +254,7 @@ def test_a_prompt_can_be_changed_before_it_is_painted(tab: Driver) -> None:
 
 def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, browser: object, tmp_path: Path) -> None:
     tab.open()
-    tab.say(REQUEST)
-    tab.answered()
+    tab.ask(REQUEST)
     first = tab.picture(0)
     tab.page.get_by_role("tab", name="Session").click()
     with tab.page.expect_download() as download:
@@ -263,8 +262,7 @@ def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, brows
     saved = tmp_path / "session.zip"
     shutil.copy(download.value.path(), saved)
     assert "session.json" in zipfile.ZipFile(saved).namelist()
-    tab.say("make it green")
-    tab.answered()
+    tab.ask("make it green")
     unbroken = tab.picture(1)
 
     other = Driver(browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB").new_page(), tab.url)
@@ -275,8 +273,7 @@ def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, brows
     assert REQUEST in other.page.locator(".log .user").inner_text()
     assert other.picture(0).tobytes() == first.tobytes()
     other.shoot("9-loaded")
-    other.say("make it green")
-    other.answered()
+    other.ask("make it green")
     assert other.picture(1).tobytes() == unbroken.tobytes()
     assert other.console == [] and other.outside == []
 
@@ -301,6 +298,7 @@ def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
     tab.open()
     tab.page.keyboard.type(REQUEST)  # the message box has the focus from the start
     tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#picture-0")
     tab.answered()
     button = tab.page.locator("[data-do=mark]")
     button.focus()
@@ -314,8 +312,7 @@ def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
     tab.page.locator("#message textarea").focus()
     tab.page.keyboard.type("a green square")
     tab.page.keyboard.press("Enter")
-    tab.answered()
-    assert tab.page.locator("#picture-1").count() == 1
+    tab.page.wait_for_selector("#picture-1")
 
 
 def test_nobody_but_this_machine_was_asked(asked: Asked, tab: Driver) -> None:
