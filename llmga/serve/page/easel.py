@@ -1,7 +1,6 @@
 """What was drawn on a picture, as the browser reports it: see `easel.js`."""
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from llmga.errors import UserError
 from llmga.images import open_image
 
 LARGEST_REPORT = 8_000_000  # characters: a mask has at most 1024 pixels on a side
+MOST = 50  # percent that a side grows at most at once
 HEAD = "data:image/png;base64,"
 
 
@@ -39,8 +39,10 @@ class Marks:
             if told.get("picture") is None:
                 return cls()
             grown = {side: float(told.get(side, 0)) for side in SIDES}
+            if not all(0 <= extent <= MOST for extent in grown.values()):
+                raise ValueError(grown)
             picture, drawn = int(told["picture"]), _decoded(str(told.get("mask", "")))
-        except (ValueError, TypeError, OverflowError, binascii.Error):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             raise UserError("what was drawn cannot be read; wipe the canvas and draw again.") from None
         sides = ",".join(f"{side}={extent:.0f}%" for side, extent in grown.items() if extent >= 0.5)
         return cls(picture, None if sides else drawn, sides or None)

@@ -17,7 +17,13 @@ from llmga.serve.page.words import LANGUAGES, WORDS
 
 HERE = Path(__file__).parent
 SYSTEM_FONTS = ["system-ui", "Segoe UI", "Noto Sans", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
-THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=["monospace"])
+THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=["monospace"]).set(
+    block_title_background_fill="none",
+    block_title_text_color="*body_text_color",
+    block_title_padding="0",
+    block_title_text_weight="500",
+    input_border_width="1px",
+)
 HANDLE = (
     '<button type="button" class="handle" role="slider" aria-valuemin="0" aria-valuemax="50" aria-valuenow="0" '
     'data-side="{0}" data-hint="{0}"></button>'

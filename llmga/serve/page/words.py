@@ -11,7 +11,6 @@ _TABLE: dict[str, tuple[str, str]] = {
     # the conversation
     "title": ("LLMGA", "LLMGA"),
     "subtitle": ("Talk, and see it painted.", "边聊边画。"),
-    "conversation": ("Conversation", "对话"),
     "message": ("Message", "消息"),
     "placeholder": (
         "Say what you want to see. Enter sends, Shift+Enter is a new line.",
@@ -26,7 +25,6 @@ _TABLE: dict[str, tuple[str, str]] = {
     "undo": ("Undo", "撤销"),
     "clear": ("Clear", "清空"),
     "stopped": ("Stopped.", "已停止。"),
-    "thinking": ("Thinking", "思考中"),
     # a picture and what can be done with it
     "prompt": ("Prompt", "提示词"),
     "paint": ("Paint this prompt", "按此提示词绘制"),
@@ -77,7 +75,6 @@ _TABLE: dict[str, tuple[str, str]] = {
     "bottom": ("bottom", "下"),
     # the side: settings
     "settings": ("Settings", "设置"),
-    "wording": ("Words", "文字"),
     "temperature": ("Temperature", "温度"),
     "top-p": ("Top-p", "Top-p"),
     "tokens": ("Longest answer, in tokens", "回答的最大长度（词元）"),

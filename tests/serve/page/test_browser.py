@@ -5,6 +5,7 @@ import shutil
 import socket
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -158,13 +159,14 @@ def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab
     streamed = [text for text in dict.fromkeys(tab.page.evaluate("window.seen")) if text]
     assert len(streamed) > 1 and all(words.startswith(text) for text in streamed)
     picture = tab.picture(0)
-    assert {"colour": "red", "shape": "circle", "size": "big", "background": "blue"}.items() <= read(
-        picture
-    ).attributes.items()
+    seen = read(picture).attributes
+    assert (seen["size"], seen["colour"], seen["shape"], seen["background"]) == ("big", "red", "circle", "blue")
     assert "llmga" in picture.info and "Seed: 7" in picture.info["parameters"]
     tab.shoot("2-answer")
     tab.page.set_viewport_size({"width": 390, "height": 844})
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    tops = [tab.page.locator(name).bounding_box() for name in ("#log .log", "#message", "#verbs", "#side")]
+    assert all(above["y"] + above["height"] <= below["y"] for above, below in pairwise(tops))
     tab.shoot("3-phone")
 
 
