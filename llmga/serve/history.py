@@ -10,7 +10,7 @@ from PIL import Image
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
-from llmga.images import reduced
+from llmga.images import reduced, to_rgb
 from llmga.llava.conversation import Conversation
 from llmga.masks import hide, read_mask
 from llmga.serve.provenance import Record
@@ -24,7 +24,8 @@ class Turn:
 
     Attributes:
         text: the words.
-        images: pictures that come with the words; with a mask, or to grow, the first one is the picture to change.
+        images: pictures that come with the words, of any mode and size; with a mask, or to grow, the first one is the
+            picture to change.
         mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it is
             to be painted anew.  Later turns without pictures repaint the same part of the same picture.
         outpaint: how the first picture is to grow, as `Canvas.parse` takes it, such as "left=25%"; in place of a mask.
@@ -116,7 +117,12 @@ class Region:
 
     def shown(self) -> Image.Image:
         """The picture as the language model sees it: what a mask covers is black, as in its training."""
-        return reduced(hide(self.picture, np.asarray(self.mask) > 0) if self.mask is not None else self.picture)
+        return shown(self.picture if self.mask is None else hide(self.picture, np.asarray(self.mask) > 0))
+
+
+def shown(image: Image.Image) -> Image.Image:
+    """A picture of any mode and size as the language model sees it: RGB, and not larger than needed."""
+    return reduced(image if image.mode == "RGB" and not image.has_transparency_data else to_rgb(image))
 
 
 def task_of(region: Region | None) -> str:
