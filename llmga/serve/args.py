@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from PIL import Image
 
 import llmga
-from llmga.diffrir.restorers import DEFAULT, RESTORERS
+from llmga.diffrir.restorers import DEFAULT, RESTORERS, SCALES
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.families import EDITING, INPAINTING
@@ -26,18 +26,37 @@ from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.masks import read_mask
 from llmga.runtime import DTYPES
-from llmga.serve.flow import Settings
+from llmga.serve.flow import Settings, Turn
+from llmga.serve.inline import INLINE
+from llmga.serve.metadata import FORMATS
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
+ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence and exits with 2."""
+    """Says what is wrong in one sentence and exits with 2.
+
+    Attributes:
+        needed: flags of which one must be given, unless the pictures come from elsewhere (`ELSEWHERE`).
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.needed: list[tuple[str, ...]] = []
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse does, and sees that what is needed was given."""
+        found = super().parse_args(args, namespace)
+        for flags in self.needed:
+            if all(getattr(found, name.replace("-", "_")) is None for name in (*flags, *ELSEWHERE)):
+                self.error(f"the following argument is required: {' or '.join(f'--{flag}' for flag in flags)}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message.rstrip('.')}.\n")
@@ -63,45 +82,49 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     parser.set_defaults(task=task)
     add_session(parser)
     if picture is not False:
-        add(parser, "image-file", required=bool(picture), metavar="FILE", help="picture of the first message")
+        _add(parser, "image-file", metavar="FILE", help="picture of the first message")
+    if picture:
+        parser.needed.append(("image-file",))
     return parser
 
 
 def add_models(parser: Parser) -> None:
     """Which models, and where they run."""
     group = parser.add_argument_group("models")
-    add(
+    _add(
         group,
         "model-path",
         metavar="FOLDER",
         help="language model: folder, name below checkpoints/ or hub id; left out: the bundled toy one",
     )
-    add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
-    add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
-    add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
-    add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
-    add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add(
+    _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
+    _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
+    _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
+    _add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
+    _add(group, "upscale", type=int, choices=SCALES, help="enlarge every finished picture with DiffRIR")
+    _add(group, "upscaler-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
+    _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    _add(
         group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
     )
-    add(group, "device-map", metavar="MAP", help="spread the language model over all that is there: auto, balanced …")
-    add(group, "max-memory", type=memory, metavar="CAPS", help="caps when spreading, such as 0=20GiB,cpu=60GiB")
-    add(group, "offload-folder", metavar="FOLDER", help="where weights go that fit neither GPUs nor memory")
-    add(group, "attention", default="sdpa", metavar="NAME", help=f"one of: {', '.join(ATTENTIONS)} (default: sdpa)")
+    _add(group, "device-map", metavar="MAP", help="spread the language model over all that is there: auto, balanced …")
+    _add(group, "max-memory", type=memory, metavar="CAPS", help="caps when spreading, such as 0=20GiB,cpu=60GiB")
+    _add(group, "offload-folder", metavar="FOLDER", help="where weights go that fit neither GPUs nor memory")
+    _add(group, "attention", default="sdpa", metavar="NAME", help=f"one of: {', '.join(ATTENTIONS)} (default: sdpa)")
     bits = group.add_mutually_exclusive_group()
-    add(bits, "load-8bit", action="store_true", help="language model in 8 bits")
-    add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
+    _add(bits, "load-8bit", action="store_true", help="language model in 8 bits")
+    _add(bits, "load-4bit", action="store_true", help="language model in 4 bits")
 
 
 def add_endpoint(parser: Parser) -> None:
     """A server as language model."""
     group = parser.add_argument_group("language model of a server, in place of --model-path")
-    add(group, "mllm-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
-    add(group, "mllm-model", metavar="NAME", help="its model; left out: the only one that it offers")
-    add(group, "mllm-key", metavar="KEY", help=f"its key; left out: from {' or '.join(KEYS)}")
-    add(group, "mllm-system", metavar="TEXT", help="system text; left out: ours, which teaches the tag; '': none")
-    add(group, "mllm-connect-timeout", **_seconds(10), help="seconds until a connection must stand (default: 10)")
-    add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
+    _add(group, "mllm-url", metavar="URL", help="OpenAI-compatible server, such as http://localhost:8000/v1")
+    _add(group, "mllm-model", metavar="NAME", help="its model; left out: the only one that it offers")
+    _add(group, "mllm-key", metavar="KEY", help=f"its key; left out: from {' or '.join(KEYS)}")
+    _add(group, "mllm-system", metavar="TEXT", help="system text; left out: ours, which teaches the tag; '': none")
+    _add(group, "mllm-connect-timeout", **_seconds(10), help="seconds until a connection must stand (default: 10)")
+    _add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
 
 
 def _seconds(default: float) -> dict[str, object]:
@@ -111,60 +134,66 @@ def _seconds(default: float) -> dict[str, object]:
 def add_words(parser: Parser) -> None:
     """How the language model talks."""
     group = parser.add_argument_group("words")
-    add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
-    add(group, "temperature", type=number(float, 0, 2), default=0.2, help="0 to 2, 0 is greedy (default: 0.2)")
-    add(group, "top-p", type=number(float, 0.01, 1), default=1.0, help="0.01 to 1 (default: 1)")
-    add(group, "picture", choices=PICTURE, default="auto", help="auto: the model decides; always: in every answer")
-    add(group, "max-new-tokens", type=number(int, 1, 8192), default=512, help="1 to 8192 an answer (default: 512)")
+    _add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
+    _add(group, "temperature", type=number(float, 0, 2), default=0.2, help="0 to 2, 0 is greedy (default: 0.2)")
+    _add(group, "top-p", type=number(float, 0.01, 1), default=1.0, help="0.01 to 1 (default: 1)")
+    _add(group, "picture", choices=PICTURE, default="auto", help="auto: the model decides; always: in every answer")
+    _add(group, "max-new-tokens", type=number(int, 1, 8192), default=512, help="1 to 8192 an answer (default: 512)")
 
 
 def add_painting(parser: Parser) -> None:
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
     group = parser.add_argument_group("painting")
-    add(group, "seed", type=number(int, 0, LARGEST_SEED), help="of the first picture, the next has seed + 1 …")
-    add(group, "steps", type=number(int, 1, 1000), help="denoising steps, 1 to 1000")
-    add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
-    add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
-    add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
+    _add(group, "seed", type=number(int, 0, LARGEST_SEED), help="of the first picture, the next has seed + 1 …")
+    _add(group, "steps", type=number(int, 1, 1000), help="denoising steps, 1 to 1000")
+    _add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
+    _add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
+    _add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
 
 
 def add_painter(parser: Parser) -> None:
     """How the diffusion model is loaded."""
     group = parser.add_argument_group("painter")
-    add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
-    add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
-    add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
-    add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
-    add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
-    add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
+    _add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
+    _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
+    _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
+    _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
+    _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
+    _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
 
 
 def add_region(parser: Parser) -> None:
     """Which part of the picture is painted anew."""
     group = parser.add_argument_group("region")
-    either = group.add_mutually_exclusive_group(required=True)
-    add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
-    add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
-    add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
-    add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
-    add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
-    add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
+    either = group.add_mutually_exclusive_group()
+    parser.needed.append(("mask-file", "outpaint"))
+    _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
+    _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
+    _add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
+    _add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
+    _add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
+    _add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
 
 
 def add_editing(parser: Parser) -> None:
     """How a picture is changed."""
     group = parser.add_argument_group("editing")
-    add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
-    add(group, "ratio", type=number(float, 0.1, 10), default=3.0, help="more changes less, 0.1 to 10 (default: 3)")
+    _add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
+    _add(group, "ratio", type=number(float, 0.1, 10), default=3.0, help="more changes less, 0.1 to 10 (default: 3)")
 
 
 def add_session(parser: Parser) -> None:
     """Where pictures go and how much is told."""
-    add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
-    add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
+    _add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
+    _add(parser, "format", default="png", metavar="NAME", help=f"of the pictures, one of: {', '.join(FORMATS)}")
+    _add(parser, "strip-metadata", action="store_true", help="leave out of the pictures how they were made")
+    _add(parser, "session", metavar="PATH", help="folder or .zip to go on with if it is there; saved after each answer")
+    _add(parser, "batch", metavar="FILE", help="requests, one a line as text or JSON, in place of a conversation")
+    _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
+    _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
 
 
-def add(parser: "argparse._ActionsContainer", name: str, **options: object) -> None:
+def _add(parser: "argparse._ActionsContainer", name: str, **options: object) -> None:
     """The original mixes hyphens and underscores; both are understood, the given one is listed first."""
     spellings = dict.fromkeys((name, name.replace("_", "-"), name.replace("-", "_")))
     parser.add_argument(*(f"--{spelling}" for spelling in spellings), **options)
@@ -187,16 +216,6 @@ def number(kind: type, low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
-
-
-def told(read: Callable[[str], Any], text: str) -> Any:
-    """What a person typed into a field in place of a flag; None where nothing stands.  Raises: UserError."""
-    if not text.strip():
-        return None
-    try:
-        return read(text.strip())
-    except argparse.ArgumentTypeError as problem:
-        raise UserError(f"{problem}.") from None
 
 
 def memory(text: str) -> dict[int | str, str]:
@@ -223,7 +242,9 @@ def size(text: str) -> tuple[int, int]:
 
 
 def check(args: argparse.Namespace) -> Image.Image | None:
-    """What needs a look at the machine: device, names, the server, the picture (returned).  Fills in the models.
+    """What needs a look at the machine: device, names, the server, the picture (returned, as it is in its file).
+
+    Fills in the models.
 
     Raises: UserError.
     """
@@ -232,7 +253,8 @@ def check(args: argparse.Namespace) -> Image.Image | None:
         RESTORERS[args.restorer]
     if args.conv_mode is not None:
         TEMPLATES[args.conv_mode]
-    picture = open_image(args.image_file) if getattr(args, "image_file", None) is not None else None
+    file = getattr(args, "image_file", None)
+    picture = open_image(file, exact=True) if file is not None else None
     args.model_path = endpoint(args) or args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
     args.sdmodel_id = args.sdmodel_id or bundled_painter(args)
     painter_options(args)
@@ -280,18 +302,31 @@ def painter_options(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def region(args: argparse.Namespace) -> tuple[Image.Image, Image.Image] | None:
-    """Picture and mask of an inpainting command line, every pixel as it is in the files; None for the others.
+def opening(args: argparse.Namespace, picture: Image.Image | None) -> Turn:
+    """What goes with the first message: the picture, and in an inpainting command line what is done to it.
 
     Raises: UserError.
     """
-    if args.task != INPAINTING:
-        return None
-    AREAS[args.area]
-    picture = open_image(args.image_file, exact=True)
+    if args.task == INPAINTING:
+        AREAS[args.area], FILLS[args.fill]
+    if args.task != INPAINTING or picture is None:
+        return Turn("", () if picture is None else (picture,))
     if args.outpaint is not None:
-        return Canvas.parse(args.outpaint, picture.size).grow(picture, args.fill)
-    return picture, read_mask(open_image(args.mask_file, exact=True), picture.size, soft=args.soft_mask)
+        Canvas.parse(args.outpaint, picture.size)
+        return Turn("", (picture,), outpaint=args.outpaint, fill=args.fill)
+    if args.mask_file is None:
+        return Turn("", (picture,))
+    return Turn("", (picture,), open_mask(args.mask_file, picture.size, soft=args.soft_mask))
+
+
+def open_mask(file: str | Path, size: tuple[int, int], *, soft: bool = False) -> Image.Image:
+    """A mask for a picture of this size, as it is in its file.  Raises: UserError, naming the file."""
+    mask = open_image(file, exact=True)
+    try:
+        read_mask(mask, size, soft=soft)
+    except UserError as problem:
+        raise UserError(f"mask {str(file)!r}: {problem}") from None
+    return mask
 
 
 def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
@@ -330,4 +365,5 @@ def settings(args: argparse.Namespace) -> Settings:
         size=args.size,
         repaint=repaint,
         edit=edit,
+        upscale=args.upscale,
     )

@@ -19,7 +19,7 @@ from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptPars
 from llmga.llava.planner import Planner
 from llmga.llava.sampling import Sampling
 from llmga.serve.events import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta
-from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn
+from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn, shown
 from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
 from llmga.serve.plain_text import plain
 from llmga.serve.provenance import ModelMark, Record
@@ -131,6 +131,19 @@ class Assistant:
         """End the current answer, from any thread: words within one token, a painting within one step."""
         self._cancelled.set()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the latest answer was ended by `cancel`."""
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        """Raises: UserError where no answer can be as the settings want it."""
+        self.chat.check(self._sampling())
+
+    def reseed(self, seed: int) -> None:
+        """The next picture is painted with this seed, the one after it with seed + 1 …"""
+        self.seed, self.painted = seed, 0
+
     def state(self) -> State:
         """The session as data, to be kept, and resumed here or in another assistant."""
         conversation = self.chat.conversation
@@ -226,12 +239,15 @@ class Assistant:
         exchange, parser = self.exchanges[index], GenerationPromptParser()
         begun = self.chat.conversation.messages[exchange.end - 1].text
         list(parser.feed(begun))  # said already
+        before = self.chat.conversation
         self.turns += 1
         try:
             pieces = repair(self._sampling(), cancelled.is_set)
             yield from self._told(parser, pieces, exchange.turn, exchange.region, cancelled)
         finally:
             self._add_paintings(index)
+        if self.chat.conversation is before:
+            raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
 
     def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
         if turn.images or turn.mask is not None or turn.outpaint is not None:
@@ -267,13 +283,14 @@ class Assistant:
         chosen = self.settings
         changes = dict(chosen.repaint) if chosen.edit is None else {**chosen.edit, "source_prompt": ""}
         self._region = Region.of(turn, changes)
+        seen = replace(turn, images=tuple(shown(image) for image in turn.images))
         if self._region is not None:
-            return replace(turn, images=(self._region.shown(), *turn.images[1:]))
+            return replace(seen, images=(self._region.shown(), *seen.images[1:]))
         if chosen.edit is None:
-            return turn
-        changes["source_prompt"] = self._description(turn, cancelled)
+            return seen
+        changes["source_prompt"] = self._description(seen, cancelled)
         self._region = Region(turn.images[0], None, changes, turn.images[0])
-        return replace(turn, images=())  # the conversation has them already
+        return replace(seen, images=())  # the conversation has them already
 
     def _description(self, turn: Turn, cancelled: Event) -> str:
         """The prompt with which the language model would paint the turn's picture; the person sees nothing of it."""
@@ -309,7 +326,6 @@ class Assistant:
         yield PromptFound(prompt, str(report(prompt)) if report else "")
         if not self.settings.paint:
             return
-        seed = self.settings.next_seed if seed is None else seed
         order = Order.of(prompt, self.seed + self.painted if seed is None else seed, region, self.settings)
         try:
             painter, finish = self._painter(region), self._finish()

@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.cli import Models, run
+from llmga.serve.cli import run
+from llmga.serve.models import Models
 
 LOCAL = "127.0.0.1"
 PORT = 7860

@@ -10,7 +10,7 @@ from PIL import Image
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
-from llmga.images import reduced
+from llmga.images import reduced, to_rgb
 from llmga.llava.conversation import Conversation
 from llmga.masks import hide, read_mask
 from llmga.serve.provenance import Record
@@ -24,7 +24,8 @@ class Turn:
 
     Attributes:
         text: the words.
-        images: pictures that come with the words; with a mask, or to grow, the first one is the picture to change.
+        images: pictures that come with the words, of any mode and size; with a mask, or to grow, the first one is the
+            picture to change.
         mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it is
             to be painted anew.  Later turns without pictures repaint the same part of the same picture.
         outpaint: how the first picture is to grow, as `Canvas.parse` takes it, such as "left=25%"; in place of a mask.
@@ -52,7 +53,6 @@ class Settings:
         upscale: 2 or 4 enlarges every finished picture.
         previews: report small pictures of unfinished paintings.
         paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
-        next_seed: of every picture from now on, in place of the session's; None goes by `seed`.
     """
 
     temperature: float = 0.2
@@ -70,7 +70,6 @@ class Settings:
     upscale: int | None = None
     previews: bool = False
     paint: bool = True
-    next_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,12 @@ class Region:
 
     def shown(self) -> Image.Image:
         """The picture as the language model sees it: what a mask covers is black, as in its training."""
-        return reduced(hide(self.picture, np.asarray(self.mask) > 0) if self.mask is not None else self.picture)
+        return shown(self.picture if self.mask is None else hide(self.picture, np.asarray(self.mask) > 0))
+
+
+def shown(image: Image.Image) -> Image.Image:
+    """A picture of any mode and size as the language model sees it: RGB, and not larger than needed."""
+    return reduced(image if image.mode == "RGB" and not image.has_transparency_data else to_rgb(image))
 
 
 def task_of(region: Region | None) -> str:

@@ -19,6 +19,9 @@ class ToyChat:
         self.conversation = Conversation()
         self.samplings, self.given, self.ended_by = [], 0, "marker"
 
+    def check(self, sampling):
+        pass
+
     def say(self, text, images=(), sampling=None, cancelled=None):
         self.samplings.append(sampling)
         self.conversation = self.conversation.say("user", text, images)

@@ -1,5 +1,7 @@
 """What a person can do beside saying something: take back, ask again, reword, paint again, repair."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -117,6 +119,9 @@ def test_a_repaired_answer_is_gone_on_with(toy):
 
     def repair(sampling, cancelled):
         yield " circle </gen_image>"
+        *earlier, last = assistant.chat.conversation.messages
+        repaired = replace(last, text=f"{last.text} circle </gen_image>")
+        assistant.chat.conversation = replace(assistant.chat.conversation, messages=(*earlier, repaired))
 
     assistant.chat.repair = repair
     answer(assistant)
@@ -124,6 +129,13 @@ def test_a_repaired_answer_is_gone_on_with(toy):
     assert [type(event).__name__ for event in events if not isinstance(event, TextDelta)][0] == "PromptFound"
     assert of(PromptFound, events)[0].prompt == "a red circle"
     assert len(assistant.exchanges[0].paintings) == 2
+
+
+def test_an_answer_that_asks_for_a_picture_needs_no_repair(toy):
+    assistant = toy(ONE)
+    assistant.chat.repair = lambda sampling, cancelled: (piece for piece in ())
+    answer(assistant)
+    assert "nothing to repair" in of(Failed, assistant.repair())[0].message
 
 
 def test_only_our_models_repair(toy):

@@ -1,7 +1,7 @@
 """The settings of a visit: the controls, and what they say."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -11,25 +11,13 @@ from llmga.diffusers.canvas import FILLS
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.samplers import SAMPLERS
+from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.flow import Settings
+from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.labels import Labels
 
 RATIO = 3.0
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What the controls say.
-
-    Attributes:
-        sampler: a row of `SAMPLERS`.
-        fill: a row of `FILLS`, what is under a grown part.
-    """
-
-    settings: Settings
-    sampler: str
-    fill: str
 
 
 class Controls:
@@ -103,15 +91,15 @@ class Controls:
             steps=int(said["steps"]),
             guidance_scale=said["guidance"],
             negative_prompt=said["negative"].strip() or None,
-            size=flags.told(flags.size, said["size"]),
+            size=_told(flags.size, said["size"]),
             repaint={"strength": strength, "area": said["area"], "soft": False},
             edit={"skip": said["skip"], "ratio": said["ratio"]},
             restorer=said["restorer"],
             previews=True,
             paint=not said["review"],
-            next_seed=flags.told(flags.number(int, 0, flags.LARGEST_SEED), said["next seed"]),
         )
-        return Chosen(settings, said["sampler"], said["fill"])
+        seed = _told(flags.number(int, 0, flags.LARGEST_SEED), said["next seed"])
+        return Chosen(settings, said["sampler"], seed, said["fill"])
 
     def shown(self, settings: Settings) -> list[Any]:
         """Updates of `components` after a session was loaded."""
@@ -124,7 +112,7 @@ class Controls:
             "review": not settings.paint,
             "steps": settings.steps or self._painter["steps"],
             "guidance": self._painter["guidance_scale"] if settings.guidance_scale is None else settings.guidance_scale,
-            "next seed": "" if settings.next_seed is None else str(settings.next_seed),
+            "next seed": "",
             "size": "{}x{}".format(*settings.size) if settings.size else "",
             "negative": settings.negative_prompt or "",
             "restorer": settings.restorer,
@@ -140,3 +128,13 @@ class Controls:
         row = SAMPLERS[sampler]
         guidance = self._painter["guidance_scale"] if row.guidance_scale is None else row.guidance_scale
         return gr.update(value=row.steps or self._painter["steps"]), gr.update(value=guidance)
+
+
+def _told(read: Callable[[str], Any], text: str) -> Any:
+    """What was typed in place of a flag; None where nothing stands.  Raises: UserError."""
+    if not text.strip():
+        return None
+    try:
+        return read(text.strip())
+    except ArgumentTypeError as problem:
+        raise UserError(f"{problem}.") from None

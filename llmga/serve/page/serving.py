@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.errors import UserError
-from llmga.serve.cli import Models
+from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
 from llmga.serve.page.studio import Studio
 from llmga.serve.page.wiring import Wiring

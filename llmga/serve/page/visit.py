@@ -13,6 +13,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.serve.flow import SIMILAR, Assistant, Exchange, FlowEvent, Settings, Turn
+from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.live import Live
 from llmga.serve.page.pictures import Pictures
@@ -56,40 +57,30 @@ class Visit:
     def words(self) -> Words:
         return WORDS[self.language]
 
-    def say(
-        self, text: str, images: Sequence[Image.Image], chosen: Settings, marks: Marks, fill: str = "edge"
-    ) -> Iterator[None]:
-        """Answer a message.
-
-        Args:
-            chosen: its `edit` is used where the message says what to change.
-            fill: what is under a grown part.
-
-        Raises: UserError.
-        """
+    def say(self, text: str, images: Sequence[Image.Image], chosen: Chosen, marks: Marks) -> Iterator[None]:
+        """Answer a message.  Raises: UserError."""
         if len(text) > LONGEST_MESSAGE:
             raise UserError(self.words["too long"].format(len(text), LONGEST_MESSAGE))
         if not text.strip() and not images:
             raise UserError(self.words["nothing said"])
-        turn = self._turn(text.strip(), tuple(images), marks, fill)
+        turn = self._turn(text.strip(), tuple(images), marks, chosen.fill)
+        changes = self.about.kind == CHANGE
         if self.subject().kind != REGION:
             self.assistant.leave_region()  # a changed picture is taken up again by its button
-        chosen = chosen if self.about.kind == CHANGE else replace(chosen, edit=None)
-        yield from self._answered(len(self.assistant.exchanges), turn, chosen, lambda: self.assistant.respond(turn))
+        yield from self._answered(turn, chosen, lambda: self.assistant.respond(turn), changes=changes)
 
-    def similar(self, number: int, chosen: Settings) -> Iterator[None]:
+    def similar(self, number: int, chosen: Chosen) -> Iterator[None]:
         """Paint a picture like this one.  Raises: UserError."""
-        turn, index = Turn(SIMILAR, (self.picture(number),)), len(self.assistant.exchanges)
-        yield from self._answered(index, turn, replace(chosen, edit=None), lambda: self.assistant.respond(turn))
+        turn = Turn(SIMILAR, (self.picture(number),))
+        yield from self._answered(turn, chosen, lambda: self.assistant.respond(turn))
 
-    def retry(self, chosen: Settings) -> Iterator[None]:
+    def retry(self, chosen: Chosen) -> Iterator[None]:
         """Answer the last message anew.  Raises: UserError when there is none."""
         last = self._last()
-        changed = last.region is not None and last.region.mask is None and bool(last.turn.images)
-        chosen = chosen if changed else replace(chosen, edit=None)
-        yield from self._answered(len(self.assistant.exchanges) - 1, last.turn, chosen, self.assistant.retry)
+        changes = last.region is not None and last.region.mask is None and bool(last.turn.images)
+        yield from self._answered(last.turn, chosen, self.assistant.retry, changes=changes, again=True)
 
-    def paint(self, address: str, prompt: str | None, chosen: Settings) -> Iterator[None]:
+    def paint(self, address: str, prompt: str | None, chosen: Chosen) -> Iterator[None]:
         """Paint a prompt, as it is or changed; what was painted before stays.
 
         Args:
@@ -101,12 +92,12 @@ class Visit:
         if not (exchange.isdecimal() and number.isdecimal() and int(exchange) < len(self.assistant.exchanges)):
             raise UserError(self.words["no picture"])
         index, number = int(exchange), int(number)
-        self.assistant.settings = replace(chosen, edit=None, paint=True)
         with self._alone():
+            replace(chosen, settings=replace(chosen.settings, paint=True)).into(self.assistant)
             self.live = Live(self.assistant.exchanges[index].turn, index, repaints=number)
             yield from self._drawn(lambda: self.assistant.paint(index, number, prompt))
 
-    def repaint(self, chosen: Settings) -> Iterator[None]:
+    def repaint(self, chosen: Chosen) -> Iterator[None]:
         """Paint the pictures of the last answer that has some again.  Raises: UserError when there is none."""
         painted = [index for index, each in enumerate(self.assistant.exchanges) if each.paintings]
         if not painted:
@@ -213,12 +204,20 @@ class Visit:
         return Turn(text, images, marks.mask(images[0].size), marks.outpaint, fill)
 
     def _answered(
-        self, index: int, turn: Turn, chosen: Settings, events: Callable[[], Iterator[FlowEvent]]
+        self,
+        turn: Turn,
+        chosen: Chosen,
+        events: Callable[[], Iterator[FlowEvent]],
+        *,
+        changes: bool = False,
+        again: bool = False,
     ) -> Iterator[None]:
+        """Give an answer, in place of the last one if it is given `again`."""
         with self._alone():
-            self.assistant.settings, self.about = chosen, About()
+            chosen.into(self.assistant, changes=changes)
+            index = len(self.assistant.exchanges) - again
             self._troubles.pop(index, None)
-            self.live = Live(turn, index, paints=chosen.paint)
+            self.about, self.live = About(), Live(turn, index, paints=chosen.settings.paint)
             yield from self._drawn(events)
 
     def _drawn(self, events: Callable[[], Iterator[FlowEvent]]) -> Iterator[None]:

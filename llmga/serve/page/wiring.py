@@ -13,7 +13,6 @@ from gradio.utils import get_upload_folder
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.serve.page import story
-from llmga.serve.page.controls import Chosen
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.layout import Page, canvas, heading
 from llmga.serve.page.studio import Studio
@@ -38,6 +37,7 @@ class Wiring:
         self.page, self.studio, self.places = page, studio, places
         self.folder = Path(get_upload_folder())
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.chosen = page.controls.chosen
         self.drawn = [page.log, page.gallery, page.about]
         self.all = [*self.drawn, page.message, page.easel, page.tabs]
         with page.blocks:
@@ -109,19 +109,18 @@ class Wiring:
         """A message was sent."""
 
         def steps(visit: Visit) -> Iterator[None]:
-            chosen = self._chosen(visit, values)
-            images = [open_image(path) for path in message["files"]]
-            return visit.say(message["text"], images, chosen.settings, Marks.read(easel), chosen.fill)
+            images = [open_image(path, exact=True) for path in message["files"]]
+            return visit.say(message["text"], images, self.chosen(values), Marks.read(easel))
 
         yield from self._answer(visit, steps, sent=True)
 
     def retry(self, visit: Visit | None, *values: Any) -> Iterator[dict[Any, Any]]:
         """The last answer is to be another one."""
-        yield from self._answer(visit, lambda visit: visit.retry(self._chosen(visit, values).settings))
+        yield from self._answer(visit, lambda visit: visit.retry(self.chosen(values)))
 
     def repaint(self, visit: Visit | None, *values: Any) -> Iterator[dict[Any, Any]]:
         """The last pictures are to be painted again."""
-        yield from self._answer(visit, lambda visit: visit.repaint(self._chosen(visit, values).settings))
+        yield from self._answer(visit, lambda visit: visit.repaint(self.chosen(values)))
 
     def act(self, visit: Visit | None, easel: str, event: gr.EventData, *values: Any) -> Iterator[dict[Any, Any]]:
         """A button in the conversation was pressed."""
@@ -132,19 +131,13 @@ class Wiring:
             return
 
         def steps(visit: Visit) -> Iterator[None]:
-            chosen = self._chosen(visit, values)
             if verb == "similar":
-                return visit.similar(number, chosen.settings)
+                return visit.similar(number, self.chosen(values))
             if verb == "paint":
-                return visit.paint(str(told.get("address")), text, chosen.settings)
-            return visit.say(text, (), chosen.settings, Marks.read(easel), chosen.fill)
+                return visit.paint(str(told.get("address")), text, self.chosen(values))
+            return visit.say(text, (), self.chosen(values), Marks.read(easel))
 
         yield from self._answer(visit, steps)
-
-    def _chosen(self, visit: Visit, values: Sequence[Any]) -> Chosen:
-        chosen = self.page.controls.chosen(values)
-        visit.assistant.generator.use_sampler(chosen.sampler)
-        return chosen
 
     def _answer(
         self, visit: Visit | None, steps: Callable[[Visit], Iterator[None]], sent: bool = False

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from llmga.serve.flow import Settings
+from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.visit import Visit
 
@@ -41,7 +42,7 @@ def talk():
     """`talk(visit, text, …)` says something to the end and gives the entries."""
 
     def say(visit, text="go", images=(), chosen=None, marks=None):
-        list(visit.say(text, images, chosen or Settings(), marks or Marks()))
+        list(visit.say(text, images, chosen or Chosen(Settings()), marks or Marks()))
         return visit.entries()
 
     return say

@@ -64,7 +64,7 @@ def url(asked: Asked) -> Iterator[str]:
     """The address of a running page."""
     keep_to_itself()
     from llmga.serve import args as flags
-    from llmga.serve.cli import Models
+    from llmga.serve.models import Models
     from llmga.serve.page.serving import launch
 
     args = build_parser().parse_args(["--port", "0", "--seed", "7", "--temperature", "0"])

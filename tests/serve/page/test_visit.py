@@ -7,6 +7,7 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.serve.flow import Settings
 from llmga.serve.metadata import read
+from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.story import Mark
 from llmga.serve.page.visit import About
@@ -23,7 +24,7 @@ def half(size):
 
 def test_an_answer_grows_step_by_step_and_ends_as_the_session_has_it(visit, talk):
     here, seen = visit(ONE), []
-    for _ in here.say("go", (), Settings(), Marks()):
+    for _ in here.say("go", (), Chosen(Settings()), Marks()):
         (entry,) = here.entries()
         seen.append((entry.reply, len(entry.all_pictures()), here.live.progress is not None))
     assert seen[0] == ("", 0, False)
@@ -89,7 +90,7 @@ def test_a_change_asks_for_a_description_first_and_shows_only_the_person_s_words
     here = visit("Nice.", "<gen_image> a teal wall </gen_image>", ONE)
     talk(here, "look", (photo,))
     here.take_up("change", 0)
-    _, entry = talk(here, "paint it red", chosen=Settings(edit={"skip": 0.25}))
+    _, entry = talk(here, "paint it red", chosen=Chosen(Settings(edit={"skip": 0.25})))
     assert entry.asked == "paint it red" and entry.reply == ONE
     assert here.assistant.generator.generator.calls[-1].source_prompt == "a teal wall"
     assert here.subject() == About()
@@ -97,22 +98,22 @@ def test_a_change_asks_for_a_description_first_and_shows_only_the_person_s_words
 
 def test_only_a_change_changes(visit, talk, photo):
     here = visit(ONE)
-    talk(here, "another like this", (photo,), chosen=Settings(edit={"skip": 0.25}))
+    talk(here, "another like this", (photo,), chosen=Chosen(Settings(edit={"skip": 0.25})))
     assert here.assistant.generator.generator.calls[-1].image is None
 
 
 def test_a_similar_picture_is_asked_for(visit, talk):
     here = visit(ONE, ONE)
     talk(here)
-    list(here.similar(0, Settings(edit={"skip": 0.25})))
+    list(here.similar(0, Chosen(Settings(edit={"skip": 0.25}))))
     assert here.assistant.chat.conversation.messages[2].text == "Generate a similar image."
 
 
 def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(visit, talk):
     here = visit(TWO)
-    (entry,) = talk(here, chosen=Settings(paint=False))
+    (entry,) = talk(here, chosen=Chosen(Settings(paint=False)))
     assert entry.all_pictures() == [] and here.assistant.generator.generator.calls == []
-    list(here.paint("0.1", "a horse", Settings(paint=False)))
+    list(here.paint("0.1", "a horse", Chosen(Settings(paint=False))))
     (entry,) = here.entries()
     assert list(entry.pictures) == [1] and "a horse" in entry.reply and "a cat" in entry.reply
     assert here.assistant.generator.generator.calls[-1].prompt == "a horse"
@@ -121,7 +122,7 @@ def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(visit, talk)
 def test_painting_again_keeps_the_first_version(visit, talk):
     here = visit(TWO)
     talk(here)
-    list(here.repaint(Settings()))
+    list(here.repaint(Chosen(Settings())))
     (entry,) = here.entries()
     assert {prompt: len(versions) for prompt, versions in entry.pictures.items()} == {0: 2, 1: 2}
 
@@ -131,7 +132,7 @@ def test_what_cannot_be_painted_changes_nothing(visit, talk, address):
     here = visit(ONE)
     before = talk(here)
     try:
-        list(here.paint(address, None, Settings()))
+        list(here.paint(address, None, Chosen(Settings())))
     except UserError as problem:
         assert "picture" in str(problem)
     assert here.entries()[0].pictures == before[0].pictures
@@ -148,13 +149,13 @@ def test_an_answer_is_taken_back_with_its_words_returned(visit, talk):
 def test_an_answer_is_given_anew(visit, talk):
     here = visit("No.", "Yes.")
     talk(here)
-    list(here.retry(Settings()))
+    list(here.retry(Chosen(Settings())))
     assert [entry.reply for entry in here.entries()] == ["Yes."]
 
 
 def test_a_stopped_answer_says_so_and_the_next_one_comes(visit, talk):
     here = visit(ONE, "Hello.")
-    for step, _ in enumerate(here.say("go", (), Settings(), Marks())):
+    for step, _ in enumerate(here.say("go", (), Chosen(Settings()), Marks())):
         if step == 1:
             here.stop()
     assert here.entries()[0].troubles == (Mark("stopped"),)
@@ -163,7 +164,7 @@ def test_a_stopped_answer_says_so_and_the_next_one_comes(visit, talk):
 
 def test_who_leaves_in_the_middle_leaves_nothing_running(visit):
     here = visit(ONE)
-    answer = here.say("go", (), Settings(), Marks())
+    answer = here.say("go", (), Chosen(Settings()), Marks())
     for _ in range(5):
         next(answer)
     answer.close()
@@ -178,9 +179,9 @@ def test_what_a_painter_refuses_stands_in_the_conversation(visit, talk):
 
 def test_one_thing_at_a_time(visit):
     here = visit(ONE)
-    answer = here.say("go", (), Settings(), Marks())
+    answer = here.say("go", (), Chosen(Settings()), Marks())
     next(answer)
-    for attempt in (here.undo, here.save, lambda: list(here.say("more", (), Settings(), Marks()))):
+    for attempt in (here.undo, here.save, lambda: list(here.say("more", (), Chosen(Settings()), Marks()))):
         with pytest.raises(UserError, match="stop it or wait"):
             attempt()
     list(answer)
@@ -196,7 +197,7 @@ def test_a_message_that_cannot_be_answered_is_refused_before_anything_happens(vi
     talk(here)
     here.about = about
     with pytest.raises(UserError, match=told):
-        list(here.say(text, (), Settings(), Marks()))
+        list(here.say(text, (), Chosen(Settings()), Marks()))
     assert len(here.entries()) == 1 and here.about == about
 
 
