@@ -10,31 +10,63 @@ from llmga.serve import args as flags
 from llmga.serve.cli import run
 from llmga.serve.models import Models
 
-LOCAL = "127.0.0.1"
-PORT = 7860
+LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
 
 def build_parser() -> flags.Parser:
-    """The flags of a chat, and where the page is served."""
-    description = "Talk and paint in a browser.  Local unless --host or --share says otherwise; Ctrl-C ends."
-    parser = flags.build_parser("gradio_web_server", description, False)
-    group = parser.add_argument_group("page")
-    flags.add(group, "host", default=LOCAL, metavar="ADDRESS", help=f"address to serve at (default: {LOCAL})")
-    flags.add(group, "port", type=flags.number(int, 0, 65535), default=PORT, help=f"default: {PORT}; 0: a free one")
-    flags.add(group, "share", action="store_true", help="make a public link by gradio's servers")
-    flags.add(group, "concurrency-count", type=flags.number(int, 1, 1000), default=4, metavar="N",
-              help="how many visitors are answered at once, one of them painted for (default: 4)")  # fmt: skip
-    flags.add(group, "model-list-mode", choices=("once", "reload"), default="once",
-              help="look for models under checkpoints/Inference once, or whenever a page is opened")  # fmt: skip
+    """The flags of a chat without a terminal, and where the page is served."""
+    parser = flags.Parser(
+        prog="python -m llmga.serve.gradio_web_server",
+        description="Talk and paint in a browser: on this machine only, unless --host or --share says otherwise. "
+        "Ctrl-C ends.",
+        allow_abbrev=False,
+    )
+    flags.add_models(parser)
+    flags.add_endpoint(parser)
+    flags.add_words(parser)
+    flags.add_painting(parser)
+    flags.add_painter(parser)
+    add_page(parser)
+    parser.set_defaults(task=None)
     return parser
 
 
+def add_page(parser: flags.Parser) -> None:
+    """Where the page is served, and to how many."""
+    group, number = parser.add_argument_group("page"), flags.number
+    group.add_argument("--host", default=LOCAL, metavar="ADDRESS", help=f"where to serve (default: {LOCAL})")
+    group.add_argument("--port", type=number(int, 0, 65535), default=PORT, help=f"0: a free one (default: {PORT})")
+    group.add_argument("--share", action="store_true", help="make a public link by gradio's servers, too")
+    group.add_argument("--embed", action="store_true", help="without the heading, for a frame in another page")
+    group.add_argument(
+        *("--concurrency-count", "--concurrency_count"),
+        type=number(int, 1, 1000),
+        default=AT_ONCE,
+        metavar="N",
+        help=f"visitors who are answered at once; pictures are painted one by one (default: {AT_ONCE})",
+    )
+    group.add_argument(
+        *("--model-list-mode", "--model_list_mode"),
+        choices=("once", "reload"),
+        default="once",
+        help="offer the models that are in checkpoints/Inference now, or whenever a page is opened (default: once)",
+    )
+    group.add_argument(
+        "--moderate", action="store_true", help="ask OpenAI's moderation about every message, with OPENAI_API_KEY"
+    )
+    group.add_argument(
+        *("--moderation-url", "--moderation_url"), metavar="URL", help="a server that answers as OpenAI's moderation"
+    )
+
+
 def serve(args: argparse.Namespace) -> None:
-    """Load, build, serve until Ctrl-C.  Raises: UserError."""
+    """Check, load, serve until Ctrl-C.  Raises: UserError."""
+    from llmga.serve.page.moderation import moderator
     from llmga.serve.page.serving import launch
 
     flags.check(args)
-    launch(Models.load(args), args)
+    asked = moderator(args)
+    launch(Models.load(args), args, asked)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -45,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def keep_to_itself() -> None:
-    """Gradio asks its makers' servers at start, unless these say otherwise before it is imported."""
+    """Gradio reports to its makers at start, unless this says otherwise before it is imported."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

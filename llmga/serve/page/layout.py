@@ -16,7 +16,15 @@ from llmga.serve.page.studio import Studio
 from llmga.serve.page.words import LANGUAGES, WORDS
 
 HERE = Path(__file__).parent
-SYSTEM_FONTS = ["system-ui", "Segoe UI", "Noto Sans", "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "sans-serif"]
+SYSTEM_FONTS = [
+    "system-ui",
+    "Segoe UI",
+    "Noto Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Noto Sans CJK SC",
+    "sans-serif",
+]
 THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FONTS, font_mono=["monospace"]).set(
     block_title_background_fill="none",
     block_title_text_color="*body_text_color",
@@ -24,6 +32,7 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
     block_title_text_weight="500",
     input_border_width="1px",
 )
+UPLOADS = (3600, 24 * 3600)  # how often it is looked for uploaded files of which age, both in seconds
 HANDLE = (
     '<button type="button" class="handle" role="slider" aria-valuemin="0" aria-valuemax="50" aria-valuenow="0" '
     'data-side="{0}" data-hint="{0}"></button>'
@@ -52,9 +61,9 @@ class Page:
 
     def __init__(self, studio: Studio, args: argparse.Namespace):
         self.labels = labels = Labels()
-        with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True) as self.blocks:
+        with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
             self.visit = gr.State(None, time_to_live=None, delete_callback=_leave)
-            self.head = gr.HTML(heading("en"), elem_id="head")
+            self.head = gr.HTML(heading("en"), elem_id="head", visible=not args.embed)
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
                     self._conversation(labels)

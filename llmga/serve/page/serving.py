@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llmga.errors import UserError
 from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
+from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.studio import Studio
 from llmga.serve.page.wiring import Wiring
 
@@ -33,24 +34,25 @@ class OnlyHere:
             await self.app(scope, receive, send)
 
 
-def build(models: Models, args: argparse.Namespace) -> gr.Blocks:
+def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> gr.Blocks:
     """The page, ready to be served."""
     studio = Studio(args, models, args.model_list_mode)
     page = Page(studio, args)
-    Wiring(page, studio, args.concurrency_count)
+    Wiring(page, studio, args.concurrency_count, moderator)
     return page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=args.concurrency_count, api_open=False)
 
 
-def launch(models: Models, args: argparse.Namespace, wait: bool = True) -> Any:
+def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None = None, wait: bool = True) -> Any:
     """Serve the page.
 
     Args:
+        moderator: tells whether a message is not to be answered.
         wait: until Ctrl-C; otherwise the running blocks are returned.
 
     Raises: UserError when the port is taken.
     """
     port = args.port or _free(args.host)
-    blocks = build(models, args)
+    blocks = build(models, args, moderator)
     try:
         blocks.launch(
             server_name=args.host,

@@ -72,7 +72,6 @@ class Entry:
     pictures: Mapping[int, Sequence[Shown]] = field(default_factory=dict)
     troubles: Sequence["str | Mark"] = ()
 
-
     def all_pictures(self) -> list[Shown]:
         """Those that are shown here first, in the order of their numbers."""
         shown = [*self.attached, *(picture for prompt in self.pictures.values() for picture in prompt)]

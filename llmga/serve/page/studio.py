@@ -11,8 +11,8 @@ from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
 from llmga.llava.opening import NewChat, open_planner
 from llmga.serve import args as flags
-from llmga.serve.models import Models
 from llmga.serve.flow import Assistant
+from llmga.serve.models import Models
 from llmga.serve.page.painters import Brush
 from llmga.serve.provenance import ModelMark
 

@@ -2,7 +2,8 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from llmga.images import open_image
 from llmga.serve.page import story
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.layout import Page, canvas, heading
+from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.studio import Studio
 from llmga.serve.page.visit import REPAINT, Visit
 from llmga.serve.page.words import WORDS, language_of
@@ -31,12 +33,14 @@ class Wiring:
 
     Args:
         places: how many visits are answered at once; the others wait their turn.
+        moderator: tells whether a text is not to be answered.
     """
 
-    def __init__(self, page: Page, studio: Studio, places: int = 4):
-        self.page, self.studio, self.places = page, studio, places
-        self.folder = Path(get_upload_folder())
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, page: Page, studio: Studio, places: int, moderator: Moderator | None = None):
+        self.page, self.studio, self.places, self.moderator = page, studio, places, moderator
+        served = Path(get_upload_folder())
+        served.mkdir(parents=True, exist_ok=True)
+        self._files = tempfile.TemporaryDirectory(dir=served)  # of all visits; goes when the server does
         self.chosen = page.controls.chosen
         self.drawn = [page.log, page.gallery, page.about]
         self.all = [*self.drawn, page.message, page.easel, page.tabs]
@@ -79,7 +83,9 @@ class Wiring:
 
     def enter(self, request: gr.Request) -> dict[Any, Any]:
         """A page was opened."""
-        visit = Visit(self.studio.assistant(), self.folder, language_of(request.headers.get("accept-language", "")))
+        visit = Visit(
+            self.studio.assistant(), self._files.name, language_of(request.headers.get("accept-language", ""))
+        )
         talks, paints = self.studio.offered()
         said = self._said(visit)
         said[self.page.words_model] |= {"choices": [(name, name) for name in talks]}
@@ -110,7 +116,7 @@ class Wiring:
 
         def steps(visit: Visit) -> Iterator[None]:
             images = [open_image(path, exact=True) for path in message["files"]]
-            return visit.say(message["text"], images, self.chosen(values), Marks.read(easel))
+            return visit.say(self._moderated(visit, message["text"]), images, self.chosen(values), Marks.read(easel))
 
         yield from self._answer(visit, steps, sent=True)
 
@@ -133,11 +139,18 @@ class Wiring:
         def steps(visit: Visit) -> Iterator[None]:
             if verb == "similar":
                 return visit.similar(number, self.chosen(values))
+            words = self._moderated(visit, text)
             if verb == "paint":
-                return visit.paint(str(told.get("address")), text, self.chosen(values))
-            return visit.say(text, (), self.chosen(values), Marks.read(easel))
+                return visit.paint(str(told.get("address")), words, self.chosen(values))
+            return visit.say(words, (), self.chosen(values), Marks.read(easel))
 
         yield from self._answer(visit, steps)
+
+    def _moderated(self, visit: Visit, text: str) -> str:
+        """The text.  Raises: UserError where it is not to be answered."""
+        if self.moderator is not None and self.moderator(text):
+            raise UserError(visit.words["moderated"])
+        return text
 
     def _answer(
         self, visit: Visit | None, steps: Callable[[Visit], Iterator[None]], sent: bool = False
@@ -179,7 +192,10 @@ class Wiring:
         """The last turn is taken back; what was said in it is there to be said otherwise."""
         with _told(visit):
             text = visit.undo()
-            return {self.page.message: {"text": text, "files": []}, self.page.easel: canvas(visit.language)} | self.look(visit)
+            return {
+                self.page.message: {"text": text, "files": []},
+                self.page.easel: canvas(visit.language),
+            } | self.look(visit)
         return {self.page.message: gr.skip()}
 
     def drop(self, visit: Visit | None) -> dict[Any, Any]:
@@ -192,7 +208,7 @@ class Wiring:
     def clear(self, visit: Visit | None, words: str, paint: str) -> dict[Any, Any]:
         """A new visit in place of this one."""
         with _told(visit):
-            fresh = Visit(self.studio.assistant(words, paint), self.folder, visit.language)
+            fresh = Visit(self.studio.assistant(words, paint), self._files.name, visit.language)
             visit.close()
             return {self.page.visit: fresh, self.page.easel: canvas(visit.language)} | self.look(fresh)
         return {self.page.message: gr.skip()}
@@ -236,17 +252,17 @@ def _answering(answering: bool, sent: bool = False) -> dict[str, Any]:
 @contextmanager
 def _told(visit: Visit | None) -> Iterator[None]:
     """What goes wrong in the body is shown as one sentence; of a defect only a number that the server's log has."""
-    words = WORDS["en"] if visit is None else visit.words
     try:
-        if visit is None:
-            raise UserError(words["gone"])
         yield
     except UserError as problem:
         gr.Warning(str(problem))
     except Exception:
+        if visit is None:  # nothing can be done for somebody who has left
+            gr.Warning(WORDS["en"]["gone"])
+            return
         number = secrets.token_hex(4)
         log.exception("report %s", number)
-        gr.Warning(words["defect"].format(number))
+        gr.Warning(visit.words["defect"].format(number))
 
 
 def _whole(number: object) -> int:

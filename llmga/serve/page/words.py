@@ -120,6 +120,7 @@ _TABLE: dict[str, tuple[str, str]] = {
         "尚未涂抹或扩展；请先在图片上操作。",
     ),
     "too long": ("The message has {} characters, {} are read at most.", "消息有 {} 个字符，最多读取 {} 个。"),
+    "moderated": ("The moderation of this page does not let that through.", "该内容未通过本页面的审核。"),
     "defect": ("Something went wrong here (report {}); the conversation is kept.", "程序出错（编号 {}）；对话已保留。"),
     "gone": ("This visit has ended; reload the page.", "本次访问已结束；请刷新页面。"),
     "loaded": ("The session is back.", "会话已恢复。"),
