@@ -96,9 +96,9 @@ def build_parser() -> flags.Parser:
     group.add_argument("--pages", type=flags.number(int, 1, MOST_PAGES), default=6, help=f"1 to {MOST_PAGES}")
     group.add_argument("--title", metavar="TEXT", help="left out: the request")
     group.add_argument("--style", default="", metavar="TEXT", help="of every picture, such as 'soft watercolour'")
-    group.add_argument("--seeds", choices=tuple(SEEDS), default="same", help="one for all pages, or the next ones")
-    group.add_argument("--character", action="append", default=[], metavar="NAME: LOOK",
-                       help="who appears, described alike on every page; left out: the language model says")  # fmt: skip
+    group.add_argument("--seeds", choices=tuple(SEEDS), default="same", help="one for all pages, or the next one")
+    who = "who appears, described alike on every page; left out: the language model says"
+    group.add_argument("--character", action="append", default=[], metavar="NAME: LOOK", help=who)
     group.add_argument("--save_path", "--save-path", default="storybook", metavar="FOLDER", help="of the book")
     return parser
 
