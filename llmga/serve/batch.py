@@ -113,9 +113,8 @@ class Manifest:
             raise UserError(f"{str(self.path)!r} cannot be written ({_reason(problem)}); make room.") from None
 
 
-def batch(args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn) -> int:
-    """Do every job that is not done yet; 1 when some failed.  Raises: UserError for a file that cannot be used."""
-    jobs = read_jobs(args.batch)
+def batch(jobs: list[Job], args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn) -> int:
+    """Do every job that is not done yet; 1 when some failed, 130 when a person ended it.  Raises: UserError."""
     manifest = Manifest(terminal.pictures.folder / MANIFEST)
     failed = []
     for job in jobs:

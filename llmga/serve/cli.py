@@ -11,7 +11,7 @@ from typing import NoReturn
 from llmga.errors import UserError
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.batch import batch
+from llmga.serve.batch import batch, read_jobs
 from llmga.serve.commands import COMMANDS, Talk
 from llmga.serve.flow import Turn
 from llmga.serve.inline import drawer
@@ -58,11 +58,12 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     inline = drawer(args.inline, os.environ, sys.stdout.isatty())
     terminal = Terminal(SavedPictures(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
     saved = load_session(args.session) if args.session and _is_session(args.session) else None
+    jobs = read_jobs(args.batch) if args.batch is not None else None
     models = Models.load(args)
     if bundled:
         print(f"No --sdmodel_id given: the bundled toy model ({models.generator.describe()['family']}) paints.")
-    if args.batch is not None:
-        return batch(args, models, terminal, opening)
+    if jobs is not None:
+        return batch(jobs, args, models, terminal, opening)
     assistant = models.assistant(args)
     assistant.check()
     if saved is not None:

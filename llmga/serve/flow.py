@@ -138,7 +138,18 @@ class Assistant:
 
     def check(self) -> None:
         """Raises: UserError where no answer can be as the settings want it."""
-        self.chat.check(self._sampling())
+        self.chat.check(self.sampling())
+
+    def sampling(self) -> Sampling:
+        """How the next answer is sampled.  Raises: UserError for a value out of range."""
+        chosen = self.settings
+        return Sampling(
+            temperature=chosen.temperature,
+            top_p=chosen.top_p,
+            max_new_tokens=chosen.max_new_tokens,
+            seed=self.seed + self.turns,
+            picture=chosen.picture,
+        )
 
     def reseed(self, seed: int) -> None:
         """The next picture is painted with this seed, the one after it with seed + 1 …"""
@@ -301,14 +312,7 @@ class Assistant:
         return prompts[0] if prompts else "".join(event.text for event in events if isinstance(event, Spoken)).strip()
 
     def _sampling(self) -> Sampling:
-        chosen = self.settings
-        sampling = Sampling(
-            temperature=chosen.temperature,
-            top_p=chosen.top_p,
-            max_new_tokens=chosen.max_new_tokens,
-            seed=self.seed + self.turns,
-            picture=chosen.picture,
-        )
+        sampling = self.sampling()
         self._words = asdict(sampling)
         return sampling
 

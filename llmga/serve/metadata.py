@@ -22,7 +22,7 @@ from llmga.images import to_rgb
 from llmga.registry import Registry
 from llmga.serve.provenance import Record, parameters
 
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 USUAL_QUALITY = 95
 EXIF_IFD, MAKER_NOTE, USER_COMMENT = 0x8769, 0x927C, 0x9286
 OWN, UNICODE = b"llmga\0\0\0", b"UNICODE\0"
@@ -128,6 +128,8 @@ def _in_mode(image: Image.Image, modes: tuple[str, ...]) -> Image.Image:
         return image
     if "RGBA" in modes and image.has_transparency_data:
         return image.convert("RGBA")
+    if image.mode == "I" and "I;16" in modes:
+        return image.convert("I;16")
     converted = to_rgb(image)
     if image.mode not in ("P", "RGBA", "LA", "1"):
         converted.info.pop("icc_profile", None)

@@ -33,8 +33,7 @@ def work(toy, tmp_path, monkeypatch, toy_generator_class):
         painter, said = painter or toy_generator_class(), [list(each) for each in replies]
         models = SimpleNamespace(assistant=lambda args: toy(*said.pop(0), generator=painter, seed=seed))
         terminal = Terminal(SavedPictures("outputs"), out=io.StringIO(), err=io.StringIO())
-        args = SimpleNamespace(batch="requests", seed=seed)
-        code = batch(args, models, terminal, opening)
+        code = batch(read_jobs("requests"), SimpleNamespace(seed=seed), models, terminal, opening)
         manifest = json.loads((tmp_path / "outputs" / "manifest.json").read_text("utf-8"))["jobs"]
         shown = terminal.out.getvalue() + terminal.err.getvalue()
         return SimpleNamespace(code=code, jobs=list(manifest.values()), painter=painter, shown=shown)

@@ -1,5 +1,6 @@
 """The page on the bundled models, used with mouse and keyboard in a real browser; screenshots are kept in outputs/."""
 
+import argparse
 import io
 import shutil
 import socket
@@ -7,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -15,7 +16,9 @@ import pytest
 from PIL import Image
 
 import llmga
+from llmga.serve import args as flags
 from llmga.serve.gradio_web_server import build_parser, keep_to_itself
+from llmga.serve.models import Models
 from llmga.toyworld.oracle import read
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
@@ -60,18 +63,25 @@ def asked() -> Iterator[Asked]:
 
 
 @pytest.fixture(scope="module")
-def url(asked: Asked) -> Iterator[str]:
-    """The address of a running page."""
+def models(asked: Asked) -> Models:
     keep_to_itself()
-    from llmga.serve import args as flags
-    from llmga.serve.models import Models
+    args = arguments()
+    flags.check(args)
+    return Models.load(args)
+
+
+@pytest.fixture(scope="module")
+def url(models: Models) -> Iterator[str]:
+    """The address of a running page."""
     from llmga.serve.page.serving import launch
 
-    args = build_parser().parse_args(["--port", "0", "--seed", "7", "--temperature", "0"])
-    flags.check(args)
-    blocks = launch(Models.load(args), args, wait=False)
+    blocks = launch(models, arguments(), wait=False)
     yield blocks.local_url
     blocks.close()
+
+
+def arguments() -> argparse.Namespace:
+    return build_parser().parse_args(["--port", "0", "--seed", "7", "--temperature", "0"])
 
 
 class Driver:
@@ -118,6 +128,15 @@ class Driver:
         with self.page.expect_download() as download:
             link.click()
         return Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
+
+    def paint_slowly(self) -> None:
+        """A size and a number of steps that keep the painter busy for a while."""
+        self.page.get_by_role("tab", name="Settings").click()
+        self.page.get_by_role("button", name="Painting ▼").click()
+        self.page.get_by_label("Size, such as").fill("256x256")
+        steps = self.page.get_by_label("number input for Steps")
+        steps.fill("100")
+        steps.blur()
 
     def shoot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -222,12 +241,7 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
 
 def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver) -> None:
     tab.open()
-    tab.page.get_by_role("tab", name="Settings").click()
-    tab.page.get_by_role("button", name="Painting ▼").click()
-    tab.page.get_by_label("Size, such as").fill("256x256")
-    steps = tab.page.get_by_label("number input for Steps")
-    steps.fill("100")
-    steps.blur()
+    tab.paint_slowly()
     tab.say(REQUEST)
     tab.page.wait_for_selector(".log progress[value]:not([value='0'])")
     tab.page.wait_for_selector(".log .face img[src^='data:']")
@@ -278,6 +292,35 @@ def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, brows
     other.ask("make it green")
     assert other.picture(1).tobytes() == unbroken.tobytes()
     assert other.console == [] and other.outside == []
+
+
+def test_two_visitors_at_once_see_each_their_own(tab: Driver, browser: object) -> None:
+    other = Driver(browser.new_context(locale="en-GB").new_page(), tab.url)
+    wanted = {"red": tab, "green": other}
+    for colour, driver in wanted.items():
+        driver.open()
+        driver.say(f"a big {colour} circle on a white background")
+    for colour, driver in wanted.items():
+        driver.answered()
+        assert driver.page.locator(".log .user").count() == 1
+        assert read(driver.picture(0)).attributes["colour"] == colour
+
+
+def test_the_work_of_who_leaves_ends(tab: Driver, browser: object, models: Models) -> None:
+    steps = []
+    hook = models.generator.denoiser.register_forward_hook(lambda *_: steps.append(perf_counter()))
+    leaver = Driver(browser.new_context(locale="en-GB").new_page(), tab.url)
+    leaver.open()
+    leaver.paint_slowly()
+    leaver.say(REQUEST)
+    leaver.page.wait_for_selector(".log progress[value]:not([value='0'])")
+    leaver.page.close()
+    left = perf_counter()
+    sleep(4)
+    hook.remove()
+    assert len(steps) < 100 and steps[-1] - left < 3
+    tab.open()
+    tab.ask("hello")
 
 
 def test_the_language_is_that_of_the_browser_and_can_be_changed(tab: Driver, browser: object) -> None:
