@@ -9,7 +9,7 @@ import gradio as gr
 
 from llmga.errors import UserError
 from llmga.serve import args as flags
-from llmga.serve.page import story
+from llmga.serve.page import drawing
 from llmga.serve.page.controls import Controls
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.studio import Studio
@@ -101,7 +101,7 @@ class Page:
     def _side(self, studio: Studio, args: argparse.Namespace, labels: Labels) -> None:
         with labels.put(gr.Tab, label_word="pictures", id="pictures"):
             self.gallery = gr.HTML(
-                story.gallery([], labels.words),
+                drawing.gallery([], labels.words),
                 html_template='<div class="gallery">${value}</div>',
                 js_on_load=script("gallery.js"),
                 apply_default_css=False,

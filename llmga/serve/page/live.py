@@ -6,8 +6,8 @@ from PIL import Image
 
 from llmga.llava.generation_prompt import END, START
 from llmga.serve.flow import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta, Turn
+from llmga.serve.page.drawing import Mark, Progress
 from llmga.serve.page.pictures import data_uri
-from llmga.serve.page.story import Mark, Progress
 from llmga.serve.provenance import Record
 
 

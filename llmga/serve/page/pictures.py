@@ -11,7 +11,7 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.serve.metadata import PNG_MODES, png_bytes
-from llmga.serve.page.story import Shown
+from llmga.serve.page.drawing import Shown
 from llmga.serve.provenance import Record
 
 PREVIEW = 256  # longer side in pixels of an unfinished picture

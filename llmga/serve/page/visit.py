@@ -14,10 +14,10 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.serve.flow import SIMILAR, Assistant, Exchange, FlowEvent, Settings, Turn
 from llmga.serve.page.chosen import Chosen
+from llmga.serve.page.drawing import Entry, Mark, Shown
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.live import Live
 from llmga.serve.page.pictures import Pictures
-from llmga.serve.page.story import Entry, Mark, Shown
 from llmga.serve.page.words import WORDS, Words
 from llmga.serve.portable import load_session, save_session
 

@@ -13,7 +13,7 @@ from gradio.utils import get_upload_folder
 
 from llmga.errors import UserError
 from llmga.images import open_image
-from llmga.serve.page import story
+from llmga.serve.page import drawing
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.layout import Page, canvas, heading
 from llmga.serve.page.moderation import Moderator
@@ -24,8 +24,8 @@ from llmga.serve.page.words import WORDS, language_of
 log = logging.getLogger(__name__)
 MODELS = "models"  # events with this id share the places of --concurrency-count
 TO_SEE = ("look", "change", "mark")
-CLICK = "() => document.querySelector('#saved a, a#saved, #saved')?.click()"
-TELL_LANGUAGE = "(code, visit) => { document.documentElement.lang = code; return [code, visit]; }"
+CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
+TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
 
 
 class Wiring:
@@ -50,7 +50,8 @@ class Wiring:
     def _join(self) -> None:
         page, controls = self.page, self.page.controls.components
         model = {"concurrency_limit": self.places, "concurrency_id": MODELS}
-        self._on(page.blocks.load, self.enter, [], self._worded())
+        entering = self._on(page.blocks.load, self.enter, [], self._worded())
+        entering.then(None, [page.language], js=TELL_LANGUAGE)
         self._on(page.message.submit, self.say, [page.visit, page.message, page.easel, *controls], self.all, **model)
         self._on(page.message.stop, self.stop, [page.visit], [], queue=False)
         self._on(page.log.select, self.act, [page.visit, page.easel, *controls], self.all, **model)
@@ -65,7 +66,9 @@ class Wiring:
         sampler = page.controls.named["sampler"]
         adapted = [page.controls.named["steps"], page.controls.named["guidance"]]
         self._on(sampler.input, page.controls.own_of, [sampler], adapted)
-        self._on(page.language.input, self.speak, [page.language, page.visit], self._worded(), js=TELL_LANGUAGE)
+        self._on(page.language.input, self.speak, [page.language, page.visit], self._worded()).then(
+            None, [page.language], js=TELL_LANGUAGE
+        )
         saving = self._on(page.save.click, self.save, [page.visit], [page.saved])
         saving.then(None, js=CLICK)
         self._on(page.load.upload, self.load, [page.visit, page.load], [*self.all, *controls])
@@ -102,11 +105,11 @@ class Wiring:
         """The conversation, the gallery and what the next message is about."""
         entries, words = visit.entries(), visit.words
         progress = visit.live.progress if visit.live else None
-        drawn = [block for at, entry in enumerate(entries) for block in story.blocks(at, entry, progress, words)]
+        drawn = [block for at, entry in enumerate(entries) for block in drawing.blocks(at, entry, progress, words)]
         subject = visit.subject()
         shown = [picture for entry in entries for picture in entry.all_pictures()]
         about = None if subject.picture is None else shown[subject.picture]
-        said = (story.log(drawn, words), story.gallery(shown, words), story.about(subject.kind, about, words))
+        said = (drawing.log(drawn, words), drawing.gallery(shown, words), drawing.about(subject.kind, about, words))
         return dict(zip(self.drawn, said, strict=True))
 
     # Answers.

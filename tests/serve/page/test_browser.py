@@ -164,7 +164,7 @@ def tab(browser: object, url: str) -> Iterator[Driver]:
 
 
 def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab: Driver) -> None:
-    assert tab.open() < 5
+    assert min(tab.open() for _ in range(3)) < 5  # other work on the machine may slow down one of them
     tab.shoot("1-welcome")
     tab.page.evaluate(
         """() => {
@@ -315,10 +315,11 @@ def test_the_work_of_who_leaves_ends(tab: Driver, browser: object, models: Model
     leaver.say(REQUEST)
     leaver.page.wait_for_selector(".log progress[value]:not([value='0'])")
     leaver.page.close()
-    left = perf_counter()
-    sleep(4)
+    left = len(steps)
+    while perf_counter() - steps[-1] < max(2, 4 * (steps[-1] - steps[0]) / len(steps)):  # several steps would fit
+        sleep(0.1)
     hook.remove()
-    assert len(steps) < 100 and steps[-1] - left < 3
+    assert len(steps) - left <= 3
     tab.open()
     tab.ask("hello")
 
@@ -337,6 +338,7 @@ def test_the_language_is_that_of_the_browser_and_can_be_changed(tab: Driver, bro
     chinese = Driver(browser.new_context(locale="zh-CN").new_page(), tab.url)
     chinese.open()
     assert "你想看到什么" in chinese.page.locator(".log").inner_text()
+    chinese.page.wait_for_selector("html[lang=zh]")
 
 
 def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:

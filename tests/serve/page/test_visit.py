@@ -8,8 +8,8 @@ from llmga.errors import UserError
 from llmga.serve.flow import Settings
 from llmga.serve.metadata import read
 from llmga.serve.page.chosen import Chosen
+from llmga.serve.page.drawing import Mark
 from llmga.serve.page.easel import Marks
-from llmga.serve.page.story import Mark
 from llmga.serve.page.visit import About
 
 ONE = "Here. <gen_image> a red circle </gen_image> Good?"

@@ -2,7 +2,7 @@
 
 import json
 
-from llmga.serve.page.story import Entry, Mark, Progress, Shown, about, blocks, gallery, log
+from llmga.serve.page.drawing import Entry, Mark, Progress, Shown, about, blocks, gallery, log
 from llmga.serve.page.words import WORDS
 
 ENGLISH = WORDS["en"]
