@@ -31,6 +31,8 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
     block_title_padding="0",
     block_title_text_weight="500",
     input_border_width="1px",
+    checkbox_border_width="1px",
+    checkbox_border_color="*neutral_400",
 )
 UPLOADS = (3600, 24 * 3600)  # how often it is looked for uploaded files of which age, both in seconds
 HANDLE = (

@@ -41,8 +41,8 @@ _TABLE: dict[str, tuple[str, str]] = {
     "about look": ("The next message is about picture {}.", "下一条消息针对图片 {}。"),
     "about change": ("The next message says what to change in picture {}.", "下一条消息说明如何修改图片 {}。"),
     "about mark": (
-        "Mark a part of picture {} or grow it under “Canvas”, then say what should be there.",
-        "请在“画布”中涂抹图片 {} 的一部分或向外扩展，再说明那里应画什么。",
+        "Mark a part of picture {}, or grow it; then say what should be there.",
+        "请涂抹图片 {} 的一部分或将其扩展，再说明那里应画什么。",
     ),
     "about region": (
         "The next message repaints the same part of the same picture.",
