@@ -97,7 +97,8 @@ def suited(painter: Any, task: str) -> Any:
     if task not in painter.companions:
         painter.companions[task] = twin_of(painter, GENERATORS[name])
     twin = painter.companions[task]
-    twin.added = painter.added
+    twin.added = [entry for entry in painter.added if entry["kind"] != "controlnet"]  # of the weights that it shares
+    twin.extra = {name: value for name, value in painter.extra.items() if name == "ip_adapter_image"}
     if twin.sampler_name != painter.sampler_name:
         twin.use_sampler(painter.sampler_name)
     return twin

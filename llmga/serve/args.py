@@ -11,12 +11,14 @@ from PIL import Image
 
 import llmga
 from llmga.diffrir.restorers import DEFAULT, RESTORERS, SCALES
+from llmga.diffusers.adapters import use_controlnet, use_ip_adapter
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.memory import OFFLOADS
 from llmga.diffusers.samplers import SAMPLERS
+from llmga.diffusers.text_to_image import Generator
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint
@@ -36,6 +38,7 @@ BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
 ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
+GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
 
 
@@ -161,6 +164,26 @@ def add_painter(parser: Parser) -> None:
     _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
     _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
 
+    add_guides(group)
+
+
+def add_guides(group: "argparse._ActionsContainer") -> None:
+    """Pictures that guide the painter."""
+    for name, what in GUIDES.items():
+        _add(group, name, metavar="PATH", help=f"{what} to paint along --{name}-image")
+        _add(group, f"{name}-image", metavar="FILE", help=f"the picture that guides the --{name}")
+        _add(group, f"{name}-scale", type=number(float, 0, 2), default=1.0, help="how much, 0 to 2 (default: 1)")
+
+
+def guide(generator: Generator, args: argparse.Namespace) -> None:
+    """Let the painter be guided as the flags say.  Raises: UserError."""
+    for name, use in (("controlnet", use_controlnet), ("ip-adapter", use_ip_adapter)):
+        place, image, scale = (getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))
+        if (place is None) != (image is None):
+            raise UserError(f"--{name} and --{name}-image belong together; give both.")
+        if place is not None:
+            use(generator, place, open_image(image), scale)
+
 
 def add_region(parser: Parser) -> None:
     """Which part of the picture is painted anew."""
@@ -250,7 +273,7 @@ def check(args: argparse.Namespace) -> Image.Image | None:
     """
     place_words(args)
     if args.restorer is not None:
-        RESTORERS[args.restorer]
+        _finish(args)
     if args.conv_mode is not None:
         TEMPLATES[args.conv_mode]
     file = getattr(args, "image_file", None)
@@ -259,6 +282,17 @@ def check(args: argparse.Namespace) -> Image.Image | None:
     args.sdmodel_id = args.sdmodel_id or bundled_painter(args)
     painter_options(args)
     return picture
+
+
+def _finish(args: argparse.Namespace) -> None:
+    """A restorer that enlarges becomes the upscaler, after the default restorer.  Raises: UserError."""
+    scale = getattr(RESTORERS[args.restorer], "scale", 1)
+    if scale == 1:
+        return
+    if args.upscale not in (None, scale):
+        raise UserError(f"--restorer {args.restorer} and --upscale {args.upscale} disagree; give one of them.")
+    args.upscale, args.upscaler_path = scale, args.upscaler_path or args.restorer_path
+    args.restorer = args.restorer_path = None
 
 
 def endpoint(args: argparse.Namespace) -> Endpoint | None:

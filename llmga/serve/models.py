@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import DEFAULT, RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
@@ -35,13 +35,19 @@ class Models:
     @classmethod
     def load(cls, args: argparse.Namespace) -> "Models":
         """Raises: UserError when a folder lacks something."""
-        finish = {role: _weights(name, path) for role, (name, path) in finishing(args).items()}
+        finish = {"restorer": _weights(args.restorer, args.restorer_path)}
+        if args.upscale is not None:
+            finish["upscaler"] = _weights(f"diffrir-x{args.upscale}", args.upscaler_path)
         restorers = {role: open_restorer(name, path, args.device) for role, (name, path) in finish.items()}
+        if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
+            raise UserError(f"the restorer in {args.restorer_path!r} enlarges {scale} times; give it as --upscale "
+                            f"{scale} --upscaler-path.")  # fmt: skip
         painter = find_checkpoint(args.sdmodel_id)
         words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
         base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
         new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
         generator = load_generator(painter, **flags.painter_options(args))
+        flags.guide(generator, args)
         parts = {"language": words, "language base": base, "painter": painter}
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
@@ -51,24 +57,6 @@ class Models:
         """A fresh session."""
         chosen = flags.settings(args)
         return Assistant(self.new_chat(), self.generator, self.restorer, chosen, self.marks, self.upscaler)
-
-
-def finishing(args: argparse.Namespace) -> dict[str, tuple[str | None, str | None]]:
-    """(row, path of its weights) of the restorer, and of the upscaler if there is to be one.
-
-    A restorer of scale 2 or 4 enlarges what the default one has restored.
-
-    Raises: UserError.
-    """
-    enlarging = {f"diffrir-x{scale}": scale for scale in flags.SCALES}
-    restorer, path = args.restorer, args.restorer_path
-    if restorer in enlarging:
-        if args.upscale not in (None, enlarging[restorer]):
-            raise UserError(f"--restorer {restorer} and --upscale {args.upscale} disagree; give one of them.")
-        return {"restorer": (DEFAULT, None), "upscaler": (restorer, args.upscaler_path or path)}
-    if args.upscale is None:
-        return {"restorer": (restorer, path)}
-    return {"restorer": (restorer, path), "upscaler": (f"diffrir-x{args.upscale}", args.upscaler_path)}
 
 
 def _weights(name: str | None, path: str | None) -> tuple[str | None, str | None]:

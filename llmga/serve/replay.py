@@ -23,7 +23,7 @@ from llmga.files import write_whole
 from llmga.images import open_image
 from llmga.masks import read_mask
 from llmga.runtime import quiet_libraries
-from llmga.serve.args import Parser, shipped
+from llmga.serve import args as flags
 from llmga.serve.history import Region
 from llmga.serve.metadata import encoded, kind_of, read
 from llmga.serve.painting import Finish, Order, paint
@@ -107,6 +107,7 @@ def open_painter(record: Record, args: argparse.Namespace) -> Generator:
         weighted=setup.get("weighted", False),
         loras=args.lora,
     )
+    flags.guide(generator, args)
     _check_added(setup.get("added", []), generator.added)
     return generator
 
@@ -115,7 +116,10 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
     """Raises: UserError when other weights are added to the painter than were."""
     if list(recorded) != list(here):
         told = ", ".join(f"{each['kind']} {each['name']} ({each['sha256'][:10]})" for each in recorded) or "nothing"
-        raise UserError(f"the picture was painted with {told} added to the painter; give just that with --lora.")
+        raise UserError(
+            f"the picture was painted with {told} added to the painter, here it is something else; give just that with "
+            "--lora, --controlnet or --ip-adapter, and the same picture and scale."
+        )
 
 
 def open_finish(record: Record, args: argparse.Namespace) -> Finish:
@@ -139,7 +143,7 @@ def shelved(name: str) -> str:
     places = (Path(shelf, name) for shelf in SHELVES)
     found = next((place for place in places if place.exists()), None)
     with suppress(UserError):
-        return str(found or shipped(str(Path(SHELVES[0], name)), ""))
+        return str(found or flags.shipped(str(Path(SHELVES[0], name)), ""))
     return name
 
 
@@ -169,9 +173,9 @@ def replay(args: argparse.Namespace) -> int:
     return 0 if same else 1
 
 
-def build_parser() -> Parser:
+def build_parser() -> flags.Parser:
     """The flags."""
-    parser = Parser(prog="python -m llmga.serve.replay", description="Make a picture again.", allow_abbrev=False)
+    parser = flags.Parser(prog="python -m llmga.serve.replay", description="Make a picture again.", allow_abbrev=False)
     parser.add_argument("file", metavar="FILE", help="a picture that llmga saved")
     parser.add_argument("--out", metavar="FILE", help="where it goes; left out: FILE with -again in its name")
     parser.add_argument("--session", metavar="PATH", help="session (folder or .zip) that has the picture's parent")
@@ -179,6 +183,7 @@ def build_parser() -> Parser:
     parser.add_argument("--mask-file", metavar="FILE", help="the mask itself")
     parser.add_argument("--sdmodel_id", "--sdmodel-id", metavar="FOLDER", help="painter, if it lies elsewhere")
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]", help="low-rank weights")
+    flags.add_guides(parser)
     parser.add_argument("--restorer-path", metavar="PATH", help="weights of the restorer, if they lie elsewhere")
     parser.add_argument("--upscaler-path", metavar="PATH", help="weights of the upscaler, if they lie elsewhere")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps; left out: the recorded one")
