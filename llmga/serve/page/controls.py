@@ -2,11 +2,12 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from llmga.diffrir.restorers import DEFAULT, RESTORERS
+from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.canvas import FILLS
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.inpainting import AREAS
@@ -29,14 +30,14 @@ class Controls:
         restorer: name of the restorer that is loaded.
     """
 
-    def __init__(self, labels: Labels, usual: Settings, painter: Mapping[str, Any], restorer: str | None):
+    def __init__(self, labels: Labels, usual: Settings, painter: Mapping[str, Any], restorer: str):
         self.named: dict[str, Any] = {}
-        self._labels, self._painter = labels, painter
+        self._labels, self._usual, self._painter, self._restorer = labels, usual, painter, restorer
         self._words(usual)
         with labels.put(gr.Accordion, label_word="painting settings", open=False):
             self._painting(usual)
         with labels.put(gr.Accordion, label_word="changing settings", open=False):
-            self._changing(usual, restorer or DEFAULT)
+            self._changing(usual, restorer)
 
     def _words(self, usual: Settings) -> None:
         self._add("temperature", gr.Slider, minimum=0, maximum=2, step=0.05, value=usual.temperature)
@@ -83,7 +84,8 @@ class Controls:
         """What the values of `components` mean.  Raises: UserError for one that cannot be."""
         said = dict(zip(self.named, values, strict=True))
         strength = None if said["strength"] >= 1 else said["strength"]
-        settings = Settings(
+        settings = replace(
+            self._usual,
             temperature=said["temperature"],
             top_p=said["top-p"],
             max_new_tokens=int(said["tokens"]),
@@ -94,7 +96,7 @@ class Controls:
             size=_told(flags.size, said["size"]),
             repaint={"strength": strength, "area": said["area"], "soft": False},
             edit={"skip": said["skip"], "ratio": said["ratio"]},
-            restorer=said["restorer"],
+            restorer=None if said["restorer"] == self._restorer else said["restorer"],
             previews=True,
             paint=not said["review"],
         )
@@ -115,7 +117,7 @@ class Controls:
             "next seed": "",
             "size": "{}x{}".format(*settings.size) if settings.size else "",
             "negative": settings.negative_prompt or "",
-            "restorer": settings.restorer,
+            "restorer": settings.restorer or self._restorer,
             "area": repaint.get("area"),
             "strength": repaint.get("strength") or (1.0 if "strength" in repaint else None),
             "skip": edit.get("skip"),

@@ -25,6 +25,7 @@ function take() {
   shown = given.url ? given : null;
   find(".easel").classList.toggle("empty", !shown);
   if (!shown) return;
+  if (matchMedia("(max-width: 640px)").matches) element.scrollIntoView({ block: "center" }); // below the conversation
   picture.onload = () => {
     const scale = Math.min(1, LONGEST / Math.max(picture.naturalWidth, picture.naturalHeight));
     for (const each of [mask, tint]) {

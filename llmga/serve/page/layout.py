@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from llmga.diffrir.restorers import restorer_name
 from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.page import drawing
@@ -119,7 +120,7 @@ class Page:
             )
         with labels.put(gr.Tab, label_word="settings", id="settings"):
             painter = studio.models.generator.describe()
-            self.controls = Controls(labels, flags.settings(args), painter, args.restorer)
+            self.controls = Controls(labels, flags.settings(args), painter, restorer_name(studio.restorer))
             self._models(studio, labels)
         with labels.put(gr.Tab, label_word="session", id="session"):
             self._session(labels)

@@ -9,6 +9,8 @@ from PIL import Image
 from llmga.diffusers.generators import suited, twin_of
 from llmga.diffusers.text_to_image import Generator, OnStep
 
+WAIT = 0.2  # seconds between two looks whether it is to stop
+
 
 @dataclass(frozen=True)
 class Brush:
@@ -31,13 +33,17 @@ class Brush:
         """As the generator.
 
         Args:
-            on_step: called with (0, 1) when its turn has come, then after each step; what it raises stops the work.
+            on_step: called with (0, 1) while it waits for its turn, then after each step; what it raises ends it.
 
         Raises: UserError.
         """
-        with self.lock:
-            on_step(0, 1)  # it may have been stopped while it waited
+        while not self.lock.acquire(timeout=WAIT):
+            on_step(0, 1)
+        try:
+            on_step(0, 1)
             return self.generator(prompt, on_step=on_step, **options)
+        finally:
+            self.lock.release()
 
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.

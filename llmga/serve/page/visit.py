@@ -12,14 +12,14 @@ from threading import Lock
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.flow import SIMILAR, Assistant, Exchange, FlowEvent, Settings, Turn
+from llmga.serve.flow import SIMILAR, Assistant, Exchange, FlowEvent, Turn
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.drawing import Entry, Mark, Shown
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.live import Live
 from llmga.serve.page.pictures import Pictures
 from llmga.serve.page.words import WORDS, Words
-from llmga.serve.portable import load_session, save_session
+from llmga.serve.portable import differences, load_session, save_session
 
 LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by the flow
 LOOK, CHANGE, REPAINT, REGION = "look", "change", "mark", "region"
@@ -135,13 +135,16 @@ class Visit:
         with self._alone():
             return save_session(self.folder / "llmga-session.zip", self.assistant.state(), self.assistant.models)
 
-    def load(self, path: str | Path) -> Settings:
-        """Go on with a saved session; the settings of its last turn.  Raises: UserError, and all is as it was."""
+    def load(self, path: str | Path) -> list[str]:
+        """Go on with a saved session; what is not as it was where it was saved, in sentences.
+
+        Raises: UserError, and all is as it was.
+        """
         with self._alone():
-            state = load_session(path).state
-            self.assistant.resume(state)
+            saved = load_session(path)
+            self.assistant.resume(saved.state)
             self.live, self.about, self._troubles = None, About(), {}
-            return state.settings
+            return differences(saved.models, self.assistant.models)
 
     def go_on_with(self, assistant: Assistant) -> None:
         """The same session with other models.  Raises: UserError while an answer is given."""

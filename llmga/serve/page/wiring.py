@@ -239,8 +239,10 @@ class Wiring:
     def load(self, visit: Visit | None, path: str) -> dict[Any, Any]:
         """A saved session takes the place of this one."""
         with _told(visit):
-            settings = visit.load(path)
+            for difference in visit.load(path):
+                gr.Warning(difference)
             gr.Info(visit.words["loaded"])
+            settings = visit.assistant.settings
             controls = zip(self.page.controls.components, self.page.controls.shown(settings), strict=True)
             return {self.page.easel: canvas(visit.language)} | dict(controls) | self.look(visit)
         return {self.page.message: gr.skip()}

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.serve.gradio_web_server import build_parser, keep_to_itself
 from llmga.serve.models import Models
@@ -19,7 +20,7 @@ from llmga.serve.provenance import ModelMark
 def models() -> Models:
     own = {"sampler_name": "checkpoint", "steps": 3, "guidance_scale": 2.5}
     marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
-    return Models(None, SimpleNamespace(describe=lambda: own), None, marks)
+    return Models(None, SimpleNamespace(describe=lambda: own), RESTORERS["match"], marks)
 
 
 @pytest.fixture(scope="module")

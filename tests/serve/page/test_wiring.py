@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from llmga.diffrir.restorers import RESTORERS
 from llmga.serve.gradio_web_server import build_parser
 from llmga.serve.models import Models
 from llmga.serve.page.layout import Page
@@ -22,7 +23,7 @@ def built(tmp_path_factory):
     marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        studio = Studio(build_parser().parse_args([]), Models(None, generator, None, marks), shelf=folder)
+        studio = Studio(build_parser().parse_args([]), Models(None, generator, RESTORERS["match"], marks), shelf=folder)
         return Wiring(Page(studio, studio.args), studio, 2)
 
 
@@ -158,6 +159,22 @@ def test_every_word_changes_with_the_language(wiring, visit):
         for component, update in said.items()
         if component in page.page.labels.components
     )
+
+
+def test_what_the_controls_say_can_be_shown_again(wiring):
+    controls = wiring().page.controls
+    values = {name: component.value for name, component in controls.named.items()}
+    values |= {"restorer": "none", "size": "24x16", "strength": 0.5, "area": "mask", "skip": 0.4, "review": True}
+    settings = controls.chosen(list(values.values())).settings
+    again = dict(zip(values, controls.shown(settings), strict=True))
+    shown = {name: update["value"] for name, update in again.items() if "value" in update}
+    assert shown.items() <= (values | {"next seed": ""}).items() and len(shown) >= 14
+
+
+def test_the_restorer_of_the_command_line_stays_its_own(wiring):
+    controls = wiring().page.controls
+    assert controls.named["restorer"].value == "match"
+    assert controls.chosen([component.value for component in controls.components]).settings.restorer is None
 
 
 def test_a_sampler_brings_what_suits_it(wiring):
