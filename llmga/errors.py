@@ -15,7 +15,7 @@ class UserError(ValueError):
 
 
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
-    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; a closed pipe ends it quietly."""
+    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0."""
 
     @functools.wraps(main)
     def told(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +24,9 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
         except BrokenPipeError:  # who reads has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

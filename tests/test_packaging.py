@@ -55,7 +55,7 @@ def test_the_hyphenated_command_lines_ship(shipped: set[str]) -> None:
 
 
 def test_data_files_beside_the_code_ship(shipped: set[str]) -> None:
-    kinds = {".json", ".jinja", ".txt"}
+    kinds = {".json", ".jinja", ".txt", ".js", ".css"}
     written = {path.relative_to(ROOT).as_posix() for path in (ROOT / "llmga").rglob("*") if path.suffix in kinds}
     assert written - shipped == set()
 

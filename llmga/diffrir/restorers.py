@@ -1,5 +1,6 @@
 """Restorers: a painted picture and its reference in, the picture in which both agree out."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from llmga.registry import Registry
 # it was painted, too: only so can a restorer see how far off the painting is.
 Restorer = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]
 DEFAULT = "match+blend"
+SCALES = (2, 4)  # by which a DiffRIR network may enlarge
 
 
 def none(image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
@@ -57,7 +59,7 @@ RESTORERS: Registry[Restorer] = Registry(
         "none": none,
         "match": match,
         "match+blend": match_and_blend,
-        **{f"diffrir-x{scale}": Weighted(scale) for scale in (1, 2, 4)},
+        **{f"diffrir-x{scale}": Weighted(scale) for scale in (1, *SCALES)},
     },
 )
 
@@ -79,3 +81,11 @@ def open_restorer(name: str | None = None, path: str | Path | None = None, devic
     if path is not None:
         raise UserError(f"restorer {name!r} has no weights, but {str(path)!r} was given; choose a diffrir row.")
     return row
+
+
+def restorer_name(restorer: Restorer) -> str:
+    """The row that a restorer is, or wraps (`functools.wraps`); of one that is none, what its kind is called."""
+    restorer = inspect.unwrap(restorer)
+    rows = (name for name, row in RESTORERS.items() if row is restorer)
+    own = f"diffrir-x{restorer.scale}" if isinstance(restorer, DiffRIR | Weighted) else None
+    return own or next(rows, None) or getattr(restorer, "__name__", type(restorer).__name__)

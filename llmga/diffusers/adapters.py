@@ -3,6 +3,7 @@
 Each is checked against the painter's own widths first: libraries load what fits and leave the rest aside in silence.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -37,10 +38,21 @@ def add_loras(generator: Generator, given: Sequence[str]) -> None:
         file, weight = _file_and_weight(text)
         name = f"lora{number}"
         _add_lora(generator, file, name)
+        generator.added.append(_mark("lora", file, weight))
         weights[name] = weight
     if weights:
         generator.pipeline.set_adapters(list(weights), list(weights.values()))
         generator.encoder.forget()
+
+
+def _mark(kind: str, place: Path, weight: float, picture: Image.Image | None = None) -> dict[str, Any]:
+    """What a record says of an addition: its weights by their SHA-256, and the picture that guides by that of its
+    RGB pixels."""
+    file = place if place.is_file() else next(iter(sorted(place.glob("*.safetensors")) + sorted(place.glob("*.bin"))))
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    seen = picture and hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+    return {"kind": kind, "name": place.name, "sha256": digest, "weight": weight, "picture": seen}
 
 
 def _file_and_weight(text: str) -> tuple[Path, float]:
@@ -107,6 +119,7 @@ def use_controlnet(generator: Generator, folder: str | Path, picture: Image.Imag
     generator.pipeline = kind(**parts)
     generator.pipeline.set_progress_bar_config(disable=True)
     generator.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
+    generator.added.append(_mark("controlnet", Path(folder), scale, picture))
 
 
 def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
@@ -138,6 +151,7 @@ def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image,
         raise UserError(f"IP-Adapter {str(file)!r} does not fit {generator.family.name}: {reason}") from None
     generator.pipeline.set_ip_adapter_scale(scale)
     generator.extra |= {"ip_adapter_image": picture.convert("RGB")}
+    generator.added.append(_mark("ip-adapter", file, scale, picture))
 
 
 def _opened(kind: Any, folder: str | Path, what: str, **options: Any) -> Any:

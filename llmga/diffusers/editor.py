@@ -1,6 +1,6 @@
 """The painter that changes a picture by words: see `editing`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Editor(Generator):
         skip: float = SKIP,
         ratio: float = 3.0,
         size: tuple[int, int] | None = None,
+        restore: Callable[[Image.Image, Image.Image, Image.Image], Image.Image] | None = None,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> Image.Image:
@@ -70,6 +71,7 @@ class Editor(Generator):
             skip: share of the way to pure noise that is not gone; more stays closer to the picture.
             ratio: a smaller one changes a larger part, see `editing.difference_mask`.
             size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
+            restore: makes the painting agree with what is kept, before that is put back, as in `Inpainter.batch`.
 
         Returns:
             A picture of the same size and mode (a palette becomes RGB), identical outside the changed part.
@@ -94,8 +96,16 @@ class Editor(Generator):
         noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
         path = invert(source, self.pipeline.scheduler, clean, noise, times, source_guidance)
         latents = follow(target, self.pipeline.scheduler, path, changed, scale, on_step=on_step)
-        painted = self._decoded(latents.to(self.denoiser.dtype))[0]
-        return paste_back(image, area.back(painted, image.size), self._on_pixels(changed, area, image.size))
+        painted = area.back(self._decoded(latents.to(self.denoiser.dtype))[0], image.size)
+        where = self._on_pixels(changed, area, image.size)
+        return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
+
+    def describe(self, *, source_prompt: str | None = None, **options: Any) -> dict[str, Any]:
+        """As `Generator.describe`; with the prompt of a picture that is changed, which other defaults are for."""
+        if source_prompt is not None:
+            given = {name: value for name, value in options.items() if value is not None}
+            options = {"steps": STEPS, "guidance_scale": GUIDANCE} | given
+        return super().describe(**options)
 
     def _area(self, picture: tuple[int, int], size: tuple[int, int] | None) -> WorkArea:
         """The whole picture, at the size asked for or the native one."""

@@ -78,6 +78,43 @@ def load_generator(
     return generator
 
 
+def suited(painter: Any, task: str) -> Any:
+    """A painter for the task with the weights of this one; this one itself where it is for the task, or not ours.
+
+    One made for painting from words serves every task, and keeps what was made of it.  An inpainting painter also
+    paints from words.
+
+    Raises: UserError when the painter cannot do the task.
+    """
+    if not isinstance(painter, Generator):
+        return painter.suited(task) if hasattr(painter, "suited") else painter
+    if task in (painter.family.task, TEXT_TO_IMAGE):
+        return painter  # inpainters and editors paint a whole picture where none is given
+    name = f"{painter.family.architecture}-{task}"
+    if painter.family.task != TEXT_TO_IMAGE or name not in GENERATORS:
+        raise UserError(f"checkpoint {painter.path!r} ({painter.family.name}) is not made for {task}; "
+                        "choose another checkpoint.")  # fmt: skip
+    if task not in painter.companions:
+        painter.companions[task] = twin_of(painter, GENERATORS[name])
+    twin = painter.companions[task]
+    twin.added = [entry for entry in painter.added if entry["kind"] != "controlnet"]  # of the weights that it shares
+    twin.extra = {name: value for name, value in painter.extra.items() if name == "ip_adapter_image"}
+    if twin.sampler_name != painter.sampler_name:
+        twin.use_sampler(painter.sampler_name)
+    return twin
+
+
+def twin_of(painter: Generator, family: Family | None = None) -> Generator:
+    """Another painter with the same weights and a sampler of its own, for its own family or another one."""
+    family = family or painter.family
+    parts = {name: part for name, part in painter.pipeline.components.items() if name != "controlnet"}
+    parts["scheduler"], weighted = painter.own_scheduler, painter.encoder.weighted
+    pipeline = family.load_pipeline_class()(**parts)
+    twin = PAINTERS[family.task](pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted)
+    twin.added = painter.added
+    return twin
+
+
 def family_of(class_name: str | None, folder: Path, task: str | None = None) -> Family:
     """The row for a checkpoint's pipeline class.
 

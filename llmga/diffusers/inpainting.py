@@ -1,6 +1,6 @@
 """A part of a picture painted anew: any size, any mode, and every pixel that is not repainted stays bit for bit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,10 @@ from llmga.masks import read_mask
 from llmga.registry import Registry
 
 GREY = (127, 127, 127)
+
+# restore(painting, picture, mask) -> painting: RGB of one size.  The painting shows the kept part as it was painted,
+# too; what is painted of that in the end is nothing, since the picture's own pixels are put back.
+Restore = Callable[[Image.Image, Image.Image, Image.Image], Image.Image]
 
 # Which part of the picture the model is shown: (mask, native size) -> box.
 AREAS = Registry("area", {"picture": lambda mask, native: (0, 0, *mask.size), "mask": around})
@@ -64,6 +68,7 @@ class Inpainter(Generator):
         area: str = "picture",
         soft: bool = False,
         growth: float = AT_ONCE,
+        restore: Restore | None = None,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
@@ -77,6 +82,7 @@ class Inpainter(Generator):
             area: a row of `AREAS`: the model is shown the whole `picture`, or only what is around the `mask`.
             soft: gray in the mask mixes old and new; otherwise a pixel is one of them.
             growth: how many times as wide or high a stage makes a picture at most, above 1.
+            restore: makes each painting agree with what is kept, before that is put back.
             options: as in `Generator.batch`.
 
         Raises: UserError.
@@ -91,7 +97,7 @@ class Inpainter(Generator):
         region, shown, image = read_mask(mask, image.size, soft=soft), AREAS[area], able_to_hold(image)
         parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
         if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture
-            options |= dict(size=size, strength=strength, area=area, growth=growth, on_step=on_step)
+            options |= dict(size=size, strength=strength, area=area, growth=growth, restore=restore, on_step=on_step)
             return [self.batch(prompt, [seed], image, mask, **options)[0] for seed in seeds]
         for number, (box, part_mask) in enumerate(parts):
             part, seen = image.crop(box), shown(part_mask, self.native_size)
@@ -100,7 +106,7 @@ class Inpainter(Generator):
                 prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
                 on_step=_joined(on_step, number, len(parts)), **options,
             )  # fmt: skip
-            filled = [paste_back(part, place.back(each, part.size), part_mask) for each in painted]
+            filled = [_composed(part, place, each, part_mask, restore) for each in painted]
             versions = [_with_part(image, each, box) for each in filled]
             image = versions[0]
         return versions
@@ -143,15 +149,27 @@ class Inpainter(Generator):
             raise UserError(f"strength {strength} leaves none of {steps} steps; use more steps or a larger strength.")
         return strength
 
-    def describe(self, **options: Any) -> dict[str, Any]:
+    def describe(self, *, strength: float | None = None, **options: Any) -> dict[str, Any]:
         """As `Generator.describe`, with the strength."""
-        return super().describe(**options) | {"strength": self.strength}
+        return super().describe(**options) | {"strength": self._checked_strength(strength, options.get("steps"))}
 
 
 def _check_pair(image: Image.Image | None, mask: Image.Image | None) -> None:
     if (image is None) != (mask is None):
         given, lacking = ("mask", "picture") if image is None else ("picture", "mask")
         raise UserError(f"a {given} was given without a {lacking}; give both, or none to paint a whole picture.")
+
+
+def _composed(
+    part: Image.Image, place: WorkArea, painted: Image.Image, mask: Image.Image, restore: Restore | None
+) -> Image.Image:
+    """The picture with what was painted on its canvas, made to agree with what is kept around it."""
+    painting = place.back(painted, part.size)
+    if restore is not None:
+        hole = mask.point(lambda level: 255 if level else 0)  # what a soft mask mixes in was painted, too
+        seen = [picture.crop(place.box) for picture in (painting, to_rgb(part), hole)]
+        painting.paste(restore(*seen), place.box[:2])
+    return paste_back(part, painting, mask)
 
 
 def _with_part(image: Image.Image, part: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:

@@ -11,7 +11,7 @@ from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
-from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
+from llmga.diffusers.samplers import SAMPLERS, scheduler_of
 from llmga.errors import UserError
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
@@ -44,7 +44,9 @@ class Generator:
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder = PromptEncoder(pipeline, self.layout, weighted=weighted)
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
-        self._own_scheduler = pipeline.scheduler
+        self.companions: dict[str, Generator] = {}  # painters for other tasks with the same weights, by task
+        self.added: list[dict[str, Any]] = []  # what a record says of them
+        self.own_scheduler = pipeline.scheduler
         self.use_sampler(self.defaults.get("sampler", "checkpoint"))
         pipeline.set_progress_bar_config(disable=True)
 
@@ -55,8 +57,8 @@ class Generator:
         """
         if name != "checkpoint" and self.family.prompt_arguments is None:
             raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
-        self.sampler: Sampler = SAMPLERS[name]
-        self.pipeline.scheduler = scheduler_of(self.sampler, self._own_scheduler)
+        self.sampler_name, self.sampler = name, SAMPLERS[name]
+        self.pipeline.scheduler = scheduler_of(self.sampler, self.own_scheduler)
 
     @property
     def steps(self) -> int:
@@ -105,6 +107,7 @@ class Generator:
         size: tuple[int, int] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
+        **of_other_tasks: Any,
     ) -> Image.Image:
         """Paint one picture; the same arguments give the same bytes on a CPU.
 
@@ -114,6 +117,7 @@ class Generator:
             size: (width, height) in pixels, None for the native one.
             on_step: called with (step, total) after each step; what it raises stops the painting.
             on_preview: called with the step and a small picture of how far it is, after each step.
+            of_other_tasks: what painters that change a picture are told; not used here.
 
         Raises: UserError for a value out of range.
         """
@@ -238,6 +242,7 @@ class Generator:
         steps: int | None = None,
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
+        **of_other_tasks: Any,
     ) -> dict[str, Any]:
         """What a picture's record says about its painter; values left out are the ones a call would use."""
         steps, guidance_scale = self._checked(steps, guidance_scale)
@@ -245,9 +250,14 @@ class Generator:
             "family": self.family.name,
             "model": self.path,
             "sampler": type(self.pipeline.scheduler).__name__,
+            "sampler_name": self.sampler_name,
             "steps": steps,
             "guidance_scale": guidance_scale,
             "size": list(self._checked_size(size)),
             "layout": self.layout,
             "dtype": str(self.denoiser.dtype).removeprefix("torch."),
+            "device": getattr(self.pipeline, "_execution_device", self.pipeline.device).type,
+            "weighted": self.encoder.weighted,
+            "tile_vae": bool(getattr(getattr(self.pipeline, "vae", None), "use_tiling", False)),
+            "added": list(self.added),
         }

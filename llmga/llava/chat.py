@@ -35,6 +35,12 @@ class Chat(Planner):
         self.mllm = mllm
         self._forget()
 
+    def check(self, sampling: Sampling) -> None:
+        """Raises: UserError where a picture must be asked for in fewer tokens than its tags and a word take."""
+        super().check(sampling)
+        if sampling.picture == "always":
+            Steering(self.mllm, partial(sampling.choose, random=sampling.random()), sampling.max_new_tokens)
+
     def repair(self, sampling: Sampling = USUAL, cancelled: Callable[[], bool] | None = None) -> Iterator[str]:
         """Go on with the last answer until it asks for a picture in a whole generation prompt.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import regex
 
+from llmga.errors import UserError
+
 START, END = "<gen_image>", "</gen_image>"
 LONGEST_TAG = 25  # characters, in any spelling
 # The two tags as models misspell them: in any case, with spaces inside, "-" or nothing for "_" (also Markdown's "\_"),
@@ -105,9 +107,13 @@ class GenerationPromptParser:
         self.prompt, self.started = None, False
 
 
-def parse(chunks: Iterable[str]) -> Iterator[Event]:
-    """The events of a whole reply that comes in chunks."""
-    parser = GenerationPromptParser()
+def parse(chunks: Iterable[str], parser: GenerationPromptParser | None = None) -> Iterator[Event]:
+    """The events of a whole reply that comes in chunks.
+
+    Args:
+        parser: one that has read the beginning of the reply.
+    """
+    parser = parser or GenerationPromptParser()
     for chunk in chunks:
         yield from parser.feed(chunk)
     yield from parser.close()
@@ -127,6 +133,21 @@ def canonical(reply: str, closed: bool = False) -> str:
         reply = "".join(map(_written, events))
     left_open = bool(events) and isinstance(events[-1], GenerationPrompt) and not events[-1].closed
     return f"{reply} {END}" if closed and left_open else reply
+
+
+def with_prompt(reply: str, number: int, prompt: str) -> str:
+    """The reply, spelt as in training, with its prompt `number` (from 0) replaced.
+
+    Raises: UserError when the prompt cannot stand there, or the reply has no such one.
+    """
+    if not visible(prompt) or TAG.search(prompt):
+        raise UserError(f"{prompt!r} is no prompt; write in words, without tags, what is to be painted.")
+    events = list(parse([reply]))
+    prompts = [index for index, event in enumerate(events) if isinstance(event, GenerationPrompt)]
+    if not 0 <= number < len(prompts):
+        raise UserError(f"prompt {number} does not exist, the answer has {len(prompts)}; choose another.")
+    events[prompts[number]] = GenerationPrompt(prompt.strip(), closed=True)
+    return "".join(map(_written, events))
 
 
 def _written(event: Event) -> str:

@@ -38,6 +38,11 @@ class Planner(ABC):
     def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
         """The reply to the last message, in pieces, without end markers; it ends early once `cancelled()`."""
 
+    def check(self, sampling: Sampling) -> None:
+        """Raises: UserError where no answer can be as `sampling` wants it, whatever is asked."""
+        if sampling.picture == "always" and not self.steers:
+            raise UserError("picture 'always' needs one of our own models, run here; use auto with any other.")
+
     def say(
         self,
         text: str,
@@ -56,8 +61,7 @@ class Planner(ABC):
 
         Raises: UserError when this turn alone is too long, or the model cannot be reached.
         """
-        if sampling.picture == "always" and not self.steers:
-            raise UserError("picture 'always' needs one of our own models, run here; use auto with any other.")
+        self.check(sampling)
         asked = _settled(self.conversation).say("user", _words(text, len(images)), tuple(images))
         yield from self._kept(asked, "", self._answer(asked, sampling, cancelled or never))
 

@@ -10,13 +10,15 @@ from typing import Any, NoReturn
 from PIL import Image
 
 import llmga
-from llmga.diffrir.restorers import DEFAULT, RESTORERS
+from llmga.diffrir.restorers import DEFAULT, RESTORERS, SCALES
+from llmga.diffusers.adapters import use_controlnet, use_ip_adapter
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.memory import OFFLOADS
 from llmga.diffusers.samplers import SAMPLERS
+from llmga.diffusers.text_to_image import Generator
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint
@@ -26,18 +28,38 @@ from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.masks import read_mask
 from llmga.runtime import DTYPES
-from llmga.serve.flow import Settings
+from llmga.serve.flow import Settings, Turn
+from llmga.serve.inline import INLINE
+from llmga.serve.metadata import FORMATS
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
+ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
+GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence and exits with 2."""
+    """Says what is wrong in one sentence and exits with 2.
+
+    Attributes:
+        needed: flags of which one must be given, unless the pictures come from elsewhere (`ELSEWHERE`).
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.needed: list[tuple[str, ...]] = []
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse does, and sees that what is needed was given."""
+        found = super().parse_args(args, namespace)
+        for flags in self.needed:
+            if all(getattr(found, name.replace("-", "_")) is None for name in (*flags, *ELSEWHERE)):
+                self.error(f"the following argument is required: {' or '.join(f'--{flag}' for flag in flags)}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message.rstrip('.')}.\n")
@@ -63,7 +85,9 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     parser.set_defaults(task=task)
     add_session(parser)
     if picture is not False:
-        _add(parser, "image-file", required=bool(picture), metavar="FILE", help="picture of the first message")
+        _add(parser, "image-file", metavar="FILE", help="picture of the first message")
+    if picture:
+        parser.needed.append(("image-file",))
     return parser
 
 
@@ -80,6 +104,8 @@ def add_models(parser: Parser) -> None:
     _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
     _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
     _add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
+    _add(group, "upscale", type=int, choices=SCALES, help="enlarge every finished picture with DiffRIR")
+    _add(group, "upscaler-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
     _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     _add(
         group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
@@ -138,11 +164,32 @@ def add_painter(parser: Parser) -> None:
     _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
     _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
 
+    add_guides(group)
+
+
+def add_guides(group: "argparse._ActionsContainer") -> None:
+    """Pictures that guide the painter."""
+    for name, what in GUIDES.items():
+        _add(group, name, metavar="PATH", help=f"{what} to paint along --{name}-image")
+        _add(group, f"{name}-image", metavar="FILE", help=f"the picture that guides the --{name}")
+        _add(group, f"{name}-scale", type=number(float, 0, 2), default=1.0, help="how much, 0 to 2 (default: 1)")
+
+
+def guide(generator: Generator, args: argparse.Namespace) -> None:
+    """Let the painter be guided as the flags say.  Raises: UserError."""
+    for name, use in (("controlnet", use_controlnet), ("ip-adapter", use_ip_adapter)):
+        place, image, scale = (getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))
+        if (place is None) != (image is None):
+            raise UserError(f"--{name} and --{name}-image belong together; give both.")
+        if place is not None:
+            use(generator, place, open_image(image), scale)
+
 
 def add_region(parser: Parser) -> None:
     """Which part of the picture is painted anew."""
     group = parser.add_argument_group("region")
-    either = group.add_mutually_exclusive_group(required=True)
+    either = group.add_mutually_exclusive_group()
+    parser.needed.append(("mask-file", "outpaint"))
     _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
     _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
     _add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
@@ -161,6 +208,11 @@ def add_editing(parser: Parser) -> None:
 def add_session(parser: Parser) -> None:
     """Where pictures go and how much is told."""
     _add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
+    _add(parser, "format", default="png", metavar="NAME", help=f"of the pictures, one of: {', '.join(FORMATS)}")
+    _add(parser, "strip-metadata", action="store_true", help="leave out of the pictures how they were made")
+    _add(parser, "session", metavar="PATH", help="folder or .zip to go on with if it is there; saved after each answer")
+    _add(parser, "batch", metavar="FILE", help="requests, one a line as text or JSON, in place of a conversation")
+    _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
     _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
 
 
@@ -213,20 +265,34 @@ def size(text: str) -> tuple[int, int]:
 
 
 def check(args: argparse.Namespace) -> Image.Image | None:
-    """What needs a look at the machine: device, names, the server, the picture (returned).  Fills in the models.
+    """What needs a look at the machine: device, names, the server, the picture (returned, as it is in its file).
+
+    Fills in the models.
 
     Raises: UserError.
     """
     place_words(args)
     if args.restorer is not None:
-        RESTORERS[args.restorer]
+        _finish(args)
     if args.conv_mode is not None:
         TEMPLATES[args.conv_mode]
-    picture = open_image(args.image_file) if getattr(args, "image_file", None) is not None else None
+    file = getattr(args, "image_file", None)
+    picture = open_image(file, exact=True) if file is not None else None
     args.model_path = endpoint(args) or args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
     args.sdmodel_id = args.sdmodel_id or bundled_painter(args)
     painter_options(args)
     return picture
+
+
+def _finish(args: argparse.Namespace) -> None:
+    """A restorer that enlarges becomes the upscaler, after the default restorer.  Raises: UserError."""
+    scale = getattr(RESTORERS[args.restorer], "scale", 1)
+    if scale == 1:
+        return
+    if args.upscale not in (None, scale):
+        raise UserError(f"--restorer {args.restorer} and --upscale {args.upscale} disagree; give one of them.")
+    args.upscale, args.upscaler_path = scale, args.upscaler_path or args.restorer_path
+    args.restorer = args.restorer_path = None
 
 
 def endpoint(args: argparse.Namespace) -> Endpoint | None:
@@ -270,18 +336,31 @@ def painter_options(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def region(args: argparse.Namespace) -> tuple[Image.Image, Image.Image] | None:
-    """Picture and mask of an inpainting command line, every pixel as it is in the files; None for the others.
+def opening(args: argparse.Namespace, picture: Image.Image | None) -> Turn:
+    """What goes with the first message: the picture, and in an inpainting command line what is done to it.
 
     Raises: UserError.
     """
-    if args.task != INPAINTING:
-        return None
-    AREAS[args.area]
-    picture = open_image(args.image_file, exact=True)
+    if args.task == INPAINTING:
+        AREAS[args.area], FILLS[args.fill]
+    if args.task != INPAINTING or picture is None:
+        return Turn("", () if picture is None else (picture,))
     if args.outpaint is not None:
-        return Canvas.parse(args.outpaint, picture.size).grow(picture, args.fill)
-    return picture, read_mask(open_image(args.mask_file, exact=True), picture.size, soft=args.soft_mask)
+        Canvas.parse(args.outpaint, picture.size)
+        return Turn("", (picture,), outpaint=args.outpaint, fill=args.fill)
+    if args.mask_file is None:
+        return Turn("", (picture,))
+    return Turn("", (picture,), open_mask(args.mask_file, picture.size, soft=args.soft_mask))
+
+
+def open_mask(file: str | Path, size: tuple[int, int], *, soft: bool = False) -> Image.Image:
+    """A mask for a picture of this size, as it is in its file.  Raises: UserError, naming the file."""
+    mask = open_image(file, exact=True)
+    try:
+        read_mask(mask, size, soft=soft)
+    except UserError as problem:
+        raise UserError(f"mask {str(file)!r}: {problem}") from None
+    return mask
 
 
 def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
@@ -320,4 +399,5 @@ def settings(args: argparse.Namespace) -> Settings:
         size=args.size,
         repaint=repaint,
         edit=edit,
+        upscale=args.upscale,
     )

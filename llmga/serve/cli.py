@@ -1,175 +1,27 @@
-"""The terminal: reads turns, draws the flow's events.  Every `cli*` module is this loop with other settings."""
+"""The terminal: reads turns and commands, draws what comes.  Every `cli*` module is this with other settings."""
 
 import argparse
-import importlib
-import signal
+import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import NoReturn, TextIO
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NoReturn
 
-from PIL import Image
-from tqdm import tqdm
-
-from llmga.diffrir.restorers import Restorer, open_restorer
-from llmga.diffusers.checkpoints import find_checkpoint
-from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
-from llmga.llava import places
-from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.opening import NewChat, open_planner
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.flow import (
-    Assistant,
-    Denoising,
-    Failed,
-    FlowEvent,
-    PictureReady,
-    PromptFound,
-    Stopped,
-    TextDelta,
-    Turn,
-)
-from llmga.serve.provenance import ModelMark, Record
+from llmga.serve.batch import batch, read_jobs
+from llmga.serve.commands import COMMANDS, Talk
+from llmga.serve.flow import Turn
+from llmga.serve.inline import drawer
+from llmga.serve.line_editing import line_editing
+from llmga.serve.models import Models
+from llmga.serve.portable import INDEX, differences, load_session
 from llmga.serve.session import SavedPictures
+from llmga.serve.terminal import Terminal
 
-DIM, PLAIN = "\033[2m", "\033[0m"
-UNSAFE = dict.fromkeys(
-    {*range(32), *range(127, 160)} - {ord("\n"), ord("\t")}
-)  # a model's words must not steer a terminal
-
-
-@dataclass(frozen=True)
-class Models:
-    """What is loaded once and serves any number of sessions."""
-
-    new_chat: NewChat
-    generator: Generator
-    restorer: Restorer
-    marks: tuple[ModelMark, ...]
-
-    @classmethod
-    def load(cls, args: argparse.Namespace) -> "Models":
-        """Raises: UserError when a folder lacks something."""
-        restorer = open_restorer(args.restorer, args.restorer_path, args.device)
-        painter = find_checkpoint(args.sdmodel_id)
-        words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
-        base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
-        new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
-        generator = load_generator(painter, **flags.painter_options(args))
-        parts = {"language": words, "language base": base, "painter": painter, "restorer": args.restorer_path}
-        marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
-        return cls(new_chat, generator, restorer, marks)
-
-    def assistant(self, args: argparse.Namespace) -> Assistant:
-        """A fresh session."""
-        return Assistant(self.new_chat(), self.generator, self.restorer, flags.settings(args), self.marks)
-
-
-@dataclass
-class Terminal:
-    """Draws events: words and pictures on `out`, progress and errors on `err`."""
-
-    pictures: SavedPictures
-    debug: bool = False
-    out: TextIO = field(default_factory=lambda: sys.stdout)
-    err: TextIO = field(default_factory=lambda: sys.stderr)
-    failures: int = 0
-    _bar: tqdm | None = None
-    _line_open: bool = False
-    _trims: bool = True
-
-    def answer(self, assistant: Assistant, turn: Turn) -> None:
-        """Draw one answer.  Ctrl-C ends it and keeps the session."""
-        print("Assistant: ", end="", flush=True, file=self.out)
-        self._line_open = self._trims = True
-        try:
-            with ctrl_c(assistant.cancel):
-                for event in assistant.respond(turn):
-                    self.draw(event)
-        except Exception as defect:  # a defect in one answer should not cost the conversation
-            self._fail(f"{type(defect).__name__}: {defect}" + ("" if self.debug else " (--debug shows where)"))
-            if self.debug:
-                traceback.print_exc(file=self.err)
-        finally:
-            self._close_bar()
-            self._fresh_line()
-        if self.debug and assistant.chat.conversation.messages:
-            print(f"raw reply: {assistant.chat.conversation.messages[-1].text!r}", file=self.err)
-
-    def draw(self, event: FlowEvent) -> None:
-        """Show one event."""
-        if not isinstance(event, Denoising):
-            self._close_bar()
-        match event:
-            case TextDelta(text):
-                self._write(text.translate(UNSAFE))
-            case PromptFound(prompt, tokens):
-                prompt = prompt.translate(UNSAFE)
-                self._line(f"{DIM}[{prompt}]{PLAIN}" if self.out.isatty() else f"[{prompt}]")
-                if self.debug and tokens:
-                    print(f"prompt of {tokens}", file=self.err)
-            case Denoising(step, total):
-                self._progress(step, total)
-            case PictureReady(image, record):
-                self._save(image, record)
-            case Failed(message):
-                self._fail(message)
-            case Stopped():
-                self._line("stopped")
-
-    def _save(self, image: Image.Image, record: Record) -> None:
-        try:
-            path = self.pictures.save(image, record)
-        except UserError as problem:
-            self._fail(str(problem))
-        else:
-            self._line(f"saved {path} (seed {record.seed})")
-
-    def _progress(self, step: int, total: int) -> None:
-        if self._bar is None:
-            self._fresh_line()
-            self._bar = tqdm(total=total, desc="painting", unit="step", file=self.err, leave=False)
-        self._bar.update(step - self._bar.n)
-
-    def _close_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def _fail(self, message: str) -> None:
-        self._close_bar()
-        self._fresh_line()
-        self.failures += 1
-        print(f"error: {message}", file=self.err, flush=True)
-
-    def _write(self, text: str) -> None:
-        text = text.lstrip() if self._trims else text  # the spaces around a cut-out prompt
-        if text:
-            print(text, end="", flush=True, file=self.out)
-            self._line_open, self._trims = not text.endswith("\n"), False
-
-    def _line(self, text: str) -> None:
-        self._fresh_line()
-        print(text, flush=True, file=self.out)
-
-    def _fresh_line(self) -> None:
-        if self._line_open:
-            print(flush=True, file=self.out)
-        self._line_open, self._trims = False, True
-
-
-@contextmanager
-def ctrl_c(action: Callable[[], None]) -> Iterator[None]:
-    """While the body runs, Ctrl-C calls `action` instead of raising: nothing is torn in mid-token or mid-step."""
-    previous = signal.signal(signal.SIGINT, lambda *_: action())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+__all__ = ["Models", "Terminal", "ask", "chat", "converse", "main", "run"]
 
 
 def ask() -> str | None:
@@ -189,38 +41,44 @@ def ask() -> str | None:
     return line or None
 
 
-def converse(
-    assistant: Assistant,
-    terminal: Terminal,
-    picture: Image.Image | None = None,
-    first: str | None = None,
-    mask: Image.Image | None = None,
-) -> None:
-    """Ask and answer until the person ends it.
-
-    The picture and its mask go with the first message, `first` if it is given.
-    """
-    images = () if picture is None else (picture,)
+def converse(talk: Talk, first: str | None = None) -> None:
+    """Ask and answer until the person ends it; `first` is the first message, if it is known."""
     if first is not None:
         print(f"You: {first}")
-    text = ask() if first is None else first
-    while text is not None:
-        terminal.answer(assistant, Turn(text, images, mask))
-        images, mask, text = (), None, ask()
+        talk.say(first)
+    while not talk.over and (line := ask()) is not None:
+        talk.take(line)
 
 
-def chat(args: argparse.Namespace, first: str | None = None) -> None:
-    """Check, load, talk.  Raises: UserError."""
+def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
+    """Check, load, talk; or work through a batch, 1 if some of it failed.  Raises: UserError."""
     bundled = args.sdmodel_id is None
     picture = flags.check(args)
-    picture, mask = flags.region(args) or (picture, None)
-    pictures = SavedPictures(args.save_path)
+    opening = flags.opening(args, picture)
+    inline = drawer(args.inline, os.environ, sys.stdout.isatty())
+    terminal = Terminal(SavedPictures(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
+    saved = load_session(args.session) if args.session and _is_session(args.session) else None
+    jobs = read_jobs(args.batch) if args.batch is not None else None
     models = Models.load(args)
     if bundled:
         print(f"No --sdmodel_id given: the bundled toy model ({models.generator.describe()['family']}) paints.")
-    with suppress(ImportError):
-        importlib.import_module("readline")  # line editing and history for input(), where the system has it
-    converse(models.assistant(args), Terminal(pictures, args.debug), picture, first, mask)
+    if jobs is not None:
+        return batch(jobs, args, models, terminal, opening)
+    assistant = models.assistant(args)
+    assistant.check()
+    if saved is not None:
+        assistant.resume(saved.state)
+        told = differences(saved.models, assistant.models)
+        terminal.tell("\n".join([*told, f"going on after turn {len(saved.state.exchanges)} of {args.session}."]))
+    fill = getattr(args, "fill", Turn("").fill)
+    talk = Talk(assistant, terminal, opening, Path(args.session) if args.session else None, fill)
+    with line_editing(COMMANDS) if sys.stdin.isatty() else nullcontext():
+        converse(talk, first)
+    return None
+
+
+def _is_session(place: str) -> bool:
+    return Path(place).is_file() or (Path(place) / INDEX).is_file()
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
@@ -243,7 +101,7 @@ def main(family: str, picture: bool, argv: Sequence[str] | None = None) -> NoRet
     parser = flags.build_parser(
         f"cli{'' if picture else '2'}-{family}",
         f"Talk about {'a picture' if picture else 'what you want to see'}; {family.upper()} paints. "
-        "An empty line ends, Ctrl-C stops an answer.",
+        "An empty line ends, Ctrl-C stops an answer, /help shows the commands.",
         picture,
         task=family.partition("-")[2] or None,
     )

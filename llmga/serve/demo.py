@@ -13,9 +13,11 @@ from typing import NoReturn
 from llmga.images import open_image
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.cli import Models, Terminal, chat, run
+from llmga.serve.cli import chat, run
 from llmga.serve.flow import Turn
+from llmga.serve.models import Models
 from llmga.serve.session import SavedPictures, new_folder
+from llmga.serve.terminal import Terminal
 
 REQUEST = "a big red circle on a blue background"
 SCENE = "data/demo/scene.jpg"
@@ -27,8 +29,8 @@ def script(args: argparse.Namespace) -> int:
     picture = flags.check(args)
     if picture is None:
         args.image_file = str(flags.shipped(SCENE, "--image-file"))
-        picture = open_image(args.image_file)
-    pictures = SavedPictures(new_folder(args.save_path, "demo"))
+        picture = open_image(args.image_file, exact=True)
+    pictures = SavedPictures(new_folder(args.save_path, "demo"), args.format, strip=args.strip_metadata)
     models = Models.load(args)
     loaded = time.perf_counter()
 
@@ -60,8 +62,9 @@ def peak_memory() -> str:
 
 
 def demo(args: argparse.Namespace) -> int | None:
-    """A chat with a terminal, the script without.  Raises: UserError."""
-    return chat(args, " ".join(args.words) or None) if sys.stdin.isatty() else script(args)
+    """A chat with a terminal, or with a session or a batch to work on; the script without.  Raises: UserError."""
+    talks = sys.stdin.isatty() or args.batch is not None or args.session is not None
+    return chat(args, " ".join(args.words) or None) if talks else script(args)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

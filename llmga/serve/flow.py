@@ -1,117 +1,35 @@
 """The one flow from a person's turn to words and pictures.  Front ends only draw its events."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from threading import Event
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from llmga.background import reports_of
-from llmga.compositing import able_to_hold, paste_back
+from llmga.diffrir.restorers import Restorer
+from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
+from llmga.diffusers.generators import suited
 from llmga.errors import UserError
-from llmga.images import reduced, to_rgb
-from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
+from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse, with_prompt
 from llmga.llava.planner import Planner
 from llmga.llava.sampling import Sampling
-from llmga.masks import hide, read_mask
+from llmga.serve.events import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta
+from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn, shown
+from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
+from llmga.serve.plain_text import plain
 from llmga.serve.provenance import ModelMark, Record
 
+__all__ = [
+    "Assistant", "Denoising", "Exchange", "Failed", "FlowEvent", "Painting", "PictureReady", "PromptFound", "Region",
+    "Settings", "State", "Stopped", "TextDelta", "Turn",
+]  # fmt: skip
+
 SIMILAR = "Generate a similar image."  # one of the questions that the language models were trained on
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What a person gives in one go.
-
-    Attributes:
-        text: the words.
-        images: pictures that come with the words; with a mask, the first one is the picture to change.
-        mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it is
-            to be painted anew.  Later turns without pictures repaint the same part of the same picture.
-    """
-
-    text: str
-    images: tuple[Image.Image, ...] = ()
-    mask: Image.Image | None = None
-
-
-@dataclass(frozen=True)
-class TextDelta:
-    """The next piece of what the assistant says; never a part of a generation prompt."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class PromptFound:
-    """The language model asked for this picture; painting starts now.
-
-    Attributes:
-        tokens: how the painter cuts the prompt, such as "98 tokens in 2 chunks (75 + 23)"; empty if it does not say.
-    """
-
-    prompt: str
-    tokens: str = ""
-
-
-@dataclass(frozen=True)
-class Denoising:
-    """`step` of `total` is done, counted from 1."""
-
-    step: int
-    total: int
-
-
-@dataclass(frozen=True)
-class PictureReady:
-    """A finished picture and how it was made."""
-
-    image: Image.Image
-    record: Record
-
-
-@dataclass(frozen=True)
-class Failed:
-    """One sentence on what went wrong; the session goes on."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """The answer ended early because `Assistant.cancel` was called."""
-
-
-FlowEvent = TextDelta | PromptFound | Denoising | PictureReady | Failed | Stopped
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How words are sampled and pictures painted; None leaves the choice to the generator.
-
-    Attributes:
-        seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
-        picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
-        size: (width, height) in pixels.
-        repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
-        edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
-    """
-
-    temperature: float = 0.2
-    top_p: float = 1.0
-    max_new_tokens: int = 512
-    seed: int | None = None
-    picture: str = "auto"
-    steps: int | None = None
-    guidance_scale: float | None = None
-    negative_prompt: str | None = None
-    size: tuple[int, int] | None = None
-    repaint: Mapping[str, Any] = field(default_factory=dict)
-    edit: Mapping[str, Any] | None = None
 
 
 class _Cancelled(Exception):
@@ -121,83 +39,269 @@ class _Cancelled(Exception):
 class Assistant:
     """One session with one person: a conversation and the pictures it leads to.
 
+    What it answers comes as events: a `UserError` becomes `Failed`, anything else is a defect and is raised; leaving
+    the iterator early ends the work.
+
     Args:
         chat: the conversation, with any planner.
-        generator: `generator(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.generators`.
-        restorer: `restorer(image, reference, mask) -> image`; called only when the turn had a mask.
+        generator: `generator(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.generators`; turns that need
+            a painter for another task get one that shares its weights.
+        restorer: `restorer(image, reference, mask) -> image` of scale 1; called only where there is a mask.
         models: what the records say about the models in use.
+        upscaler: a restorer of scale 2 or 4, for `Settings.upscale`; None takes the one on the shelf.
+
+    Attributes:
+        exchanges: the turns that were answered and what came of them, oldest first; replaced, never changed in place.
+        settings: may be replaced between answers.
     """
 
     def __init__(
         self,
         chat: Planner,
         generator: Callable[..., Image.Image],
-        restorer: Callable[[Image.Image, Image.Image, Image.Image], Image.Image],
+        restorer: Restorer,
         settings: Settings | None = None,
         models: Sequence[ModelMark] = (),
+        upscaler: Restorer | None = None,
     ):
-        self.chat, self.generator, self.restorer = chat, generator, restorer
+        self.chat, self.generator, self.restorer, self.upscaler = chat, generator, restorer, upscaler
         self.settings = settings or Settings()
         self.models = tuple(models)
         self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
         self.turns = self.painted = 0
-        self.region: tuple[Image.Image, Image.Image | None] | None = None  # the picture at work and its mask
-        self.changes: dict[str, Any] = {}  # what the painter is told beside them
+        self.exchanges: tuple[Exchange, ...] = ()
+        self._region: Region | None = None  # the picture at work
+        self._words: dict[str, Any] = {}  # how the current answer is sampled
+        self._fresh: list[Painting] = []  # what the current answer has painted
         self._cancelled = Event()
+
+    # What a person can do.
 
     def respond(self, turn: Turn) -> Iterator[FlowEvent]:
-        """Answer one turn, event by event; pictures are painted in the order in which their prompts are closed.
+        """Answer one turn; pictures are painted in the order in which their prompts are closed."""
+        return self._started(lambda cancelled: self._exchange(turn, cancelled))
 
-        Leaving the iterator early ends the work.  A `UserError` becomes `Failed`, anything else is a defect and is
-        raised.
+    def retry(self) -> Iterator[FlowEvent]:
+        """Answer the last turn anew: other words, other pictures.  The old answer is forgotten."""
+        return self.edit(-1)
+
+    def edit(self, number: int, text: str | None = None) -> Iterator[FlowEvent]:
+        """Answer turn `number` (0 is the first, -1 the last) anew, in other words or not; what followed is forgotten.
+
+        An edit that fails before its first word leaves everything as it was.
         """
-        self._cancelled = Event()
-        return self._events(turn)
+        return self._started(lambda cancelled: self._edit(number, text, cancelled))
+
+    def repaint(
+        self, number: int = -1, painting: int = -1, *, prompt: str | None = None, seed: int | None = None
+    ) -> Iterator[FlowEvent]:
+        """Paint a picture of turn `number` again: only the picture; nothing is said, and the old one stays.
+
+        Args:
+            painting: which of the turn's pictures.
+            prompt: what to paint instead; the conversation then has it as if it had been written so.
+            seed: None is the session's next one.
+        """
+        return self._started(lambda cancelled: self._repaint(number, painting, prompt, seed, cancelled))
+
+    def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[FlowEvent]:
+        """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not."""
+        return self._started(lambda cancelled: self._paint_prompt(number, prompt, text, cancelled))
+
+    def leave_region(self) -> None:
+        """Let the next turn paint whole pictures again."""
+        self._region = None
+
+    @property
+    def region(self) -> Region | None:
+        """The picture at work, which the next turn without pictures goes on with."""
+        return self._region
+
+    def repair(self) -> Iterator[FlowEvent]:
+        """Go on with the last answer until it asks for a picture, and paint that."""
+        return self._started(self._repair)
+
+    def undo(self) -> Turn:
+        """Take the last turn back with all that came of it, and return it.  Raises: UserError when there is none."""
+        turn = self.exchanges[self._index(-1)].turn
+        self.resume(self.state().before(len(self.exchanges) - 1))
+        return turn
 
     def cancel(self) -> None:
         """End the current answer, from any thread: words within one token, a painting within one step."""
         self._cancelled.set()
 
-    def _events(self, turn: Turn) -> Iterator[FlowEvent]:
-        cancelled = self._cancelled
+    @property
+    def cancelled(self) -> bool:
+        """Whether the latest answer was ended by `cancel`."""
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        """Raises: UserError where no answer can be as the settings want it."""
+        self.chat.check(self.sampling())
+
+    def sampling(self) -> Sampling:
+        """How the next answer is sampled.  Raises: UserError for a value out of range."""
+        chosen = self.settings
+        return Sampling(
+            temperature=chosen.temperature,
+            top_p=chosen.top_p,
+            max_new_tokens=chosen.max_new_tokens,
+            seed=self.seed + self.turns,
+            picture=chosen.picture,
+        )
+
+    def reseed(self, seed: int) -> None:
+        """The next picture is painted with this seed, the one after it with seed + 1 …"""
+        self.seed, self.painted = seed, 0
+
+    def state(self) -> State:
+        """The session as data, to be kept, and resumed here or in another assistant."""
+        conversation = self.chat.conversation
+        return State(self.seed, self.turns, self.painted, conversation, self.exchanges, self.settings)
+
+    def resume(self, state: State) -> None:
+        """Go on from there: the next turn is answered as it would have been then."""
+        self.seed, self.turns, self.painted = state.seed, state.turns, state.painted
+        self.chat.conversation, self.exchanges, self.settings = state.conversation, state.exchanges, state.settings
+        self._region = state.region
+
+    # How an answer comes about.
+
+    def _started(self, events: Callable[[Event], Iterator[FlowEvent]]) -> Iterator[FlowEvent]:
+        self._cancelled = Event()
+        return self._guarded(events, self._cancelled)
+
+    def _guarded(self, events: Callable[[Event], Iterator[FlowEvent]], cancelled: Event) -> Iterator[FlowEvent]:
+        self._fresh = []
         try:
-            yield from self._reply(turn, cancelled)
+            yield from events(cancelled)
         except UserError as problem:
             yield Failed(str(problem))
-        finally:
-            self.turns += 1
         if cancelled.is_set():
             yield Stopped()
 
+    def _exchange(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
+        start, region = self._said(), self._region
+        try:
+            yield from self._reply(_legible(turn), cancelled)
+        finally:
+            self.turns += 1
+            if self._said() > start:
+                done = Exchange(turn, start, self._said(), self._region, tuple(self._fresh))
+                self.exchanges = (*self.exchanges, done)
+            else:
+                self._region = region
+
+    def _edit(self, number: int, text: str | None, cancelled: Event) -> Iterator[FlowEvent]:
+        before = self.state()
+        index = self._index(number)
+        turn = self.exchanges[index].turn
+        self.resume(before.before(index))
+        try:
+            yield from self._exchange(turn if text is None else replace(turn, text=text), cancelled)
+        finally:
+            if len(self.exchanges) == index:
+                self.resume(replace(before, turns=self.turns, painted=self.painted))
+
+    def _repaint(
+        self, number: int, which: int, prompt: str | None, seed: int | None, cancelled: Event
+    ) -> Iterator[FlowEvent]:
+        index = self._index(number)
+        paintings = self.exchanges[index].paintings
+        if not -len(paintings) <= which < len(paintings):
+            raise UserError(f"picture {which} of that turn does not exist, it has {len(paintings)}; choose another.")
+        old = paintings[which]
+        wanted = old.record.prompt if prompt is None else plain(prompt).strip()
+        yield from self._paint_anew(index, old, wanted, seed, cancelled, reworded=prompt is not None)
+
+    def _paint_prompt(self, number: int, prompt: int, text: str | None, cancelled: Event) -> Iterator[FlowEvent]:
+        index = self._index(number)
+        exchange = self.exchanges[index]
+        asked = parse([self.chat.conversation.messages[exchange.end - 1].text])
+        written = [event.text for event in asked if isinstance(event, GenerationPrompt)]
+        if not 0 <= prompt < len(written):
+            raise UserError(f"prompt {prompt} does not exist, the answer has {len(written)}; choose another.")
+        known = [painting for painting in exchange.paintings if painting.number == prompt]
+        unknown = Record(written[prompt], exchange.turn.text, 0, words=dict(self._words))
+        old = known[-1] if known else Painting(Image.new("RGB", (1, 1)), unknown, exchange.region, prompt)
+        changed = text is not None and plain(text).strip() != written[prompt]
+        wanted = plain(text).strip() if changed else written[prompt]
+        yield from self._paint_anew(index, old, wanted, None, cancelled, reworded=changed)
+
+    def _paint_anew(
+        self, index: int, old: Painting, wanted: str, seed: int | None, cancelled: Event, *, reworded: bool
+    ) -> Iterator[FlowEvent]:
+        """Paint into the region of an old painting, for the same request."""
+        conversation = self.chat.conversation
+        if reworded:
+            conversation = _reworded(conversation, self.exchanges[index].end - 1, old.number, wanted)
+        self._words = dict(old.record.words)
+        yield from self._picture(wanted, old.record.request, old.region, old.number, cancelled, seed)
+        if self._fresh:
+            self.chat.conversation = conversation
+            self._add_paintings(index)
+
+    def _repair(self, cancelled: Event) -> Iterator[FlowEvent]:
+        repair = getattr(self.chat, "repair", None)
+        if repair is None:
+            raise UserError("an answer can be repaired where one of our own models gave it; ask again instead.")
+        index = self._index(-1)
+        exchange, parser = self.exchanges[index], GenerationPromptParser()
+        begun = self.chat.conversation.messages[exchange.end - 1].text
+        list(parser.feed(begun))  # said already
+        before = self.chat.conversation
+        self.turns += 1
+        try:
+            pieces = repair(self._sampling(), cancelled.is_set)
+            yield from self._told(parser, pieces, exchange.turn, exchange.region, cancelled)
+        finally:
+            self._add_paintings(index)
+        if self.chat.conversation is before:
+            raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
+
     def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
-        if turn.images or turn.mask is not None:
+        if turn.images or turn.mask is not None or turn.outpaint is not None:
             turn = self._taken_up(turn, cancelled)
         pieces = self.chat.say(turn.text, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
-        with closing(pieces):
-            for event in parse(pieces):
-                if cancelled.is_set():
-                    continue  # the chat ends by itself at its next token and keeps its history whole
-                if isinstance(event, Spoken):
-                    yield TextDelta(event.text)
-                elif isinstance(event, GenerationPrompt):
-                    yield from self._picture(event.text, turn, cancelled)
+        yield from self._told(GenerationPromptParser(), pieces, turn, self._region, cancelled)
         if self.chat.ended_by == "limit":
             yield Failed(
                 f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
                 "raise it, or start anew where the conversation has become long."
             )
 
+    def _told(
+        self,
+        parser: GenerationPromptParser,
+        pieces: Iterator[str],
+        turn: Turn,
+        region: Region | None,
+        cancelled: Event,
+    ) -> Iterator[FlowEvent]:
+        """What an answer says, and the pictures that it asks for."""
+        with closing(pieces):
+            for event in parse(pieces, parser):
+                if cancelled.is_set():
+                    continue  # the chat ends by itself at its next token and keeps its history whole
+                if isinstance(event, Spoken):
+                    yield TextDelta(event.text)
+                elif isinstance(event, GenerationPrompt):
+                    yield from self._picture(event.text, turn.text, region, parser.found - 1, cancelled)
+
     def _taken_up(self, turn: Turn, cancelled: Event) -> Turn:
         """Remember the picture to work on; the turn as the language model is to see it."""
         chosen = self.settings
-        soft = chosen.repaint.get("soft", False)
-        shown = replace(turn, images=shown_pictures(turn, soft=soft))
-        self.region, self.changes = region_of(turn, soft=soft), dict(chosen.repaint)
-        if chosen.edit is None or turn.mask is not None:
-            return shown
-        self.region = turn.images[0], None
-        self.changes = {**chosen.edit, "source_prompt": self._description(shown, cancelled)}
-        return replace(shown, images=())  # the conversation has them already
+        changes = dict(chosen.repaint) if chosen.edit is None else {**chosen.edit, "source_prompt": ""}
+        self._region = Region.of(turn, changes)
+        seen = replace(turn, images=tuple(shown(image) for image in turn.images))
+        if self._region is not None:
+            return replace(seen, images=(self._region.shown(), *seen.images[1:]))
+        if chosen.edit is None:
+            return seen
+        changes["source_prompt"] = self._description(seen, cancelled)
+        self._region = Region(turn.images[0], None, changes, turn.images[0])
+        return replace(seen, images=())  # the conversation has them already
 
     def _description(self, turn: Turn, cancelled: Event) -> str:
         """The prompt with which the language model would paint the turn's picture; the person sees nothing of it."""
@@ -208,94 +312,95 @@ class Assistant:
         return prompts[0] if prompts else "".join(event.text for event in events if isinstance(event, Spoken)).strip()
 
     def _sampling(self) -> Sampling:
-        chosen = self.settings
-        return Sampling(
-            temperature=chosen.temperature,
-            top_p=chosen.top_p,
-            max_new_tokens=chosen.max_new_tokens,
-            seed=self.seed + self.turns,
-            picture=chosen.picture,
-        )
+        sampling = self.sampling()
+        self._words = asdict(sampling)
+        return sampling
 
-    def _picture(self, prompt: str, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
+    def _picture(
+        self,
+        prompt: str,
+        request: str,
+        region: Region | None,
+        number: int,
+        cancelled: Event,
+        seed: int | None = None,
+    ) -> Iterator[FlowEvent]:
         """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
         report = getattr(self.generator, "report", None)
         yield PromptFound(prompt, str(report(prompt)) if report else "")
-        seed = self.seed + self.painted
+        if not self.settings.paint:
+            return
+        order = Order.of(prompt, self.seed + self.painted if seed is None else seed, region, self.settings)
         try:
-            image = yield from self._paint(prompt, turn, seed, cancelled)
+            painter, finish = self._painter(region), self._finish()
+            image = yield from self._paint(painter, order, finish, cancelled)
         except _Cancelled:
             return
         except UserError as problem:
             yield Failed(str(problem))
             return
+        record = record_of(painter, order, finish, image, request=request, words=dict(self._words), models=self.models)
         self.painted += 1
-        yield PictureReady(image, self._record(prompt, turn, seed, image))
+        self._fresh.append(Painting(image, record, region, number))
+        yield PictureReady(image, record)
 
-    def _paint(self, prompt: str, turn: Turn, seed: int, cancelled: Event) -> Generator[Denoising, None, Image.Image]:
+    def _painter(self, region: Region | None) -> Callable[..., Image.Image]:
+        """The generator, or one for the task that shares its weights."""
+        if region is None:
+            return suited(self.generator, TEXT_TO_IMAGE)
+        return suited(self.generator, INPAINTING if "source_prompt" not in region.changes else EDITING)
+
+    def _finish(self) -> Finish:
         chosen = self.settings
-        picture, mask = self.region or (None, None)
+        return Finish(restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler))
+
+    def _paint(
+        self, painter: Callable[..., Image.Image], order: Order, finish: Finish, cancelled: Event
+    ) -> Generator[Denoising, None, Image.Image]:
+        latest: list[Image.Image] = []
 
         def work(report: Callable[[Denoising], None]) -> Image.Image:
             def on_step(step: int, total: int) -> None:
                 if cancelled.is_set():
                     raise _Cancelled
-                report(Denoising(step, total))
+                report(Denoising(step, total, latest.pop() if latest else None))
 
-            image = self.generator(
-                prompt,
-                image=picture,
-                mask=mask,
-                negative_prompt=chosen.negative_prompt,
-                seed=seed,
-                steps=chosen.steps,
-                guidance_scale=chosen.guidance_scale,
-                size=chosen.size,
-                on_step=on_step,
-                **(self.changes if picture is not None else {}),
-            )
-            return image if mask is None else self._restored(image, picture, mask)
+            seen = (lambda step, small: latest.append(small)) if self.settings.previews else None
+            return paint(painter, order, finish, on_step, seen)
 
         return (yield from reports_of(work, cancelled.set))
 
-    def _restored(self, image: Image.Image, picture: Image.Image, mask: Image.Image) -> Image.Image:
-        """What the restorer, which works in RGB, makes of the painting; where it keeps the size, so are kept pixels."""
-        restored = self.restorer(to_rgb(image), to_rgb(picture), mask)
-        return paste_back(able_to_hold(picture), restored, mask) if restored.size == picture.size else restored
+    # The history.
 
-    def _record(self, prompt: str, turn: Turn, seed: int, image: Image.Image) -> Record:
-        chosen, described = self.settings, self.generator.describe()
-        return Record(
-            prompt=prompt,
-            request=turn.text,
-            negative_prompt=chosen.negative_prompt or "",
-            seed=seed,
-            steps=described.get("steps") if chosen.steps is None else chosen.steps,
-            guidance_scale=described.get("guidance_scale") if chosen.guidance_scale is None else chosen.guidance_scale,
-            sampler=described.get("sampler"),
-            size=image.size,
-            models=self.models,
-        )
+    def _said(self) -> int:
+        return len(self.chat.conversation.messages)
 
+    def _index(self, number: int) -> int:
+        """A turn's place in `exchanges`.  Raises: UserError when it does not exist."""
+        count = len(self.exchanges)
+        if not -count <= number < count:
+            allowed = f"use 0 to {count - 1}" if count else "say something first"
+            raise UserError(f"turn {number} does not exist, the session has {count}; {allowed}.")
+        return number % count
 
-def region_of(turn: Turn, *, soft: bool = False) -> tuple[Image.Image, Image.Image] | None:
-    """The picture to change and its mask as mode L; None when the turn has no mask.
-
-    Raises: UserError when the mask does not fit.
-    """
-    if turn.mask is None:
-        return None
-    if not turn.images:
-        raise UserError("a mask was given without a picture; give the picture that it belongs to.")
-    return turn.images[0], read_mask(turn.mask, turn.images[0].size, soft=soft)
+    def _add_paintings(self, index: int) -> None:
+        """What was just painted belongs to an earlier turn."""
+        exchange = self.exchanges[index]
+        more = replace(exchange, paintings=(*exchange.paintings, *self._fresh))
+        self.exchanges = (*self.exchanges[:index], more, *self.exchanges[index + 1 :])
 
 
-def shown_pictures(turn: Turn, *, soft: bool = False) -> tuple[Image.Image, ...]:
-    """The pictures as the language model sees them: what a mask covers is black, as in its training.
+def _legible(turn: Turn) -> Turn:
+    """The turn without control characters.  Raises: UserError when there is nothing in it."""
+    text = plain(turn.text)
+    given = turn.images or turn.mask is not None or turn.outpaint is not None
+    if not given and not text.replace(IMAGE_MARKER, "").strip():
+        raise UserError("the message says nothing; write what you want to see, or give a picture.")
+    return replace(turn, text=text)
 
-    Raises: UserError when the mask does not fit.
-    """
-    region = region_of(turn, soft=soft)
-    if region is None:
-        return turn.images
-    return reduced(hide(region[0], np.asarray(region[1]) > 0)), *turn.images[1:]
+
+def _reworded(conversation: Conversation, message: int, number: int, prompt: str) -> Conversation:
+    """The conversation as if prompt `number` of that answer had been another.  Raises: UserError for an empty one."""
+    messages = list(conversation.messages)
+    messages[message] = replace(messages[message], text=with_prompt(messages[message].text, number, prompt))
+    return replace(conversation, messages=tuple(messages))

@@ -1,21 +1,21 @@
-"""Every picture says how it was made: written into the PNG, read back by us and by A1111-style tools."""
+"""What a picture's record says of how it was made; `llmga.serve.metadata` writes it into files and reads it back."""
 
 import hashlib
-import io
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 import llmga
+from llmga.compositing import able_to_hold
 from llmga.errors import UserError
-from llmga.images import to_rgb
 from llmga.llava.endpoint.address import Endpoint
+from llmga.seams import Seam
 
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")
 WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
 
@@ -24,9 +24,9 @@ class ModelMark:
     """Which model took part.
 
     Attributes:
-        role: "language", "language base", "painter" or "restorer".
-        name: the last part of the folder's path, the rest of the path is nobody's business; of a model that a server
-            runs, its name there and the server's URL.
+        role: "language", "language base", "painter", "restorer" or "upscaler".
+        name: the last part of the folder's path, the rest of the path is nobody's business; its id where it came from
+            the hub; of a model that a server runs, its name there and the server's URL.
         sha256: fingerprint of the weights, None when they do not lie in a local folder.
     """
 
@@ -39,19 +39,43 @@ class ModelMark:
         """Reads every weights file once; do it when the model is loaded and keep the mark."""
         if isinstance(path, Endpoint):
             return cls(role, f"{path.model} at {path.shown}", None)
-        return cls(role, Path(path).resolve().name if Path(path).exists() else str(path), fingerprint(path))
+        return cls(role, _name(Path(path).resolve()) if Path(path).exists() else str(path), fingerprint(path))
+
+
+def _name(place: Path) -> str:
+    """The last part of the path; in the hub's cache, whose folders are called by revisions, the model's id."""
+    repository = place.parent.parent.name
+    if place.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return place.name
 
 
 @dataclass(frozen=True)
 class Record:
-    """How one picture was made.
+    """How one picture was made: all that `llmga.serve.replay` needs to make it again.
 
     The time is left out on purpose: the same seed and the same conversation give the same bytes of the file.
 
     Attributes:
-        prompt: what the language model wrote for the painter.
+        prompt: what the language model wrote for the painter, or a person in its place.
         request: the user's turn that led to it.
+        steps, guidance_scale: as they were used, the painter's own choice filled in.
+        sampler: class of the scheduler; its row in the table of samplers is in `painter`.
         size: (width, height) in pixels.
+        work_size: the size that was asked for; None left it to the painter.
+        task: "text-to-image", "inpainting", "outpainting" or "editing".
+        parent: the picture that was changed, by `picture_hash`; of an outpainted one the picture before it grew.
+        mask: what was painted anew, by `picture_hash` of the mask in mode L, 255 being painted.
+        outpaint: how the parent grew, as `Canvas.parse` takes it.
+        fill: a row of `FILLS`, what was under the painting.
+        changes: what else the painter was told beside parent and mask: strength, area, soft; skip, ratio,
+            source_prompt.
+        restorer: the row that made painting and parent agree; None without a mask.
+        upscaler: the row that enlarged the finished picture.
+        seam_before, seam_after: how much the mask's edge shows, without and with the restorer.
+        words: how the language model was sampled: temperature, top_p, max_new_tokens, seed, picture.
+        painter: how the painter was set up: family, sampler, layout, dtype, device, weighted, tile_vae, loras.
+        quality: of a lossy file, 1 to 100; None where the file is lossless, or of the usual quality.
         llmga: version of this package.
     """
 
@@ -63,13 +87,62 @@ class Record:
     guidance_scale: float | None = None
     sampler: str | None = None
     size: tuple[int, int] | None = None
+    work_size: tuple[int, int] | None = None
+    task: str = "text-to-image"
+    parent: str | None = None
+    mask: str | None = None
+    outpaint: str | None = None
+    fill: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    restorer: str | None = None
+    upscaler: str | None = None
+    seam_before: Seam | None = None
+    seam_after: Seam | None = None
+    words: Mapping[str, Any] = field(default_factory=dict)
+    painter: Mapping[str, Any] = field(default_factory=dict)
     models: tuple[ModelMark, ...] = ()
+    quality: int | None = None
     llmga: str = field(default=llmga.__version__)
+
+    def model(self, role: str) -> ModelMark | None:
+        """The mark of the model in this role."""
+        return next((mark for mark in self.models if mark.role == role), None)
+
+    def to_json(self) -> str:
+        """The documented block: one JSON object, its keys these attributes."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """Keys of a later version are left aside.  Raises: ValueError, TypeError when it is no record."""
+        names = {entry.name for entry in fields(cls)}
+        known = {key: value for key, value in dict(json.loads(text)).items() if key in names}
+        for pair in ("size", "work_size"):
+            known[pair] = tuple(known[pair]) if known.get(pair) else None
+        for seam in ("seam_before", "seam_after"):
+            known[seam] = Seam(**known[seam]) if known.get(seam) else None
+        known["models"] = tuple(ModelMark(**mark) for mark in known.get("models", ()))
+        return cls(**known)
+
+
+def picture_hash(image: Image.Image) -> str:
+    """SHA-256 over a picture's mode, size, colour profile and pixels, whatever file it is in.
+
+    Palettes and transparent colours are looked up first: files differ in how they write them.
+    """
+    with suppress(UserError):
+        image = able_to_hold(image)
+    whole = hashlib.sha256(repr((image.mode, image.size, image.info.get("icc_profile"))).encode())
+    whole.update(image.tobytes())
+    return whole.hexdigest()
 
 
 def fingerprint(path: str | Path) -> str | None:
-    """SHA-256 over the names and digests of all weights files in a folder; None when there are none."""
+    """SHA-256 over the names and digests of all weights files in a folder, or of one file; None without weights."""
     folder = Path(path)
+    if folder.is_file():
+        with folder.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     files = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHTS) if folder.is_dir() else []
     if not files:
         return None
@@ -83,15 +156,23 @@ def fingerprint(path: str | Path) -> str | None:
 
 def parameters(record: Record) -> str:
     """The text that A1111, and the many tools that follow it, show and read back."""
-    painter = next((mark for mark in record.models if mark.role == "painter"), None)
+    painter, language = record.model("painter"), record.model("language")
     named: dict[str, Any] = {
         "Steps": record.steps,
         "Sampler": record.sampler,
         "CFG scale": record.guidance_scale,
         "Seed": record.seed,
         "Size": record.size and "{}x{}".format(*record.size),
-        "Model hash": painter and painter.sha256 and painter.sha256[:10],
+        "Model hash": _short(painter),
         "Model": painter and painter.name,
+        "Denoising strength": record.changes.get("strength"),
+        "Request": record.request,
+        "Language model hash": _short(language),
+        "Language model": language and language.name,
+        "Parent": record.parent,
+        "Mask": record.mask,
+        "Restorer": record.restorer,
+        "Upscaler": record.upscaler,
         "Version": f"llmga {record.llmga}",
     }
     negative = [f"Negative prompt: {record.negative_prompt}"] if record.negative_prompt else []
@@ -99,37 +180,10 @@ def parameters(record: Record) -> str:
     return "\n".join([record.prompt, *negative, listed])
 
 
+def _short(mark: ModelMark | None) -> str | None:
+    return mark and mark.sha256 and mark.sha256[:10]
+
+
 def _quoted(value: Any) -> str:
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
-
-
-def png_bytes(image: Image.Image, record: Record) -> bytes:
-    """The picture as PNG with its record in the text chunks `llmga` (JSON) and `parameters`."""
-    chunks = PngInfo()
-    chunks.add_text("parameters", parameters(record))
-    chunks.add_text("llmga", json.dumps(asdict(record), ensure_ascii=False, sort_keys=True))
-    buffer = io.BytesIO()
-    if image.mode not in PNG_MODES:  # a print picture, say, whose colour profile would mean nothing in RGB
-        image = to_rgb(image)
-        image.info.pop("icc_profile", None)
-    image.save(buffer, "PNG", pnginfo=chunks)
-    return buffer.getvalue()
-
-
-def read(path: str | Path) -> Record:
-    """The record inside a picture.  Raises: UserError when there is no such file or no record in it."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return _record(json.loads(getattr(image, "text", {})["llmga"]))
-    except (OSError, SyntaxError, KeyError, ValueError, TypeError):
-        raise UserError(f"no record of llmga can be read from {str(path)!r}; give a PNG that llmga saved.") from None
-
-
-def _record(values: dict[str, Any]) -> Record:
-    """Keys of a later version are left aside."""
-    known = {key: value for key, value in values.items() if key in {entry.name for entry in fields(Record)}}
-    known["size"] = tuple(known["size"]) if known.get("size") else None
-    known["models"] = tuple(ModelMark(**mark) for mark in known.get("models", ()))
-    return Record(**known)

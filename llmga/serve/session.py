@@ -1,24 +1,32 @@
 """Pictures of a session on disk: numbered, never overwritten."""
 
 import tempfile
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.provenance import Record, png_bytes
+from llmga.files import write_new
+from llmga.serve.metadata import FORMATS, SUFFIXES, encoded
+from llmga.serve.provenance import Record
 
 
 class SavedPictures:
-    """Writes `000.png`, `001.png` … into a folder, going on after those that are there.
+    """Writes `000.png`, `001.png` … into a folder, going on after those that are there; whole or not at all.
 
     The folder is made, and writing to it tried, at once: a session should not fail after the first painting.
 
-    Raises: UserError when nothing can be written there.
+    Args:
+        kind, strip: as in `metadata.encoded`.
+
+    Raises: UserError when nothing can be written there, or for an unknown kind.
     """
 
-    def __init__(self, save_path: str | Path):
+    def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False):
+        FORMATS[kind]
+        self.kind, self.strip = kind, strip
         if not str(save_path):
             raise UserError("--save-path is empty; give a folder, or leave it out for outputs.")
         self.folder = Path(save_path)
@@ -32,28 +40,23 @@ class SavedPictures:
 
     def save(self, image: Image.Image, record: Record) -> Path:
         """Raises: UserError when the disk does not take it; the session can go on."""
-        content = png_bytes(image, record)
-        path = None
+        content = encoded(image, record, self.kind, strip=self.strip)
         try:
-            path = self._claimed()
-            path.write_bytes(content)
+            path = self._written(content)
         except OSError as problem:
-            if path is not None:
-                path.unlink(missing_ok=True)  # half a picture would be taken for one
             raise self._unwritable(problem) from None
         self.paths.append(path)
         return path
 
-    def _claimed(self) -> Path:
-        """An empty new file of the next free number; another session in the same folder gets another one."""
-        taken = [int(path.stem) for path in self.folder.glob("*.png") if path.stem.isdecimal()]
+    def _written(self, content: bytes) -> Path:
+        """A new file of the next free number; another session in the same folder gets another one."""
+        names = (path.stem for suffix in SUFFIXES.values() for path in self.folder.glob(f"*{suffix}"))
+        taken = [int(name) for name in names if name.isdecimal()]
         for number in count(max(taken, default=-1) + 1):
-            path = self.folder / f"{number:03d}.png"
-            try:
-                path.open("xb").close()
-            except FileExistsError:
-                continue
-            return path
+            path = self.folder / f"{number:03d}{SUFFIXES[self.kind]}"
+            with suppress(FileExistsError):
+                write_new(path, content)
+                return path
         raise AssertionError("unreachable: count() does not end")
 
     def _unwritable(self, problem: OSError) -> UserError:

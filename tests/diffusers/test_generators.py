@@ -4,8 +4,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from llmga.diffusers.generators import GENERATORS, family_of, load_generator
+from llmga.diffusers.families import EDITING, INPAINTING
+from llmga.diffusers.generators import GENERATORS, family_of, load_generator, suited
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.errors import UserError
 
@@ -154,3 +156,34 @@ def test_half_precision_weights_open_in_single_precision_on_cpu(goldens, folder)
     generator = load_generator(folder, device="cpu")
     assert generator.describe()["dtype"] == "float32"
     assert generator("a", steps=2).size == (64, 64)
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_painter_from_words_does_the_other_tasks_with_the_same_weights(goldens, name):
+    painter = load_generator(goldens.folder(name), device="cpu", sampler="euler")
+    for task in (INPAINTING, EDITING):
+        twin = suited(painter, task)
+        assert twin is suited(painter, task) and twin.family.name == f"{name}-{task}"
+        assert twin.pipeline.unet is painter.pipeline.unet and twin.sampler_name == "euler"
+    painter.use_sampler("ddim")
+    assert suited(painter, INPAINTING).sampler_name == "ddim"
+    assert suited(painter, "text-to-image") is painter
+
+
+def test_a_twin_paints_what_a_checkpoint_opened_for_the_task_paints(goldens):
+    picture, mask = Image.new("RGB", (40, 30), "red"), Image.new("L", (40, 30))
+    mask.paste(255, (0, 0, 20, 30))
+    folder = goldens.folder("sdxl")
+    painters = suited(load_generator(folder, device="cpu"), INPAINTING), load_generator(folder, task=INPAINTING)
+    assert len({painter("a cat", picture, mask, seed=3, steps=2).tobytes() for painter in painters}) == 1
+
+
+def test_an_inpainting_checkpoint_does_not_edit(goldens):
+    painter = load_generator(goldens.folder("sdxl_inpaint"), device="cpu")
+    assert suited(painter, INPAINTING) is suited(painter, "text-to-image") is painter
+    with pytest.raises(UserError, match="not made for editing"):
+        suited(painter, EDITING)
+
+
+def test_what_is_no_painter_of_ours_is_left_alone():
+    assert suited(len, EDITING) is len

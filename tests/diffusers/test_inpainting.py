@@ -93,6 +93,53 @@ def test_kept_pixels_are_identical_in_pictures_of_every_mode_size_and_mask(mode)
             assert (after[marked][:, -1] == 255).all()
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("area", list(AREAS))
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_restorer_never_reaches_a_kept_pixel(mode, area, soft):
+    """One that changes every pixel of what it is shown."""
+    rng = np.random.default_rng(7)
+    picture, mask = noise(mode, (90, 70), rng), Image.new("L", (90, 70))
+    mask.paste(255, (40, 20, 60, 50)), mask.paste(100 if soft else 255, (40, 20, 42, 50))
+    seen = []
+
+    def restore(painting, reference, hole):
+        seen.append((painting, reference, hole))
+        return Image.new("RGB", painting.size, (250, 250, 250))
+
+    result = Scribbler()("x", picture, mask, area=area, soft=soft, restore=restore)
+    before, after = np.asarray(picture.convert(result.mode)), np.asarray(result)
+    kept = np.asarray(mask) == 0
+    assert np.array_equal(before[kept], after[kept]) and not np.array_equal(before[~kept], after[~kept])
+    ((painting, reference, hole),) = seen
+    assert painting.mode == reference.mode == "RGB" and painting.size == reference.size == hole.size
+    assert (np.asarray(hole) == 255).sum() == (~kept).sum()
+    assert not np.array_equal(np.asarray(painting)[0], np.asarray(reference)[0])  # kept, but as it was painted
+
+
+def test_a_restorer_sees_every_stage_and_each_goes_on_from_what_it_made():
+    picture, mask = Canvas.parse("left=1000%", (8, 64)).grow(Image.new("RGB", (8, 64), "red"))
+    sizes, scribbler = [], Scribbler()
+
+    def restore(painting, reference, hole):
+        sizes.append((painting.size, reference.getpixel((reference.width - 9, 0))))
+        return Image.new("RGB", painting.size, "blue")
+
+    result = scribbler("x", picture, mask, restore=restore)
+    assert [size for size, _ in sizes] == [(40, 64), (88, 64)]
+    assert sizes[1][1] == (0, 0, 255)
+    assert result.crop((80, 0, 88, 64)).getcolors() == [(512, (255, 0, 0))]
+    assert result.crop((0, 0, 80, 64)).getcolors() == [(5120, (0, 0, 255))]
+
+
+def test_a_restorer_of_a_batch_sees_each_version():
+    picture, mask = noise("RGB", (40, 40), np.random.default_rng(1)), Image.new("L", (40, 40))
+    mask.paste(255, (0, 0, 8, 8))
+    seen = []
+    Scribbler().batch("x", [1, 2], picture, mask, restore=lambda painting, *rest: seen.append(painting) or painting)
+    assert len(seen) == 2 and seen[0].tobytes() != seen[1].tobytes()
+
+
 @pytest.fixture(scope="module", params=[("sd15_inpaint", None), ("sdxl_inpaint", None), ("sdxl", "inpainting")])
 def inpainter(goldens, request):
     folder, task = request.param

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from llmga.compositing import paste_back
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.serve.flow import Assistant, Settings
@@ -17,6 +18,9 @@ class ToyChat:
         self.replies = list(replies)
         self.conversation = Conversation()
         self.samplings, self.given, self.ended_by = [], 0, "marker"
+
+    def check(self, sampling):
+        pass
 
     def say(self, text, images=(), sampling=None, cancelled=None):
         self.samplings.append(sampling)
@@ -39,7 +43,7 @@ class ToyGenerator:
     def __init__(self):
         self.calls, self.steps_done = [], 0
 
-    def __call__(self, prompt, image=None, mask=None, *, seed=0, size=None, on_step=None, **rest):
+    def __call__(self, prompt, image=None, mask=None, *, seed=0, size=None, on_step=None, restore=None, **rest):
         self.calls.append(SimpleNamespace(prompt=prompt, image=image, mask=mask, seed=seed, size=size, **rest))
         if "forbidden" in prompt:
             raise UserError("this prompt is forbidden; ask for another.")
@@ -48,10 +52,14 @@ class ToyGenerator:
         for step in range(1, self.total + 1):
             self.steps_done += 1
             on_step(step, self.total)
-        return Image.new("RGB", size or (16, 8), (seed % 256, seed // 256 % 256, 9))
+        if mask is None:
+            return Image.new("RGB", size or (16, 8), (seed % 256, seed // 256 % 256, 9))
+        painting = Image.new("RGB", image.size, (seed % 256, seed // 256 % 256, 9))
+        return paste_back(image, restore(painting, image, mask), mask)
 
-    def describe(self):
-        return {"family": "toy", "sampler": "ToySampler", "steps": self.total, "guidance_scale": 2.5}
+    def describe(self, **given):
+        own = {"family": "toy", "sampler": "ToySampler", "steps": self.total, "guidance_scale": 2.5}
+        return own | {name: value for name, value in given.items() if value is not None}
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.args import build_parser, check, painter_options, region, settings, shipped
+from llmga.serve.args import build_parser, check, opening, painter_options, settings, shipped
+from llmga.serve.flow import Turn
 
 
 def parse(*argv, picture=None, task=None):
@@ -156,6 +157,7 @@ def repaint(tmp_path):
     picture, mask = Image.new("RGBA", (30, 20), (1, 2, 3, 4)), Image.new("L", (30, 20))
     mask.paste(255, (0, 0, 10, 20))
     picture.save(tmp_path / "a.png"), mask.save(tmp_path / "m.png")
+    Image.new("L", (30, 20)).save(tmp_path / "black.png"), Image.new("L", (8, 8)).save(tmp_path / "small.png")
     start = ["--model-path", "a", "--sdmodel_id", "b", "--image-file", str(tmp_path / "a.png")]
 
     def parsed(*argv):
@@ -165,14 +167,17 @@ def repaint(tmp_path):
     return parsed
 
 
+def opened(args):
+    return opening(args, check(args))
+
+
 def test_a_region_is_a_mask_file_or_what_is_added(repaint):
-    picture, mask = region(repaint("--mask-file", "{folder}/m.png"))
-    assert picture.mode == "RGBA" and picture.getpixel((0, 0)) == (1, 2, 3, 4)
-    assert mask.getpixel((9, 19)) == 255 and mask.getpixel((10, 0)) == 0
-    grown, mask = region(repaint("--outpaint", "left=50%,top=4", "--fill", "grey"))
-    assert grown.size == mask.size == (45, 24)
-    assert grown.getpixel((0, 0)) == (127, 127, 127, 255) and grown.getpixel((15, 4)) == (1, 2, 3, 4)
-    assert region(given()) is None
+    turn = opened(repaint("--mask-file", "{folder}/m.png"))
+    assert turn.images[0].mode == "RGBA" and turn.images[0].getpixel((0, 0)) == (1, 2, 3, 4)
+    assert turn.mask.getpixel((9, 19)) == 255 and turn.mask.getpixel((10, 0)) == 0
+    turn = opened(repaint("--outpaint", "left=50%,top=4", "--fill", "grey"))
+    assert (turn.outpaint, turn.fill, turn.mask) == ("left=50%,top=4", "grey", None)
+    assert opened(given()) == Turn("")
 
 
 def test_region_flags_reach_the_painter(repaint):
@@ -196,7 +201,9 @@ def test_a_region_is_given_once_and_in_range(repaint, argv, capsys):
     ("argv", "message"),
     [
         (("--mask-file", "{folder}/none.png"), "does not exist"),
-        (("--mask-file", "{folder}/a.png"), "a.png|the mask"),
+        (("--mask-file", "{folder}/a.png"), "a.png': the mask is empty|a.png': the mask covers"),
+        (("--mask-file", "{folder}/black.png"), "black.png': the mask is empty"),
+        (("--mask-file", "{folder}/small.png"), "small.png': the mask is 8x8"),
         (("--outpaint", "left=0"), "nothing is added"),
         (("--outpaint", "left=5", "--fill", "sky"), "unknown fill 'sky'"),
         (("--outpaint", "left=5", "--area", "sky"), "unknown area 'sky'"),
@@ -204,7 +211,7 @@ def test_a_region_is_given_once_and_in_range(repaint, argv, capsys):
 )
 def test_a_region_that_cannot_be_is_told(repaint, argv, message):
     with pytest.raises(UserError, match=message):
-        region(repaint(*argv))
+        opened(repaint(*argv))
 
 
 def test_editing_flags_reach_the_painter():

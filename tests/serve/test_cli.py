@@ -12,6 +12,8 @@ from PIL import Image
 
 from llmga.serve import cli
 from llmga.serve.cli import Terminal, converse
+from llmga.serve.commands import Talk
+from llmga.serve.flow import Turn
 from llmga.serve.session import SavedPictures
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -21,10 +23,10 @@ ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
 def talk(tmp_path, monkeypatch, capsys):
     """`talk(assistant, lines)` is what a piped conversation prints, as (out, err)."""
 
-    def run(assistant, lines, debug=False, **rest):
+    def run(assistant, lines, debug=False, first=None, **rest):
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         monkeypatch.chdir(tmp_path)
-        converse(assistant, Terminal(SavedPictures("outputs"), debug), **rest)
+        converse(Talk(assistant, Terminal(SavedPictures("outputs"), debug), **rest), first)
         return capsys.readouterr()
 
     return run
@@ -54,7 +56,7 @@ def test_an_empty_line_ends(toy, talk):
 
 def test_the_picture_goes_with_the_first_message_only(toy, talk):
     assistant, picture = toy("one", "two"), Image.new("RGB", (8, 8))
-    talk(assistant, "second\n", picture=picture, first="first")
+    talk(assistant, "second\n", pending=Turn("", (picture,)), first="first")
     users = assistant.chat.conversation.messages[::2]
     assert [(user.text, len(user.images)) for user in users] == [("first", 1), ("second", 0)]
 
@@ -62,7 +64,7 @@ def test_the_picture_goes_with_the_first_message_only(toy, talk):
 def test_a_mask_goes_with_the_picture_and_later_requests_repaint_the_same_part(toy, talk, toy_generator_class):
     painter, picture, mask = toy_generator_class(), Image.new("RGBA", (16, 8)), Image.new("L", (16, 8))
     mask.paste(255, (0, 0, 8, 8))
-    talk(toy(ONE, ONE, generator=painter), "fill it\nin green\n", picture=picture, mask=mask)
+    talk(toy(ONE, ONE, generator=painter), "fill it\nin green\n", pending=Turn("", (picture,), mask))
     assert [(call.image, call.mask.tobytes()) for call in painter.calls] == [(picture, mask.tobytes())] * 2
 
 

@@ -16,7 +16,7 @@ from llmga.serve.args import BUNDLED_PAINTER, build_parser, check, shipped
 from llmga.serve.cli import Models
 from llmga.serve.demo import SCENE
 from llmga.serve.flow import Failed, PictureReady, TextDelta, Turn
-from llmga.serve.provenance import png_bytes, read
+from llmga.serve.metadata import png_bytes, read
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
 REQUEST = "a big red circle on a blue background"

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from llmga.masks import read_mask
-from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn, shown_pictures
+from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Region, Stopped, TextDelta, Turn
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
 TWO = "First <gen_image> a cat </gen_image> then <gen_image> a dog </gen_image> done"
@@ -225,7 +225,7 @@ def test_the_restorer_is_called_with_a_mask_only(toy):
 
 def test_what_a_mask_covers_is_black_to_the_language_model():
     picture, mask = picture_and_mask()
-    (shown,) = shown_pictures(Turn("fill it", (picture,), mask))
+    shown = Region.of(Turn("fill it", (picture,), mask), {}).shown()
     assert shown.getpixel((0, 0)) == (0, 0, 0) and shown.getpixel((7, 7)) == (200, 100, 50)
     assert picture.getpixel((0, 0)) == (200, 100, 50)
 

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.provenance import ModelMark, Record, fingerprint, parameters, png_bytes, read
+from llmga.serve.metadata import png_bytes, read
+from llmga.serve.provenance import ModelMark, Record, fingerprint, parameters
 
 RECORD = Record(
     prompt="a big red circle, centred\non blue",
@@ -34,7 +35,8 @@ def test_other_tools_find_their_text():
         "a big red circle, centred\non blue\n"
         "Negative prompt: blur\n"
         "Steps: 20, Sampler: Euler, CFG scale: 3.5, Seed: 7, Size: 64x48, "
-        'Model hash: 0123456789, Model: "sdxl, toy", Version: llmga 9.9'
+        'Model hash: 0123456789, Model: "sdxl, toy", Request: "画一个红色的圆, please", Language model: mllm, '
+        "Version: llmga 9.9"
     )
 
 
@@ -46,7 +48,8 @@ def test_the_text_of_other_tools_is_in_the_file(tmp_path):
 
 
 def test_what_is_not_known_is_left_out():
-    assert parameters(Record(prompt="p", request="r", seed=1, llmga="9.9")) == "p\nSeed: 1, Version: llmga 9.9"
+    plain = parameters(Record(prompt="p", request="r", seed=1, llmga="9.9"))
+    assert plain == "p\nSeed: 1, Request: r, Version: llmga 9.9"
 
 
 def test_the_same_record_gives_the_same_bytes():

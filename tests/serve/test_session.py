@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.provenance import Record, read
+from llmga.serve.metadata import read
+from llmga.serve.provenance import Record
 from llmga.serve.session import SavedPictures, new_folder
 
 PICTURE = Image.new("RGB", (8, 8))
@@ -62,3 +63,18 @@ def test_new_folders_are_new(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="no folder can be made"):
         new_folder(tmp_path / "file", "demo")
+
+
+def test_numbers_go_on_over_formats(tmp_path):
+    paths = [SavedPictures(tmp_path, kind).save(PICTURE, record()) for kind in ("png", "webp", "jpeg")]
+    assert [path.name for path in paths] == ["000.png", "001.webp", "002.jpg"]
+    assert [read(path) for path in paths] == [record()] * 3
+    with pytest.raises(UserError, match="unknown picture format 'gif'"):
+        SavedPictures(tmp_path, "gif")
+
+
+def test_a_stripped_picture_tells_nothing(tmp_path):
+    path = SavedPictures(tmp_path, strip=True).save(PICTURE, record())
+    assert b"llmga" not in path.read_bytes() and b"parameters" not in path.read_bytes()
+    with pytest.raises(UserError, match="no record"):
+        read(path)

@@ -1,0 +1,207 @@
+"""Many requests from a file, one a line, done once each: a run that was ended goes on where it stopped.
+
+A line is plain words, or a JSON object such as
+
+    {"text": "a red circle", "seed": 7}
+    {"text": ["fill it", "now in green"], "image": "a.png", "mask": "m.png", "steps": 20}
+
+with `text` (one message, or several of one conversation), `image`, `mask`, `outpaint`, `fill`, `seed`, and any setting
+of `/set`.  Empty lines and lines that begin with # are passed over.
+"""
+
+import argparse
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmga.diffusers.canvas import Canvas
+from llmga.errors import UserError
+from llmga.files import write_whole
+from llmga.images import open_image
+from llmga.serve import args as flags
+from llmga.serve.changing import CHANGES, change, checked_fill
+from llmga.serve.flow import Turn
+from llmga.serve.models import Models
+from llmga.serve.terminal import Terminal
+
+MANIFEST = "manifest.json"
+OWN = ("text", "image", "mask", "outpaint", "fill", "seed")
+LARGEST_FILE = 64_000_000  # bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of the file.
+
+    Attributes:
+        number: of the line, from 1.
+        key: of the line in the manifest; another text on the same line is another job.
+        asked: its object; of plain words, only `text`.
+    """
+
+    number: int
+    key: str
+    asked: dict[str, Any]
+
+    @classmethod
+    def of(cls, number: int, line: str) -> "Job":
+        """Raises: UserError, naming the line."""
+        asked: Any = {"text": line}
+        if line.startswith("{"):
+            try:
+                asked = json.loads(line)
+            except ValueError as problem:
+                raise UserError(f"line {number} of the batch is no JSON ({problem}); mend it.") from None
+        texts = asked.get("text")
+        texts = [texts] if isinstance(texts, str) else texts
+        if not (isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)):
+            raise UserError(f"line {number} of the batch has no text; give it as a string, or a list of strings.")
+        for name in asked:
+            if name not in OWN and name not in CHANGES:
+                raise UserError(
+                    f"line {number} of the batch has {name!r}, which is unknown; use {', '.join((*OWN, *CHANGES))}."
+                )
+        digest = hashlib.sha256(line.encode()).hexdigest()[:12]
+        return cls(number, f"{number}-{digest}", asked | {"text": texts})
+
+
+def read_jobs(file: str | Path) -> list[Job]:
+    """Raises: UserError."""
+    try:
+        content = Path(file).read_bytes()[: LARGEST_FILE + 1].decode("utf-8-sig")
+    except (OSError, ValueError) as problem:
+        raise UserError(f"batch {str(file)!r} cannot be read ({_reason(problem)}); give a UTF-8 text file.") from None
+    if len(content) > LARGEST_FILE:
+        raise UserError(f"batch {str(file)!r} has more than {LARGEST_FILE} bytes; split it.")
+    lines = ((number, line.strip()) for number, line in enumerate(content.split("\n"), 1))
+    jobs = [Job.of(number, line) for number, line in lines if line and not line.startswith("#")]
+    if not jobs:
+        raise UserError(f"batch {str(file)!r} has no requests; write one a line.")
+    return jobs
+
+
+class Manifest:
+    """What was done, as JSON beside the pictures; whole on disk after every job.
+
+    Attributes:
+        jobs: by key; status (done, failed), line, text, seed, pictures, reply, errors.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.jobs = path, {}
+        try:
+            if path.exists():
+                self.jobs = dict(json.loads(path.read_text("utf-8"))["jobs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{str(path)!r} cannot be used as a manifest; choose another --save-path.") from None
+
+    def done(self, job: Job) -> bool:
+        """Whether it was done, and its pictures are still there."""
+        entry = self.jobs.get(job.key, {})
+        pictures = [self.path.parent / name for name in entry.get("pictures", ())]
+        return entry.get("status") == "done" and all(picture.exists() for picture in pictures)
+
+    def write(self, job: Job, **entry: Any) -> None:
+        """Raises: UserError when the disk does not take it."""
+        self.jobs[job.key] = {"line": job.number, "text": job.asked["text"], **entry}
+        content = json.dumps({"jobs": self.jobs}, ensure_ascii=False, indent=1)
+        try:
+            write_whole(self.path, content.encode())
+        except OSError as problem:
+            raise UserError(f"{str(self.path)!r} cannot be written ({_reason(problem)}); make room.") from None
+
+
+def batch(jobs: list[Job], args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn) -> int:
+    """Do every job that is not done yet; 1 when some failed, 130 when a person ended it.  Raises: UserError."""
+    manifest = Manifest(terminal.pictures.folder / MANIFEST)
+    failed = []
+    for job in jobs:
+        if manifest.done(job):
+            continue
+        entry = _done(job, args, models, terminal, opening)
+        manifest.write(job, **entry)
+        if entry["status"] == "interrupted":
+            terminal.tell("stopped; run the same again to go on.")
+            return 130
+        failed += [job.number] if entry["status"] == "failed" else []
+    left = f", {len(failed)} failed: line {', '.join(map(str, failed))}" if failed else ""
+    terminal.tell(f"{len(jobs) - len(failed)} of {len(jobs)} requests are done{left}; see {manifest.path}")
+    return 1 if failed else 0
+
+
+def _done(job: Job, args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn) -> dict[str, Any]:
+    """What the manifest says of the job, now that it was tried."""
+    pictures, failures = len(terminal.pictures.paths), terminal.failures
+    assistant = models.assistant(args)
+    entry: dict[str, Any] = {"status": "done"}
+    try:
+        turn = _prepared(job, assistant, args, opening)
+        entry["seed"] = assistant.seed
+        for text in job.asked["text"]:
+            terminal.tell(f"You: {text}")
+            terminal.answer(assistant, replace(turn, text=text))
+            turn = Turn("")
+    except UserError as problem:
+        terminal.fail(f"line {job.number}: {problem}")
+    except KeyboardInterrupt:
+        entry["status"] = "interrupted"
+    if assistant.cancelled:
+        entry["status"] = "interrupted"
+    elif terminal.failures > failures:
+        entry["status"] = "failed"
+    replies = [message.text for message in assistant.chat.conversation.messages if message.role == "assistant"]
+    return entry | {"pictures": [path.name for path in terminal.pictures.paths[pictures:]], "replies": replies}
+
+
+def _prepared(job: Job, assistant: Any, args: argparse.Namespace, opening: Turn) -> Turn:
+    """The job's settings made, its first turn without the words.  Raises: UserError."""
+    asked = job.asked
+    for name in asked:
+        if name in CHANGES:
+            change(assistant, name, _typed(asked[name]))
+    seed = asked.get("seed", None if args.seed is None else args.seed + job.number - 1)
+    if seed is not None:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= flags.LARGEST_SEED:
+            raise UserError(f"seed {seed!r} is out of range; use 0 to {flags.LARGEST_SEED}.")
+        assistant.reseed(seed)
+    assistant.check()
+    return _turn(asked, assistant, opening)
+
+
+def _turn(asked: dict[str, Any], assistant: Any, opening: Turn) -> Turn:
+    turn = opening
+    if asked.get("image") is not None:
+        turn = Turn("", (open_image(_text(asked, "image"), exact=True),))
+    if asked.get("outpaint") is None and asked.get("mask") is None:
+        return turn
+    if not turn.images:
+        raise UserError("a mask or an outpainting needs a picture; give the line an image, too.")
+    picture = turn.images[0]
+    turn = Turn("", turn.images)
+    if asked.get("outpaint") is not None:
+        text, fill = _text(asked, "outpaint"), checked_fill(asked.get("fill", turn.fill))
+        Canvas.parse(text, picture.size)
+        turn = replace(turn, outpaint=text, fill=fill)
+    if asked.get("mask") is not None:
+        soft = assistant.settings.repaint.get("soft", False)
+        turn = replace(turn, mask=flags.open_mask(_text(asked, "mask"), picture.size, soft=soft))
+    return turn
+
+
+def _text(asked: dict[str, Any], name: str) -> str:
+    if not isinstance(asked[name], str):
+        raise UserError(f"{name} {asked[name]!r} is no text; give the name of a file, or the extents to add.")
+    return asked[name]
+
+
+def _typed(value: Any) -> str:
+    """A value of JSON as a person would type it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "default" if value is None else str(value)
+
+
+def _reason(problem: Exception) -> str:
+    return (getattr(problem, "strerror", None) or str(problem)).lower()

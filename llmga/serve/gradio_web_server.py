@@ -1,0 +1,86 @@
+"""The web page: `python -m llmga.serve.gradio_web_server`."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+from llmga.runtime import quiet_libraries
+from llmga.serve import args as flags
+from llmga.serve.cli import run
+from llmga.serve.models import Models
+
+LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
+
+
+def build_parser() -> flags.Parser:
+    """The flags of a chat without a terminal, and where the page is served."""
+    parser = flags.Parser(
+        prog="python -m llmga.serve.gradio_web_server",
+        description="Talk and paint in a browser: on this machine only, unless --host or --share says otherwise. "
+        "Ctrl-C ends.",
+        allow_abbrev=False,
+    )
+    flags.add_models(parser)
+    flags.add_endpoint(parser)
+    flags.add_words(parser)
+    flags.add_painting(parser)
+    flags.add_painter(parser)
+    add_page(parser)
+    parser.set_defaults(task=None)
+    return parser
+
+
+def add_page(parser: flags.Parser) -> None:
+    """Where the page is served, and to how many."""
+    group, number = parser.add_argument_group("page"), flags.number
+    group.add_argument("--host", default=LOCAL, metavar="ADDRESS", help=f"where to serve (default: {LOCAL})")
+    group.add_argument("--port", type=number(int, 0, 65535), default=PORT, help=f"0: a free one (default: {PORT})")
+    group.add_argument("--share", action="store_true", help="make a public link by gradio's servers, too")
+    group.add_argument("--embed", action="store_true", help="without the heading, for a frame in another page")
+    group.add_argument(
+        *("--concurrency-count", "--concurrency_count"),
+        type=number(int, 1, 1000),
+        default=AT_ONCE,
+        metavar="N",
+        help=f"visitors who are answered at once; pictures are painted one by one (default: {AT_ONCE})",
+    )
+    group.add_argument(
+        *("--model-list-mode", "--model_list_mode"),
+        choices=("once", "reload"),
+        default="once",
+        help="offer the models that are in checkpoints/Inference now, or whenever a page is opened (default: once)",
+    )
+    group.add_argument(
+        "--moderate", action="store_true", help="ask OpenAI's moderation about every message, with OPENAI_API_KEY"
+    )
+    group.add_argument(
+        *("--moderation-url", "--moderation_url"), metavar="URL", help="a server that answers as OpenAI's moderation"
+    )
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Check, load, serve until Ctrl-C.  Raises: UserError."""
+    from llmga.serve.page.moderation import moderator
+    from llmga.serve.page.serving import launch
+
+    flags.check(args)
+    asked = moderator(args)
+    launch(Models.load(args), args, asked)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The command line."""
+    quiet_libraries()
+    keep_to_itself()
+    run(lambda: serve(build_parser().parse_args(argv)))
+
+
+def keep_to_itself() -> None:
+    """Gradio reports to its makers at start, unless this says otherwise before it is imported."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What is loaded once and serves any number of sessions."""
+
+import argparse
+from dataclasses import dataclass
+
+from llmga.diffrir.checkpoints import default_path
+from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffusers.checkpoints import find_checkpoint
+from llmga.diffusers.generators import Generator, load_generator
+from llmga.errors import UserError
+from llmga.llava import places
+from llmga.llava.endpoint.address import Endpoint
+from llmga.llava.opening import NewChat, open_planner
+from llmga.serve import args as flags
+from llmga.serve.flow import Assistant
+from llmga.serve.provenance import ModelMark
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything that an assistant works with.
+
+    Attributes:
+        restorer: of scale 1, for the repainted parts of pictures.
+        marks: what records say of the models.
+        upscaler: of scale 2 or 4; None where none was asked for.
+    """
+
+    new_chat: NewChat
+    generator: Generator
+    restorer: Restorer
+    marks: tuple[ModelMark, ...]
+    upscaler: Restorer | None = None
+
+    @classmethod
+    def load(cls, args: argparse.Namespace) -> "Models":
+        """Raises: UserError when a folder lacks something."""
+        finish = {"restorer": _weights(args.restorer, args.restorer_path)}
+        if args.upscale is not None:
+            finish["upscaler"] = _weights(f"diffrir-x{args.upscale}", args.upscaler_path)
+        restorers = {role: open_restorer(name, path, args.device) for role, (name, path) in finish.items()}
+        if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
+            raise UserError(f"the restorer in {args.restorer_path!r} enlarges {scale} times; give it as --upscale "
+                            f"{scale} --upscaler-path.")  # fmt: skip
+        painter = find_checkpoint(args.sdmodel_id)
+        words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
+        base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
+        new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
+        generator = load_generator(painter, **flags.painter_options(args))
+        flags.guide(generator, args)
+        parts = {"language": words, "language base": base, "painter": painter}
+        parts |= {role: path for role, (_, path) in finish.items()}
+        marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
+        return cls(new_chat, generator, restorers["restorer"], marks, restorers.get("upscaler"))
+
+    def assistant(self, args: argparse.Namespace) -> Assistant:
+        """A fresh session."""
+        chosen = flags.settings(args)
+        return Assistant(self.new_chat(), self.generator, self.restorer, chosen, self.marks, self.upscaler)
+
+
+def _weights(name: str | None, path: str | None) -> tuple[str | None, str | None]:
+    """The same with the path of the weights on the shelf, where the row has some."""
+    row = RESTORERS[name] if name is not None else None
+    return name, path or (str(default_path(row.scale)) if isinstance(row, Weighted) else None)

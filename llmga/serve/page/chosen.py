@@ -1,0 +1,35 @@
+"""What a visitor chose for the next answer."""
+
+from dataclasses import dataclass, replace
+
+from llmga.serve.flow import Assistant, Settings
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the controls say.
+
+    Attributes:
+        settings: with `edit`, which only an answer that changes a picture uses.
+        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is the painter's own.
+        seed: of the next picture; None goes on with the session's.
+        fill: a row of `llmga.diffusers.canvas.FILLS`, what is under a grown part.
+    """
+
+    settings: Settings
+    sampler: str | None = None
+    seed: int | None = None
+    fill: str = "edge"
+
+    def into(self, assistant: Assistant, *, changes: bool = False) -> None:
+        """Let the next answer be given so.
+
+        Args:
+            changes: it changes a picture.
+
+        Raises: UserError for a sampler that the painter cannot use.
+        """
+        assistant.generator.use_sampler(self.sampler)
+        assistant.settings = self.settings if changes else replace(self.settings, edit=None)
+        if self.seed is not None:
+            assistant.reseed(self.seed)

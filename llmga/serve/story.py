@@ -1,0 +1,184 @@
+"""A picture book as data: what a language model plans, what a person may change, what the painter is told.
+
+{"title": "Mia and the moon", "request": "…", "style": "watercolour", "seed": 7, "seeds": "same",
+ "characters": [{"name": "Mia", "look": "a small girl with red hair and a yellow coat"}],
+ "pages": [{"text": "Mia looks up.", "prompt": "Mia at a window at night", "picture": "page-01.png"}]}
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmga.errors import UserError
+from llmga.files import write_whole
+from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
+from llmga.llava.instructions import language_of
+from llmga.llava.planner import Planner
+from llmga.llava.sampling import Sampling
+from llmga.registry import Registry
+
+# page, seed of the book -> seed of the page's picture.  One seed for all keeps light and composition alike.
+SEEDS = Registry("seed policy", {"same": lambda page, seed: seed, "next": lambda page, seed: seed + page})
+CARD = re.compile(r"^\W{0,4}(?P<name>[^\s:：][^:：]{0,39}?)\W{0,2}[:：]\s*(?P<look>\S.*)$")
+MOST_PAGES, MOST_CHARACTERS = 40, 8
+
+ASK = {
+    "en": {
+        "characters": "We make a picture book of {count} pages: {request}\nList the characters that appear again and "
+        "again, one a line, as NAME: how they look (age, hair, clothes, colours). Write nothing else.",
+        "page": "Write page {number} of {count} of the picture book about: {request}\nTell the page in one or two "
+        "sentences, then write its picture.",
+    },
+    "zh": {
+        "characters": "我们来做一本{count}页的绘本：{request}\n请列出反复出现的角色，每行一个，格式为“名字: 外貌"
+        "（年龄、头发、衣服、颜色）”，不要写别的内容。",
+        "page": "请写绘本的第{number}页（共{count}页），主题是：{request}\n用一两句话讲述这一页，然后画出它的画面。",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Character:
+    """Somebody who appears again: described in the same words on every page."""
+
+    name: str
+    look: str
+
+    @classmethod
+    def read(cls, line: str) -> "Character":
+        """`Mia: a small girl with red hair`.  Raises: UserError."""
+        card = CARD.match(line.strip())
+        if not card:
+            raise UserError(f"character {line!r} cannot be read; write NAME: how they look.")
+        return cls(card["name"].strip(), card["look"].strip())
+
+    def is_in(self, *texts: str) -> bool:
+        """Whether one of the texts names them, as a whole word where words have spaces between them."""
+        around = r"\b" if self.name.isascii() else ""
+        name = re.compile(f"{around}{re.escape(self.name)}{around}", re.IGNORECASE)
+        return any(name.search(text) for text in texts)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is read on a page, what is painted, and the picture's file once it is there."""
+
+    text: str
+    prompt: str
+    picture: str | None = None
+
+
+@dataclass(frozen=True)
+class Story:
+    """A whole book.
+
+    Attributes:
+        style: ends every prompt; "" for none.
+        seeds: a row of `SEEDS`.
+    """
+
+    title: str
+    request: str
+    seed: int
+    style: str = ""
+    seeds: str = "same"
+    characters: tuple[Character, ...] = ()
+    pages: tuple[Page, ...] = ()
+
+    def prompt(self, number: int) -> str:
+        """What the painter is told for page `number` (from 0): every character in the same words, one style."""
+        page = self.pages[number]
+        seen = [each for each in self.characters if each.is_in(page.text, page.prompt)]
+        looks = (f"{each.name} is {each.look.rstrip('.')}." for each in seen if each.look not in page.prompt)
+        sentences = [page.prompt.rstrip(), *looks, *([self.style] if self.style else [])]
+        return " ".join(each if each.endswith((".", "。", "!", "?")) else f"{each}." for each in sentences)
+
+    def page_seed(self, number: int) -> int:
+        return SEEDS[self.seeds](number, self.seed)
+
+    def with_picture(self, number: int, file: str | None) -> "Story":
+        """The book with this page's picture."""
+        pages = list(self.pages)
+        pages[number] = replace(pages[number], picture=file)
+        return replace(self, pages=tuple(pages))
+
+    def save(self, path: Path) -> None:
+        """Raises: UserError when the disk does not take it."""
+        try:
+            write_whole(path, (json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n").encode())
+        except OSError as problem:
+            raise UserError(f"{str(path)!r} cannot be written ({problem.strerror}); make room.") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Story":
+        """Raises: UserError when there is none, or what a person changed cannot be read."""
+        try:
+            told = json.loads(Path(path).read_text("utf-8"))
+            story = cls(**told)
+            story = replace(
+                story,
+                characters=tuple(Character(**each) for each in story.characters),
+                pages=tuple(Page(**each) for each in story.pages),
+            )
+            story._check()
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
+            if isinstance(problem, UserError):
+                raise
+            raise UserError(f"{str(path)!r} is no story ({problem}); give the story.json of a picture book.") from None
+        return story
+
+    def _check(self) -> None:
+        SEEDS[self.seeds]
+        texts = [self.title, self.request, self.style, *(each.look for each in self.characters)]
+        texts += [each.name for each in self.characters]
+        texts += [text for page in self.pages for text in (page.text, page.prompt, page.picture or "")]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a text is none")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not self.pages:
+            raise ValueError("no seed or no pages")
+
+
+def plan(
+    chat: Planner, request: str, pages: int, sampling: Sampling, characters: tuple[Character, ...] = (), **book: Any
+) -> Iterator[Story]:
+    """The book, growing by a page at a time.
+
+    Args:
+        chat: a fresh conversation.
+        sampling: of the words; pictures are asked for by force where the planner can be.
+        characters: known from the start; without any, the planner is asked for them.
+        book: further fields of `Story`.
+
+    Raises: UserError.
+    """
+    ask = ASK[language_of(request)]
+    if not characters:
+        said = _answer(chat, ask["characters"].format(count=pages, request=request), sampling)[0]
+        characters = _cards(said)
+    story = Story(request=request, characters=characters, **book)
+    steered = replace(sampling, picture="always") if chat.steers else sampling
+    for number in range(1, pages + 1):
+        one = replace(steered, seed=None if sampling.seed is None else sampling.seed + number)
+        text, prompts = _answer(chat, ask["page"].format(number=number, count=pages, request=request), one)
+        if not text and not prompts:
+            raise UserError(f"the language model said nothing for page {number}; try another --seed or --temperature.")
+        story = replace(story, pages=(*story.pages, Page(text, prompts[0] if prompts else text)))
+        yield story
+
+
+def _answer(chat: Planner, text: str, sampling: Sampling) -> tuple[str, list[str]]:
+    """(words, prompts) of one answer."""
+    events = list(parse(chat.say(text, sampling=sampling)))
+    words = "".join(event.text for event in events if isinstance(event, Spoken))
+    return " ".join(words.split()) if "\n" not in words.strip() else words.strip(), [
+        event.text for event in events if isinstance(event, GenerationPrompt)
+    ]
+
+
+def _cards(said: str) -> tuple[Character, ...]:
+    """The lines of an answer that describe somebody."""
+    found = [Character.read(line) for line in said.splitlines() if CARD.match(line.strip())]
+    return tuple(found[:MOST_CHARACTERS])

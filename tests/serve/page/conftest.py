@@ -1,0 +1,53 @@
+"""A visit with a scripted chat and a plain-coloured painter."""
+
+import pytest
+from PIL import Image
+
+from llmga.serve.flow import Settings
+from llmga.serve.page.chosen import Chosen
+from llmga.serve.page.easel import Marks
+from llmga.serve.page.visit import Visit
+
+
+class ToyBrush:
+    """The toy generator as a brush: it has a sampler, and serves every task."""
+
+    def __init__(self, generator):
+        self.generator, self.samplers = generator, []
+        self.describe = generator.describe
+
+    def __call__(self, prompt, **options):
+        return self.generator(prompt, **options)
+
+    def suited(self, task):
+        return self
+
+    def use_sampler(self, name):
+        self.samplers.append(name)
+
+
+@pytest.fixture
+def visit(toy, toy_generator_class, tmp_path):
+    """`visit(*replies)` is a visit whose assistant says these replies."""
+
+    def make(*replies, restorer=lambda image, reference, mask: image):
+        assistant = toy(*replies, generator=ToyBrush(toy_generator_class()), restorer=restorer, seed=5)
+        return Visit(assistant, tmp_path)
+
+    return make
+
+
+@pytest.fixture
+def talk():
+    """`talk(visit, text, …)` says something to the end and gives the entries."""
+
+    def say(visit, text="go", images=(), chosen=None, marks=None):
+        list(visit.say(text, images, chosen or Chosen(Settings()), marks or Marks()))
+        return visit.entries()
+
+    return say
+
+
+@pytest.fixture
+def photo():
+    return Image.new("RGB", (16, 8), "teal")

@@ -1,0 +1,367 @@
+"""The page on the bundled models, used with mouse and keyboard in a real browser; screenshots are kept in outputs/."""
+
+import argparse
+import io
+import shutil
+import socket
+import zipfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter, sleep
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import llmga
+from llmga.serve import args as flags
+from llmga.serve.gradio_web_server import build_parser, keep_to_itself
+from llmga.serve.models import Models
+from llmga.toyworld.oracle import read
+
+ROOT = Path(llmga.__file__).resolve().parent.parent
+SCREENSHOTS = ROOT / "outputs/browser"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+LOCAL = ("127.0.0.1", "localhost", "::1")
+REQUEST = "a big red circle on a blue background"
+PATIENCE = 60_000  # milliseconds for one answer on a busy machine
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium here; bash scripts/browser.sh installs it"),
+]
+
+
+class Asked(list):
+    """Hosts beyond this machine that the server's process turned to."""
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> "Asked":
+        connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+        def connecting(this: socket.socket, address: object) -> None:
+            if isinstance(address, tuple) and address[0] not in LOCAL:
+                self.append(address)
+            connect(this, address)
+
+        def looking_up(host: object, *rest: object, **more: object) -> object:
+            if host not in (*LOCAL, None):
+                self.append(host)
+            return look_up(host, *rest, **more)
+
+        monkeypatch.setattr(socket.socket, "connect", connecting)
+        monkeypatch.setattr(socket, "getaddrinfo", looking_up)
+        return self
+
+
+@pytest.fixture(scope="module")
+def asked() -> Iterator[Asked]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield Asked().watch(patch)
+
+
+@pytest.fixture(scope="module")
+def models(asked: Asked) -> Models:
+    keep_to_itself()
+    args = arguments()
+    flags.check(args)
+    return Models.load(args)
+
+
+@pytest.fixture(scope="module")
+def url(models: Models) -> Iterator[str]:
+    """The address of a running page."""
+    from llmga.serve.page.serving import launch
+
+    blocks = launch(models, arguments(), wait=False)
+    yield blocks.local_url
+    blocks.close()
+
+
+def arguments() -> argparse.Namespace:
+    return build_parser().parse_args(["--port", "0", "--seed", "7", "--temperature", "0"])
+
+
+class Driver:
+    """A browser tab, and what it should never see."""
+
+    def __init__(self, page: object, url: str):
+        self.page, self.url = page, url
+        self.console: list[str] = []
+        self.outside: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: message.type in ("error", "warning") and self.console.append(message.text))
+        page.on("pageerror", lambda problem: self.console.append(str(problem)))
+        page.on("request", self._note)
+
+    def _note(self, request: object) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in LOCAL:
+            self.outside.append(request.url)
+
+    def open(self) -> float:
+        """Seconds until the page can be used."""
+        begun = perf_counter()
+        self.page.goto(self.url)
+        self.page.wait_for_selector(".log .welcome")
+        return perf_counter() - begun
+
+    def say(self, text: str) -> None:
+        """Send a message and wait until it stands in the conversation."""
+        said = self.page.locator(".log .user").count()
+        self.page.locator("#message textarea").fill(text)
+        self.page.locator("#message textarea").press("Enter")
+        self.page.locator(".log .user").nth(said).wait_for()
+
+    def answered(self) -> None:
+        self.page.wait_for_selector("#message button.submit-button")
+
+    def ask(self, text: str) -> None:
+        self.say(text)
+        self.answered()
+
+    def picture(self, number: int) -> Image.Image:
+        """The file behind a picture of the conversation, as the browser downloads it."""
+        link = self.page.locator(f".log .painted:has(#picture-{number}) a[download]")
+        with self.page.expect_download() as download:
+            link.click()
+        return Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
+
+    def paint_slowly(self) -> None:
+        """A size and a number of steps that keep the painter busy for a while."""
+        self.page.get_by_role("tab", name="Settings").click()
+        self.page.get_by_role("button", name="Painting ▼").click()
+        self.page.get_by_label("Size, such as").fill("256x256")
+        steps = self.page.get_by_label("number input for Steps")
+        steps.fill("100")
+        steps.blur()
+
+    def shoot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def tab(browser: object, url: str) -> Iterator[Driver]:
+    """A fresh visit; afterwards nothing may have gone wrong, and nobody else may have been asked."""
+    context = browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB")
+    driver = Driver(context.new_page(), url)
+    yield driver
+    assert driver.console == []
+    assert driver.outside == []
+    context.close()
+
+
+def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab: Driver) -> None:
+    assert min(tab.open() for _ in range(3)) < 5  # other work on the machine may slow down one of them
+    tab.shoot("1-welcome")
+    tab.page.evaluate(
+        """() => {
+            window.seen = [];
+            new MutationObserver(() => window.seen.push(document.querySelector(".log .words")?.innerText || ""))
+                .observe(document.querySelector(".log"), { subtree: true, childList: true });
+        }"""
+    )
+    tab.ask(REQUEST)
+    words = tab.page.locator(".log .words").inner_text()
+    streamed = [text for text in dict.fromkeys(tab.page.evaluate("window.seen")) if text]
+    assert len(streamed) > 1 and all(words.startswith(text) for text in streamed)
+    picture = tab.picture(0)
+    seen = read(picture).attributes
+    assert (seen["size"], seen["colour"], seen["shape"], seen["background"]) == ("big", "red", "circle", "blue")
+    assert "llmga" in picture.info and "Seed: 7" in picture.info["parameters"]
+    tab.shoot("2-answer")
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+    tops = [tab.page.locator(name).bounding_box() for name in ("#log .log", "#message", "#verbs", "#side")]
+    assert all(above["y"] + above["height"] <= below["y"] for above, below in pairwise(tops))
+    tab.shoot("3-phone")
+
+
+def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel(tab: Driver) -> None:
+    tab.open()
+    tab.ask(REQUEST)
+    before = np.asarray(tab.picture(0).convert("RGB"))
+    tab.page.click("[data-do=mark]")
+    canvas = tab.page.locator("#easel canvas")
+    canvas.wait_for(state="visible")
+    tab.page.wait_for_function("document.querySelector('#easel canvas').width > 300")
+    box = canvas.bounding_box()
+    for row in (0.3, 0.4, 0.5, 0.6, 0.7):
+        tab.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * row)
+        tab.page.mouse.down()
+        tab.page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * row, steps=5)
+        tab.page.mouse.up()
+    tab.shoot("4-mask")
+    tab.ask("a small yellow square in the center on a blue background")
+    after = np.asarray(tab.picture(1).convert("RGB"))
+    assert after.shape == before.shape
+    side = before.shape[0]
+    kept = np.ones((side, side), bool)
+    kept[int(side * 0.2) : int(side * 0.8) + 1, int(side * 0.2) : int(side * 0.8) + 1] = False
+    assert (after[kept] == before[kept]).all()
+    assert (after[~kept] != before[~kept]).any(-1).mean() > 0.4
+    tab.shoot("5-repainted")
+
+
+def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
+    tab.open()
+    tab.ask(REQUEST)
+    before = np.asarray(tab.picture(0).convert("RGB"))
+    tab.page.click("[data-do=mark]")
+    tab.page.click("[data-mode=grow]")
+    handle = tab.page.locator("[data-side=right]")
+    box = handle.bounding_box()
+    stage = tab.page.locator("#easel canvas").bounding_box()
+    tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + box["width"] / 2 + stage["width"] / 8, box["y"] + box["height"] / 2, steps=4)
+    tab.page.mouse.up()
+    assert 20 <= int(handle.get_attribute("aria-valuenow")) <= 30
+    tab.page.locator("[data-side=left]").press("ArrowLeft")
+    assert tab.page.locator("[data-side=left]").get_attribute("aria-valuenow") == "5"
+    tab.shoot("6-grow")
+    tab.ask(REQUEST)
+    after = np.asarray(tab.picture(1).convert("RGB"))
+    left = round(before.shape[1] * 0.05)
+    assert after.shape[1] > before.shape[1] * 1.2 and after.shape[0] == before.shape[0]
+    assert (after[:, left : left + before.shape[1]] == before).all()
+
+
+def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver) -> None:
+    tab.open()
+    tab.paint_slowly()
+    tab.say(REQUEST)
+    tab.page.wait_for_selector(".log progress[value]:not([value='0'])")
+    tab.page.wait_for_selector(".log .face img[src^='data:']")
+    tab.shoot("7-painting")
+    tab.page.click("#message button.stop-button")
+    tab.answered()
+    assert tab.page.locator(".log .note").inner_text() == "Stopped."
+    assert tab.page.locator(".log a[download]").count() == 0
+    tab.ask("hello")
+    assert tab.page.locator(".log .user").count() == 2
+
+
+def test_a_prompt_can_be_changed_before_it_is_painted(tab: Driver) -> None:
+    tab.open()
+    tab.page.get_by_role("tab", name="Settings").click()
+    tab.page.get_by_label("Show me each prompt").check()
+    tab.ask(REQUEST)
+    assert tab.page.locator(".log .painted img").count() == 0
+    tab.shoot("8-prompt")
+    tab.page.locator(".log textarea").fill("a big green square in the center on a white background")
+    tab.page.click("[data-do=paint]")
+    tab.page.wait_for_selector("#picture-0")
+    tab.answered()
+    assert read(tab.picture(0)).attributes["colour"] == "green"
+
+
+def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, browser: object, tmp_path: Path) -> None:
+    tab.open()
+    tab.ask(REQUEST)
+    first = tab.picture(0)
+    tab.page.get_by_role("tab", name="Session").click()
+    with tab.page.expect_download() as download:
+        tab.page.click("#save")
+    saved = tmp_path / "session.zip"
+    shutil.copy(download.value.path(), saved)
+    assert "session.json" in zipfile.ZipFile(saved).namelist()
+    tab.ask("make it green")
+    unbroken = tab.picture(1)
+
+    other = Driver(browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB").new_page(), tab.url)
+    other.open()
+    other.page.get_by_role("tab", name="Session").click()
+    other.page.locator("#load input[type=file], input[type=file][accept*=zip]").first.set_input_files(saved)
+    other.page.wait_for_selector("#picture-0")
+    assert REQUEST in other.page.locator(".log .user").inner_text()
+    assert other.picture(0).tobytes() == first.tobytes()
+    other.shoot("9-loaded")
+    other.ask("make it green")
+    assert other.picture(1).tobytes() == unbroken.tobytes()
+    assert other.console == [] and other.outside == []
+
+
+def test_two_visitors_at_once_see_each_their_own(tab: Driver, browser: object) -> None:
+    other = Driver(browser.new_context(locale="en-GB").new_page(), tab.url)
+    wanted = {"red": tab, "green": other}
+    for colour, driver in wanted.items():
+        driver.open()
+        driver.say(f"a big {colour} circle on a white background")
+    for colour, driver in wanted.items():
+        driver.answered()
+        assert driver.page.locator(".log .user").count() == 1
+        assert read(driver.picture(0)).attributes["colour"] == colour
+
+
+def test_the_work_of_who_leaves_ends(tab: Driver, browser: object, models: Models) -> None:
+    steps = []
+    hook = models.generator.denoiser.register_forward_hook(lambda *_: steps.append(perf_counter()))
+    leaver = Driver(browser.new_context(locale="en-GB").new_page(), tab.url)
+    leaver.open()
+    leaver.paint_slowly()
+    leaver.say(REQUEST)
+    leaver.page.wait_for_selector(".log progress[value]:not([value='0'])")
+    leaver.page.close()
+    left = len(steps)
+    while perf_counter() - steps[-1] < max(2, 4 * (steps[-1] - steps[0]) / len(steps)):  # several steps would fit
+        sleep(0.1)
+    hook.remove()
+    assert len(steps) - left <= 3
+    tab.open()
+    tab.ask("hello")
+
+
+def test_the_language_is_that_of_the_browser_and_can_be_changed(tab: Driver, browser: object) -> None:
+    tab.open()
+    tab.page.get_by_role("tab", name="Session").click()
+    tab.page.get_by_label("中文").check()
+    tab.page.wait_for_selector("text=你想看到什么")
+    assert tab.page.get_by_role("tab", name="画布").count() == 1
+    assert "按 Enter 发送" in tab.page.locator("#message textarea").get_attribute("placeholder")
+    tab.shoot("10-chinese")
+    tab.page.get_by_label("English").check()
+    tab.page.wait_for_selector("text=What would you like to see?")
+
+    chinese = Driver(browser.new_context(locale="zh-CN").new_page(), tab.url)
+    chinese.open()
+    assert "你想看到什么" in chinese.page.locator(".log").inner_text()
+    chinese.page.wait_for_selector("html[lang=zh]")
+
+
+def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
+    tab.open()
+    tab.page.keyboard.type(REQUEST)  # the message box has the focus from the start
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#picture-0")
+    tab.answered()
+    button = tab.page.locator("[data-do=mark]")
+    button.focus()
+    tab.page.keyboard.press("Enter")
+    canvas = tab.page.locator("#easel canvas")
+    canvas.wait_for(state="visible")
+    tab.page.wait_for_function("document.querySelector('#easel canvas').width > 300")
+    canvas.focus()
+    for key in ("Space", "ArrowRight", "ArrowRight", "Space"):
+        tab.page.keyboard.press(key)
+    tab.page.locator("#message textarea").focus()
+    tab.page.keyboard.type("a green square")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#picture-1")
+
+
+def test_nobody_but_this_machine_was_asked(asked: Asked, tab: Driver) -> None:
+    tab.open()
+    assert asked == []

@@ -1,0 +1,182 @@
+"""The handlers, called as gradio calls them."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from llmga.diffrir.restorers import RESTORERS
+from llmga.serve.gradio_web_server import build_parser
+from llmga.serve.models import Models
+from llmga.serve.page.layout import Page
+from llmga.serve.page.studio import Studio
+from llmga.serve.page.wiring import Wiring
+from llmga.serve.provenance import ModelMark
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A page with models that are not opened."""
+    folder = tmp_path_factory.mktemp("gradio")
+    own = {"sampler_name": "checkpoint", "steps": 3, "guidance_scale": 2.5}
+    generator = SimpleNamespace(describe=lambda: own)
+    marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        studio = Studio(build_parser().parse_args([]), Models(None, generator, RESTORERS["match"], marks), shelf=folder)
+        return Wiring(Page(studio, studio.args), studio, 2)
+
+
+@pytest.fixture
+def wiring(built, monkeypatch):
+    """`wiring(moderator)` is the page's."""
+
+    def make(moderator=None):
+        monkeypatch.setattr(built, "moderator", moderator)
+        return built
+
+    return make
+
+
+def usual(wiring):
+    return [component.value for component in wiring.page.controls.components]
+
+
+def message(text):
+    return {"text": text, "files": []}
+
+
+def logs(wiring, steps):
+    return [step[wiring.page.log] for step in steps if wiring.page.log in step]
+
+
+def test_words_are_drawn_at_most_one_token_after_the_model_gave_them(wiring, visit):
+    page, here = wiring(), visit("Good morning to you, whoever you are.")
+    for step in page.say(here, message("hello"), "", *usual(page)):
+        given = here.assistant.chat.given
+        if given == 1:
+            shown = "Good" in step[page.page.log]
+        if given >= 2:
+            break
+    assert shown or "Good" in step[page.page.log]
+
+
+def test_every_token_is_drawn(wiring, visit):
+    page, here = wiring(), visit("abcdefghijklmnopqrstuvwxyz")
+    seen = logs(page, page.say(here, message("hello"), "", *usual(page)))
+    assert len(dict.fromkeys(seen)) >= 6
+
+
+def test_the_message_box_is_emptied_when_the_answer_begins_and_can_send_again_at_its_end(wiring, visit):
+    page, here = wiring(), visit("Hello.")
+    steps = [step.get(page.page.message) for step in page.say(here, message("hello"), "", *usual(page))]
+    first, *between, last = steps
+    assert first["value"] == message("") and first["stop_btn"] and not first["submit_btn"]
+    assert between == [None] * len(between) and last["submit_btn"] and not last["stop_btn"]
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    told = []
+    monkeypatch.setattr("gradio.Warning", told.append)
+    return told
+
+
+def test_what_cannot_be_sent_stays_in_the_box_and_is_explained(wiring, visit, warned):
+    page, here = wiring(), visit()
+    assert list(page.say(here, message("  "), "", *usual(page))) == []
+    assert list(page.say(here, message("hi"), "no json", *usual(page))) == []
+    assert [text.split(";")[0] for text in warned] == [
+        "There is nothing to answer yet",
+        "what was drawn cannot be read",
+    ]
+
+
+@pytest.mark.parametrize(("name", "bad"), [("size", "7x7"), ("size", "wide"), ("next seed", "-1"), ("next seed", "x")])
+def test_a_setting_that_cannot_be_is_one_sentence(wiring, visit, warned, name, bad):
+    page, here = wiring(), visit("Hello.")
+    values = dict(zip(page.page.controls.named, usual(page), strict=True)) | {name: bad}
+    assert list(page.say(here, message("hi"), "", *values.values())) == []
+    assert repr(bad) in warned[0] or "range" in warned[0]
+
+
+def test_settings_reach_the_painter(wiring, visit):
+    page, here = wiring(), visit("<gen_image> a fox </gen_image>")
+    said = {"size": "24x16", "next seed": "77", "negative": "cats", "steps": 3, "guidance": 4.5}
+    values = dict(zip(page.page.controls.named, usual(page), strict=True)) | said
+    list(page.say(here, message("hi"), "", *values.values()))
+    call = here.assistant.generator.generator.calls[0]
+    assert (call.size, call.seed, call.negative_prompt, call.steps, call.guidance_scale) == (
+        (24, 16),
+        77,
+        "cats",
+        3,
+        4.5,
+    )
+
+
+def test_a_defect_is_told_by_a_number_and_nothing_else(wiring, visit, warned, caplog):
+    page, here = wiring(), visit("<gen_image> broken </gen_image>")
+    list(page.say(here, message("hi"), "", *usual(page)))
+    (told,) = warned
+    assert "a defect" not in told and "a defect" in caplog.text
+    assert told.partition("report ")[2][:8] in caplog.text
+
+
+def test_a_visit_that_is_over_says_so(wiring, warned):
+    page = wiring()
+    assert list(page.say(None, message("hi"), "", *usual(page))) == []
+    assert "reload the page" in warned[0]
+
+
+@pytest.mark.parametrize("told", [None, {}, {"verb": "look", "number": 9}, {"verb": "mark", "number": "x"},
+                                  {"verb": "paint", "address": "../..", "text": "x"}])  # fmt: skip
+def test_an_event_that_the_page_never_sends_does_no_harm(wiring, visit, warned, told):
+    page, here = wiring(), visit("Hello.")
+    list(page.act(here, "", SimpleNamespace(_data=told), *usual(page)))
+    assert warned and here.entries() == []
+
+
+def test_a_flagged_message_is_not_answered(wiring, visit, warned):
+    page, here = wiring(lambda text: "evil" in text), visit("Hello.")
+    assert list(page.say(here, message("something evil"), "", *usual(page))) == []
+    assert "moderation" in warned[0] and here.entries() == []
+    assert list(page.say(here, message("something good"), "", *usual(page)))
+
+
+def test_what_was_taken_back_can_be_said_otherwise(wiring, visit):
+    page, here = wiring(), visit("Hello.")
+    list(page.say(here, message("hi there"), "", *usual(page)))
+    assert page.undo(here)[page.page.message] == {"text": "hi there", "files": []}
+
+
+def test_every_word_changes_with_the_language(wiring, visit):
+    page, here = wiring(), visit()
+    said = page.speak("zh", here)
+    assert "画" in said[page.page.head] and "想看到" in json.loads(said[page.page.log])[0][2]
+    assert all(
+        any("\u4e00" <= letter <= "\u9fff" for letter in str(update)) or component is page.page.controls.named["top-p"]
+        for component, update in said.items()
+        if component in page.page.labels.components
+    )
+
+
+def test_what_the_controls_say_can_be_shown_again(wiring):
+    controls = wiring().page.controls
+    values = {name: component.value for name, component in controls.named.items()}
+    values |= {"restorer": "none", "size": "24x16", "strength": 0.5, "area": "mask", "skip": 0.4, "review": True}
+    settings = controls.chosen(list(values.values())).settings
+    again = dict(zip(values, controls.shown(settings), strict=True))
+    shown = {name: update["value"] for name, update in again.items() if "value" in update}
+    assert shown.items() <= (values | {"next seed": ""}).items() and len(shown) >= 14
+
+
+def test_the_restorer_of_the_command_line_stays_its_own(wiring):
+    controls = wiring().page.controls
+    assert controls.named["restorer"].value == "match"
+    assert controls.chosen([component.value for component in controls.components]).settings.restorer is None
+
+
+def test_a_sampler_brings_what_suits_it(wiring):
+    steps, guidance = wiring().page.controls.own_of("lcm")
+    assert (steps["value"], guidance["value"]) == (4, 1.0)

@@ -1,0 +1,209 @@
+"""A picture's file is enough to make it again, byte by byte; on the bundled models."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionXLPipeline
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from PIL import Image
+
+from llmga.diffrir.checkpoints import save_model
+from llmga.diffrir.model import MODELS, DiffRIRConfig
+from llmga.errors import UserError
+from llmga.images import open_image
+from llmga.serve import replay
+from llmga.serve.args import build_parser, check, shipped
+from llmga.serve.cli import Models
+from llmga.serve.demo import SCENE
+from llmga.serve.flow import Failed, PictureReady, Turn
+from llmga.serve.metadata import FORMATS, encoded, read
+from llmga.serve.portable import load_session, save_session
+
+REQUEST = "a big red circle on a blue background"
+
+
+@pytest.fixture(scope="module")
+def models():
+    args = build_parser("cli", "a test").parse_args(["--seed", "7", "--picture", "always", "--steps", "4"])
+    check(args)
+    return Models.load(args), args
+
+
+@pytest.fixture(scope="module")
+def made(models, tmp_path_factory):
+    """A folder that is a session, with a picture of every task: from words, edited, filled, grown, painted again."""
+    loaded, args = models
+    folder = tmp_path_factory.mktemp("made")
+    assistant = loaded.assistant(args)
+    scene = open_image(shipped(SCENE, "--image-file"))
+    mask = Image.new("L", scene.size)
+    mask.paste(255, (0, 0, scene.width // 2, scene.height))
+
+    def paint(name, events):
+        events = list(events)
+        assert [event for event in events if isinstance(event, Failed)] == []
+        ready = next(event for event in events if isinstance(event, PictureReady))
+        (folder / f"{name}.png").write_bytes(encoded(ready.image, ready.record))
+        return ready
+
+    words = paint("words", assistant.respond(Turn(REQUEST)))
+    paint("again", assistant.repaint(prompt="a small green square on a white background"))
+    paint("filled", assistant.respond(Turn("fill it", (scene.convert("RGBA"),), mask)))
+    paint("grown", assistant.respond(Turn("wider", (scene,), outpaint="left=50%", fill="mirror")))
+    assistant.settings = replace(assistant.settings, edit={"skip": 0.4, "ratio": 1.0}, size=(64, 64))
+    paint("edited", assistant.respond(Turn("make it green", (words.image,))))
+    save_session(folder, assistant.state(), assistant.models)
+    for kind in FORMATS:
+        (folder / f"kind.{kind}").write_bytes(encoded(words.image, words.record, kind))
+    (folder / "small.jpg").write_bytes(encoded(words.image, words.record, "jpeg", quality=40))
+    return folder
+
+
+NAMES = ["words.png", "again.png", "filled.png", "grown.png", "edited.png", "small.jpg"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(f"kind.{kind}" for kind in FORMATS)])
+def test_the_same_bytes_come_again(made, tmp_path, name, capsys):
+    assert replay.main([str(made / name), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out").read_bytes() == (made / name).read_bytes()
+    assert "the same bytes" in capsys.readouterr().out
+
+
+def test_the_tasks_are_the_ones_that_were_meant(made):
+    tasks = [read(made / name).task for name in NAMES[:5]]
+    assert tasks == ["text-to-image", "text-to-image", "inpainting", "outpainting", "editing"]
+
+
+def test_parent_and_mask_may_be_given_as_files(made, tmp_path):
+    saved = load_session(made)
+    region = saved.state.exchanges[1].region
+    region.parent.save(tmp_path / "parent.png"), region.mask.save(tmp_path / "mask.png")
+    (tmp_path / "filled.png").write_bytes((made / "filled.png").read_bytes())
+    given = ["--image-file", str(tmp_path / "parent.png"), "--mask-file", str(tmp_path / "mask.png")]
+    assert replay.main([str(tmp_path / "filled.png"), *given]) == 0
+    assert (tmp_path / "filled-again.png").read_bytes() == (made / "filled.png").read_bytes()
+
+
+def test_without_the_parent_it_is_one_sentence(made, tmp_path, capsys):
+    (tmp_path / "filled.png").write_bytes((made / "filled.png").read_bytes())
+    assert replay.main([str(tmp_path / "filled.png")]) == 2
+    assert "the picture's parent" in capsys.readouterr().err
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
+    assert replay.main([str(tmp_path / "filled.png"), "--image-file", str(tmp_path / "other.png")]) == 2
+
+
+def test_other_weights_are_refused(made, tmp_path, capsys):
+    with Image.open(made / "words.png") as image:
+        told = json.loads(image.text["llmga"])
+    told["models"][1]["sha256"] = "0" * 64
+    changed = replay.Record.from_json(json.dumps(told))
+    (tmp_path / "a.png").write_bytes(encoded(image, changed))
+    assert replay.main([str(tmp_path / "a.png")]) == 2
+    assert "other weights" in capsys.readouterr().err and not (tmp_path / "a-again.png").exists()
+
+
+def test_a_file_without_a_record_is_one_sentence(tmp_path, capsys):
+    assert replay.main([str(tmp_path / "missing.png")]) == 2
+    assert capsys.readouterr().err.startswith("error: no record")
+
+
+@pytest.mark.parametrize("place", ["session", "session.zip"])
+def test_a_session_of_the_bundled_models_goes_on_with_the_same_picture(models, tmp_path, place):
+    loaded, args = models
+    unbroken = loaded.assistant(args)
+    list(unbroken.respond(Turn(REQUEST)))
+    save_session(tmp_path / place, unbroken.state(), unbroken.models)
+    other = loaded.assistant(args)
+    other.resume(load_session(tmp_path / place).state)
+    files = []
+    for assistant in (unbroken, other):
+        events = list(assistant.respond(Turn("make it green")))
+        ready = next(event for event in events if isinstance(event, PictureReady))
+        files.append(encoded(ready.image, ready.record))
+    assert files[0] == files[1]
+
+
+def flags_of(**given):
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def one_picture(argv, path, **turn):
+    """A picture by models that are loaded anew with these flags, in a file and with its session beside it."""
+    args = build_parser("cli", "a test").parse_args(["--seed", "7", "--picture", "always", "--steps", "3", *argv])
+    check(args)
+    assistant = Models.load(args).assistant(args)
+    events = list(assistant.respond(Turn(REQUEST, **turn)))
+    ready = next(event for event in events if isinstance(event, PictureReady))
+    path.write_bytes(encoded(ready.image, ready.record))
+    save_session(path.parent, assistant.state(), assistant.models)
+    return ready.record
+
+
+def test_added_weights_and_guides_are_asked_for(models, tmp_path, capsys):
+    unet = models[0].generator.pipeline.unet
+    lines = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96))  # its VAE divides by 4
+    lines.save_pretrained(tmp_path / "lines")
+    Image.linear_gradient("L").save(tmp_path / "lines.png")
+    adapted = copy.deepcopy(unet)
+    adapted.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    StableDiffusionXLPipeline.save_lora_weights(tmp_path / "low", unet_lora_layers=get_peft_model_state_dict(adapted))
+    guides = {"controlnet": tmp_path / "lines", "controlnet_image": tmp_path / "lines.png", "controlnet_scale": 0.5}
+    given = flags_of(lora=f"{tmp_path / 'low'}:0.5", **guides)
+    record = one_picture(given, tmp_path / "a.png")
+    assert [entry["kind"] for entry in record.painter["added"]] == ["lora", "controlnet"]
+    assert replay.main([str(tmp_path / "a.png"), *given]) == 0
+    assert replay.main([str(tmp_path / "a.png")]) == 2
+    assert "with --lora, --controlnet or --ip-adapter" in capsys.readouterr().err
+
+
+def test_a_guide_without_its_picture_is_told(capsys, tmp_path):
+    args = build_parser("cli", "a test").parse_args(["--controlnet", str(tmp_path)])
+    check(args)
+    with pytest.raises(UserError, match="belong together"):
+        Models.load(args)
+
+
+@pytest.fixture
+def networks(tmp_path):
+    """Tiny DiffRIR networks of random weights: the folders of scales 1 and 2."""
+    tiny = dict(dim=8, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, n_encoder_res=1)
+    folders = []
+    for scale in (1, 2):
+        torch.manual_seed(scale)
+        folders.append(save_model(MODELS[2](DiffRIRConfig(scale=scale, **tiny)).eval(), tmp_path / f"net-x{scale}"))
+    return [str(folder) for folder in folders]
+
+
+def test_restorer_and_upscaler_are_told_and_replayed(networks, tmp_path, capsys):
+    scene = open_image(shipped(SCENE, "--image-file"))
+    mask = Image.new("L", scene.size)
+    mask.paste(255, (0, 0, scene.width // 2, scene.height))
+    restoring = flags_of(restorer="diffrir-x1", restorer_path=networks[0])
+    enlarging = flags_of(upscale=2, upscaler_path=networks[1])
+    record = one_picture([*restoring, *enlarging], tmp_path / "a.png", images=(scene,), mask=mask)
+    assert (record.restorer, record.upscaler) == ("diffrir-x1", "diffrir-x2")
+    assert record.size == (scene.width * 2, scene.height * 2)
+    assert {"restorer", "upscaler"} <= {mark.role for mark in record.models}
+    given = [str(tmp_path / "a.png"), *flags_of(upscaler_path=networks[1])]
+    assert replay.main([*given, *flags_of(restorer_path=networks[0])]) == 0
+    assert replay.main([*given, *flags_of(restorer_path=networks[1])]) == 2
+    assert "the restorer" in capsys.readouterr().err
+
+
+def test_a_restorer_that_enlarges_works_after_the_usual_one(networks, tmp_path):
+    record = one_picture(flags_of(restorer="diffrir-x2", restorer_path=networks[1]), tmp_path / "a.png")
+    assert (record.restorer, record.upscaler, record.size) == (None, "diffrir-x2", (128, 128))
+
+
+def test_weights_that_enlarge_are_no_restorer_of_the_same_size(networks):
+    args = build_parser("cli", "a test").parse_args(flags_of(restorer_path=networks[1]))
+    check(args)
+    with pytest.raises(UserError, match="--upscale 2 --upscaler-path"):
+        Models.load(args)
+    args = build_parser("cli", "a test").parse_args(flags_of(restorer="diffrir-x2", upscale=4))
+    with pytest.raises(UserError, match="disagree"):
+        check(args)
