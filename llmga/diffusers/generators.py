@@ -1,5 +1,6 @@
 """The table of painters, and how one is opened: `generator(prompt, image, mask, …) -> image`."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,32 @@ def load_generator(
     generator = PAINTERS[family.task](pipeline, family, path=str(path), defaults=defaults, weighted=weighted)
     add_loras(generator, loras)
     return generator
+
+
+def for_task(generator: Generator, task: str) -> Generator:
+    """The same weights as the painter of another task; nothing is loaded or copied.
+
+    Every painter paints from words, too.
+
+    Raises: UserError where the weights cannot do it.
+    """
+    family, pipeline = generator.family, generator.pipeline
+    if task in (family.task, TEXT_TO_IMAGE):
+        return generator
+    if family.prompt_arguments is None:
+        raise UserError(f"checkpoint {generator.path!r} is open for painting from words only; the other tasks take an "
+                        "SD1.5 or SDXL one.")  # fmt: skip
+    if task == EDITING and pipeline.unet.config.in_channels != pipeline.vae.config.latent_channels:
+        raise UserError(f"checkpoint {generator.path!r} is made for inpainting; to change pictures by words, open one "
+                        "made for painting from words.")  # fmt: skip
+    wanted = GENERATORS[f"{family.architecture}-{task}"]
+    made = wanted.load_pipeline_class()
+    taken = inspect.signature(made.__init__).parameters
+    parts = {name: part for name, part in {**pipeline.config, **pipeline.components}.items() if name in taken}
+    options = dict(path=generator.path, defaults=generator.defaults, weighted=generator.encoder.weighted)
+    other = PAINTERS[task](made(**parts), wanted, **options)
+    other.extra = generator.extra
+    return other
 
 
 def family_of(class_name: str | None, folder: Path, task: str | None = None) -> Family:

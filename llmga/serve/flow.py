@@ -60,10 +60,11 @@ class PromptFound:
 
 @dataclass(frozen=True)
 class Denoising:
-    """`step` of `total` is done, counted from 1."""
+    """`step` of `total` is done, counted from 1; `preview` is a small picture of how far it is, where asked for."""
 
     step: int
     total: int
+    preview: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,14 @@ class PictureReady:
 
 @dataclass(frozen=True)
 class Failed:
-    """One sentence on what went wrong; the session goes on."""
+    """One sentence on what went wrong; the session goes on.
+
+    Attributes:
+        cut: the answer reached its token limit; what there is of it is good.
+    """
 
     message: str
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,8 @@ class Settings:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
         picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         size: (width, height) in pixels.
+        versions: how many pictures are painted of every prompt.
+        previews: progress comes with small pictures of how far a painting is.
         repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
         edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
     """
@@ -110,6 +118,8 @@ class Settings:
     guidance_scale: float | None = None
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
+    versions: int = 1
+    previews: bool = False
     repaint: Mapping[str, Any] = field(default_factory=dict)
     edit: Mapping[str, Any] | None = None
 
@@ -180,11 +190,13 @@ class Assistant:
                 if isinstance(event, Spoken):
                     yield TextDelta(event.text)
                 elif isinstance(event, GenerationPrompt):
-                    yield from self._picture(event.text, turn, cancelled)
+                    for _ in range(self.settings.versions):
+                        yield from self._picture(event.text, turn, cancelled)
         if self.chat.ended_by == "limit":
             yield Failed(
                 f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
-                "raise it, or start anew where the conversation has become long."
+                "raise it, or start anew where the conversation has become long.",
+                cut=True,
             )
 
     def _taken_up(self, turn: Turn, cancelled: Event) -> Turn:
@@ -219,6 +231,8 @@ class Assistant:
 
     def _picture(self, prompt: str, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
         """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
+        if cancelled.is_set():
+            return
         report = getattr(self.generator, "report", None)
         yield PromptFound(prompt, str(report(prompt)) if report else "")
         seed = self.seed + self.painted
@@ -237,10 +251,12 @@ class Assistant:
         picture, mask = self.region or (None, None)
 
         def work(report: Callable[[Denoising], None]) -> Image.Image:
+            previews: dict[int, Image.Image] = {}
+
             def on_step(step: int, total: int) -> None:
                 if cancelled.is_set():
                     raise _Cancelled
-                report(Denoising(step, total))
+                report(Denoising(step, total, previews.pop(step, None)))
 
             image = self.generator(
                 prompt,
@@ -252,6 +268,7 @@ class Assistant:
                 guidance_scale=chosen.guidance_scale,
                 size=chosen.size,
                 on_step=on_step,
+                **({"on_preview": previews.__setitem__} if chosen.previews else {}),
                 **(self.changes if picture is not None else {}),
             )
             return image if mask is None else self._restored(image, picture, mask)
