@@ -5,8 +5,9 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
-from fastapi import Request
 from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.errors import UserError
 from llmga.serve.api.errors import ApiError
@@ -46,7 +47,7 @@ class Keys:
             lines += found
         return cls(line.strip() for line in lines if line.strip())
 
-    def client(self, request: Request) -> str:
+    def client(self, request: HTTPConnection) -> str:
         """Who asks, as a name that gives nothing away; ApiError 401 for a wrong key or none."""
         if not self:
             return request.client.host if request.client else "unknown"
@@ -57,6 +58,23 @@ class Keys:
             raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
                            code="invalid_api_key")  # fmt: skip
         return "key-" + given.hex()[:8]
+
+
+class Door:
+    """Asks for the key before anything of a request under /v1 is read."""
+
+    def __init__(self, app: ASGIApp, keys: Keys):
+        self.app, self.keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+            connection = HTTPConnection(scope)
+            try:
+                connection.state.client = self.keys.client(connection)
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def _digest(key: str) -> bytes:

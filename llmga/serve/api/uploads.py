@@ -67,8 +67,13 @@ def decode(content: bytes, limits: Limits, *, exact: bool = False) -> Image.Imag
         raise too_many_bytes(limits)
     if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
         raise UserError(f"the uploaded picture is a JPEG of more than {MOST_SCANS} scans; save it again.")
-    image = open_image(content, exact=True, formats=FORMATS, max_pixels=limits.pixels)
-    return image if exact else reduced(to_rgb(in_srgb(image)))
+    try:
+        image = open_image(content, exact=True, formats=FORMATS, max_pixels=limits.pixels)
+        return image if exact else reduced(to_rgb(in_srgb(image)))
+    except (UserError, MemoryError):
+        raise
+    except Exception:  # a decoder that meets what it was not made for may raise anything
+        raise UserError("the uploaded picture is broken; save it again as PNG, JPEG or WEBP.") from None
 
 
 def in_srgb(image: Image.Image) -> Image.Image:
