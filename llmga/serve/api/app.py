@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import llmga
 from llmga.serve.api import chat, errors, pictures
+from llmga.serve.api.body_limit import BodyLimit
 from llmga.serve.api.chat_shapes import ChatRequest, ChatResponse
 from llmga.serve.api.errors import ErrorResponse
 from llmga.serve.api.image_shapes import EditForm, GenerationRequest, ImagesResponse, VariationForm
@@ -54,11 +55,11 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
         description=ABOUT,
         lifespan=lifespan,
         redoc_url=None,
-        max_body_size=service.limits.body,
     )
     add_open(app, service)
     add_protected(app, service)
     errors.install(app)
+    app.add_middleware(BodyLimit, most=service.limits.body)
     app.add_middleware(Door, keys=keys)
     app.add_middleware(Observed, metrics=metrics)
     app.openapi = _documented(app, app.openapi)

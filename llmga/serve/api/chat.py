@@ -66,7 +66,7 @@ class Answer:
         service = self.service
         wanted = recent(conversation_of(body.messages, service.look()), service.longest_text)
         if len(wanted.messages[-1].text) > service.longest_text:
-            raise ApiError(400, f"the message has more than {service.longest_text:,} characters, which is more than "
+            raise ApiError(400, f"the message has over {service.longest_text:,} characters, which is more than "
                            "the model reads; shorten it.", param="messages", code="context_length_exceeded")  # fmt: skip
         settings = service.settings(
             body,

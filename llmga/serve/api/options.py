@@ -127,7 +127,8 @@ def names(args: argparse.Namespace) -> Names:
 
 def last_part(path: str) -> str:
     """A folder's name, which is all that the world is told of its place."""
-    return Path(path).resolve().name if Path(path).exists() else path
+    folder = Path(path)
+    return folder.resolve().name if folder.is_absolute() or folder.exists() else path
 
 
 def private(args: argparse.Namespace) -> dict[str, str]:
