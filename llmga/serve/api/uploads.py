@@ -4,8 +4,10 @@ import base64
 import binascii
 import io
 import re
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from PIL import Image, ImageCms
 
@@ -14,7 +16,7 @@ from llmga.images import open_image, reduced, to_rgb
 from llmga.serve.api.errors import ApiError
 
 # What a browser or a camera makes.  Pillow opens many more, some by programs of their own (EPS by Ghostscript).
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MOST_SCANS = 200  # of a JPEG; a progressive one has about ten, and each is a pass over all pixels
 DATA_URI = re.compile(r"data:(?:image/[\w.+-]+|application/octet-stream);base64,", re.ASCII)
 
@@ -34,6 +36,13 @@ class Limits:
     picture: int = 20_000_000
     pixels: int = 25_000_000
     pictures: int = 16
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this build of Pillow opens."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def from_data_uri(uri: str, limits: Limits) -> bytes:
@@ -68,8 +77,10 @@ def decode(content: bytes, limits: Limits, *, exact: bool = False) -> Image.Imag
     if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
         raise UserError(f"the uploaded picture is a JPEG of more than {MOST_SCANS} scans; save it again.")
     try:
-        image = open_image(content, exact=True, formats=FORMATS, max_pixels=limits.pixels)
-        return image if exact else reduced(to_rgb(in_srgb(image)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on torn files
+            image = open_image(content, exact=True, formats=formats(), max_pixels=limits.pixels)
+            return image if exact else reduced(to_rgb(in_srgb(image)))
     except (UserError, MemoryError):
         raise
     except Exception:  # a decoder that meets what it was not made for may raise anything
