@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from contextvars import ContextVar
 from typing import Any
 
@@ -38,7 +39,8 @@ def tell(event: str, level: int = logging.INFO, exc_info: bool = False, **fields
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Our lines and uvicorn's, to stderr.  For the entry point only."""
+    """Our lines and uvicorn's, to stderr, and none of Pillow's on torn pictures.  For the entry point only."""
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in (NAME, "uvicorn"):

@@ -4,7 +4,6 @@ import base64
 import binascii
 import io
 import re
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -77,10 +76,8 @@ def decode(content: bytes, limits: Limits, *, exact: bool = False) -> Image.Imag
     if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
         raise UserError(f"the uploaded picture is a JPEG of more than {MOST_SCANS} scans; save it again.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, on torn files
-            image = open_image(content, exact=True, formats=formats(), max_pixels=limits.pixels)
-            return image if exact else reduced(to_rgb(in_srgb(image)))
+        image = open_image(content, exact=True, formats=formats(), max_pixels=limits.pixels)
+        return image if exact else reduced(to_rgb(in_srgb(image)))
     except (UserError, MemoryError):
         raise
     except Exception:  # a decoder that meets what it was not made for may raise anything

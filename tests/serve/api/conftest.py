@@ -120,7 +120,7 @@ class Running:
         self.thread.start()
         while not self.server.started:
             time.sleep(0.01)
-        self.url = "http://127.0.0.1:{}".format(self.server.servers[0].sockets[0].getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def chat(self, text: str, **body: object) -> httpx.Response:

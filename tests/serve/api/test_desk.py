@@ -65,9 +65,10 @@ def test_one_waits_for_the_painter_and_leaves_without_a_step(running):
     first, answers = post(server, "paint it red")
     assert server.painter.started.wait(10)
     body = {"messages": [{"role": "user", "content": "paint it blue"}], "stream": True}
-    with httpx.Client(trust_env=False) as client, client.stream(
-        "POST", f"{server.url}/v1/chat/completions", json=body
-    ) as answer:
+    with (
+        httpx.Client(trust_env=False) as client,
+        client.stream("POST", f"{server.url}/v1/chat/completions", json=body) as answer,
+    ):
         next(answer.iter_lines())
         time.sleep(0.2)
     first.join()
