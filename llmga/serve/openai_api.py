@@ -45,6 +45,12 @@ class Server(uvicorn.Server):
         self.force_exit = self.should_exit  # at the second signal, at once
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            host, port = sockets[0].getsockname()[:2]
+            logs.tell("ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.desk.close()
         asyncio.get_running_loop().call_later(0 if self.force_exit else self.grace, self.desk.stop)
@@ -62,12 +68,6 @@ def serve(args: argparse.Namespace) -> int:
     server = Server(build_app(service, known), service.desk, args.grace)
     if not known and not is_local(args.host):
         logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)
-    host, port = bound.getsockname()[:2]
-    logs.tell(
-        "ready",
-        url=f"http://{f'[{host}]' if ':' in host else host}:{port}/v1",
-        models=[card.id for card in service.names.cards(0)],
-    )
     server.run(sockets=[bound])
     logs.tell("ended")
     return 0

@@ -66,8 +66,7 @@ class Answer:
         service = self.service
         wanted = recent(conversation_of(body.messages, service.look()), service.longest_text)
         if len(wanted.messages[-1].text) > service.longest_text:
-            raise ApiError(400, f"the message has over {service.longest_text:,} characters, which is more than "
-                           "the model reads; shorten it.", param="messages", code="context_length_exceeded")  # fmt: skip
+            raise too_long(service.longest_text)
         settings = service.settings(
             body,
             temperature=body.temperature,
@@ -133,6 +132,16 @@ class Answer:
     def _chunk(self, delta: Delta, finish: str | None = None) -> ChatChunk:
         choice = ChunkChoice(delta=delta, finish_reason=finish)
         return ChatChunk(id=self.id, created=self.created, model=self.model, choices=[choice])
+
+
+def too_long(most: int) -> ApiError:
+    """What a client is told whose message no tokenizer need look at."""
+    return ApiError(
+        400,
+        f"the message has over {most:,} characters, which is more than the model reads; shorten it.",
+        param="messages",
+        code="context_length_exceeded",
+    )
 
 
 def usage_of(chat: Planner) -> Usage | None:

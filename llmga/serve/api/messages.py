@@ -56,16 +56,13 @@ def _text(message: MessageIn) -> str:
 
 
 def _user(message: MessageIn, look: Look) -> Message:
+    """Pictures among several texts stay where they are; beside a single one they go in front, as in training."""
     if not isinstance(message.content, list):
         return Message("user", _text(message))
-    words, images = [], []
-    for part in message.content:
-        if isinstance(part, ImagePart):
-            images.append(look(part.image_url.url))
-            words.append(IMAGE_MARKER)
-        elif isinstance(part, TextPart):
-            words.append(_plain(part.text))
-    return Message("user", "\n".join(words), tuple(images))
+    images = [look(part.image_url.url) for part in message.content if isinstance(part, ImagePart)]
+    told = [_plain(part.text) if isinstance(part, TextPart) else IMAGE_MARKER for part in message.content]
+    texts = [words for words in told if words != IMAGE_MARKER]
+    return Message("user", "\n".join(texts if len(texts) == 1 else told), tuple(images))
 
 
 def _said(message: MessageIn) -> str:

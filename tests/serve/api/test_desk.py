@@ -1,6 +1,7 @@
 """Requests wait, are served, and end when their clients leave."""
 
 import json
+import socket
 import threading
 import time
 
@@ -15,22 +16,14 @@ def post(server, text, **body):
     return thread, answers
 
 
-def leave_while_painting(server, stream):
-    """Ask for a picture and hang up in the middle of it."""
+def leave_while_painting(server):
+    """Ask for a streamed picture and hang up in the middle of it."""
     server.painter.pace = 0.1
-    body = {"messages": [{"role": "user", "content": "paint it red"}], "stream": stream}
+    body = {"messages": [{"role": "user", "content": "paint it red"}], "stream": True}
     with httpx.Client(trust_env=False) as client:
-        request = client.build_request("POST", f"{server.url}/v1/chat/completions", json=body)
-        if stream:
-            answer = client.send(request, stream=True)
-            next(line for line in answer.iter_lines() if line.startswith(": painting 1/"))
-            answer.close()
-        else:
-            threading.Timer(0.15, client.close).start()
-            try:
-                client.send(request, stream=True)
-            except httpx.HTTPError:
-                pass
+        answer = client.send(client.build_request("POST", f"{server.url}/v1/chat/completions", json=body), stream=True)
+        next(line for line in answer.iter_lines() if line.startswith(": painting 1/"))
+        answer.close()
 
 
 def left_alone(server):
@@ -40,7 +33,7 @@ def left_alone(server):
 
 def test_a_client_that_leaves_a_stream_stops_its_work_within_a_step(running):
     server = running()
-    leave_while_painting(server, stream=True)
+    leave_while_painting(server)
     left, steps = left_alone(server)
     assert left == 1 and steps <= 1 and server.painter.done < server.painter.total
 
@@ -49,8 +42,6 @@ def test_a_client_that_leaves_while_waiting_for_the_whole_stops_its_work(running
     server = running()
     body = json.dumps({"messages": [{"role": "user", "content": "paint it red"}]}).encode()
     server.painter.pace, server.painter.total = 0.1, 50
-    import socket
-
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as line:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         line.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
