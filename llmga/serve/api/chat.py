@@ -27,6 +27,7 @@ from llmga.serve.api.encoding import data_uri, encoded
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.messages import as_markdown, conversation_of, recent
+from llmga.serve.api.safety import WITHHELD
 from llmga.serve.api.service import Service
 from llmga.serve.flow import Denoising, Failed, PictureReady, Stopped, TextDelta, Turn
 
@@ -98,6 +99,7 @@ class Answer:
                 case Failed(cut=True) | Stopped():
                     self.finish = "length"
                 case Failed(message):
+                    self.finish = "content_filter" if message == WITHHELD else self.finish
                     yield Delta(refusal=self.service.engine.public(message))
 
     def _painted(self, event: PictureReady) -> PaintedImage:

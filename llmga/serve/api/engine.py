@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event, Lock
 from typing import Any
 
@@ -13,8 +14,10 @@ from PIL import Image
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.generators import for_task
 from llmga.diffusers.text_to_image import Generator
+from llmga.errors import UserError
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.safety import NO_GUARD, Guard
 from llmga.serve.api.turns import Turns
 from llmga.serve.api.verbatim import Verbatim
 from llmga.serve.cli import Models
@@ -30,13 +33,21 @@ class Engine:
 
     Args:
         models: loaded once; nothing of a request is kept in them.
+        guard: what every picture passes on its way out.
         private: what no answer may hold, with what stands for it.
         at_once: how many requests are at work at the same time.  Words are written side by side, pictures are painted
             one after the other.
     """
 
-    def __init__(self, models: Models, at_once: int, metrics: Metrics, private: Mapping[str, str] | None = None):
-        self.models, self.metrics = models, metrics
+    def __init__(
+        self,
+        models: Models,
+        at_once: int,
+        metrics: Metrics,
+        guard: Guard = NO_GUARD,
+        private: Mapping[str, str] | None = None,
+    ):
+        self.models, self.metrics, self.guard = models, metrics, guard
         self._private = dict(private or {})
         self.threads = ThreadPoolExecutor(at_once, thread_name_prefix="request")
         self.turns = Turns()
@@ -144,7 +155,7 @@ class Job:
         clock = Clock(self.engine.metrics)
         for event in self._answers():
             clock.saw(event)
-            put(event)
+            put(self._guarded(event))
         if self.done is not None and not self.cancelled:
             self.done()
 
@@ -157,6 +168,14 @@ class Job:
         if self.insist and not asked and not self.cancelled:
             self.assistant.chat = Verbatim()
             yield from self._answer(Turn(words.strip() or self.turn.text))
+
+    def _guarded(self, event: FlowEvent) -> FlowEvent:
+        if not isinstance(event, PictureReady):
+            return event
+        try:
+            return replace(event, image=self.engine.guard(event.image))
+        except UserError as problem:
+            return Failed(str(problem))
 
     def _answer(self, turn: Turn) -> Iterator[FlowEvent]:
         events = self.assistant.respond(turn)

@@ -13,6 +13,7 @@ from llmga.serve.api.engine import Engine
 from llmga.serve.api.fairness import FairQueue
 from llmga.serve.api.keys import VARIABLE, Keys
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.safety import open_guard
 from llmga.serve.api.service import Names, Service
 from llmga.serve.api.uploads import Limits
 from llmga.serve.api.warm import WarmChats
@@ -37,6 +38,7 @@ def build_parser() -> flags.Parser:
     flags.add_painter(parser)
     add_place(parser)
     add_limits(parser)
+    add_safety(parser)
     parser.set_defaults(task=None)
     return parser
 
@@ -85,10 +87,18 @@ def add_limits(parser: flags.Parser) -> None:
         )
 
 
+def add_safety(parser: flags.Parser) -> None:
+    """What pictures pass on their way out."""
+    group = parser.add_argument_group("safety")
+    group.add_argument("--safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
+    group.add_argument("--watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+
+
 def build_service(args: argparse.Namespace, models: Models) -> Service:
-    """Everything that requests need, around models that are loaded."""
+    """Everything that requests need, around models that are loaded.  Raises: UserError."""
     queue = FairQueue(args.at_once, args.queue)
-    engine = Engine(models, args.at_once, Metrics(queue), private(args))
+    guard = open_guard(args.safety_checker, args.watermark, args.device)
+    engine = Engine(models, args.at_once, Metrics(queue), guard, private(args))
     return Service(
         desk=Desk(engine, queue),
         engine=engine,

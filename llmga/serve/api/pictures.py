@@ -27,6 +27,7 @@ from llmga.serve.api.image_shapes import (
     Output,
     VariationForm,
 )
+from llmga.serve.api.safety import WITHHELD
 from llmga.serve.api.service import Service, too_many
 from llmga.serve.api.uploads import decode
 from llmga.serve.api.verbatim import Verbatim
@@ -107,7 +108,7 @@ class Answer:
         settings = service.settings(
             asked,
             versions=asked.n or 1,
-            previews=bool(asked.stream and asked.partial_images),
+            previews=bool(asked.stream and asked.partial_images) and service.engine.guard.unsafe is None,
             picture="always" if chat.steers else "auto",
             edit={} if task == EDITING else None,
         )
@@ -127,7 +128,7 @@ class Answer:
                 case Stopped():
                     self.stopped = True
         if not self.pictures:
-            raise closing() if self.stopped else ApiError(400, self.refusal or "no picture came of this; say it anew.")
+            raise closing() if self.stopped else refused(self.refusal or "no picture came of this; say it anew.")
 
     async def whole(self, job: Job) -> ImagesResponse:
         """All pictures."""
@@ -183,6 +184,11 @@ class Answer:
             index=self.pictures,
             **more,
         )
+
+
+def refused(message: str) -> ApiError:
+    """What a client is told who gets no picture."""
+    return ApiError(400, message, code="content_policy_violation" if message == WITHHELD else None)
 
 
 def named(size: tuple[int, int]) -> str:
