@@ -4,8 +4,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from llmga.diffusers.generators import GENERATORS, family_of, load_generator
+from llmga.diffusers.generators import GENERATORS, family_of, for_task, load_generator
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.errors import UserError
 
@@ -154,3 +155,29 @@ def test_half_precision_weights_open_in_single_precision_on_cpu(goldens, folder)
     generator = load_generator(folder, device="cpu")
     assert generator.describe()["dtype"] == "float32"
     assert generator("a", steps=2).size == (64, 64)
+
+
+@pytest.mark.parametrize("task", ["inpainting", "editing"])
+def test_the_same_weights_serve_another_task_as_if_they_were_opened_for_it(goldens, generator, task):
+    other = for_task(generator, task)
+    assert other.family.task == task and other.pipeline.unet is generator.pipeline.unet
+    assert other.pipeline.vae is generator.pipeline.vae
+    opened = load_generator(goldens.folder(generator.family.name), task=task, device="cpu")
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (16, 16, 48, 48))
+    results = [painter("a cat", picture, mask, seed=3, steps=3) for painter in (other, opened)]
+    assert results[0].tobytes() == results[1].tobytes()
+    assert generator("a cat", seed=3, steps=2).tobytes() == generator("a cat", seed=3, steps=2).tobytes()
+
+
+def test_every_painter_paints_from_words(generator):
+    assert for_task(generator, "text-to-image") is generator
+    inpainter = for_task(generator, "inpainting")
+    assert for_task(inpainter, "text-to-image") is inpainter
+
+
+def test_weights_made_for_inpainting_change_nothing_by_words(goldens):
+    inpainter = load_generator(goldens.folder("sdxl_inpaint"), device="cpu")
+    with pytest.raises(UserError, match="made for inpainting"):
+        for_task(inpainter, "editing")

@@ -59,16 +59,18 @@ class Server:
     def client(self, key=KEY):
         return openai.OpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=120)
 
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        assert self.process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
 def server():
-    started = Server(LLMGA_SERVER_KEYS=KEY)
-    yield started
-    assert started.end() == 0
+    with Server(LLMGA_SERVER_KEYS=KEY) as started:
+        yield started
 
 
 @pytest.fixture
@@ -185,15 +187,15 @@ def test_a_mistake_is_an_error_of_the_client_that_says_what_to_do(client):
 
 
 def test_asked_to_end_the_server_finishes_what_it_is_at():
-    server = Server()
-    chunks = server.client("none").chat.completions.create(
-        model="llmga-toy-mllm", messages=[{"role": "user", "content": REQUEST}], stream=True
-    )
-    next(chunks)
-    server.process.send_signal(signal.SIGTERM)
-    rest = [chunk.choices[0] for chunk in chunks]
-    assert rest[-1].finish_reason == "stop" and any(getattr(chunk.delta, "images", None) for chunk in rest)
-    assert server.process.wait(60) == 0 and server.line("ended")
+    with Server() as server:
+        chunks = server.client("none").chat.completions.create(
+            model="llmga-toy-mllm", messages=[{"role": "user", "content": REQUEST}], stream=True
+        )
+        next(chunks)
+        server.process.send_signal(signal.SIGTERM)
+        rest = [chunk.choices[0] for chunk in chunks]
+        assert rest[-1].finish_reason == "stop" and any(getattr(chunk.delta, "images", None) for chunk in rest)
+        assert server.process.wait(60) == 0 and server.line("ended")
 
 
 def refused(*argv):
