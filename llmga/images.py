@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -15,7 +16,12 @@ WHITE = (255, 255, 255)
 
 
 def open_image(
-    source: str | Path | bytes, *, working_side: int | None = WORKING_SIDE, exact: bool = False
+    source: str | Path | bytes,
+    *,
+    working_side: int | None = WORKING_SIDE,
+    exact: bool = False,
+    formats: Sequence[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Open a picture of any common mode and size.
 
@@ -26,6 +32,8 @@ def open_image(
         source: a file, or the bytes of one.
         working_side: the longer side is reduced to this, keeping the aspect; None keeps every pixel.
         exact: only turn it upright; mode, transparency, bit depth, colour profile and every pixel stay.
+        formats: Pillow's names of those that are opened; None is all that it knows.
+        max_pixels: a picture of more is refused.
 
     Raises: UserError when it is missing, no picture, truncated or too large.
     """
@@ -40,11 +48,11 @@ def open_image(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            _bound(image, name, None if exact else working_side)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
+            _bound(image, name, None if exact else working_side, max_pixels)
             image.load()
     except Image.DecompressionBombError:
-        raise UserError(_too_large(name, "")) from None
+        raise UserError(_too_large(name, "", max_pixels)) from None
     except UserError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, ZeroDivisionError) as problem:
@@ -58,16 +66,16 @@ def open_image(
     return upright if exact else reduced(to_rgb(upright), working_side)
 
 
-def _bound(image: Image.Image, name: str, working_side: int | None) -> None:
+def _bound(image: Image.Image, name: str, working_side: int | None, max_pixels: int) -> None:
     width, height = image.size
     if image.format == "JPEG" and working_side:
         image.draft(None, (working_side, working_side))  # libjpeg decodes at 1/2, 1/4 or 1/8 for free
-    if image.width * image.height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise UserError(_too_large(name, f" ({width}x{height})"))
+    if image.width * image.height > max_pixels or max(width, height) > MAX_SIDE:
+        raise UserError(_too_large(name, f" ({width}x{height})", max_pixels))
 
 
-def _too_large(name: str, size: str) -> str:
-    return f"{name}{size} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first."
+def _too_large(name: str, size: str, max_pixels: int) -> str:
+    return f"{name}{size} has more than {max_pixels / 1_000_000:g} million pixels; scale it down first."
 
 
 def reduced(image: Image.Image, side: int | None = WORKING_SIDE) -> Image.Image:

@@ -103,3 +103,13 @@ def test_exact_keeps_mode_depth_and_size_and_turns_upright(tmp_path):
     exif[0x0112] = 6
     turned = open_image(_saved(Image.new("RGBA", (60, 40)), tmp_path / "b.png", exif=exif), exact=True)
     assert (turned.mode, turned.size) == ("RGBA", (40, 60))
+
+
+def test_a_caller_bounds_formats_and_pixels():
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(buffer, "GIF")
+    assert open_image(buffer.getvalue(), formats=["PNG", "GIF"], max_pixels=200).size == (20, 10)
+    with pytest.raises(UserError, match="not a readable picture"):
+        open_image(buffer.getvalue(), formats=["PNG"])
+    with pytest.raises(UserError, match="0.000199 million"):
+        open_image(buffer.getvalue(), max_pixels=199)

@@ -85,13 +85,23 @@ def solver(scheduler: Any, times: Sequence[int]) -> DPMSolverMultistepScheduler:
     return own
 
 
-def invert(predict: Predict, scheduler: Any, clean: Tensor, noise: Tensor, times: Sequence[int], scale: float) -> Path:
+def invert(
+    predict: Predict,
+    scheduler: Any,
+    clean: Tensor,
+    noise: Tensor,
+    times: Sequence[int],
+    scale: float,
+    *,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Path:
     """Find the noise maps with which sampling with this prompt and guidance leads back to the picture.
 
     Args:
         clean: (batch, channels, height, width), the picture's latents.
         noise: (steps, batch, channels, height, width), independent, for the times in rising order.
         scale: guidance.
+        on_step: called with (step, total) after each step.
     """
     steps = solver(scheduler, times)
     signal = steps.alphas_cumprod.to(clean.device)[list(reversed(times))].to(clean.dtype)
@@ -105,6 +115,8 @@ def invert(predict: Predict, scheduler: Any, clean: Tensor, noise: Tensor, times
         mean = steps.step(predicted, time, latents[here], variance_noise=torch.zeros_like(clean)).prev_sample
         noises.append((latents[here - 1] - mean) / spread)
         latents[here - 1] = mean + spread * noises[-1]  # what sampling will find there, rounding included
+        if on_step is not None:
+            on_step(index + 1, len(times))
     return Path(list(times), latents, torch.stack(noises))
 
 

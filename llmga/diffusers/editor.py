@@ -12,7 +12,7 @@ from llmga.compositing import paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
-from llmga.diffusers.text_to_image import Generator, OnStep
+from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -94,8 +94,9 @@ class Editor(Generator):
             changed = self._on_latents(area.mask_on_canvas(read_mask(mask, image.size)), mean.shape[-2:])
         clean = scaled(self.pipeline.vae, mean)
         noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
-        path = invert(source, self.pipeline.scheduler, clean, noise, times, source_guidance)
-        latents = follow(target, self.pipeline.scheduler, path, changed, scale, on_step=on_step)
+        path = invert(source, self.pipeline.scheduler, clean, noise, times, source_guidance,
+                      on_step=joined(on_step, 0, 2))  # fmt: skip
+        latents = follow(target, self.pipeline.scheduler, path, changed, scale, on_step=joined(on_step, 1, 2))
         painted = area.back(self._decoded(latents.to(self.denoiser.dtype))[0], image.size)
         where = self._on_pixels(changed, area, image.size)
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.canvas import AT_ONCE, stages
-from llmga.diffusers.text_to_image import Generator, OnStep
+from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -104,7 +104,7 @@ class Inpainter(Generator):
             place = WorkArea.within(seen, canvas) if size else WorkArea.fitted(seen, self.native_size, self.unit)
             painted = self._fill(
                 prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
-                on_step=_joined(on_step, number, len(parts)), **options,
+                on_step=joined(on_step, number, len(parts)), **options,
             )  # fmt: skip
             filled = [_composed(part, place, each, part_mask, restore) for each in painted]
             versions = [_with_part(image, each, box) for each in filled]
@@ -178,8 +178,3 @@ def _with_part(image: Image.Image, part: Image.Image, box: tuple[int, int, int, 
     whole = image.copy()
     whole.paste(part, box[:2])
     return whole
-
-
-def _joined(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
-    """Progress of one of several stages, told as a part of the whole."""
-    return on_step and (lambda step, total: on_step(number * total + step, count * total))

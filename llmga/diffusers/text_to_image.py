@@ -21,6 +21,11 @@ OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, Image.Image], None]
 
 
+def joined(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
+    """Progress of one of several stages of equal length, told as a part of the whole."""
+    return on_step and (lambda step, total: on_step(number * total + step, count * total))
+
+
 class Generator:
     """A loaded pipeline that paints from words.
 

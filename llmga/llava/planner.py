@@ -25,10 +25,13 @@ class Planner(ABC):
         conversation: everything said so far, answers with their <gen_image> tags spelt as in training and without end
             markers.  It may be replaced (to take a turn back): the next answer follows it.
         steers: it can be made to ask for a picture (`Sampling.picture`).
+        teaching: the system text by which a model learns of the tags that was not trained to write them; another
+            system text has to come after it.
         ended_by: what ended the last answer: "marker" (the model itself), "limit" (it was cut) or "caller".
     """
 
     steers = False
+    teaching = ""
 
     def __init__(self, system: str | None = None):
         self.conversation = Conversation(system=system)

@@ -30,7 +30,7 @@ class ProcessorChat(Planner):
 
     def __init__(self, vlm: Vlm, system: str | None = None):
         super().__init__(system)
-        self.vlm = vlm
+        self.vlm, self.teaching = vlm, vlm.system
 
     def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
         context = self.vlm.context_length

@@ -49,9 +49,14 @@ class PictureReady:
 
 @dataclass(frozen=True)
 class Failed:
-    """One sentence on what went wrong; the session goes on."""
+    """One sentence on what went wrong; the session goes on.
+
+    Attributes:
+        cut: the answer reached its token limit; what there is of it is good.
+    """
 
     message: str
+    cut: bool = False
 
 
 @dataclass(frozen=True)

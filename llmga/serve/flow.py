@@ -268,7 +268,8 @@ class Assistant:
         if self.chat.ended_by == "limit":
             yield Failed(
                 f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
-                "raise it, or start anew where the conversation has become long."
+                "raise it, or start anew where the conversation has become long.",
+                cut=True,
             )
 
     def _told(
@@ -287,7 +288,8 @@ class Assistant:
                 if isinstance(event, Spoken):
                     yield TextDelta(event.text)
                 elif isinstance(event, GenerationPrompt):
-                    yield from self._picture(event.text, turn.text, region, parser.found - 1, cancelled)
+                    for _ in range(self.settings.versions):
+                        yield from self._picture(event.text, turn.text, region, parser.found - 1, cancelled)
 
     def _taken_up(self, turn: Turn, cancelled: Event) -> Turn:
         """Remember the picture to work on; the turn as the language model is to see it."""
@@ -326,6 +328,8 @@ class Assistant:
         seed: int | None = None,
     ) -> Iterator[FlowEvent]:
         """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
+        if cancelled.is_set():
+            return
         report = getattr(self.generator, "report", None)
         yield PromptFound(prompt, str(report(prompt)) if report else "")
         if not self.settings.paint:

@@ -51,6 +51,7 @@ class Settings:
         edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
         restorer: a row of `RESTORERS` of scale 1; None is the one that the assistant was made with.
         upscale: 2 or 4 enlarges every finished picture.
+        versions: how many pictures are painted of every prompt.
         previews: report small pictures of unfinished paintings.
         paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
     """
@@ -68,6 +69,7 @@ class Settings:
     edit: Mapping[str, Any] | None = None
     restorer: str | None = None
     upscale: int | None = None
+    versions: int = 1
     previews: bool = False
     paint: bool = True
 

@@ -270,3 +270,40 @@ def test_a_mask_that_does_not_fit_fails_in_words(toy, images):
     events = answer(toy(ONE), images=images, mask=picture_and_mask()[1])
     assert kinds(events) == ["Failed"]
     assert "mask" in events[0].message
+
+
+def test_several_versions_of_a_prompt_have_seeds_that_follow_each_other(toy):
+    events = answer(toy(TWO, seed=40, versions=2))
+    painted = [(event.record.prompt, event.record.seed) for event in of(PictureReady, events)]
+    assert painted == [("a cat", 40), ("a cat", 41), ("a dog", 42), ("a dog", 43)]
+
+
+def test_a_cancelled_answer_paints_no_further_version(toy):
+    assistant = toy(ONE, versions=5)
+    for event in assistant.respond(Turn("go")):
+        if isinstance(event, PictureReady):
+            assistant.cancel()
+    assert len(assistant.generator.calls) == 1
+
+
+def test_previews_come_with_the_progress_where_asked_for(toy, toy_generator_class):
+    class Showing(toy_generator_class):
+        def __call__(self, *args, on_step, on_preview=None, **rest):
+            def step(number, total):
+                if on_preview is not None:
+                    on_preview(number, Image.new("RGB", (number, 1)))
+                on_step(number, total)
+
+            return super().__call__(*args, on_step=step, **rest)
+
+    shown = [event.preview for event in of(Denoising, answer(toy(ONE, generator=Showing(), previews=True)))]
+    assert [preview.width for preview in shown] == [1, 2, 3]
+    assert [event.preview for event in of(Denoising, answer(toy(ONE, generator=Showing())))] == [None] * 3
+
+
+def test_a_cut_answer_is_told_from_one_that_failed(toy):
+    assistant = toy("Once upon a time", "<gen_image> forbidden </gen_image>")
+    assistant.chat.ended_by = "limit"
+    assert [event.cut for event in of(Failed, answer(assistant))] == [True]
+    assistant.chat.ended_by = "marker"
+    assert [event.cut for event in of(Failed, answer(assistant))] == [False]

@@ -13,8 +13,9 @@ from llmga.llava.opening import NewChat, open_planner
 from llmga.serve import args as flags
 from llmga.serve.flow import Assistant
 from llmga.serve.models import Models
-from llmga.serve.page.painters import Brush
+from llmga.serve.painters import Brush
 from llmga.serve.provenance import ModelMark
+from llmga.serve.turns import Turns
 
 SHELF = Path("checkpoints/Inference")
 ONCE, RELOAD = "once", "reload"
@@ -30,11 +31,11 @@ class Words:
 
 @dataclass(frozen=True)
 class Paint:
-    """A picture model, and the lock that whoever paints with it holds."""
+    """A picture model, and the line of those who want to paint with it."""
 
     generator: Generator
     mark: ModelMark
-    lock: Lock = field(default_factory=Lock)
+    turns: Turns = field(default_factory=Turns)
 
 
 class Studio:
@@ -80,7 +81,7 @@ class Studio:
             talks = self._opened(self.words, chosen[0], self._words)
             paints = self._opened(self.paints, chosen[1], self._paint)
         marks = (talks.mark, paints.mark, *self._rest)
-        brush = Brush.of(paints.generator, paints.lock)
+        brush = Brush.of(paints.generator, paints.turns)
         return Assistant(talks.new_chat(), brush, self.restorer, flags.settings(self.args), marks, self.models.upscaler)
 
     def _look(self) -> tuple[list[str], list[str]]:

@@ -1,33 +1,31 @@
-"""One set of picture weights for all visits, and one painting with them at a time."""
+"""One set of picture weights for many sessions, and one painting with them at a time."""
 
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
 from PIL import Image
 
 from llmga.diffusers.generators import suited, twin_of
 from llmga.diffusers.text_to_image import Generator, OnStep
-
-WAIT = 0.2  # seconds between two looks whether it is to stop
+from llmga.serve.turns import Turns
 
 
 @dataclass(frozen=True)
 class Brush:
-    """One visit's painter: `brush(prompt, image, mask, …) -> image`.
+    """One session's painter: `brush(prompt, image, mask, …) -> image`.
 
     Attributes:
-        generator: the visit's own, with weights that others use, too.
-        lock: held by whoever paints with these weights.
+        generator: with weights that others use, too.
+        turns: taken by whoever paints with these weights.
     """
 
     generator: Generator
-    lock: Lock
+    turns: Turns
 
     @classmethod
-    def of(cls, shared: Generator, lock: Lock) -> "Brush":
-        """A new one for a visit."""
-        return cls(twin_of(shared), lock)
+    def of(cls, shared: Generator, turns: Turns) -> "Brush":
+        """A new one with a sampler of its own."""
+        return cls(twin_of(shared), turns)
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         """As the generator.
@@ -37,13 +35,9 @@ class Brush:
 
         Raises: UserError.
         """
-        while not self.lock.acquire(timeout=WAIT):
-            on_step(0, 1)
-        try:
+        with self.turns.taken(lambda: on_step(0, 1)):
             on_step(0, 1)
             return self.generator(prompt, on_step=on_step, **options)
-        finally:
-            self.lock.release()
 
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.

@@ -1,14 +1,15 @@
-"""One set of weights, many visits."""
+"""One set of weights, many sessions."""
 
 import time
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 import pytest
 
-from llmga.serve.page.painters import Brush
+from llmga.serve.painters import Brush
+from llmga.serve.turns import Turns
 
 
-def slow(lock):
+def slow(turns):
     """A generator that tells whether anybody else painted meanwhile."""
     inside = []
 
@@ -19,11 +20,11 @@ def slow(lock):
         inside.remove(prompt)
         return alone
 
-    return Brush(paint, lock)
+    return Brush(paint, turns)
 
 
 def test_nobody_paints_while_somebody_else_does():
-    brush, found = slow(Lock()), []
+    brush, found = slow(Turns()), []
     threads = [Thread(target=lambda name=name: found.append(brush(name, on_step=lambda *_: None))) for name in "abc"]
     for thread in threads:
         thread.start()
@@ -33,7 +34,7 @@ def test_nobody_paints_while_somebody_else_does():
 
 
 def test_who_waits_for_the_painter_can_be_stopped():
-    lock, stopped, waiting = Lock(), Event(), Event()
+    turns, stopped, waiting = Turns(), Event(), Event()
 
     class Stopped(Exception):
         pass
@@ -44,12 +45,12 @@ def test_who_waits_for_the_painter_can_be_stopped():
         if stopped.is_set():
             raise Stopped
 
-    with lock:
+    with turns.taken(lambda: None):
         failed = []
 
         def paint():
             try:
-                slow(lock)("x", on_step=on_step)
+                slow(turns)("x", on_step=on_step)
             except Stopped:
                 failed.append("stopped")
 
@@ -62,11 +63,12 @@ def test_who_waits_for_the_painter_can_be_stopped():
 
 
 def test_the_painter_is_free_after_a_mistake():
-    lock = Lock()
+    turns = Turns()
 
     def broken(prompt, **options):
         raise ValueError
 
     with pytest.raises(ValueError):
-        Brush(broken, lock)("x", on_step=lambda *_: None)
-    assert not lock.locked()
+        Brush(broken, turns)("x", on_step=lambda *_: None)
+    with turns.taken(lambda: pytest.fail("still taken")):
+        pass

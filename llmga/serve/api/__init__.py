@@ -1,0 +1,1 @@
+"""The OpenAI-shaped HTTP server: `llmga.serve.openai_api` starts it."""

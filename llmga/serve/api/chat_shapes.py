@@ -1,0 +1,166 @@
+"""What travels in a chat."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from llmga.serve.api.shapes import ModelName, Painting, Text, Words
+
+MOST_MESSAGES = 512
+NOT_SERVED = ("tools", "functions", "stop", "logprobs", "logit_bias", "audio")  # they would change the answer
+
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(ge=1, le=8192)]
+
+
+class ImageUrl(BaseModel):
+    """Where a picture is."""
+
+    url: str = Field(description="data:image/…;base64,…; an http(s) address where the server allows it")
+    detail: str | None = None
+
+
+class TextPart(BaseModel):
+    """Words."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImagePart(BaseModel):
+    """A picture to look at."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class RefusalPart(BaseModel):
+    """Words of an earlier refusal."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
+Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
+
+
+class PaintedImage(BaseModel):
+    """A picture that the assistant painted.
+
+    OpenRouter's and LiteLLM's shape, with what the next turn needs to know of it: send the message back as it came, and
+    the assistant remembers what it painted.
+    """
+
+    type: Literal["image_url"] = "image_url"
+    image_url: ImageUrl | None = Field(None, description="may be left out when the message is sent back")
+    index: int = 0
+    revised_prompt: Words = Field("", description="what was painted")
+    offset: int = Field(0, ge=0, le=10_000_000, description="where in the content it was asked for, in characters")
+    seed: int | None = None
+
+
+class MessageIn(BaseModel):
+    """One turn of the conversation so far, or the new one."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | list[Part] | None = None
+    images: list[PaintedImage] | None = Field(None, description="of an assistant's message, as it came")
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells beside the words."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(Painting):
+    """A conversation that waits for the assistant's turn."""
+
+    model: ModelName | None = Field(None, description="of /v1/models; left out: the assistant")
+    messages: list[MessageIn] = Field(min_length=1, max_length=MOST_MESSAGES)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    picture: Literal["auto", "always"] | None = Field(None, description="always: every answer holds a picture")
+    n: Literal[1] | None = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _served(cls, values: Any) -> Any:
+        """Refuse what would change the answer and is not served."""
+        for name in NOT_SERVED:
+            if isinstance(values, dict) and values.get(name):
+                raise ValueError(f"{name!r} is not served here; leave it out")
+        form = values.get("response_format") if isinstance(values, dict) else None
+        if isinstance(form, dict) and form.get("type") != "text":
+            raise ValueError("only the response_format 'text' is served here")
+        return values
+
+
+class Usage(BaseModel):
+    """Tokens of the language model."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class MessageOut(BaseModel):
+    """What the assistant says and paints."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str = ""
+    images: list[PaintedImage] | None = None
+    refusal: str | None = Field(None, description="why a picture could not be painted")
+
+
+class Choice(BaseModel):
+    """The answer."""
+
+    index: int = 0
+    message: MessageOut
+    finish_reason: Literal["stop", "length", "content_filter"] = "stop"
+    logprobs: None = None
+
+
+class ChatResponse(BaseModel):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+class Delta(BaseModel):
+    """What has come since the piece before."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    images: list[PaintedImage] | None = None
+    refusal: str | None = None
+
+
+class ChunkChoice(BaseModel):
+    """A piece of the answer."""
+
+    index: int = 0
+    delta: Delta
+    finish_reason: Literal["stop", "length", "content_filter"] | None = None
+
+
+class ChatChunk(BaseModel):
+    """A piece of a streamed answer."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None

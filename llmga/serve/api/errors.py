@@ -1,0 +1,101 @@
+"""Every refusal has OpenAI's shape, says the cause, and tells nothing of the inside."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from llmga.errors import UserError
+
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, for a person and for a program."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorResponse(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class ApiError(Exception):
+    """An answer with this status.
+
+    Args:
+        message: one sentence: the value, the limit, the remedy.
+        param: the field of the request that it is about.
+        code: a word for programs, such as `model_not_found`.
+        retry_after: seconds.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ):
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        if status == 401:
+            self.headers["WWW-Authenticate"] = "Bearer"
+
+    def body(self) -> dict[str, Any]:
+        """As it travels."""
+        kind = TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        body = ErrorBody(message=self.message, type=kind, param=self.param, code=self.code)
+        return ErrorResponse(error=body).model_dump()
+
+    def response(self) -> JSONResponse:
+        """The whole answer."""
+        return JSONResponse(self.body(), self.status, self.headers)
+
+
+def defect(request_id: str) -> ApiError:
+    """What a client is told of a mistake of ours; the log has the rest under the same id."""
+    return ApiError(500, f"the server made a mistake; its log has more under request {request_id}.", code="internal")
+
+
+def install(app: FastAPI) -> None:
+    """Answer refusals of every kind in one shape."""
+
+    @app.exception_handler(ApiError)
+    async def _(request: Request, error: ApiError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(UserError)
+    async def _(request: Request, error: UserError) -> JSONResponse:
+        return ApiError(400, str(error)).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid(error).response()
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        answer = ApiError(error.status_code, f"{str(error.detail).rstrip('.')}.")
+        answer.headers |= error.headers or {}
+        return answer.response()
+
+
+def _invalid(error: RequestValidationError) -> ApiError:
+    """The first of the complaints; values that were sent are not sent back."""
+    first = error.errors()[0]
+    kind, place = str(first["type"]), [str(part) for part in first["loc"][1:]]
+    if kind == "json_invalid":
+        return ApiError(400, "the body is not valid JSON.", code="json_invalid")
+    param = ".".join(place)
+    return ApiError(400, f"{param or 'the body'}: {first['msg'].rstrip('.')}.", param=param or None, code=kind)

@@ -1,0 +1,81 @@
+"""Who may ask: API keys, compared in constant time, and the name under which a client queues."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from pathlib import Path
+
+from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from llmga.errors import UserError
+from llmga.serve.api.errors import ApiError
+
+VARIABLE = "LLMGA_SERVER_KEYS"  # comma-separated
+SHORTEST = 8
+bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it was started with any.")
+
+
+class Keys:
+    """The keys that open the server; with none it is open to everybody who reaches it.
+
+    Only digests are kept, so a key can neither be logged nor told apart by the time that a comparison takes.
+    """
+
+    def __init__(self, keys: Iterable[str] = ()):
+        keys = list(keys)
+        for key in keys:
+            if len(key) < SHORTEST:
+                raise UserError(f"an API key has {len(key)} characters; use at least {SHORTEST}.")
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    @classmethod
+    def read(cls, file: str | None, variable: str | None) -> "Keys":
+        """Keys of a file, one a line, and of the environment.  Raises: UserError."""
+        lines = (variable or "").split(",")
+        if file is not None:
+            try:
+                found = Path(file).read_text("utf-8").splitlines()
+            except (OSError, UnicodeDecodeError):
+                raise UserError(f"--api-keys-file {file!r} cannot be read; give a text file, one key a line.") from None
+            if not any(line.strip() for line in found):
+                raise UserError(f"--api-keys-file {file!r} holds no key; write one a line, or leave the flag out.")
+            lines += found
+        return cls(line.strip() for line in lines if line.strip())
+
+    def client(self, request: HTTPConnection) -> str:
+        """Who asks, as a name that gives nothing away; ApiError 401 for a wrong key or none."""
+        if not self:
+            return request.client.host if request.client else "unknown"
+        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        given = _digest(key.strip())
+        matches = [hmac.compare_digest(given, known) for known in self._digests]  # all, whichever fits
+        if kind.lower() != "bearer" or not any(matches):
+            raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
+                           code="invalid_api_key")  # fmt: skip
+        return "key-" + given.hex()[:8]
+
+
+class Door:
+    """Asks for the key before anything of a request under /v1 is read."""
+
+    def __init__(self, app: ASGIApp, keys: Keys):
+        self.app, self.keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+            connection = HTTPConnection(scope)
+            try:
+                connection.state.client = self.keys.client(connection)
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "replace")).digest()

@@ -1,0 +1,99 @@
+"""The messages of a request as a conversation: everything that the assistant knows comes with them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from PIL import Image
+
+from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
+from llmga.llava.generation_prompt import END, START
+from llmga.serve.api.chat_shapes import ImagePart, MessageIn, PaintedImage, TextPart
+from llmga.serve.api.errors import ApiError
+
+# A picture that was painted, as `as_markdown` writes it.
+PAINTED = re.compile(r"!\[((?:[^\]\\]|\\.)*)\]\(data:image/[a-z]+;base64,[A-Za-z0-9+/=]*\)", re.DOTALL)
+
+Look = Callable[[str], Image.Image]
+
+
+def conversation_of(messages: Sequence[MessageIn], look: Look) -> Conversation:
+    """The whole conversation; its last message is the one to be answered.
+
+    Several messages of one speaker in a row are one turn.
+
+    Args:
+        look: opens the picture at an address.
+
+    Raises: ApiError where it does not begin and end with the user.
+    """
+    system = "\n\n".join(_text(message) for message in messages if message.role in ("system", "developer"))
+    turns: list[Message] = []
+    for message in messages:
+        if message.role in ("user", "assistant"):
+            _add(turns, _user(message, look) if message.role == "user" else Message("assistant", _said(message)))
+    if not turns or turns[0].role != "user" or turns[-1].role != "user":
+        raise ApiError(400, "the conversation has to begin and to end with a message of the user.", param="messages")
+    return Conversation(tuple(turns), system or None)
+
+
+def _add(turns: list[Message], turn: Message) -> None:
+    if turns and turns[-1].role == turn.role:
+        before = turns.pop()
+        turn = replace(turn, text=f"{before.text}\n{turn.text}", images=before.images + turn.images)
+    turns.append(turn)
+
+
+def _plain(text: str) -> str:
+    """Words in which nothing stands for a picture."""
+    return text.replace(IMAGE_MARKER, "<image >")
+
+
+def _text(message: MessageIn) -> str:
+    if isinstance(message.content, str):
+        return _plain(message.content)
+    return "\n".join(_plain(part.text) for part in message.content or () if isinstance(part, TextPart))
+
+
+def _user(message: MessageIn, look: Look) -> Message:
+    """Pictures among several texts stay where they are; beside a single one they go in front, as in training."""
+    if not isinstance(message.content, list):
+        return Message("user", _text(message))
+    images = [look(part.image_url.url) for part in message.content if isinstance(part, ImagePart)]
+    told = [_plain(part.text) if isinstance(part, TextPart) else IMAGE_MARKER for part in message.content]
+    texts = [words for words in told if words != IMAGE_MARKER]
+    return Message("user", "\n".join(texts if len(texts) == 1 else told), tuple(images))
+
+
+def _said(message: MessageIn) -> str:
+    """What the assistant wrote, its generation prompts where they stood."""
+    text = PAINTED.sub(lambda found: _tagged(re.sub(r"\\(.)", r"\1", found[1])), _text(message))
+    for image in sorted(message.images or (), key=lambda image: image.offset, reverse=True):
+        if image.revised_prompt:
+            text = text[: image.offset] + _tagged(image.revised_prompt) + text[image.offset :]
+    return text
+
+
+def _tagged(prompt: str) -> str:
+    return f"{START} {_plain(prompt)} {END}"
+
+
+def as_markdown(image: PaintedImage) -> str:
+    """For programs that keep nothing of a message but its text: they show the picture and send its prompt back."""
+    prompt = re.sub(r"([\[\]\\])", r"\\\1", image.revised_prompt)
+    return f"\n\n![{prompt}]({image.image_url.url})\n\n"
+
+
+def recent(conversation: Conversation, characters: int) -> Conversation:
+    """The latest turns of at most so many characters together, the last one whatever its length.
+
+    A language model would leave the older ones out, too, after it had counted the tokens of all of them.
+    """
+    turns, left = list(conversation.messages), characters
+    kept: list[Message] = []
+    while turns and (not kept or len(turns[-1].text) <= left):
+        left -= len(turns[-1].text)
+        kept.insert(0, turns.pop())
+    while kept and kept[0].role != "user":
+        kept.pop(0)
+    return replace(conversation, messages=tuple(kept))

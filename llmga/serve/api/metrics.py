@@ -1,0 +1,54 @@
+"""Figures for Prometheus."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from llmga.serve.api.fairness import FairQueue
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """What a server counts; every server has its own registry.
+
+    Attributes:
+        steps_after_leaving: of each request whose client left while a picture was painted, how many steps were still
+            finished.  Above 1, work went on for nobody.
+    """
+
+    def __init__(self, queue: FairQueue):
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter(
+            "llmga_requests", "Requests answered.", ("method", "route", "status"), registry=registry
+        )
+        self.seconds = _histogram(
+            registry, "llmga_request_seconds", "From a request to the end of its answer.", ("route",)
+        )
+        self.queued_seconds = _histogram(registry, "llmga_queued_seconds", "In the queue.")
+        self.first_word_seconds = _histogram(registry, "llmga_first_word_seconds", "From the start of work to a word.")
+        self.picture_seconds = _histogram(registry, "llmga_picture_seconds", "From a prompt to its picture.")
+        self.pictures = Counter("llmga_pictures", "Pictures painted.", registry=registry)
+        self.steps = Counter("llmga_steps", "Denoising steps done.", registry=registry)
+        self.left = Counter("llmga_clients_left", "Requests whose client left before the end.", registry=registry)
+        self.steps_after_leaving = _histogram(
+            registry, "llmga_steps_after_leaving", "Steps finished after the client left.", buckets=(0, 1, 2, 5)
+        )
+        self._gauge("llmga_waiting", "Requests in the queue.", lambda: queue.waiting)
+        self._gauge("llmga_waiting_most", "The most that were in the queue at once.", lambda: queue.most_waiting)
+        self._gauge("llmga_waiting_bound", "The most that may be in the queue.", lambda: queue.bound)
+        self._gauge("llmga_running", "Requests at work.", lambda: queue.running)
+
+    def _gauge(self, name: str, text: str, ask: Callable[[], float]) -> None:
+        Gauge(name, text, registry=self.registry).set_function(ask)
+
+    def text(self) -> bytes:
+        """In Prometheus' own format."""
+        return generate_latest(self.registry)
+
+
+def _histogram(
+    registry: CollectorRegistry, name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple = SECONDS
+) -> Histogram:
+    return Histogram(name, text, labels, buckets=buckets, registry=registry)

@@ -1,0 +1,159 @@
+"""Flags of the server, and what is made of them."""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from llmga.llava.endpoint.address import Endpoint
+from llmga.serve import args as flags
+from llmga.serve.api import remote
+from llmga.serve.api.desk import Desk
+from llmga.serve.api.engine import Engine
+from llmga.serve.api.fairness import FairQueue
+from llmga.serve.api.keys import VARIABLE, Keys
+from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.safety import open_guard
+from llmga.serve.api.service import Names, Service
+from llmga.serve.api.uploads import Limits
+from llmga.serve.api.warm import WarmChats
+from llmga.serve.models import Models
+
+LETTERS_PER_TOKEN = 16  # more than any text has on average
+UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
+MEGA = 1_000_000
+
+
+def build_parser() -> flags.Parser:
+    """All flags of the server."""
+    parser = flags.Parser(
+        prog="python -m llmga.serve.openai_api",
+        description="Serve chat and pictures under OpenAI's paths; /docs describes them.",
+        allow_abbrev=False,
+    )
+    flags.add_models(parser)
+    flags.add_endpoint(parser)
+    flags.add_words(parser)
+    flags.add_painting(parser)
+    flags.add_painter(parser)
+    add_place(parser)
+    add_limits(parser)
+    add_safety(parser)
+    parser.set_defaults(task=None)
+    return parser
+
+
+def add_place(parser: flags.Parser) -> None:
+    """Where the server is found, and by whom."""
+    group, number = parser.add_argument_group("server"), flags.number
+    group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0: everybody (default: 127.0.0.1)")
+    group.add_argument("--port", type=number(int, 0, 65535), default=8000, help="0: any that is free (default: 8000)")
+    group.add_argument(
+        "--api-keys-file", metavar="FILE", help=f"keys that clients must send, one a line; also from {VARIABLE}"
+    )
+    group.add_argument("--served-name", action="append", metavar="NAME", help="another name of the assistant; repeats")
+    group.add_argument(
+        "--markdown-pictures", action="store_true", help="a chat's pictures stand in its text, for programs that "
+        "show nothing else"
+    )  # fmt: skip
+    group.add_argument(
+        "--remote-pictures", action="store_true", help="fetch pictures from public addresses that requests name"
+    )
+    group.add_argument(
+        "--grace", type=number(float, 0, 3600), default=30.0, metavar="SECONDS",
+        help="for what is at work when the server ends (default: 30)",
+    )  # fmt: skip
+
+
+def add_limits(parser: flags.Parser) -> None:
+    """How much one client may ask for, and all together."""
+    group, number, usual = parser.add_argument_group("limits"), flags.number, Limits()
+    for name, kind, low, high, default, text in (
+        ("at-once", int, 1, 64, 4, "requests at work; pictures are painted one by one"),
+        ("queue", int, 0, 10_000, 64, "requests that wait; beyond it they are told when to come again"),
+        ("warm-chats", int, 0, 1000, 4, "conversations whose cache is kept, each with memory of the device"),
+        ("max-request-mb", float, 0.01, 1000, usual.body / MEGA, "megabytes of a request"),
+        ("max-picture-mb", float, 0.01, 1000, usual.picture / MEGA, "megabytes of a picture"),
+        ("max-megapixels", float, 0.01, 64, usual.pixels / MEGA, "million pixels of a picture"),
+        ("max-pictures", int, 1, 100, usual.pictures, "pictures of a request"),
+        ("max-steps", int, 1, 1000, 150, "denoising steps that a request may ask for"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=number(kind, low, high),
+            default=default,
+            metavar="N",
+            help=f"{text} (default: {default:g})",
+        )
+
+
+def add_safety(parser: flags.Parser) -> None:
+    """What pictures pass on their way out."""
+    group = parser.add_argument_group("safety")
+    group.add_argument("--safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
+    group.add_argument("--watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+
+
+def build_service(args: argparse.Namespace, models: Models) -> Service:
+    """Everything that requests need, around models that are loaded.  Raises: UserError."""
+    queue = FairQueue(args.at_once, args.queue)
+    guard = open_guard(args.safety_checker, args.watermark, args.device)
+    engine = Engine(models, args.at_once, Metrics(queue), guard, private(args))
+    return Service(
+        desk=Desk(engine, queue),
+        engine=engine,
+        warm=WarmChats(models.new_chat, args.warm_chats),
+        names=names(args),
+        limits=limits(args),
+        defaults=flags.settings(args),
+        longest_text=LETTERS_PER_TOKEN * context(models),
+        created=int(time.time()),
+        most_steps=args.max_steps,
+        fetch=remote.fetch if args.remote_pictures else None,
+        markdown=args.markdown_pictures,
+    )
+
+
+def limits(args: argparse.Namespace) -> Limits:
+    """What a client may send."""
+    return Limits(
+        body=int(args.max_request_mb * MEGA),
+        picture=int(args.max_picture_mb * MEGA),
+        pixels=int(args.max_megapixels * MEGA),
+        pictures=args.max_pictures,
+    )
+
+
+def keys(args: argparse.Namespace) -> Keys:
+    """The keys that open the server.  Raises: UserError."""
+    return Keys.read(args.api_keys_file, os.environ.get(VARIABLE))
+
+
+def names(args: argparse.Namespace) -> Names:
+    """What clients call the models: the last part of each folder, whatever the rest of the path."""
+    words = args.model_path.model if isinstance(args.model_path, Endpoint) else last_part(args.model_path)
+    return Names((words, *(args.served_name or ())), last_part(args.sdmodel_id))
+
+
+def last_part(path: str) -> str:
+    """A folder's name, which is all that the world is told of its place."""
+    folder = Path(path)
+    return folder.resolve().name if folder.is_absolute() or folder.exists() else path
+
+
+def private(args: argparse.Namespace) -> dict[str, str]:
+    """What no answer may hold: where the models lie."""
+    hidden = {}
+    for path in (args.model_path, args.sdmodel_id, args.model_base, args.restorer_path):
+        if isinstance(path, Endpoint):
+            hidden[path.shown] = "the language model's server"
+        elif path is not None:
+            hidden |= {str(path): last_part(path), str(Path(path).resolve()): last_part(path)}
+    return hidden
+
+
+def context(models: Models) -> int:
+    """Tokens that the language model reads at once."""
+    chat = models.new_chat()
+    model = getattr(chat, "mllm", None) or getattr(chat, "vlm", None)
+    return getattr(model, "context_length", None) or UNKNOWN_CONTEXT

@@ -1,0 +1,114 @@
+"""What every request needs of the server."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image
+
+from llmga.serve.api.desk import Desk
+from llmga.serve.api.engine import Engine
+from llmga.serve.api.errors import ApiError
+from llmga.serve.api.shapes import ModelCard, Painting, parsed_size
+from llmga.serve.api.uploads import Limits, decode, from_data_uri
+from llmga.serve.api.warm import WarmChats
+from llmga.serve.flow import Settings
+
+Fetch = Callable[[str, Limits], bytes]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What clients call the models.
+
+    Attributes:
+        assistant: the language model with the painter behind it; the first name is the one that answers bear.
+        painter: the diffusion model alone.
+    """
+
+    assistant: tuple[str, ...]
+    painter: str
+
+    def is_painter(self, name: str | None) -> bool:
+        """Which of the two a request is for.  Raises: ApiError 404 for another name."""
+        if not name or name in self.assistant:
+            return False
+        if name == self.painter:
+            return True
+        known = ", ".join((*self.assistant, self.painter))
+        raise ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
+                       code="model_not_found")  # fmt: skip
+
+    def cards(self, created: int) -> list[ModelCard]:
+        """All of them, as /v1/models lists them."""
+        told = dict.fromkeys(self.assistant, "talks, and writes the prompts of the pictures it paints")
+        told[self.painter] = "paints prompts as they stand"
+        return [ModelCard(id=name, created=created, description=text) for name, text in told.items()]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What every request needs of the server.
+
+    Attributes:
+        defaults: what a request that says nothing else gets.
+        most_steps: denoising steps that a request may ask for.
+        longest_text: characters of a conversation that are read, the latest ones.
+        fetch: gets a picture from elsewhere; None where that is not allowed.
+        markdown: pictures of a chat stand in its text, for programs that show nothing else.
+        created: when the server started, in seconds of Unix time.
+    """
+
+    desk: Desk
+    engine: Engine
+    warm: WarmChats
+    names: Names
+    limits: Limits
+    defaults: Settings
+    longest_text: int
+    created: int
+    most_steps: int = 150
+    fetch: Fetch | None = None
+    markdown: bool = False
+
+    def look(self) -> Callable[[str], Image.Image]:
+        """A function that opens the pictures of one request by their addresses, up to the number that it may have."""
+        seen = 0
+
+        def open_one(url: str) -> Image.Image:
+            nonlocal seen
+            seen += 1
+            if seen > self.limits.pictures:
+                raise too_many(self.limits)
+            return decode(self._content(url), self.limits)
+
+        return open_one
+
+    def _content(self, url: str) -> bytes:
+        if not url.lower().startswith(("http:", "https:")):
+            return from_data_uri(url, self.limits)
+        if self.fetch is None:
+            raise ApiError(400, "this server fetches no pictures from elsewhere; send them as data: URIs.",
+                           code="invalid_image_url")  # fmt: skip
+        return self.fetch(url, self.limits)
+
+    def settings(self, asked: Painting, **others: Any) -> Settings:
+        """The defaults with what a request asks for.  Raises: ApiError."""
+        steps = asked.num_inference_steps
+        if steps is not None and steps > self.most_steps:
+            raise ApiError(400, f"{steps} steps are too many for this server; use at most {self.most_steps}.",
+                           param="num_inference_steps")  # fmt: skip
+        wanted: Mapping[str, Any] = {
+            "seed": asked.seed,
+            "steps": steps,
+            "guidance_scale": asked.guidance_scale,
+            "negative_prompt": asked.negative_prompt,
+            "size": parsed_size(asked.size),
+            **others,
+        }
+        return replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
+
+
+def too_many(limits: Limits) -> ApiError:
+    """What a client is told who sends more pictures than one request may have."""
+    return ApiError(400, f"a request may have {limits.pictures} pictures; send fewer.", code="too_many_images")

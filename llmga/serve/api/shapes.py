@@ -1,0 +1,65 @@
+"""What travels, OpenAI's shapes: what chat and pictures share, with vLLM-Omni's names for what OpenAI does not have.
+
+Fields that we do not know are ignored, as OpenAI's own clients expect of each other's servers; a field that would
+change the answer and is not served is refused.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+LARGEST_SEED = 2**32 - 1
+LONGEST_PROMPT = 32_000  # characters, OpenAI's own limit
+SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
+
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
+Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", examples=["auto", "1024x768"])]
+# JSON can hold halves of characters, which nothing behind this door can read.
+Text = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
+Words = Annotated[Text, Field(max_length=LONGEST_PROMPT)]
+Prompt = Annotated[Text, Field(min_length=1, max_length=LONGEST_PROMPT)]
+ModelName = Annotated[Text, Field(max_length=200)]
+
+
+def parsed_size(text: str | None) -> tuple[int, int] | None:
+    """(width, height) of "1024x768"; None for "auto"."""
+    sides = SIZE.fullmatch(text or "")
+    return sides and (int(sides[1]), int(sides[2]))
+
+
+class Painting(BaseModel):
+    """How pictures are painted; what is left out, the diffusion model's own defaults say."""
+
+    size: Size | None = Field(None, description="WIDTHxHEIGHT in pixels, or auto")
+    seed: Seed | None = Field(None, description="of the first picture, the next has seed + 1 …; left out: chance")
+    negative_prompt: Words | None = Field(None, description="what should not be in the picture")
+    num_inference_steps: Steps | None = Field(None, description="denoising steps")
+    guidance_scale: Guidance | None = Field(None, description="how closely to follow the prompt")
+
+
+class ModelCard(BaseModel):
+    """A model that can be asked for."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "llmga"
+    description: str = ""
+
+
+class ModelList(BaseModel):
+    """All of them."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """That the server is there, and what it is at."""
+
+    status: Literal["ok", "closing"]
+    running: int
+    waiting: int

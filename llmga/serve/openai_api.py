@@ -1,0 +1,106 @@
+"""Chat and pictures under OpenAI's paths: `python -m llmga.serve.openai_api --port 8000`."""
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+from fastapi import FastAPI
+
+from llmga.errors import UserError
+from llmga.runtime import quiet_libraries
+from llmga.serve import args as flags
+from llmga.serve.api import logs
+from llmga.serve.api.app import build_app
+from llmga.serve.api.desk import Desk
+from llmga.serve.api.options import build_parser, build_service, keys
+from llmga.serve.cli import Models, run
+
+BACKLOG = 2048
+LAST_WORDS = 5.0  # seconds that answers take once their work was stopped
+
+
+class Server(uvicorn.Server):
+    """On SIGINT and SIGTERM nothing new is begun, and what is at work may finish in time."""
+
+    def __init__(self, app: FastAPI, desk: Desk, grace: float):
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=int(grace + LAST_WORDS) + 1,
+            )
+        )
+        self.desk, self.grace = desk, grace
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit  # at the second signal, at once
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            host, port = sockets[0].getsockname()[:2]
+            logs.tell("ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.desk.close()
+        asyncio.get_running_loop().call_later(0 if self.force_exit else self.grace, self.desk.stop)
+        await super().shutdown(sockets)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Check, bind, load, serve.  Raises: UserError."""
+    flags.check(args)
+    known = keys(args)
+    bound = bind(args.host, args.port)
+    models = Models.load(args)
+    logs.configure()
+    service = build_service(args, models)
+    server = Server(build_app(service, known), service.desk, args.grace)
+    if not known and not is_local(args.host):
+        logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)
+    server.run(sockets=[bound])
+    logs.tell("ended")
+    return 0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens, before anything slow is done.  Raises: UserError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise UserError(f"--host {host} --port {port} cannot be used ({reason}); give others.") from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The command line."""
+    quiet_libraries()
+    parser = build_parser()
+    run(lambda: serve(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    main()

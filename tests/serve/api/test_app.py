@@ -1,0 +1,156 @@
+"""What holds for every path."""
+
+import io
+import json
+import logging
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+from llmga.serve.api.app import build_app
+from llmga.serve.api.keys import Keys
+from llmga.serve.api.logs import JsonLines, log
+
+KEY = "sk-a-long-secret"
+EXAMPLES = 40
+OPERATIONS = 7
+
+
+@pytest.fixture
+def app(service):
+    return build_app(service("--max-request-mb", "1"), Keys())
+
+
+@pytest.fixture
+def client(app):
+    with TestClient(app) as client:
+        yield client
+
+
+def test_no_generated_request_breaks_the_server(app):
+    """schemathesis over our own document: no 5xx, and every answer is one that the document promises."""
+    document = schemathesis.openapi.from_asgi("/openapi.json", app)
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_schema_conformance,
+    ]
+    tried = 0
+    for operation in document.get_all_operations():
+        tried += 1
+        check_operation(operation.ok(), checks)
+    assert tried == OPERATIONS
+
+
+def check_operation(operation, checks):
+    quick = hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+    @quick
+    @hypothesis.given(case=operation.as_strategy())
+    def one(case):
+        case.validate_response(case.call(), checks=checks)
+
+    one()
+
+
+def test_the_document_names_every_refusal_and_none_that_is_never_sent(app):
+    document = app.openapi()
+    chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]
+    assert set(chat) == {"200", "400", "401", "404", "413", "429", "500", "503"}
+    assert "text/event-stream" in chat["200"]["content"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/v1/images/edits", 405)])
+def test_paths_that_are_not_there_answer_in_openais_shape(client, method, path, status):
+    answer = client.request(method, path)
+    assert answer.status_code == status and answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\xff", b"null", b"[]", b'{"messages": 1e999}', b"NaN"])
+def test_a_body_that_is_no_request_is_refused_in_openais_shape(client, body):
+    answer = client.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400 and answer.json()["error"]["message"].endswith(".")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_request_that_is_too_large_is_refused_before_it_is_whole(client, told):
+    pieces = [b" " * 100_000] * 11
+    body = b"".join(pieces) if told else iter(pieces)
+    answer = client.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413 and "1,000,000 bytes" in answer.json()["error"]["message"]
+
+
+def test_the_documentation_asks_nobody_else(client):
+    page = client.get("/docs").text
+    addresses = [part.split('"')[0] for part in page.replace("'", '"').split('="')[1:]]
+    assert not [address for address in addresses if "://" in address or address.startswith("//")]
+    used = [address for address in addresses if address.endswith((".js", ".css", ".png"))]
+    assert len(used) == 3 and all(client.get(address).status_code == 200 for address in used)
+
+
+@pytest.fixture
+def guarded(service):
+    with TestClient(build_app(service(), Keys([KEY, "sk-another-one"]))) as client:
+        yield client
+
+
+@pytest.mark.parametrize("header", [None, "Bearer sk-wrong-wrong", f"Basic {KEY}", "Bearer ", KEY])
+def test_without_a_valid_key_nothing_under_v1_is_read(guarded, header):
+    headers = {} if header is None else {"Authorization": header}
+    answer = guarded.post("/v1/chat/completions", content=b"{", headers=headers)
+    assert answer.status_code == 401 and answer.json()["error"]["code"] == "invalid_api_key"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_valid_key_opens_and_health_metrics_and_docs_need_none(guarded):
+    assert guarded.get("/v1/models", headers={"Authorization": f"bearer {KEY}"}).status_code == 200
+    assert {guarded.get(path).status_code for path in ("/health", "/metrics", "/docs", "/openapi.json")} == {200}
+
+
+def test_logs_are_json_with_the_requests_id_and_neither_words_nor_keys(guarded):
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    handler.setFormatter(JsonLines())
+    log.addHandler(handler)
+    before = log.level
+    log.setLevel(logging.INFO)
+    try:
+        body = {"messages": [{"role": "user", "content": "a private matter"}]}
+        headers = {"Authorization": f"Bearer {KEY}", "X-Request-ID": "mine-1"}
+        answer = guarded.post("/v1/chat/completions?secret=yes", json=body, headers=headers)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+    assert answer.headers["x-request-id"] == "mine-1"
+    (line,) = map(json.loads, told.getvalue().splitlines())
+    assert line["event"] == "answered" and line["request"] == "mine-1"
+    assert line["status"] == 200 and line["route"] == "/v1/chat/completions" and line["client"].startswith("key-")
+    assert not [word for word in ("private", "secret", KEY) if word in told.getvalue()]
+
+
+def test_an_id_that_is_none_is_replaced(client):
+    answer = client.get("/health", headers={"X-Request-ID": "a b"})
+    assert answer.headers["x-request-id"].startswith("req-")
+
+
+def test_metrics_count_by_route_and_not_by_what_strangers_type(client):
+    client.get("/v1/models")
+    client.get("/some/private/path")
+    figures = client.get("/metrics").text
+    assert 'llmga_requests_total{method="GET",route="/v1/models",status="200"} 1.0' in figures
+    assert "private" not in figures and "process_resident_memory_bytes" in figures

@@ -1,0 +1,46 @@
+"""Who may ask."""
+
+import hmac
+
+import pytest
+from starlette.requests import Request
+
+from llmga.errors import UserError
+from llmga.serve.api.errors import ApiError
+from llmga.serve.api.keys import Keys
+
+KEY = "sk-a-long-secret"
+
+
+def request(authorization=None):
+    headers = [] if authorization is None else [(b"authorization", authorization.encode())]
+    return Request({"type": "http", "headers": headers, "client": ("10.0.0.9", 1)})
+
+
+def test_keys_come_from_a_file_and_the_environment(tmp_path):
+    (tmp_path / "keys").write_text(f"\n{KEY}\n\n sk-another-one \n")
+    keys = Keys.read(str(tmp_path / "keys"), "sk-third-one,, sk-fourth-one")
+    names = {keys.client(request(f"Bearer {key}")) for key in (KEY, "sk-another-one", "sk-third-one", "sk-fourth-one")}
+    assert len(names) == 4 and KEY not in str(names)
+
+
+def test_without_keys_a_client_is_its_address():
+    assert Keys().client(request("Bearer whatever")) == "10.0.0.9" and not Keys.read(None, None)
+
+
+def test_every_key_is_compared_in_constant_time(monkeypatch):
+    compared = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((a, b)) or real(a, b))
+    keys = Keys([KEY, "sk-another-one", "sk-third-one"])
+    keys.client(request(f"Bearer {KEY}"))
+    with pytest.raises(ApiError):
+        keys.client(request("Bearer sk-wrong"))
+    assert len(compared) == 6 and {len(side) for pair in compared for side in pair} == {32}
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "short"])
+def test_a_file_without_a_usable_key_is_a_mistake(tmp_path, content):
+    (tmp_path / "keys").write_text(content)
+    with pytest.raises(UserError):
+        Keys.read(str(tmp_path / "keys"), None)

@@ -1,0 +1,70 @@
+"""Messages as a conversation."""
+
+import pytest
+from PIL import Image
+
+from llmga.llava.conversation import Conversation, Message
+from llmga.serve.api.chat_shapes import MessageIn
+from llmga.serve.api.errors import ApiError
+from llmga.serve.api.messages import conversation_of, recent
+
+PICTURES = {name: Image.new("RGB", (1, 1)) for name in "ab"}
+
+
+def conversation(*messages):
+    told = [
+        MessageIn.model_validate(dict(zip(("role", "content", "images"), message, strict=False)))
+        for message in messages
+    ]
+    return conversation_of(told, PICTURES.__getitem__)
+
+
+def picture(name):
+    return {"type": "image_url", "image_url": {"url": name}}
+
+
+def text(words):
+    return {"type": "text", "text": words}
+
+
+def test_turns_of_one_speaker_are_one_and_systems_are_the_system():
+    made = conversation(
+        ("system", "S"), ("user", "a"), ("user", "b"), ("assistant", "c"), ("developer", "D"), ("user", "d")
+    )
+    assert made == Conversation((Message("user", "a\nb"), Message("assistant", "c"), Message("user", "d")), "S\n\nD")
+
+
+def test_pictures_beside_one_text_go_in_front_as_in_training():
+    made = conversation(("user", [text("which?"), picture("a"), picture("b")]))
+    assert made.messages[0].marked_text() == "<image>\n<image>\nwhich?"
+    assert made.images() == (PICTURES["a"], PICTURES["b"])
+
+
+def test_pictures_among_texts_stay_where_they_are():
+    made = conversation(("user", [text("is"), picture("a"), text("like <image>"), picture("b")]))
+    assert made.messages[0].marked_text() == "is\n<image>\nlike <image >\n<image>"
+
+
+def test_prompts_of_earlier_pictures_return_to_their_places():
+    images = [
+        {"revised_prompt": "a cat", "offset": 6},
+        {"revised_prompt": "a dog", "offset": 11},
+        {"revised_prompt": "", "offset": 3},
+    ]
+    made = conversation(("user", "go"), ("assistant", "First then done", images), ("user", "on"))
+    wrote = "First <gen_image> a cat </gen_image>then <gen_image> a dog </gen_image>done"
+    assert made.messages[1].text == wrote
+
+
+@pytest.mark.parametrize("roles", [["assistant"], ["user", "assistant"], ["assistant", "user"], ["system"]])
+def test_the_user_begins_and_ends(roles):
+    with pytest.raises(ApiError, match="has to begin and to end"):
+        conversation(*((role, "x") for role in roles))
+
+
+def test_what_no_model_would_read_is_left_out_from_the_front():
+    turns = [Message("user" if number % 2 == 0 else "assistant", "x" * 10) for number in range(7)]
+    assert recent(Conversation(tuple(turns)), 35).messages == tuple(turns[4:])
+    assert recent(Conversation(tuple(turns)), 45).messages == tuple(turns[4:])
+    assert recent(Conversation(tuple(turns)), 1).messages == tuple(turns[6:])
+    assert recent(Conversation(tuple(turns)), 1000).messages == tuple(turns)

@@ -1,0 +1,39 @@
+"""One at a time, in order."""
+
+import threading
+import time
+
+import pytest
+
+from llmga.serve.turns import Turns
+
+
+def test_turns_are_taken_in_the_order_of_coming():
+    turns, order, threads = Turns(), [], []
+
+    def work(number):
+        with turns.taken(lambda: None):
+            order.append(number)
+
+    with turns.taken(lambda: None):
+        for number in range(5):
+            threads.append(threading.Thread(target=work, args=(number,)))
+            threads[-1].start()
+            while len(turns._line) < number + 2:
+                time.sleep(0.001)
+        assert order == []
+    for thread in threads:
+        thread.join()
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_who_does_not_want_any_more_leaves_the_line():
+    turns = Turns()
+
+    def unwanted():
+        raise KeyError("gone")
+
+    with turns.taken(lambda: None), pytest.raises(KeyError), turns.taken(unwanted):
+        pass
+    with turns.taken(lambda: None):
+        pass
