@@ -19,9 +19,9 @@ import llmga
 from llmga.errors import UserError
 from llmga.serve.api.keys import VARIABLE
 from llmga.serve.api.options import build_parser
+from llmga.serve.metadata import read as record_of
 from llmga.serve.models import Models
 from llmga.serve.openai_api import is_local, serve
-from llmga.serve.provenance import read as record_of
 from llmga.toyworld.oracle import read
 from llmga.toyworld.scenes import Scene, draw
 
