@@ -1,5 +1,6 @@
 """The table of painters, and how one is opened: `generator(prompt, image, mask, …) -> image`."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,14 +87,16 @@ def suited(painter: Any, task: str) -> Any:
 
     Raises: UserError when the painter cannot do the task.
     """
-    if not isinstance(painter, Generator) or task in (painter.family.task, TEXT_TO_IMAGE):
+    if not isinstance(painter, Generator):
+        return painter.suited(task) if hasattr(painter, "suited") else painter
+    if task in (painter.family.task, TEXT_TO_IMAGE):
         return painter  # inpainters and editors paint a whole picture where none is given
     name = f"{painter.family.architecture}-{task}"
     if painter.family.task != TEXT_TO_IMAGE or name not in GENERATORS:
         raise UserError(f"checkpoint {painter.path!r} ({painter.family.name}) is not made for {task}; "
                         "choose another checkpoint.")  # fmt: skip
     if task not in painter.companions:
-        painter.companions[task] = _companion(painter, GENERATORS[name])
+        painter.companions[task] = twin_of(painter, GENERATORS[name])
     twin = painter.companions[task]
     twin.added = [entry for entry in painter.added if entry["kind"] != "controlnet"]  # of the weights that it shares
     twin.extra = {name: value for name, value in painter.extra.items() if name == "ip_adapter_image"}
@@ -102,10 +105,16 @@ def suited(painter: Any, task: str) -> Any:
     return twin
 
 
-def _companion(painter: Generator, family: Family) -> Generator:
-    parts = {name: part for name, part in painter.pipeline.components.items() if name != "controlnet"}
-    pipeline, weighted = family.load_pipeline_class()(**parts), painter.encoder.weighted
-    return PAINTERS[family.task](pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted)
+def twin_of(painter: Generator, family: Family | None = None) -> Generator:
+    """Another painter with the same weights and a sampler of its own, for its own family or another one."""
+    family = family or painter.family
+    kind, weighted = family.load_pipeline_class(), painter.encoder.weighted
+    parts = {**painter.pipeline.config, **painter.pipeline.components, "scheduler": painter.own_scheduler}
+    taken = inspect.signature(kind.__init__).parameters  # a ControlNet, for one, has no place in the others
+    pipeline = kind(**{name: part for name, part in parts.items() if name in taken})
+    twin = PAINTERS[family.task](pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted)
+    twin.added = painter.added
+    return twin
 
 
 def family_of(class_name: str | None, folder: Path, task: str | None = None) -> Family:

@@ -46,7 +46,7 @@ class Generator:
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
         self.companions: dict[str, Generator] = {}  # painters for other tasks with the same weights, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
-        self._own_scheduler = pipeline.scheduler
+        self.own_scheduler = pipeline.scheduler
         self.use_sampler(self.defaults.get("sampler", "checkpoint"))
         pipeline.set_progress_bar_config(disable=True)
 
@@ -58,7 +58,7 @@ class Generator:
         if name != "checkpoint" and self.family.prompt_arguments is None:
             raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
         self.sampler_name, self.sampler = name, SAMPLERS[name]
-        self.pipeline.scheduler = scheduler_of(self.sampler, self._own_scheduler)
+        self.pipeline.scheduler = scheduler_of(self.sampler, self.own_scheduler)
 
     @property
     def steps(self) -> int:

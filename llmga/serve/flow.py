@@ -169,9 +169,9 @@ class Assistant:
             yield Stopped()
 
     def _exchange(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
-        start, region = self._said(), self._region
+        turn, start, region = _legible(turn), self._said(), self._region
         try:
-            yield from self._reply(_legible(turn), cancelled)
+            yield from self._reply(turn, cancelled)
         finally:
             self.turns += 1
             if self._said() > start:
@@ -204,10 +204,12 @@ class Assistant:
             conversation = _reworded(conversation, self.exchanges[index].end - 1, old.number, plain(prompt))
         self._words = dict(old.record.words)
         request, wanted = old.record.request, old.record.prompt if prompt is None else plain(prompt).strip()
-        yield from self._picture(wanted, request, old.region, old.number, cancelled, seed)
-        if self._fresh:
-            self.chat.conversation = conversation
-            self._add_paintings(index)
+        try:
+            yield from self._picture(wanted, request, old.region, old.number, cancelled, seed)
+        finally:
+            if self._fresh:
+                self.chat.conversation = conversation
+                self._add_paintings(index)
 
     def _repair(self, cancelled: Event) -> Iterator[FlowEvent]:
         repair = getattr(self.chat, "repair", None)
