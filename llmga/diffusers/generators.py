@@ -1,5 +1,6 @@
 """The table of painters, and how one is opened: `generator(prompt, image, mask, …) -> image`."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,12 +107,14 @@ def suited(painter: Any, task: str) -> Any:
 
 def twin_of(painter: Generator, family: Family | None = None) -> Generator:
     """Another painter with the same weights and a sampler of its own, for its own family or another one."""
+    own = family is None  # and then all that was added to it, a ControlNet changing even its pipeline
     family = family or painter.family
-    parts = {name: part for name, part in painter.pipeline.components.items() if name != "controlnet"}
-    parts["scheduler"], weighted = painter.own_scheduler, painter.encoder.weighted
-    pipeline = family.load_pipeline_class()(**parts)
+    kind, weighted = type(painter.pipeline) if own else family.load_pipeline_class(), painter.encoder.weighted
+    parts = {**painter.pipeline.config, **painter.pipeline.components, "scheduler": painter.own_scheduler}
+    taken = inspect.signature(kind.__init__).parameters  # a ControlNet, for one, has no place in the others
+    pipeline = kind(**{name: part for name, part in parts.items() if name in taken})
     twin = PAINTERS[family.task](pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted)
-    twin.added = painter.added
+    twin.added, twin.extra = painter.added, dict(painter.extra) if own else {}
     return twin
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.canvas import FILLS
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.inpainting import AREAS
@@ -14,7 +13,7 @@ from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.serve import args as flags
 from llmga.serve.flow import Assistant, Settings
-from llmga.serve.painting import ready, upscaler_of
+from llmga.serve.painting import restorer_of, upscaler_of
 
 DEFAULT = "default"  # the word that gives a setting back
 EDITING = {"skip": SKIP, "ratio": 3.0}
@@ -67,7 +66,7 @@ def _plain(name: str) -> Change:
 def _check(assistant: Assistant, chosen: Settings) -> None:
     """Raises: UserError when the next answer could not be given."""
     if chosen.restorer is not None:
-        ready(RESTORERS[chosen.restorer])
+        restorer_of(chosen.restorer, assistant.restorer)
     upscaler_of(chosen.upscale, assistant.upscaler)
     before = assistant.settings
     assistant.settings = chosen

@@ -45,7 +45,7 @@ def converse(talk: Talk, first: str | None = None) -> None:
     """Ask and answer until the person ends it; `first` is the first message, if it is known."""
     if first is not None:
         print(f"You: {first}")
-        talk.say(first)
+        talk.take(first)
     while not talk.over and (line := ask()) is not None:
         talk.take(line)
 

@@ -22,7 +22,7 @@ from llmga.serve.events import Denoising, Failed, FlowEvent, PictureReady, Promp
 from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn, shown
 from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
 from llmga.serve.plain_text import plain
-from llmga.serve.provenance import ModelMark, Record
+from llmga.serve.provenance import ModelMark
 
 __all__ = [
     "Assistant", "Denoising", "Exchange", "Failed", "FlowEvent", "Painting", "PictureReady", "PromptFound", "Region",
@@ -182,9 +182,9 @@ class Assistant:
             yield Stopped()
 
     def _exchange(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
-        start, region = self._said(), self._region
+        turn, start, region = _legible(turn), self._said(), self._region
         try:
-            yield from self._reply(_legible(turn), cancelled)
+            yield from self._reply(turn, cancelled)
         finally:
             self.turns += 1
             if self._said() > start:
@@ -213,34 +213,43 @@ class Assistant:
             raise UserError(f"picture {which} of that turn does not exist, it has {len(paintings)}; choose another.")
         old = paintings[which]
         wanted = old.record.prompt if prompt is None else plain(prompt).strip()
-        yield from self._paint_anew(index, old, wanted, seed, cancelled, reworded=prompt is not None)
+        yield from self._paint_anew(index, old.number, wanted, old, seed, cancelled, reworded=prompt is not None)
 
     def _paint_prompt(self, number: int, prompt: int, text: str | None, cancelled: Event) -> Iterator[FlowEvent]:
         index = self._index(number)
         exchange = self.exchanges[index]
-        asked = parse([self.chat.conversation.messages[exchange.end - 1].text])
-        written = [event.text for event in asked if isinstance(event, GenerationPrompt)]
+        answer = parse([self.chat.conversation.messages[exchange.end - 1].text])
+        written = [event.text for event in answer if isinstance(event, GenerationPrompt)]
         if not 0 <= prompt < len(written):
             raise UserError(f"prompt {prompt} does not exist, the answer has {len(written)}; choose another.")
-        known = [painting for painting in exchange.paintings if painting.number == prompt]
-        unknown = Record(written[prompt], exchange.turn.text, 0, words=dict(self._words))
-        old = known[-1] if known else Painting(Image.new("RGB", (1, 1)), unknown, exchange.region, prompt)
-        changed = text is not None and plain(text).strip() != written[prompt]
-        wanted = plain(text).strip() if changed else written[prompt]
-        yield from self._paint_anew(index, old, wanted, None, cancelled, reworded=changed)
+        old = next((each for each in reversed(exchange.paintings) if each.number == prompt), None)
+        wanted = written[prompt] if text is None else plain(text).strip()
+        yield from self._paint_anew(index, prompt, wanted, old, None, cancelled, reworded=wanted != written[prompt])
 
     def _paint_anew(
-        self, index: int, old: Painting, wanted: str, seed: int | None, cancelled: Event, *, reworded: bool
+        self,
+        index: int,
+        number: int,
+        wanted: str,
+        old: Painting | None,
+        seed: int | None,
+        cancelled: Event,
+        *,
+        reworded: bool,
     ) -> Iterator[FlowEvent]:
-        """Paint into the region of an old painting, for the same request."""
-        conversation = self.chat.conversation
+        """Paint a prompt of an earlier answer, as the old painting of it was asked for if there is one."""
+        exchange, conversation = self.exchanges[index], self.chat.conversation
         if reworded:
-            conversation = _reworded(conversation, self.exchanges[index].end - 1, old.number, wanted)
-        self._words = dict(old.record.words)
-        yield from self._picture(wanted, old.record.request, old.region, old.number, cancelled, seed)
-        if self._fresh:
-            self.chat.conversation = conversation
-            self._add_paintings(index)
+            conversation = _reworded(conversation, exchange.end - 1, number, wanted)
+        if old is not None:
+            self._words = dict(old.record.words)
+        request, region = (old.record.request, old.region) if old else (exchange.turn.text, exchange.region)
+        try:
+            yield from self._picture(wanted, request, region, number, cancelled, seed)
+        finally:
+            if self._fresh:
+                self.chat.conversation = conversation
+                self._add_paintings(index)
 
     def _repair(self, cancelled: Event) -> Iterator[FlowEvent]:
         repair = getattr(self.chat, "repair", None)

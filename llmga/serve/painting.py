@@ -8,6 +8,7 @@ from PIL import Image
 
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, restorer_name
+from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.seams import Seam, seam
 from llmga.serve.history import Region, Settings, task_of
@@ -87,8 +88,11 @@ def ready(restorer: Restorer) -> Restorer:
 
 
 def restorer_of(name: str | None, own: Restorer) -> Restorer:
-    """The row of this name, or the assistant's own.  Raises: UserError."""
-    return ready(RESTORERS[name] if name else own)
+    """The row of this name, or the assistant's own.  Raises: UserError, for one that enlarges, too."""
+    found = ready(RESTORERS[name] if name else own)
+    if (scale := getattr(found, "scale", 1)) != 1:
+        raise UserError(f"restorer {restorer_name(found)!r} enlarges {scale} times; choose it as upscale {scale}.")
+    return found
 
 
 def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:

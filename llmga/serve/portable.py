@@ -33,6 +33,7 @@ from llmga.serve.provenance import ModelMark, Record, picture_hash
 
 FORMAT, VERSION, INDEX = "llmga-session", 1, "session.json"
 LARGEST_INDEX, LARGEST_PICTURE = 64_000_000, 256_000_000  # bytes that are read of a file from somewhere
+MOST_PIXELS = 1_000_000_000  # of all pictures together: 3 GB as RGB
 HASH = re.compile(r"[0-9a-f]{64}")
 PNG_MODES, TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16"), ("CMYK", "I", "F", "I;16B")
 RELABELLED = ("YCbCr", "HSV", "LAB")  # no file holds these plainly: their channels are written as if they were RGB
@@ -74,9 +75,15 @@ def save_session(path: str | Path, state: State, models: tuple[ModelMark, ...] =
     return path
 
 
-def load_session(path: str | Path) -> Saved:
-    """Raises: UserError when there is no session, a damaged one, or one of a later version."""
-    return _Reader(path).saved()
+def load_session(path: str | Path, most_pixels: int = MOST_PIXELS) -> Saved:
+    """Read a session.
+
+    Args:
+        most_pixels: of all its pictures together.
+
+    Raises: UserError when there is no session, a damaged one, one of a later version, or one that is too large.
+    """
+    return _Reader(path, most_pixels).saved()
 
 
 def differences(saved: tuple[ModelMark, ...], here: tuple[ModelMark, ...]) -> list[str]:
@@ -131,7 +138,7 @@ class _Writer:
             "conversation": self.conversation(state.conversation),
             "pictures": self.graph,
         }
-        return json.dumps(content, ensure_ascii=False, indent=1).encode()
+        return json.dumps(content, ensure_ascii=False, indent=1).encode(errors="replace")
 
     def picture(self, image: Image.Image, kind: str, **told: Any) -> str:
         """Its hash; a picture that was painted stays one when it is given or shown again."""
@@ -197,8 +204,8 @@ class _Writer:
 class _Reader:
     """Reads a session from a folder or a zip; nothing of what stands in it is taken for a path."""
 
-    def __init__(self, path: str | Path):
-        self.path, self.pictures = Path(path), {}
+    def __init__(self, path: str | Path, most_pixels: int):
+        self.path, self.pictures, self._room = Path(path), {}, most_pixels
 
     def saved(self) -> Saved:
         try:
@@ -240,6 +247,11 @@ class _Reader:
         if name not in self.pictures:
             suffix = "tif" if self._listed[name]["file"].endswith(".tif") else "png"
             image = open_image(self._bytes(f"pictures/{name}.{suffix}", LARGEST_PICTURE), exact=True)
+            self._room -= image.width * image.height
+            if self._room < 0:
+                raise UserError(
+                    f"the pictures of session {str(self.path)!r} are too large together; load a smaller one."
+                )
             self.pictures[name] = _relabelled(image, self._listed[name].get("mode"))
         return self.pictures[name]
 

@@ -110,7 +110,7 @@ class Record:
 
     def to_json(self) -> str:
         """The documented block: one JSON object, its keys these attributes."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        return _writable(json.dumps(asdict(self), ensure_ascii=False, sort_keys=True))
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
@@ -177,7 +177,12 @@ def parameters(record: Record) -> str:
     }
     negative = [f"Negative prompt: {record.negative_prompt}"] if record.negative_prompt else []
     listed = ", ".join(f"{name}: {_quoted(value)}" for name, value in named.items() if value is not None)
-    return "\n".join([record.prompt, *negative, listed])
+    return _writable("\n".join([record.prompt, *negative, listed]))
+
+
+def _writable(text: str) -> str:
+    """Half characters, which JSON from somewhere may hold and no file can, become question marks."""
+    return text.encode(errors="replace").decode()
 
 
 def _short(mark: ModelMark | None) -> str | None:

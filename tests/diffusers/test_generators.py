@@ -165,8 +165,13 @@ def test_a_painter_from_words_does_the_other_tasks_with_the_same_weights(goldens
         twin = suited(painter, task)
         assert twin is suited(painter, task) and twin.family.name == f"{name}-{task}"
         assert twin.pipeline.unet is painter.pipeline.unet and twin.sampler_name == "euler"
+        assert twin.pipeline.config.get("force_zeros_for_empty_prompt") == painter.pipeline.config.get(
+            "force_zeros_for_empty_prompt"
+        )
     painter.use_sampler("ddim")
     assert suited(painter, INPAINTING).sampler_name == "ddim"
+    painter.use_sampler("checkpoint")
+    assert type(suited(painter, INPAINTING).pipeline.scheduler) is type(painter.own_scheduler)
     assert suited(painter, "text-to-image") is painter
 
 

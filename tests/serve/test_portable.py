@@ -15,6 +15,7 @@ from PIL import Image
 import llmga
 from llmga.errors import UserError
 from llmga.serve.flow import PictureReady, Turn
+from llmga.serve.metadata import png_bytes
 from llmga.serve.portable import differences, load_session, save_session
 from llmga.serve.provenance import ModelMark, picture_hash
 
@@ -147,6 +148,19 @@ def test_a_name_that_is_no_hash_is_not_opened(toy, tmp_path, name):
         load_session(tmp_path / "s")
 
 
+def test_pictures_that_are_too_large_together_are_refused(toy, tmp_path):
+    save_session(tmp_path / "s", talked(toy, noise("RGB")).state())
+    with pytest.raises(UserError, match="too large together"):
+        load_session(tmp_path / "s", most_pixels=1000)
+
+
+def test_half_a_character_does_not_cost_the_session(toy, tmp_path):
+    assistant = toy(ONE, "ok", negative_prompt="\ud800")
+    (ready,) = pictures(assistant.respond(Turn("a \udfff")))
+    assert "?" in png_bytes(ready.image, ready.record).decode("latin-1")
+    assert load_session(save_session(tmp_path / "s", assistant.state())).state.exchanges[0].turn.text == "a ?"
+
+
 @pytest.mark.parametrize("place", ["missing", "missing.zip", "text.zip", "text"])
 def test_what_is_no_session_is_refused(tmp_path, place):
     if place.startswith("text"):
@@ -167,6 +181,7 @@ import sys
 from PIL import Image
 from llmga.llava.conversation import Conversation
 from llmga.serve.history import State
+from llmga.serve.metadata import png_bytes
 from llmga.serve.portable import save_session
 conversation = Conversation()
 for number in range(10**6):

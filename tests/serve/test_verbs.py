@@ -96,6 +96,15 @@ def test_an_edited_prompt_is_painted_and_stands_in_the_conversation(toy):
     assert said(assistant)[1] == TWO.replace("a dog", "a blue bird") and said(assistant)[-1] == "ok"
 
 
+def test_a_picture_that_was_seen_belongs_to_its_turn_even_if_nobody_listens_on(toy):
+    assistant = toy(ONE)
+    answer(assistant)
+    events = assistant.repaint(prompt="a dog")
+    next(event for event in events if isinstance(event, PictureReady))
+    events.close()
+    assert len(assistant.exchanges[0].paintings) == 2 and "a dog" in said(assistant)[1]
+
+
 @pytest.mark.parametrize("prompt", ["", "  ", "a <gen_image> b"])
 def test_a_prompt_that_is_none_is_refused(toy, prompt):
     assistant = toy(ONE)

@@ -80,7 +80,8 @@ class Studio:
         with self._loading:
             talks = self._opened(self.words, chosen[0], self._words)
             paints = self._opened(self.paints, chosen[1], self._paint)
-        marks = (talks.mark, paints.mark, *self._rest)
+        rest = [mark for mark in self._rest if chosen[0] == self.first[0] or mark.role != "language base"]
+        marks = (talks.mark, paints.mark, *rest)
         brush = Brush.of(paints.generator, paints.turns)
         return Assistant(talks.new_chat(), brush, self.restorer, flags.settings(self.args), marks, self.models.upscaler)
 
@@ -101,4 +102,6 @@ class Studio:
 
     def _paint(self, name: str) -> Paint:
         path = self.shelf / name
-        return Paint(load_generator(path, **flags.painter_options(self.args)), ModelMark.of("painter", path))
+        generator = load_generator(path, **flags.painter_options(self.args))
+        flags.guide(generator, self.args)
+        return Paint(generator, ModelMark.of("painter", path))

@@ -13,6 +13,8 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from llmga.compositing import paste_back
+from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.llava.planner import Planner
 from llmga.serve.api.app import build_app
@@ -69,7 +71,19 @@ class PlainPainter:
         self.pace, self.done, self.calls = 0.0, 0, []
         self.started = threading.Event()
 
-    def __call__(self, prompt, image=None, mask=None, *, seed=0, size=None, on_step=None, on_preview=None, **options):
+    def __call__(
+        self,
+        prompt,
+        image=None,
+        mask=None,
+        *,
+        seed=0,
+        size=None,
+        on_step=None,
+        on_preview=None,
+        restore=None,
+        **options,
+    ):
         self.calls.append({"prompt": prompt, "image": image, "mask": mask, "seed": seed, "size": size} | options)
         if "forbidden" in prompt:
             raise UserError("this prompt is forbidden (--size 8); ask for another.")
@@ -84,10 +98,11 @@ class PlainPainter:
             on_step(step, self.total)
         named = next((rgb for name, rgb in COLOURS.items() if name in prompt), (9, 9, 9))
         painted = Image.new("RGB", size or (image.size if image else (16, 8)), named)
-        return painted if mask is None else Image.composite(painted, image.convert("RGB"), mask)
+        return painted if mask is None else paste_back(image, restore(painted, image, mask), mask)
 
-    def describe(self):
-        return {"family": "plain", "sampler": "Plain", "steps": self.total, "guidance_scale": 2.5}
+    def describe(self, **given):
+        own = {"family": "plain", "sampler": "Plain", "steps": self.total, "guidance_scale": 2.5}
+        return own | {name: value for name, value in given.items() if value is not None}
 
 
 @pytest.fixture
@@ -98,9 +113,7 @@ def service() -> Callable[..., Service]:
         args = build_parser().parse_args(argv)
         args.model_path, args.sdmodel_id = "/secret/place/echo", "/secret/place/plain"
         painter = PlainPainter()
-        made = build_service(args, Models(EchoPlanner, painter, lambda image, reference, mask: image, ()))
-        made.engine._painters = dict.fromkeys(("text-to-image", "inpainting", "editing"), painter)
-        return made
+        return build_service(args, Models(EchoPlanner, painter, RESTORERS["none"], ()))
 
     return make
 
