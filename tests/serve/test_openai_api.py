@@ -20,7 +20,7 @@ from llmga.errors import UserError
 from llmga.serve.api.keys import VARIABLE
 from llmga.serve.api.options import build_parser
 from llmga.serve.cli import Models
-from llmga.serve.openai_api import is_local, serve
+from llmga.serve.openai_api import serve
 from llmga.serve.provenance import read as record_of
 from llmga.toyworld.oracle import read
 from llmga.toyworld.scenes import Scene, draw
@@ -211,10 +211,3 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(server, monkeyp
     assert "cannot be read" in refused("--port", "0", "--api-keys-file", "nowhere.txt")
     monkeypatch.setenv(VARIABLE, "short")
     assert "has 5 characters" in refused("--port", "0")
-
-
-@pytest.mark.parametrize(
-    ("host", "local"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
-)
-def test_a_server_knows_whether_only_this_machine_reaches_it(host, local):
-    assert is_local(host) == local

@@ -93,6 +93,13 @@ class Desk:
             raise ApiError(400, self.engine.public(first.message))
         return job
 
+    async def finish(self, request: Request, job: Job, work: Awaitable[Result]) -> Result:
+        """What the work makes of the job's events; the job ends with it.  Raises: ApiError, ClientLeft."""
+        try:
+            return await while_present(request.receive, work)
+        finally:
+            job.cancel()
+
     def close(self) -> None:
         """Let nobody in any more; what is at work goes on."""
         self.closed = True
