@@ -90,6 +90,7 @@ class Desk:
             job.cancel()
             raise
         if isinstance(first, Failed) and not first.cut:
+            job.cancel()
             raise ApiError(400, self.engine.public(first.message))
         return job
 
