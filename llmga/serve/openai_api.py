@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from llmga.serve import args as flags
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
 from llmga.serve.api.desk import Desk
+from llmga.serve.api.keys import is_local
 from llmga.serve.api.options import build_parser, build_service, keys
 from llmga.serve.cli import Models, run
 
@@ -42,7 +42,9 @@ class Server(uvicorn.Server):
         self.desk, self.grace = desk, grace
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.force_exit = self.should_exit  # at the second signal, at once
+        if self.should_exit:  # at the second signal, at once
+            self.force_exit = True
+            self.desk.stop()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -53,7 +55,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.desk.close()
-        asyncio.get_running_loop().call_later(0 if self.force_exit else self.grace, self.desk.stop)
+        asyncio.get_running_loop().call_later(self.grace, self.desk.stop)
         await super().shutdown(sockets)
 
 
@@ -65,7 +67,7 @@ def serve(args: argparse.Namespace) -> int:
     models = Models.load(args)
     logs.configure()
     service = build_service(args, models)
-    server = Server(build_app(service, known), service.desk, args.grace)
+    server = Server(build_app(service, known, is_local(args.host)), service.desk, args.grace)
     if not known and not is_local(args.host):
         logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)
     server.run(sockets=[bound])
@@ -85,14 +87,6 @@ def bind(host: str, port: int) -> socket.socket:
         raise UserError(f"--host {host} --port {port} cannot be used ({reason}); give others.") from None
     bound.set_inheritable(True)
     return bound
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -29,6 +29,7 @@ ABOUT = """Talk, and see it painted: OpenAI's paths and shapes on LLMGA.
 REFUSALS = {
     400: "The request is wrong; the message says what and how to mend it.",
     401: "No valid API key.",
+    403: "Without keys, a server of this machine alone does not answer under other names.",
     404: "No such model.",
     413: "The request, or a picture in it, is too large.",
     429: "The queue is full; Retry-After says when to come again.",
@@ -38,8 +39,12 @@ REFUSALS = {
 STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
-def build_app(service: Service, keys: Keys) -> FastAPI:
-    """The application around models that are loaded."""
+def build_app(service: Service, keys: Keys, local: bool = False) -> FastAPI:
+    """The application around models that are loaded.
+
+    Args:
+        local: only this machine reaches it, see `Door`.
+    """
     metrics = service.engine.metrics
 
     @asynccontextmanager
@@ -60,7 +65,7 @@ def build_app(service: Service, keys: Keys) -> FastAPI:
     add_protected(app, service)
     errors.install(app)
     app.add_middleware(BodyLimit, most=service.limits.body)
-    app.add_middleware(Door, keys=keys)
+    app.add_middleware(Door, keys=keys, local=local)
     app.add_middleware(Observed, metrics=metrics)
     app.openapi = _documented(app, app.openapi)
     return app

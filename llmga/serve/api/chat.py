@@ -22,7 +22,7 @@ from llmga.serve.api.chat_shapes import (
     PaintedImage,
     Usage,
 )
-from llmga.serve.api.desk import Comment, EventStream, while_present
+from llmga.serve.api.desk import Comment, EventStream
 from llmga.serve.api.encoding import data_uri, encoded
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
@@ -41,7 +41,7 @@ async def complete(service: Service, body: ChatRequest, request: Request) -> Cha
     job = await service.desk.begin(request, lambda: answer.job(body, request.state.client))
     if body.stream:
         return EventStream(job, answer.chunks(job, bool(body.stream_options and body.stream_options.include_usage)))
-    return await while_present(request.receive, answer.whole(job))
+    return await service.desk.finish(request, job, answer.whole(job))
 
 
 @dataclass

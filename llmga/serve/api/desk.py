@@ -90,8 +90,16 @@ class Desk:
             job.cancel()
             raise
         if isinstance(first, Failed) and not first.cut:
+            job.cancel()
             raise ApiError(400, self.engine.public(first.message))
         return job
+
+    async def finish(self, request: Request, job: Job, work: Awaitable[Result]) -> Result:
+        """What the work makes of the job's events; the job ends with it.  Raises: ApiError, ClientLeft."""
+        try:
+            return await while_present(request.receive, work)
+        finally:
+            job.cancel()
 
     def close(self) -> None:
         """Let nobody in any more; what is at work goes on."""

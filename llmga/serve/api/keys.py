@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -61,20 +62,35 @@ class Keys:
 
 
 class Door:
-    """Asks for the key before anything of a request under /v1 is read."""
+    """Asks for the key before anything of a request under /v1 is read.
 
-    def __init__(self, app: ASGIApp, keys: Keys):
-        self.app, self.keys = app, keys
+    Args:
+        local: only this machine reaches the server.  Without keys, a request under another name than this machine's
+            then comes from a web page whose name server sends browsers here, and is refused.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys, local: bool = False):
+        self.app, self.keys, self.local = app, keys, local and not keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith("/v1"):
             connection = HTTPConnection(scope)
             try:
+                if self.local and not is_local(connection.url.hostname or ""):
+                    raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
                 connection.state.client = self.keys.client(connection)
             except ApiError as error:
                 await error.response()(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine is reached under this name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _digest(key: str) -> bytes:

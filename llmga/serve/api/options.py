@@ -98,7 +98,7 @@ def build_service(args: argparse.Namespace, models: Models) -> Service:
     """Everything that requests need, around models that are loaded.  Raises: UserError."""
     queue = FairQueue(args.at_once, args.queue)
     guard = open_guard(args.safety_checker, args.watermark, args.device)
-    engine = Engine(models, args.at_once, Metrics(queue), guard, private(args))
+    engine = Engine(models, args.at_once, Metrics(queue), guard, private(args, models))
     return Service(
         desk=Desk(engine, queue),
         engine=engine,
@@ -141,9 +141,9 @@ def last_part(path: str) -> str:
     return folder.resolve().name if folder.is_absolute() or folder.exists() else path
 
 
-def private(args: argparse.Namespace) -> dict[str, str]:
+def private(args: argparse.Namespace, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
-    hidden = {}
+    hidden = {models.generator.path: last_part(args.sdmodel_id)}
     for path in (args.model_path, args.sdmodel_id, args.model_base, args.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"

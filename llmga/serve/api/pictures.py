@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fastapi import Request, Response, UploadFile
 
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
-from llmga.serve.api.desk import Comment, EventStream, while_present
+from llmga.serve.api.desk import Comment, EventStream
 from llmga.serve.api.encoding import data_uri, encoded, preview
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
@@ -86,7 +86,7 @@ async def _answer(
     job = await service.desk.begin(request, lambda: answer.job(turn(), task))
     if asked.stream:
         return EventStream(job, answer.events(job))
-    return await while_present(request.receive, answer.whole(job))
+    return await service.desk.finish(request, job, answer.whole(job))
 
 
 @dataclass

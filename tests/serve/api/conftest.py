@@ -5,7 +5,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -65,7 +64,7 @@ class PlainPainter:
     """
 
     total = 4
-    family = SimpleNamespace(name="plain")
+    path = "/secret/place/plain"
 
     def __init__(self):
         self.pace, self.done, self.calls = 0.0, 0, []
@@ -86,7 +85,7 @@ class PlainPainter:
     ):
         self.calls.append({"prompt": prompt, "image": image, "mask": mask, "seed": seed, "size": size} | options)
         if "forbidden" in prompt:
-            raise UserError("this prompt is forbidden (--size 8); ask for another.")
+            raise UserError(f"{self.path!r} does not paint this forbidden prompt (--size 8); ask for another.")
         if "broken" in prompt:
             raise RuntimeError("the secret inside")
         for step in range(1, self.total + 1):
@@ -134,7 +133,7 @@ class Running:
         while not self.server.started:
             time.sleep(0.01)
         self.url = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
-        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
 
     def chat(self, text: str, **body: object) -> httpx.Response:
         return self.http.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": text}], **body})
@@ -144,7 +143,7 @@ class Running:
         lines = self.http.get("/metrics").text.splitlines()
         return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
 
-    def wait(self, met: Callable[[], object], seconds: float = 10) -> None:
+    def wait(self, met: Callable[[], object], seconds: float = 60) -> None:
         until = time.monotonic() + seconds
         while not met():
             assert time.monotonic() < until, "it did not come to that"

@@ -71,7 +71,7 @@ def check_operation(operation, checks):
 def test_the_document_names_every_refusal_and_none_that_is_never_sent(app):
     document = app.openapi()
     chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]
-    assert set(chat) == {"200", "400", "401", "404", "413", "429", "500", "503"}
+    assert set(chat) == {"200", "400", "401", "403", "404", "413", "429", "500", "503"}
     assert "text/event-stream" in chat["200"]["content"]
 
 

@@ -107,7 +107,10 @@ def test_half_a_character_does_no_harm(running):
 
 def test_a_picture_that_is_refused_is_told_without_our_folders(running):
     said = message(running().chat("paint forbidden things"))
-    assert said["refusal"] == "this prompt is forbidden (size 8); ask for another." and "images" not in said
+    assert (
+        said["refusal"] == "'plain' does not paint this forbidden prompt (size 8); ask for another."
+        and "images" not in said
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -45,7 +45,7 @@ def test_a_client_that_leaves_while_waiting_for_the_whole_stops_its_work(running
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as line:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         line.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-        assert server.painter.started.wait(10)
+        assert server.painter.started.wait(60)
     left, steps = left_alone(server)
     assert left == 1 and steps <= 1 and server.painter.done < 10
 
@@ -54,7 +54,7 @@ def test_one_waits_for_the_painter_and_leaves_without_a_step(running):
     server = running("--at-once", "2")
     server.painter.pace, server.painter.total = 0.1, 8
     first, answers = post(server, "paint it red")
-    assert server.painter.started.wait(10)
+    assert server.painter.started.wait(60)
     body = {"messages": [{"role": "user", "content": "paint it blue"}], "stream": True}
     with (
         httpx.Client(trust_env=False) as client,
@@ -70,7 +70,7 @@ def test_beyond_the_bound_clients_are_told_when_to_come_again(running):
     server = running("--at-once", "1", "--queue", "1")
     server.painter.pace = 0.2
     first = post(server, "paint it red")
-    assert server.painter.started.wait(10)
+    assert server.painter.started.wait(60)
     second = post(server, "paint it blue")
     server.wait(lambda: server.http.get("/health").json()["waiting"] == 1)
     refused = server.chat("paint it green")
@@ -97,7 +97,7 @@ def test_at_the_end_what_is_at_work_is_finished_and_nothing_new_begun(running):
     server = running("--at-once", "1")
     server.painter.pace = 0.2
     first, answers = post(server, "paint it red")
-    assert server.painter.started.wait(10)
+    assert server.painter.started.wait(60)
     waiting, refused = post(server, "paint it blue")
     server.wait(lambda: server.http.get("/health").json()["waiting"] == 1)
     server.server.servers[0].get_loop().call_soon_threadsafe(server.service.desk.close)
@@ -112,7 +112,7 @@ def test_what_cannot_be_finished_is_given_back_as_far_as_it_is(running):
     server = running()
     server.painter.pace, server.painter.total = 0.05, 1000
     first, answers = post(server, "paint it red")
-    assert server.painter.started.wait(10)
+    assert server.painter.started.wait(60)
     server.server.servers[0].get_loop().call_soon_threadsafe(server.service.desk.stop)
     first.join()
     (choice,) = answers[0].json()["choices"]

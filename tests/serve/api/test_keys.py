@@ -4,10 +4,12 @@ import hmac
 
 import pytest
 from starlette.requests import Request
+from starlette.testclient import TestClient
 
 from llmga.errors import UserError
+from llmga.serve.api.app import build_app
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.keys import Keys
+from llmga.serve.api.keys import Keys, is_local
 
 KEY = "sk-a-long-secret"
 
@@ -44,3 +46,35 @@ def test_a_file_without_a_usable_key_is_a_mistake(tmp_path, content):
     (tmp_path / "keys").write_text(content)
     with pytest.raises(UserError):
         Keys.read(str(tmp_path / "keys"), None)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("rebound.example", False),
+        ("", False),
+    ],
+)
+def test_a_server_knows_whether_only_this_machine_reaches_it(host, local):
+    assert is_local(host) == local
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "status"),
+    [
+        ("localhost:8000", (), 200),
+        ("127.0.0.1:8000", (), 200),
+        ("[::1]:8000", (), 200),
+        ("rebound.example:8000", (), 403),
+        ("", (), 403),
+        ("rebound.example", (KEY,), 200),
+    ],
+)
+def test_without_keys_a_local_server_answers_under_names_of_this_machine_only(service, host, keys, status):
+    headers = {"Host": host, "Authorization": f"Bearer {KEY}"}
+    with TestClient(build_app(service(), Keys(keys), local=True)) as client:
+        assert client.get("/v1/models", headers=headers).status_code == status

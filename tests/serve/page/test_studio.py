@@ -55,7 +55,7 @@ def test_a_chosen_model_is_loaded_once_and_named_in_the_records(models: tuple, s
     studio = Studio(*models, shelf=shelf)
     one, two = (studio.assistant(paint="paint") for _ in range(2))
     assert one.generator.generator.denoiser is two.generator.generator.denoiser
-    assert one.generator.lock is two.generator.lock is not studio.assistant().generator.lock
+    assert one.generator.turns is two.generator.turns is not studio.assistant().generator.turns
     assert one.models[1].sha256 == models[1].marks[1].sha256
 
 
