@@ -99,6 +99,9 @@ class PlainPainter:
         painted = Image.new("RGB", size or (image.size if image else (16, 8)), named)
         return painted if mask is None else paste_back(image, restore(painted, image, mask), mask)
 
+    def report(self, prompt):
+        return ""
+
     def describe(self, **given):
         own = {"family": "plain", "sampler": "Plain", "steps": self.total, "guidance_scale": 2.5}
         return own | {name: value for name, value in given.items() if value is not None}
