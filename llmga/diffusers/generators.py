@@ -82,8 +82,8 @@ def load_generator(
 def suited(painter: Any, task: str) -> Any:
     """A painter for the task with the weights of this one; this one itself where it is for the task, or not ours.
 
-    One made for painting from words serves every task, and keeps what was made of it.  An inpainting painter also
-    paints from words.
+    A checkpoint made for painting from words serves every task, one made for inpainting all but editing; what was made
+    of it is kept.
 
     Raises: UserError when the painter cannot do the task.
     """
@@ -92,7 +92,7 @@ def suited(painter: Any, task: str) -> Any:
     if task in (painter.family.task, TEXT_TO_IMAGE):
         return painter  # inpainters and editors paint a whole picture where none is given
     name = f"{painter.family.architecture}-{task}"
-    if painter.family.task != TEXT_TO_IMAGE or name not in GENERATORS:
+    if painter.family.prompt_arguments is None or name not in GENERATORS or (task == EDITING and _is_filler(painter)):
         raise UserError(f"checkpoint {painter.path!r} ({painter.family.name}) is not made for {task}; "
                         "choose another checkpoint.")  # fmt: skip
     if task not in painter.companions:
@@ -103,6 +103,11 @@ def suited(painter: Any, task: str) -> Any:
     if twin.sampler_name != painter.sampler_name:
         twin.use_sampler(painter.sampler_name)
     return twin
+
+
+def _is_filler(painter: Generator) -> bool:
+    """Whether its UNet takes more than latents: a mask and what it leaves."""
+    return painter.denoiser.config.in_channels != painter.pipeline.vae.config.latent_channels
 
 
 def twin_of(painter: Generator, family: Family | None = None) -> Generator:

@@ -173,9 +173,7 @@ def _answer(chat: Planner, text: str, sampling: Sampling) -> tuple[str, list[str
     """(words, prompts) of one answer."""
     events = list(parse(chat.say(text, sampling=sampling)))
     words = "".join(event.text for event in events if isinstance(event, Spoken))
-    return " ".join(words.split()) if "\n" not in words.strip() else words.strip(), [
-        event.text for event in events if isinstance(event, GenerationPrompt)
-    ]
+    return words.strip(), [event.text for event in events if isinstance(event, GenerationPrompt)]
 
 
 def _cards(said: str) -> tuple[Character, ...]:

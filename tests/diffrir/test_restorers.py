@@ -1,8 +1,10 @@
+import functools
+
 import pytest
 from PIL import Image
 
 from llmga.diffrir.checkpoints import save_model
-from llmga.diffrir.restorers import DEFAULT, RESTORERS, open_restorer
+from llmga.diffrir.restorers import DEFAULT, RESTORERS, open_restorer, restorer_name
 from llmga.errors import UserError
 
 WEIGHTLESS = [name for name in RESTORERS if not name.startswith("diffrir")]
@@ -47,3 +49,8 @@ def test_a_network_is_found_by_path_or_on_the_shelf(tiny, scene, scale, tmp_path
     with pytest.raises(UserError, match="restores at scale"):
         open_restorer(f"diffrir-x{scale % 4 * 2 or 1}", path)
     del RESTORERS[name].restorer  # the shelf of another test is another one
+
+
+def test_a_restorer_knows_its_row_also_under_a_wrapper():
+    assert [restorer_name(row) for row in RESTORERS.values()] == list(RESTORERS)
+    assert restorer_name(functools.wraps(RESTORERS["match"])(lambda *given: given)) == "match"

@@ -190,5 +190,10 @@ def test_an_inpainting_checkpoint_does_not_edit(goldens):
         suited(painter, EDITING)
 
 
+def test_a_checkpoint_that_was_opened_for_editing_fills_too(goldens):
+    painter = load_generator(goldens.folder("sdxl"), device="cpu", task=EDITING)
+    assert suited(painter, INPAINTING).family.name == "sdxl-inpainting"
+
+
 def test_what_is_no_painter_of_ours_is_left_alone():
     assert suited(len, EDITING) is len

@@ -4,7 +4,16 @@ from itertools import combinations
 
 import pytest
 
-from llmga.llava.generation_prompt import GenerationPrompt, PromptStarted, Spoken, canonical, parse
+from llmga.errors import UserError
+from llmga.llava.generation_prompt import (
+    GenerationPrompt,
+    GenerationPromptParser,
+    PromptStarted,
+    Spoken,
+    canonical,
+    parse,
+    with_prompt,
+)
 
 CLOSED = {
     "No picture here.": [Spoken("No picture here.")],
@@ -119,3 +128,20 @@ def test_prose_is_not_a_tag(text):
 def test_history_has_the_tags_of_the_training(reply, written):
     assert canonical(reply) == written
     assert canonical(reply, closed=True) == written + " </gen_image>" * (written.count("gen_image") == 1)
+
+
+def test_one_prompt_of_a_reply_is_replaced():
+    reply = "First <GEN_IMAGE> a cat </gen_image> then <gen_image> a dog"
+    assert with_prompt(reply, 0, " a bird ") == "First <gen_image> a bird </gen_image> then <gen_image> a dog"
+    assert (
+        with_prompt(reply, 1, "a bird") == "First <gen_image> a cat </gen_image> then <gen_image> a bird </gen_image>"
+    )
+    for number, prompt in ((2, "a bird"), (-1, "a bird"), (0, " "), (0, "a </gen_image> b")):
+        with pytest.raises(UserError, match="does not exist|is no prompt"):
+            with_prompt(reply, number, prompt)
+
+
+def test_a_parser_that_has_read_the_beginning_goes_on():
+    parser = GenerationPromptParser()
+    assert list(parser.feed("Here <gen_image> a red")) == [Spoken("Here "), PromptStarted()]
+    assert list(parse([" fox </gen_", "image>"], parser)) == [GenerationPrompt("a red fox", closed=True)]

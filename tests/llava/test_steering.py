@@ -138,6 +138,9 @@ def test_too_few_tokens_for_a_prompt_are_told(tiny_mllm):
     chat = Chat(tiny_mllm)
     with pytest.raises(UserError, match="may take 5 tokens, but a generation prompt takes at least 26"):
         list(chat.say("Hi", sampling=Sampling(max_new_tokens=5, picture="always")))
+    with pytest.raises(UserError, match="takes at least 26"):
+        chat.check(Sampling(max_new_tokens=5, picture="always"))
+    chat.check(Sampling(max_new_tokens=5)), chat.check(Sampling(max_new_tokens=26, picture="always"))
     assert chat.conversation.messages == ()
     with pytest.raises(UserError, match="picture 'sometimes' is unknown; use auto or always"):
         Sampling(picture="sometimes")
