@@ -196,8 +196,10 @@ class Assistant:
     def _edit(self, number: int, text: str | None, cancelled: Event) -> Iterator[FlowEvent]:
         before = self.state()
         index = self._index(number)
-        turn = self.exchanges[index].turn
+        turn, region = self.exchanges[index].turn, self.exchanges[index].region
         self.resume(before.before(index))
+        if region is None:
+            self.leave_region()
         try:
             yield from self._exchange(turn if text is None else replace(turn, text=text), cancelled)
         finally:

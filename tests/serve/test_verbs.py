@@ -164,3 +164,27 @@ def test_control_characters_do_not_reach_the_model(toy):
     assistant = toy("ok")
     answer(assistant, "a\x00 red\x1b[2J\n\tcircle \ud800")
     assert said(assistant)[0] == "a red[2J\n\tcircle ?"
+
+
+def test_a_prompt_waits_for_its_painting_and_may_be_changed_first(toy):
+    assistant = toy(TWO, paint=False)
+    events = answer(assistant)
+    assert [event.prompt for event in of(PromptFound, events)] == ["a cat", "a dog"] and not of(PictureReady, events)
+    assistant.settings = replace(assistant.settings, paint=True)
+    (ready,) = of(PictureReady, list(assistant.paint(0, 1, "a horse")))
+    assert ready.record.prompt == "a horse" and ready.record.request == "go"
+    assert said(assistant)[-1] == TWO.replace("a dog", "a horse")
+    assert [painting.number for painting in assistant.exchanges[0].paintings] == [1]
+    assert of(Failed, list(assistant.paint(0, 2))) and of(Failed, list(assistant.paint(1, 0)))
+
+
+def test_a_region_that_was_left_is_not_painted_into(toy):
+    assistant = toy(ONE, ONE, ONE)
+    mask = Image.new("L", (16, 8))
+    mask.paste(255, (0, 0, 8, 8))
+    answer(assistant, images=(Image.new("RGB", (16, 8)),), mask=mask)
+    assert assistant.region is not None
+    assistant.leave_region()
+    answer(assistant)
+    list(assistant.retry())
+    assert [call.mask is None for call in assistant.generator.calls] == [False, True, True]

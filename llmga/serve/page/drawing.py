@@ -3,9 +3,9 @@
 Pure functions from data to HTML; everything that a person or a model said is escaped here.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html import escape
 
 from markdown_it import MarkdownIt
@@ -92,9 +92,9 @@ def blocks(number: int, entry: Entry, progress: Progress | None, words: Words) -
     """What exchange `number` looks like."""
     yield f"{number}.asked", "user", _asked(entry, words)
     prompts = 0
-    for place, event in enumerate(parse([entry.reply])):
+    for place, event in enumerate(_events(entry.reply)):
         if isinstance(event, Spoken) and event.text.strip():
-            yield f"{number}.words{place}", "words", _MARKDOWN.render(event.text)
+            yield f"{number}.words{place}", "words", _rendered(event.text)
         elif isinstance(event, GenerationPrompt):
             here = progress if progress and (progress.exchange, progress.prompt) == (number, prompts) else None
             yield from _painted(f"{number}.{prompts}", event.text, entry.pictures.get(prompts, ()), here, words)
@@ -102,6 +102,11 @@ def blocks(number: int, entry: Entry, progress: Progress | None, words: Words) -
     for place, trouble in enumerate(entry.troubles):
         told = words[trouble.key] if isinstance(trouble, Mark) else trouble
         yield f"{number}.trouble{place}", "note" if isinstance(trouble, Mark) else "trouble", escape(told)
+
+
+# What was said long ago is drawn again with every token that comes.
+_events = lru_cache(1024)(lambda reply: tuple(parse([reply])))
+_rendered = lru_cache(1024)(_MARKDOWN.render)
 
 
 def _asked(entry: Entry, words: Words) -> str:
@@ -169,9 +174,9 @@ def welcome(words: Words) -> Block:
     return "welcome", "welcome", f"<p>{escape(words['welcome'])}</p>{buttons}"
 
 
-def log(drawn: Sequence[Block], words: Words) -> str:
-    """JSON of the blocks, as `log.js` takes it."""
-    return json.dumps(list(drawn) or [welcome(words)])
+def log(drawn: Sequence[Block], words: Words) -> list[list[str]]:
+    """The blocks as `log.js` takes them; of a list gradio sends what changed only."""
+    return [list(block) for block in drawn] or [list(welcome(words))]
 
 
 def gallery(pictures: Sequence[Shown], words: Words) -> str:

@@ -75,7 +75,7 @@ class Page:
 
     def _conversation(self, labels: Labels) -> None:
         self.log = gr.HTML(
-            "[]",  # what stands here says that the visit has begun
+            [],  # what stands here says that the visit has begun
             html_template='<div class="log" role="log" tabindex="0"></div>',
             js_on_load=script("log.js"),
             apply_default_css=False,

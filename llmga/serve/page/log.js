@@ -1,4 +1,4 @@
-// The conversation: a list of [key, html] blocks.  Only blocks that changed are drawn anew, so that a streamed answer
+// The conversation: a list of [key, kind, html] blocks.  Only blocks that changed are drawn anew, so that a streamed answer
 // leaves pictures, the place in the text and the keyboard's focus alone.
 const log = element.querySelector(".log");
 let atEnd = true; // stays there while the answer grows, unless the reader scrolled up
@@ -8,7 +8,7 @@ function keepEnd() {
 }
 
 function draw() {
-  const blocks = JSON.parse(props.value || "[]");
+  const blocks = props.value || [];
   const there = new Map([...log.children].map((node) => [node.dataset.key, node]));
   const wanted = new Set(blocks.map(([key]) => key));
   for (const [key, node] of there) if (!wanted.has(key)) node.remove();

@@ -64,10 +64,14 @@ class Visit:
         if not text.strip() and not images:
             raise UserError(self.words["nothing said"])
         turn = self._turn(text.strip(), tuple(images), marks, chosen.fill)
-        changes = self.about.kind == CHANGE
-        if self.subject().kind != REGION:
-            self.assistant.leave_region()  # a changed picture is taken up again by its button
-        yield from self._answered(turn, chosen, lambda: self.assistant.respond(turn), changes=changes)
+        changes, goes_on = self.about.kind == CHANGE, self.subject().kind == REGION
+
+        def events() -> Iterator[FlowEvent]:
+            if not goes_on:
+                self.assistant.leave_region()  # a changed picture is taken up again by its button
+            return self.assistant.respond(turn)
+
+        yield from self._answered(turn, chosen, events, changes=changes)
 
     def similar(self, number: int, chosen: Chosen) -> Iterator[None]:
         """Paint a picture like this one.  Raises: UserError."""
@@ -104,6 +108,8 @@ class Visit:
             raise UserError(self.words["no picture"])
         for number in sorted({each.number for each in self.assistant.exchanges[painted[-1]].paintings}):
             yield from self.paint(f"{painted[-1]}.{number}", None, chosen)
+            if self.assistant.cancelled:
+                return
 
     def undo(self) -> str:
         """Take the last turn back; what was said in it.  Raises: UserError when there is none."""

@@ -27,7 +27,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 LOCAL = ("127.0.0.1", "localhost", "::1")
 REQUEST = "a big red circle on a blue background"
-PATIENCE = 60_000  # milliseconds for one answer on a busy machine
+PATIENCE = 120_000  # milliseconds for one answer on a busy machine
 
 pytestmark = [
     pytest.mark.browser,

@@ -1,7 +1,5 @@
 """What an exchange looks like."""
 
-import json
-
 from llmga.serve.page.drawing import Entry, Mark, Progress, Shown, about, blocks, gallery, log
 from llmga.serve.page.words import WORDS
 
@@ -87,7 +85,7 @@ def test_every_button_says_to_which_picture_it_belongs():
 
 
 def test_an_empty_conversation_makes_a_start_easy():
-    ((key, _, html),) = json.loads(log([], ENGLISH))
+    ((key, _, html),) = log([], ENGLISH)
     assert key == "welcome" and html.count('data-do="say"') == 3
 
 

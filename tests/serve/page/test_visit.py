@@ -78,6 +78,26 @@ def test_the_region_of_an_earlier_message_can_be_left(visit, talk, photo):
     assert entry.pictures[0][0].size == (16, 8) and here.assistant.exchanges[-1].region is None
 
 
+def test_an_answer_that_left_the_region_is_given_anew_without_it(visit, talk, photo):
+    here = visit("Nice.", ONE, ONE, ONE)
+    talk(here, "look", (photo,))
+    here.take_up("mark", 0)
+    talk(here, "a circle", marks=Marks(0, half(photo.size)))
+    here.drop()
+    talk(here, "a circle")
+    list(here.retry(Chosen(Settings())))
+    assert here.assistant.exchanges[-1].region is None and here.assistant.exchanges[-2].region is not None
+
+
+def test_stop_ends_all_of_a_repainting(visit, talk):
+    here = visit(TWO)
+    talk(here)
+    for step, _ in enumerate(here.repaint(Chosen(Settings()))):
+        if step == 2:
+            here.stop()
+    assert len(here.entries()[0].pictures[1]) == 1
+
+
 def test_a_picture_grows(visit, talk, photo):
     here = visit("Nice.", ONE)
     talk(here, "look", (photo,))
