@@ -147,7 +147,10 @@ class Visit:
         Raises: UserError, and all is as it was.
         """
         with self._alone():
-            saved = load_session(path)
+            try:
+                saved = load_session(path)
+            except UserError as problem:  # where files lie on the server is nobody's business
+                raise UserError(str(problem).replace(str(path), Path(path).name)) from None
             self.assistant.resume(saved.state)
             self.live, self.about, self._troubles = None, About(), {}
             return differences(saved.models, self.assistant.models)

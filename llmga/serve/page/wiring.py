@@ -118,7 +118,7 @@ class Wiring:
         """A message was sent."""
 
         def steps(visit: Visit) -> Iterator[None]:
-            images = [open_image(path, exact=True) for path in message["files"]]
+            images = [open_image(Path(path).read_bytes(), exact=True) for path in message["files"]]
             return visit.say(self._moderated(visit, message["text"]), images, self.chosen(values), Marks.read(easel))
 
         yield from self._answer(visit, steps, sent=True)

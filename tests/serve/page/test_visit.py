@@ -243,8 +243,9 @@ def test_a_file_that_is_no_session_leaves_all_as_it_was(visit, talk, tmp_path):
     here = visit(ONE)
     talk(here)
     (tmp_path / "x.zip").write_bytes(b"PK nonsense")
-    with pytest.raises(UserError, match="no session"):
+    with pytest.raises(UserError, match="no session") as told:
         here.load(tmp_path / "x.zip")
+    assert str(tmp_path) not in str(told.value) and "x.zip" in str(told.value)
     assert len(here.entries()) == 1
 
 

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from llmga.diffrir.restorers import RESTORERS
 from llmga.serve.gradio_web_server import build_parser
@@ -85,6 +86,24 @@ def test_what_cannot_be_sent_stays_in_the_box_and_is_explained(wiring, visit, wa
         "There is nothing to answer yet",
         "what was drawn cannot be read",
     ]
+
+
+def test_a_file_that_is_no_picture_is_refused_without_saying_where_it_lies(wiring, visit, warned, tmp_path):
+    page, here = wiring(), visit("Hello.")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    sent = {"text": "look", "files": [str(tmp_path / "bad.png")]}
+    assert list(page.say(here, sent, "", *usual(page))) == []
+    assert "uploaded picture is not a readable picture" in warned[0] and str(tmp_path) not in warned[0]
+
+
+def test_an_uploaded_picture_of_any_kind_goes_with_the_message(wiring, visit, tmp_path):
+    page, here = wiring(), visit("Red.")
+    Image.new("CMYK", (30, 20), (0, 255, 255, 0)).save(tmp_path / "in.jpg")
+    list(page.say(here, {"text": "look", "files": [str(tmp_path / "in.jpg")]}, "", *usual(page)))
+    (entry,) = here.entries()
+    assert [shown.size for shown in entry.attached] == [(30, 20)]
+    (file,) = here.folder.glob("*.png")
+    assert Image.open(file).convert("RGB").getpixel((5, 5))[0] > 200
 
 
 @pytest.mark.parametrize(("name", "bad"), [("size", "7x7"), ("size", "wide"), ("next seed", "-1"), ("next seed", "x")])
