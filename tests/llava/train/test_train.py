@@ -18,7 +18,8 @@ from llmga.llava.loading import load_mllm
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.train.config import PRESETS, TrainConfig
 from llmga.llava.train.train import main, train
-from llmga.llava.train.trainer import freeze, newest_checkpoint, parameter_groups
+from llmga.llava.train.checkpointing import newest_checkpoint
+from llmga.llava.train.parameters import freeze, parameter_groups
 
 CAPTIONS = [f"a {colour} square on white" for colour in ("red", "green", "blue", "black")]
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]
