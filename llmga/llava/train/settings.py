@@ -86,7 +86,9 @@ class TrainConfig:
             source.check()
         self._check_low_rank()
         if self.precision == "fp32" and self.frozen_dtype not in (None, "fp32"):
-            raise UserError(f"--frozen-dtype {self.frozen_dtype} needs --precision fp16 or bf16; leave one of them out.")
+            raise UserError(
+                f"--frozen-dtype {self.frozen_dtype} needs --precision fp16 or bf16; leave one of them out."
+            )
 
     def _check_low_rank(self) -> None:
         if self.low_rank and (self.mllm is None or self.mllm_base is not None):
