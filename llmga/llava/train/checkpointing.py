@@ -19,8 +19,8 @@ UNFINISHED = "unfinished"  # what is being written; renamed when it is whole
 STATE = "trainer_state.json"
 # Settings that say which sample comes when and what learns: with others, a run does not go on but becomes another.
 COURSE = (
-    "data conv_mode tune tune_tower lora_rank lora_alpha lora_dropout bits batch accumulation global_batch "
-    "max_length group_by_length pack eval_fraction seed"
+    "data conv_mode tune tune_tower lora_rank lora_alpha lora_dropout bits global_batch max_length group_by_length "
+    "pack eval_fraction seed"
 ).split()
 
 
@@ -47,7 +47,8 @@ def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
     if not file.is_file():
         return  # older checkpoints do not tell
     then, now = json.loads(file.read_text())["settings"], json.loads(json.dumps(asdict(config)))
-    changed = [f"{key} {then[key]!r} -> {now[key]!r}" for key in COURSE if key in then and then[key] != now[key]]
+    fixed = [*COURSE, *(["batch"] if config.pack else [])]  # without packs, batch x accumulation may be split anew
+    changed = [f"{key} {then[key]!r} -> {now[key]!r}" for key in fixed if key in then and then[key] != now[key]]
     if changed:
         raise UserError(
             f"{str(checkpoint)!r} was made with other settings ({', '.join(changed)}); give the same ones, or "
