@@ -18,8 +18,8 @@ from llmga.llava.train.settings import TrainConfig
 from llmga.llava.train.train import train
 from llmga.llava.train.trainer import StageOneTrainer
 
-FOLDER = multiprocessing.get_context("forkserver")  # children start from a process that has imported everything
-FOLDER.set_forkserver_preload(["llmga.llava.train.train"])
+FORK = multiprocessing.get_context("forkserver")  # children start from a process that has imported everything
+FORK.set_forkserver_preload(["llmga.llava.train.train", "deepspeed", "peft", "torch.utils.tensorboard"])
 STEPS = 14
 RUNS = {
     "full": {},
@@ -37,7 +37,7 @@ def run(config: TrainConfig) -> None:
 
 
 def started(config: TrainConfig) -> multiprocessing.Process:
-    process = FOLDER.Process(target=run, args=(config,))
+    process = FORK.Process(target=run, args=(config,))
     process.start()
     return process
 
