@@ -19,9 +19,9 @@ UNFINISHED = "unfinished"  # what is being written; renamed when it is whole
 STATE = "trainer_state.json"
 # Settings that say which sample comes when and what learns: with others, a run does not go on but becomes another.
 COURSE = (
-    "data conv_mode tune tune_tower lora_rank lora_alpha lora_dropout bits global_batch max_length group_by_length "
-    "pack eval_fraction seed"
-).split()
+    *("data", "conv_mode", "max_length", "seed", "global_batch", "group_by_length", "pack", "eval_fraction"),
+    *("tune", "tune_tower", "lora_rank", "lora_alpha", "lora_dropout", "bits"),
+)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -66,7 +66,7 @@ def publish(unfinished: Path, final: Path, keep: int) -> None:
 
 
 def publish_model(unfinished: Path, folder: Path) -> None:
-    """Move a complete model into a folder that may hold other things; config.json, which says that it is there, last."""
+    """Move a complete model into a folder that may hold other things; config.json, the sign of it, comes last."""
     _flush(unfinished)
     for entry in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
         target = folder / entry.name

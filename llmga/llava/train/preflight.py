@@ -16,7 +16,7 @@ import torch
 
 from llmga import configuration
 from llmga.errors import UserError
-from llmga.llava.placement import ATTENTIONS, placement
+from llmga.llava.placement import placement
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
 from llmga.runtime import DTYPES, quiet_libraries
@@ -137,7 +137,6 @@ def _attention(config: TrainConfig, on_cpu: bool) -> str:
         place = {"device": "cpu" if on_cpu else "cuda", "dtype": DTYPES[config.precision]}
         return placement(attention=config.attention, **place).attention
     flash = "flash_attention_2"
-    assert flash in ATTENTIONS
     return flash if not on_cpu and config.precision != "fp32" and is_flash_attn_2_available() else "sdpa"
 
 

@@ -47,7 +47,9 @@ def watcher(monkeypatch) -> GradientWatcher:
 
 
 @pytest.mark.parametrize(("tune", "bits"), KINDS)
-def test_every_adapted_layer_has_a_gradient_at_every_step_also_after_a_generation(settings, watcher, tmp_path, tune, bits):
+def test_every_adapted_layer_has_a_gradient_at_every_step_also_after_a_generation(
+    settings, watcher, tmp_path, tune, bits
+):
     out = tmp_path / "out"
     config = settings(out, tune=tune, bits=bits, steps=4, lora_rank=4, sample_steps=1, sample_tokens=3,
                       eval_fraction=0.25, eval_steps=2, warmup=0.0)  # fmt: skip

@@ -20,7 +20,15 @@ WAYS = {
     "zero3": ("scripts/stage1.sh", "torchrun", "scripts/zero3.json"),
     "zero3 offload": ("scripts/stage1.sh", "torchrun", "scripts/zero3_offload.json"),
 }
-SAME = {"steps": 20, "save_steps": 20, "precision": "fp32", "batch": 2, "logging_steps": 1, "report_to": (), "whole": True}
+SAME = {
+    "steps": 20,
+    "save_steps": 20,
+    "precision": "fp32",
+    "batch": 2,
+    "logging_steps": 1,
+    "report_to": (),
+    "whole": True,
+}
 
 
 def launched(script: str, flags: list[str], **environment: str) -> subprocess.CompletedProcess:

@@ -25,7 +25,9 @@ def missing(monkeypatch, package: str) -> None:
 
 def test_two_processes_cannot_share_a_gpu(settings, tmp_path, one_gpu):
     config = settings(tmp_path, device="auto", precision="fp32")
-    with pytest.raises(UserError, match=r"2 processes were started on a machine with 1 GPU\(s\), which two cannot share"):
+    with pytest.raises(
+        UserError, match=r"2 processes were started on a machine with 1 GPU\(s\), which two cannot share"
+    ):
         ready(config, Processes(world=2, here=2))
     assert ready(config, Processes()).attention == "sdpa"
 

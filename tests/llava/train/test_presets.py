@@ -13,8 +13,8 @@ import torch
 from transformers import CLIPVisionConfig
 
 from llmga.configuration import check
-from llmga.llava.mllm import Mllm
 from llmga.llava.checkpoints import make_config
+from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.towers import KNOWN_TOWERS
@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[3]
 LAUNCHERS = sorted([*ROOT.glob("train_*.sh"), *(ROOT / "scripts").glob("*.sh")])
 # preset -> name in SIZES of test_published_sizes.py
 TEXT_MODELS = {
-    "7b": "vicuna-7b", "13b": "vicuna-13b", "llama3_8b": "llama3-8b", "mistral_7b": "mistral-7b", "phi3_mini": "phi3-mini",
+    "7b": "vicuna-7b", "13b": "vicuna-13b", "llama3_8b": "llama3-8b", "mistral_7b": "mistral-7b",
+    "phi3_mini": "phi3-mini",
     "qwen2_0.5b": "qwen2-0.5b", "qwen2_1.5b": "qwen2-1.5b", "qwen2_7b": "qwen2-7b", "gemma_2b": "gemma-2b",
     "llama2_7b": "vicuna-7b", "llama2_13b": "vicuna-13b",
 }  # fmt: skip

@@ -8,12 +8,11 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from llmga.configuration import FILE_NAME, check
+from llmga.configuration import FILE_NAME
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.loading import load_mllm
 from llmga.llava.train.checkpointing import newest_checkpoint
-from llmga.llava.train.config import PRESETS
 from llmga.llava.train.parameters import freeze, parameter_groups
 from llmga.llava.train.train import main, train
 
