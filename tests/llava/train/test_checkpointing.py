@@ -25,7 +25,7 @@ RUNS = {
     "full": {},
     "lora": {"tune": "lora", "lora_rank": 4, "precision": "fp32", "eval_fraction": 0.25, "eval_steps": 3,
              "sample_steps": 4, "sample_count": 1, "sample_tokens": 2},
-    "packed": {"pack": True, "batch": 2, "accumulation": 2, "workers": 1},
+    "packed": {"pack": True, "batch": 2, "accumulation": 2},
 }  # fmt: skip
 
 
