@@ -20,7 +20,7 @@ from llmga.llava.train.trainer import StageOneTrainer
 
 FORK = multiprocessing.get_context("forkserver")  # children start from a process that has imported everything
 FORK.set_forkserver_preload(["llmga.llava.train.train", "deepspeed", "peft", "torch.utils.tensorboard"])
-STEPS = 14
+STEPS = 24
 RUNS = {
     "full": {},
     "lora": {"tune": "lora", "lora_rank": 4, "precision": "fp32", "eval_fraction": 0.25, "eval_steps": 3,
@@ -74,7 +74,7 @@ def test_killed_ten_times_a_run_ends_with_the_weights_of_an_unbroken_one(kind, s
     step = 0
     for _ in range(10):
         step = kill_after(broken, min(step + chance.choice((1, 1, 2)), STEPS - 1), chance)
-    assert 0 < step < STEPS
+    assert step > 5  # ten lives led somewhere
     for process in (whole, started(broken)):
         process.join()
         assert process.exitcode == 0
