@@ -32,11 +32,11 @@ def _beyond_the_projector(config: LlmgaConfig) -> tuple[str, ...]:
     return ("post_layernorm", *(f"encoder.layers.{index}." for index in range(read, depth)))
 
 
-def set_formats(model: nn.Module, frozen: torch.dtype) -> None:
-    """What learns in single precision, the rest as told; quantised weights stay what they are."""
+def set_formats(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:
+    """Weights only: buffers, such as the angles of positions, and quantised weights stay what they are."""
     for parameter in model.parameters():
         if parameter.is_floating_point():
-            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else frozen)
+            parameter.data = parameter.data.to(learning if parameter.requires_grad else frozen)
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

@@ -71,10 +71,11 @@ def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
         if checkpoint:
             restore_low_rank(mllm, checkpoint)
     freeze(mllm, config.tune, config.tune_tower)
-    if config.deepspeed and config.bits == 16:
-        mllm.model.to(DTYPES[config.precision])
+    computed = DTYPES[config.precision]
+    if config.deepspeed:
+        set_formats(mllm.model, frozen=computed, learning=computed)
     else:
-        set_formats(mllm.model, DTYPES[config.frozen_dtype or config.precision])
+        set_formats(mllm.model, frozen=DTYPES[config.frozen_dtype] if config.frozen_dtype else computed)
     mllm.model.set_attn_implementation(_attention(config))
     return mllm
 
@@ -98,7 +99,7 @@ def _opened(config: TrainConfig, checkpoint: Path | None) -> Mllm:
             select_layer=config.select_layer,
             conv_mode=config.conv_mode,
         )
-    place = {"device": "cpu", "dtype": torch.float32}
+    place = {"device": "cpu", "dtype": DTYPES[config.precision] if config.deepspeed else torch.float32}
     if config.bits != 16:
         place = {"device": _own_device(config), "dtype": DTYPES[config.precision], f"load_{config.bits}bit": True}
     return load_mllm(whole or config.mllm, None if whole else config.mllm_base, conv_mode=config.conv_mode, **place)
