@@ -1,0 +1,203 @@
+"""Records of any number in little memory: an Arrow file on disk that is looked into.
+
+JSON has no fixed columns (`image` may be a name, a list or missing), so each record is kept as the text that it was,
+beside what every reader wants to know without parsing it: how long it is, how many pictures it has, whether another
+one is the same, and what is wrong with it.  Tables (parquet, arrow) stay tables; only those notes are made for them.
+Made once per file and kept in the cache of the `datasets` library (HF_DATASETS_CACHE).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmga.errors import UserError
+from llmga.llava.datasets import KINDS
+from llmga.llava.datasets.base import Kind, Record
+from llmga.llava.datasets.layouts import LAYOUTS
+from llmga.llava.datasets.shards import read_table, rows_without_bytes, shards, without_nulls
+from llmga.llava.datasets.sources import DataSource
+
+VERSION = 1  # of the cached files
+BATCH = 1000
+EDGE = 1 << 16  # bytes at both ends of a file that its fingerprint reads
+
+
+class Records(Sequence[Record]):
+    """The records of a source; any of them is read from the disk when it is asked for.
+
+    Args:
+        path: the notes, see `write_notes`.
+        table: the rows themselves when they came as a table.
+        layout: how those are written, a key of `LAYOUTS`.
+    """
+
+    def __init__(self, path: Path, table: Any = None, layout: str = "2024"):
+        from datasets import Dataset
+
+        self.notes, self.table, self.layout = Dataset.from_file(str(path)), table, layout
+
+    def __len__(self) -> int:
+        return len(self.notes)
+
+    def __getitem__(self, row: int) -> Record:
+        if self.table is None:
+            return json.loads(self._column("record")[int(row)].as_py())
+        return LAYOUTS[self.layout].adapt(without_nulls(self.table[int(row)]))
+
+    def characters(self) -> np.ndarray:
+        """Characters of each record's words, int32 (records,)."""
+        return self._column("characters").to_numpy()
+
+    def pictures(self) -> np.ndarray:
+        """Pictures of each record, int32 (records,)."""
+        return self._column("pictures").to_numpy()
+
+    def digests(self) -> np.ndarray:
+        """Equal for records that say the same, int64 (records,)."""
+        return self._column("digest").to_numpy()
+
+    def faults(self) -> Iterator[tuple[int, str]]:
+        """(row, what is wrong) of each record that is not of its kind."""
+        for row in np.flatnonzero(self._column("faulty").to_numpy()):
+            yield int(row), self._column("fault")[int(row)].as_py()
+
+    def _column(self, name: str) -> Any:
+        return self.notes.data.column(name)
+
+
+def open_records(source: DataSource, *, strict: bool = True) -> Records:
+    """The records of a source, read once and then kept on disk.
+
+    Args:
+        strict: a record that lacks something ends everything; otherwise see `Records.faults`.
+
+    Raises: UserError when the file is missing, unreadable, empty, or (strict) a record is not of its kind.
+    """
+    if find_spec("datasets") is None:
+        raise UserError("reading records needs the package datasets; pip install 'llmga[train]'.")
+    files = shards(source.file)
+    cached = _cache_file(source, files)
+    table = read_table(files)
+    if not cached.is_file():
+        _write_once(cached, source, files, table)
+    records = Records(cached, table, source.layout)
+    if not len(records):
+        raise UserError(f"data file {source.file!r} holds no records.")
+    for row, fault in records.faults() if strict else ():
+        raise UserError(f"record {row} of {source.file!r} {fault}.")
+    return records
+
+
+def _cache_file(source: DataSource, files: Sequence[Path]) -> Path:
+    """Named by what is read and how, then by its state: a file that changed gets new notes."""
+    from datasets import config
+
+    states = []
+    for file in files:
+        about = file.stat()
+        states.append((about.st_size, about.st_mtime_ns, _edges(file)))
+    place = _hash(
+        [str(file.resolve()) for file in files], source.kind, KINDS[source.kind].fields, source.layout, VERSION
+    )
+    return Path(config.HF_DATASETS_CACHE) / "llmga" / f"{place}-{_hash(states)}.arrow"
+
+
+def _edges(file: Path) -> str:
+    with file.open("rb") as opened:
+        head = opened.read(EDGE)
+        opened.seek(max(0, file.stat().st_size - EDGE))
+        return blake2b(head + opened.read(EDGE), digest_size=8).hexdigest()
+
+
+def _hash(*parts: Any) -> str:
+    return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+
+def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: Any) -> None:
+    """One process writes, the others wait; notes of an earlier state of the same files go."""
+    from filelock import FileLock
+
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cached}.lock"):
+            if not cached.is_file():
+                part = cached.with_suffix(".part")
+                write_notes(part, _entries(source, files, table))
+                for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*.arrow"):
+                    old.unlink()
+                part.replace(cached)
+    except OSError as problem:
+        raise UserError(
+            f"the records of {source.file!r} cannot be kept in {str(cached.parent)!r} ({problem.strerror}); "
+            "make room there, or set HF_DATASETS_CACHE to another folder."
+        ) from None
+
+
+def _entries(source: DataSource, files: Sequence[Path], table: Any) -> Iterator[dict[str, Any]]:
+    kind = KINDS[source.kind]
+    if table is not None:
+        adapt = LAYOUTS[source.layout].adapt
+        yield from (note(None, adapt(record), kind) for record in rows_without_bytes(table))
+        return
+    for file in files:
+        for item in LAYOUTS[source.layout].read(file):
+            yield note(item.text, item.value, kind, item.problem)
+
+
+def note(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[str, Any]:
+    """What is kept of a record, by column."""
+    fault = problem or kind.fault(record)
+    known = record if isinstance(record, Mapping) else {}
+    said = json.dumps({key: known[key] for key in known if key != "id"}, sort_keys=True, default=str)
+    return {
+        "record": "null" if problem else text,
+        "characters": characters(known),
+        "pictures": len(picture_names(known)),
+        "digest": int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "little", signed=True),
+        "faulty": bool(fault),
+        "fault": fault or None,
+    }
+
+
+def write_notes(path: Path, entries: Iterator[dict[str, Any]]) -> None:
+    """An Arrow stream of batches that fit the memory."""
+    import pyarrow as pa
+
+    columns = {"record": pa.large_string(), "characters": pa.int32(), "pictures": pa.int32(), "digest": pa.int64(),
+               "faulty": pa.bool_(), "fault": pa.string()}  # fmt: skip
+    schema = pa.schema(columns)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for rows in _batches(entries):
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+
+
+def _batches(entries: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        rows.append(entry)
+        if len(rows) == BATCH:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def characters(record: Record) -> int:
+    """Characters of all that is said in a record."""
+    turns = record.get("conversations")
+    if turns and isinstance(turns, Sequence):
+        texts = [turn.get("value", "") for turn in turns if isinstance(turn, Mapping)]
+    else:
+        texts = [record[key] for key in record if key != "image"]
+    return sum(len(str(text)) for text in texts)
+
+
+def picture_names(record: Record) -> list[Any]:
+    """What stands under `image`, as a list."""
+    named = record.get("image") or []
+    return list(named) if isinstance(named, (list, tuple)) else [named]
