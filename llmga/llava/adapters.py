@@ -12,8 +12,10 @@ from llmga.llava.mllm import Mllm
 from llmga.llava.vocabulary import add_picture_tokens
 
 ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
-_PEFT = "base_model.model."
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+BESIDE = "non_lora_trainables.bin"
+PEFT = "base_model.model."
+_MAGNITUDE = "lora_magnitude_vector"  # of DoRA; files name it without ".weight"
 
 
 def is_low_rank(folder: Path) -> bool:
@@ -98,9 +100,29 @@ def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
     return mllm
 
 
+def put_low_rank(model: nn.Module, folder: Path) -> None:
+    """An adapter's weights into a model that has matrices of these shapes already.
+
+    Raises: UserError when a file is missing or a tensor does not fit.
+    """
+    weights = {_own_adapter_name(key).removeprefix(PEFT): tensor for key, tensor in _adapter_weights(folder).items()}
+    _put(model, {named_default(key): tensor for key, tensor in weights.items()}, folder)
+
+
+def named_default(key: str) -> str:
+    """The name of an adapter's weight in a file -> that of peft's parameter: `lora_A.weight`, `lora_A.default.weight`."""
+    return f"{key}.default.weight" if key.endswith(_MAGNITUDE) else key.replace(".weight", ".default.weight")
+
+
+def named_plain(key: str) -> str:
+    """The way back of `named_default`."""
+    plain = key.replace(".default.weight", ".weight")
+    return plain.removesuffix(".weight") if f".{_MAGNITUDE}." in key else plain
+
+
 def _beside(folder: Path, projector_type: str) -> dict[str, Tensor]:
     """non_lora_trainables.bin under our names."""
-    weights = checkpoints.read_tensors(folder / "non_lora_trainables.bin")
+    weights = checkpoints.read_tensors(folder / BESIDE)
     weights = {key.removeprefix("base_model."): tensor for key, tensor in weights.items()}
     doubled = any(key.startswith("model.model.") for key in weights)
     plain = {key.removeprefix("model.") if doubled else key: tensor for key, tensor in weights.items()}
@@ -115,7 +137,7 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     weights = {_own_adapter_name(key): tensor for key, tensor in _adapter_weights(folder).items()}
     config = PeftConfig.from_pretrained(folder)
     # Full names: a short one like q_proj would also match the vision tower.
-    config.target_modules = sorted({key.removeprefix(_PEFT).partition(".lora_")[0] for key in weights})
+    config.target_modules = sorted({key.removeprefix(PEFT).partition(".lora_")[0] for key in weights})
     _check_targets(model, config.target_modules, folder)
     adapted = PeftModel(model, config)
     _check_shapes(adapted.state_dict(), weights, folder)
@@ -124,13 +146,13 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
 
 
 def _adapter_weights(folder: Path) -> dict[str, Tensor]:
-    file = next((folder / name for name in _ADAPTERS if (folder / name).is_file()), folder / _ADAPTERS[0])
+    file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()), folder / ADAPTER_WEIGHTS[0])
     return checkpoints.read_tensors(file)
 
 
 def _own_adapter_name(key: str) -> str:
     """base_model.model.model.layers.0.… -> base_model.model.model.language_model.layers.0.…"""
-    return _PEFT + checkpoints.own_name(key.removeprefix(_PEFT), "mlp2x_gelu")
+    return PEFT + checkpoints.own_name(key.removeprefix(PEFT), "mlp2x_gelu")
 
 
 def _check_targets(model: nn.Module, targets: list[str], folder: Path) -> None:
@@ -142,7 +164,7 @@ def _check_targets(model: nn.Module, targets: list[str], folder: Path) -> None:
 
 def _check_shapes(there: dict[str, Tensor], weights: dict[str, Tensor], folder: Path) -> None:
     for key, tensor in weights.items():
-        name = key.replace(".weight", ".default.weight")
+        name = named_default(key)
         if name in there and there[name].shape != tensor.shape:
             raise UserError(
                 f"the adapter in {str(folder)!r} does not fit its base: {key} is {tuple(tensor.shape)}, "

@@ -38,13 +38,19 @@ class LlmgaModel(LlavaModel):
             self.multi_modal_projector = make_projector(config)
 
     def forward(
-        self, input_ids: Tensor | None = None, pixel_values: Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        unseen_pixels: Tensor | None = None,
+        **kwargs: Any,
     ) -> LlavaModelOutputWithPast:
         """As LlavaModel, but the image token needs no embedding row.
 
         Args:
             input_ids: (batch, length).
             pixel_values: (pictures, 3, side, side), the pictures of the whole batch in order.
+            unseen_pixels: (pictures, 3, side, side) that no token shows and that change nothing: processes that train
+                together must use the same weights in the same order, also where a batch has words only.
 
         Raises: ValueError when the image tokens do not match the pictures.
         """
@@ -55,11 +61,14 @@ class LlmgaModel(LlavaModel):
         if pixel_values is not None:
             seen = self.get_image_features(pixel_values)
         is_picture = input_ids == self.config.image_token_id
+        unseen = None if unseen_pixels is None else self.get_image_features(unseen_pixels).pooler_output[0]
         embeds = self.get_input_embeddings()(input_ids.masked_fill(is_picture, 0))  # batch, length, width
         input_ids = input_ids.to(embeds.device)  # a model may be spread over several
         if seen is not None:
             features = torch.stack(tuple(seen.pooler_output)).to(embeds)  # pictures, positions, width
             embeds = embeds.masked_scatter(self.get_placeholder_mask(input_ids, embeds, features), features)
+        if unseen is not None:
+            embeds = embeds + 0.0 * unseen.sum().to(embeds)
         return super().forward(inputs_embeds=embeds, **kwargs)
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:

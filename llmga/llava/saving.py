@@ -15,13 +15,12 @@ def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None 
     """Write the layout of the 2024 checkpoints; `load_mllm` opens it, the vision tower is inside.
 
     Args:
-        dtype: of the saved weights, such as torch.float16; None keeps the model's.
+        dtype: of the saved weights, such as torch.float16; None keeps each as it is.
     """
     from huggingface_hub import save_torch_state_dict
 
-    saved = dtype or mllm.model.dtype
-    save_description(mllm, folder, saved)
-    weights = checkpoints.published_weights(mllm.model.state_dict(), mllm.model.config, saved)
+    save_description(mllm, folder, dtype or mllm.model.dtype)
+    weights = checkpoints.published_weights(mllm.model.state_dict(), mllm.model.config, dtype)
     save_torch_state_dict(weights, folder, metadata={"format": "pt"})
 
 

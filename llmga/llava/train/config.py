@@ -1,112 +1,138 @@
-"""Settings of stage 1 and their presets."""
+"""Presets of stage 1, a row per recipe: what every run shares stands once, a row states only what differs."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from llmga.configuration import setting
-from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
-from llmga.llava.templates import TEMPLATES
+from llmga.llava.train.settings import TrainConfig
 from llmga.registry import Registry
+
+__all__ = ["FAMILIES", "PRESETS", "Family", "TrainConfig"]
+
+_TRAINING, _INFERENCE = "checkpoints/Training", "checkpoints/Inference"
+_IMAGES = "data/llmga-imgs"
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Start from `mllm`, or from `text_model` and `vision_tower` with a fresh projector."""
+class Family:
+    """One language model of the published runs.
 
-    output_dir: str = setting(help="folder of the finished model")
-    data: tuple[DataSource, ...] = setting(help="sources as kind=file,images=folder,share=1.0")
-    conv_mode: str = setting(help="chat template to train with, a conversation mode")
-    mllm: str | None = setting(None, help="model folder to go on from")
-    mllm_base: str | None = setting(None, help="text model, when mllm holds only a projector or adapters")
-    text_model: str | None = setting(None, help="plain language model to start from")
-    vision_tower: str | None = setting(None, help="CLIP vision tower to start from")
-    projector_type: str = setting("mlp2x_gelu", help="a fresh projector: linear, mlp2x_gelu, mlp3x_gelu, …")
-    select_layer: int = setting(-2, help="which hidden layer of the vision tower a fresh projector reads")
-    tune: Literal["projector", "full"] = setting("full", help="what learns; the vision tower never does")
-    checkpoint_dir: str | None = setting(None, help="folder of checkpoint-N to resume from (default: output_dir)")
-    lr: float = setting(2e-5, help="peak learning rate", minimum=0)
-    projector_lr: float | None = setting(None, help="peak rate of the projector (default: lr)", minimum=0)
-    batch: int = setting(4, help="samples per device and forward pass", minimum=1)
-    accumulation: int = setting(1, help="forward passes per optimiser step", minimum=1)
-    epochs: float = setting(1.0, help="passes over the data", minimum=0)
-    steps: int | None = setting(None, help="optimiser steps, instead of epochs", minimum=1)
-    warmup: float = setting(0.03, help="fraction of the steps with rising rate", minimum=0, maximum=1)
-    weight_decay: float = setting(0.0, help="of matrices, not of norms and biases", minimum=0)
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"] = setting("cosine", help="course of the rate")
-    max_length: int = setting(2048, help="tokens of a sample, pictures included", minimum=8)
-    group_by_length: bool = setting(False, help="batch samples of like length: less padding, a little less mixing")
-    save_steps: int = setting(500, help="optimiser steps between checkpoints", minimum=1)
-    save_dtype: Literal["fp32", "fp16", "bf16"] = setting("bf16", help="number format of the finished model")
-    save_total_limit: int = setting(1, help="checkpoints to keep", minimum=1)
-    eval_fraction: float = setting(0.0, help="share of the data held out and measured", minimum=0, maximum=0.5)
-    eval_steps: int = setting(500, help="optimiser steps between measurements", minimum=1)
-    logging_steps: int = setting(1, help="optimiser steps between log lines", minimum=1)
-    workers: int = setting(4, help="processes that prepare data; 0 prepares in the main one", minimum=0)
-    bf16: bool = setting(True, help="compute in bfloat16")
-    deepspeed: str | None = setting(None, help="DeepSpeed JSON, such as scripts/zero3.json")
-    gradient_checkpointing: bool = setting(True, help="compute activations twice to save memory")
-    device: Literal["auto", "cpu"] = setting("auto", help="auto takes a GPU if there is one")
-    seed: int = setting(42, help="of data order, phrasings, masks and fresh weights", minimum=0)
+    Attributes:
+        text_model: its folder below checkpoints/Training.
+        result: what the published result's name starts with.
+        conv_mode: the chat template of both trainings.
+        batch: samples per device in stage 1; accumulation makes it 128 on 8 GPUs.
+        chinese: what the published Chinese variant's name starts with, if there is one.
+    """
 
-    def check(self) -> None:
-        """What no single field can tell.  Raises: UserError."""
-        TEMPLATES[self.conv_mode]
-        if (self.mllm is None) == (self.text_model is None):
-            raise UserError("give either --mllm, to go on from, or --text-model and --vision-tower, to start from.")
-        if self.text_model is not None and self.vision_tower is None:
-            raise UserError("--text-model needs --vision-tower, the eyes of the new model.")
-        if not self.data:
-            raise UserError("--data names no source; give at least one kind=file.")
-        for source in self.data:
-            source.check()
-
-    def resume_dir(self) -> str:
-        """Where checkpoint-N folders lie."""
-        return self.checkpoint_dir or self.output_dir
+    text_model: str
+    result: str
+    conv_mode: str
+    batch: int = 4
+    chinese: str | None = None
 
 
-_TRAINING = "checkpoints/Training"
-_LLMGA, _IMAGES = "data/LLMGA-dataset", "data/llmga-imgs"
-
-_7B_S1 = TrainConfig(
-    output_dir="checkpoints/Inference/llmga-vicuna-7b-v1.5-full-finetune",
-    checkpoint_dir=f"{_TRAINING}/llmga-vicuna-7b-v1.5-full-finetune",
-    mllm=f"{_TRAINING}/llmga-vicuna-7b-v1.5-pretrain",
-    conv_mode="v1",
-    data=(
-        DataSource("vqa", "data/llava_v1_5_mix665k.json", "data/llava-imgs"),
-        DataSource("inpainting", "data/jsons/llmga-data/inpainting/train.json", _IMAGES),
-        DataSource("sg", "data/jsons/llmga-data/SG/train.json", _IMAGES),
-        DataSource("edit", "data/jsons/llmga-data/Edit/train.json", _IMAGES),
-        DataSource("t2i", "data/jsons/llmga-data/T2I/train.json"),
-        DataSource("text", "data/jsons/text-data/lima.json"),
-        DataSource("text", "data/jsons/text-data/oasst2.json"),
-    ),
-    accumulation=4,
-    save_steps=50_000,
-    deepspeed="scripts/zero3.json",
-)  # 4 x 4 x 8 GPUs = 128 samples a step
-
-_7B_PRETRAIN = replace(
-    _7B_S1,
-    output_dir=f"{_TRAINING}/llmga-vicuna-7b-v1.5-pretrain",
-    checkpoint_dir=None,
-    mllm=None,
-    text_model=f"{_TRAINING}/vicuna-7b-v1.5",
-    vision_tower=f"{_TRAINING}/clip-vit-large-patch14-336",
-    tune="projector",
-    data=(DataSource("vqa", "data/llava_pretrain/images/blip_laion_cc_sbu_558k.json", "data/llava_pretrain/images"),),
-    lr=1e-3,
-    batch=8,
-    save_steps=24_000,
-)  # 8 x 4 x 8 GPUs = 256 samples a step
+FAMILIES = Registry(
+    "family",
+    {
+        "7b": Family("vicuna-7b-v1.5", "llmga-vicuna-7b-v1.5", "v1", chinese="llmga-cn-vicuna-7b-v1.5"),
+        "13b": Family("vicuna-13b-v1.5", "llmga-vicuna-13b-v1.5", "v1"),
+        "llama3_8b": Family(
+            "Meta-Llama-3-8B-Instruct", "llmga-llama3-8b-it", "llama_3", batch=2, chinese="llmga-cn-llama3-8b-it"
+        ),
+        "mistral_7b": Family("Mistral-7B-Instruct-v0.2", "llmga-mistral_instruct", "mistral_instruct"),
+        "qwen2_0.5b": Family("Qwen2-0.5B-Instruct", "llmga-Qwen2-0.5B", "qwen_2", chinese="llmga-cn-Qwen2-0.5B"),
+        "qwen2_1.5b": Family("Qwen2-1.5B-Instruct", "llmga-Qwen2-1.5B", "qwen_2"),
+        "qwen2_7b": Family("Qwen2-7B-Instruct", "llmga-Qwen2-7B", "qwen_2", batch=2),
+        "phi3_mini": Family("Phi-3-mini-128k-instruct", "llmga-Phi-3-mini-128k", "phi_3"),
+        "gemma_2b": Family("gemma-2b-it", "llmga-gemma-2b-it", "gemma", batch=2, chinese="llmga-cn-gemma-2b-it"),
+    },
+)
 
 
-def _13b(config: TrainConfig) -> TrainConfig:
-    """The same recipe for the larger model: only the folders differ."""
-    names = ("output_dir", "checkpoint_dir", "mllm", "text_model")
-    return replace(config, **{name: (getattr(config, name) or "").replace("7b", "13b") or None for name in names})
+def _llmga_data(folder: str) -> tuple[DataSource, ...]:
+    """The four kinds of LLMGA's own records below data/jsons."""
+    files = {"inpainting": "inpainting", "sg": "SG", "edit": "Edit", "t2i": "T2I"}
+    return tuple(
+        DataSource(kind, f"data/jsons/{folder}/{name}/train.json", _IMAGES if kind != "t2i" else "")
+        for kind, name in files.items()
+    )
+
+
+_S1_DATA = (
+    DataSource("vqa", "data/llava_v1_5_mix665k.json", "data/llava-imgs"),
+    *_llmga_data("llmga-data"),
+    DataSource("text", "data/jsons/text-data/lima.json"),
+    DataSource("text", "data/jsons/text-data/oasst2.json"),
+)
+_PRETRAIN_DATA = (
+    DataSource("vqa", "data/llava_pretrain/images/blip_laion_cc_sbu_558k.json", "data/llava_pretrain/images"),
+)
+
+
+def _pretrained(family: Family) -> str:
+    return f"{_TRAINING}/{family.result}-pretrain"
+
+
+def _s1(family: Family) -> TrainConfig:
+    """Everything but the vision tower learns; 16 samples per device and step, 128 on 8 GPUs."""
+    name = f"{family.result}-full-finetune"
+    return TrainConfig(
+        output_dir=f"{_INFERENCE}/{name}",
+        checkpoint_dir=f"{_TRAINING}/{name}",
+        mllm=_pretrained(family),
+        conv_mode=family.conv_mode,
+        data=_S1_DATA,
+        batch=family.batch,
+        accumulation=16 // family.batch,
+        save_steps=50_000,
+        deepspeed="scripts/zero3.json",
+    )
+
+
+def _pretrain(family: Family) -> TrainConfig:
+    """A fresh projector learns to translate pictures; 8 x 4 samples per device and step, 256 on 8 GPUs."""
+    return replace(
+        _s1(family),
+        output_dir=_pretrained(family),
+        checkpoint_dir=None,
+        mllm=None,
+        text_model=f"{_TRAINING}/{family.text_model}",
+        vision_tower=f"{_TRAINING}/clip-vit-large-patch14-336",
+        tune="projector",
+        data=_PRETRAIN_DATA,
+        lr=1e-3,
+        batch=8,
+        accumulation=4,
+        save_steps=24_000,
+    )
+
+
+def _chinese(family: Family) -> TrainConfig:
+    """Stage 1 with the same kinds of records in Chinese added; who asks in Chinese is asked back in it."""
+    name = f"{family.chinese}-full-finetune"
+    return replace(
+        _s1(family),
+        output_dir=f"{_INFERENCE}/{name}",
+        checkpoint_dir=f"{_TRAINING}/{name}",
+        data=(*_S1_DATA, *_llmga_data("llmga-data-cn")),
+    )
+
+
+def _llama_2(size: str, epochs: float) -> TrainConfig:
+    """The form of 2023: LLaVA's chat model goes on in one training, with the smaller tower and a linear projector."""
+    name = f"llmga-llama-2-{size}-chat-full-finetune"
+    return TrainConfig(
+        output_dir=f"{_INFERENCE}/{name}",
+        checkpoint_dir=f"{_TRAINING}/{name}",
+        mllm=f"{_TRAINING}/llava-llama-2-{size}-chat",
+        projector_type="linear",
+        conv_mode="llava_llama_2",
+        data=(DataSource("vqa", "data/llava_instruct_150k.json", "data/COCO/train2017"), *_llmga_data("llmga-data")),
+        epochs=epochs,
+        batch=16,
+        save_steps=50_000,
+        deepspeed="scripts/zero2.json",
+    )
 
 
 _TOY = "data/toyworld"
@@ -132,6 +158,7 @@ _TOY_S1 = TrainConfig(
     save_dtype="fp16",
     logging_steps=20,
     workers=0,
+    frozen_dtype="fp32",
     gradient_checkpointing=False,
 )
 _TOY_PRETRAIN = replace(
@@ -152,12 +179,9 @@ _TOY_PRETRAIN = replace(
 
 PRESETS = Registry(
     "preset",
-    {
-        "llmga_7b_pretrain": _7B_PRETRAIN,
-        "llmga_7b_s1": _7B_S1,
-        "llmga_13b_pretrain": _13b(_7B_PRETRAIN),
-        "llmga_13b_s1": _13b(_7B_S1),
-        "toy_pretrain": _TOY_PRETRAIN,
-        "toy_s1": _TOY_S1,
-    },
+    {f"llmga_{name}_pretrain": _pretrain(family) for name, family in FAMILIES.items()}
+    | {f"llmga_{name}_s1": _s1(family) for name, family in FAMILIES.items()}
+    | {f"llmga_cn_{name}_s1": _chinese(family) for name, family in FAMILIES.items() if family.chinese}
+    | {"llmga_llama2_7b": _llama_2("7b", 6), "llmga_llama2_13b": _llama_2("13b", 3)}
+    | {"toy_pretrain": _TOY_PRETRAIN, "toy_s1": _TOY_S1},
 )

@@ -1,7 +1,9 @@
 """Stage 1 from beginning to end: `python -m llmga.llava.train.train --preset toy_s1 --batch 16`."""
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -10,20 +12,29 @@ from llmga.errors import UserError
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.loading import Mllm, load_mllm, new_mllm
 from llmga.llava.tokenization import IGNORED
-from llmga.llava.train.config import PRESETS, TrainConfig
-from llmga.llava.train.trainer import StageOneTrainer, freeze, newest_checkpoint
-from llmga.runtime import quiet_libraries
+from llmga.llava.train.checkpointing import discard_unfinished, newest_checkpoint, require_same_course
+from llmga.llava.train.config import PRESETS
+from llmga.llava.train.low_rank import add_low_rank, restore_low_rank
+from llmga.llava.train.parameters import freeze, set_formats
+from llmga.llava.train.preflight import Processes, ready
+from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.trainer import StageOneTrainer
+from llmga.runtime import DTYPES, quiet_libraries
 
 LOOKED_AT = 64  # samples whose labels are counted before anything is trained
 
 
 def train(config: TrainConfig) -> StageOneTrainer:
-    """Model, data, trainer, fit, save; goes on from the newest checkpoint if there is one."""
+    """Machine, model, data, trainer, fit, save; goes on from the newest checkpoint if there is one."""
+    config = ready(config)
     checkpoint = newest_checkpoint(config.resume_dir())
-    configuration.save(config, config.output_dir)
+    if checkpoint:
+        require_same_course(checkpoint, config)
+    if Processes.launched().rank == 0:
+        discard_unfinished(config.output_dir, config.resume_dir())
+        configuration.save(config, config.output_dir)
 
-    mllm = open_model(config, str(checkpoint) if checkpoint else None)
-    freeze(mllm, config.tune)
+    mllm = open_model(config, checkpoint)
 
     data = Mixture(
         config.data,
@@ -45,27 +56,49 @@ def train(config: TrainConfig) -> StageOneTrainer:
     return trainer
 
 
-def open_model(config: TrainConfig, checkpoint: str | None) -> Mllm:
-    """The checkpoint to resume, the model to go on from, or a new one; single precision unless DeepSpeed keeps it."""
+def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
+    """The checkpoint to resume, the model to go on from, or a new one; what learns is free and in single precision.
+
+    Under DeepSpeed everything is in the format of the computation, and DeepSpeed keeps the exact weights.
+    """
     from transformers import set_seed
 
     set_seed(config.seed)
-    dtype = torch.bfloat16 if config.deepspeed and config.bf16 else torch.float32
-    if checkpoint or config.mllm:
-        base = None if checkpoint else config.mllm_base
-        mllm = load_mllm(checkpoint or config.mllm, base, device="cpu", dtype=dtype, conv_mode=config.conv_mode)
+    mllm = _opened(config, checkpoint)
+    if config.low_rank:
+        add_low_rank(mllm, config)
+        if checkpoint:
+            restore_low_rank(mllm, checkpoint)
+    freeze(mllm, config.tune, config.tune_tower)
+    if config.deepspeed and config.bits == 16:
+        mllm.model.to(DTYPES[config.precision])
     else:
-        mllm = new_mllm(
+        set_formats(mllm.model, DTYPES[config.frozen_dtype or config.precision])
+    mllm.model.set_attn_implementation(config.attention)
+    return mllm
+
+
+def _opened(config: TrainConfig, checkpoint: Path | None) -> Mllm:
+    """The weights to start from; a low-rank checkpoint is laid upon its base later."""
+    whole = None if config.low_rank else checkpoint
+    if whole is None and config.mllm is None:
+        return new_mllm(
             config.text_model,
             config.vision_tower,
             projector_type=config.projector_type,
             select_layer=config.select_layer,
             conv_mode=config.conv_mode,
         )
-        mllm.model.to(dtype)
-    if config.gradient_checkpointing:
-        mllm.model.config.text_config.use_cache = False  # cached keys and recomputed activations exclude each other
-    return mllm
+    place = {"device": "cpu", "dtype": torch.float32}
+    if config.bits != 16:
+        place = {"device": _own_device(config), "dtype": DTYPES[config.precision], f"load_{config.bits}bit": True}
+    return load_mllm(whole or config.mllm, None if whole else config.mllm_base, conv_mode=config.conv_mode, **place)
+
+
+def _own_device(config: TrainConfig) -> str:
+    """Quantised weights are made where they stay."""
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    return "cpu" if on_cpu else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
 
 
 def label_share(data: Mixture) -> float:

@@ -2,26 +2,28 @@
 
 import copy
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_pt_utils import get_parameter_names
+from torch.utils.data import Dataset, Sampler
+from transformers import Trainer, TrainerCallback
 
-from llmga.errors import UserError
+from llmga import configuration
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.datasets.order import Shuffled
+from llmga.llava.datasets.packing import PackCollate, PackedSamples, Packs
 from llmga.llava.loading import Mllm, save_published
-from llmga.llava.train.config import TrainConfig
+from llmga.llava.train.arguments import training_arguments
+from llmga.llava.train.checkpointing import UNFINISHED, publish, publish_model, require_room, told_if_full
+from llmga.llava.train.low_rank import save_low_rank
+from llmga.llava.train.parameters import parameter_groups
+from llmga.llava.train.preflight import deepspeed_settings
+from llmga.llava.train.samples import SampleWriter
+from llmga.llava.train.settings import TrainConfig
 from llmga.runtime import DTYPES
-
-PROJECTOR = "multi_modal_projector"
-NOT_DECAYED = (r"bias", r"norm")
-FINISHED = "trainer_state.json"  # the Trainer writes it last, so a folder that has it is whole
 
 
 class StageOneTrainer(Trainer):
@@ -30,64 +32,111 @@ class StageOneTrainer(Trainer):
     def __init__(self, mllm: Mllm, config: TrainConfig, train_data: Mixture, eval_data: Mixture | None = None):
         self.mllm, self.settings, self.data = mllm, config, train_data
         self.saved_dtype: torch.dtype | None = None  # None keeps every bit, as resuming needs
-        padding = mllm.tokenizer.pad_token_id if mllm.tokenizer.pad_token_id is not None else 0
+        self.saved_in: Path | None = None  # None is where the arguments say
+        arguments = training_arguments(config)
+        self.order, dataset = _order_and_dataset(config, train_data, arguments.world_size)
+        mllm.model._hf_peft_config_loaded = config.low_rank  # the library's leave to train beside quantised weights
         super().__init__(
             model=mllm.model,
-            args=training_arguments(config),
-            data_collator=Collate(padding, mllm.pixel_values),
-            train_dataset=train_data,
+            args=arguments,
+            data_collator=_collate(mllm, config),
+            train_dataset=dataset,
             eval_dataset=eval_data,
         )
-        self.order = self._data_order()
         self.add_callback(_EpochTeller(self.order))
+        if config.sample_steps:
+            self.add_callback(self._sample_writer(eval_data or train_data))
 
     def save_finished(self, folder: str | Path) -> None:
-        """Write the model in the configured number format; all processes must call it."""
+        """Write the model in the configured number format, whole or not at all; all processes must call it."""
         self.saved_dtype = DTYPES[self.settings.save_dtype]
-        self.save_model(str(folder))
+        unfinished = Path(folder) / UNFINISHED
+        with told_if_full(Path(folder)):
+            self.save_model(str(unfinished))
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                publish_model(unfinished, Path(folder))
+        self.accelerator.wait_for_everyone()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Two rates (projector, others), each with and without weight decay."""
         if self.optimizer is None:
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            groups = parameter_groups(self.model, self.settings)
-            self.optimizer = kind(groups, **options)
+            if self._offloads_to_cpu_beside_a_gpu():
+                from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+                kind = DeepSpeedCPUAdam
+                options = {key: options[key] for key in ("lr", "betas", "eps") if key in options}
+            self.optimizer = kind(parameter_groups(self.model, self.settings), **options)
         return self.optimizer
 
+    def _offloads_to_cpu_beside_a_gpu(self) -> bool:
+        """Then DeepSpeed's own Adam pays, which is compiled at the first use; without a GPU nothing is offloaded."""
+        offload = deepspeed_settings(self.settings).get("zero_optimization", {}).get("offload_optimizer", {})
+        return offload.get("device") == "cpu" and self.args.device.type != "cpu"
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The mean over supervised tokens.
+        """The mean over supervised tokens, of all forward passes and processes of a step.
 
-        A batch of words alone adds a zero that depends on the projector: otherwise nothing would ask for its
-        gradient, and processes that wait for each other's gradients would hang.
+        A batch of words alone is given a picture that nobody sees where something waits for the projector's gradient:
+        other processes, or a training of nothing else.
         """
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        alone = self.settings.tune == "full" and self.args.world_size == 1
+        alone = self.settings.tune != "projector" and self.args.world_size == 1
         if model.training and "pixel_values" not in inputs and not alone:
-            loss = loss + 0.0 * self._blank_picture().sum()
-        return loss
-
-    def _blank_picture(self) -> Tensor:
-        side = self.mllm.model.config.vision_config.image_size
-        blank = torch.zeros(1, 3, side, side, device=self.args.device)
-        return self.mllm.model.get_image_features(blank, return_dict=True).pooler_output[0]
+            side = self.mllm.model.config.vision_config.image_size
+            inputs = {**inputs, "unseen_pixels": torch.zeros(1, 3, side, side, device=self.args.device)}
+        return super().compute_loss(model, {**inputs, "use_cache": False}, *args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Samples that were replaced or cut show in every line, so that no loss of data is silent."""
         counts = self.data.tally.counts()
         super().log({**logs, **({"left_out": sum(counts.values())} if counts else {})}, *args, **kwargs)
 
-    def _data_order(self) -> Shuffled:
-        at_once = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        lengths = self.data.lengths() if self.settings.group_by_length else None
-        return Shuffled(len(self.data), seed=self.settings.seed, lengths=lengths, batch_size=at_once)
+    def _sample_writer(self, data: Mixture) -> SampleWriter:
+        config = self.settings
+        stride = max(1, len(data) // config.sample_count)
+        shown = [data[index] for index in range(0, len(data), stride)][: config.sample_count]
+        stage = deepspeed_settings(config).get("zero_optimization", {}).get("stage", 0)
+        options = {"every": config.sample_steps, "tokens": config.sample_tokens, "everywhere": stage == 3}
+        return SampleWriter(self.mllm, shown, config.resume_dir(), **options)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Shuffled:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         return self.order
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.saved_in or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Beside its place first; it gets its name, and older ones go, only when all of it is there."""
+        run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        with told_if_full(run):
+            self._begin(run)
+            self.saved_in = run / UNFINISHED
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.saved_in = None
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                configuration.save(self.settings, run / UNFINISHED / name)
+                publish(run / UNFINISHED / name, run / name, self.settings.save_total_limit)
+        self.accelerator.wait_for_everyone()
+
+    def _begin(self, run: Path) -> None:
         if self.args.should_save:
+            (run / UNFINISHED).mkdir(parents=True, exist_ok=True)
+            require_room(run)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = output_dir or self.args.output_dir
+        if self.settings.low_rank:
+            save_low_rank(self.mllm, folder, state_dict, self.saved_dtype)
+        else:
             mllm = self.mllm if state_dict is None else _with_weights(self.mllm, state_dict)
-            save_published(mllm, output_dir or self.args.output_dir, dtype=self.saved_dtype)
+            save_published(mllm, folder, dtype=self.saved_dtype)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Nothing: the story opened the model from this very checkpoint."""
@@ -96,11 +145,28 @@ class StageOneTrainer(Trainer):
 class _EpochTeller(TrainerCallback):
     """Tells the order its epoch; after resuming with several processes the library's own call gets lost."""
 
-    def __init__(self, order: Shuffled):
+    def __init__(self, order: Shuffled | Packs):
         self.order = order
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.order.set_epoch(int((state.epoch or 0) + 1e-6))
+
+
+def _order_and_dataset(config: TrainConfig, data: Mixture, processes: int) -> tuple[Shuffled | Packs, Dataset]:
+    passes = config.accumulation * processes
+    if config.pack:
+        lengths = data.lengths().clip(max=config.max_length)
+        packs = Packs(lengths, seed=config.seed, batch=config.batch, multiple=passes)
+        return packs, PackedSamples(data, len(packs))
+    lengths = data.lengths() if config.group_by_length else None
+    return Shuffled(len(data), seed=config.seed, lengths=lengths, batch_size=config.batch * passes), data
+
+
+def _collate(mllm: Mllm, config: TrainConfig) -> Collate | PackCollate:
+    padding = mllm.tokenizer.pad_token_id if mllm.tokenizer.pad_token_id is not None else 0
+    if config.pack:
+        return PackCollate(padding, mllm.pixel_values, one_row=config.attention == "flash_attention_2")
+    return Collate(padding, mllm.pixel_values)
 
 
 def _with_weights(mllm: Mllm, weights: dict[str, Tensor]) -> Mllm:
@@ -108,83 +174,3 @@ def _with_weights(mllm: Mllm, weights: dict[str, Tensor]) -> Mllm:
     model = copy.copy(mllm.model)
     model.state_dict = lambda *args, **kwargs: weights
     return replace(mllm, model=model)
-
-
-def freeze(mllm: Mllm, tune: str) -> None:
-    """Leave the projector free, or everything but the vision tower."""
-    for name, parameter in mllm.model.named_parameters():
-        learns = PROJECTOR in name if tune == "projector" else "vision_tower" not in name
-        parameter.requires_grad_(learns)
-
-
-def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Learning parameters by rate and decay; matrices decay, norms and biases do not."""
-    decayed = set(get_parameter_names(model, [nn.LayerNorm], list(NOT_DECAYED)))
-    projector_lr = config.lr if config.projector_lr is None else config.projector_lr
-    groups = []
-    for lr, ours in ((config.lr, False), (projector_lr, True)):
-        for decays in (True, False):
-            chosen = [
-                parameter
-                for name, parameter in model.named_parameters()
-                if parameter.requires_grad and (PROJECTOR in name) == ours and (name in decayed) == decays
-            ]
-            groups.append({"params": chosen, "lr": lr, "weight_decay": config.weight_decay * decays})
-    return [group for group in groups if group["params"]]
-
-
-def training_arguments(config: TrainConfig) -> TrainingArguments:
-    """Our settings in the library's words.
-
-    Raises: UserError when DeepSpeed is asked for and missing.
-    """
-    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    _require_deepspeed(config)
-    return TrainingArguments(
-        output_dir=config.resume_dir(),
-        per_device_train_batch_size=config.batch,
-        per_device_eval_batch_size=config.batch,
-        gradient_accumulation_steps=config.accumulation,
-        learning_rate=config.lr,
-        weight_decay=config.weight_decay,
-        lr_scheduler_type=config.scheduler,
-        num_train_epochs=config.epochs,
-        max_steps=config.steps or -1,
-        # Below 1 the library reads a fraction; exactly 1 would mean one step.
-        warmup_steps=min(config.warmup, 0.999999),
-        save_steps=config.save_steps,
-        save_total_limit=config.save_total_limit,
-        eval_strategy="steps" if config.eval_fraction else "no",
-        eval_steps=config.eval_steps,
-        prediction_loss_only=True,
-        label_names=["labels"],
-        logging_steps=config.logging_steps,
-        logging_first_step=True,
-        dataloader_num_workers=config.workers,
-        dataloader_pin_memory=not on_cpu,
-        remove_unused_columns=False,
-        seed=config.seed,
-        bf16=config.bf16,
-        use_cpu=on_cpu,
-        deepspeed=config.deepspeed,
-        gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
-        ddp_find_unused_parameters=False,
-        disable_tqdm=False,
-        report_to=["tensorboard"] if find_spec("tensorboard") else [],
-    )
-
-
-def _require_deepspeed(config: TrainConfig) -> None:
-    if config.deepspeed is None:
-        return
-    if not Path(config.deepspeed).is_file():
-        raise UserError(f"--deepspeed file {config.deepspeed!r} does not exist; the repository has scripts/zero3.json.")
-    if find_spec("deepspeed") is None:
-        raise UserError("--deepspeed needs the package deepspeed; pip install deepspeed, or give --deepspeed none.")
-
-
-def newest_checkpoint(folder: str | Path) -> Path | None:
-    """The complete checkpoint-N with the largest N, or None."""
-    whole = [path for path in Path(folder).glob("checkpoint-*") if (path / FINISHED).is_file()]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)

@@ -1,79 +1,21 @@
 """Stage 1 on a tiny model: it learns, resumes exactly, and leaves a folder that opens."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from llmga.configuration import FILE_NAME, check
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.loading import load_mllm
-from llmga.llava.templates import TEMPLATES
-from llmga.llava.train.config import PRESETS, TrainConfig
+from llmga.llava.train.checkpointing import newest_checkpoint
+from llmga.llava.train.config import PRESETS
+from llmga.llava.train.parameters import freeze, parameter_groups
 from llmga.llava.train.train import main, train
-from llmga.llava.train.trainer import freeze, newest_checkpoint, parameter_groups
-
-CAPTIONS = [f"a {colour} square on white" for colour in ("red", "green", "blue", "black")]
-COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]
-
-
-def make_language_model(folder: Path) -> None:
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    raw.train_from_iterator(
-        [*CAPTIONS, TEMPLATES["qwen_2"].system],
-        trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet),
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.save_pretrained(folder)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=2, tie_word_embeddings=True, **sizes)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-
-
-def make_vision_tower(folder: Path) -> None:
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    CLIPVisionModel(CLIPVisionConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(folder)
-
-
-def make_data(folder: Path) -> None:
-    pictures = folder / "images"
-    pictures.mkdir(parents=True)
-    for number, colour in enumerate(COLOURS):
-        Image.new("RGB", (40, 30), colour).save(pictures / f"{number}.png")
-    captioned = [{"image": f"{number}.png", "caption": caption} for number, caption in enumerate(CAPTIONS)]
-    (folder / "sg.json").write_text(json.dumps(captioned))
-    refined = [{"ori_caption": caption[2:8], "caption": caption} for caption in CAPTIONS]
-    (folder / "t2i.json").write_text(json.dumps(refined))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("world")
-    make_language_model(folder / "lm")
-    make_vision_tower(folder / "tower")
-    make_data(folder / "data")
-    return folder
-
-
-def settings(world: Path, out: Path, **changes) -> TrainConfig:
-    data = (
-        DataSource("sg", str(world / "data/sg.json"), str(world / "data/images")),
-        DataSource("t2i", str(world / "data/t2i.json")),
-    )
-    start = {"text_model": str(world / "lm"), "vision_tower": str(world / "tower"), "mllm": None}
-    toy = replace(PRESETS["toy_s1"], output_dir=str(out), checkpoint_dir=None, data=data, device="cpu", **start)
-    return check(replace(toy, **{"batch": 4, "steps": 6, "save_steps": 3, "save_dtype": "fp32", "lr": 5e-3, **changes}))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -81,13 +23,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(world, tmp_path_factory):
+def unbroken(settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("unbroken")
-    return train(settings(world, out, logging_steps=1, save_total_limit=2)), out
+    return train(settings(out, logging_steps=1, save_total_limit=2)), out
 
 
-def test_the_loss_falls(world, tmp_path):
-    trainer = train(settings(world, tmp_path / "out", steps=24, save_steps=24, logging_steps=1, lr=1e-2))
+def test_the_loss_falls(settings, tmp_path):
+    trainer = train(settings(tmp_path / "out", steps=24, save_steps=24, logging_steps=1, lr=1e-2))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert np.mean(losses[-4:]) < 0.6 * losses[0]
 
@@ -102,26 +44,26 @@ def test_the_saved_folder_opens_with_its_settings_beside_it(unbroken):
 
 
 @pytest.mark.parametrize("changes", [{}, {"workers": 1}, {"group_by_length": False}])
-def test_a_resumed_run_equals_an_unbroken_one(world, unbroken, tmp_path, changes, capsys):
+def test_a_resumed_run_equals_an_unbroken_one(settings, unbroken, tmp_path, changes, capsys):
     _, whole = unbroken
     if "group_by_length" in changes:
         whole = tmp_path / "whole"
-        train(settings(world, whole, **changes))
+        train(settings(whole, **changes))
     out = tmp_path / "broken"
-    train(settings(world, out, save_total_limit=2, **changes))
+    train(settings(out, save_total_limit=2, **changes))
     (out / "checkpoint-6").rename(tmp_path / "gone")
     (out / "checkpoint-9").mkdir()  # left behind by a run that was killed while saving
     assert newest_checkpoint(out) == out / "checkpoint-3"
     capsys.readouterr()
-    train(settings(world, out, **changes))
+    train(settings(out, **changes))
     assert f"resuming from {out / 'checkpoint-3'}" in capsys.readouterr().out
     for name, tensor in weights(out).items():
         assert torch.allclose(tensor, weights(whole)[name], atol=1e-5), name
 
 
-def test_pretraining_moves_only_the_projector(world, tmp_path):
+def test_pretraining_moves_only_the_projector(world, settings, tmp_path):
     out = tmp_path / "out"
-    config = settings(world, out, tune="projector", steps=4, batch=1)
+    config = settings(out, tune="projector", steps=4, batch=1)
     trainer = train(config)
     moved = {name for name, parameter in trainer.model.named_parameters() if parameter.grad is not None}
     assert all("multi_modal_projector" in name for name in moved)
@@ -134,9 +76,9 @@ def weights_of_text_model(world: Path) -> torch.Tensor:
     return Qwen2ForCausalLM.from_pretrained(world / "lm").state_dict()["model.layers.0.mlp.up_proj.weight"]
 
 
-def test_full_tuning_goes_on_from_a_pretrained_model_and_leaves_the_tower(world, unbroken, tmp_path):
+def test_full_tuning_goes_on_from_a_pretrained_model_and_leaves_the_tower(settings, unbroken, tmp_path):
     _, out = unbroken
-    config = settings(world, tmp_path / "s1", mllm=str(out), text_model=None, vision_tower=None, steps=2)
+    config = settings(tmp_path / "s1", mllm=str(out), text_model=None, vision_tower=None, steps=2)
     train(config)
     before, after = weights(out), weights(tmp_path / "s1")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -144,9 +86,9 @@ def test_full_tuning_goes_on_from_a_pretrained_model_and_leaves_the_tower(world,
     assert "model.language_model.norm.weight" in changed
 
 
-def test_parameters_are_grouped_by_rate_and_decay(world, unbroken):
+def test_parameters_are_grouped_by_rate_and_decay(settings, unbroken):
     trainer, _ = unbroken
-    config = settings(world, Path("out"), weight_decay=0.1, projector_lr=1e-4)
+    config = settings(Path("out"), weight_decay=0.1, projector_lr=1e-4)
     freeze(trainer.mllm, "full")
     groups = parameter_groups(trainer.model, config)
     assert sorted({(group["lr"], group["weight_decay"]) for group in groups}) == [
@@ -159,17 +101,17 @@ def test_parameters_are_grouped_by_rate_and_decay(world, unbroken):
             assert all(parameter.dim() > 1 for parameter in group["params"])
 
 
-def test_held_out_data_is_measured(world, tmp_path):
-    trainer = train(settings(world, tmp_path / "out", steps=2, eval_fraction=0.25, eval_steps=2))
+def test_held_out_data_is_measured(settings, tmp_path):
+    trainer = train(settings(tmp_path / "out", steps=2, eval_fraction=0.25, eval_steps=2))
     assert [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     assert len(trainer.train_dataset) == 6
 
 
-def test_left_out_samples_show_in_the_log(world, tmp_path):
-    records = [{"image": "gone.png", "caption": "gone"}, {"image": "0.png", "caption": CAPTIONS[0]}]
+def test_left_out_samples_show_in_the_log(world, settings, tmp_path, captions):
+    records = [{"image": "gone.png", "caption": "gone"}, {"image": "0.png", "caption": captions[0]}]
     (tmp_path / "sg.json").write_text(json.dumps(records))
     data = (DataSource("sg", str(tmp_path / "sg.json"), str(world / "data/images")),)
-    trainer = train(settings(world, tmp_path / "out", data=data, steps=2))
+    trainer = train(settings(tmp_path / "out", data=data, steps=2))
     assert trainer.state.log_history[0]["left_out"] >= 1
 
 
@@ -202,6 +144,6 @@ def test_mistakes_are_told_in_a_sentence(flags, sentence, tmp_path, capsys):
     assert sentence in capsys.readouterr().err
 
 
-def test_no_supervised_token_stops_the_run(world, tmp_path):
+def test_no_supervised_token_stops_the_run(settings, tmp_path):
     with pytest.raises(UserError, match="check the data"):
-        train(settings(world, tmp_path / "out", max_length=8))
+        train(settings(tmp_path / "out", max_length=8))

@@ -1,0 +1,77 @@
+"""Our settings in the words of transformers' Trainer and of DeepSpeed."""
+
+import os
+import socket
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from llmga.llava.train.preflight import deepspeed_settings
+from llmga.llava.train.settings import TrainConfig
+
+COMPILED_FOR_NOTHING = "deepspeed_shm_comm"  # collectives in shared memory: minutes to compile; gloo does as well
+
+
+def training_arguments(config: TrainConfig) -> TrainingArguments:
+    """For settings that `preflight.ready` has seen."""
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=config.resume_dir(),
+        per_device_train_batch_size=1 if config.pack else config.batch,
+        per_device_eval_batch_size=config.batch,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.lr,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type=config.scheduler,
+        num_train_epochs=config.epochs,
+        max_steps=config.steps or -1,
+        # Below 1 the library reads a fraction; exactly 1 would mean one step.
+        warmup_steps=min(config.warmup, 0.999999),
+        save_steps=config.save_steps,
+        save_total_limit=config.save_total_limit,
+        eval_strategy="steps" if config.eval_fraction else "no",
+        eval_steps=config.eval_steps,
+        prediction_loss_only=True,
+        label_names=["labels"],
+        logging_steps=config.logging_steps,
+        logging_first_step=True,
+        dataloader_num_workers=config.workers,
+        dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=False,
+        seed=config.seed,
+        bf16=config.precision == "bf16",
+        fp16=config.precision == "fp16",
+        tf32=True if not on_cpu and torch.cuda.get_device_capability() >= (8, 0) else None,
+        use_cpu=on_cpu,
+        deepspeed=_deepspeed(config, on_cpu),
+        gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+        ddp_find_unused_parameters=False,
+        disable_tqdm=False,
+        report_to=[name for name in config.report_to if find_spec(name)],
+    )
+
+
+def _deepspeed(config: TrainConfig, on_cpu: bool) -> dict[str, Any] | None:
+    """The JSON's content; what DeepSpeed wants of the environment is put there."""
+    if config.deepspeed is None:
+        return None
+    _introduce_alone()
+    if on_cpu:
+        import deepspeed.ops
+
+        deepspeed.ops.__compatible_ops__[COMPILED_FOR_NOTHING] = False
+    return deepspeed_settings(config)
+
+
+def _introduce_alone() -> None:
+    """A single process without a launcher is a group of one; DeepSpeed would look for MPI to learn that."""
+    if "RANK" in os.environ:
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update(alone)

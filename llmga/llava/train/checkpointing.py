@@ -1,0 +1,119 @@
+"""Checkpoints of a run: written whole or not at all, deleted only after a newer one is whole, found again."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from llmga import configuration
+from llmga.errors import UserError
+from llmga.llava.train.settings import TrainConfig
+
+UNFINISHED = "unfinished"  # what is being written; renamed when it is whole
+STATE = "trainer_state.json"
+# Settings that say which sample comes when and what learns: with others, a run does not go on but becomes another.
+COURSE = (
+    "data conv_mode tune tune_tower lora_rank lora_alpha lora_dropout bits batch accumulation global_batch "
+    "max_length group_by_length pack eval_fraction seed"
+).split()
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The complete checkpoint-N of a run, the oldest first."""
+    named = [path for path in run.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted((path for path in named if (path / STATE).is_file()), key=lambda path: int(path.name.split("-")[1]))
+
+
+def newest_checkpoint(folder: str | Path) -> Path | None:
+    """The complete checkpoint-N with the largest N, or None."""
+    return next(reversed(checkpoints(Path(folder))), None)
+
+
+def discard_unfinished(*folders: str | Path) -> None:
+    """Remove what a killed run was writing."""
+    for folder in folders:
+        shutil.rmtree(Path(folder) / UNFINISHED, ignore_errors=True)
+
+
+def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
+    """Raises: UserError when the checkpoint was made with settings that this run would break with."""
+    file = checkpoint / configuration.FILE_NAME
+    if not file.is_file():
+        return  # older checkpoints do not tell
+    then, now = json.loads(file.read_text())["settings"], json.loads(json.dumps(asdict(config)))
+    changed = [f"{key} {then[key]!r} -> {now[key]!r}" for key in COURSE if key in then and then[key] != now[key]]
+    if changed:
+        raise UserError(
+            f"{str(checkpoint)!r} was made with other settings ({', '.join(changed)}); give the same ones, or "
+            "another --output-dir and --checkpoint-dir to start afresh."
+        )
+
+
+def publish(unfinished: Path, final: Path, keep: int) -> None:
+    """Give a complete checkpoint its name, and only then delete those beyond the `keep` newest."""
+    _flush(unfinished)
+    shutil.rmtree(final, ignore_errors=True)
+    unfinished.rename(final)
+    for old in checkpoints(final.parent)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def publish_model(unfinished: Path, folder: Path) -> None:
+    """Move a complete model into a folder that may hold other things; config.json, which says that it is there, last."""
+    _flush(unfinished)
+    for entry in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        entry.replace(target)
+    unfinished.rmdir()
+
+
+def _flush(folder: Path) -> None:
+    """To the disk itself, so that a power cut cannot leave a name without its content."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+@contextmanager
+def told_if_full(run: Path) -> Iterator[None]:
+    """Raises: UserError when what is written inside does not fit on the disk; the last checkpoint stays."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as problem:
+        if not _is_of_the_disk(problem):
+            raise
+        discard_unfinished(run)
+        last = newest_checkpoint(run)
+        start = f"goes on from {str(last)!r}" if last else "starts anew"
+        free = shutil.disk_usage(run).free / 2**30
+        raise UserError(
+            f"{str(run)!r} could not be written ({_reason(problem)}; {free:.1f} GiB are free): make room or choose "
+            f"another --checkpoint-dir; the same command then {start}."
+        ) from problem
+
+
+def require_room(run: Path) -> None:
+    """Raises: OSError when another checkpoint as large as the last does not fit, before any of it is written."""
+    last = newest_checkpoint(run)
+    needed = sum(path.stat().st_size for path in last.rglob("*") if path.is_file()) if last else 0
+    if needed > shutil.disk_usage(run).free:
+        raise OSError(f"a checkpoint takes {needed / 2**30:.1f} GiB")
+
+
+def _is_of_the_disk(problem: Exception) -> bool:
+    """PyTorch and safetensors wrap what the system said in errors of their own."""
+    wrapped = ("PytorchStreamWriter", "inline_container", "No space left", "I/O error")
+    return isinstance(problem, OSError) or any(words in str(problem) for words in wrapped)
+
+
+def _reason(problem: Exception) -> str:
+    return getattr(problem, "strerror", None) or str(problem).splitlines()[0]

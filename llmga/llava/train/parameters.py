@@ -1,0 +1,55 @@
+"""Which weights learn, in which number format, at which rate."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.trainer_pt_utils import get_parameter_names
+
+from llmga.llava.mllm import Mllm
+from llmga.llava.modeling import LlmgaConfig
+from llmga.llava.train.settings import LOW_RANK, TrainConfig
+
+PROJECTOR, TOWER, LOW_RANK_PART = "multi_modal_projector", "vision_tower.", "lora_"
+NOT_DECAYED = (r"bias", r"norm")
+
+
+def freeze(mllm: Mllm, tune: str, tower: bool = False) -> None:
+    """Leave free what `tune` says, and with `tower` those parts of the vision tower that the projector sees."""
+    unseen = _beyond_the_projector(mllm.model.config)
+    for name, parameter in mllm.model.named_parameters():
+        if TOWER in name:
+            learns = tower and not any(part in name for part in unseen)
+        else:
+            learns = PROJECTOR in name or tune == "full" or (tune in LOW_RANK and LOW_RANK_PART in name)
+        parameter.requires_grad_(learns)
+
+
+def _beyond_the_projector(config: LlmgaConfig) -> tuple[str, ...]:
+    """Parts of the tower behind the layer that is read: they would wait for a gradient that never comes."""
+    depth, chosen = config.vision_config.num_hidden_layers, config.vision_feature_layer
+    read = chosen if chosen >= 0 else depth + 1 + chosen  # hidden state 0 is the embedding
+    return ("post_layernorm", *(f"encoder.layers.{index}." for index in range(read, depth)))
+
+
+def set_formats(model: nn.Module, frozen: torch.dtype) -> None:
+    """What learns in single precision, the rest as told; quantised weights stay what they are."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else frozen)
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Learning parameters by rate and decay; matrices decay, norms and biases do not."""
+    decayed = set(get_parameter_names(model, [nn.LayerNorm], list(NOT_DECAYED)))
+    projector_lr = config.lr if config.projector_lr is None else config.projector_lr
+    groups = []
+    for lr, ours in ((config.lr, False), (projector_lr, True)):
+        for decays in (True, False):
+            chosen = [
+                parameter
+                for name, parameter in model.named_parameters()
+                if parameter.requires_grad and (PROJECTOR in name) == ours and (name in decayed) == decays
+            ]
+            groups.append({"params": chosen, "lr": lr, "weight_decay": config.weight_decay * decays})
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,78 @@
+"""Sample answers at intervals: what the model would say by now, beside what it is to learn to say."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from llmga.llava.datasets.mixture import Sample
+from llmga.llava.mllm import Mllm
+from llmga.llava.tokenization import IGNORED
+
+FILE = "samples.jsonl"
+
+
+class SampleWriter(TrainerCallback):
+    """Appends `{"step", "prompt", "answer", "wanted"}` lines to samples.jsonl every so many steps.
+
+    Answers are greedy and draw no chance, so that a run is the same with and without them.
+
+    Args:
+        everywhere: all processes must answer together, as where each holds only a part of every weight.
+    """
+
+    def __init__(
+        self, mllm: Mllm, samples: Sequence[Sample], folder: str | Path, *, every: int, tokens: int, everywhere: bool
+    ):
+        self.mllm, self.samples, self.file = mllm, samples, Path(folder) / FILE
+        self.every, self.tokens, self.everywhere = every, tokens, everywhere
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step % self.every or not (state.is_world_process_zero or self.everywhere):
+            return
+        model = self.mllm.model
+        learning = model.training
+        model.eval()
+        try:
+            lines = [self._line(sample, state.global_step) for sample in self.samples]
+        finally:
+            model.train(learning)
+        if state.is_world_process_zero:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+    def _line(self, sample: Sample, step: int) -> dict[str, Any]:
+        begin = next(index for index, label in enumerate(sample.labels) if label != IGNORED)
+        end = next((index for index in range(begin, len(sample.labels)) if sample.labels[index] == IGNORED), None)
+        prompt, wanted = sample.input_ids[:begin], sample.labels[begin:end]
+        pictures = sample.input_ids[:begin].count(self.mllm.image_token_id) // self.mllm.tokens_per_image
+        answer = self._answer(prompt, sample.images[:pictures])
+        return {"step": step, "prompt": self._words(prompt), "answer": self._words(answer),
+                "wanted": self._words(wanted)}  # fmt: skip
+
+    @torch.no_grad()
+    def _answer(self, prompt: list[int], images: Sequence[Any]) -> list[int]:
+        device = self.mllm.device
+        pictures = {"pixel_values": self.mllm.pixel_values(list(images)).to(device)} if images else {}
+        ids = torch.tensor([prompt], device=device)
+        written = self.mllm.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=self.tokens,
+            do_sample=False,
+            use_cache=True,
+            synced_gpus=self.everywhere,
+            eos_token_id=sorted(self.mllm.stop_ids),
+            pad_token_id=self.mllm.tokenizer.pad_token_id or 0,
+            **pictures,
+        )
+        return written[0, len(prompt) :].tolist()
+
+    def _words(self, ids: Sequence[int]) -> str:
+        """Text with one marker per picture."""
+        words = [token for token in ids if token != self.mllm.image_token_id]
+        pictures = (len(ids) - len(words)) // self.mllm.tokens_per_image
+        return "<image>" * pictures + self.mllm.tokenizer.decode(words)
