@@ -65,6 +65,7 @@ def _on_meta(config: LlmgaConfig, tokenizer: Path, conv_mode: str) -> Mllm:
         tokenizer=load_tokenizer(tokenizer),
         image_processor=towers.image_processor(None, config.vision_config),
         conv_mode=conv_mode,
+        context_length=checkpoints.DEFAULT_CONTEXT,
     )
 
 

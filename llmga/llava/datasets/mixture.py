@@ -142,15 +142,15 @@ def _chosen_rows(counts: Sequence[int], sources: Sequence[DataSource], seed: int
     rows = []
     for number, count in enumerate(counts):
         rng = np.random.default_rng([seed, number])
-        wanted = _wanted(number, counts, sources)
+        wanted = samples_of(number, counts, sources)
         passes = [np.arange(count) for _ in range(wanted // count)]
         chosen = np.concatenate([*passes, np.sort(rng.permutation(count)[: wanted % count])])
         rows.append(np.stack([np.full(len(chosen), number), chosen], axis=1).astype(np.int32))
     return np.concatenate(rows)
 
 
-def _wanted(number: int, counts: Sequence[int], sources: Sequence[DataSource]) -> int:
-    """How many samples a source gives in an epoch."""
+def samples_of(number: int, counts: Sequence[int], sources: Sequence[DataSource]) -> int:
+    """How many samples a source gives in an epoch, of sources with these numbers of records."""
     source = sources[number]
     if source.per_vqa is None:
         return max(1, round(source.share * counts[number]))

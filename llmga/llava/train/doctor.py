@@ -76,13 +76,18 @@ def examine(config: DoctorConfig) -> Report:
     """Everything, whatever fails on the way."""
     report = Report()
     mllm = _tried(report, "model", config.mllm or str(config.text_model), lambda: described(config))
-    parts = [(source, records) for source in config.data if (records := _tried(report, "data", source.file, _opening(source)))]
+    parts = [
+        (source, records)
+        for source in config.data
+        if (records := _tried(report, "data", source.file, _opening(source)))
+    ]
     inspection = inspect(parts, mllm, config.max_length, sample=config.sample, seed=config.seed)
     _merge(report.findings, inspection.findings)
     machine, total = machine_of(config), step_size(config)
     report.add("data", table(inspection))
     report.add("labels", labels(config, inspection))
-    report.add("a step", outlook.steps(config, inspection, total))
+    if parts:
+        report.add("a step", outlook.steps(config, inspection, total))
     sizes = _sizes(config, mllm)
     if sizes is None:
         report.add("memory and disk", ["unknown without the language model; give --billions, or the folder"])
@@ -150,7 +155,9 @@ def _sizes(config: DoctorConfig, mllm: Mllm | None) -> Sizes | None:
     """Counted in the model, or in one of the size that was stated or that the folders' names tell."""
     if mllm is not None:
         return Sizes.of(mllm.model)
-    shape = shape_of(config.billions) if config.billions else shape_named(config.mllm, config.text_model, config.mllm_base)
+    shape = (
+        shape_of(config.billions) if config.billions else shape_named(config.mllm, config.text_model, config.mllm_base)
+    )
     return Sizes.of(without_weights(shape.with_tower())) if shape else None
 
 

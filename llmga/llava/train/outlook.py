@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llmga.llava.datasets.mixture import samples_of
 from llmga.llava.inspection.inspection import Inspection
 from llmga.llava.train.memory import GIB, MOMENTS, Setup, Sizes, learning
 from llmga.llava.train.settings import TrainConfig
@@ -55,7 +56,11 @@ def steps(config: TrainConfig, inspection: Inspection, total: int) -> list[str]:
     Args:
         total: samples of an optimiser step.
     """
-    shares = [looked.records * looked.source.share for looked in inspection.sources]
+    counts, sources = (
+        [looked.records for looked in inspection.sources],
+        [looked.source for looked in inspection.sources],
+    )
+    shares = [samples_of(number, counts, sources) for number in range(len(counts))]
     samples = sum(shares)
     told = [f"{round(samples)} samples an epoch in about {max(1, round(samples / total))} steps of {total} samples"]
     lessons = [(looked, share) for looked, share in zip(inspection.sources, shares, strict=True) if looked.lessons]

@@ -82,9 +82,7 @@ def _preferred(found: Any, config: TrainConfig) -> tuple[tuple[Setup, Need], ...
     """In the order of `setups`, but what keeps the batch that was asked for goes before what shrinks it, as long as
     the same parameters learn."""
     ways = list(dict.fromkeys((setup.tune, setup.bits) for setup, _ in found))
-    return tuple(
-        sorted(found, key=lambda one: (ways.index((one[0].tune, one[0].bits)), one[0].batch < config.batch))
-    )
+    return tuple(sorted(found, key=lambda one: (ways.index((one[0].tune, one[0].bits)), one[0].batch < config.batch)))
 
 
 def lines(plan: Plan) -> list[str]:
