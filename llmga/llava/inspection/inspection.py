@@ -78,10 +78,9 @@ class Inspection:
         """Find what is said twice, in all records of all sources."""
         digests = np.concatenate([records.digests() for _, records in parts])
         _, first, which = np.unique(digests, return_index=True, return_inverse=True)
-        again = np.setdiff1d(np.arange(len(digests)), first)
-        for index in again[:EXAMPLES]:
-            self.findings.add("duplicate", _place(parts, index), f"as {_place(parts, first[which[index]])}", times=0)
-        self.findings.counts["duplicate"] += len(again)
+        for number, index in enumerate(np.setdiff1d(np.arange(len(digests)), first)):
+            told = f"as {_place(parts, first[which[index]])}" if number < EXAMPLES else ""
+            self.findings.add("duplicate", _place(parts, index), told)
 
     def conclude(self) -> None:
         """What only all records together tell: that nothing is learnt, or nothing ever closed."""
