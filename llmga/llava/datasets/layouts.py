@@ -49,7 +49,7 @@ def _prompts(path: Path) -> Iterator[Item]:
 
 
 def _item(record: dict[str, Any]) -> Item:
-    return Item(json.dumps(record, ensure_ascii=False), record)
+    return Item(json.dumps(record), record)
 
 
 LAYOUTS = Registry(

@@ -1,17 +1,22 @@
-"""Records of any number in little memory: an Arrow file on disk that is looked into.
+"""Records of any number in little memory: files on disk that are looked into.
 
-JSON has no fixed columns (`image` may be a name, a list or missing), so each record is kept as the text that it was,
-beside what every reader wants to know without parsing it: how long it is, how many pictures it has, whether another
-one is the same, and what is wrong with it.  Tables (parquet, arrow) stay tables; only those notes are made for them.
-Made once per file and kept in the cache of the `datasets` library (HF_DATASETS_CACHE).
+JSON has no fixed columns (`image` may be a name, a list or missing), so each record is kept as the text that it was.
+Beside it stands, as an Arrow table, what every reader wants to know without parsing: where the text is, how long it
+is, how many pictures it has, whether another record is the same, and what is wrong with it.  Tables (parquet, arrow)
+stay tables; only those notes are made for them.  Made once per file and kept in the cache of the `datasets` library
+(HF_DATASETS_CACHE).
+
+Texts are read, not mapped: a map of the file would show in a process's memory whatever it once touched.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from importlib.util import find_spec
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +28,7 @@ from llmga.llava.datasets.shards import read_table, rows_without_bytes, shards, 
 from llmga.llava.datasets.sources import DataSource
 
 VERSION = 1  # of the cached files
+TEXTS = ".txt"
 BATCH = 1000
 EDGE = 1 << 16  # bytes at both ends of a file that its fingerprint reads
 
@@ -31,7 +37,7 @@ class Records(Sequence[Record]):
     """The records of a source; any of them is read from the disk when it is asked for.
 
     Args:
-        path: the notes, see `write_notes`.
+        path: the notes, see `write_notes`; the texts lie beside them.
         table: the rows themselves when they came as a table.
         layout: how those are written, a key of `LAYOUTS`.
     """
@@ -40,13 +46,21 @@ class Records(Sequence[Record]):
         from datasets import Dataset
 
         self.notes, self.table, self.layout = Dataset.from_file(str(path)), table, layout
+        self.texts = FileIO(path.with_suffix(TEXTS))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the name of the open file, which a process that does not inherit it opens anew."""
+        return {**self.__dict__, "texts": self.texts.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, texts=FileIO(state["texts"]))
 
     def __len__(self) -> int:
         return len(self.notes)
 
     def __getitem__(self, row: int) -> Record:
         if self.table is None:
-            return json.loads(self._column("record")[int(row)].as_py())
+            return json.loads(self._text(int(row)))
         return LAYOUTS[self.layout].adapt(without_nulls(self.table[int(row)]))
 
     def characters(self) -> np.ndarray:
@@ -65,6 +79,11 @@ class Records(Sequence[Record]):
         """(row, what is wrong) of each record that is not of its kind."""
         for row in np.flatnonzero(self._column("faulty").to_numpy()):
             yield int(row), self._column("fault")[int(row)].as_py()
+
+    def _text(self, row: int) -> bytes:
+        """Read at a place of its own, so that processes may share one open file."""
+        start, size = (self._column(name)[row].as_py() for name in ("start", "size"))
+        return os.pread(self.texts.fileno(), size, start)
 
     def _column(self, name: str) -> Any:
         return self.notes.data.column(name)
@@ -119,17 +138,18 @@ def _hash(*parts: Any) -> str:
 
 
 def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: Any) -> None:
-    """One process writes, the others wait; notes of an earlier state of the same files go."""
+    """One process writes, the others wait; what an earlier state of the same files left goes."""
     from filelock import FileLock
 
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{cached}.lock"):
+        with FileLock(cached.with_suffix(".lock")):
             if not cached.is_file():
                 part = cached.with_suffix(".part")
-                write_notes(part, _entries(source, files, table))
-                for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*.arrow"):
-                    old.unlink()
+                write_notes(part, cached.with_suffix(TEXTS), _entries(source, files, table))
+                for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*"):
+                    if old.stem != cached.stem:
+                        old.unlink()
                 part.replace(cached)
     except OSError as problem:
         raise UserError(
@@ -150,12 +170,12 @@ def _entries(source: DataSource, files: Sequence[Path], table: Any) -> Iterator[
 
 
 def note(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[str, Any]:
-    """What is kept of a record, by column."""
+    """What is kept of a record, by column, and its text."""
     fault = problem or kind.fault(record)
     known = record if isinstance(record, Mapping) else {}
     said = json.dumps({key: known[key] for key in known if key != "id"}, sort_keys=True, default=str)
     return {
-        "record": "null" if problem else text,
+        "text": "null" if problem else text,
         "characters": characters(known),
         "pictures": len(picture_names(known)),
         "digest": int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "little", signed=True),
@@ -164,16 +184,26 @@ def note(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[s
     }
 
 
-def write_notes(path: Path, entries: Iterator[dict[str, Any]]) -> None:
-    """An Arrow stream of batches that fit the memory."""
+def write_notes(path: Path, texts: Path, entries: Iterator[dict[str, Any]]) -> None:
+    """The texts one after the other, and an Arrow stream of the notes, in batches that fit the memory."""
     import pyarrow as pa
 
-    columns = {"record": pa.large_string(), "characters": pa.int32(), "pictures": pa.int32(), "digest": pa.int64(),
-               "faulty": pa.bool_(), "fault": pa.string()}  # fmt: skip
+    columns = {"start": pa.int64(), "size": pa.int64(), "characters": pa.int32(), "pictures": pa.int32(),
+               "digest": pa.int64(), "faulty": pa.bool_(), "fault": pa.string()}  # fmt: skip
     schema = pa.schema(columns)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        for rows in _batches(entries):
+    with texts.open("wb") as said, pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for rows in _batches(_placed(entries, said)):
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+
+
+def _placed(entries: Iterator[dict[str, Any]], file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Write each text, and put its place in bytes into the note."""
+    at = 0
+    for entry in entries:
+        text = (entry.pop("text") or "").encode()
+        file.write(text + b"\n")
+        yield {**entry, "start": at, "size": len(text)}
+        at += len(text) + 1
 
 
 def _batches(entries: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
