@@ -13,6 +13,7 @@ SMALL = {
     "--tokens 3 --repeats 2",
     "diffrir": "--dim 8 --side 64 --tile 64 --overlap 32 --repeats 1",
     "generation": "--steps 2 --rounds 1",
+    "stage1_data": "--records 40 --small 20 --samples 4",
 }
 
 

@@ -102,7 +102,7 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     files = shards(source.file)
     cached = _cache_file(source, files)
     table = read_table(files)
-    if not cached.is_file():
+    if not _kept(cached):
         _write_once(cached, source, files, table)
     records = Records(cached, table, source.layout)
     if not len(records):
@@ -126,6 +126,10 @@ def _cache_file(source: DataSource, files: Sequence[Path]) -> Path:
     return Path(config.HF_DATASETS_CACHE) / "llmga" / f"{place}-{_hash(states)}.arrow"
 
 
+def _kept(cached: Path) -> bool:
+    return cached.is_file() and cached.with_suffix(TEXTS).is_file()
+
+
 def _edges(file: Path) -> str:
     with file.open("rb") as opened:
         head = opened.read(EDGE)
@@ -144,7 +148,7 @@ def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: 
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(cached.with_suffix(".lock")):
-            if not cached.is_file():
+            if not _kept(cached):
                 part = cached.with_suffix(".part")
                 write_notes(part, cached.with_suffix(TEXTS), _entries(source, files, table))
                 for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*"):

@@ -5,7 +5,6 @@ exits with 1 when something is lost or the run cannot learn.  The first seconds 
 things in fewer records.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -230,7 +229,6 @@ PATIENTS = Registry(
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 when something is lost or stops the run, 2 for a user's mistake."""
     quiet_libraries()
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     report = examine(configuration.parse_arguments(PATIENTS, argv))
     print(report.text())
     return 0 if report.healthy else 1
