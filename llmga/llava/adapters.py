@@ -110,7 +110,7 @@ def put_low_rank(model: nn.Module, folder: Path) -> None:
 
 
 def named_default(key: str) -> str:
-    """The name of an adapter's weight in a file -> that of peft's parameter: `lora_A.weight`, `lora_A.default.weight`."""
+    """An adapter's weight in a file -> peft's parameter: `lora_A.weight` -> `lora_A.default.weight`."""
     return f"{key}.default.weight" if key.endswith(_MAGNITUDE) else key.replace(".weight", ".default.weight")
 
 

@@ -13,7 +13,7 @@ from llmga.errors import UserError
 from llmga.llava.datasets.mixture import Sample
 from llmga.llava.tokenization import IGNORED
 
-TOLERATED = 0.05  # share of padding that more rows, and so shorter and cheaper ones, may cost
+TOLERATED = 0.06  # share of padding that one batch may have for shorter rows, whose attention costs less
 
 
 class Packs(Sampler[tuple[int, ...]]):
@@ -94,7 +94,7 @@ class PackCollate:
     one_row: bool = False
 
     def __call__(self, items: Sequence[Sample | list[Sample]]) -> dict[str, torch.Tensor]:
-        """`input_ids`, `labels` and `position_ids` of (rows, longest row); `pixel_values` if any, in the rows' order."""
+        """`input_ids`, `labels`, `position_ids` of (rows, longest row); `pixel_values` if any, in the rows' order."""
         samples = [sample for item in items for sample in (item if isinstance(item, list) else [item])]
         lengths = [len(sample.input_ids) for sample in samples]
         rows = [[samples[index] for index in row] for row in (_rows(lengths, 1) if self.one_row else arranged(lengths))]
@@ -109,7 +109,7 @@ class PackCollate:
 
 
 def arranged(lengths: Sequence[int]) -> list[list[int]]:
-    """Which samples share a row: the most rows, so the shortest, that keep the padding within 5 %."""
+    """Which samples share a row: the most rows, so the shortest, whose padding is tolerated."""
     for count in range(sum(lengths) // max(lengths), 1, -1):
         rows = _rows(lengths, count)
         if padding(rows, lengths) <= TOLERATED:

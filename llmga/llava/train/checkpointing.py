@@ -19,9 +19,9 @@ UNFINISHED = "unfinished"  # what is being written; renamed when it is whole
 STATE = "trainer_state.json"
 # Settings that say which sample comes when and what learns: with others, a run does not go on but becomes another.
 COURSE = (
-    "data conv_mode tune tune_tower lora_rank lora_alpha lora_dropout bits batch accumulation global_batch "
-    "max_length group_by_length pack eval_fraction seed"
-).split()
+    *("data", "conv_mode", "max_length", "seed", "global_batch", "group_by_length", "pack", "eval_fraction"),
+    *("tune", "tune_tower", "lora_rank", "lora_alpha", "lora_dropout", "bits"),
+)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -47,7 +47,8 @@ def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
     if not file.is_file():
         return  # older checkpoints do not tell
     then, now = json.loads(file.read_text())["settings"], json.loads(json.dumps(asdict(config)))
-    changed = [f"{key} {then[key]!r} -> {now[key]!r}" for key in COURSE if key in then and then[key] != now[key]]
+    fixed = [*COURSE, *(["batch"] if config.pack else [])]  # without packs, batch x accumulation may be split anew
+    changed = [f"{key} {then[key]!r} -> {now[key]!r}" for key in fixed if key in then and then[key] != now[key]]
     if changed:
         raise UserError(
             f"{str(checkpoint)!r} was made with other settings ({', '.join(changed)}); give the same ones, or "
@@ -65,7 +66,7 @@ def publish(unfinished: Path, final: Path, keep: int) -> None:
 
 
 def publish_model(unfinished: Path, folder: Path) -> None:
-    """Move a complete model into a folder that may hold other things; config.json, which says that it is there, last."""
+    """Move a complete model into a folder that may hold other things; config.json, the sign of it, comes last."""
     _flush(unfinished)
     for entry in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
         target = folder / entry.name

@@ -16,12 +16,10 @@ import torch
 
 from llmga import configuration
 from llmga.errors import UserError
-from llmga.llava.placement import ATTENTIONS, placement
+from llmga.llava.placement import placement
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
 from llmga.runtime import DTYPES, quiet_libraries
-
-OPTIONAL = {"wandb": "wandb", "tensorboard": "tensorboard"}  # where the log goes -> the package that it needs
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Processes:
 
 
 def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfig:
-    """The same settings with what depends on the machine filled in: accumulation and the attention.
+    """The same settings with what depends on the machine filled in: accumulation, global batch and attention.
 
     Raises: UserError, in one sentence, for whatever would stop the run later.
     """
@@ -54,7 +52,13 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     _check_formats(config, on_cpu)
     _check_packages(config)
     _check_deepspeed(config)
-    return replace(config, accumulation=_accumulation(config, processes), attention=_attention(config, on_cpu))
+    accumulation = _accumulation(config, processes)
+    return replace(
+        config,
+        accumulation=accumulation,
+        global_batch=config.batch * accumulation * processes.world,
+        attention=_attention(config, on_cpu),
+    )
 
 
 def _check_devices(processes: Processes, on_cpu: bool) -> None:
@@ -75,7 +79,7 @@ def _check_formats(config: TrainConfig, on_cpu: bool) -> None:
 
 def _check_packages(config: TrainConfig) -> None:
     for name in config.report_to:
-        if name == "wandb" and find_spec(OPTIONAL[name]) is None:
+        if name == "wandb" and find_spec(name) is None:
             raise UserError("--report-to wandb needs the package wandb; pip install wandb, or leave it out.")
     if config.low_rank and find_spec("peft") is None:
         raise UserError(f"--tune {config.tune} needs the package peft; pip install peft.")
@@ -133,7 +137,6 @@ def _attention(config: TrainConfig, on_cpu: bool) -> str:
         place = {"device": "cpu" if on_cpu else "cuda", "dtype": DTYPES[config.precision]}
         return placement(attention=config.attention, **place).attention
     flash = "flash_attention_2"
-    assert flash in ATTENTIONS
     return flash if not on_cpu and config.precision != "fp32" and is_flash_attn_2_available() else "sdpa"
 
 

@@ -44,6 +44,7 @@ class StageOneTrainer(Trainer):
             eval_dataset=eval_data,
         )
         self.add_callback(_EpochTeller(self.order))
+        self.add_callback(_NoneIsZero())
         if config.sample_steps:
             self.add_callback(self._sample_writer(eval_data or train_data))
 
@@ -79,9 +80,9 @@ class StageOneTrainer(Trainer):
         """The mean over supervised tokens, of all forward passes and processes of a step.
 
         A batch of words alone is given a picture that nobody sees where something waits for the projector's gradient:
-        other processes, or a training of nothing else.
+        other processes, DeepSpeed, or a training of nothing else.
         """
-        alone = self.settings.tune != "projector" and self.args.world_size == 1
+        alone = self.settings.tune != "projector" and self.args.world_size == 1 and not self.is_deepspeed_enabled
         if model.training and "pixel_values" not in inputs and not alone:
             side = self.mllm.model.config.vision_config.image_size
             inputs = {**inputs, "unseen_pixels": torch.zeros(1, 3, side, side, device=self.args.device)}
@@ -150,6 +151,15 @@ class _EpochTeller(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.order.set_epoch(int((state.epoch or 0) + 1e-6))
+
+
+class _NoneIsZero(TrainerCallback):
+    """A step without a picture moves the projector by its momentum, as it does where several processes train."""
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.grad is None and args.deepspeed is None:
+                parameter.grad = torch.zeros_like(parameter)
 
 
 def _order_and_dataset(config: TrainConfig, data: Mixture, processes: int) -> tuple[Shuffled | Packs, Dataset]:

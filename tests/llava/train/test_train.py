@@ -8,12 +8,11 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from llmga.configuration import FILE_NAME, check
+from llmga.configuration import FILE_NAME
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.loading import load_mllm
 from llmga.llava.train.checkpointing import newest_checkpoint
-from llmga.llava.train.config import PRESETS
 from llmga.llava.train.parameters import freeze, parameter_groups
 from llmga.llava.train.train import main, train
 
@@ -113,18 +112,6 @@ def test_left_out_samples_show_in_the_log(world, settings, tmp_path, captions):
     data = (DataSource("sg", str(tmp_path / "sg.json"), str(world / "data/images")),)
     trainer = train(settings(tmp_path / "out", data=data, steps=2))
     assert trainer.state.log_history[0]["left_out"] >= 1
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_keeps_its_own_rules(preset):
-    check(PRESETS[preset])
-
-
-def test_the_presets_keep_the_original_values():
-    s1, pretrain = PRESETS["llmga_7b_s1"], PRESETS["llmga_7b_pretrain"]
-    assert (s1.lr, s1.batch * s1.accumulation * 8, s1.tune, s1.max_length) == (2e-5, 128, "full", 2048)
-    assert (pretrain.lr, pretrain.batch * pretrain.accumulation * 8, pretrain.tune) == (1e-3, 256, "projector")
-    assert "13b" in PRESETS["llmga_13b_s1"].mllm
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+"""What would stop a run later is told in one sentence before anything is loaded."""
+
+import json
+
+import pytest
+import torch
+
+from llmga.errors import UserError
+from llmga.llava.train import arguments, preflight
+from llmga.llava.train.preflight import Processes, main, ready
+
+
+@pytest.fixture
+def one_gpu(monkeypatch):
+    """A machine that says it has one GPU, without being able to compute in bf16."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "an old GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: False)
+
+
+def missing(monkeypatch, package: str) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == package else object())
+
+
+def test_two_processes_cannot_share_a_gpu(settings, tmp_path, one_gpu):
+    config = settings(tmp_path, device="auto", precision="fp32")
+    with pytest.raises(
+        UserError, match=r"2 processes were started on a machine with 1 GPU\(s\), which two cannot share"
+    ):
+        ready(config, Processes(world=2, here=2))
+    assert ready(config, Processes()).attention == "sdpa"
+
+
+def test_a_format_that_the_gpu_lacks(settings, tmp_path, one_gpu):
+    with pytest.raises(UserError, match="an old GPU cannot compute in bf16"):
+        ready(settings(tmp_path, device="auto"))
+
+
+def test_half_precision_needs_a_gpu(settings, tmp_path):
+    with pytest.raises(UserError, match="fp16 needs a CUDA GPU"):
+        ready(settings(tmp_path, precision="fp16"))
+
+
+@pytest.mark.parametrize(
+    ("package", "changes"),
+    [
+        ("deepspeed", {"deepspeed": "scripts/zero3.json"}),
+        ("peft", {"tune": "lora"}),
+        ("wandb", {"report_to": ("wandb",)}),
+    ],
+)
+def test_a_missing_package(package, changes, settings, tmp_path, monkeypatch):
+    missing(monkeypatch, package)
+    with pytest.raises(UserError, match=f"pip install {package}"):
+        ready(settings(tmp_path, **changes))
+
+
+def test_a_missing_log_is_missed_only_if_it_was_asked_for(settings, tmp_path, monkeypatch):
+    missing(monkeypatch, "wandb")
+    ready(settings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"), [(None, "does not exist"), ("{", "is not JSON"), ("[]", "must hold one JSON object")]
+)
+def test_a_broken_deepspeed_file(text, sentence, settings, tmp_path):
+    file = tmp_path / "zero.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        ready(settings(tmp_path, deepspeed=str(file)))
+
+
+def test_quantised_weights_cannot_be_cut_into_pieces(settings, tmp_path):
+    config = settings(tmp_path, tune="lora", bits=4, deepspeed="scripts/zero3.json")
+    with pytest.raises(UserError, match="ZeRO-3 exclude each other"):
+        ready(config)
+
+
+def test_accumulation_follows_from_the_global_batch(settings, tmp_path):
+    config = settings(tmp_path, batch=2, global_batch=16)
+    assert ready(config, Processes(world=4)).accumulation == 2
+    with pytest.raises(UserError, match=r"--global-batch 16 cannot be divided by 2 samples on each of 3 process\(es\)"):
+        ready(config, Processes(world=3))
+
+
+def test_the_global_batch_is_known_afterwards(settings, tmp_path):
+    assert ready(settings(tmp_path, batch=2, accumulation=3), Processes(world=4)).global_batch == 24
+
+
+def test_flash_attention_needs_its_gpu(settings, tmp_path):
+    with pytest.raises(UserError, match="flash_attention_2"):
+        ready(settings(tmp_path, attention="flash_attention_2"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Processes(1, 1, 0)),
+        ({"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "RANK": "9", "LOCAL_RANK": "1"}, Processes(16, 8, 9)),
+        ({"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}, Processes(2, 2, 1)),
+        ({"PROCESSES": "4", "NODES": "2"}, Processes(8, 4, 0)),
+    ],
+)
+def test_processes_are_those_of_the_launcher(environment, expected, monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE", "PROCESSES", "NODES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Processes.launched() == expected
+
+
+def test_a_single_process_introduces_itself_to_deepspeed(monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.delenv("RANK")
+    arguments._introduce_alone()
+    assert arguments.os.environ["WORLD_SIZE"] == "1"
+    assert int(arguments.os.environ["MASTER_PORT"]) > 0
+
+
+def test_the_command_line_looks_and_trains_nothing(settings, flags, tmp_path, capsys):
+    assert main(flags(settings(tmp_path / "out"))) == 0
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "zero.json").write_text(json.dumps(3))
+    assert main(flags(settings(tmp_path / "out", deepspeed=str(tmp_path / "zero.json")))) == 2
+    assert capsys.readouterr().err.startswith("error: --deepspeed file")
