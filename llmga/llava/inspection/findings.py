@@ -89,6 +89,12 @@ class Findings:
         if len(self.places[check]) < EXAMPLES:
             self.places[check].append(f"{place}: {told}" if told else place)
 
+    def merge(self, more: "Findings") -> None:
+        """Add all that others found."""
+        for check, count in more.counts.items():
+            self.places[check] = (self.places[check] + more.places[check])[:EXAMPLES]
+            self.counts[check] += count
+
     def of(self, grade: Grade) -> list[str]:
         """The checks of a grade that found something, in the order of `CHECKS`."""
         return [name for name, check in CHECKS.items() if check.grade == grade and self.counts[name]]

@@ -75,7 +75,7 @@ class Inspection:
         return looked
 
     def duplicates(self, parts: Sequence[tuple[DataSource, Records]]) -> None:
-        """Find what is said twice, in all records of all sources."""
+        """Find what is said twice, in all records of these sources."""
         digests = np.concatenate([records.digests() for _, records in parts])
         _, first, which = np.unique(digests, return_index=True, return_inverse=True)
         for number, index in enumerate(np.setdiff1d(np.arange(len(digests)), first)):
@@ -149,8 +149,8 @@ def inspect(
     inspection = Inspection(mllm, max_length, sample, seed)
     for source, records in parts:
         inspection.look_at(source, records)
-    if parts:
-        inspection.duplicates(parts)
+    for kind in dict.fromkeys(source.kind for source, _ in parts):  # kinds may share their pictures and captions
+        inspection.duplicates([part for part in parts if part[0].kind == kind])
     inspection.conclude()
     return inspection
 

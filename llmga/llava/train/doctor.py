@@ -7,7 +7,7 @@ things in fewer records.
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import psutil
@@ -21,8 +21,8 @@ from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.datasets.pictures import check_places
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.sources import DataSource
-from llmga.llava.inspection.findings import CHECKS, Findings
-from llmga.llava.inspection.inspection import Inspection, inspect
+from llmga.llava.inspection.findings import CHECKS
+from llmga.llava.inspection.inspection import inspect
 from llmga.llava.mllm import Mllm
 from llmga.llava.sizes import shape_named, shape_of
 from llmga.llava.train import outlook, planning
@@ -30,6 +30,7 @@ from llmga.llava.train.config import PRESETS
 from llmga.llava.train.memory import GIB, Sizes
 from llmga.llava.train.planning import Machine
 from llmga.llava.train.preflight import deepspeed_settings
+from llmga.llava.train.report import Report, labels, table
 from llmga.llava.train.settings import TrainConfig
 from llmga.registry import Registry
 from llmga.runtime import quiet_libraries
@@ -49,28 +50,6 @@ class DoctorConfig(TrainConfig):
     billions: float | None = setting(None, help="parameters of a language model that is not at hand", minimum=0)
 
 
-@dataclass
-class Report:
-    """Lines by heading, and whether the run may start."""
-
-    findings: Findings = field(default_factory=Findings)
-    parts: list[tuple[str, list[str]]] = field(default_factory=list)
-
-    def add(self, heading: str, lines: list[str]) -> None:
-        if lines:
-            self.parts.append((heading, lines))
-
-    @property
-    def healthy(self) -> bool:
-        return not self.findings.of("stop") and not self.findings.of("loss")
-
-    def text(self) -> str:
-        found = [("stops the run", "stop"), ("lost or wrong", "loss"), ("odd", "odd")]
-        parts = [*self.parts, *((heading, self.findings.lines(grade)) for heading, grade in found)]
-        body = "\n".join(f"{heading}\n" + "\n".join(f"  {line}" for line in lines) for heading, lines in parts if lines)
-        return f"{body}\n{'nothing is lost' if self.healthy else 'look at what is lost or stops the run'}"
-
-
 def examine(config: DoctorConfig) -> Report:
     """Everything, whatever fails on the way."""
     report = Report()
@@ -81,12 +60,12 @@ def examine(config: DoctorConfig) -> Report:
         if (records := _tried(report, "data", source.file, _opening(source)))
     ]
     inspection = inspect(parts, mllm, config.max_length, sample=config.sample, seed=config.seed)
-    _merge(report.findings, inspection.findings)
+    report.findings.merge(inspection.findings)
     machine, total = machine_of(config), step_size(config)
     report.add("data", table(inspection))
     report.add("labels", labels(config, inspection))
     if parts:
-        report.add("a step", outlook.steps(config, inspection, total))
+        report.add("a step", _tried(report, "data", "--data", lambda: outlook.steps(config, inspection, total)) or [])
     sizes = _sizes(config, mllm)
     if sizes is None:
         report.add("memory and disk", ["unknown without the language model; give --billions, or the folder"])
@@ -111,13 +90,6 @@ def _tried(report: Report, check: str, place: str, act: Callable[[], T]) -> T | 
         return None
 
 
-def _merge(findings: Findings, more: Findings) -> None:
-    for check, count in more.counts.items():
-        for place in more.places[check]:
-            findings.add(check, place, times=0)
-        findings.counts[check] += count
-
-
 def described(config: TrainConfig) -> Mllm:
     """The model of a run without its weights.  Raises: UserError when its folders are not at hand."""
     if config.mllm:
@@ -129,25 +101,6 @@ def described(config: TrainConfig) -> Mllm:
         select_layer=config.select_layer,
         conv_mode=config.conv_mode,
     )
-
-
-def table(inspection: Inspection) -> list[str]:
-    """One line per source."""
-    rows = []
-    for looked in inspection.sources:
-        lengths = sorted(looked.lengths())
-        tokens = f"{lengths[len(lengths) // 2]} / {lengths[-1]} tokens (median / most)" if lengths else "tokens unknown"
-        rows.append(
-            f"{looked.source.kind} {looked.source.file}: {looked.records} records, {looked.looked_at} looked at, "
-            f"{looked.lost} lost, {tokens}"
-        )
-    return rows
-
-
-def labels(config: TrainConfig, inspection: Inspection) -> list[str]:
-    """Which share of the tokens is supervised under the run's template."""
-    known = [looked for looked in inspection.sources if looked.lessons]
-    return [f"{looked.coverage:.0%} of {looked.source.kind} under template {config.conv_mode}" for looked in known]
 
 
 def _sizes(config: DoctorConfig, mllm: Mllm | None) -> Sizes | None:

@@ -74,6 +74,7 @@ class Setup:
         batch: samples per device and pass.
         length: tokens of the longest sample.
         recompute: activations are computed twice.
+        tower: the vision tower learns, too.
     """
 
     tune: str
@@ -86,6 +87,7 @@ class Setup:
     rank: int = 64
     half: bool = True
     recompute: bool = True
+    tower: bool = False
 
     @property
     def deepspeed(self) -> str:
@@ -103,7 +105,7 @@ class Need:
 def learning(sizes: Sizes, setup: Setup) -> int:
     """Parameters that learn."""
     own = {"projector": 0, "full": sizes.text}
-    return sizes.projector + own.get(setup.tune, setup.rank * sizes.adapted)
+    return sizes.projector + sizes.tower * setup.tower + own.get(setup.tune, setup.rank * sizes.adapted)
 
 
 def need(sizes: Sizes, setup: Setup) -> Need:
@@ -132,7 +134,7 @@ def _states(sizes: Sizes, setup: Setup) -> tuple[float, float]:
 
 def _frozen(sizes: Sizes, setup: Setup, format_size: int) -> float:
     text = 0.0 if setup.tune == "full" else sizes.text * (QUANTISED[setup.bits] if setup.bits < 16 else format_size)
-    return text + sizes.tower * format_size
+    return text + sizes.tower * format_size * (not setup.tower)
 
 
 def _activations(sizes: Sizes, setup: Setup) -> float:

@@ -69,6 +69,7 @@ def plan(config: TrainConfig, sizes: Sizes, machine: Machine, total: int, zero: 
         rank=config.lora_rank,
         half=config.precision != "fp32",
         recompute=config.gradient_checkpointing,
+        tower=config.tune_tower,
     )
     best: dict[tuple, tuple[Setup, Need]] = {}
     for setup in setups(asked, batches(total, machine.devices, config.batch)):

@@ -28,11 +28,12 @@ def test_sizes_are_counted(large):
 
 
 @pytest.mark.parametrize("tune", ["full", "projector"])
-def test_what_learns_is_what_training_frees(world, tune):
+@pytest.mark.parametrize("tower", [False, True])
+def test_what_learns_is_what_training_frees(world, tune, tower):
     mllm = load_mllm(world / "mllm", device="cpu")
-    freeze(mllm, tune)
+    freeze(mllm, tune, tower)
     free = sum(weight.numel() for weight in mllm.model.parameters() if weight.requires_grad)
-    assert learning(Sizes.of(mllm.model), replace(ONE, tune=tune)) == free
+    assert learning(Sizes.of(mllm.model), replace(ONE, tune=tune, tower=tower)) == free
 
 
 def test_weights_gradients_and_moments_are_those_of_a_real_step(world):
