@@ -91,7 +91,10 @@ class Mixture(Dataset):
         lengths = np.empty(len(self), dtype=np.int64)
         for number, records in enumerate(self.records):
             own = self.rows[:, 0] == number
-            rough = records.characters() // CHARACTERS_PER_TOKEN + records.pictures() * self.tokens_per_image
+            rough = (
+                records.characters() // CHARACTERS_PER_TOKEN
+                + records.pictures().astype(np.int64) * self.tokens_per_image
+            )
             lengths[own] = rough[self.rows[own, 1]]
         return lengths
 

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 from llmga.llava.datasets.base import Kind, Record
 
-VERSION = 1  # of the files
-BATCH = 1000  # records that are written at once
+VERSION = 2  # of the files
+BATCH = 8192  # notes that are written at once: each column is a stretch of some pages
 
 
 def note(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[str, Any]:
@@ -22,7 +22,6 @@ def note(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[s
         "characters": characters(known),
         "pictures": len(picture_names(known)),
         "digest": int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "little", signed=True),
-        "faulty": bool(fault),
         "fault": fault or None,
     }
 
@@ -31,8 +30,8 @@ def write_notes(path: Path, texts: Path, entries: Iterator[dict[str, Any]]) -> N
     """The texts one after the other, and an Arrow stream of the notes, in batches that fit the memory."""
     import pyarrow as pa
 
-    columns = {"start": pa.int64(), "size": pa.int64(), "characters": pa.int32(), "pictures": pa.int32(),
-               "digest": pa.int64(), "faulty": pa.bool_(), "fault": pa.string()}  # fmt: skip
+    columns = {"start": pa.int64(), "size": pa.int32(), "characters": pa.int32(), "pictures": pa.int16(),
+               "digest": pa.int64(), "fault": pa.string()}  # fmt: skip
     schema = pa.schema(columns)
     with texts.open("wb") as said, pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for rows in _batches(_placed(entries, said)):

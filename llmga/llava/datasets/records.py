@@ -67,7 +67,7 @@ class Records(Sequence[Record]):
         return self._column("characters").to_numpy()
 
     def pictures(self) -> np.ndarray:
-        """Pictures of each record, int32 (records,)."""
+        """Pictures of each record, int16 (records,)."""
         return self._column("pictures").to_numpy()
 
     def digests(self) -> np.ndarray:
@@ -76,7 +76,7 @@ class Records(Sequence[Record]):
 
     def faults(self) -> Iterator[tuple[int, str]]:
         """(row, what is wrong) of each record that is not of its kind."""
-        for row in np.flatnonzero(self._column("faulty").to_numpy()):
+        for row in np.flatnonzero(self._column("fault").is_valid().to_numpy()):
             yield int(row), self._column("fault")[int(row)].as_py()
 
     def _text(self, row: int) -> bytes:
