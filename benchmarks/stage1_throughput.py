@@ -13,12 +13,14 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from llmga.llava import packed_attention
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.mixture import Sample
 from llmga.llava.datasets.packing import PackCollate, Packs
@@ -55,7 +57,7 @@ def padded(data: list[Sample], batch: int, rng: np.random.Generator) -> Iterator
         yield collate([data[index] for index in order[start : start + batch]])
 
 
-def packed(data: list[Sample], batch: int, seed: int) -> Iterator[dict[str, Tensor]]:
+def packed(data: list[Sample], batch: int, seed: int) -> Iterator[dict[str, Any]]:
     """Ours, as `--pack true` makes them."""
     sizes = np.array([len(sample.input_ids) for sample in data])
     collate = PackCollate(0, torch.stack)
@@ -63,10 +65,11 @@ def packed(data: list[Sample], batch: int, seed: int) -> Iterator[dict[str, Tens
         yield collate([[data[key] for key in keys]])
 
 
-def seconds(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> float:
+def seconds(model: LlamaForCausalLM, batch: dict[str, Any], attention: str) -> float:
     """Forward and backward of one batch."""
+    model.set_attn_implementation(attention)
     on_gpu = model.device.type == "cuda"
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    batch = {name: part.to(model.device) if isinstance(part, Tensor) else part for name, part in batch.items()}
     clock = time.perf_counter if on_gpu else time.process_time
     started = clock()
     model(**batch, use_cache=False).loss.backward()
@@ -76,7 +79,7 @@ def seconds(model: LlamaForCausalLM, batch: dict[str, Tensor]) -> float:
     return clock() - started
 
 
-def padding(batches: list[dict[str, Tensor]], useful: int) -> float:
+def padding(batches: list[dict[str, Any]], useful: int) -> float:
     return 1 - useful / sum(batch["input_ids"].numel() for batch in batches)
 
 
@@ -97,11 +100,13 @@ def main(argv: list[str] | None = None) -> int:
     device = pick_device(args.device)
     model = LlamaForCausalLM(config).to(device)
     ways = {"padded": list(padded(data, args.batch, rng)), "packed": list(packed(data, args.batch, args.seed))}
-    seconds(model, ways["padded"][0])  # warms up
+    attention = {"padded": "sdpa", "packed": packed_attention.NAME}
+    packed_attention.register()
+    seconds(model, ways["padded"][0], "sdpa")  # warms up
     taken = dict.fromkeys(ways, 0.0)
     for turn in range(max(map(len, ways.values()))):
         for name, batches in ways.items():
-            taken[name] += seconds(model, batches[turn]) if turn < len(batches) else 0.0
+            taken[name] += seconds(model, batches[turn], attention[name]) if turn < len(batches) else 0.0
     print(json.dumps({
         "device": str(device), "samples": len(data), "useful_tokens": useful,
         "mean_length": round(useful / len(data), 1),

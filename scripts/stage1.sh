@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 TRAIN=llmga.llava.train.train
 GPUS=${GPUS:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}
+GPUS=$((GPUS > 0 ? GPUS : 1))
 NODES=${NODES:-1}
 LAUNCHER=${LAUNCHER:-$([ -n "${HOSTFILE:-}" ] && echo deepspeed || echo torchrun)}
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from llmga.errors import UserError
 from llmga.llava.datasets.mixture import Sample
 from llmga.llava.tokenization import IGNORED
 
-TOLERATED = 0.06  # share of padding that one batch may have for shorter rows, whose attention costs less
+TOLERATED = 0.06  # share of padding that one batch may have for shorter rows, whose block masks are smaller
 
 
 class Packs(Sampler[tuple[int, ...]]):
@@ -80,8 +81,8 @@ class PackedSamples(Dataset):
 class PackCollate:
     """Packs, or single samples, side by side in as few or as many rows as leave next to no padding.
 
-    There is no attention mask: positions that start anew tell transformers where a sample begins, from which it makes
-    block masks, or the lengths that flash attention takes.
+    There is no attention mask: `segments` and positions that start anew say where a sample begins.  From the positions
+    transformers makes block masks, or the lengths that flash attention takes; `packed_attention` reads the segments.
 
     Attributes:
         pad_token_id: fills `input_ids` behind the last sample of a row; its labels are -100, its positions 0.
@@ -93,8 +94,10 @@ class PackCollate:
     pixel_values: Callable[[Sequence[Image.Image]], torch.Tensor]
     one_row: bool = False
 
-    def __call__(self, items: Sequence[Sample | list[Sample]]) -> dict[str, torch.Tensor]:
-        """`input_ids`, `labels`, `position_ids` of (rows, longest row); `pixel_values` if any, in the rows' order."""
+    def __call__(self, items: Sequence[Sample | list[Sample]]) -> dict[str, Any]:
+        """`input_ids`, `labels`, `position_ids` of (rows, longest row); `segments`, the samples' lengths by row;
+        `pixel_values`, if any, in the rows' order.
+        """
         samples = [sample for item in items for sample in (item if isinstance(item, list) else [item])]
         lengths = [len(sample.input_ids) for sample in samples]
         rows = [[samples[index] for index in row] for row in (_rows(lengths, 1) if self.one_row else arranged(lengths))]
@@ -103,6 +106,7 @@ class PackCollate:
             "labels": _filled([_joined(_own_labels(sample) for sample in row) for row in rows], IGNORED),
             "position_ids": _filled([_joined(range(len(sample.input_ids)) for sample in row) for row in rows], 0),
         }
+        batch["segments"] = [[len(sample.input_ids) for sample in row] for row in rows]
         if images := [image for row in rows for sample in row for image in sample.images]:
             batch["pixel_values"] = self.pixel_values(images)
         return batch

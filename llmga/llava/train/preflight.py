@@ -33,7 +33,7 @@ class Processes:
     @classmethod
     def launched(cls) -> "Processes":
         """As torchrun and deepspeed say in the environment, or PROCESSES before they are started."""
-        planned = int(os.environ.get("PROCESSES", 1))
+        planned = max(1, int(os.environ.get("PROCESSES", 1)))
         nodes = int(os.environ.get("NODES", 1))
         world = int(os.environ.get("WORLD_SIZE", planned * nodes))
         last = int(os.environ.get("LOCAL_RANK", planned - 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from llmga import configuration
+from llmga.llava import packed_attention
 from llmga.llava.datasets.left_out import FILE_NAME as LEFT_OUT
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.loading import Mllm, load_mllm, new_mllm
@@ -75,8 +76,16 @@ def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
         mllm.model.to(DTYPES[config.precision])
     else:
         set_formats(mllm.model, DTYPES[config.frozen_dtype or config.precision])
-    mllm.model.set_attn_implementation(config.attention)
+    mllm.model.set_attn_implementation(_attention(config))
     return mllm
+
+
+def _attention(config: TrainConfig) -> str | dict[str, str]:
+    """By name, or by name for the towers and the text model."""
+    if not (config.pack and config.attention == "sdpa"):
+        return config.attention
+    packed_attention.register()
+    return {"": "sdpa", "vision_config": "sdpa", "text_config": packed_attention.NAME}
 
 
 def _opened(config: TrainConfig, checkpoint: Path | None) -> Mllm:

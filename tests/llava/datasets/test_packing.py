@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from llmga.errors import UserError
+from llmga.llava import packed_attention
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.mixture import Sample
@@ -89,10 +91,12 @@ def losses(mllm, batch) -> tuple[float, torch.Tensor]:
 
 
 @pytest.mark.parametrize("one_row", [True, False])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", packed_attention.NAME])
 def test_a_packed_loss_is_that_of_its_samples_alone(tiny_mllm, one_row, attention):
-    tiny_mllm.model.set_attn_implementation(attention)
     given = samples(tiny_mllm)
+    packed_attention.register()
+    tiny_mllm.model.set_attn_implementation({"": "sdpa", "vision_config": "sdpa", "text_config": attention})
+    assert tiny_mllm.model.model.language_model.config._attn_implementation == attention
     packed = PackCollate(0, tiny_mllm.pixel_values, one_row=one_row)([given[:4], given[4:]])
     assert len(packed["input_ids"]) == (1 if one_row else 2)
     alone = [losses(tiny_mllm, Collate(0, tiny_mllm.pixel_values)([sample])) for sample in given]
@@ -128,3 +132,25 @@ def test_packed_samples_are_those_of_the_keys():
     data = PackedSamples([Sample([key], [key], ()) for key in range(9)], packs=3)
     assert len(data) == 3
     assert [sample.input_ids for sample in data[4, 2]] == [[4], [2]]
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (4, 2)])
+def test_attention_by_sample_is_that_of_the_block_mask(window, heads, groups):
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, heads, 9, 8), torch.randn(2, groups, 9, 8), torch.randn(2, groups, 9, 8)
+    segments = [[4, 5], [6]]
+    owner = torch.tensor([[0] * 4 + [1] * 5, [0] * 6 + [1] * 3])
+    age = torch.arange(9)[:, None] - torch.arange(9)
+    mask = (owner[:, :, None] == owner[:, None]) & (age >= 0) & (age < (window or 9))
+    module = torch.nn.Module()
+    module.num_key_value_groups = heads // groups
+    found, _ = packed_attention.attend(module, query, key, value, None, segments, window, scaling=0.5)
+    expected, _ = sdpa_attention_forward(module, query, key, value, mask[:, None], scaling=0.5)
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_padding_without_segments_is_no_silent_mistake():
+    state = torch.randn(1, 1, 3, 4)
+    with pytest.raises(ValueError, match="need their segments"):
+        packed_attention.attend(torch.nn.Module(), state, state, state, torch.tensor([[1, 1, 0]]))

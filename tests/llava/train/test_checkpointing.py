@@ -20,12 +20,12 @@ from llmga.llava.train.trainer import StageOneTrainer
 
 FORK = multiprocessing.get_context("forkserver")  # children start from a process that has imported everything
 FORK.set_forkserver_preload(["llmga.llava.train.train", "deepspeed", "peft", "torch.utils.tensorboard"])
-STEPS = 14
+STEPS = 24
 RUNS = {
     "full": {},
     "lora": {"tune": "lora", "lora_rank": 4, "precision": "fp32", "eval_fraction": 0.25, "eval_steps": 3,
              "sample_steps": 4, "sample_count": 1, "sample_tokens": 2},
-    "packed": {"pack": True, "batch": 2, "accumulation": 2, "workers": 1},
+    "packed": {"pack": True, "batch": 2, "accumulation": 2},
 }  # fmt: skip
 
 
@@ -65,15 +65,16 @@ def learned(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for part in found for name, tensor in part.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_killed_ten_times_a_run_ends_with_the_weights_of_an_unbroken_one(kind, settings, tmp_path):
     often = {"steps": STEPS, "save_steps": 1, "save_total_limit": 2, **RUNS[kind]}
     whole = started(settings(tmp_path / "whole", **often))
     broken, chance = settings(tmp_path / "broken", **often), random.Random(kind)
-    step, kills = 0, 0
-    while kills < 10:
+    step = 0
+    for _ in range(10):
         step = kill_after(broken, min(step + chance.choice((1, 1, 2)), STEPS - 1), chance)
-        kills += 1
+    assert step > 5  # ten lives led somewhere
     for process in (whole, started(broken)):
         process.join()
         assert process.exitcode == 0
@@ -112,7 +113,6 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(name, settings,
 
 
 def test_too_little_room_is_told_before_anything_is_written(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpointing, "require_room", checkpointing.require_room)
     usage = checkpointing.shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match="a checkpoint takes 0.0 GiB"):

@@ -54,6 +54,7 @@ def alone(settings, tmp_path_factory) -> list[float]:
     return losses(trainer.state.log_history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_two_processes_have_the_losses_of_one(way, settings, flags, alone, tmp_path):
     script, launcher, deepspeed = WAYS[way]

@@ -134,3 +134,18 @@ def test_mistakes_are_told_in_a_sentence(flags, sentence, tmp_path, capsys):
 def test_no_supervised_token_stops_the_run(settings, tmp_path):
     with pytest.raises(UserError, match="check the data"):
         train(settings(tmp_path / "out", max_length=8))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_rows_are_learnt_measured_and_answered(settings, tmp_path, attention):
+    """Also with recomputed activations, whose layers must hear of the samples' lengths, too."""
+    config = settings(
+        tmp_path / "out", pack=True, batch=2, accumulation=2, lr=1e-2, steps=16, save_steps=16, logging_steps=1,
+        gradient_checkpointing=True, eval_fraction=0.25, eval_steps=8, sample_steps=8, sample_tokens=3,
+        attention=attention,
+    )  # fmt: skip
+    history = train(config).state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    assert np.mean(losses[-4:]) < 0.8 * losses[0]
+    assert [entry for entry in history if "eval_loss" in entry]
+    assert len((tmp_path / "out/samples.jsonl").read_text().splitlines()) == 2 * 2  # two held-out samples, twice
