@@ -144,12 +144,18 @@ def _chosen_rows(counts: Sequence[int], sources: Sequence[DataSource], seed: int
     """(source, row) of each sample, int32 (samples, 2)."""
     rows = []
     for number, count in enumerate(counts):
-        rng = np.random.default_rng([seed, number])
-        wanted = samples_of(number, counts, sources)
-        passes = [np.arange(count) for _ in range(wanted // count)]
-        chosen = np.concatenate([*passes, np.sort(rng.permutation(count)[: wanted % count])])
-        rows.append(np.stack([np.full(len(chosen), number), chosen], axis=1).astype(np.int32))
+        times, rest = divmod(samples_of(number, counts, sources), count)
+        chosen = [np.arange(count, dtype=np.int32)] * times
+        if rest:
+            chosen.append(np.sort(np.random.default_rng([seed, number]).permutation(count)[:rest]).astype(np.int32))
+        rows.append(_numbered(number, np.concatenate(chosen)))
     return np.concatenate(rows)
+
+
+def _numbered(number: int, chosen: np.ndarray) -> np.ndarray:
+    rows = np.full((len(chosen), 2), number, dtype=np.int32)
+    rows[:, 1] = chosen
+    return rows
 
 
 def samples_of(number: int, counts: Sequence[int], sources: Sequence[DataSource]) -> int:
