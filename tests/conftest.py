@@ -1,11 +1,18 @@
 """A chat server of few lines that plays a script."""
 
+import atexit
 import json
+import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp()  # read when the library is imported
+atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 Act = Callable[["Handler", dict], None]
 

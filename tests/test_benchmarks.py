@@ -14,6 +14,7 @@ SMALL = {
     "diffrir": "--dim 8 --side 64 --tile 64 --overlap 32 --repeats 1",
     "generation": "--steps 2 --rounds 1",
     "server_load": "--clients 5 --seconds 2 --queue 2 --at-once 2",
+    "stage1_data": "--records 40 --small 20 --samples 4",
     "stage1_gpu": "--layers 1 --rows 1 --length 64 --steps 1",
     "stage1_throughput": "--samples 6 --batch 2 --width 64 --layers 1",
 }

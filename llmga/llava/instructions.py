@@ -259,7 +259,7 @@ def language_of(text: str) -> str:
     return "zh" if any("\u4e00" <= character <= "\u9fff" for character in text) else "en"
 
 
-def instruction(pool: str, caption: str, rng: np.random.Generator) -> str:
-    """One phrasing of `pool` in the language of the caption."""
-    phrases = getattr(INSTRUCTIONS[language_of(caption)], pool)
+def instruction(pool: str, caption: str, rng: np.random.Generator, language: str | None = None) -> str:
+    """One phrasing of `pool` in `language`, a row of INSTRUCTIONS; None takes the language of the caption."""
+    phrases = getattr(INSTRUCTIONS[language or language_of(caption)], pool)
     return phrases[rng.integers(len(phrases))]

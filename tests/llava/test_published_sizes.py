@@ -10,10 +10,11 @@ patches 3*14*14*1024, class 1024, positions 577*1024, 24 layers of 4*(1024*1024+
 
 import pytest
 import torch
-from transformers import AutoConfig, CLIPVisionConfig
+from transformers import CLIPVisionConfig
 
 from llmga.llava.checkpoints import make_config, published_name
 from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.sizes import SHAPES, Shape, shape_named, shape_of
 from llmga.llava.towers import KNOWN_TOWERS
 
 LARGE = 303_507_456
@@ -23,26 +24,16 @@ FUSED = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down
 NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
-def text(kind, width, inner, layers, heads, rows, kv=None, **more):
-    shape = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "vocab_size": rows}
-    heads = {"num_attention_heads": heads, "num_key_value_heads": kv or heads}
-    unset = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
-    return AutoConfig.for_model(kind, **shape, **heads, **unset, **{"tie_word_embeddings": False, **more})
-
-
 SIZES = {
-    "vicuna-7b": (text("llama", 4096, 11008, 32, 32, 32000), 6_738_415_616),
-    "vicuna-13b": (text("llama", 5120, 13824, 40, 40, 32000), 13_015_864_320),
-    "llama3-8b": (text("llama", 4096, 14336, 32, 32, 128256, kv=8), 8_030_261_248),
-    "mistral-7b": (text("mistral", 4096, 14336, 32, 32, 32000, kv=8), 7_241_732_096),
-    "qwen2-0.5b": (text("qwen2", 896, 4864, 24, 14, 151936, kv=2, tie_word_embeddings=True), 494_032_768),
-    "qwen2-1.5b": (text("qwen2", 1536, 8960, 28, 12, 151936, kv=2, tie_word_embeddings=True), 1_543_714_304),
-    "qwen2-7b": (text("qwen2", 3584, 18944, 28, 28, 152064, kv=4), 7_615_616_512),
-    "phi3-mini": (text("phi3", 3072, 8192, 32, 32, 32064), 3_821_079_552),
-    "gemma-2b": (
-        text("gemma", 2048, 16384, 18, 8, 256000, kv=1, head_dim=256, tie_word_embeddings=True),
-        2_506_172_416,
-    ),
+    "vicuna-7b": 6_738_415_616,
+    "vicuna-13b": 13_015_864_320,
+    "llama3-8b": 8_030_261_248,
+    "mistral-7b": 7_241_732_096,
+    "qwen2-0.5b": 494_032_768,
+    "qwen2-1.5b": 1_543_714_304,
+    "qwen2-7b": 7_615_616_512,
+    "phi3-mini": 3_821_079_552,
+    "gemma-2b": 2_506_172_416,
 }
 
 
@@ -82,19 +73,48 @@ def expected_keys(config):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_names_and_number_of_parameters(name):
-    config, of_text = SIZES[name]
+    config, of_text = SHAPES[name].config(), SIZES[name]
     model, width = built(config), config.hidden_size
     assert count(model) == of_text + LARGE + 1024 * width + width + width * width + width
     kept = [key for key in model.state_dict() if not (config.tie_word_embeddings and key == "lm_head.weight")]
     assert sorted(published_name(key, "mlp2x_gelu") for key in kept) == sorted(expected_keys(config))
 
 
+def test_every_size_is_stated():
+    assert set(SIZES) == set(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("folder", "size"),
+    [
+        ("checkpoints/Training/vicuna-7b-v1.5", "vicuna-7b"),
+        ("checkpoints/Training/llmga-vicuna-13b-v1.5-pretrain", "vicuna-13b"),
+        ("Meta-Llama-3-8B-Instruct", "llama3-8b"),
+        ("llmga-llama3-8b-it-pretrain", "llama3-8b"),
+        ("llmga-Qwen2-0.5B-pretrain", "qwen2-0.5b"),
+        ("Phi-3-mini-128k-instruct", "phi3-mini"),
+        ("gemma-2b-it", "gemma-2b"),
+    ],
+)
+def test_a_folder_that_is_not_at_hand_has_the_size_of_its_name(folder, size):
+    assert shape_named(None, folder) == SHAPES[size]
+
+
+@pytest.mark.parametrize("billions", [1, 3, 7, 13, 34])
+def test_a_number_of_parameters_gets_a_shape_of_about_that_size(billions):
+    assert count(built(shape_of(billions).config())) - LARGE == pytest.approx(billions * 1e9, rel=0.2)
+
+
+def test_an_unknown_name_has_no_size():
+    assert shape_named("toy") is None
+
+
 def test_vicuna_has_the_stated_size():
-    assert count(built(SIZES["vicuna-7b"][0])) == 7_062_902_784
+    assert count(built(SHAPES["vicuna-7b"].config())) == 7_062_902_784
 
 
 def test_the_2023_layout():
-    model = built(text("llama", 4096, 11008, 32, 32, 32002), side="", projector="linear")
+    model = built(Shape("llama", 4096, 11008, 32, 32, 32002).config(), side="", projector="linear")
     rows = 2 * 2 * 4096
     assert count(model) == 6_738_415_616 + rows + (LARGE - 320 * 1024) + 1024 * 4096 + 4096
     assert {published_name(key, "linear") for key in model.state_dict() if "projector" in key} == {

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import read_records
+from llmga.llava.datasets.records import open_records
+from llmga.llava.datasets.sources import DataSource
 from llmga.toyworld import dataset
 from llmga.toyworld.scenes import train_scenes
 
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["text", "vqa", "sg", "edit", "inpainting", "t2i"])
 def test_every_file_is_of_the_kind_that_stage_1_reads(folder, kind):
-    records = read_records(folder / f"{kind}.json", KINDS[kind].fields)
+    records = open_records(DataSource(kind, str(folder / f"{kind}.json")))
     assert len(records) == getattr(FEW, kind)
     for record in records:
         if "image" in record:

@@ -1,27 +1,50 @@
-"""What every kind of record shares: how files are read, and what a kind must say.
+"""What every kind of record shares: what a kind must say, and the words that several kinds use.
 
-A kind turns one record into one conversation and says nothing else; tokens, lengths and padding live elsewhere.
-Pictures are opened only when a sample is asked for.
+A kind turns one record into one conversation and says nothing else; files, tokens, lengths and padding live
+elsewhere.  Pictures are opened only when a sample is asked for.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
+from llmga.llava.instructions import INSTRUCTIONS, instruction
 
 Record = Mapping[str, Any]
-OpenPicture = Callable[[str], Image.Image]
+OpenPicture = Callable[[Any], Image.Image]
 
 
 class Unusable(Exception):
     """A record that cannot be learnt from.  Its text is the reason, which is counted and reported."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a source asks.
+
+    Attributes:
+        language: a row of `INSTRUCTIONS`, or "auto" for that of each caption.
+        paint: how often a picture is asked for instead of a description; None is the kind's own share.
+    """
+
+    language: str = "auto"
+    paint: float | None = None
+
+    def ask(self, pool: str, caption: str, rng: np.random.Generator) -> str:
+        """One phrasing of `pool`."""
+        return instruction(pool, caption, rng, None if self.language == "auto" else self.language)
+
+    def check(self) -> None:
+        """Raises: UserError for an unknown language."""
+        if self.language != "auto":
+            INSTRUCTIONS[self.language]
+
+
+AS_CAPTIONED = Manner()
 
 
 @dataclass(frozen=True)
@@ -30,43 +53,34 @@ class Kind:
 
     Attributes:
         fields: keys that each record of a file must have.
-        converse: (record, open_picture, rng) -> conversation; all chance comes from rng.  May raise Unusable.
+        converse: (record, open_picture, rng, manner) -> conversation; all chance comes from rng.  May raise Unusable.
+        paint: how often it asks for a picture instead of a description; None where its records leave no choice.
     """
 
     fields: tuple[str, ...]
-    converse: Callable[[Record, OpenPicture, np.random.Generator], Conversation]
+    converse: Callable[..., Conversation]
+    paint: float | None = None
+
+    def fault(self, record: Any) -> str:
+        """Why a record cannot be one of this kind, in words that follow "record 7 of 'a.json'"; "" when it can."""
+        if not isinstance(record, Mapping):
+            return f"is a {type(record).__name__}, but must be an object with {', '.join(self.fields)}"
+        for name in self.fields:
+            value = record.get(name)
+            if not value or (isinstance(value, str) and not value.strip()):
+                return f"has no {name!r}; records of this kind have {', '.join(self.fields)}"
+            expected = LIST if name == "conversations" else PICTURE if name == "image" else str
+            if not isinstance(value, expected):
+                return f"has a {type(value).__name__} as {name!r}, which must be {SHAPES[expected]}"
+        if not isinstance(record.get("image", ""), (str, Mapping, *LIST, type(None))):
+            return (
+                f"has a {type(record['image']).__name__} as 'image', which must be {SHAPES[PICTURE]} or a list of them"
+            )
+        return ""
 
 
-def read_records(path: str | Path, fields: tuple[str, ...]) -> list[Record]:
-    """The records of a JSON list, or of a JSONL file with one record a line.
-
-    Raises: UserError when the file is missing, not JSON, empty, or a record lacks one of `fields`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"data file {str(path)!r} does not exist; check the path (data/README.md shows the tree).")
-    try:
-        text = path.read_text(encoding="utf-8")
-        records = json.loads(text) if text.lstrip().startswith("[") else _lines(text)
-    except ValueError as problem:
-        raise UserError(f"data file {str(path)!r} is not JSON or JSONL: {problem}.") from None
-    if not records:
-        raise UserError(f"data file {str(path)!r} holds no records.")
-    for number, record in enumerate(records):
-        _check_record(record, fields, f"record {number} of {str(path)!r}")
-    return records
-
-
-def _lines(text: str) -> list[Record]:
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
-
-
-def _check_record(record: Any, fields: tuple[str, ...], where: str) -> None:
-    if not isinstance(record, dict):
-        raise UserError(f"{where} is a {type(record).__name__}, but must be an object with {', '.join(fields)}.")
-    for name in fields:
-        if not record.get(name):
-            raise UserError(f"{where} has no {name!r}; records of this kind have {', '.join(fields)}.")
+LIST, PICTURE = (list, tuple), (str, Mapping)
+SHAPES = {LIST: "a list of turns", PICTURE: "the name of a picture", str: "a text"}
 
 
 def wrapped(caption: str) -> str:

@@ -6,10 +6,12 @@ Example: `{"image": "COCO/1.jpg", "instruction": "Make the dog white.", "new_cap
 import numpy as np
 
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets.base import Kind, OpenPicture, Record, exchange, wrapped
+from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record, exchange, wrapped
 
 
-def converse(record: Record, open_picture: OpenPicture, rng: np.random.Generator) -> Conversation:
+def converse(
+    record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
+) -> Conversation:
     """People leave the full stop out, so one at the end is dropped; no other character is."""
     instruction = record["instruction"].strip()
     if instruction.endswith((".", "。")):

@@ -6,15 +6,16 @@ Example: `{"image": "LAION/1.jpg", "caption": "A lighthouse on a cliff under a s
 import numpy as np
 
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets.base import Kind, OpenPicture, Record, exchange, wrapped
-from llmga.llava.instructions import instruction
+from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record, exchange, wrapped
 from llmga.masks import hide, random_mask
 
 
-def converse(record: Record, open_picture: OpenPicture, rng: np.random.Generator) -> Conversation:
+def converse(
+    record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
+) -> Conversation:
     image = open_picture(record["image"])
     kind, mask = random_mask(image.size, rng)
-    question = instruction("outpaint" if kind == "outpaint" else "inpaint", record["caption"], rng)
+    question = manner.ask("outpaint" if kind == "outpaint" else "inpaint", record["caption"], rng)
     return exchange(question, wrapped(record["caption"]), hide(image, mask))
 
 

@@ -1,9 +1,7 @@
 """Several files of records as one dataset of encoded samples."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import Value
 from pathlib import Path
 
 import numpy as np
@@ -11,62 +9,18 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from llmga.errors import UserError
-from llmga.images import open_image
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Record, Unusable, read_records
+from llmga.llava.datasets.base import OpenPicture, Record, Unusable
+from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, Tally
+from llmga.llava.datasets.pictures import MISSING, check_places, opener
+from llmga.llava.datasets.records import open_records
+from llmga.llava.datasets.sources import DataSource
 from llmga.llava.tokenization import IGNORED, Encoded
 
-logger = logging.getLogger(__name__)
+__all__ = ["CUT", "MALFORMED", "MISSING", "TOO_LONG", "UNANSWERED", "DataSource", "Mixture", "Sample", "Tally"]
 ATTEMPTS = 1000  # unusable samples in a row after which the data, not the sample, is to blame
-MISSING, CUT, TOO_LONG, UNANSWERED, MALFORMED = (
-    "picture missing or unreadable",
-    "end cut off",
-    "picture or answer beyond the length limit",
-    "no answer to learn",
-    "malformed record",
-)
 CHARACTERS_PER_TOKEN = 4  # rough, only to batch samples of like length
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """One file of records.
-
-    Attributes:
-        kind: a key of `KINDS`.
-        file: JSON list or JSONL.
-        image_folder: where the records' picture names start.
-        share: how much of it an epoch takes: 0.5 a random half, 2 everything twice.
-    """
-
-    kind: str
-    file: str
-    image_folder: str = ""
-    share: float = 1.0
-
-    @classmethod
-    def parse(cls, text: str) -> "DataSource":
-        """Read `kind=file[,images=folder][,share=number]`.
-
-        Raises: UserError.
-        """
-        (kind, _, file), *rest = (part.partition("=") for part in text.split(","))
-        options = {name: value for name, _, value in rest}
-        try:
-            share = float(options.pop("share", 1))
-        except ValueError:
-            raise UserError(f"the share in data source {text!r} must be a number.") from None
-        source = cls(kind, file, options.pop("images", ""), share)
-        if not file or options:
-            raise UserError(f"data source {text!r} must look like kind=file,images=folder,share=1.0.")
-        return source
-
-    def check(self) -> None:
-        """Raises: UserError for an unknown kind or a share that is not positive."""
-        KINDS[self.kind]
-        if not 0 < self.share < 1000:
-            raise UserError(f"the share of {self.file!r} is {self.share}, but must be between 0 and 1000.")
 
 
 @dataclass(frozen=True)
@@ -78,29 +32,17 @@ class Sample:
     images: tuple[Image.Image, ...]
 
 
-class Tally:
-    """Counts by reason, shared with the worker processes of a data loader."""
-
-    def __init__(self) -> None:
-        self._counts = {reason: Value("q", 0) for reason in (MISSING, CUT, TOO_LONG, UNANSWERED, MALFORMED)}
-
-    def add(self, reason: str) -> int:
-        counter = self._counts.get(reason, self._counts[MALFORMED])
-        with counter.get_lock():
-            counter.value += 1
-            return counter.value
-
-    def counts(self) -> dict[str, int]:
-        """Only the reasons that occurred."""
-        return {reason: counter.value for reason, counter in self._counts.items() if counter.value}
-
-
 class Mixture(Dataset):
     """Samples of all sources, one after the other; order is the sampler's business.
 
     A key is `epoch * len(self) + index`: chance (masks, phrasings) follows from seed, epoch and index alone, so that
     workers, restarts and resumed runs see the same samples.  A sample that cannot be used is counted in `tally` and
-    replaced by the next one.
+    replaced by the next one.  Of the records nothing is held in memory, of each sample eight bytes.
+
+    Args:
+        left_out: where what cannot be used is listed, a file.
+
+    Raises: UserError for a file or picture folder that is missing, and a record that is not of its kind.
     """
 
     def __init__(
@@ -112,12 +54,16 @@ class Mixture(Dataset):
         tokens_per_image: int,
         max_length: int,
         seed: int = 0,
+        left_out: Path | None = None,
     ):
         self.sources, self.encode, self.max_length, self.seed = tuple(sources), encode, max_length, seed
         self.image_token_id, self.tokens_per_image = image_token_id, tokens_per_image
-        self.records = [read_records(source.file, KINDS[source.kind].fields) for source in self.sources]
-        self.rows = _chosen_rows([len(records) for records in self.records], self.sources, seed)
-        self.tally = Tally()
+        for source in self.sources:
+            check_places(source.image_folder)
+        self.records = [open_records(source) for source in self.sources]
+        counts = [len(records) for records in self.records]
+        self.rows = _chosen_rows(counts, self.sources, seed)
+        self.tally = Tally(counts, left_out)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -125,11 +71,13 @@ class Mixture(Dataset):
     def __getitem__(self, key: int) -> Sample:
         epoch, index = divmod(int(key), len(self))
         for step in range(min(ATTEMPTS, len(self))):
+            source, row = map(int, self.rows[(index + step) % len(self)])
+            if self.tally.quarantined(source, row):
+                continue
             try:
                 return self._sample(epoch, (index + step) % len(self))
             except Unusable as problem:
-                if self.tally.add(str(problem)) <= 3:
-                    logger.warning("left out: %s (%s)", problem, problem.__cause__ or "see the data")
+                self.tally.leave_out(source, row, self.sources[source].file, problem)
         raise UserError(f"not one of {step + 1} samples in a row can be used: {self.tally.counts()}; check the data.")
 
     def split(self, fraction: float) -> tuple["Mixture", "Mixture"]:
@@ -139,24 +87,27 @@ class Mixture(Dataset):
         return self._part(np.sort(order[held_out:])), self._part(np.sort(order[:held_out]))
 
     def lengths(self) -> np.ndarray:
-        """Roughly, the tokens of each sample; costs no tokenising."""
-        per_source = [[_rough_length(record, self.tokens_per_image) for record in part] for part in self.records]
-        return np.array([per_source[source][row] for source, row in self.rows])
+        """Roughly, the tokens of each sample, int64 (samples,); costs neither parsing nor tokenising."""
+        lengths = np.empty(len(self), dtype=np.int64)
+        for number, records in enumerate(self.records):
+            own = self.rows[:, 0] == number
+            rough = (
+                records.characters() // CHARACTERS_PER_TOKEN
+                + records.pictures().astype(np.int64) * self.tokens_per_image
+            )
+            lengths[own] = rough[self.rows[own, 1]]
+        return lengths
 
     def _part(self, indices: np.ndarray) -> "Mixture":
         part = object.__new__(Mixture)
         part.__dict__.update(self.__dict__, rows=self.rows[indices])
         return part
 
-    def _record(self, index: int) -> tuple[DataSource, Record]:
-        source, row = self.rows[index]
-        return self.sources[source], self.records[source][row]
-
     def _sample(self, epoch: int, index: int) -> Sample:
-        source, record = self._record(index)
-        rng = np.random.default_rng([self.seed, epoch, index])
-        conversation = KINDS[source.kind].converse(record, _opener(source), rng)
-        encoded = self.encode(conversation)
+        number, row = self.rows[index]
+        source, rng = self.sources[number], np.random.default_rng([self.seed, epoch, index])
+        conversation = conversation_of(source, self.records[number][row], opener(source.image_folder), rng)
+        encoded = encoded_of(conversation, self.encode)
         return self._fitted(Sample(encoded.input_ids, encoded.labels, conversation.images()))
 
     def _fitted(self, sample: Sample) -> Sample:
@@ -171,31 +122,49 @@ class Mixture(Dataset):
         return Sample(ids, labels, sample.images)
 
 
-def _opener(source: DataSource) -> Callable[[str], Image.Image]:
-    def open_picture(name: str) -> Image.Image:
-        try:
-            return open_image(Path(source.image_folder) / name)
-        except UserError as problem:
-            raise Unusable(MISSING) from problem
+def conversation_of(
+    source: DataSource, record: Record, open_picture: OpenPicture, rng: np.random.Generator
+) -> Conversation:
+    """What the source's kind makes of a record.  Raises: Unusable, also where the record's shape surprises the kind."""
+    try:
+        return KINDS[source.kind].converse(record, open_picture, rng, source.manner)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
+        raise Unusable(MALFORMED) from problem
 
-    return open_picture
+
+def encoded_of(conversation: Conversation, encode: Callable[[Conversation], Encoded]) -> Encoded:
+    """Ids and labels.  Raises: Unusable for markers without pictures, and text that has no UTF-8 form."""
+    try:
+        return encode(conversation)
+    except (UserError, UnicodeError, TypeError) as problem:
+        raise Unusable(MALFORMED) from problem
 
 
 def _chosen_rows(counts: Sequence[int], sources: Sequence[DataSource], seed: int) -> np.ndarray:
-    """(source, row) of each sample, shape (samples, 2)."""
+    """(source, row) of each sample, int32 (samples, 2)."""
     rows = []
-    for number, (count, source) in enumerate(zip(counts, sources, strict=True)):
-        rng = np.random.default_rng([seed, number])
-        wanted = max(1, round(source.share * count))
-        passes = [np.arange(count) for _ in range(wanted // count)]
-        chosen = np.concatenate([*passes, np.sort(rng.permutation(count)[: wanted % count])])
-        rows.append(np.stack([np.full(len(chosen), number), chosen], axis=1))
+    for number, count in enumerate(counts):
+        times, rest = divmod(samples_of(number, counts, sources), count)
+        chosen = [np.arange(count, dtype=np.int32)] * times
+        if rest:
+            chosen.append(np.sort(np.random.default_rng([seed, number]).permutation(count)[:rest]).astype(np.int32))
+        rows.append(_numbered(number, np.concatenate(chosen)))
     return np.concatenate(rows)
 
 
-def _rough_length(record: Record, tokens_per_image: int) -> int:
-    said = record.get("conversations")
-    texts = [turn.get("value", "") for turn in said] if said else [record[key] for key in record if key != "image"]
-    pictures = record.get("image") or []
-    count = 1 if isinstance(pictures, str) else len(pictures)
-    return sum(len(str(text)) for text in texts) // CHARACTERS_PER_TOKEN + count * tokens_per_image
+def _numbered(number: int, chosen: np.ndarray) -> np.ndarray:
+    rows = np.full((len(chosen), 2), number, dtype=np.int32)
+    rows[:, 1] = chosen
+    return rows
+
+
+def samples_of(number: int, counts: Sequence[int], sources: Sequence[DataSource]) -> int:
+    """How many samples a source gives in an epoch, of sources with these numbers of records."""
+    source = sources[number]
+    if source.per_vqa is None:
+        return max(1, round(source.share * counts[number]))
+    numbered = list(zip(counts, sources, strict=True))
+    if not (talks := sum(count for count, other in numbered if other.kind == "vqa")):
+        raise UserError(f"per_vqa of {source.file!r} needs a source of kind vqa; give one, or use share.")
+    together = sum(count for count, other in numbered if other.kind == source.kind and other.per_vqa)
+    return max(1, round(source.per_vqa * talks * counts[number] / together))

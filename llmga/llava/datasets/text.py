@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
-from llmga.llava.datasets.base import Kind, OpenPicture, Record, Unusable
+from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record, Unusable
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
@@ -39,7 +39,9 @@ def turns(messages: Sequence[Mapping[str, str]]) -> tuple[str | None, list[tuple
     return system, said
 
 
-def converse(record: Record, open_picture: OpenPicture, rng: np.random.Generator) -> Conversation:
+def converse(
+    record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
+) -> Conversation:
     """The turns as they are; a picture marker without a picture is removed."""
     system, said = turns(record["conversations"])
     conversation = Conversation(system=system)

@@ -7,11 +7,13 @@ Example: `{"image": "gqa/images/1.jpg", "conversations": [{"from": "human", "val
 import numpy as np
 
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
-from llmga.llava.datasets.base import Kind, OpenPicture, Record
+from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record
 from llmga.llava.datasets.text import turns
 
 
-def converse(record: Record, open_picture: OpenPicture, rng: np.random.Generator) -> Conversation:
+def converse(
+    record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
+) -> Conversation:
     """Each message takes as many pictures as it has markers; without any marker the first message takes all."""
     system, said = turns(record["conversations"])
     names = record.get("image") or []

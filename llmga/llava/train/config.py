@@ -67,6 +67,14 @@ _S1_DATA = (
 _PRETRAIN_DATA = (
     DataSource("vqa", "data/llava_pretrain/images/blip_laion_cc_sbu_558k.json", "data/llava_pretrain/images"),
 )
+_DATA_2023 = (  # four equal parts, each half as large as the conversations; similar pictures in half of their kind
+    DataSource("vqa", "data/llava_instruct_150k.json", "data/COCO/train2017", share=0.5),
+    *(
+        replace(source, per_vqa=0.5, paint=0.5 if source.kind == "sg" else None)
+        for source in _llmga_data("llmga-data")
+        if source.kind != "edit"
+    ),
+)
 
 
 def _pretrained(family: Family) -> str:
@@ -127,7 +135,7 @@ def _llama_2(size: str, epochs: float) -> TrainConfig:
         mllm=f"{_TRAINING}/llava-llama-2-{size}-chat",
         projector_type="linear",
         conv_mode="llava_llama_2",
-        data=(DataSource("vqa", "data/llava_instruct_150k.json", "data/COCO/train2017"), *_llmga_data("llmga-data")),
+        data=_DATA_2023,
         epochs=epochs,
         batch=16,
         save_steps=50_000,

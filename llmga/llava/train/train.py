@@ -8,21 +8,20 @@ from pathlib import Path
 import torch
 
 from llmga import configuration
-from llmga.errors import UserError
 from llmga.llava import packed_attention
+from llmga.llava.datasets.left_out import FILE_NAME as LEFT_OUT
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.loading import Mllm, load_mllm, new_mllm
-from llmga.llava.tokenization import IGNORED
 from llmga.llava.train.checkpointing import discard_unfinished, newest_checkpoint, require_same_course
 from llmga.llava.train.config import PRESETS
+from llmga.llava.train.doctor import first_look
+from llmga.llava.train.loss_watch import LossWatch
 from llmga.llava.train.low_rank import add_low_rank, restore_low_rank
 from llmga.llava.train.parameters import freeze, set_formats
 from llmga.llava.train.preflight import Processes, ready
 from llmga.llava.train.settings import TrainConfig
 from llmga.llava.train.trainer import StageOneTrainer
 from llmga.runtime import DTYPES, quiet_libraries
-
-LOOKED_AT = 64  # samples whose labels are counted before anything is trained
 
 
 def train(config: TrainConfig) -> StageOneTrainer:
@@ -44,12 +43,14 @@ def train(config: TrainConfig) -> StageOneTrainer:
         tokens_per_image=mllm.tokens_per_image,
         max_length=config.max_length,
         seed=config.seed,
+        left_out=Path(config.output_dir) / LEFT_OUT,
     )
     train_data, eval_data = data.split(config.eval_fraction) if config.eval_fraction else (data, None)
-    share = label_share(train_data)
+    health = first_look(config, mllm, data)
 
     trainer = StageOneTrainer(mllm, config, train_data, eval_data)
-    say(trainer, f"{summary(mllm, train_data, checkpoint)}, {share:.0%} of the tokens are supervised")
+    trainer.add_callback(LossWatch())
+    say(trainer, "\n".join([f"{summary(mllm, train_data, checkpoint)}, {health[0]}", *health[1:]]))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     trainer.save_finished(config.output_dir)
@@ -109,20 +110,6 @@ def _own_device(config: TrainConfig) -> str:
     """Quantised weights are made where they stay."""
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     return "cpu" if on_cpu else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-
-
-def label_share(data: Mixture) -> float:
-    """Which share of the first samples' tokens is learnt: looked at before hours are spent on none.
-
-    Raises: UserError when there is nothing to learn.
-    """
-    stride = max(1, len(data) // LOOKED_AT)
-    samples = [data[index] for index in range(0, len(data), stride)][:LOOKED_AT]
-    total = sum(len(sample.labels) for sample in samples)
-    learnt = sum(label != IGNORED for sample in samples for label in sample.labels)
-    if not learnt:
-        raise UserError(f"not one of {total} tokens in {len(samples)} samples is supervised; check --conv-mode.")
-    return learnt / total
 
 
 def summary(mllm: Mllm, data: Mixture, checkpoint: object) -> str:

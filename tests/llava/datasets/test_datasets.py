@@ -11,9 +11,9 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Unusable, read_records
+from llmga.llava.datasets.base import Unusable
 from llmga.llava.datasets.collate import Collate
-from llmga.llava.datasets.mixture import CUT, MISSING, TOO_LONG, UNANSWERED, DataSource, Mixture, Sample
+from llmga.llava.datasets.mixture import CUT, MALFORMED, MISSING, TOO_LONG, UNANSWERED, DataSource, Mixture, Sample
 from llmga.llava.datasets.order import Shuffled
 from llmga.llava.instructions import CHINESE, ENGLISH
 from llmga.llava.tokenization import IGNORED, Encoded
@@ -134,29 +134,6 @@ def test_both_languages_have_as_many_and_no_double_phrasings(pool):
     assert len(set(english)) == len(set(chinese)) == lengths.get(pool, 10)
 
 
-def test_jsonl_and_json_are_read_alike(tmp_path):
-    records = [EXAMPLES["sg"], {**EXAMPLES["sg"], "image": "b.png"}]
-    (tmp_path / "a.json").write_text(json.dumps(records))
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(record) for record in records) + "\n")
-    fields = KINDS["sg"].fields
-    assert read_records(tmp_path / "a.json", fields) == read_records(tmp_path / "a.jsonl", fields) == records
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("[{", "not JSON"),
-        ("[]", "holds no records"),
-        ('[{"image": "a"}]', "record 0 .* has no 'caption'"),
-        ("[3]", "is a int"),
-    ],
-)
-def test_a_wrong_file_is_told(text, sentence, tmp_path):
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(UserError, match=sentence):
-        read_records(tmp_path / "a.json", KINDS["sg"].fields)
-
-
 def spell(conversation: Conversation) -> Encoded:
     """A token per character; a picture is four tokens in front of its message."""
     ids, labels = [], []
@@ -167,11 +144,14 @@ def spell(conversation: Conversation) -> Encoded:
     return Encoded(ids, labels)
 
 
-def mixture(folder: Path, *records: dict, kind: str = "sg", max_length: int = 500, **source) -> Mixture:
+def mixture(
+    folder: Path, *records: dict, kind: str = "sg", max_length: int = 500, left_out: Path | None = None, **source
+) -> Mixture:
     (folder / "data.json").write_text(json.dumps(records))
     GREY.save(folder / "a.png")
     sources = [DataSource(kind, str(folder / "data.json"), str(folder), **source)]
-    return Mixture(sources, spell, image_token_id=PICTURE_TOKEN, tokens_per_image=4, max_length=max_length, seed=3)
+    token = {"image_token_id": PICTURE_TOKEN, "tokens_per_image": 4}
+    return Mixture(sources, spell, **token, max_length=max_length, seed=3, left_out=left_out)
 
 
 def test_chance_follows_from_seed_epoch_and_index(tmp_path):
@@ -243,9 +223,102 @@ def test_rough_lengths_follow_words_and_pictures(tmp_path):
 def test_a_source_is_written_as_one_flag():
     assert DataSource.parse("sg=d/a.json,images=d/i,share=0.5") == DataSource("sg", "d/a.json", "d/i", 0.5)
     assert DataSource.parse("text=a.json") == DataSource("text", "a.json")
-    for text in ("sg", "sg=a,colour=red", "sg=a,share=lots"):
+    told = DataSource.parse("sg=a,layout=coco-2023,language=zh,paint=0.5,per_vqa=0.25")
+    assert told == DataSource("sg", "a", layout="coco-2023", language="zh", paint=0.5, per_vqa=0.25)
+    for text in ("sg", "sg=a,colour=red", "sg=a,share=lots", "sg=a,images=b,images=c"):
         with pytest.raises(UserError):
             DataSource.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("cats=a", "unknown kind of data 'cats'"),
+        ("sg=a,share=0", "share of 'a' is 0.0"),
+        ("sg=a,layout=1999", "unknown layout"),
+        ("sg=a,language=fr", "unknown language"),
+        ("sg=a,paint=2", "paint of 'a' is 2.0"),
+        ("edit=a,paint=0.5", "for the kinds sg and t2i"),
+        ("vqa=a,per_vqa=0.5", "for kinds but vqa"),
+        ("sg=a,per_vqa=0.5,share=2", "leave one of the two out"),
+    ],
+)
+def test_a_wrong_source_is_told(text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        DataSource.parse(text).check()
+
+
+def test_a_source_may_choose_its_language_and_how_often_a_picture_is_asked_for(tmp_path):
+    chinese = converse_as("sg", DataSource("sg", "", language="zh", paint=1))
+    assert {question in CHINESE.regenerate for question, _ in chinese} == {True}
+    described = converse_as("t2i", DataSource("t2i", "", language="zh", paint=0))
+    assert {answer for _, answer in described} == {"a grey cat"}
+
+
+def converse_as(kind: str, source: DataSource) -> list[list[str]]:
+    make, record = KINDS[kind].converse, EXAMPLES[kind]
+    return [words(make(record, lambda name: GREY, np.random.default_rng(n), source.manner)) for n in range(20)]
+
+
+def test_sources_of_a_kind_share_what_they_give_for_each_visual_conversation(tmp_path):
+    GREY.save(tmp_path / "a.png")
+    for name, record, count in (
+        ("vqa", EXAMPLES["vqa"], 40),
+        ("coco", EXAMPLES["sg"], 30),
+        ("laion", EXAMPLES["sg"], 10),
+    ):
+        (tmp_path / name).write_text("\n".join([json.dumps(record)] * count))
+    kinds = {"vqa": "vqa", "coco": "sg", "laion": "sg"}
+    sources = [
+        DataSource(kind, str(tmp_path / name), str(tmp_path), **({"per_vqa": 0.5} if kind == "sg" else {"share": 0.5}))
+        for name, kind in kinds.items()
+    ]
+    data = Mixture(sources, spell, image_token_id=PICTURE_TOKEN, tokens_per_image=4, max_length=500)
+    assert np.bincount(data.rows[:, 0]).tolist() == [20, 15, 5]
+    with pytest.raises(UserError, match="needs a source of kind vqa"):
+        Mixture(sources[1:], spell, image_token_id=PICTURE_TOKEN, tokens_per_image=4, max_length=500)
+
+
+def test_what_is_left_out_is_listed_once_and_a_bad_picture_not_tried_again(tmp_path):
+    gone = {"image": "gone.png", "caption": "gone"}
+    data = mixture(tmp_path, gone, EXAMPLES["sg"], left_out=tmp_path / "run/left_out.jsonl")
+    for key in (0, 1, 2, 0):
+        data[key]
+    (line,) = (tmp_path / "run/left_out.jsonl").read_text().splitlines()
+    listed = json.loads(line)
+    assert (listed["record"], listed["reason"]) == (0, MISSING)
+    assert "gone.png" in listed["told"]
+    assert data.tally.counts() == {MISSING: 1}
+
+
+def test_workers_share_one_count_and_one_list(tmp_path):
+    bad = [{"image": f"gone{number}.png", "caption": "gone"} for number in range(8)]
+    data = mixture(tmp_path, *bad, *[EXAMPLES["sg"]] * 8, left_out=tmp_path / "left_out.jsonl")
+    for _ in torch.utils.data.DataLoader(data, batch_size=4, num_workers=2, collate_fn=len):
+        pass
+    lines = (tmp_path / "left_out.jsonl").read_text().splitlines()
+    assert {json.loads(line)["record"] for line in lines} == set(range(8))
+    assert data.tally.counts()[MISSING] >= 8
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        ["no turn"],
+        [{"from": "human", "value": "q"}, {"from": "gpt", "value": "\ud800"}],
+        [{"from": "nobody", "value": "a"}],
+    ],
+)
+def test_no_record_is_fatal(turns, tmp_path):
+    def strict(conversation: Conversation) -> Encoded:
+        for message in conversation.messages:
+            message.text.encode()
+        return spell(conversation)
+
+    data = mixture(tmp_path, {"conversations": turns}, said("q", "a"), kind="text")
+    data.encode = strict
+    assert data[0].input_ids == [ord("q"), ord("a")]
+    assert data.tally.counts() == {MALFORMED: 1}
 
 
 def test_a_batch_is_padded_on_the_right_and_carries_all_pictures():

@@ -1,0 +1,140 @@
+"""The records of a JSON file of any size, one after the other, in little memory."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from llmga.errors import UserError
+
+CHUNK = 1 << 20  # characters read at once
+LONGEST = 1 << 26  # characters of one record; beyond it the file is broken
+BLANK = " \t\r\n"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Attributes:
+    text: one value as it stands in the file.
+    value: the same, parsed.
+    problem: why it could not be parsed; "" when it could.
+    """
+
+    text: str
+    value: Any
+    problem: str = ""
+
+
+def items(path: Path) -> Iterator[Item]:
+    """The entries of a JSON list, or the lines of a JSONL file, where a broken line is an item with a problem.
+
+    Raises: UserError for a list that breaks off or is no JSON, and for a text that is not UTF-8.
+    """
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            window = _Window(file, path)
+            yield from _listed(window) if window.peek() == "[" else _lines(window)
+        except UnicodeDecodeError as problem:
+            raise UserError(f"data file {str(path)!r} is not in UTF-8 ({problem.reason}); save it so.") from None
+
+
+def pairs(path: Path) -> Iterator[tuple[str, Any]]:
+    """The entries of a JSON object, such as {"a.jpg": "a cat", …}.
+
+    Raises: UserError.
+    """
+    with path.open(encoding="utf-8-sig") as file:
+        window = _Window(file, path)
+        window.take("{")
+        while window.peek() != "}":
+            key = window.value().value
+            window.take(":")
+            yield key, window.value().value
+            if window.peek() != "}":
+                window.take(",")
+
+
+def _listed(window: "_Window") -> Iterator[Item]:
+    window.take("[")
+    while window.peek() != "]":
+        yield window.value()
+        if window.peek() != "]":
+            window.take(",")
+    window.take("]")
+    if rest := window.peek():
+        raise window.broken(f"{rest!r} follows the end of the list")
+
+
+def _lines(window: "_Window") -> Iterator[Item]:
+    while (line := window.line()) is not None:
+        if not line.strip():
+            continue
+        try:
+            yield Item(line, json.loads(line))
+        except (ValueError, RecursionError) as problem:
+            yield Item(line, None, f"is not JSON ({problem})")
+
+
+class _Window:
+    """A part of a text file that moves on."""
+
+    def __init__(self, file: TextIO, path: Path):
+        self.file, self.path = file, path
+        self.text, self.at, self.done = "", 0, 0
+        self.decode = json.JSONDecoder().raw_decode
+
+    def more(self) -> bool:
+        """Read on and forget what was taken; False at the end of the file, where nothing changes."""
+        if len(self.text) - self.at > LONGEST:
+            raise self.broken(f"a record is longer than {LONGEST} characters")
+        if chunk := self.file.read(CHUNK):
+            self.text, self.at = self.text[self.at :] + chunk, 0
+        return bool(chunk)
+
+    def peek(self) -> str:
+        """The next character that is not blank, "" at the end."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in BLANK:
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def take(self, character: str) -> None:
+        if (found := self.peek()) != character:
+            raise self.broken(
+                f"{character!r} is missing before {found!r}" if found else f"it ends without {character!r}"
+            )
+        self.at += 1
+
+    def value(self) -> Item:
+        """The next JSON value.  One that reaches the window's edge may go on behind it."""
+        self.peek()
+        while True:
+            value, end, problem = self._decoded()
+            if (not problem and end < len(self.text)) or not self.more():
+                break
+        if problem:
+            raise self.broken(problem)
+        text, self.at = self.text[self.at : end], end
+        self.done += 1
+        return Item(text, value)
+
+    def _decoded(self) -> tuple[Any, int, str]:
+        try:
+            return *self.decode(self.text, self.at), ""
+        except (ValueError, RecursionError) as problem:
+            return None, self.at, getattr(problem, "msg", str(problem))
+
+    def line(self) -> str | None:
+        while (end := self.text.find("\n", self.at)) < 0:
+            if not self.more():
+                end = len(self.text)
+                break
+        line, self.at = self.text[self.at : end], end + 1
+        return None if not line and end >= len(self.text) else line
+
+    def broken(self, why: str) -> UserError:
+        return UserError(f"data file {str(self.path)!r} is not JSON or JSONL: {why}, after {self.done} records.")

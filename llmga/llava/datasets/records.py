@@ -1,0 +1,172 @@
+"""Records of any number in little memory: files on disk that are looked into.
+
+JSON has no fixed columns (`image` may be a name, a list or missing), so each record is kept as the text that it was.
+Beside it stands, as an Arrow table, what every reader wants to know without parsing: where the text is, how long it
+is, how many pictures it has, whether another record is the same, and what is wrong with it.  Tables (parquet, arrow)
+stay tables; only those notes are made for them.  Made once per file and kept in the cache of the `datasets` library
+(HF_DATASETS_CACHE).
+
+Texts are read, not mapped: a map of the file would show in a process's memory whatever it once touched.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from importlib.util import find_spec
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmga.errors import UserError
+from llmga.llava.datasets import KINDS
+from llmga.llava.datasets.base import Record
+from llmga.llava.datasets.layouts import LAYOUTS
+from llmga.llava.datasets.notes import VERSION, note, write_notes
+from llmga.llava.datasets.shards import read_table, rows_without_bytes, shards, without_nulls
+from llmga.llava.datasets.sources import DataSource
+
+TEXTS = ".txt"
+EDGE = 1 << 16  # bytes at both ends of a file that its fingerprint reads
+
+
+class Records(Sequence[Record]):
+    """The records of a source; any of them is read from the disk when it is asked for.
+
+    Args:
+        path: the notes, see `write_notes`; the texts lie beside them.
+        table: the rows themselves when they came as a table.
+        layout: how those are written, a key of `LAYOUTS`.
+    """
+
+    def __init__(self, path: Path, table: Any = None, layout: str = "2024"):
+        from datasets import Dataset
+
+        self.notes, self.table, self.layout = Dataset.from_file(str(path)), table, layout
+        self.texts = FileIO(path.with_suffix(TEXTS))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the name of the open file, which a process that does not inherit it opens anew."""
+        return {**self.__dict__, "texts": self.texts.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, texts=FileIO(state["texts"]))
+
+    def __len__(self) -> int:
+        return len(self.notes)
+
+    def __getitem__(self, row: int) -> Record:
+        if self.table is None:
+            return json.loads(self._text(int(row)))
+        return LAYOUTS[self.layout].adapt(without_nulls(self.table[int(row)]))
+
+    def characters(self) -> np.ndarray:
+        """Characters of each record's words, int32 (records,)."""
+        return self._column("characters").to_numpy()
+
+    def pictures(self) -> np.ndarray:
+        """Pictures of each record, int16 (records,)."""
+        return self._column("pictures").to_numpy()
+
+    def digests(self) -> np.ndarray:
+        """Equal for records that say the same, int64 (records,)."""
+        return self._column("digest").to_numpy()
+
+    def faults(self) -> Iterator[tuple[int, str]]:
+        """(row, what is wrong) of each record that is not of its kind."""
+        for row in np.flatnonzero(self._column("fault").is_valid().to_numpy()):
+            yield int(row), self._column("fault")[int(row)].as_py()
+
+    def _text(self, row: int) -> bytes:
+        """Read at a place of its own, so that processes may share one open file."""
+        start, size = (self._column(name)[row].as_py() for name in ("start", "size"))
+        return os.pread(self.texts.fileno(), size, start)
+
+    def _column(self, name: str) -> Any:
+        return self.notes.data.column(name)
+
+
+def open_records(source: DataSource, *, strict: bool = True) -> Records:
+    """The records of a source, read once and then kept on disk.
+
+    Args:
+        strict: a record that lacks something ends everything; otherwise see `Records.faults`.
+
+    Raises: UserError when the file is missing, unreadable, empty, or (strict) a record is not of its kind.
+    """
+    if find_spec("datasets") is None:
+        raise UserError("reading records needs the package datasets; pip install 'llmga[train]'.")
+    files = shards(source.file)
+    cached = _cache_file(source, files)
+    table = read_table(files)
+    if not _kept(cached):
+        _write_once(cached, source, files, table)
+    records = Records(cached, table, source.layout)
+    if not len(records):
+        raise UserError(f"data file {source.file!r} holds no records.")
+    for row, fault in records.faults() if strict else ():
+        raise UserError(f"record {row} of {source.file!r} {fault}.")
+    return records
+
+
+def _cache_file(source: DataSource, files: Sequence[Path]) -> Path:
+    """Named by what is read and how, then by its state: a file that changed gets new notes."""
+    from datasets import config
+
+    states = []
+    for file in files:
+        about = file.stat()
+        states.append((about.st_size, about.st_mtime_ns, _edges(file)))
+    place = _hash(
+        [str(file.resolve()) for file in files], source.kind, KINDS[source.kind].fields, source.layout, VERSION
+    )
+    return Path(config.HF_DATASETS_CACHE) / "llmga" / f"{place}-{_hash(states)}.arrow"
+
+
+def _kept(cached: Path) -> bool:
+    return cached.is_file() and cached.with_suffix(TEXTS).is_file()
+
+
+def _edges(file: Path) -> str:
+    with file.open("rb") as opened:
+        head = opened.read(EDGE)
+        opened.seek(max(0, file.stat().st_size - EDGE))
+        return blake2b(head + opened.read(EDGE), digest_size=8).hexdigest()
+
+
+def _hash(*parts: Any) -> str:
+    return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+
+def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: Any) -> None:
+    """One process writes, the others wait; what an earlier state of the same files left goes."""
+    from filelock import FileLock
+
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(cached.with_suffix(".lock")):
+            if not _kept(cached):
+                part = cached.with_suffix(".part")
+                write_notes(part, cached.with_suffix(TEXTS), _entries(source, files, table))
+                for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*"):
+                    if old.stem != cached.stem:
+                        old.unlink()
+                part.replace(cached)
+    except OSError as problem:
+        raise UserError(
+            f"the records of {source.file!r} cannot be kept in {str(cached.parent)!r} ({problem.strerror}); "
+            "make room there, or set HF_DATASETS_CACHE to another folder."
+        ) from None
+
+
+def _entries(source: DataSource, files: Sequence[Path], table: Any) -> Iterator[dict[str, Any]]:
+    kind = KINDS[source.kind]
+    if table is not None:
+        adapt = LAYOUTS[source.layout].adapt
+        yield from (note(None, adapt(record), kind) for record in rows_without_bytes(table))
+        return
+    for file in files:
+        for item in LAYOUTS[source.layout].read(file):
+            yield note(item.text, item.value, kind, item.problem)

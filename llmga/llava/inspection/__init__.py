@@ -1,0 +1,1 @@
+"""What is wrong, or only odd, with training data."""

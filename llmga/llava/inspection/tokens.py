@@ -1,0 +1,87 @@
+"""What a model would learn from a conversation: its labels against the words that are meant."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.generation_prompt import END, START
+from llmga.llava.inspection.pictures import Complaint
+from llmga.llava.inspection.words import quoted
+from llmga.llava.mllm import Mllm
+from llmga.llava.tokenization import IGNORED, Encoded
+
+SHORTEST_MARK = 3  # characters; shorter ones stand in many texts
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Attributes:
+    tokens: of the sample within the length limit, pictures included.
+    supervised: how many of them are learnt.
+    opens, closes: whether what is learnt opens and closes a picture prompt.
+    """
+
+    tokens: int
+    supervised: int
+    opens: bool
+    closes: bool
+
+
+def lesson(encoded: Encoded, mllm: Mllm, max_length: int) -> Lesson:
+    """What is left of a sample within the limit."""
+    labels = [label for label in encoded.labels[:max_length] if label != IGNORED]
+    words = _flat(mllm.tokenizer.decode(labels))
+    return Lesson(min(len(encoded.input_ids), max_length), len(labels), _flat(START) in words, _flat(END) in words)
+
+
+def complaints(conversation: Conversation, encoded: Encoded, mllm: Mllm, max_length: int) -> Iterator[Complaint]:
+    """Lengths, labels and characters."""
+    length, learnt = len(encoded.input_ids), [label for label in encoded.labels if label != IGNORED]
+    within = [label for label in encoded.labels[:max_length] if label != IGNORED]
+    if mllm.image_token_id in encoded.input_ids[max_length:] or (learnt and not within):
+        yield "too-long", f"{length} tokens, the limit is {max_length}"
+    elif not learnt:
+        yield "no-answer", quoted(conversation.messages[-1].text if conversation.messages else "")
+    elif length > max_length:
+        yield "cut", f"{length} tokens, the limit is {max_length}"
+    yield from _characters(conversation, encoded, learnt, mllm)
+
+
+def _characters(conversation: Conversation, encoded: Encoded, learnt: list[int], mllm: Mllm) -> Iterator[Complaint]:
+    """A reply of which a token is unknown cannot be read back."""
+    unknown = mllm.tokenizer.unk_token_id
+    replies = [message.text for message in conversation.messages if message.role == "assistant"]
+    if unknown is not None and unknown in encoded.input_ids:
+        yield "unknown-token", f"{encoded.input_ids.count(unknown)} in {quoted(conversation.messages[0].text)}"
+    elif learnt and not _in_order([_flat(reply) for reply in replies], _flat(mllm.tokenizer.decode(learnt))):
+        yield "wrong-labels", f"{quoted(mllm.tokenizer.decode(learnt))} instead of {quoted(replies[0])}"
+
+
+def _in_order(parts: list[str], text: str) -> bool:
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def _flat(text: str) -> str:
+    """Without white space, which tokenizers add and drop."""
+    return "".join(text.split())
+
+
+def role_marks(mllm: Mllm) -> tuple[str, ...]:
+    """What the template and the tokenizer take for the end or the beginning of a turn."""
+    template = mllm.template
+    own = (template.user_head, template.user_tail, template.assistant_head, template.reply_tail)
+    marks = {mark.strip() for mark in (*own, *mllm.tokenizer.all_special_tokens)} - {START, END, IMAGE_MARKER}
+    return tuple(sorted(mark for mark in marks if len(mark) >= SHORTEST_MARK))
+
+
+def mark_complaints(conversation: Conversation, marks: tuple[str, ...]) -> Iterator[Complaint]:
+    """Words that would be read as a turn's end."""
+    for message in conversation.messages:
+        if found := next((mark for mark in marks if mark in message.text), None):
+            yield "role-marker", f"{found!r} in {quoted(message.text)}"

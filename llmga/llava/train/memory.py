@@ -1,0 +1,169 @@
+"""What a training needs of each device's memory, and how it is made to fit while every step stays the same size.
+
+Estimates, not measurements.  What a model keeps per parameter: ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054,
+section 3).  What a layer keeps per token: Korthikanti et al. 2022 (arXiv:2205.05198, section 4), for attention that
+never holds its scores and a gated feed-forward part.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from llmga.llava.modeling import LlmgaForConditionalGeneration
+
+GIB = 1 << 30
+CONTEXT = 1.5 * GIB  # CUDA, libraries, fragments
+GATHERED = 1_000_000_000  # parameters that ZeRO-3 holds at once, stage3_max_live_parameters of scripts/zero3.json
+BUCKET = 500_000_000  # elements that ZeRO-2 gathers at once, DeepSpeed's own figure
+QUANTISED = {16: 2.0, 8: 1.06, 4: 0.57}  # bytes of a frozen weight with its scales
+MOMENTS = 8  # bytes of Adam's two averages
+LOGIT = 16  # bytes per token and row of the vocabulary: the scores, their float32 copy, both gradients, the softmax
+FILES = {0: "none", 2: "scripts/zero2.json", 3: "scripts/zero3.json"}
+OFFLOADED = "scripts/zero3_offload.json"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Attributes:
+    text, projector, tower: parameters.
+    adapted: inputs and outputs of the text model's linear layers, added up: what rank 1 costs.
+    """
+
+    text: int
+    projector: int
+    tower: int
+    adapted: int
+    width: int
+    inner: int
+    layers: int
+    rows: int
+
+    @classmethod
+    def of(cls, model: LlmgaForConditionalGeneration) -> "Sizes":
+        """Counted in a model, which may be on the meta device."""
+        named = list(model.named_parameters())
+        tower = sum(weight.numel() for name, weight in named if "vision_tower" in name)
+        projector = sum(weight.numel() for name, weight in named if "multi_modal_projector" in name)
+        layers = [layer for name, layer in model.named_modules() if "language_model." in name]
+        adapted = sum(layer.in_features + layer.out_features for layer in layers if isinstance(layer, nn.Linear))
+        text = model.config.text_config
+        return cls(
+            text=sum(weight.numel() for _, weight in named) - tower - projector,
+            projector=projector,
+            tower=tower,
+            adapted=adapted,
+            width=text.hidden_size,
+            inner=text.intermediate_size,
+            layers=text.num_hidden_layers,
+            rows=text.vocab_size,
+        )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way to train.
+
+    Attributes:
+        tune: projector, full, lora or dora.
+        bits: of the frozen text model.
+        rank: of low-rank matrices.
+        zero: DeepSpeed's stage; 0 is no DeepSpeed.
+        offload: weights and moments wait in the main memory.
+        half: computing in 16 bits.
+        batch: samples per device and pass.
+        length: tokens of the longest sample.
+        recompute: activations are computed twice.
+        tower: the vision tower learns, too.
+    """
+
+    tune: str
+    devices: int
+    batch: int
+    length: int
+    zero: int = 0
+    offload: bool = False
+    bits: int = 16
+    rank: int = 64
+    half: bool = True
+    recompute: bool = True
+    tower: bool = False
+
+    @property
+    def deepspeed(self) -> str:
+        return OFFLOADED if self.offload else FILES[self.zero]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes on each device, and in main memory for all devices of a machine together."""
+
+    device: float
+    host: float = 0.0
+
+
+def learning(sizes: Sizes, setup: Setup) -> int:
+    """Parameters that learn."""
+    own = {"projector": 0, "full": sizes.text}
+    return sizes.projector + sizes.tower * setup.tower + own.get(setup.tune, setup.rank * sizes.adapted)
+
+
+def need(sizes: Sizes, setup: Setup) -> Need:
+    """The peak of a step."""
+    states, host = _states(sizes, setup)
+    return Need(1.05 * (states + _activations(sizes, setup)) + CONTEXT, host)
+
+
+def _states(sizes: Sizes, setup: Setup) -> tuple[float, float]:
+    """Weights, gradients and moments."""
+    learns, format_size = learning(sizes, setup), 2 if setup.half else 4
+    frozen = _frozen(sizes, setup, format_size)
+    if not setup.zero:  # weights in single precision, and copies of them in the format of the computation
+        copies = format_size if setup.half else 0
+        return frozen + learns * (4 + copies + 4 + MOMENTS), 0.0
+    moments = learns * (MOMENTS + (4 if setup.half else 0))  # half-precision weights need an exact copy
+    weights, gradients = frozen + format_size * learns, format_size * learns
+    if setup.zero == 2:
+        bucket = format_size * min(BUCKET, learns)
+        return weights + (gradients + moments) / setup.devices + bucket, 0.0
+    gathered = format_size * min(GATHERED, sizes.text + sizes.tower)
+    if setup.offload:
+        return gathered + gradients / setup.devices, weights + gradients + moments
+    return (weights + gradients + moments) / setup.devices + gathered, 0.0
+
+
+def _frozen(sizes: Sizes, setup: Setup, format_size: int) -> float:
+    text = 0.0 if setup.tune == "full" else sizes.text * (QUANTISED[setup.bits] if setup.bits < 16 else format_size)
+    return text + sizes.tower * format_size * (not setup.tower)
+
+
+def _activations(sizes: Sizes, setup: Setup) -> float:
+    """What the backward pass needs of the forward pass."""
+    tokens, size = setup.batch * setup.length, 2 if setup.half else 4
+    layer = tokens * size * (9 * sizes.width + 4 * sizes.inner)
+    layers = sizes.layers * tokens * sizes.width * size + 2 * layer if setup.recompute else sizes.layers * layer
+    return layers + tokens * sizes.rows * LOGIT
+
+
+def setups(first: Setup, batches: list[int]) -> Iterator[Setup]:
+    """What may be tried, in the order of preference: what was asked for with the least machinery first, low-rank and
+    quantised training last."""
+    for tune, bits in dict.fromkeys([(first.tune, first.bits), *_smaller(first)]):
+        for zero, offload in ((0, False), (2, False), (3, False), (3, True)):
+            if (zero and not offload and first.devices == 1) or (zero == 3 and bits != 16):
+                continue
+            for batch in batches:
+                yield replace(first, tune=tune, bits=bits, zero=zero, offload=offload, batch=batch)
+
+
+def _smaller(first: Setup) -> list[tuple[str, int]]:
+    low = first.tune if first.tune in ("lora", "dora") else "lora"
+    return [] if first.tune == "projector" else [(low, 16), (low, 4)]
+
+
+def batches(total: int, devices: int, most: int) -> list[int]:
+    """Samples per device and pass that, with a whole accumulation, make `total` in a step; largest first."""
+    if total % devices:
+        return []
+    own = total // devices
+    return [batch for batch in range(min(most, own), 0, -1) if own % batch == 0]

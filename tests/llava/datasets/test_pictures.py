@@ -1,0 +1,69 @@
+"""Pictures by name, wherever they lie."""
+
+import io
+
+import lmdb
+import pytest
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.llava.datasets.base import Unusable
+from llmga.llava.datasets.pictures import check_places, opener, other_capitals
+
+GREY = Image.new("RGB", (6, 4), (90, 90, 90))
+
+
+def encoded() -> bytes:
+    buffer = io.BytesIO()
+    GREY.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_places_are_searched_in_order(tmp_path):
+    for name, colour in (("first", "red"), ("second", "blue")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4), colour).save(tmp_path / name / f"{name}.png")
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "second" / "first.png")
+    open_picture = opener(f"{tmp_path}/first;{tmp_path}/second")
+    assert open_picture("first.png").getpixel((0, 0)) == (255, 0, 0)
+    assert open_picture("second.png").getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_an_lmdb_is_asked_by_the_name_with_and_without_its_ending(tmp_path):
+    with lmdb.open(str(tmp_path / "laion"), map_size=1 << 20) as store, store.begin(write=True) as writing:
+        writing.put(b"k1", encoded())
+    (tmp_path / "folder").mkdir()
+    GREY.save(tmp_path / "folder/b.png")
+    open_picture = opener(f"{tmp_path}/laion;{tmp_path}/folder")
+    assert open_picture("k1").size == open_picture("k1.jpg").size == open_picture("b.png").size == (6, 4)
+
+
+def test_a_table_brings_its_pictures_along(tmp_path):
+    GREY.save(tmp_path / "a.png")
+    assert opener("")({"bytes": encoded()}).size == opener(str(tmp_path))({"path": "a.png"}).size == (6, 4)
+
+
+@pytest.mark.parametrize("name", ["gone.png", "", None, 7, "nul\0.png", "text.png", "empty.png", "x" * 5000, "."])
+def test_no_bad_name_or_file_is_fatal(name, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(Unusable, match="missing or unreadable"):
+        opener(str(tmp_path))(name)
+
+
+def test_a_folder_that_is_not_there_is_told_at_once(tmp_path):
+    check_places(f"{tmp_path};")
+    check_places("")
+    with pytest.raises(UserError, match="picture folder '.*gone' does not exist"):
+        check_places(f"{tmp_path};{tmp_path}/gone")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/data.mdb").write_bytes(b"no")
+    with pytest.raises(UserError, match="cannot be read as an lmdb"):
+        check_places(f"{tmp_path}/broken")
+
+
+def test_other_capitals_are_found(tmp_path):
+    (tmp_path / "LAION").mkdir()
+    (tmp_path / "LAION/A.JPG").touch()
+    assert other_capitals(str(tmp_path), "LAION/a.jpg") == "A.JPG"
+    assert other_capitals(str(tmp_path), "LAION/b.jpg") is None

@@ -1,0 +1,169 @@
+"""Records of every file type are read alike, any of them at once, and what is wrong with a file is told."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, Image
+
+from llmga.errors import UserError
+from llmga.llava.datasets import json_stream, records
+from llmga.llava.datasets.records import open_records
+from llmga.llava.datasets.sources import DataSource
+
+TURNS = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A cat — 猫."}]
+MIXED = [
+    {"id": "1", "image": "a.png", "conversations": TURNS},
+    {"id": 2, "conversations": TURNS},
+    {"image": ["a.png", "b.png"], "conversations": [{**TURNS[0], "note": {"deep": [1, None]}}, TURNS[1]]},
+]
+CAPTIONED = [{"image": f"{number}.png", "caption": "words " * number} for number in range(1, 8)]
+
+
+def write(path: Path, rows: list) -> DataSource:
+    text = json.dumps(rows, ensure_ascii=False, indent=1)
+    if path.suffix != ".json":
+        text = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text(text, encoding="utf-8")
+    return DataSource("vqa" if "conversations" in rows[0] else "sg", str(path))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson"])
+@pytest.mark.parametrize("rows", [MIXED, CAPTIONED])
+def test_json_comes_back_as_it_was(name, rows, tmp_path):
+    assert list(open_records(write(tmp_path / name, rows))) == rows
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 64])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_records_across_the_edges_of_what_is_read_at_once(name, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "CHUNK", chunk)
+    write(tmp_path / name, MIXED)
+    found = list(json_stream.items(tmp_path / name))
+    assert [item.value for item in found] == MIXED
+    assert [json.loads(item.text) for item in found] == MIXED
+
+
+def test_numbers_at_an_edge_are_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "CHUNK", 2)
+    (tmp_path / "a.json").write_text('{"a": 1234567, "b":"x"  }')
+    assert list(json_stream.pairs(tmp_path / "a.json")) == [("a", 1234567), ("b", "x")]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_tables_lose_the_keys_that_a_record_never_had(suffix, tmp_path):
+    rows = [{"image": "a.png", "conversations": TURNS}, {"image": None, "conversations": TURNS}]
+    table = Dataset.from_list(rows)
+    if suffix == "parquet":
+        table.to_parquet(tmp_path / "a.parquet")
+    else:
+        table.save_to_disk(tmp_path / "saved")
+    named = tmp_path / ("a.parquet" if suffix == "parquet" else "saved")
+    found = open_records(DataSource("vqa", str(named)))
+    assert list(found) == [rows[0], {"conversations": TURNS}]
+    assert found.pictures().tolist() == [1, 0]
+
+
+def test_pictures_inside_a_table_stay_bytes(tmp_path):
+    table = Dataset.from_list([{"image": {"bytes": b"abc", "path": None}, "caption": "a cat"}])
+    table.cast_column("image", Image(decode=False)).to_parquet(tmp_path / "a.parquet")
+    (record,) = open_records(DataSource("sg", str(tmp_path / "a.parquet")))
+    assert record == {"image": {"bytes": b"abc"}, "caption": "a cat"}
+
+
+def test_shards_follow_their_names(tmp_path):
+    for number in (2, 0, 1):
+        write(tmp_path / f"part-{number}.jsonl", CAPTIONED[number * 2 : number * 2 + 2])
+    for named in (tmp_path, tmp_path / "part-*.jsonl"):
+        assert list(open_records(DataSource("sg", str(named)))) == CAPTIONED[:6]
+    write(tmp_path / "part-9.json", CAPTIONED)
+    assert len(open_records(DataSource("sg", str(tmp_path)))) == 13
+    Dataset.from_list(CAPTIONED).to_parquet(tmp_path / "more.parquet")
+    with pytest.raises(UserError, match="files of different types"):
+        open_records(DataSource("sg", str(tmp_path)))
+
+
+def test_notes_say_lengths_pictures_and_which_records_are_the_same(tmp_path):
+    rows = [*MIXED, {**MIXED[0], "id": "another"}]
+    found = open_records(write(tmp_path / "a.json", rows))
+    assert found.pictures().tolist() == [1, 0, 2, 1]
+    assert (found.characters() == len("What?A cat — 猫.")).all()
+    same = np.unique(found.digests(), return_inverse=True)[1]
+    assert same[0] == same[3] != same[1] != same[2]
+
+
+def test_another_process_opens_the_file_anew(tmp_path):
+    found = open_records(write(tmp_path / "a.json", MIXED))
+    assert found[1] == MIXED[1]
+    assert list(pickle.loads(pickle.dumps(found))) == MIXED
+
+
+def test_a_file_that_changed_is_read_again_and_its_old_notes_go(tmp_path):
+    source = write(tmp_path / "a.json", CAPTIONED)
+    for rows in (CAPTIONED, CAPTIONED[:2], [{**CAPTIONED[0], "caption": "otter "}]):
+        write(tmp_path / "a.json", rows)
+        assert list(open_records(source)) == rows
+        kept = records._cache_file(source, [tmp_path / "a.json"])
+        left = {file.stem for file in kept.parent.glob(f"{kept.name.partition('-')[0]}-*")}
+        assert left == {kept.stem}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[{", "not JSON"),
+        ('[{"image": "a", "caption": "b"}', "not JSON.*after 1 records"),
+        ('[{"image": "a", "caption": "b"}] 7', "'7' follows the end"),
+        ("[]", "holds no records"),
+        ("", "holds no records"),
+        ('[{"image": "a"}]', "record 0 .* has no 'caption'"),
+        ('[{"image": "a", "caption": "b"}, {"image": "a", "caption": " "}]', "record 1 .* has no 'caption'"),
+        ('[{"image": "a", "caption": ["b"]}]', "record 0 .* has a list as 'caption'"),
+        ('[{"image": 9, "caption": "b"}]', "record 0 .* has a int as 'image'"),
+        ('{"image": "a", "caption": "b"}\n{oh', "record 1 .* is not JSON"),
+        ("[3]", "is a int"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_wrong_file_is_told(text, sentence, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        open_records(DataSource("sg", str(tmp_path / "a.json")))
+
+
+def test_other_wrong_files_are_told(tmp_path):
+    for name, content in {
+        "a.json": b'[{"image": "a", "caption": "\xff"}]',
+        "a.parquet": b"no",
+        "a.arrow": b"no",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="UTF-8|cannot be read"):
+            open_records(DataSource("sg", str(tmp_path / name)))
+    with pytest.raises(UserError, match="does not exist"):
+        open_records(DataSource("sg", str(tmp_path / "gone*.json")))
+
+
+def test_all_faults_are_listed_when_asked_for(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"image": "a", "caption": "b"}\n{oh\n{"image": "a"}\n')
+    found = open_records(DataSource("sg", str(tmp_path / "a.jsonl")), strict=False)
+    assert [row for row, _ in found.faults()] == [1, 2]
+    assert len(found) == 3
+
+
+def test_coco_of_2023_names_pictures_by_number(tmp_path):
+    rows = [{"image_id": 9, "caption": "long words", "coco_caption": ["short", "other"]}]
+    write(tmp_path / "a.jsonl", rows)
+    (record,) = open_records(DataSource("t2i", str(tmp_path / "a.jsonl"), layout="coco-2023"))
+    assert (record["image"], record["ori_caption"]) == ("000000000009.jpg", "short")
+    Dataset.from_list(rows).to_parquet(tmp_path / "a.parquet")
+    (record,) = open_records(DataSource("sg", str(tmp_path / "a.parquet"), layout="coco-2023"))
+    assert record["image"] == "000000000009.jpg"
+
+
+def test_prompts_of_2023_are_an_object(tmp_path):
+    (tmp_path / "prompts.json").write_text('{"k1": "a cat", "k2": {"caption": "a dog"}}')
+    found = open_records(DataSource("sg", str(tmp_path / "prompts.json"), layout="laion-2023"))
+    assert list(found) == [{"image": "k1", "caption": "a cat"}, {"image": "k2", "caption": "a dog"}]
