@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.framing import frame
+from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
 
-ORDER, EXAMPLE, NOISE = range(3)  # purposes of a seed
+ORDER, EXAMPLE, NOISE, HOLE = range(4)  # purposes of a seed
 
 
 def seed_of(*numbers: int) -> int:
@@ -28,12 +29,13 @@ def seed_of(*numbers: int) -> int:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of one forward pass; either `pixels` or `mean` and `std` are there.
+    """Examples of one forward pass; `pixels`, or `mean` and `std`, or all of them are there.
 
     Attributes:
         dropped: (batch,) bool, whose caption is left out.
         time_ids: (batch, 6), see `framing.Framed`.
         pixels: (batch, 3, side, side) in [-1, 1].
+        masks: (batch, 1, side, side), 1 where an inpainting model has to paint, else 0.
         mean, std: (batch, channels, height, width) of the cached latents.
     """
 
@@ -41,6 +43,7 @@ class Batch:
     dropped: Tensor
     time_ids: Tensor
     pixels: Tensor | None = None
+    masks: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
 
@@ -75,8 +78,10 @@ class Order:
 class Examples(Dataset):
     """A record, at a position of the stream, to a batch of one."""
 
-    def __init__(self, records: Captioned, config: TrainConfig, cached: CachedLatents | None = None):
-        self.records = records
+    def __init__(
+        self, records: Captioned, config: TrainConfig, cached: CachedLatents | None = None, *, holes: bool = False
+    ):
+        self.records, self.holes = records, holes
         self.config = config
         self.cached = cached
 
@@ -84,12 +89,23 @@ class Examples(Dataset):
         position, index = key
         rng = Random(seed_of(self.config.seed, EXAMPLE, position))
         dropped = torch.tensor([rng.random() < self.config.caption_dropout])
-        captions = [self.records.caption(index)]
+        given = {"captions": [self.records.caption(index)], "dropped": dropped}
         if self.cached is not None:
-            return Batch(captions, dropped, **self.cached[index])
-        framed = frame(self.records.picture(index), self.config.resolution,
-                       center_crop=self.config.center_crop, flip=self.config.flip, rng=rng)  # fmt: skip
-        return Batch(captions, dropped, torch.tensor([framed.time_ids]), pixels=framed.pixels[None])
+            given |= self.cached[index]
+        if self.cached is None or self.holes:
+            framed = frame(self.records.picture(index), self.config.resolution,
+                           center_crop=self.config.center_crop, flip=self.config.flip, rng=rng)  # fmt: skip
+            given |= {"time_ids": torch.tensor([framed.time_ids]), "pixels": framed.pixels[None]}
+        if self.holes:
+            given["masks"] = self._hole(position, given["pixels"].shape[-2:])
+        return Batch(**given)
+
+    def _hole(self, position: int, shape: torch.Size) -> Tensor:
+        """(1, 1, height, width), 1 where to paint."""
+        chance = np.random.default_rng(seed_of(self.config.seed, HOLE, position))
+        height, width = shape
+        drawn = hole((width, height), chance, whole=self.config.full_mask, scale=self.config.mask_scale)
+        return torch.from_numpy(drawn).float()[None, None]
 
 
 def collate(examples: list[Batch]) -> Batch:

@@ -13,7 +13,9 @@ class TrainConfig:
     """One run.  Sizes in pixels, steps in optimiser steps."""
 
     family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
-    task: Literal["text-to-image"] = setting("text-to-image", help="what the UNet is given beside the text")
+    task: Literal["text-to-image", "inpainting"] = setting(
+        "text-to-image", help="what the UNet is given beside the text"
+    )
     pipeline: str = setting("checkpoints/Training/stable-diffusion-xl-base-1.0", help="diffusers folder to start from")
     data: str = setting("data/jsons/llmga-data/T2I/train.json", help="JSON list of {image, caption}")
     images: str = setting("data/imgs", help="folder that the records' pictures are in")
@@ -25,6 +27,9 @@ class TrainConfig:
     center_crop: bool = setting(True, help="cut from the middle instead of anywhere")
     flip: bool = setting(True, help="mirror every other picture; not for captions that say left and right")
     caption_dropout: float = setting(0.0, help="share of captions left out, for guidance", minimum=0, maximum=1)
+    full_mask: float = setting(0.25, help="inpainting: share of pictures hidden as a whole", minimum=0, maximum=1)
+    mask_scale: float = setting(1.0, help="inpainting: how much larger than published strokes and boxes are",
+                                minimum=1, maximum=2)  # fmt: skip
     layout: str = setting("joined", help="how long prompts are laid out (see long_prompt.py)")
     cache_latents: bool = setting(False, help="encode every picture once; needs center_crop and no flip")
 
@@ -106,5 +111,25 @@ TOY_SDXL_BASE = replace(
     lr=1e-3,
     warmup=100,
 )
+# Fills holes; what it knows of painting from words is where it starts.
+TOY_SDXL_INPAINT = replace(
+    TOY_SDXL,
+    task="inpainting",
+    pipeline="checkpoints/Inference/llmga-toy-sdxl-t2i",
+    run="runs/toyworld/inpaint",
+    output="checkpoints/Inference/llmga-toy-sdxl-inpainting",
+    mask_scale=2.0,
+    steps=1600,
+    lr=5e-4,
+)
 
-PRESETS = Registry("preset", {"sd15": SD15, "sdxl": SDXL, "toy_sdxl": TOY_SDXL, "toy_sdxl_base": TOY_SDXL_BASE})
+PRESETS = Registry(
+    "preset",
+    {
+        "sd15": SD15,
+        "sdxl": SDXL,
+        "toy_sdxl": TOY_SDXL,
+        "toy_sdxl_base": TOY_SDXL_BASE,
+        "toy_sdxl_inpaint": TOY_SDXL_INPAINT,
+    },
+)

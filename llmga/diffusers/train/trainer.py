@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline
 from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_texts
@@ -22,7 +23,7 @@ from llmga.diffusers.train.checkpointing import find_resume, load_checkpoint, sa
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.objective import Objective
-from llmga.diffusers.train.tasks import TASKS
+from llmga.diffusers.train.tasks import TASKS, widened
 from llmga.errors import UserError
 from llmga.runtime import DTYPES, pick_device
 
@@ -37,6 +38,11 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def row_of(config: TrainConfig) -> str:
+    """Name of the row of `GENERATORS` that a run's result is opened by."""
+    return config.family if config.task == TEXT_TO_IMAGE else f"{config.family}-{config.task}"
+
+
 class Trainer:
     """A pipeline, its data and the state of one run.
 
@@ -45,7 +51,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig):
         self.config = config
-        self.family, self.task = GENERATORS[config.family], TASKS[config.task]
+        self.family, self.task = GENERATORS[row_of(config)], TASKS[config.task]
         self.accelerator = self._accelerator()
         self.base = find_checkpoint(config.pipeline)
         self.pipeline = open_pipeline(self.base, self.family.load_pipeline_class(), torch.float32)
@@ -67,11 +73,12 @@ class Trainer:
         )
 
     def _check_unet(self) -> None:
-        channels = self.pipeline.unet.config.in_channels
-        expected = self.pipeline.vae.config.latent_channels + self.task.extra_channels
-        if channels != expected:
+        channels, latent = self.pipeline.unet.config.in_channels, self.pipeline.vae.config.latent_channels
+        expected = latent + self.task.extra_channels(latent)
+        if channels not in (latent, expected):
             raise UserError(f"the UNet of {str(self.base)!r} takes {channels} channels, but {self.config.task} needs "
                             f"{expected}; choose another pipeline or task.")  # fmt: skip
+        self.pipeline.unet = widened(self.pipeline.unet, expected)
         unit = self.pipeline.vae_scale_factor
         if self.config.resolution % unit:
             raise UserError(f"--resolution {self.config.resolution} is not a multiple of {unit}; choose one that is.")
@@ -100,10 +107,10 @@ class Trainer:
     def _examples(self) -> Examples:
         records = Captioned(self.config.data, self.config.images)
         if not self.config.cache_latents:
-            return Examples(records, self.config)
+            return Examples(records, self.config, holes=self.task.holes)
         cached = cached_latents(records, self.pipeline.vae, self.config.resolution, Path(self.config.run),
                                 main=self.accelerator.is_main_process)  # fmt: skip
-        return Examples(records, self.config, cached)
+        return Examples(records, self.config, cached, holes=self.task.holes)
 
     def _resume(self) -> int:
         folder = find_resume(self.config)
@@ -163,12 +170,14 @@ class Trainer:
         device = self.accelerator.device
         latents = self._latents(batch, generator)
         noise, times = self.objective.draw(latents.shape, generator)
+        beside = self.task.beside(self.pipeline.vae, batch, generator)
         embeds, pooled = self._embeddings(batch)
         conditions = self.family.conditions(pooled, batch.time_ids.to(device))
 
         def predict(noisy: Tensor, at: Tensor) -> Tensor:
+            seen = noisy if beside is None else torch.cat([noisy, beside.to(device)], dim=1)
             with self.accelerator.autocast():
-                return self.unet(self.task.widen(noisy, batch), at, embeds, added_cond_kwargs=conditions).sample
+                return self.unet(seen, at, embeds, added_cond_kwargs=conditions).sample
 
         return self.objective.loss(predict, latents, noise.to(device), times.to(device))
 
@@ -201,6 +210,7 @@ class Trainer:
             # Opened afresh, because the frozen parts of the run may have been rounded to half precision.
             dtype = DTYPES[self.config.save_dtype]
             whole = open_pipeline(self.base, self.family.load_pipeline_class(), dtype)
+            whole.unet = widened(whole.unet, unet.config.in_channels)
             whole.unet.load_state_dict(unet.state_dict())
             whole.save_pretrained(partial, safe_serialization=True)
             if (self.base / DEFAULTS_FILE).is_file():
