@@ -22,6 +22,7 @@ def pytest_generate_tests(metafunc):
         "t2i_case": manifest["t2i"]["cases"],
         "inpaint_case": manifest["inpaint"]["cases"],
         "edit_case": manifest["edit"]["cases"],
+        "train_case": [case | {"name": name} for name, case in manifest["train"].items()],
     }
     for name in listed.keys() & set(metafunc.fixturenames):
         metafunc.parametrize(name, listed[name], ids=_label)

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.framing import frame
 from llmga.diffusers.generators import load_generator
-from llmga.diffusers.train.batches import Order
 from llmga.diffusers.train.config import PRESETS, TrainConfig
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.train import train
-from llmga.diffusers.train.trainer import Trainer, learning_rate
+from llmga.diffusers.train.order import BucketOrder, Order
+from llmga.diffusers.train.trainer import Trainer, learning_rate, open_records
 from llmga.errors import UserError
 from llmga.toyworld.scenes import draw, train_scenes
 
@@ -44,7 +44,7 @@ def config(goldens, world, tmp_path):
     base = shutil.copytree(goldens.folder("sdxl"), tmp_path / "base")
     (base / "generation_defaults.json").write_text('{"steps": 3}')
     return replace(
-        PRESETS["toy_sdxl"], pipeline=str(base), data=str(world / "train.json"), images=str(world),
+        PRESETS["toy_sdxl"], pipeline=str(base), data=(str(world / "train.json"),), images=(str(world),),
         run=str(tmp_path / "run"), output=str(tmp_path / "out"), steps=4, batch_size=2, warmup=2,
         checkpoint_every=2, save_dtype="fp32", lr=1e-3, schedule="constant", ema_decay=0.5,
     )  # fmt: skip
@@ -126,7 +126,7 @@ def test_dropped_captions_are_what_sampling_calls_no_negative(config):
 
 
 def test_cached_latents_are_made_once_and_know_their_pictures(config, world, tmp_path, goldens):
-    vae, records = goldens.pipeline("sdxl").vae, Captioned(config.data, config.images)
+    vae, records = goldens.pipeline("sdxl").vae, open_records(config)
     first = cached_latents(records, vae, 64, tmp_path / "cache")
     again = cached_latents(records, vae, 64, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 1
