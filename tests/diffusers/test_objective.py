@@ -4,6 +4,7 @@ import torch
 from llmga.diffusers.train.objective import Objective
 from llmga.errors import UserError
 
+
 def objective_of(pipe, case, **changes):
     settings = {"snr_gamma": case["snr_gamma"], "noise_offset": case["noise_offset"]} | changes
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, prediction_type=case["prediction_type"])

@@ -73,7 +73,8 @@ def _transformed(
         return pixels, covered
     library = _albumentations()
     area, cubic = 3, 2  # OpenCV's numbers: the mean when shrinking, a smooth curve when growing
-    steps = [library.Resize(*grown, interpolation=area if grown[0] < image.height else cubic)]
+    how = area if grown[0] < image.height else cubic
+    steps = [library.Resize(*grown, interpolation=how, mask_interpolation=how)]  # the mask is cut at half afterwards
     steps += [library.HorizontalFlip(p=1)] * mirrored + [library.Crop(*box)] * (box != whole)
     done = library.Compose(steps)(**{"image": pixels} | ({} if covered is None else {"mask": covered}))
     return done["image"], done.get("mask")

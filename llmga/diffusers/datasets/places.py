@@ -37,23 +37,14 @@ class Folder:
 class Lmdb:
     """A Lightning memory-mapped database: the UTF-8 name -> the bytes of a picture file.
 
-    Opened when first asked, and again in every process: a handle must not be carried over a fork.
+    Opened when first asked.
     """
 
     def __init__(self, root: Path):
-        self.root, self._process = root, -1
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "_process": -1}
-
-    @property
-    def _database(self) -> Any:
-        if self._process != os.getpid():
-            self._handle, self._process = _open_lmdb(self.root), os.getpid()
-        return self._handle
+        self.root = root
 
     def find(self, name: str) -> bytes | None:
-        with self._database.begin(buffers=False) as transaction:
+        with _database(self.root).begin() as transaction:
             return transaction.get(name.encode())
 
     @cached_property
@@ -69,7 +60,20 @@ def _stamp(path: Path) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _open_lmdb(root: Path) -> Any:
+_HANDLES: dict[Path, tuple[int, Any]] = {}  # process that opened it, handle; one process may open each only once
+
+
+def _database(root: Path) -> Any:
+    """The open database; a handle that was carried over a fork is closed here first, which leaves the parent's alone."""
+    process, handle = _HANDLES.get(root, (None, None))
+    if process != os.getpid():
+        if handle is not None:
+            handle.close()
+        _HANDLES[root] = os.getpid(), _opened(root)
+    return _HANDLES[root][1]
+
+
+def _opened(root: Path) -> Any:
     try:
         import lmdb
     except ImportError:

@@ -92,7 +92,7 @@ class Examples(Dataset):
         height, width = self.shapes[index]
         chance = np.random.default_rng(seed_of(self.config.seed, HOLE, position))
         drawn = hole((width, height), chance, whole=self.config.full_mask, scale=self.config.mask_scale)
-        return torch.from_numpy(drawn).float()[None]
+        return torch.tensor(drawn, dtype=torch.float32)[None]
 
 
 def collate(examples: list[Batch]) -> Batch:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 def fingerprint(facts: Any, *modules: nn.Module) -> str:
     """A short hash of plain values and of every weight of the modules."""
-    digest = hashlib.sha256(json.dumps(facts).encode())
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for module in modules:
         for tensor in module.state_dict().values():
             digest.update(str(tensor.dtype).encode())
@@ -29,7 +29,7 @@ def kept(path: Path, make: Callable[[], dict[str, Tensor]], *, write: bool) -> d
     """
     if path.is_file():
         return load_file(path)
-    tensors = make()
+    tensors = {name: tensor.contiguous() for name, tensor in make().items()}
     if write:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
