@@ -13,6 +13,7 @@ SMALL = {
     "--tokens 3 --repeats 2",
     "diffrir": "--dim 8 --side 64 --tile 64 --overlap 32 --repeats 1",
     "generation": "--steps 2 --rounds 1",
+    "stage2_throughput": "--side 64 --batch 2 --steps 1 --width 32",
 }
 
 

@@ -64,7 +64,7 @@ _HANDLES: dict[Path, tuple[int, Any]] = {}  # process that opened it, handle; on
 
 
 def _database(root: Path) -> Any:
-    """The open database; a handle that was carried over a fork is closed here first, which leaves the parent's alone."""
+    """The open database; a handle that came over a fork is closed first, which leaves the parent's alone."""
     process, handle = _HANDLES.get(root, (None, None))
     if process != os.getpid():
         if handle is not None:

@@ -1,5 +1,7 @@
 """What a run starts from: the checkpoint, made to fit the task, and the machine it runs on."""
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,17 @@ def _deepspeed(config: TrainConfig) -> Any:
         hf_ds_config=settings, gradient_accumulation_steps=config.accumulation, gradient_clipping=config.max_grad_norm
     )
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
+    _alone()
     return plugin
+
+
+def _alone() -> None:
+    """What a launcher tells its processes, for one that was started without: DeepSpeed asks for it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if "RANK" not in os.environ:
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
 
 def read_deepspeed(path: str) -> dict[str, Any]:
@@ -51,7 +63,10 @@ def read_deepspeed(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"the DeepSpeed configuration {path!r} is not there; give scripts/zero2.json.")
     settings = read_json(Path(path))
-    if settings.get("zero_optimization", {}).get("stage", 0) > 2:
+    memory = settings.get("zero_optimization", {})
+    # "auto" sizes are for language models, whose width they follow; without them DeepSpeed's own defaults count.
+    settings["zero_optimization"] = {name: value for name, value in memory.items() if value != "auto"}
+    if memory.get("stage", 0) > 2:
         raise UserError(f"{path!r} splits the weights (ZeRO stage 3), which a UNet does not need; "
                         "give scripts/zero2.json.")  # fmt: skip
     return settings
