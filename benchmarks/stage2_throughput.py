@@ -29,7 +29,7 @@ from llmga.runtime import pick_device, quiet_libraries
 
 TOKENIZERS = Path("checkpoints/Inference/llmga-toy-sdxl-base")
 PICTURES = 8
-WORDS = "a big red circle in the top left corner of the picture on a plain blue background with smooth edges ".split()
+TEXT = "a big red circle in the top left corner of the picture on a plain blue background with smooth edges"
 
 
 def random_pipeline(width: int) -> StableDiffusionXLPipeline:
@@ -68,7 +68,7 @@ def write_data(folder: Path, side: int) -> None:
     chance, records = np.random.default_rng(0), []
     for number in range(PICTURES):
         Image.fromarray(chance.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-        caption = " ".join(chance.choice(WORDS, 110))
+        caption = " ".join(chance.choice(TEXT.split(), 110))
         records.append({"image": f"{number}.png", "caption": caption})
     (folder / "train.json").write_text(json.dumps(records))
 

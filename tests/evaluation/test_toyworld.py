@@ -108,7 +108,7 @@ def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
     assert set(right.values()) == {1.0}
     assert wrong["inpaint.fill.kept"] < 1 and wrong["inpaint.fill.all"] < 0.6
     assert lazy["inpaint.fill.kept"] == lazy["inpaint.outpaint.kept"] == 1.0
-    assert lazy["inpaint.fill.all"] == lazy["inpaint.outpaint.all"] == 0.0
+    assert lazy["inpaint.fill.all"] == 0.0 and lazy["inpaint.outpaint.all"] < 0.5
 
 
 def test_one_part_alone_keeps_the_figures_of_the_others(tmp_path, monkeypatch):
