@@ -49,6 +49,7 @@ def quiet_libraries() -> None:
     """Silence start-up chatter of the libraries.  For entry points only: importing a module must set nothing."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed prints on stdout that it found no GPU
     warnings.filterwarnings("ignore", category=FutureWarning)

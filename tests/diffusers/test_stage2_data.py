@@ -26,6 +26,7 @@ from llmga.diffusers.datasets.places import Lmdb
 from llmga.diffusers.datasets.shapes import bucketed
 from llmga.diffusers.datasets.sources import FORMS
 from llmga.diffusers.long_prompt import LAYOUTS, encode_texts
+from llmga.diffusers.train.batches import loader
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.order import BucketOrder, Order
 from llmga.diffusers.train.trainer import Trainer, open_records
@@ -213,6 +214,16 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
                 read(index)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_picture_is_one_sentence_whoever_reads_it(config, tmp_path, workers):
+    (tmp_path / "train.json").write_text('[{"image": "gone.png", "caption": "b"}]')
+    config = replace(config, data=(str(tmp_path / "train.json"),), cache_latents=False)
+    trainer = Trainer(config)
+    with pytest.raises(UserError, match="^the training picture 'gone.png' is in none of --images") as problem:
+        next(loader(trainer.examples, Order(1, 1, 0), workers))
+    assert "\n" not in str(problem.value)
+
+
 def test_the_form_of_data_is_a_table():
     assert set(FORMS) == {".json", ".jsonl", ".parquet", "folder"}
 
@@ -266,6 +277,15 @@ def test_a_record_may_bring_its_own_mask(config, world, tmp_path):
     assert torch.equal(trainer.examples[(0, 0)].masks[0, 0], torch.from_numpy(np.asarray(mask) / 255).float())
     with pytest.raises(UserError, match="32x32"):
         trainer.examples[(1, 1)]
+
+
+def test_masks_of_a_table_lie_in_the_places(world, tmp_path):
+    Image.new("L", (64, 64), 255).save(tmp_path / "mask.png")
+    picture = (world / "plain-0.png").read_bytes()
+    table = pa.table({"image": [picture, picture], "caption": ["a", "b"], "mask": ["mask.png", None]})
+    parquet.write_table(table, tmp_path / "data.parquet")
+    records = Captioned([str(tmp_path / "data.parquet")], [str(tmp_path)], tmp_path / "cache")
+    assert records.mask(0).getextrema() == (255, 255) and records.mask(1) is None
 
 
 def test_holes_cover_the_same_share_of_every_size_and_sometimes_all():

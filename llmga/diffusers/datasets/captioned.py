@@ -43,7 +43,7 @@ class Captioned:
         self.tables = [read_source(Path(path), cache) for path in data]
         self.ends = list(accumulate(map(len, self.tables)))
         self.names = list(data)
-        self.places = open_places(places) if any(isinstance(table[0]["image"], str) for table in self.tables) else []
+        self.places = open_places(places) if any(map(_names_files, self.tables)) else []
         self.originals, self.share = _read_originals(originals), share
 
     def __len__(self) -> int:
@@ -119,6 +119,12 @@ class Captioned:
             return open_image(source, working_side=None)
         except UserError as problem:
             raise UserError(f"the training picture {name!r} cannot be used: {problem}") from None
+
+
+def _names_files(table: Any) -> bool:
+    """Whether pictures or masks of a table lie elsewhere."""
+    masks = table.data.column("mask") if "mask" in table.column_names else []
+    return isinstance(table[0]["image"], str) or (len(masks) > 0 and masks.null_count < len(masks))
 
 
 def _read_originals(path: str | None) -> dict[str, str]:

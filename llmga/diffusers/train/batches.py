@@ -108,5 +108,28 @@ def collate(examples: list[Batch]) -> Batch:
 
 
 def loader(examples: Examples, order: Order, workers: int) -> Iterator[Batch]:
-    """The endless stream of batches."""
-    return iter(DataLoader(examples, batch_sampler=order, collate_fn=collate, num_workers=workers))
+    """The endless stream of batches.
+
+    Raises: UserError for a record that cannot be used, as it is: PyTorch would wrap a worker's into its traceback.
+    """
+    for batch in DataLoader(_Told(examples), batch_sampler=order, collate_fn=_collate_told, num_workers=workers):
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+class _Told(Dataset):
+    """Examples, or the person's mistakes that they show."""
+
+    def __init__(self, examples: Examples):
+        self.examples = examples
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch | UserError:
+        try:
+            return self.examples[key]
+        except UserError as problem:
+            return problem
+
+
+def _collate_told(examples: list[Batch | UserError]) -> Batch | UserError:
+    return next((each for each in examples if isinstance(each, UserError)), None) or collate(examples)
