@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.train.objective import Objective
 from llmga.errors import UserError
 
@@ -31,3 +32,9 @@ def test_what_the_unet_says_can_be_changed(goldens):
     case, pipe = goldens.manifest["train"]["sd15_base"], goldens.pipeline("sd15")
     other = {"epsilon": "v_prediction", "v_prediction": "epsilon"}[case["prediction_type"]]
     assert objective_of(pipe, case, prediction=other).prediction == other
+
+
+def test_sizes_are_told_exactly_whatever_the_number_format():
+    sizes = torch.tensor([[1023, 801, 3, 0, 1024, 1024]])
+    told = GENERATORS["sdxl"].conditions(torch.zeros(1, 4, dtype=torch.bfloat16), sizes)
+    assert torch.equal(told["time_ids"].long(), sizes)

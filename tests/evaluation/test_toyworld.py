@@ -4,8 +4,9 @@ import random
 import pytest
 from PIL import Image
 
+from llmga.diffusers.generators import load_generator
 from llmga.evaluation import toyworld
-from llmga.serve.args import BUNDLED_MLLM, shipped
+from llmga.serve.args import BUNDLED_INPAINTER, BUNDLED_MLLM, shipped
 from llmga.toyworld import captions
 from llmga.toyworld.cards import SCORES
 from llmga.toyworld.scenes import Scene, draw
@@ -109,6 +110,16 @@ def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
     assert wrong["inpaint.fill.kept"] < 1 and wrong["inpaint.fill.all"] < 0.6
     assert lazy["inpaint.fill.kept"] == lazy["inpaint.outpaint.kept"] == 1.0
     assert lazy["inpaint.fill.all"] == 0.0 and lazy["inpaint.outpaint.all"] < 0.5
+
+
+def test_the_bundled_model_fills_and_grows_scenes_it_never_saw():
+    tally = toyworld.Tally()
+    inpainter = load_generator(shipped(BUNDLED_INPAINTER, ""), device="cpu")
+    assert inpainter.family.name == "sdxl-inpainting" and inpainter.denoiser.config.in_channels == 9
+    toyworld.judge_inpainting(inpainter, 6, 0, tally)
+    figures = tally.fractions()
+    assert figures["inpaint.fill.kept"] == figures["inpaint.outpaint.kept"] == 1.0
+    assert figures["inpaint.fill.all"] > 0.6 and figures["inpaint.outpaint.all"] > 0.6
 
 
 def test_one_part_alone_keeps_the_figures_of_the_others(tmp_path, monkeypatch):
