@@ -175,6 +175,11 @@ def parquet_without_captions(root):
     return root / "data.parquet"
 
 
+def parquet_of_numbers(root):
+    parquet.write_table(pa.table({"image": ["a.png"], "caption": [3]}), root / "data.parquet")
+    return root / "data.parquet"
+
+
 def folder_without_captions(root):
     Image.new("RGB", (8, 8)).save(root / "a.png")
     return root
@@ -190,6 +195,7 @@ def unknown_ending(root):
     [
         (damaged_parquet, "cannot be read"),
         (parquet_without_captions, "no column `caption`"),
+        (parquet_of_numbers, "no texts"),
         (folder_without_captions, "no column `caption`"),
         (unknown_ending, ".csv"),
         (lambda root: root / "nothing.parquet", "not there"),

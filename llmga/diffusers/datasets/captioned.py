@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from llmga.diffusers.datasets.places import open_places
-from llmga.diffusers.datasets.sources import read_source
+from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
 from llmga.images import open_image
 
@@ -43,24 +43,33 @@ class Captioned:
         self.tables = [read_source(Path(path), cache) for path in data]
         self.ends = list(accumulate(map(len, self.tables)))
         self.names = list(data)
-        self.places = open_places(places) if any(map(_names_files, self.tables)) else []
+        self.named = [is_text(table, "image") for table in self.tables]
+        # Rows without the pictures that came with them, so that a caption can be read without one.
+        self.texts = [
+            table if named else table.remove_columns("image")
+            for table, named in zip(self.tables, self.named, strict=True)
+        ]
+        self.places = open_places(places) if any(self.named) or any(map(_has_masks, self.tables)) else []
         self.originals, self.share = _read_originals(originals), share
 
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def _record(self, index: int) -> tuple[int, int, dict[str, Any]]:
-        """Number of the table, row in it, and the record."""
+    def _at(self, index: int) -> tuple[int, int]:
+        """Number of the table, and row in it."""
         table = bisect_right(self.ends, index)
-        row = index - (self.ends[table - 1] if table else 0)
-        return table, row, self.tables[table][row]
+        return table, index - (self.ends[table - 1] if table else 0)
+
+    def _text(self, index: int) -> dict[str, Any]:
+        table, row = self._at(index)
+        return self.texts[table][row]
 
     def caption(self, index: int, rng: Random) -> str:
         """The record's caption, or now and then the one that the picture was found with."""
-        _, _, record = self._record(index)
+        caption = self._text(index)["caption"]
         if self.originals and rng.random() < self.share:
-            return self.originals.get(str(record["image"]), record["caption"])
-        return record["caption"]
+            return self.originals.get(self.name(index), caption)
+        return caption
 
     def captions(self) -> Iterator[str]:
         """Every caption that `caption` may give, some of them several times."""
@@ -70,15 +79,16 @@ class Captioned:
 
     def name(self, index: int) -> str:
         """What tells this record's picture from all others."""
-        table, row, record = self._record(index)
-        return record["image"] if isinstance(record["image"], str) else f"{self.names[table]}#{row}"
+        table, row = self._at(index)
+        return self.texts[table][row]["image"] if self.named[table] else f"{self.names[table]}#{row}"
 
     def stamp(self, index: int) -> str:
-        """What changes when the picture does."""
-        table, _, record = self._record(index)
-        if isinstance(record["image"], str):
-            return next((stamp for place in self.places if (stamp := place.stamp(record["image"]))), "")
-        return self.tables[table]._fingerprint
+        """What changes when the picture does; nothing when it is not there."""
+        table, row = self._at(index)
+        if not self.named[table]:
+            return self.tables[table]._fingerprint
+        name = self.texts[table][row]["image"]
+        return next((stamp for place in self.places if (stamp := place.stamp(name))), "")
 
     def picture(self, index: int) -> Image.Image:
         """RGB, upright, every pixel kept; raises UserError naming a picture that cannot be read."""
@@ -86,7 +96,7 @@ class Captioned:
 
     def mask(self, index: int) -> Image.Image | None:
         """The record's own mask, gray, white where to paint; None where one is to be drawn."""
-        name = self._record(index)[2].get("mask")
+        name = self._text(index).get("mask")
         return name and self._opened(self._found(name), name).convert("L")
 
     def size(self, index: int) -> tuple[int, int]:
@@ -100,8 +110,9 @@ class Captioned:
             raise UserError(f"the training picture {self.name(index)!r} is not readable; save it again.") from None
 
     def _source(self, index: int) -> Path | bytes:
-        image = self._record(index)[2]["image"]
-        if isinstance(image, str):
+        table, row = self._at(index)
+        image = self.tables[table][row]["image"]
+        if self.named[table]:
             return self._found(image)
         if isinstance(image, bytes):
             return image
@@ -121,10 +132,9 @@ class Captioned:
             raise UserError(f"the training picture {name!r} cannot be used: {problem}") from None
 
 
-def _names_files(table: Any) -> bool:
-    """Whether pictures or masks of a table lie elsewhere."""
-    masks = table.data.column("mask") if "mask" in table.column_names else []
-    return isinstance(table[0]["image"], str) or (len(masks) > 0 and masks.null_count < len(masks))
+def _has_masks(table: Any) -> bool:
+    masks = table.data.column("mask") if "mask" in table.column_names else None
+    return masks is not None and masks.null_count < len(masks)
 
 
 def _read_originals(path: str | None) -> dict[str, str]:

@@ -87,7 +87,7 @@ def _loaded(kind: str, path: Path, cache: Path, **options: Any) -> "Dataset":
 
 def _columns(table: "Dataset", path: Path) -> "Dataset":
     """The table with our names, pictures left encoded."""
-    from datasets import Image, Value
+    from datasets import Image
 
     found = {
         own: next((name for name in names if name in table.column_names), None)
@@ -100,9 +100,14 @@ def _columns(table: "Dataset", path: Path) -> "Dataset":
     table = table.rename_columns({name: own for own, name in found.items() if name != own})
     if isinstance(table.features["image"], Image):
         table = table.cast_column("image", Image(decode=False))
-    if table.features["caption"].dtype != "string":
-        table = table.cast_column("caption", Value("string"))
+    if not is_text(table, "caption"):
+        raise UserError(f"the captions of {str(path)!r} are no texts; write a column `{found['caption']}` of texts.")
     return table.select_columns([name for name in ("image", "caption", "mask") if name in table.column_names])
+
+
+def is_text(table: "Dataset", column: str) -> bool:
+    """Whether a column holds texts."""
+    return getattr(table.features[column], "dtype", None) in ("string", "large_string")
 
 
 def read_folder(path: Path, cache: Path) -> "Dataset":
