@@ -41,9 +41,11 @@ def _deepspeed(config: TrainConfig) -> Any:
     settings = read_deepspeed(config.deepspeed)
     from accelerate import DeepSpeedPlugin
 
-    plugin = DeepSpeedPlugin(
-        hf_ds_config=settings, gradient_accumulation_steps=config.accumulation, gradient_clipping=config.max_grad_norm
-    )
+    accumulation, norm = config.accumulation, config.max_grad_norm
+    try:
+        plugin = DeepSpeedPlugin(settings, gradient_accumulation_steps=accumulation, gradient_clipping=norm)
+    except ImportError:
+        raise UserError("--deepspeed needs the package deepspeed; install llmga[train].") from None
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
     _alone()
     return plugin
