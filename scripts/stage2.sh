@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Stage 2 on every GPU of this machine, or on its CPU:  bash scripts/stage2.sh --preset NAME [--field value …]
+# GPUS=2 in front uses two of them; with --deepspeed scripts/zero2.json behind it their memory is shared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)

@@ -17,6 +17,8 @@ base() { # make the painter's two towers first: the second half waits for the vi
         $python -m llmga.diffusers.train.train --preset toy_sdxl_base
     made $inference/llmga-toy-sdxl-t2i/model_index.json ||
         $python -m llmga.diffusers.train.train --preset toy_sdxl
+    made $inference/llmga-toy-sdxl-inpainting/model_index.json ||
+        $python -m llmga.diffusers.train.train --preset toy_sdxl_inpaint
 }
 
 language() {

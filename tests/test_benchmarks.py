@@ -17,6 +17,7 @@ SMALL = {
     "stage1_data": "--records 40 --small 20 --samples 4",
     "stage1_gpu": "--layers 1 --rows 1 --length 64 --steps 1",
     "stage1_throughput": "--samples 6 --batch 2 --width 64 --layers 1",
+    "stage2_throughput": "--side 64 --batch 2 --steps 1 --width 32",
 }
 
 

@@ -175,8 +175,8 @@ def test_the_file_map_is_complete_and_says_something() -> None:
 
 def paths_of(config: object) -> Iterator[str]:
     """The data files and folders that a preset of either stage reads."""
-    if isinstance(config.data, str):
-        yield from (config.data, config.images)
+    if hasattr(config, "images"):
+        yield from (*config.data, *config.images, *filter(None, [config.originals]))
     else:
         yield from (path for source in config.data for path in (source.file, source.image_folder) if path)
 

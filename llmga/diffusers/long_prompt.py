@@ -122,23 +122,31 @@ class TextTower:
     def _parts(self, values: Sequence, chunks: int) -> list[list]:
         return [list(values[k * self.window : (k + 1) * self.window]) for k in range(chunks)]
 
+    def states(self, texts: Sequence[Tokens], chunks: int, layout: Layout) -> tuple[Tensor, Tensor | None]:
+        """Encode a batch of texts, every chunk for itself.
+
+        Returns:
+            (batch, chunks, length, width) and, if the encoder projects them, the pooled (batch, chunks, width).
+        """
+        rows = torch.tensor([row for text in texts for row in self.rows(text.ids, chunks, layout)])
+        output = self.encoder(rows.to(self.encoder.device), output_hidden_states=self.layer is not None)
+        hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
+        pooled = getattr(output, "text_embeds", None)
+        shape = (len(texts), chunks)
+        return hidden.unflatten(0, shape), None if pooled is None else pooled.unflatten(0, shape)
+
     def encode(self, texts: Sequence[Tokens], chunks: int, layout: Layout) -> tuple[Tensor, Tensor | None]:
         """Encode a batch of texts.
 
         Returns:
             (batch, positions, width) and, if the encoder projects one, the pooled (batch, width).
         """
-        rows = torch.tensor([row for text in texts for row in self.rows(text.ids, chunks, layout)])
-        output = self.encoder(rows.to(self.encoder.device), output_hidden_states=self.layer is not None)
-        hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
-        hidden = _join(hidden.unflatten(0, (len(texts), chunks)), layout)
-        pooled = getattr(output, "text_embeds", None)
-        if pooled is not None:
-            pooled = pooled.unflatten(0, (len(texts), chunks))[:, layout.pooled_chunk]
+        hidden, pooled = self.states(texts, chunks, layout)
+        hidden = join(hidden, layout)
         if any(weight != 1 for text in texts for weight in text.weights):
             weights = hidden.new_tensor([self.weight_rows(text.weights, chunks) for text in texts])
-            hidden = _weighted(hidden, _join(weights[..., None], layout))
-        return hidden, pooled
+            hidden = _weighted(hidden, join(weights[..., None], layout))
+        return hidden, None if pooled is None else pooled[:, layout.pooled_chunk]
 
 
 def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
@@ -152,8 +160,8 @@ def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
     return scaled * factor.to(hidden.dtype)
 
 
-def _join(hidden: Tensor, layout: Layout) -> Tensor:
-    """(batch, chunks, positions, width) -> (batch, positions of all chunks, width)."""
+def join(hidden: Tensor, layout: Layout) -> Tensor:
+    """(batch, chunks, length, width) -> (batch, positions of all chunks, width)."""
     if layout.inner_markers:
         return hidden.flatten(1, 2)
     start, content, end = hidden[:, 0, :1], hidden[:, :, 1:-1].flatten(1, 2), hidden[:, -1, -1:]

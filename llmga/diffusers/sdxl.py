@@ -18,8 +18,11 @@ def prompt_arguments(prompt: PromptEmbeddings) -> dict[str, Tensor | None]:
 
 
 def conditions(pooled: Tensor | None, time_ids: Tensor) -> dict[str, Tensor]:
-    """Time ids are original (height, width), crop (top, left), target (height, width)."""
-    return {"text_embeds": pooled, "time_ids": time_ids.to(pooled.dtype)}
+    """Time ids are original (height, width), crop (top, left), target (height, width).
+
+    They stay in single precision: bfloat16 would round a picture of 1023 pixels to 1024.
+    """
+    return {"text_embeds": pooled, "time_ids": time_ids.float()}
 
 
 SDXL = Family("sdxl", "StableDiffusionXLPipeline", 50, 5.0, prompt_arguments, conditions)

@@ -16,9 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageChops
 from tqdm import tqdm
 
+from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import command_line
 from llmga.llava.chat import Chat, Sampling
@@ -26,7 +28,7 @@ from llmga.llava.generation_prompt import GenerationPrompt, parse
 from llmga.llava.instructions import INSTRUCTIONS
 from llmga.llava.loading import Mllm, load_mllm
 from llmga.runtime import quiet_libraries
-from llmga.toyworld import captions, oracle, requests, smalltalk
+from llmga.toyworld import captions, masked, oracle, requests, smalltalk
 from llmga.toyworld.requests import Request
 from llmga.toyworld.scenes import ATTRIBUTES, Scene, draw, held_out_scenes
 
@@ -41,6 +43,9 @@ BARS = {
     "small_talk.no_picture": 0.95,
     "follow_up.picture.all": 0.85,
     "stage2.finetuned_minus_base": 0.0,
+    "inpaint.fill.all": 0.80,
+    "inpaint.fill.kept": 1.0,
+    "inpaint.outpaint.kept": 1.0,
 }
 
 
@@ -54,6 +59,7 @@ class Counts:
     follow_ups: int = 150
     pictures: int = 150
     stage2: int = 100
+    inpainting: int = 150
 
 
 @dataclass
@@ -188,6 +194,21 @@ def judge_stage2(finetuned: Generator, base: Generator, count: int, seed: int, t
             tally.add(f"stage2.{name}.all", _judge(tally, f"stage2.{name}", oracle.score(picture, scene.attributes)))
 
 
+def judge_inpainting(inpainter: Generator, count: int, seed: int, tally: Tally) -> None:
+    """Half of the scenes lost their thing, half their sides; told the whole caption, what is hidden comes back, and
+    what is not hidden stays, pixel for pixel."""
+    for number, scene, rng in tqdm(_scenes(count, 7), total=count, desc="inpainting"):
+        claim, hide = ("fill", masked.without_its_thing) if number % 2 else ("outpaint", masked.without_its_sides)
+        hidden, caption = hide(scene, rng), captions.detailed(scene, rng)
+        filled = inpainter(caption, hidden.shown, hidden.mask, seed=seed + number)
+        verdict = oracle.score(filled, scene.attributes)
+        tally.add(f"inpaint.{claim}.all", _judge(tally, f"inpaint.{claim}", verdict))
+        changed = np.asarray(ImageChops.difference(filled.convert("RGB"), hidden.shown)).any(-1)
+        tally.add(f"inpaint.{claim}.kept", not changed[np.asarray(hidden.mask) == 0].any())
+        if not all(verdict.values()):
+            tally.missed(claim, caption, oracle.read(filled).attributes)
+
+
 PARTS: dict[str, Callable[[Subject, int, Tally], None]] = {
     "requests": judge_requests,
     "unseen": judge_unseen_phrasings,
@@ -199,17 +220,21 @@ PARTS: dict[str, Callable[[Subject, int, Tally], None]] = {
 
 @dataclass(frozen=True)
 class Paths:
-    """Folders of the system under test; `base` is the painter before stage 2."""
+    """Folders of the system under test; `base` is the painter before stage 2, `inpainter` fills holes."""
 
     mllm: str
     painter: str
     base: str
+    inpainter: str
 
 
 def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
     """One part of the evaluation, with models of its own: parts can run beside each other.  Raises: UserError."""
     quiet_libraries()
     tally = Tally()
+    if part == "inpainting":
+        judge_inpainting(load_generator(paths.inpainter, device="cpu", task=INPAINTING), count, seed, tally)
+        return tally
     painter = load_generator(paths.painter, device="cpu")
     if part == "stage2":
         judge_stage2(painter, load_generator(paths.base, device="cpu"), count, seed, tally)
@@ -218,16 +243,17 @@ def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
     return tally
 
 
-def evaluate(paths: Paths, counts: Counts, seed: int, processes: int = 1) -> tuple[dict[str, float], list[str]]:
-    """All figures by claim, and the misses in words.  Raises: UserError."""
-    jobs = [(part, paths, count, seed) for part, count in vars(counts).items()]
+def evaluate(paths: Paths, counts: dict[str, int], seed: int, processes: int = 1) -> tuple[dict[str, float], list[str]]:
+    """The figures of the parts that `counts` names, by claim, and the misses in words.  Raises: UserError."""
+    jobs = [(part, paths, count, seed) for part, count in counts.items()]
     if processes == 1:
         tallies = [judge(*job) for job in jobs]
     else:
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
             tallies = list(pool.map(judge, *zip(*jobs, strict=True)))
     figures = {claim: value for tally in tallies for claim, value in tally.fractions().items()}
-    figures["stage2.finetuned_minus_base"] = figures["stage2.finetuned.all"] - figures["stage2.base.all"]
+    if "stage2" in counts:
+        figures["stage2.finetuned_minus_base"] = figures["stage2.finetuned.all"] - figures["stage2.base.all"]
     return figures, [miss for tally in tallies for miss in tally.misses]
 
 
@@ -247,6 +273,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model-path", default="checkpoints/Inference/llmga-toy-mllm")
     parser.add_argument("--sdmodel_id", default="checkpoints/Inference/llmga-toy-sdxl-t2i")
     parser.add_argument("--base", default="checkpoints/Inference/llmga-toy-sdxl-base", help="painter before stage 2")
+    parser.add_argument("--inpainter", default="checkpoints/Inference/llmga-toy-sdxl-inpainting", help="fills holes")
+    parts = list(vars(Counts()))
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts,
+                        help="what to judge; --output keeps the figures of the others that it holds")  # fmt: skip
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the full number of cases")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1, help="parts judged at once, each with its own models")
@@ -254,15 +284,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--misses", type=Path, help="write every missed case here")
     options = parser.parse_args(argv)
     quiet_libraries()
-    counts = Counts(**{name: max(1, round(number * options.scale)) for name, number in vars(Counts()).items()})
+    counts = {part: max(1, round(vars(Counts())[part] * options.scale)) for part in options.parts}
     start = time.monotonic()
-    paths = Paths(options.model_path, options.sdmodel_id, options.base)
+    paths = Paths(options.model_path, options.sdmodel_id, options.base, options.inpainter)
     figures, misses = evaluate(paths, counts, options.seed, options.processes)
+    if set(options.parts) != set(parts) and options.output and options.output.is_file():
+        earlier = json.loads(options.output.read_text())
+        figures, counts = earlier["figures"] | figures, earlier["cases"] | counts
     report = {
         "figures": {claim: round(value, 4) for claim, value in figures.items()},
         "bars": BARS,
-        "missed_bars": [claim for claim, bar in BARS.items() if figures.get(claim, 0) < bar],
-        "cases": vars(counts),
+        "missed_bars": [claim for claim, bar in BARS.items() if claim in figures and figures[claim] < bar],
+        "cases": counts,
         "seed": options.seed,
         "seconds": round(time.monotonic() - start),
     }

@@ -39,6 +39,12 @@ ABOUT = {
         "toy_sdxl_base`.",
         ("stage2.base",),
     ),
+    "llmga-toy-sdxl-inpainting": (
+        "The painter after stage 2, taught to fill holes and to grow pictures: its UNet also sees a mask and what is "
+        "kept of the picture (nine channels).",
+        "`llmga.diffusers.train.train --preset toy_sdxl_inpaint`, from `llmga-toy-sdxl-t2i`.",
+        ("inpaint",),
+    ),
 }
 
 
@@ -53,7 +59,7 @@ def card(name: str, report: dict, notes: dict[str, dict]) -> str:
     facts = "\n".join(f"* {step}: {json.dumps(note)}" for step, note in notes.items())
     return "\n".join([
         f"# {name}", "", about, "", "## How it was made", "",
-        f"`bash scripts/toyworld.sh` makes all three toy checkpoints. This one: {made}", "", facts, "",
+        f"`bash scripts/toyworld.sh` makes all toy checkpoints. This one: {made}", "", facts, "",
         "## How it scores", "",
         "`python -m llmga.evaluation.toyworld` on held-out combinations of attributes, judged from pixels by an "
         f"oracle; seed {report['seed']}, cases {json.dumps(report['cases'])}.", "",

@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from llmga.diffusers.train.config import PRESETS
+from llmga.toyworld.scenes import draw, train_scenes
+
+SIZES = [(64, 64), (64, 64), (64, 64), (64, 64), (96, 64), (64, 96), (128, 60), (100, 64)]  # width, height
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "diffusion"
 
 
@@ -22,6 +28,7 @@ def pytest_generate_tests(metafunc):
         "t2i_case": manifest["t2i"]["cases"],
         "inpaint_case": manifest["inpaint"]["cases"],
         "edit_case": manifest["edit"]["cases"],
+        "train_case": [case | {"name": name} for name, case in manifest["train"].items()],
     }
     for name in listed.keys() & set(metafunc.fixturenames):
         metafunc.parametrize(name, listed[name], ids=_label)
@@ -36,6 +43,35 @@ def _label(entry):
 @pytest.fixture(scope="session")
 def goldens():
     return Goldens(ROOT)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Drawn pictures with captions: `train.json` lists six square ones, `mixed.json` eight of any aspect."""
+    root = tmp_path_factory.mktemp("world")
+    square, mixed = [], []
+    for number, scene in enumerate(train_scenes()[:6000:750]):
+        thing = scene.things[0]
+        text = f"a {thing.size} {thing.colour} {thing.shape} at the {thing.place}"
+        caption = " ".join([text] * (1 + 9 * (number == 3)))
+        for name, size, records in (("plain", (64, 64), square), ("any", SIZES[number], mixed)):
+            draw(scene, *size).save(root / f"{name}-{number}.png")
+            records.append({"image": f"{name}-{number}.png", "caption": caption})
+    (root / "train.json").write_text(json.dumps(square[:6]))
+    (root / "mixed.json").write_text(json.dumps(mixed))
+    return root
+
+
+@pytest.fixture
+def config(goldens, world, tmp_path):
+    """Four steps of the toy preset on the smallest SDXL."""
+    base = shutil.copytree(goldens.folder("sdxl"), tmp_path / "base")
+    (base / "generation_defaults.json").write_text('{"steps": 3}')
+    return replace(
+        PRESETS["toy_sdxl"], pipeline=str(base), data=(str(world / "train.json"),), images=(str(world),),
+        run=str(tmp_path / "run"), output=str(tmp_path / "out"), steps=4, batch_size=2, warmup=2,
+        checkpoint_every=2, save_dtype="fp32", lr=1e-3, schedule="constant", ema_decay=0.5,
+    )  # fmt: skip
 
 
 class Goldens:

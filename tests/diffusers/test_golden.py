@@ -3,10 +3,15 @@
 Where the original is wrong (`do_not_reproduce`, and the end of the fixtures' README), the corrected behaviour.
 """
 
+import copy
+import json
+
 import numpy as np
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 
+from llmga.diffusers.datasets.holes import KINDS, hole
 from llmga.diffusers.editing import difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.editor import prediction
 from llmga.diffusers.generators import GENERATORS
@@ -14,6 +19,9 @@ from llmga.diffusers.inpainting import Inpainter
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import LAYOUTS, encode_prompt, encode_texts, text_towers
 from llmga.diffusers.prompt_weights import parse_weights
+from llmga.diffusers.train.batches import Batch
+from llmga.diffusers.train.objective import Objective
+from llmga.diffusers.train.tasks import TASKS
 
 LAYOUT_OF = {"sd15": "a1111", "sdxl": "llmga"}
 
@@ -230,3 +238,104 @@ def test_editing(goldens, edit_case):
     restored = follow(target, pipe.scheduler, path, mask, case["guidance_scale"])
     outside = (mask == 0).expand_as(restored)
     close(restored[outside], values("x0")[outside], 1e-5)
+
+
+class Training:
+    """A recorded case: the pipeline, our objective for it, and what was recorded of each step."""
+
+    def __init__(self, goldens, case):
+        self.case, self.pipe = case, goldens.pipeline(case["pipeline"])
+        self.family = GENERATORS[case["pipeline"].replace("_inpaint", "-inpainting")]
+        self.recorded = goldens.tensors(f"train_{case['name']}")
+        self.base = goldens.tensors(f"train_{case['pipeline']}_base")
+        self.objective = Objective(
+            self.pipe.scheduler, snr_gamma=case["snr_gamma"], noise_offset=case["noise_offset"],
+            prediction=case["prediction_type"],
+        )  # fmt: skip
+
+    def loss(self, unet, step):
+        def predict(noisy, times):
+            close(noisy, seen[:, : noisy.shape[1]])
+            return unet(seen, times, self.base["prompt_embeds"], added_cond_kwargs=conditions).sample
+
+        seen = self.recorded[f"s{step}.unet_input"]
+        conditions = self.family.conditions(self.base.get("pooled_embeds"), self.base.get("time_ids", torch.zeros(0)))
+        return self.objective.loss(
+            predict, *(self.recorded[f"s{step}.{name}"] for name in ("latents", "noise", "timesteps"))
+        )
+
+
+def test_training_captions(goldens, train_case):
+    """As in the original: joined for SD1.5; for SDXL with its padding, and the pooled vector of the last chunk."""
+    training, texts = Training(goldens, train_case), [goldens.text(name) for name in train_case["captions"]]
+    layout = "joined" if training.family.architecture == "sd15" else "llmga"
+    embeds, pooled = encode_texts(training.pipe, texts, layout, max_chunks=4)
+    close(embeds, training.base["prompt_embeds"])
+    if "pooled_embeds" in training.base:
+        close(pooled, training.base["pooled_embeds"])
+
+
+def test_training_steps(goldens, train_case):
+    training, optimizer = Training(goldens, train_case), train_case["optimizer"]
+    unet = copy.deepcopy(training.pipe.unet).train()
+    ema = EMAModel(unet.parameters(), foreach=True)
+    adamw = torch.optim.AdamW(unet.parameters(), lr=optimizer["lr"], betas=tuple(optimizer["betas"]),
+                              eps=optimizer["eps"], weight_decay=optimizer["weight_decay"])  # fmt: skip
+    corrected = "losses_corrected" in train_case
+    losses = train_case["losses_corrected" if corrected else "losses"]
+    for step, (loss_then, norm_then) in enumerate(zip(losses, train_case["grad_norms"], strict=True)):
+        loss = training.loss(unet, step)
+        assert loss.item() == pytest.approx(loss_then, abs=1e-5)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), optimizer["max_grad_norm"]).item()
+        if not corrected:  # the recorded norm is that of the wrong loss
+            assert norm == pytest.approx(norm_then, abs=1e-4)
+        adamw.step()
+        adamw.zero_grad()
+        ema.step(unet.parameters())
+        check_weights(training, unet, ema, step)
+
+
+def check_weights(training, unet, ema, step):
+    """Weights and their averages, where the case recorded any."""
+    weights = dict(unet.named_parameters())
+    averaged = dict(zip(weights, ema.shadow_params, strict=True))
+    for kind, ours in (("param", weights), ("ema", averaged)):
+        for name in training.case["param_names"]:
+            if (recorded := training.recorded.get(f"s{step}.{kind}.{name}")) is not None:
+                close(ours[name].data, recorded)
+    final = {key.removeprefix("final_saved."): value for key, value in training.recorded.items() if "final" in key}
+    for name, value in final.items() if step == len(training.case["losses"]) - 1 else ():
+        close(averaged[name], value)
+
+
+def test_training_sees_mask_and_kept_part(goldens, train_case):
+    """The mask exactly; the kept part is a draw, so it lies around the mean of the VAE's distribution."""
+    training, recorded = Training(goldens, train_case), goldens.tensors(f"train_{train_case['name']}")
+    items = [key.split(".")[0] for key in recorded if key.endswith(".pixel_values")]
+    latent, seen = training.pipe.vae.config.latent_channels, recorded["s0.unet_input"]
+    task = TASKS[training.family.task]
+    assert seen.shape[1] == latent + task.extra_channels(latent)
+    if not items:
+        return
+    pixels, masks = (torch.stack([recorded[f"{i}.{n}"] for i in sorted(items)]) for n in ("pixel_values", "mask"))
+    batch = Batch([], torch.zeros(0), torch.zeros(0), pixels=pixels, masks=masks.float())
+    ours = task.beside(training.pipe.vae, batch, torch.Generator().manual_seed(0))
+    assert torch.equal(ours[:, :1], seen[:, latent : latent + 1])
+    mean, std = posterior(training.pipe.vae, pixels * (masks < 0.5))
+    spread = training.pipe.vae.config.scaling_factor * std
+    for kept in (ours[:, 1:], seen[:, latent + 1 :]):
+        assert ((kept - scaled(training.pipe.vae, mean)).abs() <= 6 * spread + 1e-4).all()
+
+
+def test_training_masks(goldens):
+    """Covered fractions at the size for which the original states its pixels; ours are alike at any size."""
+    stats = json.loads((goldens.root / goldens.manifest["mask_stats"]).read_text())
+    drawn = KINDS | {"mixed": lambda size, rng: hole(size, rng, whole=0)}
+    chance = np.random.default_rng(0)
+    for resolution, recorded in stats["resolutions"].items():
+        size = tuple(map(int, resolution.split("x")))
+        for kind in drawn if min(size) == 512 else ["outpaint"]:  # strokes and boxes are absolute in the original
+            for ours in (size, (128, 128)):
+                mean = np.mean([drawn[kind](ours, chance).mean() for _ in range(300)])
+                assert mean == pytest.approx(recorded[kind]["mean_coverage"], abs=0.03), (kind, ours)

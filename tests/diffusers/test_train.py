@@ -1,58 +1,41 @@
 import json
-import shutil
+import subprocess
+import sys
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from diffusers import DiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file
 
-from llmga.diffusers.datasets.captioned import Captioned
-from llmga.diffusers.datasets.framing import frame
-from llmga.diffusers.generators import load_generator
-from llmga.diffusers.train.batches import Order
+from llmga.configuration import check
+from llmga.diffusers.generators import GENERATORS, load_generator
+from llmga.diffusers.train.batches import collate
 from llmga.diffusers.train.config import PRESETS, TrainConfig
-from llmga.diffusers.train.latent_cache import cached_latents
+from llmga.diffusers.train.tasks import TASKS, widened
 from llmga.diffusers.train.train import train
 from llmga.diffusers.train.trainer import Trainer, learning_rate
 from llmga.errors import UserError
-from llmga.toyworld.scenes import draw, train_scenes
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def world(goldens, tmp_path_factory):
-    """Six drawn pictures with captions."""
-    root = tmp_path_factory.mktemp("world")
-    records = []
-    for number, scene in enumerate(train_scenes()[:6000:1000]):
-        draw(scene).save(root / f"{number}.png")
-        thing = scene.things[0]
-        text = f"a {thing.size} {thing.colour} {thing.shape} at the {thing.place}"
-        records.append({"image": f"{number}.png", "caption": " ".join([text] * (1 + 9 * (number == 3)))})
-    (root / "train.json").write_text(json.dumps(records))
-    return root
-
-
-@pytest.fixture
-def config(goldens, world, tmp_path):
-    base = shutil.copytree(goldens.folder("sdxl"), tmp_path / "base")
-    (base / "generation_defaults.json").write_text('{"steps": 3}')
-    return replace(
-        PRESETS["toy_sdxl"], pipeline=str(base), data=str(world / "train.json"), images=str(world),
-        run=str(tmp_path / "run"), output=str(tmp_path / "out"), steps=4, batch_size=2, warmup=2,
-        checkpoint_every=2, save_dtype="fp32", lr=1e-3, schedule="constant", ema_decay=0.5,
-    )  # fmt: skip
+LORA = "pytorch_lora_weights.safetensors"
 
 
 def losses(config):
     lines = Path(config.run, "log.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
+
+
+def weights(folder):
+    return load_file(next(path for path in (folder / LORA, folder / UNET) if path.is_file()))
+
+
+def farthest(some, others):
+    assert some.keys() == others.keys()
+    return max((some[name] - others[name]).abs().max() for name in some)
 
 
 def test_four_steps_make_a_pipeline_that_paints(config):
@@ -62,26 +45,106 @@ def test_four_steps_make_a_pipeline_that_paints(config):
     first, again, other = (generator("a big red star", seed=seed).tobytes() for seed in (1, 1, 2))
     assert first == again != other
     assert generator.describe()["steps"] == 3
-    before, after = load_file(f"{config.pipeline}/{UNET}"), load_file(f"{output}/{UNET}")
-    assert max((after[name] - before[name]).abs().max() for name in after) > 1e-4
+    assert farthest(weights(output), weights(Path(config.pipeline))) > 1e-4
 
 
-@pytest.mark.parametrize(
-    "change", [{}, {"cache_latents": False, "flip": True, "center_crop": False, "accumulation": 2}]
-)
-def test_a_run_cut_in_two_is_the_unbroken_run(config, tmp_path, change):
-    config = replace(config, **change)
-    whole = load_file(train(config) / UNET)
+VARIANTS = {
+    "plain": {},
+    "without averaging": {"ema_decay": 0.0},
+    "online": {"cache_latents": False, "flip": True, "center_crop": False, "accumulation": 2},
+    "low rank": {"tune": "lora", "lora_rank": 2},
+    "buckets": {"buckets": True, "cache_latents": False, "flip": True, "center_crop": False},
+    "cached buckets": {"buckets": True, "cache_embeddings": True},
+    "inpainting": {"task": "inpainting"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_killed_run_goes_on_as_the_unbroken_one(config, world, tmp_path, monkeypatch, variant):
+    data = (str(world / "mixed.json"),) if "buckets" in variant else config.data
+    config = replace(config, data=data, **VARIANTS[variant])
+    whole = weights(train(config))
     parts = replace(config, run=str(tmp_path / "run2"), output=str(tmp_path / "out2"))
-    train(replace(parts, steps=2))
-    cut = load_file(train(parts) / UNET)
-    assert losses(parts) == pytest.approx(losses(config), abs=1e-6)
-    assert max((cut[name] - whole[name]).abs().max() for name in whole) <= 1e-6
+    optimise = Trainer._optimise
+
+    def killed(trainer, batches):
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return optimise(trainer, batches)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "_optimise", killed)
+        train(parts)
+    assert farthest(weights(train(parts)), whole) <= 1e-7
+    first, second, _, third, fourth = losses(parts)  # the third step was done twice
+    assert [first, second, third, fourth] == pytest.approx(losses(config), abs=1e-7)
 
 
-def test_sd15_trains_with_the_same_code(config, goldens):
-    output = train(replace(config, family="sd15", pipeline=str(goldens.folder("sd15")), steps=1, warmup=0))
-    assert load_generator(output, device="cpu").family.name == "sd15"
+@pytest.mark.parametrize("row", ["sd15", "sd15-inpainting", "sdxl-inpainting"])
+def test_every_family_and_task_trains_with_the_same_code(config, goldens, row):
+    family, _, task = row.partition("-")
+    base = goldens.folder(row.replace("-inpainting", "_inpaint"))
+    config = replace(config, family=family, task=task or "text-to-image", pipeline=str(base), steps=1, warmup=0)
+    output = train(config)
+    assert load_generator(output, device="cpu").family.name == row
+    assert type(DiffusionPipeline.from_pretrained(output)).__name__ == GENERATORS[row].pipeline_class
+
+
+def test_a_widened_unet_first_answers_as_before(goldens):
+    torch.manual_seed(0)
+    pipe = goldens.pipeline("sdxl")
+    noisy, extra = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 8, 8)
+    conditions = {"text_embeds": torch.randn(1, pipe.text_encoder_2.config.projection_dim),
+                  "time_ids": torch.ones(1, 6)}  # fmt: skip
+    words = torch.randn(1, 77, pipe.unet.config.cross_attention_dim)
+    say = lambda unet, seen: unet(seen, 5, words, added_cond_kwargs=conditions).sample  # noqa: E731
+    with torch.no_grad():
+        before = say(pipe.unet, noisy)
+        wide = widened(type(pipe.unet).from_config(pipe.unet.config), 9)
+        wide.load_state_dict(pipe.unet.state_dict() | {"conv_in.weight": wide.conv_in.weight}, strict=True)
+        wide.conv_in.weight[:, :4] = pipe.unet.conv_in.weight
+        assert not wide.conv_in.weight[:, 4:].any()
+        torch.testing.assert_close(say(wide, torch.cat([noisy, extra], 1)), before, atol=1e-6, rtol=0)
+    assert wide.config.in_channels == 9
+    assert widened(wide, 9) is wide
+
+
+def test_inpainting_goes_on_from_a_model_that_paints_from_words(config):
+    output = train(replace(config, task="inpainting"))
+    after, before = weights(output)["conv_in.weight"], weights(Path(config.pipeline))["conv_in.weight"]
+    assert after.shape[1] == 9 and before.shape[1] == 4
+    assert after[:, 4:].any()
+    painter = load_generator(output, device="cpu")
+    picture = Image.new("RGB", (64, 64), (200, 20, 20))
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (16, 16, 40, 40))
+    filled = painter("a red star", picture, mask, seed=1)
+    assert np.array_equal(np.asarray(filled)[np.asarray(mask) == 0], np.asarray(picture)[np.asarray(mask) == 0])
+
+
+def test_stock_diffusers_loads_the_low_rank_weights(config):
+    output = train(replace(config, tune="lora", lora_rank=2, lora_alpha=4.0, steps=3, lr=0.1))
+    assert [path.name for path in output.iterdir()] == [LORA]
+    pipe = DiffusionPipeline.from_pretrained(config.pipeline)
+    pipe.load_lora_weights(output)
+    trainer = Trainer(replace(config, tune="lora", lora_rank=2, lora_alpha=4.0, steps=3, lr=0.1))
+    seen = torch.randn(1, 4, 8, 8), 5, torch.randn(1, 77, pipe.unet.config.cross_attention_dim)
+    told = {"added_cond_kwargs": {"text_embeds": torch.randn(1, pipe.text_encoder_2.config.projection_dim),
+                                  "time_ids": torch.ones(1, 6)}}  # fmt: skip
+    with torch.no_grad(), trainer._averaged():
+        ours = trainer.pipeline.unet.eval()(*seen, **told).sample
+        torch.testing.assert_close(pipe.unet(*seen, **told).sample, ours, atol=1e-5, rtol=0)
+        pipe.unload_lora_weights()
+        assert (pipe.unet(*seen, **told).sample - ours).abs().max() > 1e-3
+
+
+def test_low_rank_training_leaves_the_unet_as_it_was(config):
+    trainer = Trainer(replace(config, tune="lora", lora_rank=2))
+    assert {name.split(".lora_")[1][0] for name in trainer.names} == {"A", "B"}
+    trainer.fit()
+    base = weights(Path(config.pipeline))
+    after = {name.replace(".base_layer", ""): tensor for name, tensor in trainer.pipeline.unet.state_dict().items()}
+    assert all(torch.equal(after[name], tensor) for name, tensor in base.items())
 
 
 def test_half_precision_output_is_half_as_large_and_spares_other_files(config):
@@ -103,6 +166,26 @@ def test_saved_weights_are_the_averaged_ones(config):
     assert any(not torch.equal(a, b) for a, b in zip(raw, averaged, strict=True))
 
 
+def test_the_result_says_what_it_predicts_and_how_prompts_are_laid_out(config):
+    output = train(replace(config, steps=2, prediction="v_prediction", layout="a1111", snr_gamma=5.0))
+    generator = load_generator(output, device="cpu")
+    assert generator.pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert generator.layout == "a1111" and generator.steps == 3
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pictures_on_the_way_change_nothing(config, task):
+    config = replace(config, task=task, steps=2)
+    plain = weights(train(config))
+    watched = replace(config, run=config.run + "2", validation_every=1, validation_pictures=2)
+    assert farthest(weights(train(watched)), plain) == 0
+    folder = Path(watched.run, "validation")
+    assert sorted(path.name for path in folder.iterdir()) == ["step-1", "step-2"]
+    first, second = (Image.open(folder / f"step-{step}" / "000.png") for step in (1, 2))
+    assert first.size == (64, 64) and first.tobytes() != second.tobytes()
+    assert len((folder / "step-1" / "captions.txt").read_text().splitlines()) == 2
+
+
 def test_old_checkpoints_go_and_strange_names_stay(config, tmp_path):
     config = replace(config, checkpoint_every=1, keep=2)
     (tmp_path / "run" / "checkpoint-mine").mkdir(parents=True)
@@ -119,44 +202,23 @@ def test_other_settings_are_not_resumed(config):
         train(replace(config, resume="none"))
 
 
-def test_dropped_captions_are_what_sampling_calls_no_negative(config):
-    trainer = Trainer(replace(config, caption_dropout=1.0, cache_latents=False))
-    embeds, pooled = trainer._embeddings(trainer.examples[(0, 0)])
-    assert not embeds.any() and not pooled.any()
+def test_a_run_is_not_shorter_than_what_is_done(config):
+    config = replace(config, warmup=0)
+    train(replace(config, steps=2))
+    with pytest.raises(UserError, match="further than --steps 1; give at least 2"):
+        train(replace(config, steps=1))
 
 
-def test_cached_latents_are_made_once_and_know_their_pictures(config, world, tmp_path, goldens):
-    vae, records = goldens.pipeline("sdxl").vae, Captioned(config.data, config.images)
-    first = cached_latents(records, vae, 64, tmp_path / "cache")
-    again = cached_latents(records, vae, 64, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-    assert all(torch.equal(first[i]["mean"], again[i]["mean"]) for i in range(6))
-    cached_latents(records, vae, 32, tmp_path / "cache")
-    records.records[0], records.records[1] = records.records[1], records.records[0]
-    swapped = cached_latents(records, vae, 64, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").iterdir())) == 3
-    assert torch.equal(swapped[0]["mean"], first[1]["mean"])
-
-
-def test_every_record_is_seen_once_an_epoch_by_one_process_or_two():
-    config = replace(PRESETS["toy_sdxl"], batch_size=2)
-    alone = [key for batch in islice(Order(8, config), 8) for key in batch]
-    assert sorted(i for _, i in alone[:8]) == sorted(i for _, i in alone[8:]) == list(range(8))
-    shared = [key for rank in (0, 1) for batch in islice(Order(8, config, rank=rank, processes=2), 4) for key in batch]
-    assert sorted(shared) == sorted(alone)
-    assert next(iter(Order(8, config, first_pass=3))) == alone[6:8]
-
-
-def test_framing_states_the_crop_of_the_picture_that_is_seen():
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8))
-    for seed in range(8):
-        framed = frame(image, 64, center_crop=False, flip=True, rng=Random(seed))
-        mirrored = Random(seed).random() < 0.5
-        height, width, top, left, *target = framed.time_ids
-        seen = (ImageOps.mirror(image) if mirrored else image).crop((left, top, left + 64, top + 64))
-        assert (height, width, top, target) == (64, 96, 0, [64, 64])
-        assert np.array_equal(np.asarray(seen), ((framed.pixels + 1) * 127.5).round().permute(1, 2, 0).numpy())
-    assert frame(image, 32, center_crop=True, flip=False, rng=Random(0)).time_ids == (64, 96, 0, 8, 32, 32)
+@pytest.mark.parametrize("embedded", [False, True])
+@pytest.mark.parametrize("family", ["sdxl", "sd15"])
+def test_dropped_captions_are_what_sampling_calls_no_negative(config, goldens, family, embedded):
+    trainer = Trainer(replace(config, family=family, pipeline=str(goldens.folder(family)), caption_dropout=1.0,
+                              cache_latents=False, cache_embeddings=embedded))  # fmt: skip
+    embeds, pooled = trainer.words(collate([trainer.examples[(0, 0)]]), torch.device("cpu"))
+    sampled = GENERATORS[family].prompt_arguments(load_generator(goldens.folder(family), device="cpu").encoder("a cat"))
+    torch.testing.assert_close(embeds, sampled["negative_prompt_embeds"], atol=1e-6, rtol=0)
+    if family == "sdxl":
+        assert not pooled.any()
 
 
 def test_learning_rate_rises_once_and_stays_or_falls():
@@ -167,28 +229,74 @@ def test_learning_rate_rises_once_and_stays_or_falls():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_keep_their_own_limits(preset):
-    from llmga.configuration import check
-
     check(PRESETS[preset])
+
+
+@pytest.mark.parametrize("preset", ["sd15", "sd15_inpaint", "sdxl", "sdxl_inpaint"])
+def test_presets_have_the_settings_of_the_original(preset):
+    config = PRESETS[preset]
+    large = config.family == "sdxl"
+    assert (config.lr, config.warmup, config.schedule, config.steps) == (2e-5, 0, "constant", 50_000)
+    assert (config.resolution, config.batch_size, config.accumulation) == ((1024, 4, 4) if large else (512, 32, 1))
+    assert config.caption_dropout == (0.05 if config.task == "inpainting" else 0.0)
+    assert (config.full_mask, config.original_share, config.ema_decay) == (0.25, 0.05, 0.9999)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": "nowhere.json"}, "nowhere.json"),
+        ({"data": ("nowhere.json",)}, "nowhere.json"),
+        ({"images": ("nowhere",)}, "nowhere"),
+        ({"originals": "nowhere.json"}, "nowhere.json"),
         ({"pipeline": "nowhere"}, "nowhere"),
+        ({"family": "sd15"}, "of the family sdxl, not sd15"),
+        ({"task": "inpainting", "tune": "lora"}, "low-rank weights cannot"),
         ({"resolution": 63}, "63"),
         ({"resume": "nowhere"}, "nowhere"),
+        ({"deepspeed": "nowhere.json"}, "nowhere.json"),
+        ({"deepspeed": "scripts/zero3.json"}, "ZeRO stage 3"),
         ({"output": "/proc/none/out"}, "cannot write"),
     ],
 )
-def test_wrong_settings_are_told(config, change, message):
+def test_wrong_settings_are_told(config, change, message, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
     with pytest.raises(UserError, match=message):
         train(replace(config, **change))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '[{"image": "a.png"}]', '[{"image": 1, "caption": "a"}]'])
-def test_wrong_training_lists_are_told(tmp_path, text):
-    (tmp_path / "train.json").write_text(text)
-    with pytest.raises(UserError, match="train.json"):
-        Captioned(tmp_path / "train.json", tmp_path)
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", "0"], "--steps is 0"),
+        (["--warmup", "9", "--steps", "5"], "longer than the run"),
+        (["--validation-every", "0"], "--validation-every is 0"),
+        (["--layout", "b"], "'b'"),
+        (["--cache-latents", "true", "--flip", "true"], "--cache-latents needs"),
+        (["--data"], "--data names nothing"),
+        (["--lora-rank", "0"], "--lora-rank is 0"),
+    ],
+)
+def test_wrong_flags_are_told(flags, message):
+    from llmga.configuration import parse_arguments
+
+    with pytest.raises(UserError, match=message):
+        parse_arguments(PRESETS, ["--preset", "toy_sdxl", *flags])
+
+
+def test_the_inpainting_task_is_refused_a_unet_of_another_width(config, goldens):
+    with pytest.raises(UserError, match="takes 9 channels, but text-to-image needs 4"):
+        train(replace(config, pipeline=str(goldens.folder("sdxl_inpaint"))))
+
+
+def test_training_asks_the_network_for_nothing(world):
+    """Albumentations would look for a newer version of itself."""
+    script = (
+        "import socket, sys\nfrom random import Random\nfrom PIL import Image\n"
+        "def refuse(*a, **k): raise SystemExit('network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from llmga.diffusers.datasets.framing import frame\n"
+        "frame(Image.new('RGB', (90, 60)), (32, 32), center_crop=True, flip=True, rng=Random(0))\n"
+        "assert 'albumentations' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr

@@ -2,9 +2,11 @@ import json
 import random
 
 import pytest
+from PIL import Image
 
+from llmga.diffusers.generators import load_generator
 from llmga.evaluation import toyworld
-from llmga.serve.args import BUNDLED_MLLM, shipped
+from llmga.serve.args import BUNDLED_INPAINTER, BUNDLED_MLLM, shipped
 from llmga.toyworld import captions
 from llmga.toyworld.cards import SCORES
 from llmga.toyworld.scenes import Scene, draw
@@ -89,6 +91,46 @@ def test_stage_2_is_compared_on_the_same_prompts_and_seeds():
     tally = toyworld.Tally()
     toyworld.judge_stage2(watching("a"), watching("b"), 5, 0, tally)
     assert seen["a"] == seen["b"] and len(seen["a"]) == 5
+
+
+def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
+    def judged(fill):
+        tally = toyworld.Tally()
+        toyworld.judge_inpainting(fill, 20, 0, tally)
+        return tally.fractions()
+
+    def whole(prompt, image, mask, seed):
+        return Image.composite(faithful(prompt, seed), image, mask)
+
+    def careless(prompt, image, mask, seed):
+        return faithful(prompt, seed).rotate(180)
+
+    right, wrong, lazy = judged(whole), judged(careless), judged(lambda prompt, image, mask, seed: image)
+    assert set(right.values()) == {1.0}
+    assert wrong["inpaint.fill.kept"] < 1 and wrong["inpaint.fill.all"] < 0.6
+    assert lazy["inpaint.fill.kept"] == lazy["inpaint.outpaint.kept"] == 1.0
+    assert lazy["inpaint.fill.all"] == 0.0 and lazy["inpaint.outpaint.all"] < 0.5
+
+
+def test_the_bundled_model_fills_and_grows_scenes_it_never_saw():
+    tally = toyworld.Tally()
+    inpainter = load_generator(shipped(BUNDLED_INPAINTER, ""), device="cpu")
+    assert inpainter.family.name == "sdxl-inpainting" and inpainter.denoiser.config.in_channels == 9
+    toyworld.judge_inpainting(inpainter, 6, 0, tally)
+    figures = tally.fractions()
+    assert figures["inpaint.fill.kept"] == figures["inpaint.outpaint.kept"] == 1.0
+    assert figures["inpaint.fill.all"] > 0.6 and figures["inpaint.outpaint.all"] > 0.6
+
+
+def test_one_part_alone_keeps_the_figures_of_the_others(tmp_path, monkeypatch):
+    report = tmp_path / "scores.json"
+    report.write_text(json.dumps({"figures": {"describe.all": 0.5}, "cases": {"pictures": 7}}))
+    monkeypatch.setattr(toyworld, "evaluate", lambda paths, counts, *_: ({"inpaint.fill.all": 0.9}, []))
+    assert toyworld.main(["--parts", "inpainting", "--output", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert found["figures"] == {"describe.all": 0.5, "inpaint.fill.all": 0.9}
+    assert found["cases"] == {"pictures": 7, "inpainting": 150}
+    assert found["missed_bars"] == ["describe.all"]
 
 
 def test_the_table_marks_missed_bars():

@@ -1,55 +1,151 @@
-"""Pictures with captions, listed in one JSON file.
+"""Pictures with captions, from several lists and tables, by one running number."""
 
-An example record of `train.json`::
-
-    [{"image": "000001.png", "caption": "A vivid image of a large red circle in the middle of a blue field."}]
-"""
-
+import io
 import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
+from random import Random
+from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from llmga.diffusers.datasets.places import open_places
+from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
 from llmga.images import open_image
 
+TURNED = range(5, 9)  # EXIF orientations that swap width and height
+
 
 class Captioned:
-    """The records of a JSON list, by index.
+    """The records of all sources.
 
     Args:
-        path: the JSON file.
-        images: the folder that the records' `image` paths start from.
+        data: what `sources.read_source` reads.
+        places: folders and LMDBs of the pictures that lists name.
+        cache: where tables are unpacked.
+        originals: JSON of picture name -> the caption that it was found with; taken `share` of the time.
 
-    Raises: UserError when the file is missing, empty or of another form.
+    Raises: UserError when something is missing, empty or of another form.
     """
 
-    def __init__(self, path: str | Path, images: str | Path):
-        self.images = Path(images)
-        self.records = _read(Path(path))
+    def __init__(
+        self,
+        data: Sequence[str],
+        places: Sequence[str],
+        cache: Path,
+        *,
+        originals: str | None = None,
+        share: float = 0.05,
+    ):
+        self.tables = [read_source(Path(path), cache) for path in data]
+        self.ends = list(accumulate(map(len, self.tables)))
+        self.names = list(data)
+        self.named = [is_text(table, "image") for table in self.tables]
+        # Rows without the pictures that came with them, so that a caption can be read without one.
+        self.texts = [
+            table if named else table.remove_columns("image")
+            for table, named in zip(self.tables, self.named, strict=True)
+        ]
+        self.places = open_places(places) if any(self.named) or any(map(_has_masks, self.tables)) else []
+        self.originals, self.share = _read_originals(originals), share
 
     def __len__(self) -> int:
-        return len(self.records)
+        return self.ends[-1]
 
-    def caption(self, index: int) -> str:
-        return self.records[index]["caption"]
+    def _at(self, index: int) -> tuple[int, int]:
+        """Number of the table, and row in it."""
+        table = bisect_right(self.ends, index)
+        return table, index - (self.ends[table - 1] if table else 0)
+
+    def _text(self, index: int) -> dict[str, Any]:
+        table, row = self._at(index)
+        return self.texts[table][row]
+
+    def caption(self, index: int, rng: Random) -> str:
+        """The record's caption, or now and then the one that the picture was found with."""
+        caption = self._text(index)["caption"]
+        if self.originals and rng.random() < self.share:
+            return self.originals.get(self.name(index), caption)
+        return caption
+
+    def captions(self) -> Iterator[str]:
+        """Every caption that `caption` may give, some of them several times."""
+        for table in self.tables:
+            yield from table["caption"]
+        yield from self.originals.values()
+
+    def name(self, index: int) -> str:
+        """What tells this record's picture from all others."""
+        table, row = self._at(index)
+        return self.texts[table][row]["image"] if self.named[table] else f"{self.names[table]}#{row}"
+
+    def stamp(self, index: int) -> str:
+        """What changes when the picture does; nothing when it is not there."""
+        table, row = self._at(index)
+        if not self.named[table]:
+            return self.tables[table]._fingerprint
+        name = self.texts[table][row]["image"]
+        return next((stamp for place in self.places if (stamp := place.stamp(name))), "")
 
     def picture(self, index: int) -> Image.Image:
         """RGB, upright, every pixel kept; raises UserError naming a picture that cannot be read."""
-        return open_image(self.images / self.records[index]["image"], working_side=None)
+        return self._opened(self._source(index), self.name(index))
+
+    def mask(self, index: int) -> Image.Image | None:
+        """The record's own mask, gray, white where to paint; None where one is to be drawn."""
+        name = self._text(index).get("mask")
+        return name and self._opened(self._found(name), name).convert("L")
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) in pixels of the upright picture, without reading it whole."""
+        source = self._source(index)
+        try:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                turned = image.getexif().get(0x0112) in TURNED
+                return image.size if turned else image.size[::-1]
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+            raise UserError(f"the training picture {self.name(index)!r} is not readable; save it again.") from None
+
+    def _source(self, index: int) -> Path | bytes:
+        table, row = self._at(index)
+        image = self.tables[table][row]["image"]
+        if self.named[table]:
+            return self._found(image)
+        if isinstance(image, bytes):
+            return image
+        return image["bytes"] if image.get("bytes") is not None else Path(image["path"])
+
+    def _found(self, name: str) -> Path | bytes:
+        for place in self.places:
+            if (found := place.find(name)) is not None:
+                return found
+        raise UserError(f"the training picture {name!r} is in none of --images; check the list and the places.")
+
+    @staticmethod
+    def _opened(source: Path | bytes, name: str) -> Image.Image:
+        try:
+            return open_image(source, working_side=None)
+        except UserError as problem:
+            raise UserError(f"the training picture {name!r} cannot be used: {problem}") from None
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _has_masks(table: Any) -> bool:
+    masks = table.data.column("mask") if "mask" in table.column_names else None
+    return masks is not None and masks.null_count < len(masks)
+
+
+def _read_originals(path: str | None) -> dict[str, str]:
+    if path is None:
+        return {}
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as problem:
-        raise UserError(f"cannot read the training list {str(path)!r} ({problem.strerror}); check --data.") from None
+        raise UserError(f"cannot read the captions {path!r} ({problem.strerror}); check --originals.") from None
     except ValueError:
-        raise UserError(f"the training list {str(path)!r} is no valid JSON; write a list of records.") from None
-    if not isinstance(records, list) or not records:
-        raise UserError(f"the training list {str(path)!r} must be a JSON list with at least one record.")
-    for number, record in enumerate(records):
-        whole = isinstance(record, dict) and all(isinstance(record.get(key), str) for key in ("image", "caption"))
-        if not whole:
-            raise UserError(f"record {number} of {str(path)!r} lacks a text `image` or `caption`.")
-    return records
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise UserError(f"{path!r} must be a JSON object of picture names and captions; check --originals.")
+    return found

@@ -1,8 +1,4 @@
-"""Which records a step sees, and what becomes of them.
-
-Every decision (order, crop, dropout, noise) is drawn from a generator seeded by its position in the endless stream of
-examples.  So a run that was cut off goes on exactly where it was, and nothing about the data has to be saved.
-"""
+"""What becomes of the records that a forward pass sees."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -10,30 +6,29 @@ from random import Random
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from llmga.diffusers.datasets.captioned import Captioned
-from llmga.diffusers.datasets.framing import frame
+from llmga.diffusers.datasets.framing import Framed, frame
+from llmga.diffusers.datasets.holes import hole
+from llmga.diffusers.datasets.shapes import Shapes
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
-
-ORDER, EXAMPLE, NOISE = range(3)  # purposes of a seed
-
-
-def seed_of(*numbers: int) -> int:
-    """One well-mixed seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+from llmga.diffusers.train.order import EXAMPLE, HOLE, Order, seed_of
+from llmga.errors import UserError
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of one forward pass; either `pixels` or `mean` and `std` are there.
+    """Examples of one forward pass; `pixels`, or `mean` and `std`, or all of them are there.
 
     Attributes:
         dropped: (batch,) bool, whose caption is left out.
         time_ids: (batch, 6), see `framing.Framed`.
-        pixels: (batch, 3, side, side) in [-1, 1].
+        pixels: (batch, 3, height, width) in [-1, 1].
+        masks: (batch, 1, height, width), 1 where an inpainting model has to paint, else 0.
         mean, std: (batch, channels, height, width) of the cached latents.
     """
 
@@ -41,55 +36,63 @@ class Batch:
     dropped: Tensor
     time_ids: Tensor
     pixels: Tensor | None = None
+    masks: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
 
 
-class Order:
-    """Yields the (position, record) pairs of one process's forward passes, from a given pass on, without end.
+class Examples(Dataset):
+    """A record, at a position of the stream, to a batch of one.
 
-    Each epoch is a fresh permutation; passes may span two epochs, so no record is left out.
+    Args:
+        holes: whether pictures come with a region that is to be filled.
     """
 
-    def __init__(self, records: int, config: TrainConfig, *, first_pass: int = 0, rank: int = 0, processes: int = 1):
-        self.records = records
-        self.seed = config.seed
-        self.size = config.batch_size
-        self.first = first_pass * self.size * processes + rank * self.size
-        self.stride = self.size * processes
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, []
-        start = self.first
-        while True:
-            chosen = []
-            for position in range(start, start + self.size):
-                if position // self.records != epoch:
-                    epoch = position // self.records
-                    order = np.random.default_rng(seed_of(self.seed, ORDER, epoch)).permutation(self.records)
-                chosen.append((position, int(order[position % self.records])))
-            yield chosen
-            start += self.stride
-
-
-class Examples(Dataset):
-    """A record, at a position of the stream, to a batch of one."""
-
-    def __init__(self, records: Captioned, config: TrainConfig, cached: CachedLatents | None = None):
-        self.records = records
-        self.config = config
-        self.cached = cached
+    def __init__(
+        self,
+        records: Captioned,
+        config: TrainConfig,
+        shapes: Shapes,
+        cached: CachedLatents | None = None,
+        *,
+        holes: bool = False,
+    ):
+        self.records, self.config, self.shapes = records, config, shapes
+        self.cached, self.holes = cached, holes
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         position, index = key
         rng = Random(seed_of(self.config.seed, EXAMPLE, position))
         dropped = torch.tensor([rng.random() < self.config.caption_dropout])
-        captions = [self.records.caption(index)]
+        given = {"captions": [self.records.caption(index, rng)], "dropped": dropped}
         if self.cached is not None:
-            return Batch(captions, dropped, **self.cached[index])
-        framed = frame(self.records.picture(index), self.config.resolution,
-                       center_crop=self.config.center_crop, flip=self.config.flip, rng=rng)  # fmt: skip
-        return Batch(captions, dropped, torch.tensor([framed.time_ids]), pixels=framed.pixels[None])
+            given |= self.cached[index]
+        if self.cached is None or self.holes:
+            framed = self._framed(index, rng)
+            given |= {"time_ids": torch.tensor([framed.time_ids]), "pixels": framed.pixels[None]}
+        if self.holes:
+            given["masks"] = (self._drawn(position, index) if framed.mask is None else framed.mask)[None]
+        return Batch(**given)
+
+    def _framed(self, index: int, rng: Random) -> Framed:
+        picture = self.records.picture(index)
+        mask = self._own_mask(index, picture.size) if self.holes else None
+        crop, flip = self.config.center_crop, self.config.flip
+        return frame(picture, self.shapes[index], center_crop=crop, flip=flip, rng=rng, mask=mask)
+
+    def _own_mask(self, index: int, size: tuple[int, int]) -> Image.Image | None:
+        mask = self.records.mask(index)
+        if mask is not None and mask.size != size:
+            raise UserError(f"the mask of training picture {self.records.name(index)!r} is {mask.width}x{mask.height}, "
+                            f"the picture {size[0]}x{size[1]}; give masks of the pictures' sizes.")  # fmt: skip
+        return mask
+
+    def _drawn(self, position: int, index: int) -> Tensor:
+        """(1, height, width), 1 where to paint."""
+        height, width = self.shapes[index]
+        chance = np.random.default_rng(seed_of(self.config.seed, HOLE, position))
+        drawn = hole((width, height), chance, whole=self.config.full_mask, scale=self.config.mask_scale)
+        return torch.tensor(drawn, dtype=torch.float32)[None]
 
 
 def collate(examples: list[Batch]) -> Batch:
@@ -105,5 +108,28 @@ def collate(examples: list[Batch]) -> Batch:
 
 
 def loader(examples: Examples, order: Order, workers: int) -> Iterator[Batch]:
-    """The endless stream of batches."""
-    return iter(DataLoader(examples, batch_sampler=order, collate_fn=collate, num_workers=workers))
+    """The endless stream of batches.
+
+    Raises: UserError for a record that cannot be used, as it is: PyTorch would wrap a worker's into its traceback.
+    """
+    for batch in DataLoader(_Told(examples), batch_sampler=order, collate_fn=_collate_told, num_workers=workers):
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+class _Told(Dataset):
+    """Examples, or the person's mistakes that they show."""
+
+    def __init__(self, examples: Examples):
+        self.examples = examples
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch | UserError:
+        try:
+            return self.examples[key]
+        except UserError as problem:
+            return problem
+
+
+def _collate_told(examples: list[Batch | UserError]) -> Batch | UserError:
+    return next((each for each in examples if isinstance(each, UserError)), None) or collate(examples)

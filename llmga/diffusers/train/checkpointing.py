@@ -24,6 +24,8 @@ FREE = {
     "workers",
     "checkpoint_every",
     "keep",
+    "validation_every",
+    "validation_pictures",
     "resume",
 }
 

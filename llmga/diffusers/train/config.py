@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmga.configuration import setting
+from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.errors import UserError
 from llmga.registry import Registry
 
@@ -13,21 +14,39 @@ class TrainConfig:
     """One run.  Sizes in pixels, steps in optimiser steps."""
 
     family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
-    task: Literal["text-to-image"] = setting("text-to-image", help="what the UNet is given beside the text")
+    task: Literal["text-to-image", "inpainting"] = setting("text-to-image", help="what the UNet is given beside text")
     pipeline: str = setting("checkpoints/Training/stable-diffusion-xl-base-1.0", help="diffusers folder to start from")
-    data: str = setting("data/jsons/llmga-data/T2I/train.json", help="JSON list of {image, caption}")
-    images: str = setting("data/imgs", help="folder that the records' pictures are in")
-    run: str = setting("runs/stage2", help="folder of checkpoints and log")
+    run: str = setting("runs/stage2", help="folder of checkpoints, caches and log")
     output: str = setting("checkpoints/Training/llmga-sdxl-t2i", help="folder of the finished pipeline")
     save_dtype: Literal["fp32", "fp16", "bf16"] = setting("fp16", help="number format of the finished pipeline")
 
+    data: tuple[str, ...] = setting(
+        ("data/LAION-Aesthetic/train.json",), help="JSON lists, parquet files or imagefolders with captions"
+    )
+    images: tuple[str, ...] = setting(
+        ("data/LAION-Aesthetic/lmdb-0", "data/LAION-Aesthetic/lmdb-1"),
+        help="where the pictures lie that JSON lists name: folders or LMDBs, the first that has one counts",
+    )
+    originals: str | None = setting(
+        "data/LAION-Aesthetic/laion_3m_prompt.json", help="JSON of picture -> caption that it was found with"
+    )
+    original_share: float = setting(0.05, help="how often that caption is taken", minimum=0, maximum=1)
+
     resolution: int = setting(1024, help="side of the training pictures", minimum=16, maximum=4096)
+    buckets: bool = setting(False, help="as many pixels in the aspect that suits each picture, instead of a square")
     center_crop: bool = setting(True, help="cut from the middle instead of anywhere")
     flip: bool = setting(True, help="mirror every other picture; not for captions that say left and right")
+    full_mask: float = setting(0.25, help="inpainting: share of pictures hidden as a whole", minimum=0, maximum=1)
+    mask_scale: float = setting(1.0, help="inpainting: how much larger than published strokes and boxes are",
+                                minimum=1, maximum=2)  # fmt: skip
     caption_dropout: float = setting(0.0, help="share of captions left out, for guidance", minimum=0, maximum=1)
-    layout: str = setting("joined", help="how long prompts are laid out (see long_prompt.py)")
+    layout: str = setting("joined", help="how long prompts are laid out: " + ", ".join(LAYOUTS))
     cache_latents: bool = setting(False, help="encode every picture once; needs center_crop and no flip")
+    cache_embeddings: bool = setting(False, help="encode every caption once; 0.6 MB each in SDXL, half precision")
 
+    tune: Literal["full", "lora"] = setting("full", help="what learns: the whole UNet, or low-rank weights beside it")
+    lora_rank: int = setting(16, help="inner width of the low-rank weights", minimum=1, maximum=1024)
+    lora_alpha: float | None = setting(None, help="their weight is alpha / rank; none is the rank", minimum=0)
     steps: int = setting(50_000, help="length of the run", minimum=1)
     batch_size: int = setting(4, help="pictures for each process and forward pass", minimum=1)
     accumulation: int = setting(4, help="forward passes for each optimiser step", minimum=1)
@@ -42,40 +61,78 @@ class TrainConfig:
     ema_decay: float = setting(0.9999, help="averaging of the weights that are saved; 0 saves the last ones",
                                minimum=0, maximum=1)  # fmt: skip
 
+    prediction: Literal["checkpoint", "epsilon", "v_prediction"] = setting(
+        "checkpoint", help="what the UNet learns to say; checkpoint is what it says already"
+    )
     snr_gamma: float | None = setting(None, help="min-SNR weighting (5 is usual); none is off", minimum=0)
     noise_offset: float = setting(0.0, help="share of a constant shift in the noise (0.05 to 0.1 is usual)", minimum=0)
 
-    seed: int = setting(0, help="decides order, noise and dropout", minimum=0)
+    seed: int = setting(0, help="decides order, noise, holes and dropout", minimum=0)
     device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps")
     mixed_precision: Literal["no", "fp16", "bf16"] = setting("bf16", help="number format of the forward pass on a GPU")
+    deepspeed: str | None = setting(None, help="DeepSpeed JSON, such as scripts/zero2.json")
     gradient_checkpointing: bool = setting(True, help="less memory for more time")
     workers: int = setting(4, help="processes that read pictures", minimum=0)
     checkpoint_every: int = setting(2000, help="steps between checkpoints", minimum=1)
     keep: int = setting(2, help="checkpoints kept", minimum=1)
     resume: str = setting("latest", help="latest, none, or the folder of a checkpoint")
+    validation_every: int | None = setting(None, help="steps between pictures painted on the way", minimum=1)
+    validation_pictures: int = setting(4, help="how many of them", minimum=1)
+
+    @property
+    def row(self) -> str:
+        """Name of the row of `GENERATORS` that opens the result."""
+        return self.family if self.task == "text-to-image" else f"{self.family}-{self.task}"
 
     def check(self) -> None:
         """What the fields must be together; raises UserError."""
+        LAYOUTS[self.layout]
         if self.cache_latents and (self.flip or not self.center_crop):
             raise UserError("--cache-latents needs --center-crop true and --flip false: a cached picture cannot vary.")
         if self.warmup > self.steps:
             raise UserError(f"--warmup {self.warmup} is longer than the run of {self.steps} steps; lower it.")
+        if not self.data:
+            raise UserError("--data names nothing; give at least one JSON list, parquet file or folder.")
 
 
+# The settings of the original's launchers.  Each gave its warm-up twice, 1000 and then 0, and the second one counted.
 SDXL = TrainConfig(run="runs/sdxl-t2i")
+SDXL_INPAINT = replace(
+    SDXL,
+    task="inpainting",
+    pipeline="checkpoints/Training/stable-diffusion-xl-1.0-inpainting-0.1",
+    run="runs/sdxl-inpainting",
+    output="checkpoints/Training/llmga-sdxl-inpainting",
+    caption_dropout=0.05,
+)
 SD15 = TrainConfig(
     family="sd15",
     pipeline="checkpoints/Training/stable-diffusion-v1-5",
+    data=("data/jsons/llmga-data/T2I/train.json",),
+    images=("data/imgs",),
+    originals=None,
     run="runs/sd15-t2i",
     output="checkpoints/Training/llmga-sd15-t2i",
     resolution=512,
     batch_size=32,
     accumulation=1,
 )
+SD15_INPAINT = replace(
+    SD15,
+    task="inpainting",
+    pipeline="checkpoints/Training/stable-diffusion-inpainting",
+    data=(*SDXL.data, "data/COCO/train.json"),
+    images=(*SDXL.images, "data/COCO/train2017"),
+    originals=SDXL.originals,
+    run="runs/sd15-inpainting",
+    output="checkpoints/Training/llmga-sd15-inpainting",
+    caption_dropout=0.05,
+)
 TOY_SDXL = TrainConfig(
     pipeline="checkpoints/Inference/llmga-toy-sdxl-base",
-    data="data/toyworld/stage2.json",
-    images="data/toyworld/images",
+    data=("data/toyworld/stage2.json",),
+    images=("data/toyworld/images",),
+    originals=None,
     run="runs/toyworld/stage2",
     output="checkpoints/Inference/llmga-toy-sdxl-t2i",
     resolution=64,
@@ -99,12 +156,31 @@ TOY_SDXL = TrainConfig(
 TOY_SDXL_BASE = replace(
     TOY_SDXL,
     pipeline="runs/toyworld/sdxl-random",
-    data="data/toyworld/short.json",
+    data=("data/toyworld/short.json",),
     run="runs/toyworld/base",
     output="checkpoints/Inference/llmga-toy-sdxl-base",
     steps=2600,
     lr=1e-3,
     warmup=100,
 )
+# Fills holes; what it knows of painting from words is where it starts.
+TOY_SDXL_INPAINT = replace(
+    TOY_SDXL,
+    task="inpainting",
+    pipeline="checkpoints/Inference/llmga-toy-sdxl-t2i",
+    run="runs/toyworld/inpaint",
+    output="checkpoints/Inference/llmga-toy-sdxl-inpainting",
+    mask_scale=2.0,
+    steps=1600,
+    lr=5e-4,
+)
 
-PRESETS = Registry("preset", {"sd15": SD15, "sdxl": SDXL, "toy_sdxl": TOY_SDXL, "toy_sdxl_base": TOY_SDXL_BASE})
+PRESETS = Registry("preset", {
+    "sd15": SD15,
+    "sd15_inpaint": SD15_INPAINT,
+    "sdxl": SDXL,
+    "sdxl_inpaint": SDXL_INPAINT,
+    "toy_sdxl": TOY_SDXL,
+    "toy_sdxl_base": TOY_SDXL_BASE,
+    "toy_sdxl_inpaint": TOY_SDXL_INPAINT,
+})  # fmt: skip

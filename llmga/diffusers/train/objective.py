@@ -18,11 +18,21 @@ class Objective:
         snr_gamma: weigh each picture by min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556); None for equal weights.
         noise_offset: share of a constant added to each channel's noise, so that very dark and bright can be learnt.
 
+        prediction: what the UNet is to say, epsilon or v_prediction; None for what the configuration states.
+
     Raises: UserError for a prediction other than epsilon and v_prediction.
     """
 
-    def __init__(self, scheduler: object, *, snr_gamma: float | None = None, noise_offset: float = 0.0):
-        self.schedule = DDPMScheduler.from_config(scheduler.config)
+    def __init__(
+        self,
+        scheduler: object,
+        *,
+        snr_gamma: float | None = None,
+        noise_offset: float = 0.0,
+        prediction: str | None = None,
+    ):
+        changed = {} if prediction is None else {"prediction_type": prediction}
+        self.schedule = DDPMScheduler.from_config(scheduler.config, **changed)
         self.prediction: str = self.schedule.config.prediction_type
         if self.prediction not in ("epsilon", "v_prediction"):
             raise UserError(f"the checkpoint predicts {self.prediction!r}; epsilon and v_prediction can be trained.")

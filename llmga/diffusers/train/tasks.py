@@ -2,27 +2,61 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
+from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE
+from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.train.batches import Batch
 from llmga.registry import Registry
 
 
 @dataclass(frozen=True)
 class Task:
-    """Attributes:
-    extra_channels: input channels beyond the noisy latents (4).
-    widen: (noisy latents, batch) -> the UNet's input.
+    """What a task adds to the noisy latents.
+
+    Attributes:
+        extra_channels: latent channels (4) -> input channels of the UNet beyond the noisy latents.
+        beside: (VAE, batch, generator) -> what fills them, (batch, extra channels, height, width); None for nothing.
+        holes: whether pictures come with a region that is to be filled.
     """
 
-    extra_channels: int
-    widen: Callable[[Tensor, Batch], Tensor]
+    extra_channels: Callable[[int], int]
+    beside: Callable[[Any, Batch, torch.Generator], Tensor | None]
+    holes: bool = False
 
 
-def noisy_only(noisy: Tensor, batch: Batch) -> Tensor:
-    """Painting from words: nothing beside the noise."""
-    return noisy
+def nothing(vae: Any, batch: Batch, generator: torch.Generator) -> None:
+    """Painting from words: the noise is all there is to see."""
 
 
-TASKS = Registry("task", {"text-to-image": Task(0, noisy_only)})
+def mask_and_kept_part(vae: Any, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Inpainting: the mask, 1 where to paint, then the latents of the picture with mid-gray there."""
+    mean, std = posterior(vae, batch.pixels * (batch.masks < 0.5))
+    chance = torch.randn(mean.shape, generator=generator).to(mean.device)
+    kept = scaled(vae, mean + std * chance)
+    return torch.cat([interpolate(batch.masks, kept.shape[-2:]).to(kept.device), kept], dim=1)
+
+
+def widened(unet: Any, channels: int) -> Any:
+    """The UNet with an input of more channels, which it does not look at yet: its first answers stay the same."""
+    old = unet.conv_in
+    if old.in_channels == channels:
+        return unet
+    new = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding, dtype=old.weight.dtype)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, : old.in_channels] = old.weight
+        new.bias.copy_(old.bias)
+    unet.conv_in = new
+    unet.register_to_config(in_channels=channels)
+    return unet
+
+
+TASKS = Registry("task", {
+    TEXT_TO_IMAGE: Task(lambda latent: 0, nothing),
+    INPAINTING: Task(lambda latent: latent + 1, mask_and_kept_part, holes=True),
+})  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmga.configuration import run, save
 from llmga.diffusers.checkpoints import find_checkpoint, read_index
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.sources import check_sources
 from llmga.diffusers.train.config import PRESETS, TrainConfig
 from llmga.errors import UserError
 from llmga.runtime import quiet_libraries
@@ -19,7 +19,7 @@ def train(config: TrainConfig) -> Path:
     from llmga.diffusers.train.trainer import Trainer
 
     read_index(find_checkpoint(config.pipeline))  # before any folder is made
-    Captioned(config.data, config.images)
+    check_sources(config.data)
     _check_writable(config.output)
     save(config, config.run)
     trainer = Trainer(config)

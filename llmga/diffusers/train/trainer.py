@@ -2,29 +2,31 @@
 
 import json
 import math
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 from tqdm import tqdm
 
-from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline
 from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.shapes import Shapes, bucketed
 from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.latents import posterior, scaled
-from llmga.diffusers.long_prompt import encode_texts
-from llmga.diffusers.train.batches import NOISE, Batch, Examples, Order, loader, seed_of
+from llmga.diffusers.train.batches import Batch, Examples, loader
 from llmga.diffusers.train.checkpointing import find_resume, load_checkpoint, save_checkpoint
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.objective import Objective
+from llmga.diffusers.train.opening import TOWERS, open_accelerator, open_base, place, unit_of
+from llmga.diffusers.train.order import NOISE, BucketOrder, Order, seed_of
+from llmga.diffusers.train.results import save_result
 from llmga.diffusers.train.tasks import TASKS
+from llmga.diffusers.train.validation import Validation
+from llmga.diffusers.train.words import Words, cached_words
 from llmga.errors import UserError
-from llmga.runtime import DTYPES, pick_device
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -37,6 +39,13 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def open_records(config: TrainConfig) -> Captioned:
+    """The captioned pictures of a run; raises UserError when they cannot be read."""
+    return Captioned(
+        config.data, config.images, Path(config.run) / "data", originals=config.originals, share=config.original_share
+    )
+
+
 class Trainer:
     """A pipeline, its data and the state of one run.
 
@@ -45,95 +54,100 @@ class Trainer:
 
     def __init__(self, config: TrainConfig):
         self.config = config
-        self.family, self.task = GENERATORS[config.family], TASKS[config.task]
-        self.accelerator = self._accelerator()
-        self.base = find_checkpoint(config.pipeline)
-        self.pipeline = open_pipeline(self.base, self.family.load_pipeline_class(), torch.float32)
-        self._check_unet()
+        self.family, self.task = GENERATORS[config.row], TASKS[config.task]
+        self.accelerator = open_accelerator(config)
+        self.main = self.accelerator.is_main_process
+        self.base, self.pipeline = open_base(config, self.family, self.task)
         self.objective = Objective(
-            self.pipeline.scheduler, snr_gamma=config.snr_gamma, noise_offset=config.noise_offset
-        )
-        self._place_frozen_parts()
+            self.pipeline.scheduler, snr_gamma=config.snr_gamma, noise_offset=config.noise_offset,
+            prediction=None if config.prediction == "checkpoint" else config.prediction,
+        )  # fmt: skip
+        place(self.pipeline, config, self.accelerator)
+        self._prepare_data()
         self._prepare_unet()
-        self.examples = self._examples()
         self.step = self._resume()
 
-    def _accelerator(self) -> Accelerator:
-        cpu = pick_device(self.config.device).type == "cpu"
-        return Accelerator(
-            cpu=cpu,
-            mixed_precision="no" if cpu else self.config.mixed_precision,
-            gradient_accumulation_steps=self.config.accumulation,
-        )
+    def _prepare_data(self) -> None:
+        """Records, their shapes, and what of them is encoded beforehand; the first process makes what others read."""
+        config, run = self.config, Path(self.config.run)
+        with self.accelerator.main_process_first():
+            self.records = open_records(config)
+            self.shapes = self._shapes(run)
+            cached = words = None
+            if config.cache_latents:
+                cached = cached_latents(self.records, self.pipeline.vae, self.shapes, run, main=self.main)
+            if config.cache_embeddings:
+                words = cached_words(self.pipeline, self.records, config.layout, run, main=self.main)
+        self.examples = Examples(self.records, config, self.shapes, cached, holes=self.task.holes)
+        self.words = Words(self.pipeline, config.layout, words)
+        self.validation = Validation(config, self.pipeline, self.base, self.family, self.records, self.shapes)
+        if config.validation_every is None:
+            self._set_aside(vae=config.cache_latents and not self.task.holes, towers=config.cache_embeddings)
 
-    def _check_unet(self) -> None:
-        channels = self.pipeline.unet.config.in_channels
-        expected = self.pipeline.vae.config.latent_channels + self.task.extra_channels
-        if channels != expected:
-            raise UserError(f"the UNet of {str(self.base)!r} takes {channels} channels, but {self.config.task} needs "
-                            f"{expected}; choose another pipeline or task.")  # fmt: skip
-        unit = self.pipeline.vae_scale_factor
-        if self.config.resolution % unit:
-            raise UserError(f"--resolution {self.config.resolution} is not a multiple of {unit}; choose one that is.")
+    def _shapes(self, run: Path) -> Shapes:
+        side = self.config.resolution
+        if not self.config.buckets:
+            return Shapes([(side, side)])
+        unit = unit_of(self.pipeline, levels=len(self.pipeline.unet.config.block_out_channels) - 1)
+        return bucketed(self.records, side, unit, run, quiet=not self.main)
 
-    def _place_frozen_parts(self) -> None:
-        """Text towers in the format of the forward pass; the VAE in single precision, which some overflow without."""
-        half = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.accelerator.mixed_precision]
-        self.pipeline.vae.to(self.accelerator.device).requires_grad_(False).eval()
-        for name in ("text_encoder", "text_encoder_2"):
-            if (tower := getattr(self.pipeline, name, None)) is not None:
-                tower.to(self.accelerator.device, half).requires_grad_(False).eval()
+    def _set_aside(self, *, vae: bool, towers: bool) -> None:
+        """Parts whose work is done leave the GPU to the UNet."""
+        idle = ["vae"] * vae + list(TOWERS) * towers
+        for part in (getattr(self.pipeline, name, None) for name in idle):
+            if part is not None:
+                part.to("cpu")
 
     def _prepare_unet(self) -> None:
         config, unet = self.config, self.pipeline.unet
-        unet.to(self.accelerator.device).requires_grad_(True).train()
-        if config.gradient_checkpointing:
-            unet.enable_gradient_checkpointing()
+        learning = {name: tensor for name, tensor in unet.named_parameters() if tensor.requires_grad}
         optimizer = torch.optim.AdamW(
-            unet.parameters(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.epsilon,
+            learning.values(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.epsilon,
             weight_decay=config.weight_decay,
         )  # fmt: skip
-        self.names = [name for name, _ in unet.named_parameters()]
-        self.ema = EMAModel(unet.parameters(), decay=config.ema_decay, foreach=True) if config.ema_decay else None
+        self.names, self.learning = list(learning), list(learning.values())
+        self.ema = EMAModel(self.learning, decay=config.ema_decay, foreach=True) if config.ema_decay else None
         self.unet, self.optimizer = self.accelerator.prepare(unet, optimizer)
-
-    def _examples(self) -> Examples:
-        records = Captioned(self.config.data, self.config.images)
-        if not self.config.cache_latents:
-            return Examples(records, self.config)
-        cached = cached_latents(records, self.pipeline.vae, self.config.resolution, Path(self.config.run),
-                                main=self.accelerator.is_main_process)  # fmt: skip
-        return Examples(records, self.config, cached)
 
     def _resume(self) -> int:
         folder = find_resume(self.config)
         if folder is None:
             return 0
         self.accelerator.print(f"going on from {folder}")
-        return load_checkpoint(self.accelerator, self.ema, self.names, folder, self.config)
+        step = load_checkpoint(self.accelerator, self.ema, self.names, folder, self.config)
+        if step > self.config.steps:
+            raise UserError(f"{str(folder)!r} is further than --steps {self.config.steps}; give at least {step}.")
+        return step
+
+    def _order(self) -> Order:
+        config = self.config
+        place = dict(first_pass=self.step * config.accumulation, rank=self.accelerator.process_index,
+                     processes=self.accelerator.num_processes)  # fmt: skip
+        if self.shapes.of is not None:
+            return BucketOrder(self.shapes.of, config.batch_size, config.seed, **place)
+        return Order(len(self.records), config.batch_size, config.seed, **place)
 
     def fit(self) -> None:
         """Run to the last step, with a progress bar, a line in `log.jsonl` for each step, and checkpoints."""
-        config, main = self.config, self.accelerator.is_main_process
-        order = Order(
-            len(self.examples.records), config, first_pass=self.step * config.accumulation,
-            rank=self.accelerator.process_index, processes=self.accelerator.num_processes,
-        )  # fmt: skip
-        batches = loader(self.examples, order, config.workers)
-        Path(config.run).mkdir(parents=True, exist_ok=True)
-        bar = tqdm(total=config.steps, initial=self.step, desc="stage 2", disable=not main)
-        with bar, (Path(config.run) / "log.jsonl").open("a") as log:
+        config, run = self.config, Path(self.config.run)
+        batches = loader(self.examples, self._order(), config.workers)
+        run.mkdir(parents=True, exist_ok=True)
+        bar = tqdm(total=config.steps, initial=self.step, desc="stage 2", disable=not self.main)
+        with bar, (run / "log.jsonl").open("a") as log:
             while self.step < config.steps:
                 record = self._optimise(batches)
                 self.step += 1
                 bar.update()
                 bar.set_postfix(loss=f"{record['loss']:.4f}")
-                if main:
+                if self.main:
                     print(json.dumps({"step": self.step, **record}), file=log, flush=True)
-                if self.step % config.checkpoint_every == 0 or self.step == config.steps:
+                last = self.step == config.steps
+                if self.step % config.checkpoint_every == 0 or last:
                     save_checkpoint(self.accelerator, self.ema, self.names, self.step, config)
+                if config.validation_every and (self.step % config.validation_every == 0 or last):
+                    self._validate()
 
-    def _optimise(self, batches: Any) -> dict[str, float]:
+    def _optimise(self, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimiser step over `accumulation` forward passes."""
         rate = learning_rate(self.config, self.step)
         for group in self.optimizer.param_groups:
@@ -144,16 +158,16 @@ class Trainer:
                 loss = self._loss(next(batches), self.step * self.config.accumulation + part)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(self.unet.parameters(), self.config.max_grad_norm)
+                    norm = self.accelerator.clip_grad_norm_(self.learning, self.config.max_grad_norm)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             losses.append(loss.detach())
         if self.ema is not None:
-            self.ema.step(self.unet.parameters())
+            self.ema.step(self.learning)
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
             raise UserError(f"the loss is {mean} at step {self.step + 1}; lower --lr or check the pictures.")
-        return {"loss": mean, "grad_norm": float(norm), "lr": rate}
+        return {"loss": mean, "grad_norm": float(norm or 0), "lr": rate}
 
     def _loss(self, batch: Batch, number: int) -> Tensor:
         """Loss of the forward pass with this number; all chance comes from it, the seed and the process."""
@@ -163,59 +177,51 @@ class Trainer:
         device = self.accelerator.device
         latents = self._latents(batch, generator)
         noise, times = self.objective.draw(latents.shape, generator)
-        embeds, pooled = self._embeddings(batch)
+        beside = self.task.beside(self.pipeline.vae, batch, generator)
+        embeds, pooled = self.words(batch, device)
         conditions = self.family.conditions(pooled, batch.time_ids.to(device))
 
         def predict(noisy: Tensor, at: Tensor) -> Tensor:
+            seen = noisy if beside is None else torch.cat([noisy, beside.to(device)], dim=1)
             with self.accelerator.autocast():
-                return self.unet(self.task.widen(noisy, batch), at, embeds, added_cond_kwargs=conditions).sample
+                return self.unet(seen, at, embeds, added_cond_kwargs=conditions).sample
 
         return self.objective.loss(predict, latents, noise.to(device), times.to(device))
 
     def _latents(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """A draw from the VAE's distribution, (batch, 4, height, width), as the UNet sees it."""
         vae = self.pipeline.vae
-        mean, std = (batch.mean, batch.std) if batch.pixels is None else posterior(vae, batch.pixels)
+        mean, std = (batch.mean, batch.std) if batch.mean is not None else posterior(vae, batch.pixels)
         chance = torch.randn(mean.shape, generator=generator).to(mean.device)
         return scaled(vae, mean + std * chance).to(self.accelerator.device)
 
-    @torch.no_grad()
-    def _embeddings(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Captions encoded as in sampling; a dropped one becomes what sampling takes for "no negative prompt"."""
-        if not self.pipeline.config.get("force_zeros_for_empty_prompt", False):
-            captions = ["" if out else text for text, out in zip(batch.captions, batch.dropped, strict=True)]
-            return encode_texts(self.pipeline, captions, self.config.layout)
-        embeds, pooled = encode_texts(self.pipeline, batch.captions, self.config.layout)
-        out = batch.dropped.to(embeds.device)
-        return embeds.masked_fill(out[:, None, None], 0), pooled.masked_fill(out[:, None], 0)
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights for a while, then the ones that learn again."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.learning)
+        self.ema.copy_to(self.learning)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.learning)
+
+    def _validate(self) -> None:
+        with self._averaged():
+            if self.main:
+                self.pipeline.unet.eval()
+                self.validation.paint(self.step)
+                self.pipeline.unet.train()
+        self.accelerator.wait_for_everyone()
 
     def save(self) -> Path:
-        """Write the whole pipeline with the averaged weights; files of others in the folder are left alone."""
-        output = Path(self.config.output)
-        unet = self.accelerator.unwrap_model(self.unet)
-        if self.ema is not None:
-            self.ema.copy_to(unet.parameters())
-        if self.accelerator.is_main_process:
-            partial = output.with_name(output.name + ".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            # Opened afresh, because the frozen parts of the run may have been rounded to half precision.
-            dtype = DTYPES[self.config.save_dtype]
-            whole = open_pipeline(self.base, self.family.load_pipeline_class(), dtype)
-            whole.unet.load_state_dict(unet.state_dict())
-            whole.save_pretrained(partial, safe_serialization=True)
-            if (self.base / DEFAULTS_FILE).is_file():
-                shutil.copy(self.base / DEFAULTS_FILE, partial)
-            _move_into(partial, output)
+        """Write what was learnt, averaged if it is: the whole pipeline, or the low-rank weights."""
+        learnt = self.learning if self.ema is None else self.ema.shadow_params
+        weights = dict(zip(self.names, (tensor.detach().cpu() for tensor in learnt), strict=True))
+        if self.main:
+            unet = self.accelerator.unwrap_model(self.unet)
+            save_result(self.config, self.base, self.family, self.objective, unet, weights)
         self.accelerator.wait_for_everyone()
-        return output
-
-
-def _move_into(source: Path, target: Path) -> None:
-    """Replace each entry of `target` that `source` has."""
-    target.mkdir(parents=True, exist_ok=True)
-    for entry in source.iterdir():
-        place = target / entry.name
-        if place.is_dir():
-            shutil.rmtree(place)
-        entry.replace(place)
-    source.rmdir()
+        return Path(self.config.output)

@@ -1,0 +1,58 @@
+"""Which rectangle each picture is trained in: one square for all, or one of a few of the same area by its aspect."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from llmga.diffusers.datasets.captioned import Captioned
+
+Shape = tuple[int, int]  # height, width in pixels
+
+
+class Shapes:
+    """The rectangles of a run, and which of them a record takes.
+
+    Args:
+        of: for each record the index into `options`; None when all take the first.
+    """
+
+    def __init__(self, options: Sequence[Shape], of: Sequence[int] | None = None):
+        self.options, self.of = list(options), of
+
+    def __getitem__(self, index: int) -> Shape:
+        return self.options[0 if self.of is None else int(self.of[index])]
+
+
+def bucketed(records: Captioned, resolution: int, unit: int, folder: Path, *, quiet: bool = False) -> Shapes:
+    """Every record in the rectangle whose aspect is nearest to its own.
+
+    Args:
+        resolution: side of the square with as many pixels.
+        unit: every side is a multiple of it.
+        folder: where the pictures' sizes are kept for the next run.
+    """
+    from diffusers.training_utils import find_nearest_bucket, generate_aspect_ratio_buckets
+
+    options = generate_aspect_ratio_buckets(resolution, unit)
+    sizes = _sizes(records, folder, quiet)
+    known = {size: find_nearest_bucket(*size, options) for size in set(map(tuple, sizes.tolist()))}
+    return Shapes(options, [known[tuple(size)] for size in sizes.tolist()])
+
+
+def _sizes(records: Captioned, folder: Path, quiet: bool) -> np.ndarray:
+    """(records, 2): height and width of every picture, measured once."""
+    digest = hashlib.sha256()
+    for index in range(len(records)):
+        digest.update(f"{records.name(index)}\0{records.stamp(index)}\0".encode())
+    path = folder / f"sizes-{digest.hexdigest()[:16]}.npy"
+    if path.is_file():
+        return np.load(path)
+    sizes = np.array([records.size(i) for i in tqdm(range(len(records)), desc="measuring pictures", disable=quiet)])
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, sizes)
+    partial.replace(path)
+    return sizes

@@ -1,0 +1,55 @@
+"""Low-rank weights beside the UNet's attention: learnt alone, saved in the layout that diffusers loads."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmga.errors import UserError
+
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def _settings(rank: int, alpha: float | None) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank, lora_alpha=rank if alpha is None else alpha, init_lora_weights="gaussian", target_modules=list(TARGETS)
+    )
+
+
+def add_lora(unet: Any, rank: int, alpha: float | None, seed: int) -> None:
+    """Freeze the UNet and put low-rank weights beside its attention (Hu et al. 2021, arXiv:2106.09685).
+
+    They start without effect; what is drawn for them comes from the seed alone.
+
+    Raises: UserError when peft is not installed.
+    """
+    from diffusers.training_utils import cast_training_params
+
+    try:
+        import peft  # noqa: F401
+    except ImportError:
+        raise UserError("--tune lora needs the package peft; install llmga[train].") from None
+    unet.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet.add_adapter(_settings(rank, alpha))
+    cast_training_params(unet, torch.float32)
+
+
+def save_lora(pipeline_class: Any, unet: Any, weights: dict[str, Tensor], folder: Path) -> None:
+    """Write `pytorch_lora_weights.safetensors`, which `load_lora_weights` of the pipeline reads.
+
+    Args:
+        weights: the low-rank weights by parameter name, as `unet.named_parameters` has them.
+    """
+    from diffusers.training_utils import _collate_lora_metadata
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(unet, state_dict=weights)
+    pipeline_class.save_lora_weights(
+        folder, unet_lora_layers={name: tensor.contiguous() for name, tensor in state.items()},
+        safe_serialization=True, **_collate_lora_metadata({"unet": unet}),
+    )  # fmt: skip

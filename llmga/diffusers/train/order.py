@@ -1,0 +1,89 @@
+"""In which order records are seen: a function of the seed and the position alone, so that nothing has to be saved.
+
+Every decision about an example (crop, dropout, noise …) is drawn from a generator that is seeded by its position in the
+endless stream of examples.  So a run that was cut off goes on exactly where it was.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+import numpy as np
+
+ORDER, EXAMPLE, NOISE, HOLE = range(4)  # purposes of a seed
+
+Pass = list[tuple[int, int]]  # (position, record) of each example of one forward pass
+
+
+def seed_of(*numbers: int) -> int:
+    """One well-mixed seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def shuffled(records: int, seed: int, epoch: int) -> np.ndarray:
+    """The records in the order of an epoch."""
+    return np.random.default_rng(seed_of(seed, ORDER, epoch)).permutation(records)
+
+
+class Order:
+    """The forward passes of one process, from a given one on, without end.
+
+    Each epoch is a fresh permutation; passes may span two epochs, so no record is left out.
+
+    Args:
+        size: examples of a pass and process.
+        first_pass: passes that are done.
+        rank, processes: which of how many processes this is; together they see what one would.
+    """
+
+    def __init__(self, records: int, size: int, seed: int, *, first_pass: int = 0, rank: int = 0, processes: int = 1):
+        self.records, self.size, self.seed = records, size, seed
+        self.first, self.rank, self.stride = first_pass, rank, size * processes
+
+    def __iter__(self) -> Iterator[Pass]:
+        epoch, order = -1, np.empty(0)
+        for number in count(self.first):
+            chosen = []
+            start = number * self.stride + self.rank * self.size
+            for position in range(start, start + self.size):
+                if position // self.records != epoch:
+                    epoch = position // self.records
+                    order = shuffled(self.records, self.seed, epoch)
+                chosen.append((position, int(order[position % self.records])))
+            yield chosen
+
+
+class BucketOrder(Order):
+    """The same where the examples of a pass must be of one kind.
+
+    A kind whose records do not fill its last pass fills it with records of that kind from the start of the epoch, so
+    that every epoch has as many passes and every record is seen in each.
+
+    Args:
+        kinds: for each record what it must have in common with its pass.
+    """
+
+    def __init__(self, kinds: Sequence[int], size: int, seed: int, **place: int):
+        super().__init__(len(kinds), size, seed, **place)
+        self.kinds = np.asarray(kinds)
+        self.passes = sum(-(-int(members) // self.stride) for members in np.bincount(self.kinds))
+
+    def __iter__(self) -> Iterator[Pass]:
+        epoch, plan = -1, []
+        for number in count(self.first):
+            if number // self.passes != epoch:
+                epoch = number // self.passes
+                plan = self._plan(epoch)
+            start = number * self.stride + self.rank * self.size
+            mine = plan[number % self.passes][self.rank * self.size : (self.rank + 1) * self.size]
+            yield [(start + offset, int(record)) for offset, record in enumerate(mine)]
+
+    def _plan(self, epoch: int) -> list[np.ndarray]:
+        """The records of each pass of an epoch, all processes together."""
+        order = shuffled(self.records, self.seed, epoch)
+        passes = []
+        for kind in np.unique(self.kinds):
+            members = order[self.kinds[order] == kind]
+            whole = np.resize(members, -(-len(members) // self.stride) * self.stride)  # repeats from the start
+            passes += np.split(whole, len(whole) // self.stride)
+        mixed = np.random.default_rng(seed_of(self.seed, ORDER, epoch, 1)).permutation(len(passes))
+        return [passes[place] for place in mixed]

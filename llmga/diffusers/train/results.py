@@ -1,0 +1,72 @@
+"""What a run leaves: a whole pipeline of the task's own class, or low-rank weights."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from llmga.diffusers.checkpoints import DEFAULTS_FILE, open_pipeline
+from llmga.diffusers.families import Family
+from llmga.diffusers.generators import read_defaults
+from llmga.diffusers.train.config import TrainConfig
+from llmga.diffusers.train.lora import save_lora
+from llmga.diffusers.train.objective import Objective
+from llmga.diffusers.train.tasks import widened
+from llmga.runtime import DTYPES
+
+
+def save_result(
+    config: TrainConfig, base: Path, family: Family, objective: Objective, unet: Any, weights: dict[str, Tensor]
+) -> Path:
+    """Write `config.output` as a whole or not at all; files of others in the folder are left alone.
+
+    Args:
+        base: the folder that the run started from.
+        unet: the UNet in its final shape.
+        weights: what was learnt, by parameter name.
+    """
+    output = Path(config.output)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if config.tune == "lora":
+        partial.mkdir(parents=True)
+        save_lora(family.load_pipeline_class(), unet, weights, partial)
+    else:
+        _save_pipeline(config, base, family, objective, unet, weights, partial)
+    _move_into(partial, output)
+    return output
+
+
+def _save_pipeline(
+    config: TrainConfig,
+    base: Path,
+    family: Family,
+    objective: Objective,
+    unet: Any,
+    weights: dict[str, Tensor],
+    folder: Path,
+) -> None:
+    """The pipeline opened afresh, because the frozen parts of the run may have been rounded to half precision."""
+    whole = open_pipeline(base, family.load_pipeline_class(), DTYPES[config.save_dtype])
+    whole.unet = widened(whole.unet, unet.config.in_channels)
+    whole.unet.load_state_dict(weights)
+    whole.scheduler.register_to_config(prediction_type=objective.prediction)
+    whole.save_pretrained(folder, safe_serialization=True)
+    defaults = read_defaults(base)
+    if config.layout != defaults.get("layout", "joined"):
+        defaults["layout"] = config.layout  # sampling has to lay prompts out as training did
+    if defaults:
+        (folder / DEFAULTS_FILE).write_text(json.dumps(defaults) + "\n")
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Replace each entry of `target` that `source` has."""
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in source.iterdir():
+        place = target / entry.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        entry.replace(place)
+    source.rmdir()

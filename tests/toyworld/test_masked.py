@@ -1,0 +1,37 @@
+import random
+
+import numpy as np
+import pytest
+
+from llmga.toyworld import oracle
+from llmga.toyworld.masked import without_its_sides, without_its_thing
+from llmga.toyworld.scenes import BACKGROUNDS, held_out_scenes
+
+SCENES = random.Random(0).sample(held_out_scenes(), 40)
+
+
+@pytest.mark.parametrize("hide", [without_its_thing, without_its_sides])
+def test_what_is_hidden_is_gray_and_the_rest_is_the_picture(hide):
+    for number, scene in enumerate(SCENES):
+        hidden = hide(scene, random.Random(number))
+        covered = np.asarray(hidden.mask) > 0
+        shown, whole = np.asarray(hidden.shown), np.asarray(hidden.picture)
+        assert 0 < covered.mean() < 1
+        assert (shown[covered] == 127).all()
+        assert np.array_equal(shown[~covered], whole[~covered])
+        assert oracle.read(hidden.picture).scene == scene
+
+
+def test_nothing_is_left_of_a_hidden_thing():
+    for number, scene in enumerate(SCENES):
+        hidden = without_its_thing(scene, random.Random(number))
+        left = np.asarray(hidden.shown)[np.asarray(hidden.mask) == 0]
+        assert (left == BACKGROUNDS[scene.background]).all()
+
+
+def test_hidden_sides_touch_the_border():
+    for number, scene in enumerate(SCENES):
+        covered = np.asarray(without_its_sides(scene, random.Random(number)).mask) > 0
+        kept = ~covered
+        assert np.array_equal(kept, np.outer(kept.any(1), kept.any(0)))
+        assert covered[[0, -1]].any() or covered[:, [0, -1]].any()
