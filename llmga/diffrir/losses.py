@@ -31,13 +31,15 @@ class Pair:
 
     Attributes:
         lq: (B, 3, H, W), what a diffusion model would have left.
-        gt: (B, 3, H s, W s), the original; for GAN-V2 the sharpened one, whose judge still sees the original as real.
+        gt: (B, 3, H s, W s), what is aimed at and what the reference is cut from: the original, sharpened in GAN-V2.
         mask: (B, 1, H s, W s), 1 where it was painted.
+        real: (B, 3, H s, W s), what the judge is shown as real: the original, never sharpened.
     """
 
     lq: Tensor
     gt: Tensor
     mask: Tensor
+    real: Tensor | None = None
 
     @property
     def net_input(self) -> Tensor:
@@ -140,15 +142,3 @@ def load_perceptual(path: str | Path) -> PerceptualFeatures:
     except (OSError, RuntimeError, KeyError, EOFError, ValueError):
         raise UserError(f"{str(path)!r} holds no VGG19 weights; give torchvision's file, vgg19-dcbb9e9d.pth.") from None
     return features
-
-
-def joint_rate(step: int, base: float = 2e-4, *, prior_steps: int = 100_000) -> float:
-    """Learning rate of stage 2: the prior phase falls tenfold every 60 k steps, the joint one halves every 600 k."""
-    if step < prior_steps:
-        return base * 0.1 ** (step // 60_000)
-    return base * 0.5 ** ((step - prior_steps) // 600_000)
-
-
-def adversarial_rate(step: int, base: float = 1e-4) -> float:
-    """Learning rate of the generator in the adversarial stages: halved every 300 k steps."""
-    return base * 0.5 ** (step // 300_000)

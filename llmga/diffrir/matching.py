@@ -50,6 +50,32 @@ def match(
     return Image.fromarray(result.astype(np.uint8))
 
 
+def matched(lq: Tensor, reference: Tensor, hole: Tensor, enough: int = ENOUGH) -> Tensor:
+    """Pictures in the tone that their kept regions have in the reference, kept region included.
+
+    Args:
+        lq: (B, 3, H, W), uint8 or float in [0, 1].
+        reference: (B, 3, H s, W s), likewise; hole: (B, 1, H s, W s), not 0 where it says nothing.
+        enough: pixels that a fit looks at.
+    Returns: (B, 3, H, W), float32 in [0, 1], on lq's device; a picture of which nothing is kept stays as it is.
+    """
+    size = lq.shape[-2:]
+    known = F.interpolate(_in_levels(reference), size, mode="area").cpu().numpy()
+    kept = F.adaptive_max_pool2d(hole.float(), size)[:, 0].cpu().numpy() == 0
+    painted = _in_levels(lq)
+    for picture, truth, where in zip(painted, known, kept, strict=True):
+        if where.any():
+            pixels = picture.cpu().numpy()[:, where].T.astype(np.float64)
+            gain, bias = (picture.new_tensor(part)[:, None, None] for part in fit_tone(pixels, truth[:, where].T, enough))
+            picture.mul_(gain).add_(bias)
+    return (painted / 255).clamp(0, 1)
+
+
+def _in_levels(pictures: Tensor) -> Tensor:
+    """A float32 copy in 0 to 255."""
+    return pictures.float() if pictures.dtype == torch.uint8 else pictures.float() * 255
+
+
 def check_sizes(image: Image.Image, reference: Image.Image, mask: Image.Image) -> None:
     """Raises: UserError when the three are not of one size."""
     for name, other in (("reference", reference), ("mask", mask)):
@@ -60,13 +86,15 @@ def check_sizes(image: Image.Image, reference: Image.Image, mask: Image.Image) -
             )
 
 
-def fit_tone(painted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_tone(
+    painted: np.ndarray, known: np.ndarray, enough: int = ENOUGH
+) -> tuple[np.ndarray, np.ndarray]:
     """Gain and bias of each channel that carry `painted` to `known`, both (pixels, 3) in levels of 0 to 255.
 
     Least squares with Tukey's weights, so that what was repainted by mistake, or blurred at edges, does not count;
     clipped pixels are left out, since they say nothing of a tone.
     """
-    step = -(-len(painted) // ENOUGH)
+    step = -(-len(painted) // enough)
     fits = [_fit_channel(painted[::step, channel], known[::step, channel]) for channel in range(painted.shape[1])]
     gain, bias = np.array(fits).T
     return gain, bias

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from llmga.diffrir.checkpoints import load_model
 from llmga.diffrir.layers import PRIOR_WIDTH
+from llmga.diffrir.matching import matched
 from llmga.diffrir.model import Stage2
 from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
@@ -59,11 +60,9 @@ class DiffRIR:
     ) -> list[Image.Image]:
         """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
         originals, coverages, exact = self._known(images, references, masks)
-        pictures = Pictures(
-            _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images])),
-            _channels_first(originals),
-            torch.from_numpy(coverages >= PAINTED)[:, None],
-        )
+        lq = _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images]))
+        known, hole = _channels_first(originals), torch.from_numpy(coverages >= PAINTED)[:, None]
+        pictures = Pictures(matched(lq, known, hole) if self.model.config.matched else lq, known, hole)
         outputs = np.empty_like(originals)
         for rows, band in restored_bands(self.model, pictures, self._noise(len(images)), self.tile, self.overlap):
             restored = to_levels(band)

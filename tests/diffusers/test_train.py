@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.framing import frame
 from llmga.diffusers.generators import load_generator
-from llmga.diffusers.train.batches import Order
 from llmga.diffusers.train.config import PRESETS, TrainConfig
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.train import train
 from llmga.diffusers.train.trainer import Trainer, learning_rate
 from llmga.errors import UserError
+from llmga.stream import Order
 from llmga.toyworld.scenes import draw, train_scenes
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -139,12 +139,11 @@ def test_cached_latents_are_made_once_and_know_their_pictures(config, world, tmp
 
 
 def test_every_record_is_seen_once_an_epoch_by_one_process_or_two():
-    config = replace(PRESETS["toy_sdxl"], batch_size=2)
-    alone = [key for batch in islice(Order(8, config), 8) for key in batch]
+    alone = [key for batch in islice(Order(8, 2, 0), 8) for key in batch]
     assert sorted(i for _, i in alone[:8]) == sorted(i for _, i in alone[8:]) == list(range(8))
-    shared = [key for rank in (0, 1) for batch in islice(Order(8, config, rank=rank, processes=2), 4) for key in batch]
+    shared = [key for rank in (0, 1) for batch in islice(Order(8, 2, 0, rank=rank, processes=2), 4) for key in batch]
     assert sorted(shared) == sorted(alone)
-    assert next(iter(Order(8, config, first_pass=3))) == alone[6:8]
+    assert next(iter(Order(8, 2, 0, first_pass=3))) == alone[6:8]
 
 
 def test_framing_states_the_crop_of_the_picture_that_is_seen():

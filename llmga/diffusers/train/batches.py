@@ -1,14 +1,9 @@
-"""Which records a step sees, and what becomes of them.
-
-Every decision (order, crop, dropout, noise) is drawn from a generator seeded by its position in the endless stream of
-examples.  So a run that was cut off goes on exactly where it was, and nothing about the data has to be saved.
-"""
+"""What becomes of the records that a step sees."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from random import Random
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -17,14 +12,7 @@ from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.framing import frame
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
-
-ORDER, EXAMPLE, NOISE = range(3)  # purposes of a seed
-
-
-def seed_of(*numbers: int) -> int:
-    """One well-mixed seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
+from llmga.stream import EXAMPLE, Order, seed_of
 
 @dataclass(frozen=True)
 class Batch:
@@ -43,33 +31,6 @@ class Batch:
     pixels: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
-
-
-class Order:
-    """Yields the (position, record) pairs of one process's forward passes, from a given pass on, without end.
-
-    Each epoch is a fresh permutation; passes may span two epochs, so no record is left out.
-    """
-
-    def __init__(self, records: int, config: TrainConfig, *, first_pass: int = 0, rank: int = 0, processes: int = 1):
-        self.records = records
-        self.seed = config.seed
-        self.size = config.batch_size
-        self.first = first_pass * self.size * processes + rank * self.size
-        self.stride = self.size * processes
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, []
-        start = self.first
-        while True:
-            chosen = []
-            for position in range(start, start + self.size):
-                if position // self.records != epoch:
-                    epoch = position // self.records
-                    order = np.random.default_rng(seed_of(self.seed, ORDER, epoch)).permutation(self.records)
-                chosen.append((position, int(order[position % self.records])))
-            yield chosen
-            start += self.stride
 
 
 class Examples(Dataset):

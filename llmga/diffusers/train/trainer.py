@@ -12,19 +12,27 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from tqdm import tqdm
 
+from llmga.checkpointing import averaged, find_resume, load_checkpoint, restore_averaged, save_checkpoint
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_texts
-from llmga.diffusers.train.batches import NOISE, Batch, Examples, Order, loader, seed_of
-from llmga.diffusers.train.checkpointing import find_resume, load_checkpoint, save_checkpoint
+from llmga.diffusers.train.batches import Batch, Examples, loader
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.objective import Objective
 from llmga.diffusers.train.tasks import TASKS
 from llmga.errors import UserError
 from llmga.runtime import DTYPES, pick_device
+from llmga.stream import NOISE, Order, seed_of
+
+EMA_FILE = "unet_ema.safetensors"
+# What may differ between the two halves of a run without changing its course.
+FREE = {
+    *("run", "output", "save_dtype", "device", "gradient_checkpointing", "workers", "checkpoint_every", "keep"),
+    "resume",
+}
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -110,13 +118,17 @@ class Trainer:
         if folder is None:
             return 0
         self.accelerator.print(f"going on from {folder}")
-        return load_checkpoint(self.accelerator, self.ema, self.names, folder, self.config)
+        free = FREE | {"steps"} if self.config.schedule == "constant" else FREE
+        step = load_checkpoint(self.accelerator, folder, self.config, free)
+        if self.ema is not None:
+            restore_averaged(self.ema, self.names, folder / EMA_FILE, step)
+        return step
 
     def fit(self) -> None:
         """Run to the last step, with a progress bar, a line in `log.jsonl` for each step, and checkpoints."""
         config, main = self.config, self.accelerator.is_main_process
         order = Order(
-            len(self.examples.records), config, first_pass=self.step * config.accumulation,
+            len(self.examples.records), config.batch_size, config.seed, first_pass=self.step * config.accumulation,
             rank=self.accelerator.process_index, processes=self.accelerator.num_processes,
         )  # fmt: skip
         batches = loader(self.examples, order, config.workers)
@@ -131,7 +143,13 @@ class Trainer:
                 if main:
                     print(json.dumps({"step": self.step, **record}), file=log, flush=True)
                 if self.step % config.checkpoint_every == 0 or self.step == config.steps:
-                    save_checkpoint(self.accelerator, self.ema, self.names, self.step, config)
+                    save_checkpoint(self.accelerator, config, self.step, self._own_files())
+
+    def _own_files(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint holds beside accelerate's own files."""
+        if self.ema is None or not self.accelerator.is_main_process:
+            return {}
+        return {EMA_FILE: averaged(self.ema, self.names)}
 
     def _optimise(self, batches: Any) -> dict[str, float]:
         """One optimiser step over `accumulation` forward passes."""
