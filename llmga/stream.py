@@ -25,9 +25,7 @@ class Order:
         records: how many there are; size: how many a pass takes.
     """
 
-    def __init__(
-        self, records: int, size: int, seed: int, *, first_pass: int = 0, rank: int = 0, processes: int = 1
-    ):
+    def __init__(self, records: int, size: int, seed: int, *, first_pass: int = 0, rank: int = 0, processes: int = 1):
         self.records, self.size, self.seed = records, size, seed
         self.first = first_pass * size * processes + rank * size
         self.stride = size * processes

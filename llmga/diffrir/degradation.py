@@ -72,9 +72,7 @@ def luminance(images: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     return (images * _each(gain) + _each(bias)).clamp(0, 1)
 
 
-def local_drift(
-    images: Tensor, strength: float | Tensor, generator: torch.Generator, cells: int = 4
-) -> Tensor:
+def local_drift(images: Tensor, strength: float | Tensor, generator: torch.Generator, cells: int = 4) -> Tensor:
     """Colours that drift from place to place and by channel, as after a real VAE; no part of the published recipe.
 
     Args:

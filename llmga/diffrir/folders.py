@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from llmga.diffrir.checkpoints import default_path
+from llmga.diffrir.listing import KINDS
 from llmga.diffrir.restore import PAINTED, DiffRIR, open_diffrir
 from llmga.diffrir.restorers import DEFAULT, RESTORERS, Restorer, Weighted
 from llmga.diffrir.tiles import OVERLAP, TILE
@@ -24,7 +25,6 @@ from llmga.errors import UserError, command_line
 from llmga.images import open_image
 from llmga.seams import seam
 
-KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # what a result may be, since kept pixels are to stay what they are
 MANIFEST = "manifest.json"

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from llmga.diffrir.drift import drift
 from llmga.errors import UserError
 
 ROUNDS = 12  # of reweighting
@@ -51,24 +52,31 @@ def match(
 
 
 def matched(lq: Tensor, reference: Tensor, hole: Tensor, enough: int = ENOUGH) -> Tensor:
-    """Pictures in the tone that their kept regions have in the reference, kept region included.
+    """Pictures in the tone that their kept regions have in the reference, slow drifts taken out, kept region included.
 
     Args:
         lq: (B, 3, H, W), uint8 or float in [0, 1].
         reference: (B, 3, H s, W s), likewise; hole: (B, 1, H s, W s), not 0 where it says nothing.
-        enough: pixels that a fit looks at.
+        enough: pixels that a fit of the tone looks at.
     Returns: (B, 3, H, W), float32 in [0, 1], on lq's device; a picture of which nothing is kept stays as it is.
     """
     size = lq.shape[-2:]
-    known = F.interpolate(_in_levels(reference), size, mode="area").cpu().numpy()
+    known = F.interpolate(_in_levels(reference), size, mode="area")
     kept = F.adaptive_max_pool2d(hole.float(), size)[:, 0].cpu().numpy() == 0
     painted = _in_levels(lq)
-    for picture, truth, where in zip(painted, known, kept, strict=True):
+    both = zip(*(part.permute(0, 2, 3, 1).cpu().double().numpy() for part in (painted, known)), strict=True)
+    for picture, where, (own, truth) in zip(painted, kept, both, strict=True):
         if where.any():
-            pixels = picture.cpu().numpy()[:, where].T.astype(np.float64)
-            gain, bias = (picture.new_tensor(part)[:, None, None] for part in fit_tone(pixels, truth[:, where].T, enough))
-            picture.mul_(gain).add_(bias)
+            picture.copy_(torch.from_numpy(_levelled(own, truth, where, enough)).permute(2, 0, 1))
     return (painted / 255).clamp(0, 1)
+
+
+def _levelled(painted: np.ndarray, known: np.ndarray, kept: np.ndarray, enough: int) -> np.ndarray:
+    """(height, width, 3) in the reference's tone and without a slow drift."""
+    gain, bias = fit_tone(painted[kept], known[kept], enough)
+    toned = painted * gain + bias
+    unclipped = ((painted > 0) & (painted < 255)).all(-1)  # a clipped pixel says nothing of a drift
+    return toned + drift(known - toned, kept & unclipped)
 
 
 def _in_levels(pictures: Tensor) -> Tensor:
@@ -86,9 +94,7 @@ def check_sizes(image: Image.Image, reference: Image.Image, mask: Image.Image) -
             )
 
 
-def fit_tone(
-    painted: np.ndarray, known: np.ndarray, enough: int = ENOUGH
-) -> tuple[np.ndarray, np.ndarray]:
+def fit_tone(painted: np.ndarray, known: np.ndarray, enough: int = ENOUGH) -> tuple[np.ndarray, np.ndarray]:
     """Gain and bias of each channel that carry `painted` to `known`, both (pixels, 3) in levels of 0 to 255.
 
     Least squares with Tukey's weights, so that what was repainted by mistake, or blurred at edges, does not count;

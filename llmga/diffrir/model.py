@@ -31,8 +31,8 @@ class DiffRIRConfig:
         n_encoder_res: residual blocks of the prior encoder.
         n_denoise_res: hidden layers of the denoiser.
         linear_start, linear_end: first and last beta of the prior's diffusion.
-        matched: the picture is brought to the reference's tone (`matching.matched`) before the network sees it; no
-            published network is made so.
+        matched: the picture is brought to the reference's tone and freed of slow drifts (`matching.matched`) before
+            the network sees it; no published network is made so.
     """
 
     scale: int = 1

@@ -30,7 +30,9 @@ class RoundTrip:
         try:
             vae = AutoencoderKL.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError):
-            raise UserError(f"{str(path)!r} holds no VAE in diffusers layout; give its folder or a pipeline's.") from None
+            raise UserError(
+                f"{str(path)!r} holds no VAE in diffusers layout; give its folder or a pipeline's."
+            ) from None
         self.vae = vae.to(device).requires_grad_(False).eval()
         self.unit = 2 ** (len(vae.config.block_out_channels) - 1)
 

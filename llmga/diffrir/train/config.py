@@ -5,6 +5,7 @@ from typing import Literal
 
 from llmga.configuration import setting
 from llmga.diffrir.model import WINDOW, DiffRIRConfig
+from llmga.diffrir.perceptual import FOLDER
 from llmga.errors import UserError
 from llmga.registry import Registry
 
@@ -22,7 +23,10 @@ class TrainConfig:
     num_blocks: tuple[int, ...] = setting((13, 1, 1, 1), help="blocks of its four levels", minimum=0)
     num_refinement_blocks: int = setting(13, help="blocks behind them", minimum=0)
     n_encoder_res: int = setting(9, help="residual blocks of its prior encoder", minimum=0)
-    matched: bool = setting(False, help="bring pictures to the reference's tone before the network sees them")
+    matched: bool = setting(
+        False, help="level tone and drift (llmga.diffrir.matching) before the network sees a picture"
+    )
+    plain_start: bool = setting(False, help="a new network begins as the picture itself; as published it begins random")
     start: str | None = setting(None, help="weights to start from; none makes a new network (teacher only)")
     teacher: str | None = setting(None, help="stage-1 weights whose prior is to be guessed")
 
@@ -30,18 +34,25 @@ class TrainConfig:
     images: str = setting("data/DiffRIR", help="folder that the list's paths start from")
     masks: str | None = setting(None, help="folder of masks named as the pictures; none draws them as published")
     validation: str | None = setting(None, help="list of pictures to validate on, below the same folder")
+    metrics: str = setting(
+        FOLDER, help="folder of weights of perceptual metrics, which validation uses if they are there"
+    )
     run: str = setting("runs/diffrir", help="folder of checkpoints and log")
     output: str = setting(f"{TRAINING}/diffrir", help="folder of the finished network")
     save_dtype: Literal["fp32", "fp16", "bf16"] = setting("fp32", help="number format of the finished network")
 
     picture: int = setting(400, help="side of the clean pictures that are degraded", minimum=WINDOW)
     patch: int = setting(256, help="side of what is cut from them", minimum=WINDOW)
-    pool: int = setting(160, help="older pairs that batches are mixed with, a multiple of the batch; 0 is off", minimum=0)
+    pool: int = setting(
+        160, help="older pairs that batches are mixed with, a multiple of the batch; 0 is off", minimum=0
+    )
     degradation: Literal["published", "mild"] = setting("published", help="what pictures suffer")
     gain: float = setting(0.06, help="how far the gain of the tone may be from 1", minimum=0, maximum=1)
     bias: float = setting(0.05, help="how far its bias may be from 0", minimum=0, maximum=1)
     drift: float = setting(0.0, help="largest local drift of colours; 0 as published", minimum=0, maximum=1)
-    vae: str | None = setting(None, help="folder of a diffusers VAE that every second batch goes through; none as published")
+    vae: str | None = setting(
+        None, help="folder of a diffusers VAE that every second batch goes through; none as published"
+    )
     sharpened: bool = setting(False, help="aim at sharpened pictures (the V2 look)")
 
     steps: int = setting(400_000, help="length of the run", minimum=1)
@@ -58,7 +69,9 @@ class TrainConfig:
     ema_decay: float = setting(0.0, help="averaging of the weights that are saved; 0 saves the last ones",
                                minimum=0, maximum=1)  # fmt: skip
     composited: bool = setting(False, help="compare only what was painted")
-    perceptual: str | None = setting(None, help="torchvision's VGG19 weights for the perceptual loss; none leaves it out")
+    perceptual: str | None = setting(
+        None, help="torchvision's VGG19 weights for the perceptual loss; none leaves it out"
+    )
 
     seed: int = setting(0, help="decides order, crops, degradations, masks and noise", minimum=0)
     device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps")
@@ -110,7 +123,14 @@ def stages(scale: int) -> dict[str, TrainConfig]:
     )  # fmt: skip
     later = {"teacher": teacher, "ema_decay": 0.999}
     prior = named(
-        "s2-prior", objective="prior", start=teacher, gain=0.08, steps=100_000, decay=0.1, decay_steps=(60_000,), **later
+        "s2-prior",
+        objective="prior",
+        start=teacher,
+        gain=0.08,
+        steps=100_000,
+        decay=0.1,
+        decay_steps=(60_000,),
+        **later,
     )
     joint = named(
         "s2-joint", objective="joint", start=prior.output, gain=0.08, steps=900_000, decay_steps=(600_000,),
@@ -122,22 +142,27 @@ def stages(scale: int) -> dict[str, TrainConfig]:
         output=f"checkpoints/Inference/{name}-gan", **later,
     )  # fmt: skip
     v2 = replace(gan, sharpened=True, run=f"runs/{name}-gan-v2", output=f"checkpoints/Inference/{name}-gan-v2")
-    return {f"x{scale}-{row}": c for row, c in zip(("s1", "s2-prior", "s2-joint", "gan", "gan-v2"), (s1, prior, joint, gan, v2), strict=True)}
+    return {
+        f"x{scale}-{row}": c
+        for row, c in zip(("s1", "s2-prior", "s2-joint", "gan", "gan-v2"), (s1, prior, joint, gan, v2), strict=True)
+    }
 
 
-# A small network for toy scenes and textures: deep where pictures are coarsest, since a drift of colours is slow.
+# A small network for toy scenes and textures.
 TOY_S1 = TrainConfig(
-    dim=16,
-    num_blocks=(1, 1, 2, 4),
+    dim=24,
+    num_blocks=(1, 1, 1, 1),
     num_refinement_blocks=1,
     n_encoder_res=0,
     matched=True,
+    plain_start=True,
     data="data/toyworld/restoration/train.txt",
     images="data/toyworld/restoration",
     validation="data/toyworld/restoration/validation.txt",
     run="runs/toyworld/diffrir-s1",
     output=f"{TRAINING}/llmga-toy-diffrir-x1-s1",
-    picture=256,
+    picture=128,
+    patch=128,
     pool=0,
     degradation="mild",
     gain=0.08,

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from llmga.diffrir.losses import (
     Losses,
     Pair,
-    PerceptualFeatures,
     adversarial_loss,
     joint_phase_losses,
     perceptual_loss,
@@ -19,6 +18,7 @@ from llmga.diffrir.losses import (
     stage1_losses,
 )
 from llmga.diffrir.model import Stage1, Stage2
+from llmga.diffrir.vgg import Features
 from llmga.registry import Registry
 
 
@@ -82,7 +82,7 @@ class Opponent:
         features: for the perceptual loss; None leaves it out.
     """
 
-    def __init__(self, judge: nn.Module, features: PerceptualFeatures | None = None):
+    def __init__(self, judge: nn.Module, features: Features | None = None):
         self.judge, self.features = judge, features
 
     def losses(self, output: Tensor, pair: Pair) -> Losses:
@@ -98,7 +98,10 @@ class Opponent:
     def lessons(self, output: Tensor, pair: Pair) -> Iterator[tuple[Losses, Tensor]]:
         """First real, then restored pictures: the loss to be back-propagated before the next is asked for, and the
         mean logit."""
-        shown = (("judge_real", pair.gt if pair.real is None else pair.real, True), ("judge_fake", output.detach(), False))
+        shown = (
+            ("judge_real", pair.gt if pair.real is None else pair.real, True),
+            ("judge_fake", output.detach(), False),
+        )
         for name, pictures, real in shown:
             logits = self.judge(pictures)
             yield {name: adversarial_loss(logits, real)}, logits.detach().mean()

@@ -34,7 +34,9 @@ def read_list(path: str | Path) -> list[str]:
     try:
         names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
-        raise UserError(f"the list of pictures {str(path)!r} cannot be read; make it with llmga.diffrir.listing.") from None
+        raise UserError(
+            f"the list of pictures {str(path)!r} cannot be read; make it with llmga.diffrir.listing."
+        ) from None
     if not names:
         raise UserError(f"the list of pictures {str(path)!r} is empty; make it with llmga.diffrir.listing.")
     return names

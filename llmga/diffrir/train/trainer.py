@@ -17,7 +17,7 @@ from llmga.checkpointing import averaged, find_resume, load_checkpoint, restore_
 from llmga.configuration import save
 from llmga.diffrir.checkpoints import load_model, save_model, start_stage2
 from llmga.diffrir.discriminator import Discriminator
-from llmga.diffrir.layers import PRIOR_WIDTH
+from llmga.diffrir.layers import PRIOR_WIDTH, Steered
 from llmga.diffrir.losses import Losses, Pair, load_perceptual, total
 from llmga.diffrir.model import Stage1, Stage2
 from llmga.diffrir.train.config import TrainConfig
@@ -33,7 +33,7 @@ EMA_FILE, POOL_FILE = "averaged.safetensors", "pool-{}.safetensors"
 # What may differ between the two halves of a run without changing its course.
 FREE = {
     *("run", "output", "save_dtype", "device", "deepspeed", "workers", "checkpoint_every", "validate_every", "keep"),
-    *("validation", "resume"),
+    *("validation", "metrics", "resume"),
 }
 
 
@@ -53,15 +53,28 @@ def start_network(config: TrainConfig) -> Stage1 | Stage2:
     if config.start is None:
         torch.manual_seed(config.seed)
         network = Stage1(config.network)
-        # A picture as it is, is a better start than noise added to it.
-        nn.init.zeros_(network.G.tail[1].weight)
-        nn.init.zeros_(network.G.tail[1].bias)
+        if config.plain_start:
+            start_plain(network)
         return network.train()
     network = load_model(config.start, scale=config.scale, stage=1 if stage == 1 else None)
     if network.stage < stage:
         torch.manual_seed(config.seed)
         network = start_stage2(network)
     return network.train()
+
+
+@torch.no_grad()
+def start_plain(network: Stage1) -> None:
+    """A beginning from which short runs get somewhere: the picture as it is, and a prior that changes no feature.
+
+    As published, features are scaled by what a random prior happens to be, nearly 0, so that blocks are dead at first.
+    """
+    nn.init.zeros_(network.G.tail[1].weight)
+    nn.init.zeros_(network.G.tail[1].bias)
+    nn.init.ones_(network.E.mlp[2].bias)  # the prior is about 1 …
+    for steered in (module for module in network.modules() if isinstance(module, Steered)):
+        weight = steered.kernel[0].weight.mul_(0.1)
+        weight[: len(weight) // 2] += 1 / PRIOR_WIDTH  # … and so is its scale
 
 
 class Trainer:
@@ -120,7 +133,9 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         judge = Discriminator().to(self.accelerator.device).train()
         judge, self.judge_optimizer = self.accelerator.prepare(judge, self._adam(judge, self.config.judge_lr))
-        features = load_perceptual(self.config.perceptual).to(self.accelerator.device) if self.config.perceptual else None
+        features = (
+            load_perceptual(self.config.perceptual).to(self.accelerator.device) if self.config.perceptual else None
+        )
         self.opponent = Opponent(judge, features)
 
     def _resume(self) -> int:
@@ -215,7 +230,9 @@ class Trainer:
         record = {name: loss.item() for name, loss in losses.items()}
         for name, value in record.items():
             if not math.isfinite(value):
-                raise UserError(f"the {name} loss is {value} at step {self.step + 1}; lower --lr or check the pictures.")
+                raise UserError(
+                    f"the {name} loss is {value} at step {self.step + 1}; lower --lr or check the pictures."
+                )
         return record
 
     def _validated(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.losses import Pair, composite
 from llmga.diffrir.metrics import masked_psnr, masked_ssim
 from llmga.diffrir.model import Stage1, Stage2
+from llmga.diffrir.perceptual import around, at_hand
 from llmga.diffrir.train.config import TrainConfig
 from llmga.diffrir.train.pairs import Pairs
 from llmga.diffrir.train.pictures import cut, read_list, square
@@ -30,6 +31,7 @@ class Validation:
         self.names = read_list(config.validation)
         self.pairs = Pairs(replace(config, pool=0), device, network_matched)
         self.device = device
+        self.perceptual = at_hand(config.metrics, device)
 
     def _pairs(self) -> Iterator[tuple[Pair, Tensor]]:
         """One picture at a time, with the noise that its restoration starts from."""
@@ -42,8 +44,8 @@ class Validation:
 
     @torch.inference_mode()
     def figures(self, network: Stage1 | Stage2) -> dict[str, float]:
-        """Means over the list: `psnr` (dB) and `ssim` inside the mask, and what the degraded pictures have
-        (`psnr_before`, where they are of the output's size)."""
+        """Means over the list: `psnr` (dB) and `ssim` inside the mask, what the degraded pictures have (`psnr_before`,
+        where they are of the output's size), and around the mask the perceptual metrics that are at hand."""
         found: dict[str, list[float]] = {}
         was_training = network.training
         network.eval()
@@ -59,4 +61,7 @@ class Validation:
         given = {"psnr": masked_psnr(output, pair.gt, pair.mask), "ssim": masked_ssim(output, pair.gt, pair.mask)}
         if pair.lq.shape == pair.gt.shape:
             given["psnr_before"] = masked_psnr(pair.lq, pair.gt, pair.mask)
+        if self.perceptual and (place := around(pair.mask[0, 0])):
+            both = [picture[..., place[0], place[1]] for picture in (output, pair.gt)]
+            given |= {name: metric(*both) for name, metric in self.perceptual.items()}
         return {name: value.item() for name, value in given.items()}

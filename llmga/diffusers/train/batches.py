@@ -14,6 +14,7 @@ from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
 from llmga.stream import EXAMPLE, Order, seed_of
 
+
 @dataclass(frozen=True)
 class Batch:
     """Examples of one forward pass; either `pixels` or `mean` and `std` are there.

@@ -8,7 +8,6 @@ from llmga.configuration import run, save
 from llmga.diffusers.checkpoints import find_checkpoint, read_index
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.train.config import PRESETS, TrainConfig
-from llmga.errors import UserError
 from llmga.runtime import quiet_libraries
 
 
