@@ -1,4 +1,4 @@
-"""Training: every preset builds and steps, a run cut in two is the unbroken one, the objectives move what they should."""
+"""Training: every preset builds and steps, and a run cut in two is the unbroken one."""
 
 import json
 from dataclasses import replace

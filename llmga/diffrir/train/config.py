@@ -167,8 +167,8 @@ TOY_S1 = TrainConfig(
     degradation="mild",
     gain=0.08,
     drift=0.08,
-    steps=3000,
-    batch_size=2,
+    steps=1000,
+    batch_size=4,
     lr=1e-3,
     schedule="cosine",
     warmup=50,
@@ -186,7 +186,7 @@ TOY_PRIOR = replace(
     teacher=TOY_S1.output,
     run="runs/toyworld/diffrir-prior",
     output=f"{TRAINING}/llmga-toy-diffrir-x1-prior",
-    steps=600,
+    steps=250,
 )
 TOY_JOINT = replace(
     TOY_PRIOR,
@@ -196,7 +196,7 @@ TOY_JOINT = replace(
     output="checkpoints/Inference/llmga-toy-diffrir-x1",
     save_dtype="fp16",
     composited=True,
-    steps=4000,
+    steps=2000,
     lr=7e-4,
 )
 
