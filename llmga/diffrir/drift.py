@@ -9,7 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-CELLS = 20  # along the longer side
+CELLS = 20  # along the longer side, unless they would be smaller than
+SMALLEST = 8  # pixels a side
 LENGTHS = (0.1, 0.2, 0.35, 0.7)  # over which drifts keep their colour, as shares of the longer side
 ENOUGH = 0.2  # share of a cell that has to be kept for it to count
 ALIKE = 25  # neighbouring pixels that are off by about the same, so that they count as one
@@ -29,7 +30,8 @@ def drift(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:
     if len(places) < FEWEST:
         return np.zeros(residual.shape, np.float32)
     power = max(float(means.var(0).mean() - noise.mean()), 0.0)
-    length = max(LENGTHS, key=lambda each: _likelihood(power * _likeness(places, places, each), means, noise))
+    lengths = (share * max(shape) for share in LENGTHS)
+    length = max(lengths, key=lambda each: _likelihood(power * _likeness(places, places, each), means, noise))
     grid = np.stack(np.meshgrid(*(np.arange(side) + 0.5 for side in shape), indexing="ij"), -1).reshape(-1, 2)
     among = power * _likeness(places, places, length) + np.diag(noise)
     guessed = power * _likeness(grid, places, length) @ np.linalg.solve(among, means)
@@ -38,7 +40,7 @@ def drift(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 def _cell(shape: tuple[int, ...]) -> int:
     """Side of a cell in pixels."""
-    return max(1, -(-max(shape) // CELLS))
+    return max(SMALLEST, -(-max(shape) // CELLS))
 
 
 def _cells(residual: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
@@ -61,9 +63,9 @@ def _cells(residual: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _likeness(some: np.ndarray, others: np.ndarray, length: float) -> np.ndarray:
-    """Correlation of the drift between places, (n, m)."""
+    """Correlation of the drift between places, (n, m); all in cells."""
     distance = ((some[:, None] - others[None]) ** 2).sum(-1)
-    return np.exp(-distance / (2 * (length * CELLS) ** 2))
+    return np.exp(-distance / (2 * length**2))
 
 
 def _likelihood(drift: np.ndarray, means: np.ndarray, noise: np.ndarray) -> float:

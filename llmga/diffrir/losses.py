@@ -54,9 +54,10 @@ def composite(output: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
     return output * mask + gt * (1 - mask)
 
 
-def stage1_losses(model: Stage1, pair: Pair) -> Losses:
+def stage1_losses(model: Stage1, pair: Pair, *, composited: bool = False) -> Losses:
     """The teacher: restore, given a prior of the clean picture."""
-    return {"image": F.l1_loss(model(pair.net_input, pair.gt)[0], pair.gt)}
+    output = model(pair.net_input, pair.gt)[0]
+    return {"image": F.l1_loss(composite(output, pair.gt, pair.mask) if composited else output, pair.gt)}
 
 
 def prior_phase_losses(model: Stage2, teacher: Stage1, pair: Pair, noise: Tensor) -> Losses:

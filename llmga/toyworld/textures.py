@@ -20,7 +20,7 @@ SIDE = 320
 FINE = 2  # drawn this many times larger, so that edges are smooth
 LEAVES = (40, 600)  # from bare to busy
 RADII = (3.0, 130.0)  # pixels
-LISTS = {"train": 560, "validation": 24}
+LISTS = {"train": 360, "validation": 24}
 
 
 def leaves(rng: np.random.Generator, side: int = SIDE) -> Image.Image:
@@ -30,12 +30,12 @@ def leaves(rng: np.random.Generator, side: int = SIDE) -> Image.Image:
     count = int(labels.max()) + 1
     palette = _palette(rng, count)
     pixels = palette[labels] + rng.normal(0, 0.25, (count, 1))[labels] * _ramp(rng, large)[..., None]
-    patterns = np.stack([_noise(rng, large, rng.uniform(0.6, 1.6)) for _ in range(3)] + [_stripes(rng, large)])
-    kind, strength = rng.integers(len(patterns), size=count), rng.exponential(0.06, count)
+    patterns = np.stack([_noise(rng, large, rng.uniform(1.0, 1.9)) for _ in range(3)] + [_stripes(rng, large)])
+    kind, strength = rng.integers(len(patterns), size=count), rng.exponential(0.03, count)
     chosen = np.take_along_axis(patterns, kind[labels][None], axis=0)[0]
     pixels = pixels + (strength[labels] * chosen)[..., None] * (0.7 + 0.6 * rng.random(3))
     picture = _image(pixels).resize((side, side), Image.Resampling.BOX)
-    return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.5))) if rng.random() < 0.3 else picture
+    return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.6 if rng.random() < 0.7 else 1.5)))
 
 
 def cloud(rng: np.random.Generator, side: int = SIDE) -> Image.Image:

@@ -161,13 +161,14 @@ TOY_S1 = TrainConfig(
     validation="data/toyworld/restoration/validation.txt",
     run="runs/toyworld/diffrir-s1",
     output=f"{TRAINING}/llmga-toy-diffrir-x1-s1",
-    picture=128,
-    patch=128,
+    picture=96,
+    patch=96,
     pool=0,
     degradation="mild",
     gain=0.08,
     drift=0.08,
-    steps=1000,
+    steps=1200,
+    composited=True,
     batch_size=4,
     lr=1e-3,
     schedule="cosine",
@@ -186,7 +187,7 @@ TOY_PRIOR = replace(
     teacher=TOY_S1.output,
     run="runs/toyworld/diffrir-prior",
     output=f"{TRAINING}/llmga-toy-diffrir-x1-prior",
-    steps=250,
+    steps=200,
 )
 TOY_JOINT = replace(
     TOY_PRIOR,
@@ -195,8 +196,7 @@ TOY_JOINT = replace(
     run="runs/toyworld/diffrir-joint",
     output="checkpoints/Inference/llmga-toy-diffrir-x1",
     save_dtype="fp16",
-    composited=True,
-    steps=2000,
+    steps=2600,
     lr=7e-4,
 )
 

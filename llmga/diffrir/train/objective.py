@@ -46,7 +46,7 @@ class Teacher(Objective):
 
     def forward(self, pair: Pair, noise: Tensor) -> tuple[Losses, Tensor | None]:
         """Noise is not used here."""
-        return stage1_losses(self.network, pair), None
+        return stage1_losses(self.network, pair, composited=self.composited), None
 
 
 class Prior(Objective):
