@@ -17,6 +17,14 @@ base() { # make the painter's two towers first: the second half waits for the vi
         $python -m llmga.diffusers.train.train --preset toy_sdxl_base
     made $inference/llmga-toy-sdxl-t2i/model_index.json ||
         $python -m llmga.diffusers.train.train --preset toy_sdxl
+    made $inference/llmga-toy-diffrir-x1/config.json || restorer
+}
+
+restorer() {
+    $python -m llmga.toyworld.pretrain textures --threads "$OMP_NUM_THREADS"
+    for stage in s1 s2-prior s2-joint; do
+        $python -m llmga.diffrir.train.train --preset toy-x1-$stage
+    done
 }
 
 language() {

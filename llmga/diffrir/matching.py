@@ -46,7 +46,7 @@ def match(
     gain, bias = fit_tone(painted[~hole], known[~hole])
     toned = painted * gain + bias
     if blend and hole.any():
-        toned = _blended(toned, known, ~hole)
+        toned = blended(toned, known, ~hole)
     result = np.where(hole[..., None], toned.round().clip(0, 255), known)
     return Image.fromarray(result.astype(np.uint8))
 
@@ -122,8 +122,13 @@ def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return gain, bias
 
 
-def _blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The toned painting with its seam smoothed, (height, width, 3)."""
+def blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The toned painting with its seam smoothed, (height, width, 3).
+
+    Args:
+        toned: in levels of 0 to 255, as painted on both sides of the seam; known: the original.
+        kept: boolean (height, width), True somewhere and False somewhere.
+    """
     filled = toned + spread(known - toned, kept)
     share = (_nearness(kept) * _agreement(toned, filled, known, kept))[..., None]
     return filled + share * (known - filled)

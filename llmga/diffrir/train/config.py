@@ -196,7 +196,7 @@ TOY_JOINT = replace(
     run="runs/toyworld/diffrir-joint",
     output="checkpoints/Inference/llmga-toy-diffrir-x1",
     save_dtype="fp16",
-    steps=2600,
+    steps=2200,
     lr=7e-4,
 )
 
