@@ -88,8 +88,8 @@ def test_an_empty_mask_gives_the_reference_back(tiny, scene):
 def drifting(scene):
     """A painting of another tone whose colours drift to one side, its original, and the mask."""
     _, reference, mask = scene(96, 80)
-    slope = np.linspace(-12, 12, 96)[None, :, None] * np.array([1, -0.5, 0.3])
-    painted = np.asarray(reference) * 0.95 + 6 + slope
+    slope = np.linspace(-30, 30, 96)[None, :, None] * np.array([1, -0.5, 0.3])
+    painted = np.asarray(reference) * 0.95 + 6 + 0.5 * slope
     return Image.fromarray(painted.round().clip(0, 255).astype(np.uint8)), reference, mask
 
 

@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 
 from llmga.checkpointing import checkpoints
 from llmga.diffrir.checkpoints import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model, start_stage2
+from llmga.diffrir.model import DiffRIRConfig, Stage1
 from llmga.diffrir.restore import open_diffrir
 from llmga.diffrir.train.config import PRESETS
 from llmga.diffrir.train.pairs import Pairs
 from llmga.diffrir.train.pictures import Clean, Pictures
+from llmga.diffrir.train.plain_start import BOOST, LUMA, start_plain
 from llmga.diffrir.train.train import train
 from llmga.diffrir.train.trainer import Trainer, learning_rate
 from llmga.errors import UserError
@@ -138,11 +140,24 @@ def test_the_prior_phase_leaves_the_image_network_alone(small):
 
 
 def test_a_new_network_begins_as_the_picture_itself(small):
-    trainer = Trainer(small("x2-s1"))
+    trainer = Trainer(small("x2-s1", plain_start=True))
     lq, gt = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32)
     net_input = torch.cat([lq, torch.zeros(1, 12, 16, 16)], dim=1)
     output, _ = trainer.network(net_input, gt)
     assert torch.equal(output, torch.nn.functional.interpolate(lq, scale_factor=2))
+
+
+def test_a_plain_start_lays_fine_detail_before_the_last_convolution():
+    network = Stage1(DiffRIRConfig(dim=16, num_blocks=(0, 0, 0, 0), num_refinement_blocks=0, n_encoder_res=0))
+    start_plain(network)
+    with torch.no_grad():
+        network.G.tail[1].weight[:, 0, 1, 1] = 1
+        net_input = torch.rand(1, 6, 32, 32, generator=torch.Generator().manual_seed(0))
+        added = network.G(net_input, torch.ones(1, 256)) - net_input[:, :3]
+    luma = (net_input[:, :3] * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    cells = torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(luma, 4), 3, 1, 1)
+    wanted = BOOST * (luma - cells.repeat_interleave(4, 2).repeat_interleave(4, 3))
+    torch.testing.assert_close(added, wanted.expand(-1, 3, -1, -1), atol=1e-5, rtol=0)
 
 
 def test_training_on_one_picture_makes_it_better(small, album):

@@ -167,7 +167,7 @@ TOY_S1 = TrainConfig(
     degradation="mild",
     gain=0.08,
     drift=0.08,
-    steps=1200,
+    steps=600,
     composited=True,
     batch_size=4,
     lr=1e-3,
@@ -178,7 +178,7 @@ TOY_S1 = TrainConfig(
     device="cpu",
     workers=0,
     checkpoint_every=100,
-    validate_every=200,
+    validate_every=100,
 )
 TOY_PRIOR = replace(
     TOY_S1,
@@ -187,7 +187,7 @@ TOY_PRIOR = replace(
     teacher=TOY_S1.output,
     run="runs/toyworld/diffrir-prior",
     output=f"{TRAINING}/llmga-toy-diffrir-x1-prior",
-    steps=200,
+    steps=120,
 )
 TOY_JOINT = replace(
     TOY_PRIOR,
@@ -196,7 +196,7 @@ TOY_JOINT = replace(
     run="runs/toyworld/diffrir-joint",
     output="checkpoints/Inference/llmga-toy-diffrir-x1",
     save_dtype="fp16",
-    steps=2200,
+    steps=2600,
     lr=7e-4,
 )
 

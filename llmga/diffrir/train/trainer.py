@@ -17,13 +17,14 @@ from llmga.checkpointing import averaged, find_resume, load_checkpoint, restore_
 from llmga.configuration import save
 from llmga.diffrir.checkpoints import load_model, save_model, start_stage2
 from llmga.diffrir.discriminator import Discriminator
-from llmga.diffrir.layers import PRIOR_WIDTH, Steered
+from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.losses import Losses, Pair, load_perceptual, total
 from llmga.diffrir.model import Stage1, Stage2
 from llmga.diffrir.train.config import TrainConfig
 from llmga.diffrir.train.objective import OBJECTIVES, Opponent
 from llmga.diffrir.train.pairs import Pairs
 from llmga.diffrir.train.pictures import Clean, Pictures, collate
+from llmga.diffrir.train.plain_start import start_plain
 from llmga.diffrir.train.validation import Validation
 from llmga.errors import UserError
 from llmga.runtime import DTYPES, pick_device
@@ -61,20 +62,6 @@ def start_network(config: TrainConfig) -> Stage1 | Stage2:
         torch.manual_seed(config.seed)
         network = start_stage2(network)
     return network.train()
-
-
-@torch.no_grad()
-def start_plain(network: Stage1) -> None:
-    """A beginning from which short runs get somewhere: the picture as it is, and a prior that changes no feature.
-
-    As published, features are scaled by what a random prior happens to be, nearly 0, so that blocks are dead at first.
-    """
-    nn.init.zeros_(network.G.tail[1].weight)
-    nn.init.zeros_(network.G.tail[1].bias)
-    nn.init.ones_(network.E.mlp[2].bias)  # the prior is about 1 …
-    for steered in (module for module in network.modules() if isinstance(module, Steered)):
-        weight = steered.kernel[0].weight.mul_(0.1)
-        weight[: len(weight) // 2] += 1 / PRIOR_WIDTH  # … and so is its scale
 
 
 class Trainer:
