@@ -9,8 +9,11 @@ from llmga.errors import UserError
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
-    AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
-                  up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1).save_pretrained(tmp_path / "pipe" / "vae")  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    vae.save_pretrained(tmp_path / "pipe" / "vae")
     return tmp_path / "pipe"
 
 

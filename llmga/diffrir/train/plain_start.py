@@ -29,7 +29,7 @@ def start_plain(network: Stage1) -> None:
 
 
 def _pass_detail(image_network: ImageNetwork) -> None:
-    """The first 16 channels are the brightness of a cell's pixels, less what is around; the tail lays them out again."""
+    """The first 16 channels are the brightness of a cell's pixels, less what is around; the tail spreads them again."""
     width = image_network.config.dim
     embed = image_network.patch_embed.proj.weight  # (width, 96, 3, 3); inputs are colours by pixels of a cell
     embed[:CELL] = 0
