@@ -1,6 +1,7 @@
 """Checkpoints of a training run: written whole or not at all, kept in number, found again."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Collection, Mapping
@@ -119,7 +120,7 @@ def restore_averaged(ema: Any, names: list[str], file: Path, step: int) -> None:
 
 def check_writable(folder: str) -> None:
     """Hours of training must not end in a folder that cannot be written.  Raises: UserError."""
-    probe = Path(folder) / ".writable"
+    probe = Path(folder) / f".writable-{os.getpid()}"  # several processes may ask at once
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()

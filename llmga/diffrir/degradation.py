@@ -4,6 +4,7 @@ Pictures are (B, 3, H, W) in [0, 1].  The published training chains these operat
 ends with a mismatch of tone.  Numbers are drawn with a CPU generator, so that a seed means the same on every device.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmga.diffrir.jpeg import jpeg
-from llmga.diffrir.kernels import chance, gaussian, pick, random_blur, random_final, uniform
+from llmga.diffrir.kernels import LARGEST, chance, gaussian, pick, random_blur, random_final, uniform
 
 RESIZES = ("area", "bilinear", "bicubic")
 JPEG_QUALITY = (30.0, 95.0)
@@ -153,6 +154,12 @@ class Recipe:
     gain: float = 0.06
     bias: float = 0.05
     drift: float = 0.0
+
+
+def least_side(scale: int) -> int:
+    """The smallest clean picture that `degrade` can take: a kernel mirrors its half width beyond every border."""
+    shrunk = min(FIRST.shrink, SECOND.shrink / scale)
+    return math.ceil((LARGEST // 2 + 2) / shrunk)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def test_a_matched_network_starts_from_the_reference_s_tone_and_blends_its_seam(
         kept = pixels(mask) == 0
         assert np.array_equal(pixels(output)[kept], pixels(reference)[kept])
         errors[matched] = np.abs(pixels(output).astype(int) - pixels(reference))[~kept].mean()
-    assert errors[False] > 2 and errors[True] < 0.3 * errors[False]
+    assert errors[False] > 2 and errors[True] < 0.5 * errors[False]
 
 
 @pytest.mark.parametrize("given", ["nothing", "no mask", "a full mask"])

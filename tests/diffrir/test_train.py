@@ -23,7 +23,7 @@ from llmga.diffrir.train.trainer import Trainer, learning_rate
 from llmga.errors import UserError
 
 SMALL = dict(
-    dim=8, num_blocks=(1, 0, 1, 1), num_refinement_blocks=0, n_encoder_res=0, picture=64, patch=32, pool=4,
+    dim=8, num_blocks=(1, 0, 1, 1), num_refinement_blocks=0, n_encoder_res=0, picture=160, patch=32, pool=4,
     batch_size=2, steps=2, warmup=0, device="cpu", workers=0, perceptual=None, validation=None, checkpoint_every=2,
     validate_every=2,
 )  # fmt: skip
@@ -165,7 +165,7 @@ def test_training_on_one_picture_makes_it_better(small, album):
     Image.fromarray(blocks).save(album / "blocks.png")
     (album / "list.txt").write_text("blocks.png\n")
     config = small("toy-x1-s1", steps=80, pool=0, dim=16, drift=0.0, ema_decay=0.0, checkpoint_every=80)
-    config = replace(config, validation=config.data, validate_every=80, schedule="steps", lr=2e-3, patch=64)
+    config = replace(config, validation=config.data, validate_every=80, schedule="steps", lr=2e-3, picture=64, patch=64)
     train(config)
     last = lines(config)[-1]
     assert last["psnr"] > last["psnr_before"] + 0.5
@@ -210,7 +210,8 @@ def test_the_pool_is_saved_and_taken_up(small):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_masks_from_files_turn_and_move_with_their_pictures(small, album):
+@pytest.mark.parametrize(("picture", "different"), [(64, 5), (120, 2)])  # cut, and filled up
+def test_masks_from_files_turn_and_move_with_their_pictures(small, album, picture, different):
     """The painted region is where the picture is red, in whatever square was cut."""
     masks = album / "masks"
     masks.mkdir()
@@ -219,11 +220,11 @@ def test_masks_from_files_turn_and_move_with_their_pictures(small, album):
     Image.fromarray(red).save(album / "red.png")
     Image.fromarray(red[..., 0]).save(masks / "red.png")
     (album / "list.txt").write_text("red.png\n")
-    pictures = Pictures(small("x1-s1", masks=str(masks)))
+    pictures = Pictures(small("x1-s1", masks=str(masks), picture=picture))
     cuts = [pictures[position, 0] for position in range(8)]
     for clean in cuts:
         assert torch.equal(clean.masks[:, 0] == 1, clean.pictures[:, 0] == 255)
-    assert len({clean.pictures.numpy().tobytes() for clean in cuts}) > 4
+    assert len({clean.pictures.numpy().tobytes() for clean in cuts}) >= different
 
 
 def test_small_pictures_are_filled_up_by_reflection(small, album):
@@ -248,6 +249,7 @@ def test_rates_fall_and_never_rise_after_the_warm_up(preset):
     [
         ({"data": "nowhere.txt"}, "nowhere.txt"),
         ({"patch": 48}, "--patch 48"),
+        ({"picture": 64}, "--picture 64"),
         ({"pool": 5}, "--pool 5"),
         ({"num_blocks": (1, 1)}, "4"),
         ({"objective": "joint"}, "--start"),
@@ -262,6 +264,14 @@ def test_a_mistake_is_told_in_one_sentence(small, change, complaint):
 
     with pytest.raises(UserError, match=complaint):
         train(check(small("x1-s1", **change)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_told_in_one_sentence(small, album, workers):
+    (album / "1.png").write_bytes(b"no picture")
+    with pytest.raises(UserError) as told:
+        train(small("x1-s1", workers=workers))
+    assert str(told.value).startswith("picture ") and "1.png" in str(told.value) and "\n" not in str(told.value)
 
 
 def test_weights_of_another_stage_or_scale_are_refused(small, tiny, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmga.configuration import setting
+from llmga.diffrir.degradation import least_side
 from llmga.diffrir.model import WINDOW, DiffRIRConfig
 from llmga.diffrir.perceptual import FOLDER
 from llmga.errors import UserError
@@ -96,6 +97,10 @@ class TrainConfig:
         if self.patch % WINDOW or self.patch > self.picture or self.picture % self.scale:
             raise UserError(f"--patch {self.patch} must be a multiple of {WINDOW} and fit into --picture "
                             f"{self.picture}, a multiple of the scale {self.scale}.")  # fmt: skip
+        least = least_side(self.scale) if self.degradation == "published" else WINDOW
+        if self.picture < least:
+            raise UserError(f"--picture {self.picture} is too small for the published degradation at scale "
+                            f"{self.scale}; give at least {least}, or --degradation mild.")  # fmt: skip
         if self.pool % self.batch_size:
             raise UserError(f"--pool {self.pool} is no multiple of --batch-size {self.batch_size}; use one, or 0.")
         if len(self.num_blocks) != 4:

@@ -164,7 +164,11 @@ class Trainer:
             len(self.pictures), config.batch_size, config.seed, first_pass=self.step,
             rank=accelerator.process_index, processes=accelerator.num_processes,
         )  # fmt: skip
-        return iter(DataLoader(self.pictures, batch_sampler=order, collate_fn=collate, num_workers=config.workers))
+        loader = DataLoader(self.pictures, batch_sampler=order, collate_fn=collate, num_workers=config.workers)
+        try:
+            yield from loader
+        except UserError as problem:  # a worker's comes with its traceback, and its sentence last
+            raise UserError(str(problem).strip().splitlines()[-1].rpartition("UserError: ")[2]) from None
 
     def _own_files(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint holds beside accelerate's own files."""
