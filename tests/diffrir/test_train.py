@@ -171,6 +171,17 @@ def test_training_on_one_picture_makes_it_better(small, album):
     assert last["psnr"] > last["psnr_before"] + 0.5
 
 
+def test_validation_scores_whole_pictures_and_the_metrics_at_hand(small, album, monkeypatch):
+    monkeypatch.setattr(
+        "llmga.diffrir.train.validation.at_hand", lambda *_: {"lpips": lambda one, other: (one - other).abs().mean()}
+    )
+    config = small("x4-s2-joint", steps=1, validation=str(album / "list.txt"), validate_every=1)
+    train(config)
+    (last,) = lines(config)
+    assert {"psnr", "ssim", "lpips"} <= set(last) and "psnr_before" not in last
+    assert all(np.isfinite(value) for value in last.values())
+
+
 def test_what_is_trained_restores(small, scene):
     config = small("toy-x1-s2-joint")
     image, reference, mask = scene(48, 40)

@@ -10,7 +10,7 @@ from torch import Tensor
 from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.losses import Pair, composite
 from llmga.diffrir.metrics import masked_psnr, masked_ssim
-from llmga.diffrir.model import Stage1, Stage2
+from llmga.diffrir.model import WINDOW, Stage1, Stage2
 from llmga.diffrir.perceptual import around, at_hand
 from llmga.diffrir.train.config import TrainConfig
 from llmga.diffrir.train.pairs import Pairs
@@ -29,7 +29,8 @@ class Validation:
     def __init__(self, config: TrainConfig, device: torch.device, network_matched: bool):
         self.config = config
         self.names = read_list(config.validation)
-        self.pairs = Pairs(replace(config, pool=0), device, network_matched)
+        whole = config.picture // WINDOW * WINDOW
+        self.pairs = Pairs(replace(config, pool=0, patch=whole), device, network_matched)
         self.device = device
         self.perceptual = at_hand(config.metrics, device)
 
@@ -40,7 +41,8 @@ class Validation:
             picture = open_image(Path(self.config.images, name), working_side=None)
             generator = torch.Generator().manual_seed(seed_of(self.config.seed, PAIR, number))
             pair = self.pairs.make(cut(transform, picture), generator)
-            yield pair, torch.randn(1, PRIOR_WIDTH, generator=generator).to(self.device)
+            if pair.mask.any():  # else there is nothing to be scored
+                yield pair, torch.randn(1, PRIOR_WIDTH, generator=generator).to(self.device)
 
     @torch.inference_mode()
     def figures(self, network: Stage1 | Stage2) -> dict[str, float]:
