@@ -49,7 +49,10 @@ def square(side: int, *, random: bool = True):
     to be random, cut from the middle.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network for a newer one
-    import albumentations
+    try:
+        import albumentations
+    except ImportError:
+        raise UserError("albumentations is not installed; pip install albumentations, or llmga[train].") from None
 
     steps = [
         albumentations.PadIfNeeded(side, side, position="top_left", border_mode=4),  # 4: OpenCV's reflect-101
