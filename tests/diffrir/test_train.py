@@ -267,6 +267,7 @@ def test_rates_fall_and_never_rise_after_the_warm_up(preset):
         ({"masks": "no-such-folder"}, "no-such-folder"),
         ({"vae": "no-such-vae"}, "no-such-vae"),
         ({"deepspeed": "no-such.json"}, "no-such.json"),
+        ({"deepspeed": "pyproject.toml"}, "needs a GPU"),
         ({"start": "no-such-weights"}, "no-such-weights"),
     ],
 )

@@ -77,7 +77,9 @@ class TrainConfig:
     seed: int = setting(0, help="decides order, crops, degradations, masks and noise", minimum=0)
     device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps")
     mixed_precision: Literal["no", "bf16"] = setting("no", help="number format of the forward pass on a GPU")
-    deepspeed: str | None = setting(None, help="DeepSpeed configuration, such as scripts/zero2.json")
+    deepspeed: str | None = setting(
+        None, help="DeepSpeed configuration of ZeRO stage 1 or 2, such as scripts/zero2.json"
+    )
     workers: int = setting(4, help="processes that read pictures", minimum=0)
     checkpoint_every: int = setting(5000, help="steps between checkpoints", minimum=1)
     validate_every: int = setting(5000, help="steps between validations", minimum=1)

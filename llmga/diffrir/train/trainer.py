@@ -87,7 +87,7 @@ class Trainer:
         return Accelerator(
             cpu=cpu,
             mixed_precision="no" if cpu else config.mixed_precision,
-            deepspeed_plugin=_deepspeed(config),
+            deepspeed_plugin=_deepspeed(config, cpu),
             # A judge is asked twice before it steps; its buffers must not be overwritten in between.
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=config.objective != "adversarial")],
         )
@@ -250,7 +250,7 @@ class Trainer:
         return output
 
 
-def _deepspeed(config: TrainConfig) -> object | None:
+def _deepspeed(config: TrainConfig, cpu: bool) -> object | None:
     """A plugin for accelerate, with the batch size that a configuration leaves open.  Raises: UserError."""
     if config.deepspeed is None:
         return None
@@ -258,6 +258,8 @@ def _deepspeed(config: TrainConfig) -> object | None:
 
     if not Path(config.deepspeed).is_file():
         raise UserError(f"--deepspeed {config.deepspeed!r} is no file; give one such as scripts/zero2.json.")
+    if cpu:
+        raise UserError("--deepspeed needs a GPU and there is none, or --device is cpu; leave it out.")
     plugin = DeepSpeedPlugin(hf_ds_config=config.deepspeed)
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
     return plugin
