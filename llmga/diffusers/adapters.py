@@ -5,6 +5,7 @@ Each is checked against the painter's own widths first: libraries load what fits
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,8 @@ def _lora_file(path: str) -> Path:
 
 
 def _add_lora(generator: Generator, file: Path, name: str) -> None:
-    try:
-        import peft  # noqa: F401  # diffusers asks for it only after reading the file
-    except ImportError:
-        raise UserError(f"low-rank weights {str(file)!r} need the package peft; install llmga[train].") from None
+    if find_spec("peft") is None:  # diffusers asks for it only after reading the file
+        raise UserError(f"low-rank weights {str(file)!r} need the package peft; install llmga[train].")
     pipeline = generator.pipeline
     try:
         state = pipeline.lora_state_dict(str(file))
@@ -123,8 +122,8 @@ def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image,
     file = Path(file)
     try:
         with safe_open(file, "pt") as tensors:
-            keys = [key for key in tensors.keys() if key.endswith("to_k_ip.weight")]  # noqa: SIM118
-            widths = {tensors.get_slice(key).get_shape()[1] for key in keys}
+            names = tensors.keys()
+            widths = {tensors.get_slice(name).get_shape()[1] for name in names if name.endswith("to_k_ip.weight")}
     except (OSError, SafetensorError):
         raise UserError(f"IP-Adapter {str(file)!r} is missing or damaged; give its .safetensors file.") from None
     _check_width(generator, widths.pop() if len(widths) == 1 else None, f"IP-Adapter {str(file)!r}")

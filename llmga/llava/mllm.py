@@ -38,13 +38,6 @@ ASPECTS = Registry(
 )
 
 
-def _between_marks(conversation: Conversation) -> Conversation:
-    first, last = PICTURE_MARKS
-    marked = first + IMAGE_MARKER + last
-    told = (replace(turn, text=turn.marked_text().replace(IMAGE_MARKER, marked)) for turn in conversation.messages)
-    return replace(conversation, messages=tuple(told))
-
-
 def _check_pictures(markers: int, pictures: int) -> None:
     if markers != pictures:
         raise UserError(
@@ -114,11 +107,18 @@ class Mllm:
 
         Raises: UserError when there are not as many pictures as markers.
         """
-        marked = _between_marks(conversation) if self.marks_pictures else conversation
-        rendered = self.template.render(marked, open_turn, begun)
+        rendered = self.template.render(self.marked(conversation), open_turn, begun)
         _check_pictures(rendered.text.count(IMAGE_MARKER), len(conversation.images()))
         boundary = self.word_boundary or (self.backbone.word_boundary and not open_turn)
         return encode(rendered, self.tokenizer, self.image_token_id, self.tokens_per_image, boundary)
+
+    def marked(self, conversation: Conversation) -> Conversation:
+        """The conversation with the tokens around each picture marker that this model was trained with, if any."""
+        if not self.marks_pictures:
+            return conversation
+        between = IMAGE_MARKER.join(PICTURE_MARKS)
+        told = (replace(turn, text=turn.marked_text().replace(IMAGE_MARKER, between)) for turn in conversation.messages)
+        return replace(conversation, messages=tuple(told))
 
     def pixel_values(self, images: tuple[Image.Image, ...] | list[Image.Image]) -> Tensor:
         """Pictures of any size -> float (n, 3, side, side), as the vision tower reads them, on the CPU."""

@@ -1,7 +1,10 @@
 """Tiny models with random weights, built in a second."""
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,26 @@ def fixtures() -> Path:
     """The folder of golden values; another set of the same layout can be named by LLMGA_FIXTURES."""
     default = Path(__file__).parents[1] / "fixtures"
     return Path(os.environ.get("LLMGA_FIXTURES", default)) / "mllm"
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A low-rank result and what it was made from, each a folder."""
+
+    result: Path
+    projector: Path
+    base: Path
+
+
+@pytest.fixture
+def low_rank(fixtures, tmp_path) -> LowRank:
+    """Writable copies beside each other, with the tower that the result names."""
+    source, here = fixtures / "llama_adapters", tmp_path / "all"
+    golden = json.loads((source / "golden.json").read_text())
+    shutil.copytree(source, here)
+    tower = json.loads((here / golden["lora"] / "config.json").read_text())["mm_vision_tower"]
+    shutil.copytree(source / golden["vision_tower"], here / tower)
+    return LowRank(*(here / golden[part] for part in ("lora", "pretrain", "base")))
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

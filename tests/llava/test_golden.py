@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,13 @@ def lesson(turns: list[dict[str, str]]) -> Conversation:
 def short(family: str, conversation: Conversation, open_turn: bool, word_boundary: bool) -> Encoded:
     """With one id per picture, as the ids are recorded."""
     mllm = opened(family)
-    rendered = mllm.template.render(conversation, open_turn)
+    rendered = mllm.template.render(mllm.marked(conversation), open_turn)
     return encode(rendered, mllm.tokenizer, PICTURE, 1, word_boundary)
 
 
 def lesson_of(family: str, style: str, case: str) -> tuple[dict, Encoded]:
     recorded, mllm = GOLDEN[family]["training"][style][case], opened(family)
-    rendered = TEMPLATES[style].render(lesson(recorded["conversation"]))
+    rendered = TEMPLATES[style].render(mllm.marked(lesson(recorded["conversation"])))
     return recorded, encode(rendered, mllm.tokenizer, PICTURE, 1, mllm.backbone.word_boundary)
 
 
@@ -188,13 +189,9 @@ def test_a_checkpoint_opens_as_what_it_is(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pixels(family):
-    mllm = opened(family)
-    try:
-        for aspect in (name.removeprefix("image.") for name in tensors(family) if name.startswith("image.")):
-            mllm.image_aspect = aspect
-            close(mllm.pixel_values([picture(family)]), tensors(family)[f"image.{aspect}"], PIXELS)
-    finally:
-        mllm.image_aspect = "stretch"
+    for aspect in (name.removeprefix("image.") for name in tensors(family) if name.startswith("image.")):
+        mllm = replace(opened(family), image_aspect=aspect)
+        close(mllm.pixel_values([picture(family)]), tensors(family)[f"image.{aspect}"], PIXELS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -213,7 +210,7 @@ def test_what_the_tower_and_the_projector_see(family):
 def test_a_prompt_is_written_tokenised_and_understood(family, case):
     mllm, values, said = opened(family), tensors(family), GOLDEN[family]["inference"][case]
     told = talk(said["messages"], said["has_image"], picture(family))
-    assert mllm.template.render(told, open_turn=True).text == said["prompt"]
+    assert mllm.template.render(mllm.marked(told), open_turn=True).text == said["prompt"]
     ids = short(family, told, True, mllm.word_boundary).input_ids
     assert ids == values[f"infer.{case}.input_ids"].tolist()
     trained = values.get(f"infer.{case}.input_ids_training_tokenizer", values[f"infer.{case}.input_ids"])
@@ -248,7 +245,7 @@ def test_two_pictures_in_one_message(family):
     words = said["prompt"].rpartition(f"{IMAGE_MARKER}\n")[2]
     question = words.partition(mllm.template.user_tail + mllm.template.assistant_head)[0]
     told = Conversation().say("user", question, (picture(family), picture(family)))
-    assert mllm.template.render(told, open_turn=True).text == said["prompt"]
+    assert mllm.template.render(mllm.marked(told), open_turn=True).text == said["prompt"]
     assert short(family, told, True, mllm.word_boundary).input_ids == values["infer.two_images.input_ids"].tolist()
     whole = mllm.encode(told, open_turn=True).input_ids
     assert len(whole) == said["length_with_image"]
@@ -300,7 +297,7 @@ def test_training_samples(family, style, case):
     mllm, values, name = opened(family), tensors(family), f"train.{style}.{case}"
     compare_replies(encoded, style, recorded["assistant_replies"], mllm.tokenizer)
     if recorded["prompt"] is not None:
-        assert TEMPLATES[style].render(lesson(recorded["conversation"])).text == recorded["prompt"]
+        assert TEMPLATES[style].render(mllm.marked(lesson(recorded["conversation"]))).text == recorded["prompt"]
         assert encoded.input_ids == values[f"{name}.input_ids"].tolist()
     if recorded["verdict"] == "ok":
         assert encoded.labels == values[f"{name}.labels"].tolist()
@@ -419,7 +416,7 @@ def test_a_low_rank_result_and_its_base(adapters, merge):
     )
     said = GOLDEN[family]["inference"][case]
     told = talk(said["messages"], True, picture(family))
-    rendered = mllm.template.render(told, open_turn=True)
+    rendered = mllm.template.render(mllm.marked(told), open_turn=True)
     assert encode(rendered, mllm.tokenizer, PICTURE, 1).input_ids == values["lora.input_ids"].tolist()
     pixels = tensors(family)[GOLDEN[family]["pixel_values_used"]]
     with torch.inference_mode():

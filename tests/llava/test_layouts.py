@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from functools import cache
 from pathlib import Path
 
@@ -55,30 +54,20 @@ def test_a_saved_checkpoint_holds_the_published_tensors_and_says_the_same(family
     assert again.encode(answered) == mine.encode(answered)
 
 
-@pytest.fixture
-def low_rank(tmp_path):
-    """A low-rank result beside its base and the tower it names."""
-    golden = json.loads((ROOT / "llama_adapters/golden.json").read_text())
-    shutil.copytree(ROOT / "llama_adapters", tmp_path / "all")
-    config = json.loads((tmp_path / "all" / golden["lora"] / "config.json").read_text())
-    shutil.copytree(ROOT / "llama_adapters" / golden["vision_tower"], tmp_path / "all" / config["mm_vision_tower"])
-    return tmp_path / "all" / golden["lora"]
-
-
 def test_a_low_rank_result_says_the_same_merged_apart_and_converted(low_rank, tmp_path):
     merged, apart = (
-        load_mllm(low_rank, device="cpu", dtype=torch.float32, merge_lora=merge) for merge in (True, False)
+        load_mllm(low_rank.result, device="cpu", dtype=torch.float32, merge_lora=merge) for merge in (True, False)
     )
     together, beside = logits(merged), logits(apart)
     assert (together - beside).abs().max() <= 1e-5 * together.abs().max()  # single precision adds in another order
     for mllm in (merged, apart):
         mllm.model.double()
     assert (logits(merged) - logits(apart)).abs().max() <= 1e-5  # what the merged weights themselves have lost
-    merged = load_mllm(low_rank, device="cpu", dtype=torch.float32)
-    assert convert_main([str(low_rank), str(tmp_path / "whole"), "--to", "llmga"]) == 2
+    merged = load_mllm(low_rank.result, device="cpu", dtype=torch.float32)
+    assert convert_main([str(low_rank.result), str(tmp_path / "whole"), "--to", "llmga"]) == 2
     with pytest.raises(UserError, match="add --merge-lora"):
-        convert(low_rank, tmp_path / "whole", "llmga")
-    convert(low_rank, tmp_path / "whole", "llmga", merge_lora=True, dtype="fp32")
+        convert(low_rank.result, tmp_path / "whole", "llmga")
+    convert(low_rank.result, tmp_path / "whole", "llmga", merge_lora=True, dtype="fp32")
     whole = load_mllm(tmp_path / "whole", device="cpu", dtype=torch.float32)
     torch.testing.assert_close(logits(whole), logits(merged), atol=1e-5, rtol=0)
 
@@ -88,9 +77,9 @@ def test_a_low_rank_result_says_the_same_merged_apart_and_converted(low_rank, tm
     [("adapter_model.safetensors", "lacks adapter_model"), ("non_lora_trainables.bin", "lacks non_lora_trainables")],
 )
 def test_what_a_low_rank_result_lacks_is_named(low_rank, file, message):
-    (low_rank / file).unlink()
+    (low_rank.result / file).unlink()
     with pytest.raises(UserError, match=message):
-        load_mllm(low_rank, device="cpu")
+        load_mllm(low_rank.result, device="cpu")
 
 
 def test_a_delta_and_its_base_are_the_checkpoint_again(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from functools import cache
 from pathlib import Path
 
@@ -105,18 +104,9 @@ def test_a_quantised_model_computes_with_its_rounded_weights(bits):
     assert two_turns(found)
 
 
-@pytest.fixture
-def low_rank(tmp_path):
-    golden = json.loads((ROOT / "llama_adapters/golden.json").read_text())
-    shutil.copytree(ROOT / "llama_adapters", tmp_path / "all")
-    config = json.loads((tmp_path / "all" / golden["lora"] / "config.json").read_text())
-    shutil.copytree(ROOT / "llama_adapters" / golden["vision_tower"], tmp_path / "all" / config["mm_vision_tower"])
-    return tmp_path / "all" / golden["lora"], tmp_path / "all" / golden["pretrain"], tmp_path / "all" / golden["base"]
-
-
 @pytest.mark.parametrize("merge", [True, False])
 def test_an_adapter_and_a_quantised_base(low_rank, merge):
-    folder = low_rank[0]
+    folder = low_rank.result
     found = load_mllm(folder, device="cpu", dtype=torch.float32, merge_lora=merge, load_8bit=True)
     assert any(isinstance(layer, Linear8bitLt) for layer in found.model.modules())
     expected = logits(load_mllm(folder, device="cpu", dtype=torch.float32))
@@ -125,7 +115,7 @@ def test_an_adapter_and_a_quantised_base(low_rank, merge):
 
 @pytest.mark.parametrize("bits", BITS)
 def test_a_projector_with_new_tokens_and_a_quantised_base(low_rank, bits):
-    _, folder, base = low_rank
+    folder, base = low_rank.projector, low_rank.base
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"mm_use_im_start_end": True}))
     found = load_mllm(folder, base, device="cpu", dtype=torch.float32, conv_mode="v1", **{bits: True})
@@ -140,9 +130,9 @@ def test_a_projector_with_new_tokens_and_a_quantised_base(low_rank, bits):
 def test_an_offloaded_model_takes_no_adapter_apart(low_rank, tmp_path):
     spread = {"max_memory": {"cpu": "300KB", "disk": "1GB"}, "offload_folder": tmp_path / "off"}
     with pytest.raises(UserError, match="cannot be kept apart from a model that is offloaded"):
-        load_mllm(low_rank[0], device="cpu", dtype=torch.float32, merge_lora=False, **spread)
-    merged = load_mllm(low_rank[0], device="cpu", dtype=torch.float32, **spread)
-    expected = logits(load_mllm(low_rank[0], device="cpu", dtype=torch.float32))
+        load_mllm(low_rank.result, device="cpu", dtype=torch.float32, merge_lora=False, **spread)
+    merged = load_mllm(low_rank.result, device="cpu", dtype=torch.float32, **spread)
+    expected = logits(load_mllm(low_rank.result, device="cpu", dtype=torch.float32))
     torch.testing.assert_close(logits(merged), expected, atol=1e-6, rtol=0)
 
 
