@@ -106,4 +106,4 @@ def perceptual_loss(made: Mapping[str, Tensor], real: Mapping[str, Tensor]) -> T
 
 def load_perceptual(path: str | Path) -> Features:
     """Features of the perceptual loss from torchvision's published VGG19 weights.  Raises: UserError."""
-    return fill(Features(VGG19, PERCEPTUAL_LAYERS), path, "VGG19; give torchvision's file, vgg19-dcbb9e9d.pth")
+    return fill(Features(VGG19, PERCEPTUAL_LAYERS), path, "VGG19; give torchvision's file, vgg19-dcbb9e9d.pth, or none")
