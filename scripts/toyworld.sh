@@ -19,6 +19,14 @@ base() { # make the painter's two towers first: the second half waits for the vi
         $python -m llmga.diffusers.train.train --preset toy_sdxl
     made $inference/llmga-toy-sdxl-inpainting/model_index.json ||
         $python -m llmga.diffusers.train.train --preset toy_sdxl_inpaint
+    made $inference/llmga-toy-diffrir-x1/config.json || restorer
+}
+
+restorer() { # bash forgets -e in a function behind ||, so every step says it again
+    $python -m llmga.toyworld.pretrain textures --threads "$OMP_NUM_THREADS" || return
+    for stage in s1 s2-prior s2-joint; do
+        $python -m llmga.diffrir.train.train --preset toy-x1-$stage || return
+    done
 }
 
 language() {

@@ -174,14 +174,18 @@ def test_the_file_map_is_complete_and_says_something() -> None:
 
 
 def paths_of(config: object) -> Iterator[str]:
-    """The data files and folders that a preset of either stage reads."""
-    if hasattr(config, "images"):
+    """The data files and folders that a preset of any training reads."""
+    if isinstance(config.data, str):
+        yield from (config.data, config.images)
+    elif hasattr(config, "images"):
         yield from (*config.data, *config.images, *filter(None, [config.originals]))
     else:
         yield from (path for source in config.data for path in (source.file, source.image_folder) if path)
 
 
-@pytest.mark.parametrize("stage", ["llmga.llava.train.config", "llmga.diffusers.train.config"])
+@pytest.mark.parametrize(
+    "stage", ["llmga.llava.train.config", "llmga.diffusers.train.config", "llmga.diffrir.train.config"]
+)
 def test_the_data_page_shows_what_every_preset_reads(stage: str) -> None:
     page = (ROOT / "data/README.md").read_text("utf-8")
     read = {path for config in importlib.import_module(stage).PRESETS.values() for path in paths_of(config)}

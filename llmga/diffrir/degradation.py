@@ -4,6 +4,7 @@ Pictures are (B, 3, H, W) in [0, 1].  The published training chains these operat
 ends with a mismatch of tone.  Numbers are drawn with a CPU generator, so that a seed means the same on every device.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmga.diffrir.jpeg import jpeg
-from llmga.diffrir.kernels import chance, pick, random_blur, random_final, uniform
+from llmga.diffrir.kernels import LARGEST, chance, gaussian, pick, random_blur, random_final, uniform
 
 RESIZES = ("area", "bilinear", "bicubic")
 JPEG_QUALITY = (30.0, 95.0)
 GREY_SHARE = 0.4
+DRIFT_SPACING = (80.0, 250.0)  # pixels between the corners of a drift's grid
 GREY = (0.2989, 0.587, 0.114)
 
 
@@ -71,11 +73,12 @@ def luminance(images: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
     return (images * _each(gain) + _each(bias)).clamp(0, 1)
 
 
-def local_drift(images: Tensor, strength: float, generator: torch.Generator, cells: int = 4) -> Tensor:
+def local_drift(images: Tensor, strength: float | Tensor, generator: torch.Generator, cells: int = 4) -> Tensor:
     """Colours that drift from place to place and by channel, as after a real VAE; no part of the published recipe.
 
     Args:
-        strength: standard deviation of the drift at the corners of a coarse grid of `cells` by `cells`.
+        strength: standard deviation of the drift at the corners of a coarse grid of `cells` by `cells`, one for all
+            pictures or (B, 1, 1, 1).
     """
     coarse = torch.randn(len(images), 3, cells, cells, generator=generator, device=images.device)
     field = F.interpolate(coarse, images.shape[-2:], mode="bicubic", align_corners=True)
@@ -144,13 +147,19 @@ class Recipe:
         scale: sides of the clean picture over sides of the degraded one.
         gain: how far the gain may be from 1 (stage 1: .06; stage 2: .08; GAN: .06 at scale 1, .08 at 2 and 4).
         bias: how far the bias may be from 0.
-        drift: strength of `local_drift`, 0 for the published recipe.
+        drift: largest strength of `local_drift`, 0 for the published recipe.
     """
 
     scale: int = 1
     gain: float = 0.06
     bias: float = 0.05
     drift: float = 0.0
+
+
+def least_side(scale: int) -> int:
+    """The smallest clean picture that `degrade` can take: a kernel mirrors its half width beyond every border."""
+    shrunk = min(FIRST.shrink, SECOND.shrink / scale)
+    return math.ceil((LARGEST // 2 + 2) / shrunk)
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,10 @@ class Kernels:
             for _ in range(batch)
         ]
         return cls(*(torch.stack(kernels).float() for kernels in zip(*drawn, strict=True)))
+
+
+# Of `degrade_mildly`: sigma of the blur in pixels, how far a channel's gain may be from the others', JPEG quality.
+MILD_BLUR, MILD_CAST, MILD_QUALITY = (0.3, 1.3), 0.03, (60.0, 95.0)
 
 
 def degrade(clean: Tensor, kernels: Kernels, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -193,6 +206,22 @@ def degrade(clean: Tensor, kernels: Kernels, recipe: Recipe, generator: torch.Ge
     return quantise(_mismatched(x, recipe, generator))
 
 
+def degrade_mildly(clean: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """As `degrade`, but what is left when the painter is good: a slight blur, tone with a cast, JPEG, drift.
+
+    No part of the published recipe.  Takes no kernels: its blur is a plain bell of another width for each picture.
+    """
+    small = (clean.shape[-2] // recipe.scale, clean.shape[-1] // recipe.scale)
+    widths = [uniform(*MILD_BLUR, generator) for _ in clean]
+    x = blur(clean, torch.stack([gaussian(9, width, width) for width in widths]).float())
+    x = x if recipe.scale == 1 else resize(x, "area", size=small)
+    cast = 1 + MILD_CAST * (2 * torch.rand(len(x), 3, 1, 1, generator=generator) - 1)
+    gain = _drawn(x, (1 - recipe.gain, 1 + recipe.gain), generator)
+    x = luminance(x, gain, _drawn(x, (-recipe.bias, recipe.bias), generator)) * cast.to(x)
+    x = jpeg(x.clamp(0, 1), _drawn(x, MILD_QUALITY, generator))
+    return quantise(drifted(x, recipe.drift, generator))
+
+
 def _mode(generator: torch.Generator) -> str:
     return RESIZES[pick([1.0] * len(RESIZES), generator)]
 
@@ -204,9 +233,16 @@ def _compressed(images: Tensor, generator: torch.Generator) -> Tensor:
 def _mismatched(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     gain = _drawn(images, (1 - recipe.gain, 1 + recipe.gain), generator)
     images = luminance(images, gain, _drawn(images, (-recipe.bias, recipe.bias), generator))
-    if not recipe.drift:
+    return drifted(images, recipe.drift, generator)
+
+
+def drifted(images: Tensor, strongest: float, generator: torch.Generator) -> Tensor:
+    """Each picture with its own strength of `local_drift`, the batch with one coarseness."""
+    if not strongest:
         return images
-    return local_drift(images, recipe.drift, _beside(images, generator))
+    cells = max(2, round(1 + images.shape[-1] / uniform(*DRIFT_SPACING, generator)))
+    strength = _each(_drawn(images, (0, strongest), generator))
+    return local_drift(images, strength, _beside(images, generator), cells)
 
 
 def _drawn(images: Tensor, span: tuple[float, float], generator: torch.Generator) -> Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from llmga.diffrir.checkpoints import default_path
+from llmga.diffrir.listing import KINDS
 from llmga.diffrir.restore import PAINTED, DiffRIR, open_diffrir
 from llmga.diffrir.restorers import DEFAULT, RESTORERS, Restorer, Weighted
 from llmga.diffrir.tiles import OVERLAP, TILE
@@ -24,7 +25,6 @@ from llmga.errors import UserError, command_line
 from llmga.images import open_image
 from llmga.seams import seam
 
-KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # what a result may be, since kept pixels are to stay what they are
 MANIFEST = "manifest.json"
@@ -32,24 +32,29 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to restore, and where the result goes; a part that has no file is None."""
+    """One picture to restore, and where the result goes; a part that has no file is None.
+
+    Attributes:
+        guided: whether there should be a reference and a mask; without them the whole picture is enlarged.
+    """
 
     name: str
     image: Path
     reference: Path | None
     mask: Path | None
     output: Path
+    guided: bool = True
 
     def check(self) -> None:
         """Raises: UserError naming the part that is missing."""
         for part in ("reference", "mask"):
-            if getattr(self, part) is None:
+            if self.guided and getattr(self, part) is None:
                 raise UserError(f"picture {self.image.name!r} has no {part} of its name; add one to the {part} folder.")
 
     def fingerprint(self) -> str:
-        """Of the bytes of all three, so that a changed input is done again.  Raises: UserError."""
+        """Of the bytes of all inputs, so that a changed one is done again.  Raises: UserError."""
         whole = hashlib.sha256()
-        for path in (self.image, self.reference, self.mask):
+        for path in filter(None, (self.image, self.reference, self.mask)):
             try:
                 whole.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as problem:
@@ -59,22 +64,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """The three pictures of a job; the original's transparency and colour profile go into the result."""
+    """The pictures of a job; the original's transparency and colour profile go into the result."""
 
     image: Image.Image
-    reference: Image.Image
-    mask: Image.Image
+    reference: Image.Image | None
+    mask: Image.Image | None
     alpha: Image.Image | None
     profile: bytes | None
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        return self.image.size, self.reference.size, self.mask.size
+        return tuple(part.size for part in (self.image, self.reference, self.mask) if part is not None)
 
 
 def open_job(job: Job) -> Opened:
     """Raises: UserError when a file is missing or no picture, and when the mask covers nothing or everything."""
     job.check()
+    if not job.guided:
+        return Opened(open_image(job.image, working_side=None), None, None, None, _open_reference(job.image)[2])
     image, mask = open_image(job.image, working_side=None), _open_mask(job.mask)
     reference, alpha, profile = _open_reference(job.reference)
     covered = np.asarray(mask) >= PAINTED
@@ -110,8 +117,8 @@ def _open_reference(path: Path) -> tuple[Image.Image, Image.Image | None, bytes 
 Ready = tuple[Job, str, Opened]  # with the fingerprint of its inputs
 
 
-def find_jobs(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]:
-    """One job for files, one for each picture for folders.
+def find_jobs(image: Path, reference: Path | None, mask: Path | None, output: Path) -> list[Job]:
+    """One job for files, one for each picture for folders; without reference and mask, of pictures alone.
 
     Raises: UserError when one is a file and another a folder, no picture is there, or a result would replace an input.
     """
@@ -123,10 +130,10 @@ def find_jobs(image: Path, reference: Path, mask: Path, output: Path) -> list[Jo
     return jobs
 
 
-def _listed(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]:
+def _listed(image: Path, reference: Path | None, mask: Path | None, output: Path) -> list[Job]:
     if image.is_dir():
         for name, path in (("--reference", reference), ("--mask", mask)):
-            if not path.is_dir():
+            if path is not None and not path.is_dir():
                 raise UserError(
                     f"--image is a folder, but {name} {str(path)!r} is not; give three folders or three files."
                 )
@@ -134,18 +141,18 @@ def _listed(image: Path, reference: Path, mask: Path, output: Path) -> list[Job]
     if output.suffix.lower() in KINDS and output.suffix.lower() not in LOSSLESS:
         raise UserError(f"--output {str(output)!r} would change kept pixels; use one of {', '.join(LOSSLESS)}.")
     target = output if output.suffix.lower() in LOSSLESS else output / f"{image.stem}.png"
-    return [Job(image.stem, image, reference, mask, target)]
+    return [Job(image.stem, image, reference, mask, target, guided=reference is not None)]
 
 
-def _paired(image: Path, reference: Path, mask: Path, output: Path) -> Iterator[Job]:
-    references, masks = _by_stem(reference), _by_stem(mask)
+def _paired(image: Path, reference: Path | None, mask: Path | None, output: Path) -> Iterator[Job]:
+    references, masks = ({} if folder is None else _by_stem(folder) for folder in (reference, mask))
     pictures = _by_stem(image)
     if not pictures:
         raise UserError(f"folder {str(image)!r} holds no pictures ({', '.join(KINDS)}); check --image.")
     for name, path in pictures.items():
         names = (pattern.format(name=name, start=name.split(".")[0]) for pattern in MASK_NAMES)
         found = next((masks[known] for known in names if known in masks), None)
-        yield Job(name, path, references.get(name), found, output / f"{name}.png")
+        yield Job(name, path, references.get(name), found, output / f"{name}.png", guided=reference is not None)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -265,11 +272,6 @@ def _batches(ready: Iterator[Ready], size: int) -> Iterator[list[Ready]]:
 
 
 def _entry(job: Job, inputs: str, opened: Opened, result: Image.Image, seconds: float) -> dict[str, Any]:
-    mask = opened.mask
-    pasted = opened.image
-    if opened.reference.size == mask.size == pasted.size:
-        pasted = Image.composite(pasted, opened.reference, mask.point(lambda level: 255 if level >= PAINTED else 0))
-    before, after = (seam(picture, mask.resize(picture.size, Image.Resampling.NEAREST)) for picture in (pasted, result))
     return {
         "status": "done",
         "inputs": inputs,
@@ -277,9 +279,17 @@ def _entry(job: Job, inputs: str, opened: Opened, result: Image.Image, seconds: 
         "output": str(job.output),
         "size": list(result.size),
         "seconds": round(seconds, 3),
-        "seam_before": asdict(before),
-        "seam_after": asdict(after),
+        **({} if opened.mask is None else _seams(opened, result)),
     }
+
+
+def _seams(opened: Opened, result: Image.Image) -> dict[str, Any]:
+    """How much the mask's edge shows, before and after."""
+    mask, pasted = opened.mask, opened.image
+    if opened.reference.size == mask.size == pasted.size:
+        pasted = Image.composite(pasted, opened.reference, mask.point(lambda level: 255 if level >= PAINTED else 0))
+    before, after = (seam(picture, mask.resize(picture.size, Image.Resampling.NEAREST)) for picture in (pasted, result))
+    return {"seam_before": asdict(before), "seam_after": asdict(after)}
 
 
 class Parser(argparse.ArgumentParser):
@@ -293,8 +303,9 @@ def build_parser() -> Parser:
                     description="Make painted regions agree with the kept ones.")  # fmt: skip
     add = parser.add_argument
     add("--image", required=True, type=Path, help="painted picture, or a folder of them")
-    add("--reference", required=True, type=Path, help="original of the same name; what the mask does not cover is kept")
-    add("--mask", required=True, type=Path, help="white where painted; NAME, NAME_mask or NAME_mask000")
+    add("--reference", type=Path, help="original of the same name; what the mask does not cover is kept")
+    add("--mask", type=Path, help="white where painted; NAME, NAME_mask or NAME_mask000; at scales 2 and 4 both may be "
+        "left out to enlarge whole pictures")  # fmt: skip
     add("--scale", type=int, choices=(1, 2, 4), default=1, help="sides of the result over sides of the picture")
     add("--output", type=Path, default=Path("outputs/restored"), help="folder, or a file for a single picture")
     add("--weights", metavar="PATH", help="DiffRIR weights (default: those of the scale under checkpoints/Inference)")
@@ -338,6 +349,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.batch < 1 or args.seed < 0:
         raise UserError(f"--batch {args.batch} and --seed {args.seed} must be at least 1 and 0.")
+    if (args.reference is None) != (args.mask is None) or (args.mask is None and args.scale == 1):
+        raise UserError("--reference and --mask belong together and are needed at scale 1; give both.")
     jobs = find_jobs(args.image, args.reference, args.mask, args.output)
     name, restorer = pick_restorer(args)
     settings = {key: getattr(args, key) for key in ("scale", "seed", "tile", "overlap", "soft_mask", "dtype")}

@@ -10,19 +10,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmga.diffrir.diffusion import prior_kl
 from llmga.diffrir.model import Stage1, Stage2, network_input
-from llmga.errors import UserError
+from llmga.diffrir.vgg import VGG19, Features, fill
 
 Losses = dict[str, Tensor]
 LOGGED_ONLY = ("prior_kl",)
 # Layers of VGG19 before their rectifier, by their place in torchvision's `features`, and what each counts.
 PERCEPTUAL_LAYERS = {"conv1_2": 2, "conv2_2": 7, "conv3_4": 16, "conv4_4": 25, "conv5_4": 34}
 PERCEPTUAL_WEIGHTS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
-VGG19 = (64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,15 @@ class Pair:
 
     Attributes:
         lq: (B, 3, H, W), what a diffusion model would have left.
-        gt: (B, 3, H s, W s), the original; for GAN-V2 the sharpened one, whose judge still sees the original as real.
+        gt: (B, 3, H s, W s), what is aimed at and what the reference is cut from: the original, sharpened in GAN-V2.
         mask: (B, 1, H s, W s), 1 where it was painted.
+        real: (B, 3, H s, W s), what the judge is shown as real: the original, never sharpened.
     """
 
     lq: Tensor
     gt: Tensor
     mask: Tensor
+    real: Tensor | None = None
 
     @property
     def net_input(self) -> Tensor:
@@ -54,9 +54,10 @@ def composite(output: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
     return output * mask + gt * (1 - mask)
 
 
-def stage1_losses(model: Stage1, pair: Pair) -> Losses:
+def stage1_losses(model: Stage1, pair: Pair, *, composited: bool = False) -> Losses:
     """The teacher: restore, given a prior of the clean picture."""
-    return {"image": F.l1_loss(model(pair.net_input, pair.gt)[0], pair.gt)}
+    output = model(pair.net_input, pair.gt)[0]
+    return {"image": F.l1_loss(composite(output, pair.gt, pair.mask) if composited else output, pair.gt)}
 
 
 def prior_phase_losses(model: Stage2, teacher: Stage1, pair: Pair, noise: Tensor) -> Losses:
@@ -103,52 +104,6 @@ def perceptual_loss(made: Mapping[str, Tensor], real: Mapping[str, Tensor]) -> T
     return sum(weight * F.l1_loss(made[name], real[name]) for name, weight in PERCEPTUAL_WEIGHTS.items())
 
 
-class PerceptualFeatures(nn.Module):
-    """VGG19 up to its last convolution, frozen.  Keys are those of torchvision's file (`features.0.weight` …)."""
-
-    def __init__(self):
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for width in VGG19:
-            if width == "pool":
-                layers.append(nn.MaxPool2d(2))
-            else:
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-                channels = width
-        self.features = nn.Sequential(*layers[: max(PERCEPTUAL_LAYERS.values()) + 1])
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
-        self.requires_grad_(False).eval()
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) in [0, 1] -> features by layer name."""
-        x, names, found = (images - self.mean) / self.std, {n: name for name, n in PERCEPTUAL_LAYERS.items()}, {}
-        for number, layer in enumerate(self.features):
-            x = layer(x)
-            if number in names:
-                found[names[number]] = x
-        return found
-
-
-def load_perceptual(path: str | Path) -> PerceptualFeatures:
-    """Features from torchvision's published VGG19 weights.  Raises: UserError."""
-    features = PerceptualFeatures()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        features.load_state_dict({key: state[key] for key in features.state_dict()})
-    except (OSError, RuntimeError, KeyError, EOFError, ValueError):
-        raise UserError(f"{str(path)!r} holds no VGG19 weights; give torchvision's file, vgg19-dcbb9e9d.pth.") from None
-    return features
-
-
-def joint_rate(step: int, base: float = 2e-4, *, prior_steps: int = 100_000) -> float:
-    """Learning rate of stage 2: the prior phase falls tenfold every 60 k steps, the joint one halves every 600 k."""
-    if step < prior_steps:
-        return base * 0.1 ** (step // 60_000)
-    return base * 0.5 ** ((step - prior_steps) // 600_000)
-
-
-def adversarial_rate(step: int, base: float = 1e-4) -> float:
-    """Learning rate of the generator in the adversarial stages: halved every 300 k steps."""
-    return base * 0.5 ** (step // 300_000)
+def load_perceptual(path: str | Path) -> Features:
+    """Features of the perceptual loss from torchvision's published VGG19 weights.  Raises: UserError."""
+    return fill(Features(VGG19, PERCEPTUAL_LAYERS), path, "VGG19; give torchvision's file, vgg19-dcbb9e9d.pth, or none")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from llmga.diffrir.drift import drift
 from llmga.errors import UserError
 
 ROUNDS = 12  # of reweighting
@@ -45,9 +46,42 @@ def match(
     gain, bias = fit_tone(painted[~hole], known[~hole])
     toned = painted * gain + bias
     if blend and hole.any():
-        toned = _blended(toned, known, ~hole)
+        toned = blended(toned, known, ~hole)
     result = np.where(hole[..., None], toned.round().clip(0, 255), known)
     return Image.fromarray(result.astype(np.uint8))
+
+
+def matched(lq: Tensor, reference: Tensor, hole: Tensor, enough: int = ENOUGH) -> Tensor:
+    """Pictures in the tone that their kept regions have in the reference, slow drifts taken out, kept region included.
+
+    Args:
+        lq: (B, 3, H, W), uint8 or float in [0, 1].
+        reference: (B, 3, H s, W s), likewise; hole: (B, 1, H s, W s), not 0 where it says nothing.
+        enough: pixels that a fit of the tone looks at.
+    Returns: (B, 3, H, W), float32 in [0, 1], on lq's device; a picture of which nothing is kept stays as it is.
+    """
+    size = lq.shape[-2:]
+    known = F.interpolate(_in_levels(reference), size, mode="area")
+    kept = F.adaptive_max_pool2d(hole.float(), size)[:, 0].cpu().numpy() == 0
+    painted = _in_levels(lq)
+    both = zip(*(part.permute(0, 2, 3, 1).cpu().double().numpy() for part in (painted, known)), strict=True)
+    for picture, where, (own, truth) in zip(painted, kept, both, strict=True):
+        if where.any():
+            picture.copy_(torch.from_numpy(_levelled(own, truth, where, enough)).permute(2, 0, 1))
+    return (painted / 255).clamp(0, 1)
+
+
+def _levelled(painted: np.ndarray, known: np.ndarray, kept: np.ndarray, enough: int) -> np.ndarray:
+    """(height, width, 3) in the reference's tone and without a slow drift."""
+    gain, bias = fit_tone(painted[kept], known[kept], enough)
+    toned = painted * gain + bias
+    unclipped = ((painted > 0) & (painted < 255)).all(-1)  # a clipped pixel says nothing of a drift
+    return toned + drift(known - toned, kept & unclipped)
+
+
+def _in_levels(pictures: Tensor) -> Tensor:
+    """A float32 copy in 0 to 255."""
+    return pictures.float() if pictures.dtype == torch.uint8 else pictures.float() * 255
 
 
 def check_sizes(image: Image.Image, reference: Image.Image, mask: Image.Image) -> None:
@@ -60,13 +94,13 @@ def check_sizes(image: Image.Image, reference: Image.Image, mask: Image.Image) -
             )
 
 
-def fit_tone(painted: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_tone(painted: np.ndarray, known: np.ndarray, enough: int = ENOUGH) -> tuple[np.ndarray, np.ndarray]:
     """Gain and bias of each channel that carry `painted` to `known`, both (pixels, 3) in levels of 0 to 255.
 
     Least squares with Tukey's weights, so that what was repainted by mistake, or blurred at edges, does not count;
     clipped pixels are left out, since they say nothing of a tone.
     """
-    step = -(-len(painted) // ENOUGH)
+    step = -(-len(painted) // enough)
     fits = [_fit_channel(painted[::step, channel], known[::step, channel]) for channel in range(painted.shape[1])]
     gain, bias = np.array(fits).T
     return gain, bias
@@ -88,8 +122,13 @@ def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return gain, bias
 
 
-def _blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The toned painting with its seam smoothed, (height, width, 3)."""
+def blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The toned painting with its seam smoothed, (height, width, 3).
+
+    Args:
+        toned: in levels of 0 to 255, as painted on both sides of the seam; known: the original.
+        kept: boolean (height, width), True somewhere and False somewhere.
+    """
     filled = toned + spread(known - toned, kept)
     share = (_nearness(kept) * _agreement(toned, filled, known, kept))[..., None]
     return filled + share * (known - filled)

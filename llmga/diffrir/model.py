@@ -31,6 +31,8 @@ class DiffRIRConfig:
         n_encoder_res: residual blocks of the prior encoder.
         n_denoise_res: hidden layers of the denoiser.
         linear_start, linear_end: first and last beta of the prior's diffusion.
+        matched: the picture is brought to the reference's tone and freed of slow drifts (`matching.matched`) before
+            the network sees it, and at scale 1 the seam of the result is blended; no published network is made so.
     """
 
     scale: int = 1
@@ -46,6 +48,7 @@ class DiffRIRConfig:
     linear_start: float = 0.1
     linear_end: float = 0.99
     timesteps: int = 4
+    matched: bool = False
 
     def __post_init__(self):
         if self.scale not in SCALES:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from llmga.diffrir.checkpoints import load_model
 from llmga.diffrir.layers import PRIOR_WIDTH
+from llmga.diffrir.matching import blended, matched
 from llmga.diffrir.model import Stage2
 from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
@@ -59,17 +60,26 @@ class DiffRIR:
     ) -> list[Image.Image]:
         """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
         originals, coverages, exact = self._known(images, references, masks)
-        pictures = Pictures(
-            _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images])),
-            _channels_first(originals),
-            torch.from_numpy(coverages >= PAINTED)[:, None],
-        )
+        lq = _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images]))
+        known, hole = _channels_first(originals), torch.from_numpy(coverages >= PAINTED)[:, None]
+        pictures = Pictures(matched(lq, known, hole) if self.model.config.matched else lq, known, hole)
         outputs = np.empty_like(originals)
         for rows, band in restored_bands(self.model, pictures, self._noise(len(images)), self.tile, self.overlap):
             restored = to_levels(band)
             composited = self._composite(restored, originals[:, rows], coverages[:, rows])
             outputs[:, rows] = np.where(exact[:, None, None, None], composited, restored)
+        if self.model.config.matched and self.scale == 1 and not self.soft:
+            for each in np.flatnonzero(exact):
+                self._blend(outputs[each], pictures.lq[each], originals[each], coverages[each] >= PAINTED)
         return [Image.fromarray(output) for output in outputs]
+
+    def _blend(self, output: np.ndarray, levelled: Tensor, original: np.ndarray, hole: np.ndarray) -> None:
+        """Smooth the seam of one restored picture (H, W, 3) in place; what was levelled shows the painting's side."""
+        if hole.all() or not hole.any():
+            return
+        painted = np.where(hole[..., None], output, levelled.permute(1, 2, 0).numpy() * 255)
+        smooth = blended(painted.astype(np.float64), original.astype(np.float64), ~hole)
+        output[hole] = smooth[hole].round().clip(0, 255)
 
     def _noise(self, count: int) -> Tensor:
         """Drawn on the CPU and the same for each picture, so that neither device nor batch changes a picture."""

@@ -13,7 +13,7 @@ import torch
 
 from llmga.errors import UserError, command_line
 from llmga.runtime import quiet_libraries
-from llmga.toyworld import autoencoder, clip, dataset, language_model, painter
+from llmga.toyworld import autoencoder, clip, dataset, language_model, painter, textures
 from llmga.toyworld.scenes import held_out_scenes
 
 DATA, RUNS = Path("data/toyworld"), Path("runs/toyworld")
@@ -56,6 +56,10 @@ def make_language_model(folder: Path) -> dict:
     return {"recipe": vars(language_model.RECIPE)}
 
 
+def make_textures(folder: Path) -> dict:
+    return {"pictures": textures.write(DATA / "restoration")}
+
+
 def make_painter(folder: Path) -> dict:
     painter.assemble(RUNS / "vae", RUNS / "clip", folder)
     return {}
@@ -68,6 +72,7 @@ STEPS: dict[str, Callable[[Path], dict]] = {
     "vision": sharpen_vision,
     "lm": make_language_model,
     "sdxl-random": make_painter,
+    "textures": make_textures,
 }
 
 

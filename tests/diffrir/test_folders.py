@@ -156,3 +156,18 @@ def test_the_module_runs(folders):
     command = [sys.executable, "-m", "llmga.diffrir.restore", "--help"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert run.returncode == 0 and "--reference" in run.stdout
+
+
+def test_whole_pictures_are_enlarged_without_a_mask(folders, tiny):
+    save_model(tiny(2), folders / "weights")
+    assert main(["--image", "image", "--scale", "2", "--weights", "weights", "--output", "out"]) == 0
+    assert Image.open("out/a.png").size == (96, 80)
+    assert entries()["b"]["status"] == "done" and "seam_after" not in entries()["b"]
+    assert main(["--image", "image/a.png", "--scale", "2", "--weights", "weights", "--output", "one.png"]) == 0
+    assert Image.open("one.png").tobytes() == Image.open("out/a.png").tobytes()
+
+
+@pytest.mark.parametrize("given", [[], ["--mask", "mask"], ["--reference", "reference", "--scale", "2"]])
+def test_a_mask_and_its_reference_belong_together(folders, capsys, given):
+    assert main(["--image", "image", "--output", "out", *given]) == 2
+    assert "belong together" in capsys.readouterr().err

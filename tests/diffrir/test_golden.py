@@ -19,23 +19,14 @@ from llmga.diffrir.checkpoints import published_state_dict, read_config, unalias
 from llmga.diffrir.diffusion import prior_kl, schedule
 from llmga.diffrir.discriminator import Discriminator
 from llmga.diffrir.jpeg import jpeg
-from llmga.diffrir.losses import (
-    PERCEPTUAL_WEIGHTS,
-    Pair,
-    adversarial_loss,
-    adversarial_rate,
-    composite,
-    joint_phase_losses,
-    joint_rate,
-    perceptual_loss,
-    prior_phase_losses,
-    stage1_losses,
-    total,
-)
+from llmga.diffrir.losses import PERCEPTUAL_WEIGHTS, Pair, adversarial_loss, composite, perceptual_loss, total
 from llmga.diffrir.masks import KINDS, random_mask
 from llmga.diffrir.model import MODELS, WINDOW, DiffRIRConfig, network_input
 from llmga.diffrir.restore import DiffRIR
 from llmga.diffrir.tiles import Pictures, filled, mirrored, restore_pictures
+from llmga.diffrir.train.config import PRESETS
+from llmga.diffrir.train.objective import OBJECTIVES, Opponent
+from llmga.diffrir.train.trainer import learning_rate
 
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "diffrir"
 MANIFEST = json.loads((ROOT / "manifest.json").read_text())
@@ -247,28 +238,25 @@ def test_a_training_step_has_the_recorded_losses_and_gradients(scale, phase):
         check_gradients(judge, wanted["grad_l2_d"])
 
 
+# The presets that train the recorded phases; the losses and the rates are theirs.
+PHASE_PRESETS = {
+    "stage1": "s1", "stage2_prior_phase": "s2-prior", "stage2_joint_phase": "s2-joint", "gan": "gan",
+}  # fmt: skip
+
+
 def step_losses(phase, model, teacher, pair, noise, judge):
     """All losses of a step by name, with every gradient in place."""
-    if phase == "stage1":
-        losses = stage1_losses(model, pair)
-    elif phase == "stage2_prior_phase":
-        losses = prior_phase_losses(model, teacher, pair, noise)
-    else:
-        in_stage2 = phase == "stage2_joint_phase"
-        losses, output = joint_phase_losses(
-            model, teacher, pair, noise, composited=in_stage2 and model.config.scale == 1
-        )
+    config = PRESETS[f"x{model.config.scale}-{PHASE_PRESETS[phase]}"]
+    losses, output = OBJECTIVES[config.objective](model, teacher, composited=config.composited)(pair, noise)
     if judge is None:
         total(losses).backward()
         return {name: loss.item() for name, loss in losses.items()}
-    judge.requires_grad_(False)
-    losses["adversarial"] = adversarial_loss(judge(output), real=True)
+    opponent = Opponent(judge)  # without features: the perceptual term is left out of the record
+    losses |= opponent.losses(output, pair)
     total(losses).backward()
-    judge.requires_grad_(True)
-    for name, pictures, real in (("real", pair.gt, True), ("fake", output.detach(), False)):
-        logits = judge(pictures)
-        losses[f"out_d_{name}"], losses[f"l_d_{name}"] = logits.mean(), adversarial_loss(logits, real)
-        losses[f"l_d_{name}"].backward()
+    for (lesson, logit), side in zip(opponent.lessons(output, pair), ("real", "fake"), strict=True):
+        losses[f"out_d_{side}"], losses[f"l_d_{side}"] = logit, lesson[f"judge_{side}"]
+        losses[f"l_d_{side}"].backward()
     return {name: loss.item() for name, loss in losses.items()}
 
 
@@ -284,12 +272,18 @@ def check_gradients(model, wanted):
 
 
 def test_learning_rates_are_the_recorded_ones():
+    prior = PRESETS["x1-s2-prior"].steps
+    shifts = {
+        "stage2_prior_phase_lr": ("s2-prior", 0),
+        "stage2_joint_phase_lr": ("s2-joint", prior),
+        "gan_generator_lr": ("gan", 0),
+    }
     for row in EXPECTED["lr_table"]:
-        step = row["iteration"]
-        for key in ("stage2_prior_phase_lr", "stage2_joint_phase_lr"):
-            if row[key] is not None:
-                assert joint_rate(step) == pytest.approx(row[key])
-        assert adversarial_rate(step) == pytest.approx(row["gan_generator_lr"])
+        for key, (preset, shift) in shifts.items():
+            for scale in (1, 2, 4):
+                config = PRESETS[f"x{scale}-{preset}"]
+                if row[key] is not None:
+                    assert learning_rate(config, row["iteration"] - shift, config.lr) == pytest.approx(row[key])
 
 
 @pytest.mark.parametrize("name", JUDGES)

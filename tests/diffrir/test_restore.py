@@ -83,3 +83,37 @@ def test_an_empty_mask_gives_the_reference_back(tiny, scene):
     image, reference, _ = scene()
     output = DiffRIR(tiny())(image, reference, Image.new("L", image.size))
     assert output.tobytes() == reference.tobytes()
+
+
+def drifting(scene):
+    """A painting of another tone whose colours drift to one side, its original, and the mask."""
+    _, reference, mask = scene(96, 80)
+    slope = np.linspace(-30, 30, 96)[None, :, None] * np.array([1, -0.5, 0.3])
+    painted = np.asarray(reference) * 0.95 + 6 + 0.5 * slope
+    return Image.fromarray(painted.round().clip(0, 255).astype(np.uint8)), reference, mask
+
+
+def test_a_matched_network_starts_from_the_reference_s_tone_and_blends_its_seam(tiny, scene):
+    image, reference, mask = drifting(scene)
+    errors = {}
+    for matched in (False, True):
+        model = tiny(matched=matched)
+        for part in (model.G.tail[1].weight, model.G.tail[1].bias):
+            part.zero_()  # so that nothing is added to what the network sees
+        output = DiffRIR(model)(image, reference, mask)
+        kept = pixels(mask) == 0
+        assert np.array_equal(pixels(output)[kept], pixels(reference)[kept])
+        errors[matched] = np.abs(pixels(output).astype(int) - pixels(reference))[~kept].mean()
+    assert errors[False] > 2 and errors[True] < 0.5 * errors[False]
+
+
+@pytest.mark.parametrize("given", ["nothing", "no mask", "a full mask"])
+def test_a_matched_network_restores_without_anything_known(tiny, scene, given):
+    image, reference, mask = scene()
+    restorer = DiffRIR(tiny(matched=True))
+    known = {
+        "nothing": (None, None),
+        "no mask": (reference, None),
+        "a full mask": (reference, Image.new("L", image.size, 255)),
+    }
+    assert restorer(image, *known[given]).size == image.size

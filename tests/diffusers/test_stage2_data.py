@@ -28,10 +28,10 @@ from llmga.diffusers.datasets.sources import FORMS
 from llmga.diffusers.long_prompt import LAYOUTS, encode_texts
 from llmga.diffusers.train.batches import loader
 from llmga.diffusers.train.latent_cache import cached_latents
-from llmga.diffusers.train.order import BucketOrder, Order
 from llmga.diffusers.train.trainer import Trainer, open_records
 from llmga.diffusers.train.words import cached_words
 from llmga.errors import UserError
+from llmga.stream import BucketOrder, Order
 
 NAMES = ["plain-0.png", "plain-1.png", "plain-2.png"]
 CAPTIONS = ["first", "second", "third"]

@@ -1,5 +1,7 @@
 """The protocol itself, on one mask a picture; the command's own five say the published figures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,8 @@ pytest.importorskip("skimage")
 from llmga.diffrir.restorers import open_restorer
 from llmga.evaluation import restoration
 from llmga.evaluation.restoration import DAMAGES, METHODS, cases, evaluate, failed_bars, judge, photographs, shown
+
+TOY = Path(__file__).resolve().parents[2] / "checkpoints/Inference/llmga-toy-diffrir-x1"
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +69,16 @@ def test_the_command_names_a_missed_claim(monkeypatch, capsys):
     monkeypatch.setattr(restoration, "PICTURES", ("cat",))
     assert restoration.main(["--damage", "tone", "--masks", "1"]) == 1
     assert "missed: tone: match" in capsys.readouterr().err
+
+
+def test_the_bundled_toy_beats_the_tone_fit_where_the_tone_drifts_and_where_detail_was_lost(monkeypatch):
+    monkeypatch.setattr(restoration, "PICTURES", ("astronaut", "coffee", "rocket"))
+    rows = {"match": METHODS["match"], "toy": open_restorer("diffrir-x1", TOY)}
+    table = evaluate(rows, ["drift", "blur+tone+jpeg"], masks=1)
+    assert table["drift"]["toy"]["psnr"] > table["drift"]["match"]["psnr"] + 0.5
+    assert table["blur+tone+jpeg"]["toy"]["psnr"] > table["blur+tone+jpeg"]["match"]["psnr"] + 0.3
+    assert all(figures["toy"]["kept"] == 0 and figures["toy"]["seam"] < 1.4 for figures in table.values())
+
+
+def test_the_bundled_toy_is_small():
+    assert sum(file.stat().st_size for file in TOY.iterdir()) < 8_000_000

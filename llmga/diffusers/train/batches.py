@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from random import Random
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,8 +15,8 @@ from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.shapes import Shapes
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
-from llmga.diffusers.train.order import EXAMPLE, HOLE, Order, seed_of
 from llmga.errors import UserError
+from llmga.stream import EXAMPLE, HOLE, Order, seed_of
 
 
 @dataclass(frozen=True)

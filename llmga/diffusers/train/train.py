@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+from llmga.checkpointing import check_writable
 from llmga.configuration import run, save
 from llmga.diffusers.checkpoints import find_checkpoint, read_index
 from llmga.diffusers.datasets.sources import check_sources
 from llmga.diffusers.train.config import PRESETS, TrainConfig
-from llmga.errors import UserError
 from llmga.runtime import quiet_libraries
 
 
@@ -20,24 +20,13 @@ def train(config: TrainConfig) -> Path:
 
     read_index(find_checkpoint(config.pipeline))  # before any folder is made
     check_sources(config.data)
-    _check_writable(config.output)
+    check_writable(config.output)
     save(config, config.run)
     trainer = Trainer(config)
     trainer.fit()
     output = trainer.save()
     trainer.accelerator.print(f"the finished pipeline is in {output}")
     return output
-
-
-def _check_writable(folder: str) -> None:
-    """Hours of training must not end in a folder that cannot be written."""
-    probe = Path(folder) / ".writable"
-    try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as problem:
-        raise UserError(f"cannot write to {folder!r} ({problem.strerror}); choose another --output.") from None
 
 
 if __name__ == "__main__":

@@ -11,22 +11,29 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from tqdm import tqdm
 
+from llmga.checkpointing import averaged, find_resume, load_checkpoint, restore_averaged, save_checkpoint
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.shapes import Shapes, bucketed
 from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.train.batches import Batch, Examples, loader
-from llmga.diffusers.train.checkpointing import find_resume, load_checkpoint, save_checkpoint
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.objective import Objective
 from llmga.diffusers.train.opening import TOWERS, open_accelerator, open_base, place, unit_of
-from llmga.diffusers.train.order import NOISE, BucketOrder, Order, seed_of
 from llmga.diffusers.train.results import save_result
 from llmga.diffusers.train.tasks import TASKS
 from llmga.diffusers.train.validation import Validation
 from llmga.diffusers.train.words import Words, cached_words
 from llmga.errors import UserError
+from llmga.stream import NOISE, BucketOrder, Order, seed_of
+
+EMA_FILE = "unet_ema.safetensors"
+# What may differ between the two halves of a run without changing its course.
+FREE = {
+    *("run", "output", "save_dtype", "device", "gradient_checkpointing", "workers", "checkpoint_every", "keep"),
+    *("validation_every", "validation_pictures", "resume"),
+}
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -114,7 +121,10 @@ class Trainer:
         if folder is None:
             return 0
         self.accelerator.print(f"going on from {folder}")
-        step = load_checkpoint(self.accelerator, self.ema, self.names, folder, self.config)
+        free = FREE | {"steps"} if self.config.schedule == "constant" else FREE
+        step = load_checkpoint(self.accelerator, folder, self.config, free)
+        if self.ema is not None:
+            restore_averaged(self.ema, self.names, folder / EMA_FILE, step)
         if step > self.config.steps:
             raise UserError(f"{str(folder)!r} is further than --steps {self.config.steps}; give at least {step}.")
         return step
@@ -143,9 +153,15 @@ class Trainer:
                     print(json.dumps({"step": self.step, **record}), file=log, flush=True)
                 last = self.step == config.steps
                 if self.step % config.checkpoint_every == 0 or last:
-                    save_checkpoint(self.accelerator, self.ema, self.names, self.step, config)
+                    save_checkpoint(self.accelerator, config, self.step, self._own_files())
                 if config.validation_every and (self.step % config.validation_every == 0 or last):
                     self._validate()
+
+    def _own_files(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint holds beside accelerate's own files."""
+        if self.ema is None or not self.accelerator.is_main_process:
+            return {}
+        return {EMA_FILE: averaged(self.ema, self.names)}
 
     def _optimise(self, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimiser step over `accumulation` forward passes."""

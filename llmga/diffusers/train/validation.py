@@ -16,7 +16,7 @@ from llmga.diffusers.datasets.shapes import Shapes
 from llmga.diffusers.families import INPAINTING, Family
 from llmga.diffusers.generators import PAINTERS, read_defaults
 from llmga.diffusers.train.config import TrainConfig
-from llmga.diffusers.train.order import HOLE, seed_of
+from llmga.stream import HOLE, seed_of
 
 
 class Validation:

@@ -1,7 +1,7 @@
-"""In which order records are seen: a function of the seed and the position alone, so that nothing has to be saved.
+"""The endless stream of examples that a training reads, in an order that follows from the seed and the position alone.
 
-Every decision about an example (crop, dropout, noise …) is drawn from a generator that is seeded by its position in the
-endless stream of examples.  So a run that was cut off goes on exactly where it was.
+Every decision about an example (order, crop, dropout, noise …) is drawn from a generator that is seeded by its position
+in the stream.  So a run that was cut off goes on exactly where it was, and nothing about the data has to be saved.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from itertools import count
 
 import numpy as np
 
-ORDER, EXAMPLE, NOISE, HOLE = range(4)  # purposes of a seed
+ORDER, EXAMPLE, NOISE, HOLE, PAIR = range(5)  # purposes of a seed
 
 Pass = list[tuple[int, int]]  # (position, record) of each example of one forward pass
 

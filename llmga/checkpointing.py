@@ -1,33 +1,35 @@
-"""Checkpoints of a run: written whole or not at all, kept in number, found again."""
+"""Checkpoints of a training run: written whole or not at all, kept in number, found again."""
 
 import json
+import os
 import re
 import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from llmga.diffusers.train.config import TrainConfig
 from llmga.errors import UserError
 
-EMA_FILE, STATE_FILE = "unet_ema.safetensors", "run.json"
-# What may differ between the two halves of a run without changing its course.
-FREE = {
-    "run",
-    "output",
-    "save_dtype",
-    "device",
-    "gradient_checkpointing",
-    "workers",
-    "checkpoint_every",
-    "keep",
-    "validation_every",
-    "validation_pictures",
-    "resume",
-}
+STATE_FILE = "run.json"
+
+
+class Run(Protocol):
+    """What checkpoints need to know of a training's settings, a frozen dataclass.
+
+    Attributes:
+        run: folder of the checkpoints; keep: how many of them stay; resume: latest, none, or the folder of one.
+        output: folder of the finished model.
+    """
+
+    run: str
+    keep: int
+    resume: str
+    output: str
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -36,11 +38,13 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
 
-def save_checkpoint(accelerator: Accelerator, ema: Any, names: list[str], step: int, config: TrainConfig) -> None:
+def save_checkpoint(
+    accelerator: Accelerator, config: Run, step: int, files: Mapping[str, Mapping[str, Tensor]]
+) -> None:
     """Write `checkpoint-N` beside its place, move it there, and only then remove the oldest.
 
     Args:
-        ema: an EMAModel or None; `names` are those of its tensors.
+        files: what accelerate does not know of, named tensors by file name; each process writes its own.
     """
     folder = Path(config.run) / f"checkpoint-{step}"
     partial = folder.with_suffix(".partial")
@@ -49,9 +53,10 @@ def save_checkpoint(accelerator: Accelerator, ema: Any, names: list[str], step: 
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(partial))
+    for name, tensors in files.items():
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / name)
+    accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        if ema is not None:
-            save_file(dict(zip(names, (p.contiguous() for p in ema.shadow_params), strict=True)), partial / EMA_FILE)
         (partial / STATE_FILE).write_text(json.dumps({"step": step, "settings": asdict(config)}, indent=2))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -60,7 +65,7 @@ def save_checkpoint(accelerator: Accelerator, ema: Any, names: list[str], step: 
     accelerator.wait_for_everyone()
 
 
-def find_resume(config: TrainConfig) -> Path | None:
+def find_resume(config: Run) -> Path | None:
     """The checkpoint to go on from, None for a fresh start.
 
     Raises: UserError when a named one cannot be used, or when the run would fall behind checkpoints it already has.
@@ -80,25 +85,45 @@ def find_resume(config: TrainConfig) -> Path | None:
     return folder
 
 
-def load_checkpoint(accelerator: Accelerator, ema: Any, names: list[str], folder: Path, config: TrainConfig) -> int:
-    """Take up the state of a checkpoint.
+def load_checkpoint(accelerator: Accelerator, folder: Path, config: Run, free: Collection[str]) -> int:
+    """Take up the state of a checkpoint; what `save_checkpoint` was given as `files` is the caller's to read.
 
+    Args:
+        free: settings that may differ between two halves of a run without changing its course.
     Returns: optimiser steps already done.
 
     Raises: UserError when it was made with settings that would change the course of the run.
     """
     state = json.loads((folder / STATE_FILE).read_text())
     now = json.loads(json.dumps(asdict(config)))
-    free = FREE | {"steps"} if config.schedule == "constant" else FREE
     changed = [f"{key} {state['settings'].get(key)!r} -> {value!r}" for key, value in now.items()
                if key not in free and state["settings"].get(key) != value]  # fmt: skip
     if changed:
         raise UserError(f"{str(folder)!r} was made with other settings ({', '.join(changed)}); "
                         "give the same ones, or another --run to start afresh.")  # fmt: skip
     accelerator.load_state(str(folder))
-    if ema is not None:
-        tensors = load_file(folder / EMA_FILE)
-        for name, shadow in zip(names, ema.shadow_params, strict=True):
-            shadow.copy_(tensors[name])
-        ema.optimization_step = state["step"]
     return state["step"]
+
+
+def averaged(ema: Any, names: list[str]) -> dict[str, Tensor]:
+    """The tensors of a diffusers `EMAModel` by name; the very tensors, so that copying into them restores it."""
+    return dict(zip(names, ema.shadow_params, strict=True))
+
+
+def restore_averaged(ema: Any, names: list[str], file: Path, step: int) -> None:
+    """Give an `EMAModel` back what `averaged` gave."""
+    stored = load_file(file)
+    for name, shadow in averaged(ema, names).items():
+        shadow.copy_(stored[name])
+    ema.optimization_step = step
+
+
+def check_writable(folder: str) -> None:
+    """Hours of training must not end in a folder that cannot be written.  Raises: UserError."""
+    probe = Path(folder) / f".writable-{os.getpid()}"  # several processes may ask at once
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        raise UserError(f"cannot write to {folder!r} ({problem.strerror}); choose another --output.") from None

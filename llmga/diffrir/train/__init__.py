@@ -1,0 +1,1 @@
+"""Training of the restoration network."""

@@ -1,0 +1,111 @@
+"""Clean pictures for training: a list of files, cut to squares together with their masks."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from llmga.diffrir.train.config import TrainConfig
+from llmga.errors import UserError
+from llmga.images import open_image
+from llmga.stream import EXAMPLE, seed_of
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A batch of clean pictures, and the masks that came with them.
+
+    Attributes:
+        pictures: (B, 3, side, side), uint8.
+        masks: (B, 1, side, side), uint8, 1 where painted; None where they are to be drawn.
+    """
+
+    pictures: Tensor
+    masks: Tensor | None = None
+
+
+def read_list(path: str | Path) -> list[str]:
+    """The paths of a list, one a line.  Raises: UserError."""
+    try:
+        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            f"the list of pictures {str(path)!r} cannot be read; make it with llmga.diffrir.listing."
+        ) from None
+    if not names:
+        raise UserError(f"the list of pictures {str(path)!r} is empty; make it with llmga.diffrir.listing.")
+    return names
+
+
+def square(side: int, *, random: bool = True):
+    """The published transform as an albumentations pipeline for a picture and, if there is one, its mask.
+
+    Mirrored every other time, filled up by reflection at the right and the bottom, cut anywhere; or, when nothing is
+    to be random, cut from the middle.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network for a newer one
+    try:
+        import albumentations
+    except ImportError:
+        raise UserError("albumentations is not installed; pip install albumentations, or llmga[train].") from None
+
+    steps = [
+        albumentations.PadIfNeeded(side, side, position="top_left", border_mode=4),  # 4: OpenCV's reflect-101
+        albumentations.RandomCrop(side, side) if random else albumentations.CenterCrop(side, side),
+    ]
+    flip = [albumentations.HorizontalFlip(p=0.5)] if random else []
+    return albumentations.Compose(flip + steps)
+
+
+class Pictures(Dataset):
+    """A picture of the list, at a position of the stream, to a batch of one.
+
+    Raises: UserError when the list or a picture or its mask is not there.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.names = read_list(config.data)
+        self.square = square(config.picture)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key: tuple[int, int]) -> Clean:
+        position, index = key
+        self.square.set_random_seed(seed_of(self.config.seed, EXAMPLE, position) % 2**32)
+        return cut(self.square, *self._read(self.names[index]))
+
+    def _read(self, name: str) -> tuple[Image.Image, Image.Image | None]:
+        picture = open_image(Path(self.config.images, name), working_side=None)
+        if self.config.masks is None:
+            return picture, None
+        mask = open_image(_mask_of(Path(self.config.masks), name), working_side=None).convert("L")
+        if mask.size != picture.size:
+            raise UserError(f"the mask of {name!r} is {mask.width}x{mask.height}, but the picture is "
+                            f"{picture.width}x{picture.height}; give one of the picture's size.")  # fmt: skip
+        return picture, mask
+
+
+def _mask_of(folder: Path, name: str) -> Path:
+    """A mask of the picture's name, as PNG whatever the picture is."""
+    return (folder / name).with_suffix(".png")
+
+
+def cut(transform: object, picture: Image.Image, mask: Image.Image | None = None) -> Clean:
+    """Picture and mask through the same transform."""
+    given = {"image": np.asarray(picture)} | ({} if mask is None else {"mask": np.asarray(mask)})
+    made = transform(**given)
+    pictures = torch.from_numpy(made["image"].copy()).permute(2, 0, 1)[None]
+    return Clean(pictures, None if mask is None else torch.from_numpy(made["mask"] >= 128)[None, None].byte())
+
+
+def collate(examples: list[Clean]) -> Clean:
+    """Batches of one to one batch."""
+    masks = None if examples[0].masks is None else torch.cat([example.masks for example in examples])
+    return Clean(torch.cat([example.pictures for example in examples]), masks)

@@ -1,0 +1,69 @@
+"""A run looked at from outside: pictures that it never learns from, always degraded and masked in the same way."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from llmga.diffrir.layers import PRIOR_WIDTH
+from llmga.diffrir.losses import Pair, composite
+from llmga.diffrir.metrics import masked_psnr, masked_ssim
+from llmga.diffrir.model import WINDOW, Stage1, Stage2
+from llmga.diffrir.perceptual import around, at_hand
+from llmga.diffrir.train.config import TrainConfig
+from llmga.diffrir.train.pairs import Pairs
+from llmga.diffrir.train.pictures import cut, read_list, square
+from llmga.images import open_image
+from llmga.stream import PAIR, seed_of
+
+
+class Validation:
+    """Pairs of the validation list.
+
+    Args:
+        network_matched: as in `Pairs`.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device, network_matched: bool):
+        self.config = config
+        self.names = read_list(config.validation)
+        whole = config.picture // WINDOW * WINDOW
+        self.pairs = Pairs(replace(config, pool=0, patch=whole), device, network_matched)
+        self.device = device
+        self.perceptual = at_hand(config.metrics, device)
+
+    def _pairs(self) -> Iterator[tuple[Pair, Tensor]]:
+        """One picture at a time, with the noise that its restoration starts from."""
+        transform = square(self.config.picture, random=False)
+        for number, name in enumerate(self.names):
+            picture = open_image(Path(self.config.images, name), working_side=None)
+            generator = torch.Generator().manual_seed(seed_of(self.config.seed, PAIR, number))
+            pair = self.pairs.make(cut(transform, picture), generator)
+            if pair.mask.any():  # else there is nothing to be scored
+                yield pair, torch.randn(1, PRIOR_WIDTH, generator=generator).to(self.device)
+
+    @torch.inference_mode()
+    def figures(self, network: Stage1 | Stage2) -> dict[str, float]:
+        """Means over the list: `psnr` (dB) and `ssim` inside the mask, what the degraded pictures have (`psnr_before`,
+        where they are of the output's size), and around the mask the perceptual metrics that are at hand."""
+        found: dict[str, list[float]] = {}
+        was_training = network.training
+        network.eval()
+        for pair, noise in self._pairs():
+            for name, value in self._figures(network, pair, noise).items():
+                found.setdefault(name, []).append(value)
+        network.train(was_training)
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def _figures(self, network: Stage1 | Stage2, pair: Pair, noise: Tensor) -> dict[str, float]:
+        output = network(pair.net_input, pair.gt)[0] if network.stage == 1 else network(pair.net_input, noise)
+        output = composite(output.clamp(0, 1), pair.gt, pair.mask)
+        given = {"psnr": masked_psnr(output, pair.gt, pair.mask), "ssim": masked_ssim(output, pair.gt, pair.mask)}
+        if pair.lq.shape == pair.gt.shape:
+            given["psnr_before"] = masked_psnr(pair.lq, pair.gt, pair.mask)
+        if self.perceptual and (place := around(pair.mask[0, 0])):
+            both = [picture[..., place[0], place[1]] for picture in (output, pair.gt)]
+            given |= {name: metric(*both) for name, metric in self.perceptual.items()}
+        return {name: value.item() for name, value in given.items()}
