@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from random import Random
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
