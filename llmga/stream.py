@@ -9,7 +9,8 @@ from itertools import count
 
 import numpy as np
 
-ORDER, EXAMPLE, NOISE, HOLE, PAIR = range(5)  # purposes of a seed
+ORDER, EXAMPLE, NOISE, HOLE = range(4)  # purposes of a seed
+PAIR = HOLE  # what is spoilt in a picture, whichever way a training spoils it
 
 Pass = list[tuple[int, int]]  # (position, record) of each example of one forward pass
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from accelerate.state import AcceleratorState
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -35,6 +36,7 @@ def test_every_benchmark_is_tried():
 @pytest.mark.parametrize("name", SMALL)
 def test_prints_positive_figures_as_json(name: str, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
+    AcceleratorState._reset_state(reset_partial_state=True)  # a training before, in this process, had its own precision
     assert script(name).main(SMALL[name].split()) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures and all(value == value for value in figures.values())

@@ -1,21 +1,21 @@
 """Every recipe of the published runs: its values, its size, its launcher."""
 
-import copy
-import importlib.util
 import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from transformers import CLIPVisionConfig
 
 from llmga.configuration import check
+from llmga.diffrir.train.config import PRESETS as DIFFRIR
+from llmga.diffusers.train.config import PRESETS as STAGE_TWO
 from llmga.llava.checkpoints import make_config
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.sizes import SHAPES
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.towers import KNOWN_TOWERS
 from llmga.llava.train.config import FAMILIES, PRESETS
@@ -24,7 +24,7 @@ from llmga.llava.train.parameters import freeze, parameter_groups
 
 ROOT = Path(__file__).resolve().parents[3]
 LAUNCHERS = sorted([*ROOT.glob("train_*.sh"), *(ROOT / "scripts").glob("*.sh")])
-# preset -> name in SIZES of test_published_sizes.py
+# preset -> name in SHAPES
 TEXT_MODELS = {
     "7b": "vicuna-7b", "13b": "vicuna-13b", "llama3_8b": "llama3-8b", "mistral_7b": "mistral-7b",
     "phi3_mini": "phi3-mini",
@@ -34,22 +34,11 @@ TEXT_MODELS = {
 PUBLISHED = [name for name in PRESETS if name.startswith("llmga_")]
 
 
-def sizes() -> ModuleType:
-    file = ROOT / "tests/llava/test_published_sizes.py"
-    spec = importlib.util.spec_from_file_location("published_sizes", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SIZES = sizes().SIZES
-
-
 @cache
 def on_meta(text_model: str, old: bool = False, layers: int | None = None) -> LlmgaForConditionalGeneration:
     """A published model without its weights, or with fewer layers."""
     tower = CLIPVisionConfig(**KNOWN_TOWERS["openai/clip-vit-large-patch14" + ("" if old else "-336")])
-    text = copy.deepcopy(SIZES[text_model][0])
+    text = SHAPES[text_model].config()
     text.num_hidden_layers = layers or text.num_hidden_layers
     kind = "linear" if old else "mlp2x_gelu"
     with torch.device("meta"):
@@ -132,9 +121,10 @@ def test_no_two_presets_write_to_one_place():
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda path: path.name)
 def test_a_launcher_names_a_preset_that_exists(launcher):
-    from llmga.diffusers.train.config import PRESETS as STAGE_TWO
-
+    known = {*PRESETS, *STAGE_TWO, *DIFFRIR}
     text = "".join(line for line in launcher.read_text().splitlines(True) if not line.startswith("#"))
-    named = re.findall(r"--preset[ =](\w[\w.]*)", text)
-    assert set(named) <= {*PRESETS, *STAGE_TWO}
-    assert named or not launcher.name.startswith("train_")
+    named = re.findall(r"--preset[ =](\w[\w.-]*\$?)", text)
+    begun = {name.removesuffix("$") for name in named if name.endswith("$")}  # a variable completes them
+    assert {name for name in named if not name.endswith("$")} <= known
+    assert all(any(name.startswith(part) for name in known) for part in begun)
+    assert named or launcher.parent != ROOT
