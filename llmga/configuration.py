@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import platform
-import sys
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
@@ -24,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from llmga.errors import UserError
+from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 
 Config = TypeVar("Config")
@@ -108,15 +107,13 @@ def versions() -> dict[str, str]:
 
 def run(story: Callable[[Config], object], presets: Registry[Config], argv: Sequence[str] | None = None) -> int:
     """A whole command line: read the settings, do the work, answer with an exit code (2 for a user's mistake)."""
-    try:
+
+    @command_line
+    def told(argv: Sequence[str] | None) -> int:
         story(parse_arguments(presets, argv))
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return told(argv)
 
 
 def _help(one: Field) -> str:
