@@ -184,6 +184,15 @@ _TOY_PRETRAIN = replace(
     steps=120,
     save_dtype="fp32",
 )
+# A few minutes on a CPU, from the bundled model: what a first try of the trainer takes.
+_TOY_TRY = replace(
+    _TOY_S1,
+    output_dir="checkpoints/Training/llmga-toy-mllm",
+    checkpoint_dir="runs/toyworld/mllm-try",
+    mllm="checkpoints/Inference/llmga-toy-mllm",
+    lr=2e-4,
+    steps=200,
+)
 
 PRESETS = Registry(
     "preset",
@@ -191,5 +200,5 @@ PRESETS = Registry(
     | {f"llmga_{name}_s1": _s1(family) for name, family in FAMILIES.items()}
     | {f"llmga_cn_{name}_s1": _chinese(family) for name, family in FAMILIES.items() if family.chinese}
     | {"llmga_llama2_7b": _llama_2("7b", 6), "llmga_llama2_13b": _llama_2("13b", 3)}
-    | {"toy_pretrain": _TOY_PRETRAIN, "toy_s1": _TOY_S1},
+    | {"toy_pretrain": _TOY_PRETRAIN, "toy_s1": _TOY_S1, "toy": _TOY_TRY},
 )
