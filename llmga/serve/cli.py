@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from llmga.errors import UserError
+from llmga.errors import command_line
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
 from llmga.serve.batch import batch, read_jobs
@@ -82,17 +82,10 @@ def _is_session(place: str) -> bool:
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
-    """Exit with what `command` returns; a person's mistake is one sentence and 2, Ctrl-C is 130."""
+    """Exit with what `command` returns, or as every command line does."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
-    try:
-        sys.exit(command() or 0)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(command_line(lambda argv: command() or 0)(None))
 
 
 def main(family: str, picture: bool, argv: Sequence[str] | None = None) -> NoReturn:

@@ -393,9 +393,10 @@ class Assistant:
     def _index(self, number: int) -> int:
         """A turn's place in `exchanges`.  Raises: UserError when it does not exist."""
         count = len(self.exchanges)
+        if not count:
+            raise UserError("nothing was answered yet in this session; say something first.")
         if not -count <= number < count:
-            allowed = f"use 0 to {count - 1}" if count else "say something first"
-            raise UserError(f"turn {number} does not exist, the session has {count}; {allowed}.")
+            raise UserError(f"turn {number} does not exist, the session has {count}; use 0 to {count - 1}.")
         return number % count
 
     def _add_paintings(self, index: int) -> None:

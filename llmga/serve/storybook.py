@@ -73,7 +73,7 @@ def storybook(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); choose another --save-path.") from None
-    if args.request is None and not (folder / STORY).exists():
+    if not (args.request or "").strip() and not (folder / STORY).exists():
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
     assistant = Models.load(args).assistant(args)

@@ -143,7 +143,9 @@ class Terminal:
 
 def _seam(before: Seam | None, after: Seam | None) -> str:
     """How much the edge shows, in levels of 0 to 255, without and with the restorer."""
-    return "" if before is None or after is None else f", seam {before.colour:.1f} -> {after.colour:.1f}"
+    return (
+        "" if before is None or after is None else f", seam {max(0, before.colour):.1f} -> {max(0, after.colour):.1f}"
+    )
 
 
 @contextmanager
