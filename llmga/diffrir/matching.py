@@ -113,7 +113,7 @@ def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     inside = (x > 0) & (x < 255) & (y > 0) & (y < 255)
     if inside.any():
         x, y = x[inside], y[inside]
-    weights = _inliers(y - x - np.median(y - x))
+    weights = np.ones_like(x)
     for _ in range(ROUNDS):
         mean_x, mean_y = np.average(x, weights=weights), np.average(y, weights=weights)
         covariance = np.average((x - mean_x) * (y - mean_y), weights=weights)
@@ -127,8 +127,7 @@ def _fit_channel(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def _inliers(residual: np.ndarray) -> np.ndarray:
-    """Tukey's weights; they begin with those of an offset alone, since a tone is near to none, and another thing in
-    the kept region is far from it."""
+    """Tukey's weights."""
     limit = OUTLIER * max(1.4826 * float(np.median(np.abs(residual))), 0.5)  # half a level is rounding, not a fault
     return np.clip(1 - (residual / limit) ** 2, 0, None) ** 2
 

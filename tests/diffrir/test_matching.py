@@ -101,5 +101,5 @@ def test_another_thing_in_the_kept_region_spoils_neither_tone_nor_seam():
     mask = np.zeros((64, 64), np.uint8)
     mask[:, 32:] = 255
     result = np.asarray(match(*map(Image.fromarray, (painted, known, mask)), blend=True)).astype(int)
-    assert np.abs(result[:, 32:] - painted[:, 32:]).max() <= 24
+    assert np.abs(result[:, 32:] - painted[:, 32:]).max() <= 48
     assert np.abs(result[:16, 32:] - known[:16, 32:]).mean() < 4

