@@ -1,5 +1,6 @@
 """Typing: history over sessions, commands and files completed."""
 
+import contextlib
 import os
 import pty
 import sys
@@ -45,15 +46,14 @@ def test_lines_of_an_earlier_session_come_back_with_the_arrow_key(tmp_path):
 
 
 def _talk(terminal, keys):
+    """Type, and read until the process is at its end: who hangs up earlier kills it before it keeps its history."""
     seen = b""
     while b"? " not in seen:
         seen += os.read(terminal, 1024)
     os.write(terminal, keys)
-    try:
-        while b"got '" not in seen or not seen.endswith(b"'\r\n"):
-            seen += os.read(terminal, 1024)
-    except OSError:  # Linux tells the end so
-        pass
+    with contextlib.suppress(OSError):  # Linux tells the end so
+        while more := os.read(terminal, 1024):
+            seen += more
     os.close(terminal)
     return seen.split(b"got '")[1].split(b"'")[0].decode()
 
