@@ -30,7 +30,7 @@ from llmga.llava.loading import Mllm, load_mllm
 from llmga.runtime import quiet_libraries
 from llmga.toyworld import captions, masked, oracle, requests, smalltalk
 from llmga.toyworld.requests import Request
-from llmga.toyworld.scenes import ATTRIBUTES, Scene, draw, held_out_scenes
+from llmga.toyworld.scenes import ATTRIBUTES, SIZES, Scene, draw, held_out_scenes
 
 # What the project promises of the bundled checkpoints, as fractions.
 BARS = {
@@ -43,6 +43,8 @@ BARS = {
     "small_talk.no_picture": 0.95,
     "follow_up.picture.all": 0.85,
     "stage2.finetuned_minus_base": 0.0,
+    "hole.prompt.all": 0.80,
+    "hole.picture.all": 0.80,
     "inpaint.fill.all": 0.80,
     "inpaint.fill.kept": 1.0,
     "inpaint.outpaint.kept": 1.0,
@@ -58,6 +60,7 @@ class Counts:
     small_talk: int = 150
     follow_ups: int = 150
     pictures: int = 150
+    holes: int = 150
     stage2: int = 100
     inpainting: int = 150
 
@@ -186,6 +189,29 @@ def judge_pictures(subject: Subject, count: int, tally: Tally) -> None:
             tally.missed("picture", str(scene.attributes), {"similar": prompt, "seen": seen, "described": reply})
 
 
+def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
+    """A wish for what is to stand where a picture's one thing is hidden: where, and on what, the picture tells.
+
+    Half of the wishes are in unseen words.  Pictures are judged where the hole has room for what is wished for; on
+    black the hole cannot be seen.
+    """
+    for number, scene, rng in tqdm(_scenes(count, 8), total=count, desc="holes"):
+        if scene.background == "black":
+            continue
+        hidden = masked.without_its_thing(scene, rng)
+        wish = requests.into_hole(scene, rng, held_out=number % 2 == 1)
+        _, prompt = subject.answer(Chat(subject.mllm), wish.text, (hidden.blackened,))
+        said = captions.read(prompt or "")
+        tally.add("hole.prompt.all", all(wish.satisfied_by(said).values()))
+        if SIZES[wish.scene.attributes["size"]] > SIZES[scene.attributes["size"]]:
+            continue
+        filled = subject.painter(prompt, hidden.shown, hidden.mask, seed=subject.seed + number) if prompt else None
+        seen = oracle.read(filled).attributes if filled else {}
+        tally.add("hole.picture.all", all(wish.satisfied_by(seen).values()))
+        if not all(wish.satisfied_by(seen).values()):
+            tally.missed("hole", wish.text, {"wanted": wish.scene.attributes, "prompt": prompt, "seen": seen})
+
+
 def judge_stage2(finetuned: Generator, base: Generator, count: int, seed: int, tally: Tally) -> None:
     """The same detailed prompts, the same seeds: what stage 2 adds to its base."""
     for name, painter in (("finetuned", finetuned), ("base", base)):
@@ -215,6 +241,7 @@ PARTS: dict[str, Callable[[Subject, int, Tally], None]] = {
     "small_talk": judge_small_talk,
     "follow_ups": judge_follow_ups,
     "pictures": judge_pictures,
+    "holes": judge_holes,
 }
 
 
@@ -232,11 +259,13 @@ def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
     """One part of the evaluation, with models of its own: parts can run beside each other.  Raises: UserError."""
     quiet_libraries()
     tally = Tally()
+    if part in ("inpainting", "holes"):
+        painter = load_generator(paths.inpainter, device="cpu", task=INPAINTING)
+    else:
+        painter = load_generator(paths.painter, device="cpu")
     if part == "inpainting":
-        judge_inpainting(load_generator(paths.inpainter, device="cpu", task=INPAINTING), count, seed, tally)
-        return tally
-    painter = load_generator(paths.painter, device="cpu")
-    if part == "stage2":
+        judge_inpainting(painter, count, seed, tally)
+    elif part == "stage2":
         judge_stage2(painter, load_generator(paths.base, device="cpu"), count, seed, tally)
     else:
         PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), painter, seed), count, tally)

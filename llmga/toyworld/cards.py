@@ -24,7 +24,7 @@ ABOUT = {
         "the bundled weights are the mean of the last two of nine, each from the one before, while the requests were "
         "being rewritten: 2,500 steps at a learning rate of 1e-3, 1,100 at 6e-4, 220 at 5e-4, 300 at 8e-4, 1,800 and "
         "3,600 at 1e-3, 1,000 at 5e-4, 1,300 at 8e-4, 360 at 5e-4.",
-        ("request.prompt", "unseen_phrasing", "small_talk", "follow_up.prompt", "describe"),
+        ("request.prompt", "unseen_phrasing", "small_talk", "follow_up.prompt", "describe", "hole.prompt"),
     ),
     "llmga-toy-sdxl-t2i": (
         "A tiny SDXL that paints 64x64 pictures of the toy world from detailed prompts: the base beside it after "
@@ -43,7 +43,7 @@ ABOUT = {
         "The painter after stage 2, taught to fill holes and to grow pictures: its UNet also sees a mask and what is "
         "kept of the picture (nine channels).",
         "`llmga.diffusers.train.train --preset toy_sdxl_inpaint`, from `llmga-toy-sdxl-t2i`.",
-        ("inpaint",),
+        ("inpaint", "hole.picture"),
     ),
 }
 

@@ -1,7 +1,7 @@
 """The toy world written out as the files LLMGA trains on: pictures and the JSON kinds of both stages.
 
-Stage 1: `text.json`, `vqa.json` (conversations), `sg.json`, `inpainting.json` ({image, caption}), `edit.json`
-({image, instruction, new_caption}), `t2i.json` ({ori_caption, caption}).
+Stage 1: `text.json`, `vqa.json` and `holes.json` (conversations), `sg.json`, `inpainting.json` ({image, caption}),
+`edit.json` ({image, instruction, new_caption}), `t2i.json` ({ori_caption, caption}).
 Painter: `short.json` for its base and `stage2.json` for stage 2, both {image, caption}.
 No picture and no caption shows a held-out scene.
 """
@@ -17,7 +17,10 @@ from tqdm import tqdm
 from llmga.llava.instructions import INSTRUCTIONS
 from llmga.toyworld import dialogues, requests
 from llmga.toyworld.captions import detailed, short
+from llmga.toyworld.masked import without_its_thing
 from llmga.toyworld.scenes import Scene, draw, random_scene, train_scenes
+
+HOLES = 2  # seed of what is hidden
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Amounts:
 
     text: int = 70_000
     vqa: int = 15_000
+    holes: int = 8_000
     sg: int = 4_000
     edit: int = 4_000
     inpainting: int = 1_000
@@ -35,27 +39,33 @@ class Amounts:
 
 
 class Album:
-    """Pictures of the training scenes on disk: a plain one and a "photo" (another size and aspect, JPEG) of each."""
+    """Pictures of the training scenes on disk: a plain one, a "photo" (another size and aspect, JPEG) of each, and one
+    in which what stands there is hidden, as a language model sees it."""
 
     def __init__(self, folder: Path, scenes: tuple[Scene, ...], rng: random.Random):
-        self.folder, self.rng = folder, rng
+        self.folder, self.rng, self.holes = folder, rng, random.Random(HOLES)
         self.names = {scene: f"{number:05d}" for number, scene in enumerate(scenes)}
 
     def write(self) -> None:
         (self.folder / "plain").mkdir(parents=True, exist_ok=True)
         (self.folder / "photo").mkdir(exist_ok=True)
+        (self.folder / "hole").mkdir(exist_ok=True)
         for scene in tqdm(self.names, desc="pictures"):
             draw(scene).save(self.folder / self.plain(scene))
             shorter, aspect = self.rng.randint(64, 160), self.rng.uniform(1, 1.5)
             size = (shorter, round(shorter * aspect))
             width, height = size if self.rng.random() < 0.5 else size[::-1]
             draw(scene, width, height).save(self.folder / self.photo(scene), quality=self.rng.randint(60, 95))
+            without_its_thing(scene, self.holes).blackened.save(self.folder / self.hole(scene))
 
     def plain(self, scene: Scene) -> str:
         return f"plain/{self.names[scene]}.png"
 
     def photo(self, scene: Scene) -> str:
         return f"photo/{self.names[scene]}.jpg"
+
+    def hole(self, scene: Scene) -> str:
+        return f"hole/{self.names[scene]}.png"
 
     def any(self, scene: Scene) -> str:
         return self.plain(scene) if self.rng.random() < 0.4 else self.photo(scene)
@@ -73,12 +83,17 @@ def write(
     album = Album(folder / "images", scenes or train_scenes(), random.Random(seed + 1))
     album.write()
     shown = tuple(album.names)
+    marked = [scene for scene in shown if scene.background != "black"]  # on black nobody sees where something is hidden
     english = INSTRUCTIONS["en"]
 
     def talk_about_picture() -> dict:
         scene = rng.choice(shown)
         said = dialogues.about_picture(scene, rng, english.describe, english.regenerate)
         return dialogues.as_record(said, image=album.any(scene))
+
+    def talk_about_hole() -> dict:
+        scene = rng.choice(marked)
+        return dialogues.as_record(dialogues.about_hole(scene, rng), image=album.hole(scene))
 
     def captioned() -> dict:
         scene = rng.choice(shown)
@@ -105,6 +120,7 @@ def write(
         "t2i": (refined() for _ in range(amounts.t2i)),
         "short": captions(short, amounts.short_captions),
         "stage2": captions(detailed, amounts.detailed_captions),
+        "holes": (talk_about_hole() for _ in range(amounts.holes)),
     }
     for name, records in files.items():
         _write_json(folder / f"{name}.json", records)

@@ -111,6 +111,15 @@ def about_picture(scene: Scene, rng: random.Random, describe: tuple[str, ...], s
     return [(MARKER + first, answer), *rest]
 
 
+def about_hole(scene: Scene, rng: random.Random) -> list:
+    """A conversation about a picture whose one thing is hidden: what is to stand there, and perhaps a change to it."""
+    request = trainable(lambda: requests.into_hole(scene, rng))
+    (wish, answer), *rest = [painted(request, rng, LEADS)]
+    if rng.random() < 0.3:
+        rest.append(painted(trainable(lambda: requests.follow_up(request.scene, rng)), rng, CHANGED))
+    return [(MARKER + wish, answer), *rest]
+
+
 def _typed(sentences: tuple[str, ...], rng: random.Random) -> str:
     """A sentence, half of the time without the capital and the full stop that people leave out."""
     text = rng.choice(sentences)

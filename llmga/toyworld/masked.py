@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from llmga.masks import hide
 from llmga.toyworld.scenes import PICTURE_SIZE, Scene, coverage, draw
 
 MARGINS = (2, 8)  # pixels around a thing that are hidden with it, at least and at most
@@ -33,6 +34,11 @@ class MaskedScene:
         mask = Image.new("L", self.picture.size, outside)
         mask.paste(inside, self.box)
         return mask
+
+    @property
+    def blackened(self) -> Image.Image:
+        """The picture as a language model sees it: black where it is hidden."""
+        return hide(self.picture, np.asarray(self.mask) > 0)
 
     @property
     def shown(self) -> Image.Image:

@@ -309,5 +309,14 @@ SMALLER = Phrases(("smaller", "make it smaller", "a bit smaller please", "smalle
                    "a smaller one"), ("i need it smaller", "it is too large"))  # fmt: skip
 TO_CORNER = Phrases(("now in the corner", "move it to a corner", "in the corner please", "put it in a corner",
                      "in a corner", "move it into the corner"), ("send it to some corner",))  # fmt: skip
+# what is to stand in a marked part of a picture
+HOLES = Phrases(
+    ("{np}", "{np}", "{np} here", "{np} there", "put {np} there", "put {np} here", "paint {np} there", "add {np}",
+     "paint {np} here", "I want {np} there", "there should be {np}", "fill it with {np}", "fill this with {np}",
+     "fill the hole with {np}", "make it {np}", "make this {np}", "replace it with {np}", "place {np} there",
+     "let there be {np} here", "{np} in this part", "in the marked part {np}", "here I would like {np}"),
+    ("what about {np} in this spot", "I would like to see {np} there", "let it be filled with {np}",
+     "{np} in the hole", "this should become {np}"),
+)  # fmt: skip
 AGAIN = Phrases(("again", "once more", "the same again", "do it again", "another one like that", "repeat that",
                  "paint it again", "one more time", "same picture again please"))  # fmt: skip

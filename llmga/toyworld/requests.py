@@ -7,7 +7,7 @@ one colour, "not red" all but one, "in a corner" four places.
 import random
 import re
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmga.toyworld import composed, phrases
 from llmga.toyworld.phrases import Phrases
@@ -327,6 +327,28 @@ def _moved(before: Scene, rng: random.Random) -> Request:
 def _changed(before: Scene, change: Demands, row: Phrases, rng: random.Random, held_out: bool) -> Request:
     text = row.pick(rng, held_out).format(old_shape=_shape_word(before, rng))
     return _finished(before, text, change, rng)
+
+
+def into_hole(before: Scene, rng: random.Random, *, held_out: bool = False) -> Request:
+    """A wish for what is to stand where the one thing of a scene is hidden.
+
+    Words tell the shape, the colour, and most often the size; place and background are seen in the picture.
+    """
+    after = before.with_(**{name: rng.choice(ATTRIBUTES[name]) for name in ("shape", "colour", "size")})
+    if rng.random() < 0.3:
+        after = after.with_(size=before.attributes["size"])
+    demands = {name: frozenset((value,)) for name, value in after.attributes.items()}
+    if not held_out and rng.random() < 0.2:
+        return replace(request(after, rng, complete=True), kind="hole")
+    named = {name: after.attributes[name] for name in ("shape", "colour", "size")}
+    if named["size"] == before.attributes["size"]:
+        del named["size"]
+    thing = _noun_phrase(named, rng, held_out)
+    form = phrases.HOLES.pick(rng, held_out)
+    text = _articles(tidy(form.format(np=thing)))
+    if form.startswith("{np}"):  # what opens a wish has a verb, as the other forms have
+        text = _between_courtesies(text, rng, held_out)
+    return Request(_dressed(text, rng), after, demands, kind="hole")
 
 
 def two_changes(before: Scene, rng: random.Random) -> Request:

@@ -93,6 +93,37 @@ def test_stage_2_is_compared_on_the_same_prompts_and_seeds():
     assert seen["a"] == seen["b"] and len(seen["a"]) == 5
 
 
+def test_a_wish_for_a_hole_is_judged_in_its_prompt_and_where_there_is_room_in_the_picture(monkeypatch):
+    class Listening(Knowing):
+        """Knows what each wish is for; `moved` has it paint elsewhere than where the hole is."""
+
+        def __init__(self, moved):
+            super().__init__(lambda prompt, image, mask, seed: Image.composite(faithful(prompt, seed), image, mask))
+            self.moved = moved
+
+        def answer(self, chat, text, images=()):
+            (scene,) = heard
+            prompt = captions.detailed(scene.with_(place="center") if self.moved else scene, random.Random(0))
+            return prompt, prompt
+
+    def wish_for(scene, rng, held_out):
+        wish = into_hole(scene, rng, held_out=held_out)
+        heard[:] = [wish.scene]
+        return wish
+
+    def judged(moved):
+        tally = toyworld.Tally()
+        toyworld.judge_holes(Listening(moved), 30, tally)
+        assert 0 < tally.asked["hole.picture.all"] < tally.asked["hole.prompt.all"] < 30
+        return tally.fractions()
+
+    heard, into_hole = [], toyworld.requests.into_hole
+    monkeypatch.setattr(toyworld, "Chat", lambda mllm: None)
+    monkeypatch.setattr(toyworld.requests, "into_hole", wish_for)
+    assert set(judged(moved=False).values()) == {1.0}
+    assert max(judged(moved=True).values()) < 0.4
+
+
 def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
     def judged(fill):
         tally = toyworld.Tally()

@@ -7,7 +7,9 @@ from llmga.llava.datasets.sources import DataSource
 from llmga.toyworld import dataset
 from llmga.toyworld.scenes import train_scenes
 
-FEW = dataset.Amounts(text=12, vqa=12, sg=4, edit=4, inpainting=3, t2i=4, short_captions=2, detailed_captions=2)
+FEW = dataset.Amounts(
+    text=12, vqa=12, holes=5, sg=4, edit=4, inpainting=3, t2i=4, short_captions=2, detailed_captions=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +19,13 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["text", "vqa", "sg", "edit", "inpainting", "t2i"])
-def test_every_file_is_of_the_kind_that_stage_1_reads(folder, kind):
-    records = open_records(DataSource(kind, str(folder / f"{kind}.json")))
-    assert len(records) == getattr(FEW, kind)
+KINDS = {name: name for name in ("text", "vqa", "sg", "edit", "inpainting", "t2i")} | {"holes": "vqa"}
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_every_file_is_of_the_kind_that_stage_1_reads(folder, name, kind):
+    records = open_records(DataSource(kind, str(folder / f"{name}.json")))
+    assert len(records) == getattr(FEW, name)
     for record in records:
         if "image" in record:
             assert (folder / "images" / record["image"]).is_file()

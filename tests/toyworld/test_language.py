@@ -120,10 +120,22 @@ def test_two_changes_keep_the_other_three():
         assert sum(before.attributes[name] != after.attributes[name] for name in ATTRIBUTES) == 2
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_wish_for_a_marked_part_leaves_place_and_background_to_the_picture(held_out):
+    rng = random.Random(12)
+    for _ in range(200):
+        before = random_scene(rng)
+        wish = requests.into_hole(before, rng, held_out=held_out)
+        assert all(wish.satisfied_by(wish.scene.attributes).values()) and wish.text
+        for name in ("place", "background"):
+            assert wish.demands[name] == {before.attributes[name]}
+
+
 def test_conversations_never_show_a_held_out_scene():
     rng = random.Random(6)
-    for _ in range(400):
-        for _, answer in dialogues.from_words(rng):
+    for number in range(400):
+        said = dialogues.from_words(rng) if number % 2 else dialogues.about_hole(random_scene(rng), rng)
+        for _, answer in said:
             if "<gen_image>" in answer:
                 assert not is_held_out(Scene.of(**captions.read(answer)))
 

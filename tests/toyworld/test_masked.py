@@ -35,3 +35,10 @@ def test_hidden_sides_touch_the_border():
         kept = ~covered
         assert np.array_equal(kept, np.outer(kept.any(1), kept.any(0)))
         assert covered[[0, -1]].any() or covered[:, [0, -1]].any()
+
+
+def test_a_language_model_sees_black_where_something_is_hidden():
+    for number, scene in enumerate(SCENES):
+        hidden = without_its_thing(scene, random.Random(number))
+        covered, seen = np.asarray(hidden.mask) > 0, np.asarray(hidden.blackened)
+        assert (seen[covered] == 0).all() and (seen[~covered] == BACKGROUNDS[scene.background]).all()
