@@ -23,7 +23,7 @@ function take() {
   if (!given.words) return; // our own report
   relabel(given.words);
   shown = given.url ? given : null;
-  find(".easel").classList.toggle("empty", !shown);
+  find(".easel").classList.add("empty");
   if (!shown) return;
   if (matchMedia("(max-width: 640px)").matches) element.scrollIntoView({ block: "center" }); // below the conversation
   picture.onload = () => {
@@ -35,6 +35,7 @@ function take() {
     cross = { x: mask.width / 2, y: mask.height / 2 };
     wipe();
     choose("brush");
+    find(".easel").classList.remove("empty"); // only now, or what is chosen before would be lost
   };
   picture.src = shown.url;
 }
