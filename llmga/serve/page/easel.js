@@ -25,7 +25,6 @@ function take() {
   shown = given.url ? given : null;
   find(".easel").classList.add("empty");
   if (!shown) return;
-  if (matchMedia("(max-width: 640px)").matches) element.scrollIntoView({ block: "center" }); // below the conversation
   picture.onload = () => {
     const scale = Math.min(1, LONGEST / Math.max(picture.naturalWidth, picture.naturalHeight));
     for (const each of [mask, tint]) {
@@ -36,6 +35,7 @@ function take() {
     wipe();
     choose("brush");
     find(".easel").classList.remove("empty"); // only now, or what is chosen before would be lost
+    if (matchMedia("(max-width: 640px)").matches) stage.scrollIntoView({ block: "center" }); // below the conversation
   };
   picture.src = shown.url;
 }

@@ -171,8 +171,8 @@ class Wiring:
                 for _ in answer:
                     yield first | self.look(visit)
                     first = {}
-        if not first:
-            yield {page.message: _answering(False)} | self.look(visit)
+        # Of a handler that gives nothing at all gradio makes nulls, which break the message box.
+        yield {page.message: gr.skip()} if first else {page.message: _answering(False)} | self.look(visit)
 
     def stop(self, visit: Visit | None) -> None:
         """The current answer is to end."""

@@ -34,6 +34,10 @@ STAND_BELOW_EACH_OTHER = """(names) => {
     const boxes = names.map((name) => document.querySelector(name).getBoundingClientRect());
     return boxes.slice(1).every((box, index) => boxes[index].bottom <= box.top);
 }"""
+IS_SEEN_WHOLE = """(name) => {
+    const box = document.querySelector(name)?.getBoundingClientRect();
+    return box && box.height > 100 && box.top >= 0 && box.bottom <= innerHeight;
+}"""
 PATIENCE = 120_000  # milliseconds for one answer on a busy machine
 
 pytestmark = [
@@ -206,6 +210,8 @@ def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab
     tab.page.wait_for_function("document.documentElement.scrollWidth <= 390")
     tab.page.wait_for_function(STAND_BELOW_EACH_OTHER, arg=["#log .log", "#message", "#verbs", "#side"])
     tab.shoot("3-phone")
+    tab.page.click("[data-do=mark]")  # leads to the canvas, which stands below
+    tab.page.wait_for_function(IS_SEEN_WHOLE, arg="#easel canvas")
 
 
 def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel(tab: Driver) -> None:
@@ -271,6 +277,23 @@ def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver) -> None:
     assert tab.page.locator(".log a[download]").count() == 0
     tab.ask("hello")
     assert tab.page.locator(".log .user").count() == 2
+
+
+def test_what_cannot_be_sent_stays_in_the_box_until_it_is_mended(tab: Driver, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    tab.open()
+    tab.page.locator("#message input[type=file]").set_input_files(tmp_path / "notes.png")
+    tab.page.wait_for_selector("#message .delete-button")
+    box = tab.page.locator("#message textarea")
+    box.fill("hello")
+    box.press("Enter")
+    tab.page.wait_for_selector("text=is not a readable picture")
+    assert box.input_value() == "hello"
+    tab.page.click("#message .delete-button")
+    box.press("Enter")
+    tab.page.wait_for_selector(".log .words")
+    tab.answered()
+    assert tab.page.locator(".log .user").count() == 1
 
 
 def test_a_prompt_can_be_changed_before_it_is_painted(tab: Driver) -> None:
