@@ -14,10 +14,11 @@ from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.studio import Studio
-from llmga.serve.page.wiring import Wiring
+from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
 LONGEST_QUEUE = 64
+THREADS = 40  # for what takes no time, beside those of answers and of who waits for one
 
 
 class OnlyHere:
@@ -64,6 +65,7 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
             footer_links=[],
             ssr_mode=False,
             enable_monitoring=False,
+            max_threads=THREADS + args.concurrency_count + LONGEST_LINE,
             prevent_thread_lock=True,
             app_kwargs={"middleware": [Middleware(OnlyHere)], "docs_url": None, "redoc_url": None},
             theme=THEME,

@@ -19,7 +19,7 @@ from PIL import Image
 
 import llmga
 from llmga.serve import args as flags
-from llmga.serve.gradio_web_server import build_parser, keep_to_itself
+from llmga.serve.gradio_web_server import AT_ONCE, build_parser, keep_to_itself
 from llmga.serve.models import Models
 from llmga.toyworld.oracle import read
 
@@ -33,6 +33,10 @@ REQUEST = "a big red circle on a blue background"
 STAND_BELOW_EACH_OTHER = """(names) => {
     const boxes = names.map((name) => document.querySelector(name).getBoundingClientRect());
     return boxes.slice(1).every((box, index) => boxes[index].bottom <= box.top);
+}"""
+SHOWS_ITS_END = """() => {
+    const log = document.querySelector(".log");
+    return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 5;
 }"""
 IS_SEEN_WHOLE = """(name) => {
     const box = document.querySelector(name)?.getBoundingClientRect();
@@ -321,6 +325,7 @@ def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, brows
     shutil.copy(download.value.path(), saved)
     assert "session.json" in zipfile.ZipFile(saved).namelist()
     tab.ask("make it green")
+    tab.page.wait_for_function(SHOWS_ITS_END)
     unbroken = tab.picture(1)
 
     other = Driver(browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB").new_page(), tab.url)
@@ -334,6 +339,29 @@ def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, brows
     other.ask("make it green")
     assert other.picture(1).tobytes() == unbroken.tobytes()
     assert other.console == [] and other.outside == []
+
+
+def test_more_visitors_than_places_wait_see_that_they_do_and_can_give_up(
+    tab: Driver, browser: object, models: Models
+) -> None:
+    others = [Driver(browser.new_context(locale="en-GB").new_page(), tab.url) for _ in range(AT_ONCE + 1)]
+    waiting = "text=Others are answered first"
+    with held_back(models, token=0) as go_on:
+        for driver in (*others, tab):
+            driver.open()
+            driver.say("hello")
+        others[-1].page.wait_for_selector(waiting)
+        tab.page.wait_for_selector(waiting)
+        tab.page.click("#message button.stop-button")
+        tab.answered()
+        assert tab.page.locator(".log .note").all_inner_texts() == ["Stopped."]
+        go_on()
+        for driver in others:
+            driver.answered()
+            assert driver.page.locator(".log .words").count() == 1
+            assert driver.page.locator(waiting).count() == 0
+    for driver in others:
+        driver.page.context.close()
 
 
 def test_two_visitors_at_once_see_each_their_own(tab: Driver, browser: object) -> None:

@@ -102,6 +102,13 @@ def test_a_file_that_is_no_picture_is_refused_without_saying_where_it_lies(wirin
     assert "uploaded picture is not a readable picture" in warned[0] and str(tmp_path) not in warned[0]
 
 
+def test_a_picture_that_only_another_program_could_open_is_refused(wiring, visit, warned, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "in.eps")
+    page, here = wiring(), visit("Hello.")
+    assert unanswered(page, page.say(here, {"text": "look", "files": [str(tmp_path / "in.eps")]}, "", *usual(page)))
+    assert "PNG, JPEG or WEBP" in warned[0]
+
+
 def test_an_uploaded_picture_of_any_kind_goes_with_the_message(wiring, visit, tmp_path):
     page, here = wiring(), visit("Red.")
     Image.new("CMYK", (30, 20), (0, 255, 255, 0)).save(tmp_path / "in.jpg")
@@ -168,6 +175,13 @@ def test_what_was_taken_back_can_be_said_otherwise(wiring, visit):
     page, here = wiring(), visit("Hello.")
     list(page.say(here, message("hi there"), "", *usual(page)))
     assert page.undo(here)[page.page.message] == {"text": "hi there", "files": []}
+
+
+def test_models_that_are_refused_are_not_shown_as_chosen(wiring, visit, warned):
+    page, here = wiring(), visit()
+    here.assistant.models = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
+    assert page.switch(here, "words", "nowhere") == {page.page.words_model: "words", page.page.paint_model: "paint"}
+    assert "'nowhere' is not offered" in warned[0]
 
 
 def test_every_word_changes_with_the_language(wiring, visit):
