@@ -35,9 +35,13 @@ class Names:
             return False
         if name == self.painter:
             return True
+        raise self.unknown()
+
+    def unknown(self) -> ApiError:
+        """What a client is told who asks for another model."""
         known = ", ".join((*self.assistant, self.painter))
-        raise ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
-                       code="model_not_found")  # fmt: skip
+        return ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
+                        code="model_not_found")  # fmt: skip
 
     def cards(self, created: int) -> list[ModelCard]:
         """All of them, as /v1/models lists them."""
