@@ -95,12 +95,12 @@ def add_protected(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", **shared)
     async def models() -> ModelList:
         """The assistant, which talks and paints, and the painter alone."""
-        return ModelList(data=service.names.cards(service.created))
+        return ModelList(data=service.cards())
 
     @app.get("/v1/models/{name:path}", **shared)
     async def model(name: ModelName) -> ModelCard:
         """One of them."""
-        cards = {card.id: card for card in service.names.cards(service.created)}
+        cards = {card.id: card for card in service.cards()}
         if name not in cards:
             raise service.names.unknown()
         return cards[name]
