@@ -310,9 +310,15 @@ def endpoint(args: argparse.Namespace) -> Endpoint | None:
     for flag in ("model-path", "model-base", "conv-mode", *placed):
         if getattr(args, flag.replace("-", "_")):
             raise UserError(f"--{flag} is about a model loaded here, --mllm-url about one of a server; give one.")
-    key = args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
     system = PLANNING if args.mllm_system is None else args.mllm_system
-    return Endpoint(args.mllm_url, args.mllm_model, key, args.mllm_connect_timeout, args.mllm_timeout, system).named()
+    return Endpoint(
+        args.mllm_url, args.mllm_model, key(args), args.mllm_connect_timeout, args.mllm_timeout, system
+    ).named()
+
+
+def key(args: argparse.Namespace) -> str | None:
+    """What opens a server that talks or paints: of the flag, else of the environment."""
+    return args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
 
 
 def bundled_painter(args: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
+from llmga.serve.borrowed import borrow
 from llmga.serve.cli import run
 from llmga.serve.models import Models
 
@@ -34,6 +35,11 @@ def build_parser() -> flags.Parser:
 def add_page(parser: flags.Parser) -> None:
     """Where the page is served, and to how many."""
     group, number = parser.add_argument_group("page"), flags.number
+    group.add_argument(
+        "--server",
+        metavar="URL",
+        help="of a running llmga.serve.openai_api: it talks and paints, and no model is loaded here (key: --mllm-key)",
+    )
     group.add_argument("--host", default=LOCAL, metavar="ADDRESS", help=f"where to serve (default: {LOCAL})")
     group.add_argument("--port", type=number(int, 0, 65535), default=PORT, help=f"0: a free one (default: {PORT})")
     group.add_argument("--share", action="store_true", help="make a public link by gradio's servers, too")
@@ -64,9 +70,14 @@ def serve(args: argparse.Namespace) -> None:
     from llmga.serve.page.moderation import moderator
     from llmga.serve.page.serving import launch
 
-    flags.check(args)
     asked = moderator(args)
-    launch(Models.load(args), args, asked)
+    launch(loaded(args) if args.server is None else borrow(args), args, asked)
+
+
+def loaded(args: argparse.Namespace) -> Models:
+    """The models of the flags.  Raises: UserError."""
+    flags.check(args)
+    return Models.load(args)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -24,8 +24,8 @@ class Brush:
 
     @classmethod
     def of(cls, shared: Generator, turns: Turns) -> "Brush":
-        """A new one with a sampler of its own."""
-        return cls(twin_of(shared), turns)
+        """A new one with a sampler of its own; a painter that runs elsewhere has but one."""
+        return cls(twin_of(shared) if isinstance(shared, Generator) else shared, turns)
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         """As the generator.

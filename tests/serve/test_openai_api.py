@@ -101,6 +101,7 @@ def painted(message):
 
 def test_models_are_listed(client):
     assert [model.id for model in client.models.list()] == ["llmga-toy-mllm", "llmga-toy-sdxl-t2i"]
+    assert client.models.retrieve("llmga-toy-mllm").id == "llmga-toy-mllm"
 
 
 def test_without_the_key_there_is_an_authentication_error(server):

@@ -27,6 +27,16 @@ def test_turns_are_taken_in_the_order_of_coming():
     assert order == [0, 1, 2, 3, 4]
 
 
+def test_as_many_as_there_are_places_pass_at_once():
+    turns = Turns(2)
+    with turns.line() as first, turns.line() as second:
+        assert first(0) and second(0)
+        with turns.line() as third:
+            assert not third(0.01)
+    with turns.line() as fourth:
+        assert fourth(0)
+
+
 def test_who_does_not_want_any_more_leaves_the_line():
     turns = Turns()
 

@@ -17,7 +17,7 @@ from llmga.serve.api.image_shapes import EditForm, GenerationRequest, ImagesResp
 from llmga.serve.api.keys import Door, Keys, bearer
 from llmga.serve.api.observed import Observed
 from llmga.serve.api.service import Service
-from llmga.serve.api.shapes import Health, ModelList
+from llmga.serve.api.shapes import Health, ModelCard, ModelList, ModelName
 
 ABOUT = """Talk, and see it painted: OpenAI's paths and shapes on LLMGA.
 
@@ -95,7 +95,15 @@ def add_protected(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", **shared)
     async def models() -> ModelList:
         """The assistant, which talks and paints, and the painter alone."""
-        return ModelList(data=service.names.cards(service.created))
+        return ModelList(data=service.cards())
+
+    @app.get("/v1/models/{name:path}", **shared)
+    async def model(name: ModelName) -> ModelCard:
+        """One of them."""
+        cards = {card.id: card for card in service.cards()}
+        if name not in cards:
+            raise service.names.unknown()
+        return cards[name]
 
     @app.post("/v1/chat/completions", response_model=ChatResponse, **answer)
     async def chat_completions(body: ChatRequest, request: Request) -> Any:

@@ -26,10 +26,10 @@ from llmga.serve.api.desk import Comment, EventStream
 from llmga.serve.api.encoding import data_uri, encoded
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.messages import as_markdown, conversation_of, recent
+from llmga.serve.api.messages import as_markdown, conversation_of, recent, tagged
 from llmga.serve.api.safety import WITHHELD
 from llmga.serve.api.service import Service
-from llmga.serve.flow import Denoising, Failed, PictureReady, Stopped, TextDelta, Turn
+from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn
 
 
 async def complete(service: Service, body: ChatRequest, request: Request) -> ChatResponse | Response:
@@ -74,6 +74,7 @@ class Answer:
             top_p=body.top_p,
             max_new_tokens=body.max_completion_tokens or body.max_tokens,
             picture=body.picture,
+            paint=body.paint,
         )
         chat, last = service.warm.take(client, wanted)
 
@@ -90,6 +91,8 @@ class Answer:
                 case TextDelta(text):
                     self.length += len(text)
                     yield Delta(content=text)
+                case PromptFound(prompt) if not job.assistant.settings.paint:
+                    yield Delta(content=tagged(prompt))
                 case PictureReady():
                     image = await asyncio.to_thread(self._painted, event)
                     self.pictures += 1

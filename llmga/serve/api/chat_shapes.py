@@ -86,6 +86,7 @@ class ChatRequest(Painting):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     picture: Literal["auto", "always"] | None = Field(None, description="always: every answer holds a picture")
+    paint: bool | None = Field(None, description="false: prompts stay in the words, in their tags, and wait")
     n: Literal[1] | None = 1
 
     @model_validator(mode="before")

@@ -1,5 +1,6 @@
 """Every refusal has OpenAI's shape, says the cause, and tells nothing of the inside."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from llmga.errors import UserError
 
+FIELD = re.compile(r"[\w-]+(\[\])?", re.ASCII)  # and not what pydantic calls a shape
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -92,10 +94,11 @@ def install(app: FastAPI) -> None:
 
 
 def _invalid(error: RequestValidationError) -> ApiError:
-    """The first of the complaints; values that were sent are not sent back."""
-    first = error.errors()[0]
-    kind, place = str(first["type"]), [str(part) for part in first["loc"][1:]]
+    """The complaint that goes deepest into the body; values that were sent are not sent back."""
+    told = max(error.errors(), key=lambda each: len(each["loc"]))  # of several shapes the one that was nearly met
+    kind, place = str(told["type"]), [str(part) for part in told["loc"][1:]]
     if kind == "json_invalid":
         return ApiError(400, "the body is not valid JSON.", code="json_invalid")
-    param = ".".join(place)
-    return ApiError(400, f"{param or 'the body'}: {first['msg'].rstrip('.')}.", param=param or None, code=kind)
+    param = ".".join(part for part in place if FIELD.fullmatch(part))
+    said = told["msg"].removeprefix("Value error, ").rstrip(".")
+    return ApiError(400, f"{param or 'the body'}: {said}.", param=param or None, code=kind)

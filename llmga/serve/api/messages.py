@@ -67,14 +67,15 @@ def _user(message: MessageIn, look: Look) -> Message:
 
 def _said(message: MessageIn) -> str:
     """What the assistant wrote, its generation prompts where they stood."""
-    text = PAINTED.sub(lambda found: _tagged(re.sub(r"\\(.)", r"\1", found[1])), _text(message))
+    text = PAINTED.sub(lambda found: tagged(re.sub(r"\\(.)", r"\1", found[1])), _text(message))
     for image in sorted(message.images or (), key=lambda image: image.offset, reverse=True):
         if image.revised_prompt:
-            text = text[: image.offset] + _tagged(image.revised_prompt) + text[image.offset :]
+            text = text[: image.offset] + tagged(image.revised_prompt) + text[image.offset :]
     return text
 
 
-def _tagged(prompt: str) -> str:
+def tagged(prompt: str) -> str:
+    """A prompt as the language model writes it."""
     return f"{START} {_plain(prompt)} {END}"
 
 

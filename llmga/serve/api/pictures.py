@@ -47,14 +47,14 @@ async def edit(service: Service, form: EditForm, request: Request) -> ImagesResp
     if form.mask is None and service.names.is_painter(form.model):
         raise ApiError(400, "to change a picture without a mask takes the assistant; leave the model out, or send a "
                        "mask.", param="model")  # fmt: skip
-    contents, mask = await _contents(service, files), form.mask and await form.mask.read()
+    contents, mask = await _contents(service, files), None if form.mask is None else await form.mask.read()
 
     def turn() -> Turn:
         first, *others = contents
         images = (decode(first, service.limits, exact=True), *(decode(other, service.limits) for other in others))
-        return Turn(form.prompt, images, mask and decode(mask, service.limits, exact=True))
+        return Turn(form.prompt, images, None if mask is None else decode(mask, service.limits, exact=True))
 
-    return await _answer(service, form, request, "image_edit", turn, INPAINTING if mask else EDITING)
+    return await _answer(service, form, request, "image_edit", turn, EDITING if mask is None else INPAINTING)
 
 
 async def vary(service: Service, form: VariationForm, request: Request) -> ImagesResponse | Response:

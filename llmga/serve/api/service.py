@@ -35,15 +35,30 @@ class Names:
             return False
         if name == self.painter:
             return True
-        known = ", ".join((*self.assistant, self.painter))
-        raise ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
-                       code="model_not_found")  # fmt: skip
+        raise self.unknown()
 
-    def cards(self, created: int) -> list[ModelCard]:
-        """All of them, as /v1/models lists them."""
-        told = dict.fromkeys(self.assistant, "talks, and writes the prompts of the pictures it paints")
-        told[self.painter] = "paints prompts as they stand"
-        return [ModelCard(id=name, created=created, description=text) for name, text in told.items()]
+    def unknown(self) -> ApiError:
+        """What a client is told who asks for another model."""
+        known = ", ".join((*self.assistant, self.painter))
+        return ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
+                        code="model_not_found")  # fmt: skip
+
+    def cards(self, created: int, usual: Mapping[str, Any]) -> list[ModelCard]:
+        """All of them, as /v1/models lists them.
+
+        Args:
+            usual: `steps` and `guidance_scale` of the painter.
+        """
+        told = {
+            name: ModelCard(
+                id=name, created=created, description="talks, and writes the prompts of the pictures it paints"
+            )
+            for name in self.assistant
+        }
+        told[self.painter] = ModelCard(
+            id=self.painter, created=created, description="paints prompts as they stand", **usual
+        )
+        return list(told.values())
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,12 @@ class Service:
     most_steps: int = 150
     fetch: Fetch | None = None
     markdown: bool = False
+
+    def cards(self) -> list[ModelCard]:
+        """All models."""
+        chosen = {"steps": self.defaults.steps, "guidance_scale": self.defaults.guidance_scale}
+        described = self.engine.models.generator.describe(**chosen)
+        return self.names.cards(self.created, {name: described[name] for name in chosen})
 
     def look(self) -> Callable[[str], Image.Image]:
         """A function that opens the pictures of one request by their addresses, up to the number that it may have."""

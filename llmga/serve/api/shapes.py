@@ -48,6 +48,8 @@ class ModelCard(BaseModel):
     created: int
     owned_by: str = "llmga"
     description: str = ""
+    steps: int | None = Field(None, description="of the painter: denoising steps where a request names none")
+    guidance_scale: float | None = Field(None, description="of the painter: the same")
 
 
 class ModelList(BaseModel):

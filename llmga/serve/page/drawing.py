@@ -45,6 +45,7 @@ class Progress:
         exchange, prompt: which prompt of which exchange is painted.
         total: 0 until the painter has begun.
         preview: a data URI of the unfinished picture.
+        size: its width and height in pixels.
     """
 
     exchange: int
@@ -52,6 +53,7 @@ class Progress:
     step: int = 0
     total: int = 0
     preview: str = ""
+    size: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def _picture(shown: Shown, alt: str, words: Words) -> str:
 
 def _unfinished(progress: Progress, words: Words) -> str:
     said = escape(words["painting"])
-    inside = f'<img src="{progress.preview}" alt="">' if progress.preview else said
+    width, height = progress.size  # known before it is decoded, or the conversation would jump with every step
+    inside = f'<img src="{progress.preview}" width="{width}" height="{height}" alt="">' if progress.preview else said
     return (
         f'<div class="face{"" if progress.preview else " empty"}">{inside}</div>'
         f'<progress max="{progress.total or 1}" value="{progress.step}" aria-label="{said}"></progress>'

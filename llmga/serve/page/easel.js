@@ -23,9 +23,8 @@ function take() {
   if (!given.words) return; // our own report
   relabel(given.words);
   shown = given.url ? given : null;
-  find(".easel").classList.toggle("empty", !shown);
+  find(".easel").classList.add("empty");
   if (!shown) return;
-  if (matchMedia("(max-width: 640px)").matches) element.scrollIntoView({ block: "center" }); // below the conversation
   picture.onload = () => {
     const scale = Math.min(1, LONGEST / Math.max(picture.naturalWidth, picture.naturalHeight));
     for (const each of [mask, tint]) {
@@ -35,6 +34,8 @@ function take() {
     cross = { x: mask.width / 2, y: mask.height / 2 };
     wipe();
     choose("brush");
+    find(".easel").classList.remove("empty"); // only now, or what is chosen before would be lost
+    if (matchMedia("(max-width: 640px)").matches) stage.scrollIntoView({ block: "center" }); // below the conversation
   };
   picture.src = shown.url;
 }

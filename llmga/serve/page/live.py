@@ -22,6 +22,7 @@ class Live:
         reply: as the conversation will have it, generation prompts in their tags.
         made: (number of the prompt, picture, record) of each finished picture.
         troubles: what went wrong.
+        waits: others are answered first.
     """
 
     turn: Turn
@@ -32,6 +33,7 @@ class Live:
     made: list[tuple[int, Image.Image, Record]] = field(default_factory=list)
     troubles: list[str | Mark] = field(default_factory=list)
     progress: Progress | None = None
+    waits: bool = False
     _prompts: int = 0
 
     def take(self, event: FlowEvent) -> None:
@@ -44,7 +46,7 @@ class Live:
             case Denoising(step, total, preview) if self.progress is not None:
                 self.progress.step, self.progress.total = step, total
                 if preview is not None:
-                    self.progress.preview = data_uri(preview)
+                    self.progress.preview, self.progress.size = data_uri(preview), preview.size
             case PictureReady(image, record):
                 self.made.append((self._prompts - 1, image, record))
                 self.progress = None

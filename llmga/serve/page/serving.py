@@ -13,11 +13,12 @@ from llmga.errors import UserError
 from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
 from llmga.serve.page.moderation import Moderator
-from llmga.serve.page.studio import Studio
-from llmga.serve.page.wiring import Wiring
+from llmga.serve.page.studio import SHELF, Studio
+from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
 LONGEST_QUEUE = 64
+THREADS = 40  # for what takes no time, beside those of answers and of who waits for one
 
 
 class OnlyHere:
@@ -36,7 +37,7 @@ class OnlyHere:
 
 def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> gr.Blocks:
     """The page, ready to be served."""
-    studio = Studio(args, models, args.model_list_mode)
+    studio = Studio(args, models, args.model_list_mode, SHELF if args.server is None else None)
     page = Page(studio, args)
     Wiring(page, studio, args.concurrency_count, moderator)
     return page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=args.concurrency_count, api_open=False)
@@ -64,6 +65,7 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
             footer_links=[],
             ssr_mode=False,
             enable_monitoring=False,
+            max_threads=THREADS + args.concurrency_count + LONGEST_LINE,
             prevent_thread_lock=True,
             app_kwargs={"middleware": [Middleware(OnlyHere)], "docs_url": None, "redoc_url": None},
             theme=THEME,

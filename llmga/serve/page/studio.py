@@ -45,10 +45,10 @@ class Studio:
         args: the command line's flags, which say how models are loaded.
         models: those that the command line names.
         mode: `once` offers what is on the shelf now, `reload` what is there whenever a page is opened.
-        shelf: the folder whose models are offered beside those of the command line.
+        shelf: the folder whose models are offered beside those of the command line; None offers no others.
     """
 
-    def __init__(self, args: argparse.Namespace, models: Models, mode: str = ONCE, shelf: Path = SHELF):
+    def __init__(self, args: argparse.Namespace, models: Models, mode: str = ONCE, shelf: Path | None = SHELF):
         self.args, self.models, self.mode, self.shelf = args, models, mode, shelf
         marks = {mark.role: mark for mark in models.marks}
         self.words = {marks["language"].name: Words(models.new_chat, marks["language"])}
@@ -86,7 +86,7 @@ class Studio:
         return Assistant(talks.new_chat(), brush, self.restorer, flags.settings(self.args), marks, self.models.upscaler)
 
     def _look(self) -> tuple[list[str], list[str]]:
-        folders = sorted(path for path in self.shelf.glob("*") if path.is_dir())
+        folders = sorted(path for path in self.shelf.glob("*") if path.is_dir()) if self.shelf else []
         paints = [path.name for path in folders if (path / "model_index.json").is_file()]
         return [path.name for path in folders if (path / "config.json").is_file() and path.name not in paints], paints
 

@@ -12,7 +12,7 @@ from threading import Lock
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.flow import SIMILAR, Assistant, Exchange, FlowEvent, Turn
+from llmga.serve.flow import SIMILAR, Assistant, Exchange, FlowEvent, Stopped, Turn
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.drawing import Entry, Mark, Shown
 from llmga.serve.page.easel import Marks
@@ -20,8 +20,10 @@ from llmga.serve.page.live import Live
 from llmga.serve.page.pictures import Pictures
 from llmga.serve.page.words import WORDS, Words
 from llmga.serve.portable import differences, load_session, save_session
+from llmga.serve.turns import Turns
 
 LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by the flow
+LOOK_AGAIN = 0.5  # seconds between two looks at whether an answer that waits is still wanted
 LOOK, CHANGE, REPAINT, REGION = "look", "change", "mark", "region"
 
 
@@ -42,16 +44,19 @@ class Visit:
         assistant: a fresh one, for this visit alone.
         folder: an existing folder that the browser may fetch from; the visit's own, unguessable one is made in it.
         language: a key of `WORDS`.
+        turns: of all visits; answers are given by whoever holds one.
     """
 
-    def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en"):
+    def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en", turns: Turns | None = None):
         self.assistant, self.language = assistant, language
+        self.turns = turns or Turns()
         self.folder = Path(tempfile.mkdtemp(prefix=f"visit-{secrets.token_hex(16)}-", dir=folder))
         self.pictures = Pictures(self.folder)
         self.about = About()
         self.live: Live | None = None
         self._troubles: dict[int, list[str | Mark]] = {}
         self._busy = Lock()
+        self._stopped = False
 
     @property
     def words(self) -> Words:
@@ -122,7 +127,8 @@ class Visit:
             return turn.text
 
     def stop(self) -> None:
-        """End the current answer."""
+        """End the current answer, or the wait for it."""
+        self._stopped = True
         self.assistant.cancel()
 
     def take_up(self, kind: str, number: int) -> None:
@@ -180,7 +186,8 @@ class Visit:
             made = [(each.number, each.image, each.record) for each in exchange.paintings]
             entries.append(self._entry(exchange.turn, reply, made, self._troubles.get(index, ())))
         if live is not None and live.repaints is None:
-            entries.append(self._entry(live.turn, live.reply, live.made, live.troubles))
+            waits = [Mark("queued")] if live.waits else []
+            entries.append(self._entry(live.turn, live.reply, live.made, [*live.troubles, *waits]))
         return entries
 
     def _entry(self, turn: Turn, reply: str, made: Sequence[tuple], troubles: Sequence[str | Mark]) -> Entry:
@@ -234,22 +241,37 @@ class Visit:
 
     def _drawn(self, events: Callable[[], Iterator[FlowEvent]]) -> Iterator[None]:
         """Show the answer as it comes; what is left over of it once the session has it is what went wrong."""
-        live = self.live
-        yield
+        live, self._stopped = self.live, False
         try:
-            with closing(events()) as told:
-                for event in told:
-                    live.take(event)
-                    yield
+            with self.turns.line() as reached:
+                live.waits = not reached(0)
+                yield
+                while not (self._stopped or reached(LOOK_AGAIN)):
+                    yield  # so that who leaves meanwhile is missed
+                live.waits = False
+                with closing(self._begun(events)) as told:
+                    for event in told:
+                        live.take(event)
+                        yield
         finally:
-            live.progress = None
+            live.progress, live.waits = None, False
             if len(self.assistant.exchanges) > live.index:
                 self._troubles.setdefault(live.index, []).extend(live.troubles)
                 self.live = None
 
+    def _begun(self, events: Callable[[], Iterator[FlowEvent]]) -> Iterator[FlowEvent]:
+        """The answer's events; only that it was stopped where that happened before it began."""
+        if self._stopped:
+            yield Stopped()
+            return
+        with closing(events()) as told:
+            if self._stopped:  # just before the assistant began to listen
+                self.assistant.cancel()
+            yield from told
+
     def _last(self) -> Exchange:
         if not self.assistant.exchanges:
-            raise UserError(self.words["nothing said"])
+            raise UserError(self.words["busy" if self._busy.locked() else "nothing said"])
         return self.assistant.exchanges[-1]
 
     @contextmanager

@@ -12,7 +12,9 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from llmga.errors import UserError
-from llmga.images import open_image
+from llmga.images import MAX_PIXELS
+from llmga.serve.api.uploads import Limits, decode
+from llmga.serve.flow import Assistant
 from llmga.serve.page import drawing
 from llmga.serve.page.easel import Marks
 from llmga.serve.page.layout import Page, canvas, heading
@@ -20,9 +22,12 @@ from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.studio import Studio
 from llmga.serve.page.visit import REPAINT, Visit
 from llmga.serve.page.words import WORDS, language_of
+from llmga.serve.turns import Turns
 
 log = logging.getLogger(__name__)
-MODELS = "models"  # events with this id share the places of --concurrency-count
+MODELS = "models"  # events with this id are answers, or may take as long
+LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
+UPLOADS = Limits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
 TO_SEE = ("look", "change", "mark")
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
 TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
@@ -32,7 +37,7 @@ class Wiring:
     """The page's handlers, joined to its components.
 
     Args:
-        places: how many visits are answered at once; the others wait their turn.
+        places: how many visits are answered at once; the others are told to wait.
         moderator: tells whether a text is not to be answered.
     """
 
@@ -41,6 +46,7 @@ class Wiring:
         served = Path(get_upload_folder())
         served.mkdir(parents=True, exist_ok=True)
         self._files = tempfile.TemporaryDirectory(dir=served)  # of all visits; goes when the server does
+        self.turns = Turns(places)
         self.chosen = page.controls.chosen
         self.drawn = [page.log, page.gallery, page.about]
         self.all = [*self.drawn, page.message, page.easel, page.tabs]
@@ -49,7 +55,7 @@ class Wiring:
 
     def _join(self) -> None:
         page, controls = self.page, self.page.controls.components
-        model = {"concurrency_limit": self.places, "concurrency_id": MODELS}
+        model = {"concurrency_limit": self.places + LONGEST_LINE, "concurrency_id": MODELS}
         entering = self._on(page.blocks.load, self.enter, [], self._worded())
         entering.then(None, [page.language], js=TELL_LANGUAGE)
         self._on(page.message.submit, self.say, [page.visit, page.message, page.easel, *controls], self.all, **model)
@@ -62,7 +68,7 @@ class Wiring:
         chosen = [page.visit, page.words_model, page.paint_model]
         self._on(page.clear.click, self.clear, chosen, [page.visit, *self.all])
         for model_list in (page.words_model, page.paint_model):
-            self._on(model_list.input, self.switch, chosen, self.drawn, **model)
+            self._on(model_list.input, self.switch, chosen, [*self.drawn, *chosen[1:]], **model)
         sampler = page.controls.named["sampler"]
         adapted = [page.controls.named["steps"], page.controls.named["guidance"]]
         self._on(sampler.input, page.controls.own_of, [sampler], adapted)
@@ -86,14 +92,15 @@ class Wiring:
 
     def enter(self, request: gr.Request) -> dict[Any, Any]:
         """A page was opened."""
-        visit = Visit(
-            self.studio.assistant(), self._files.name, language_of(request.headers.get("accept-language", ""))
-        )
+        visit = self._fresh(self.studio.assistant(), language_of(request.headers.get("accept-language", "")))
         talks, paints = self.studio.offered()
         said = self._said(visit)
         said[self.page.words_model] |= {"choices": [(name, name) for name in talks]}
         said[self.page.paint_model] |= {"choices": [(name, name) for name in paints]}
         return said | {self.page.visit: visit}
+
+    def _fresh(self, assistant: Assistant, language: str) -> Visit:
+        return Visit(assistant, self._files.name, language, self.turns)
 
     def _said(self, visit: Visit) -> dict[Any, Any]:
         page, language = self.page, visit.language
@@ -118,7 +125,7 @@ class Wiring:
         """A message was sent."""
 
         def steps(visit: Visit) -> Iterator[None]:
-            images = [open_image(Path(path).read_bytes(), exact=True) for path in message["files"]]
+            images = [decode(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
             return visit.say(self._moderated(visit, message["text"]), images, self.chosen(values), Marks.read(easel))
 
         yield from self._answer(visit, steps, sent=True)
@@ -171,8 +178,8 @@ class Wiring:
                 for _ in answer:
                     yield first | self.look(visit)
                     first = {}
-        if not first:
-            yield {page.message: _answering(False)} | self.look(visit)
+        # Of a handler that gives nothing at all gradio makes nulls, which break the message box.
+        yield {page.message: gr.skip()} if first else {page.message: _answering(False)} | self.look(visit)
 
     def stop(self, visit: Visit | None) -> None:
         """The current answer is to end."""
@@ -211,7 +218,7 @@ class Wiring:
     def clear(self, visit: Visit | None, words: str, paint: str) -> dict[Any, Any]:
         """A new visit in place of this one."""
         with _told(visit):
-            fresh = Visit(self.studio.assistant(words, paint), self._files.name, visit.language)
+            fresh = self._fresh(self.studio.assistant(words, paint), visit.language)
             visit.close()
             return {self.page.visit: fresh, self.page.easel: canvas(visit.language)} | self.look(fresh)
         return {self.page.message: gr.skip()}
@@ -221,7 +228,13 @@ class Wiring:
         with _told(visit):
             visit.go_on_with(self.studio.assistant(words, paint))
             return self.look(visit)
-        return {self.page.log: gr.skip()}
+        return {self.page.log: gr.skip()} if visit is None else self._models(visit)
+
+    def _models(self, visit: Visit) -> dict[Any, Any]:
+        """The models that a visit has, where others were chosen and refused."""
+        names = {mark.role: mark.name for mark in visit.assistant.models}
+        page = self.page
+        return {page.words_model: names["language"], page.paint_model: names["painter"]}
 
     def speak(self, language: str, visit: Visit | None) -> dict[Any, Any]:
         """Another language was chosen."""

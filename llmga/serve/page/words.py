@@ -25,6 +25,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     "undo": ("Undo", "撤销"),
     "clear": ("Clear", "清空"),
     "stopped": ("Stopped.", "已停止。"),
+    "queued": ("Others are answered first; your turn comes.", "正在排队，请稍候。"),
     # a picture and what can be done with it
     "prompt": ("Prompt", "提示词"),
     "paint": ("Paint this prompt", "按此提示词绘制"),

@@ -21,7 +21,7 @@ from llmga.serve.api.logs import JsonLines, log
 
 KEY = "sk-a-long-secret"
 EXAMPLES = 40
-OPERATIONS = 7
+OPERATIONS = 8
 
 
 @pytest.fixture
@@ -85,6 +85,29 @@ def test_paths_that_are_not_there_answer_in_openais_shape(client, method, path, 
 def test_a_body_that_is_no_request_is_refused_in_openais_shape(client, body):
     answer = client.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json()["error"]["message"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([{"role": "user", "content": [{"type": "file"}]}], "messages.0.content.0"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "image_url.url"),
+        ([{"role": "user", "content": 7}], "messages.0.content"),
+        ([{"role": "tool", "content": "x"}], "messages.0.role"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_and_nothing_of_the_inside(client, messages, param):
+    error = client.post("/v1/chat/completions", json={"messages": messages}).json()["error"]
+    assert error["param"].endswith(param) and error["message"].startswith(f"{error['param']}: ")
+    assert not [word for word in ("Value error", "lambda", "function-", "Annotated", "[") if word in error["message"]]
+
+
+def test_one_model_can_be_looked_up(client):
+    for card in client.get("/v1/models").json()["data"]:
+        assert client.get(f"/v1/models/{card['id']}").json() == card
+    for name in ("", "gpt-9", "a/b"):
+        answer = client.get(f"/v1/models/{name}")
+        assert answer.status_code == 404 and answer.json()["error"]["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize("told", [True, False])

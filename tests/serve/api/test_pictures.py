@@ -130,6 +130,7 @@ def test_a_request_whose_every_picture_is_refused_is_refused(running):
         ("edits", {"prompt": "red", "n": "eleven"}, {"image": b"x"}),
         ("edits", {"prompt": "red"}, {"image": b"no picture"}),
         ("edits", {"prompt": "red"}, {"image": "photo", "mask": b"no picture"}),
+        ("edits", {"prompt": "red"}, {"image": "photo", "mask": b""}),
         ("edits", {"prompt": "red"}, {"image": "photo", "mask": "small"}),
         ("edits", {"prompt": "red", "model": "plain"}, {"image": "photo"}),
         ("variations", {}, {}),

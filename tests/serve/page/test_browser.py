@@ -5,9 +5,11 @@ import io
 import shutil
 import socket
 import zipfile
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from threading import Event
 from time import perf_counter, sleep
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ from PIL import Image
 
 import llmga
 from llmga.serve import args as flags
-from llmga.serve.gradio_web_server import build_parser, keep_to_itself
+from llmga.serve.gradio_web_server import AT_ONCE, build_parser, keep_to_itself
 from llmga.serve.models import Models
 from llmga.toyworld.oracle import read
 
@@ -27,6 +29,19 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 LOCAL = ("127.0.0.1", "localhost", "::1")
 REQUEST = "a big red circle on a blue background"
+# What is looked at together has to be measured together: buttons take a while to reach their new size.
+STAND_BELOW_EACH_OTHER = """(names) => {
+    const boxes = names.map((name) => document.querySelector(name).getBoundingClientRect());
+    return boxes.slice(1).every((box, index) => boxes[index].bottom <= box.top);
+}"""
+SHOWS_ITS_END = """() => {
+    const log = document.querySelector(".log");
+    return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 5;
+}"""
+IS_SEEN_WHOLE = """(name) => {
+    const box = document.querySelector(name)?.getBoundingClientRect();
+    return box && box.height > 100 && box.top >= 0 && box.bottom <= innerHeight;
+}"""
 PATIENCE = 120_000  # milliseconds for one answer on a busy machine
 
 pytestmark = [
@@ -84,6 +99,23 @@ def arguments() -> argparse.Namespace:
     return build_parser().parse_args(["--port", "0", "--seed", "7", "--temperature", "0"])
 
 
+@contextmanager
+def held_back(models: Models, token: int) -> Iterator[Callable[[], None]]:
+    """The language model writes so many tokens and waits before the next one, until it is let go on."""
+    written, free = count(1), Event()
+
+    def before(*_: object) -> None:
+        if next(written) > token:
+            free.wait(PATIENCE / 1000)
+
+    hook = models.new_chat().mllm.model.register_forward_pre_hook(before)
+    try:
+        yield free.set
+    finally:
+        free.set()
+        hook.remove()
+
+
 class Driver:
     """A browser tab, and what it should never see."""
 
@@ -107,11 +139,12 @@ class Driver:
         self.page.wait_for_selector(".log .welcome")
 
     def say(self, text: str) -> None:
-        """Send a message and wait until it stands in the conversation."""
+        """Send a message and wait until it stands in the conversation, and the box shows that it is answered."""
         said = self.page.locator(".log .user").count()
         self.page.locator("#message textarea").fill(text)
         self.page.locator("#message textarea").press("Enter")
         self.page.locator(".log .user").nth(said).wait_for()
+        self.page.wait_for_function("document.querySelector('#message textarea').value === ''")
 
     def answered(self) -> None:
         self.page.wait_for_selector("#message button.submit-button")
@@ -161,29 +194,28 @@ def tab(browser: object, url: str) -> Iterator[Driver]:
     context.close()
 
 
-def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab: Driver) -> None:
+def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab: Driver, models: Models) -> None:
     tab.open()
     tab.shoot("1-welcome")
-    tab.page.evaluate(
-        """() => {
-            window.seen = [];
-            new MutationObserver(() => window.seen.push(document.querySelector(".log .words")?.innerText || ""))
-                .observe(document.querySelector(".log"), { subtree: true, childList: true });
-        }"""
-    )
-    tab.ask(REQUEST)
-    streamed = [text for text in dict.fromkeys(tab.page.evaluate("window.seen")) if text]
-    assert streamed
+    words = tab.page.locator(".log .words")
+    with held_back(models, token=3) as go_on:
+        tab.say(REQUEST)
+        words.wait_for()
+        streamed = words.inner_text()
+        go_on()
+        tab.answered()
+    assert words.inner_text().startswith(streamed) and len(words.inner_text()) > len(streamed) > 0
     picture = tab.picture(0)
     seen = read(picture).attributes
     assert (seen["size"], seen["colour"], seen["shape"], seen["background"]) == ("big", "red", "circle", "blue")
     assert "llmga" in picture.info and "Seed: 7" in picture.info["parameters"]
     tab.shoot("2-answer")
     tab.page.set_viewport_size({"width": 390, "height": 844})
-    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
-    tops = [tab.page.locator(name).bounding_box() for name in ("#log .log", "#message", "#verbs", "#side")]
-    assert all(above["y"] + above["height"] <= below["y"] for above, below in pairwise(tops))
+    tab.page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    tab.page.wait_for_function(STAND_BELOW_EACH_OTHER, arg=["#log .log", "#message", "#verbs", "#side"])
     tab.shoot("3-phone")
+    tab.page.click("[data-do=mark]")  # leads to the canvas, which stands below
+    tab.page.wait_for_function(IS_SEEN_WHOLE, arg="#easel canvas")
 
 
 def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel(tab: Driver) -> None:
@@ -251,6 +283,23 @@ def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver) -> None:
     assert tab.page.locator(".log .user").count() == 2
 
 
+def test_what_cannot_be_sent_stays_in_the_box_until_it_is_mended(tab: Driver, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    tab.open()
+    tab.page.locator("#message input[type=file]").set_input_files(tmp_path / "notes.png")
+    tab.page.wait_for_selector("#message .delete-button")
+    box = tab.page.locator("#message textarea")
+    box.fill("hello")
+    box.press("Enter")
+    tab.page.wait_for_selector("text=is not a readable picture")
+    assert box.input_value() == "hello"
+    tab.page.click("#message .delete-button")
+    box.press("Enter")
+    tab.page.wait_for_selector(".log .words")
+    tab.answered()
+    assert tab.page.locator(".log .user").count() == 1
+
+
 def test_a_prompt_can_be_changed_before_it_is_painted(tab: Driver) -> None:
     tab.open()
     tab.page.get_by_role("tab", name="Settings").click()
@@ -276,6 +325,7 @@ def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, brows
     shutil.copy(download.value.path(), saved)
     assert "session.json" in zipfile.ZipFile(saved).namelist()
     tab.ask("make it green")
+    tab.page.wait_for_function(SHOWS_ITS_END)
     unbroken = tab.picture(1)
 
     other = Driver(browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB").new_page(), tab.url)
@@ -289,6 +339,29 @@ def test_a_session_is_saved_loaded_elsewhere_and_gone_on_with(tab: Driver, brows
     other.ask("make it green")
     assert other.picture(1).tobytes() == unbroken.tobytes()
     assert other.console == [] and other.outside == []
+
+
+def test_more_visitors_than_places_wait_see_that_they_do_and_can_give_up(
+    tab: Driver, browser: object, models: Models
+) -> None:
+    others = [Driver(browser.new_context(locale="en-GB").new_page(), tab.url) for _ in range(AT_ONCE + 1)]
+    waiting = "text=Others are answered first"
+    with held_back(models, token=0) as go_on:
+        for driver in (*others, tab):
+            driver.open()
+            driver.say("hello")
+        others[-1].page.wait_for_selector(waiting)
+        tab.page.wait_for_selector(waiting)
+        tab.page.click("#message button.stop-button")
+        tab.answered()
+        assert tab.page.locator(".log .note").all_inner_texts() == ["Stopped."]
+        go_on()
+        for driver in others:
+            driver.answered()
+            assert driver.page.locator(".log .words").count() == 1
+            assert driver.page.locator(waiting).count() == 0
+    for driver in others:
+        driver.page.context.close()
 
 
 def test_two_visitors_at_once_see_each_their_own(tab: Driver, browser: object) -> None:
@@ -312,11 +385,11 @@ def test_the_work_of_who_leaves_ends(tab: Driver, browser: object, models: Model
     leaver.say(REQUEST)
     leaver.page.wait_for_selector(".log progress[value]:not([value='0'])")
     leaver.page.close()
-    left = len(steps)
+    heard = perf_counter() + 1  # the news may take so long on a busy machine
     while perf_counter() - steps[-1] < max(2, 4 * (steps[-1] - steps[0]) / len(steps)):  # several steps would fit
         sleep(0.1)
     hook.remove()
-    assert len(steps) - left <= 3
+    assert sum(step > heard for step in steps) <= 3
     tab.open()
     tab.ask("hello")
 
@@ -326,8 +399,8 @@ def test_the_language_is_that_of_the_browser_and_can_be_changed(tab: Driver, bro
     tab.page.get_by_role("tab", name="Session").click()
     tab.page.get_by_label("中文").check()
     tab.page.wait_for_selector("text=你想看到什么")
-    assert tab.page.get_by_role("tab", name="画布").count() == 1
-    assert "按 Enter 发送" in tab.page.locator("#message textarea").get_attribute("placeholder")
+    tab.page.get_by_role("tab", name="画布").wait_for()  # gradio renames its tabs a little later than the rest
+    tab.page.wait_for_selector("#message textarea[placeholder*='按 Enter 发送']")
     tab.shoot("10-chinese")
     tab.page.get_by_label("English").check()
     tab.page.wait_for_selector("text=What would you like to see?")
@@ -340,6 +413,7 @@ def test_the_language_is_that_of_the_browser_and_can_be_changed(tab: Driver, bro
 
 def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
     tab.open()
+    tab.page.wait_for_selector("#message textarea:focus")
     tab.page.keyboard.type(REQUEST)  # the message box has the focus from the start
     tab.page.keyboard.press("Enter")
     tab.page.wait_for_selector("#picture-0")

@@ -41,8 +41,9 @@ def test_a_prompt_that_nobody_painted_waits_with_its_words():
 
 def test_the_painting_at_work_shows_how_far_it_is():
     entry = Entry("x", reply=BOOK, pictures={0: [shown(0)]})
-    html = drawn(entry, Progress(0, 1, step=3, total=20, preview="data:image/jpeg;base64,AAA"))[4][2]
+    html = drawn(entry, Progress(0, 1, step=3, total=20, preview="data:image/jpeg;base64,AAA", size=(32, 16)))[4][2]
     assert '<progress max="20" value="3"' in html and "base64,AAA" in html
+    assert 'width="32" height="16"' in html  # the page knows the room that it takes before it is decoded
 
 
 def test_a_block_keeps_its_key_while_the_answer_grows():

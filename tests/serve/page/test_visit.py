@@ -1,5 +1,7 @@
 """One person's visit, without a browser."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -180,6 +182,41 @@ def test_a_stopped_answer_says_so_and_the_next_one_comes(visit, talk):
             here.stop()
     assert here.entries()[0].troubles == (Mark("stopped"),)
     assert talk(here)[1].reply == "Hello."
+
+
+def test_an_answer_waits_for_its_turn_and_says_so(visit):
+    first, second = visit("Hello."), visit("Hi.")
+    second.turns = first.turns
+    answer = second.say("go", (), Chosen(Settings()), Marks())
+    with first.turns.line() as reached:
+        assert reached(0)
+        for _ in range(2):
+            next(answer)
+            assert second.entries()[0].troubles == (Mark("queued"),)
+    list(answer)
+    (entry,) = second.entries()
+    assert entry.reply == "Hi." and entry.troubles == ()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_answer_can_be_stopped_before_it_begins(visit, talk, taken):
+    here = visit("Hi.", "Good morning.")
+    with here.turns.line() if taken else nullcontext():
+        answer = here.say("go", (), Chosen(Settings()), Marks())
+        next(answer)
+        here.stop()
+        list(answer)
+    assert here.entries()[0].troubles == (Mark("stopped"),) and here.assistant.chat.given == 0
+    assert talk(here)[0].reply == "Hi."
+
+
+def test_who_leaves_while_waiting_leaves_the_line(visit):
+    here = visit("Hi.")
+    with here.turns.line():
+        answer = here.say("go", (), Chosen(Settings()), Marks())
+        next(answer)
+        answer.close()
+        assert len(here.turns._line) == 1
 
 
 def test_who_leaves_in_the_middle_leaves_nothing_running(visit):

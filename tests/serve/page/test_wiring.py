@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from PIL import Image
 
@@ -46,6 +47,11 @@ def message(text):
     return {"text": text, "files": []}
 
 
+def unanswered(wiring, steps):
+    """Whether nothing on the page changes; gradio takes no steps at all for nulls."""
+    return list(steps) == [{wiring.page.message: gr.skip()}]
+
+
 def logs(wiring, steps):
     return [str(step[wiring.page.log]) for step in steps if wiring.page.log in step]
 
@@ -80,8 +86,8 @@ def warned(monkeypatch):
 
 def test_what_cannot_be_sent_stays_in_the_box_and_is_explained(wiring, visit, warned):
     page, here = wiring(), visit()
-    assert list(page.say(here, message("  "), "", *usual(page))) == []
-    assert list(page.say(here, message("hi"), "no json", *usual(page))) == []
+    assert unanswered(page, page.say(here, message("  "), "", *usual(page)))
+    assert unanswered(page, page.say(here, message("hi"), "no json", *usual(page)))
     assert [text.split(";")[0] for text in warned] == [
         "There is nothing to answer yet",
         "what was drawn cannot be read",
@@ -92,8 +98,15 @@ def test_a_file_that_is_no_picture_is_refused_without_saying_where_it_lies(wirin
     page, here = wiring(), visit("Hello.")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     sent = {"text": "look", "files": [str(tmp_path / "bad.png")]}
-    assert list(page.say(here, sent, "", *usual(page))) == []
+    assert unanswered(page, page.say(here, sent, "", *usual(page)))
     assert "uploaded picture is not a readable picture" in warned[0] and str(tmp_path) not in warned[0]
+
+
+def test_a_picture_that_only_another_program_could_open_is_refused(wiring, visit, warned, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "in.eps")
+    page, here = wiring(), visit("Hello.")
+    assert unanswered(page, page.say(here, {"text": "look", "files": [str(tmp_path / "in.eps")]}, "", *usual(page)))
+    assert "PNG, JPEG or WEBP" in warned[0]
 
 
 def test_an_uploaded_picture_of_any_kind_goes_with_the_message(wiring, visit, tmp_path):
@@ -110,7 +123,7 @@ def test_an_uploaded_picture_of_any_kind_goes_with_the_message(wiring, visit, tm
 def test_a_setting_that_cannot_be_is_one_sentence(wiring, visit, warned, name, bad):
     page, here = wiring(), visit("Hello.")
     values = dict(zip(page.page.controls.named, usual(page), strict=True)) | {name: bad}
-    assert list(page.say(here, message("hi"), "", *values.values())) == []
+    assert unanswered(page, page.say(here, message("hi"), "", *values.values()))
     assert repr(bad) in warned[0] or "range" in warned[0]
 
 
@@ -139,7 +152,7 @@ def test_a_defect_is_told_by_a_number_and_nothing_else(wiring, visit, warned, ca
 
 def test_a_visit_that_is_over_says_so(wiring, warned):
     page = wiring()
-    assert list(page.say(None, message("hi"), "", *usual(page))) == []
+    assert unanswered(page, page.say(None, message("hi"), "", *usual(page)))
     assert "reload the page" in warned[0]
 
 
@@ -153,7 +166,7 @@ def test_an_event_that_the_page_never_sends_does_no_harm(wiring, visit, warned, 
 
 def test_a_flagged_message_is_not_answered(wiring, visit, warned):
     page, here = wiring(lambda text: "evil" in text), visit("Hello.")
-    assert list(page.say(here, message("something evil"), "", *usual(page))) == []
+    assert unanswered(page, page.say(here, message("something evil"), "", *usual(page)))
     assert "moderation" in warned[0] and here.entries() == []
     assert list(page.say(here, message("something good"), "", *usual(page)))
 
@@ -162,6 +175,13 @@ def test_what_was_taken_back_can_be_said_otherwise(wiring, visit):
     page, here = wiring(), visit("Hello.")
     list(page.say(here, message("hi there"), "", *usual(page)))
     assert page.undo(here)[page.page.message] == {"text": "hi there", "files": []}
+
+
+def test_models_that_are_refused_are_not_shown_as_chosen(wiring, visit, warned):
+    page, here = wiring(), visit()
+    here.assistant.models = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
+    assert page.switch(here, "words", "nowhere") == {page.page.words_model: "words", page.page.paint_model: "paint"}
+    assert "'nowhere' is not offered" in warned[0]
 
 
 def test_every_word_changes_with_the_language(wiring, visit):
