@@ -25,7 +25,7 @@ from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record
 from llmga.llava.datasets.layouts import LAYOUTS
 from llmga.llava.datasets.notes import VERSION, note, write_notes
-from llmga.llava.datasets.shards import read_table, rows_without_bytes, shards, without_nulls
+from llmga.llava.datasets.shards import Table, read_table, shards
 from llmga.llava.datasets.sources import DataSource
 
 TEXTS = ".txt"
@@ -41,7 +41,7 @@ class Records(Sequence[Record]):
         layout: how those are written, a key of `LAYOUTS`.
     """
 
-    def __init__(self, path: Path, table: Any = None, layout: str = "2024"):
+    def __init__(self, path: Path, table: Table | None = None, layout: str = "2024"):
         from datasets import Dataset
 
         self.notes, self.table, self.layout = Dataset.from_file(str(path)), table, layout
@@ -60,7 +60,7 @@ class Records(Sequence[Record]):
     def __getitem__(self, row: int) -> Record:
         if self.table is None:
             return json.loads(self._text(int(row)))
-        return LAYOUTS[self.layout].adapt(without_nulls(self.table[int(row)]))
+        return LAYOUTS[self.layout].adapt(self.table[int(row)])
 
     def characters(self) -> np.ndarray:
         """Characters of each record's words, int32 (records,)."""
@@ -140,7 +140,7 @@ def _hash(*parts: Any) -> str:
     return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
-def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: Any) -> None:
+def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: Table | None) -> None:
     """One process writes, the others wait; what an earlier state of the same files left goes."""
     from filelock import FileLock
 
@@ -161,11 +161,11 @@ def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: 
         ) from None
 
 
-def _entries(source: DataSource, files: Sequence[Path], table: Any) -> Iterator[dict[str, Any]]:
+def _entries(source: DataSource, files: Sequence[Path], table: Table | None) -> Iterator[dict[str, Any]]:
     kind = KINDS[source.kind]
     if table is not None:
         adapt = LAYOUTS[source.layout].adapt
-        yield from (note(None, adapt(record), kind) for record in rows_without_bytes(table))
+        yield from (note(None, adapt(record), kind) for record in table.rows_without_bytes())
         return
     for file in files:
         for item in LAYOUTS[source.layout].read(file):
