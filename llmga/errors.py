@@ -15,7 +15,10 @@ class UserError(ValueError):
 
 
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
-    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0."""
+    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
+
+    A `KeyboardInterrupt` with words is told in them.
+    """
 
     @functools.wraps(main)
     def told(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +27,8 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
+        except KeyboardInterrupt as stop:
+            print(stop if stop.args else "stopped", file=sys.stderr)
             return 130
         except BrokenPipeError:  # who reads has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -322,6 +322,12 @@ def test_steps_and_tokens_are_foretold(patient, tmp_path, settings):
     assert f"{6 * COUNT} samples an epoch in about 3 steps of 12 samples" in text
 
 
+def test_a_run_without_a_checkpoint_in_between_is_noticed(patient, tmp_path):
+    config = patient(clean(tmp_path), steps=None, batch=6, save_steps=6)
+    assert "no checkpoint before the last of 6 steps: --save-steps is 6" in examine(config).text()
+    assert "no checkpoint before" not in examine(replace(config, save_steps=5)).text()
+
+
 def test_a_full_disk_is_noticed_before_the_run(patient, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("llmga.llava.train.outlook.shutil.disk_usage", lambda folder: usage)
