@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+STOPPED = 130  # exit code after Ctrl-C
+
 
 class UserError(ValueError):
     """A mistake in what a person typed or gave.
@@ -29,7 +31,7 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
             return 2
         except KeyboardInterrupt as stop:
             print(stop if stop.args else "stopped", file=sys.stderr)
-            return 130
+            return STOPPED
         except BrokenPipeError:  # who reads has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

@@ -64,6 +64,7 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
         global_batch=config.batch * accumulation * processes.world,
         attention=_attention(config, on_cpu),
     )
+    _check_same_step(known)
     if checkpoint := newest_checkpoint(config.resume_dir()):
         require_same_course(checkpoint, known)
         require_same_parts(checkpoint, zero_stage(config), processes.world)
@@ -97,10 +98,11 @@ def _check_packages(config: TrainConfig) -> None:
 def _check_deepspeed(config: TrainConfig) -> None:
     if config.deepspeed is None:
         return
-    stage = zero_stage(config)
+    deepspeed_settings(config)
     if find_spec("deepspeed") is None:
         raise UserError("--deepspeed needs the package deepspeed; pip install deepspeed, or give --deepspeed none.")
-    if config.bits != 16 and stage == 3:
+    _check_zero(config)
+    if config.bits != 16 and zero_stage(config) == 3:
         raise UserError(
             f"--bits {config.bits} and ZeRO-3 exclude each other, since it cannot cut quantised weights into pieces; "
             "give --deepspeed scripts/zero2.json or none."
@@ -124,6 +126,42 @@ def deepspeed_settings(config: TrainConfig) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"--deepspeed file {config.deepspeed!r} must hold one JSON object, as scripts/zero3.json does.")
     return content
+
+
+def _check_zero(config: TrainConfig) -> None:
+    """Whether DeepSpeed takes what stands under "zero_optimization"."""
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from pydantic import ValidationError
+
+    zero = deepspeed_settings(config).get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise UserError(f'"zero_optimization" in {config.deepspeed!r} is {zero!r}, but must be an object.')
+    try:
+        DeepSpeedZeroConfig(**{name: value for name, value in zero.items() if value != "auto"})
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        place = ".".join(map(str, ("zero_optimization", *first["loc"])))
+        raise UserError(f"{place!r} in {config.deepspeed!r} is not what DeepSpeed knows: {first['msg']}.") from None
+
+
+def _check_same_step(config: TrainConfig) -> None:
+    """What DeepSpeed's JSON fixes must be what the flags say; "auto" is always right."""
+    content = deepspeed_settings(config)
+    ours = {
+        "train_micro_batch_size_per_gpu": 1 if config.pack else config.batch,
+        "gradient_accumulation_steps": config.accumulation,
+        "train_batch_size": config.global_batch if not config.pack else "auto",
+        "bf16.enabled": config.precision == "bf16",
+        "fp16.enabled": config.precision == "fp16",
+    }
+    for name, value in ours.items():
+        block, _, key = name.rpartition(".")
+        said = (content.get(block, {}) if block else content).get(key, "auto")
+        if said not in ("auto", value):
+            raise UserError(
+                f'{name!r} in {config.deepspeed!r} is {said!r}, but this run\'s is {value!r}; write "auto" there, '
+                "or change --batch, --accumulation or --precision."
+            )
 
 
 def _check_models(config: TrainConfig) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from llmga import configuration
-from llmga.errors import UserError
+from llmga.errors import STOPPED, UserError
 from llmga.llava import packed_attention
 from llmga.llava.datasets.left_out import FILE_NAME as LEFT_OUT
 from llmga.llava.datasets.mixture import Mixture
@@ -79,6 +79,8 @@ def fit(trainer: StageOneTrainer, checkpoint: Path | None) -> None:
         finally:
             trainer.close_progress()  # else it is drawn behind what is told
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
+        if not trainer.is_world_process_zero():
+            sys.exit(STOPPED)
         raise KeyboardInterrupt(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; "
             f"the same command {what_comes_next(run)}"

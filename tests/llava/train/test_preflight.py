@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.train import arguments, preflight
 from llmga.llava.train.preflight import Processes, main, ready
 from llmga.llava.train.train import train
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -73,6 +76,34 @@ def test_a_broken_deepspeed_file(text, sentence, settings, tmp_path):
         file.write_text(text)
     with pytest.raises(UserError, match=sentence):
         ready(settings(tmp_path, deepspeed=str(file)))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("zero_optimization", [2], "is \\[2\\], but must be an object"),
+        ("zero_optimization.stage", 9, "'zero_optimization.stage' in .* is not what DeepSpeed knows"),
+        ("zero_optimization.stage", "two", "'zero_optimization.stage' in .* is not what DeepSpeed knows"),
+        ("zero_optimization.overlap_com", True, "'zero_optimization.overlap_com' in"),
+        ("train_micro_batch_size_per_gpu", 7, 'is 7, but this run\'s is 4; write "auto" there'),
+        ("gradient_accumulation_steps", 2, "is 2, but this run's is 1"),
+        ("train_batch_size", 64, "is 64, but this run's is 4"),
+        ("bf16.enabled", False, "is False, but this run's is True"),
+        ("train_batch_size", 4, None),
+        ("zero_optimization.stage", 3, None),
+    ],
+)
+def test_what_deepspeed_would_stumble_over(place, value, sentence, settings, tmp_path):
+    content = json.loads((ROOT / "scripts/zero2.json").read_text())
+    block, _, key = place.rpartition(".")
+    (content[block] if block else content)[key] = value
+    (tmp_path / "zero.json").write_text(json.dumps(content))
+    config = settings(tmp_path, deepspeed=str(tmp_path / "zero.json"))
+    if sentence is None:
+        ready(config)
+    else:
+        with pytest.raises(UserError, match=sentence):
+            ready(config)
 
 
 def test_quantised_weights_cannot_be_cut_into_pieces(settings, tmp_path):
