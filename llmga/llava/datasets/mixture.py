@@ -43,7 +43,7 @@ class Mixture(Dataset):
     Args:
         left_out: where what cannot be used is listed, a file.
 
-    Raises: UserError for a file or picture folder that is missing, and a record that is not of its kind.
+    Raises: UserError for a file or picture folder that is missing, and a file of other records than its kind's.
     """
 
     def __init__(
@@ -124,8 +124,8 @@ class Mixture(Dataset):
 def open_sources(sources: Sequence[DataSource]) -> list[Records]:
     """The records of all sources; what is read is kept, so that asking again costs nothing.
 
-    Raises: UserError for a file or picture folder that is missing, a record that is not of its kind, and a share of
-        what is not there.
+    Raises: UserError for a file or picture folder that is missing, a file of other records than its kind's, and a
+        share of what is not there.
     """
     for source in sources:
         shards(source.file)
@@ -140,8 +140,11 @@ def conversation_of(
     source: DataSource, record: Record, open_picture: OpenPicture, rng: np.random.Generator
 ) -> Conversation:
     """What the source's kind makes of a record.  Raises: Unusable, also where the record's shape surprises the kind."""
+    kind = KINDS[source.kind]
+    if fault := kind.fault(record):
+        raise Unusable(MALFORMED) from UserError(f"a record {fault}")
     try:
-        return KINDS[source.kind].converse(record, open_picture, rng, source.manner)
+        return kind.converse(record, open_picture, rng, source.manner)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
         raise Unusable(MALFORMED) from problem
 

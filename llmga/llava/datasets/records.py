@@ -29,6 +29,7 @@ from llmga.llava.datasets.shards import Table, read_table, shards
 from llmga.llava.datasets.sources import DataSource
 
 TEXTS = ".txt"
+TOO_MANY = 0.5  # share of records that are not of the kind, at which the kind or the file must be wrong
 EDGE = 1 << 16  # bytes at both ends of a file that its fingerprint reads
 
 
@@ -74,6 +75,10 @@ class Records(Sequence[Record]):
         """Equal for records that say the same, int64 (records,)."""
         return self._column("digest").to_numpy()
 
+    def faulty(self) -> int:
+        """How many records are not of their kind."""
+        return len(self) - self._column("fault").null_count
+
     def faults(self) -> Iterator[tuple[int, str]]:
         """(row, what is wrong) of each record that is not of its kind."""
         for row in np.flatnonzero(self._column("fault").is_valid().to_numpy()):
@@ -92,9 +97,9 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     """The records of a source, read once and then kept on disk.
 
     Args:
-        strict: a record that lacks something ends everything; otherwise see `Records.faults`.
+        strict: a file whose records are mostly not of the kind is refused; the few of others are `Records.faults`.
 
-    Raises: UserError when the file is missing, unreadable, empty, or (strict) a record is not of its kind.
+    Raises: UserError when the file is missing, unreadable, empty, or (strict) at least half of it is not of its kind.
     """
     if find_spec("datasets") is None:
         raise UserError("reading records needs the package datasets; pip install 'llmga[train]'.")
@@ -106,8 +111,9 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     records = Records(cached, table, source.layout)
     if not len(records):
         raise UserError(f"data file {source.file!r} holds no records.")
-    for row, fault in records.faults() if strict else ():
-        raise UserError(f"record {row} of {source.file!r} {fault}.")
+    if strict and (faulty := records.faulty()) >= TOO_MANY * len(records):
+        row, fault = next(records.faults())
+        raise UserError(f"record {row} of {source.file!r} {fault} ({faulty} of {len(records)} are no such records).")
     return records
 
 

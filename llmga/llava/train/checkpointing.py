@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -92,6 +92,8 @@ def publish(unfinished: Path, final: Path, keep: int) -> None:
     _flush(unfinished)
     shutil.rmtree(final, ignore_errors=True)
     unfinished.rename(final)
+    with suppress(OSError):  # it is not empty where the finished model is being written
+        unfinished.parent.rmdir()
     for old in checkpoints(final.parent)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -36,6 +36,7 @@ from llmga.registry import Registry
 from llmga.runtime import quiet_libraries
 
 USUAL_DEVICES, USUAL_MEMORY = 8, 80.0  # the machine for which the presets are written: 8 A100 of 80 GiB
+WITHOUT_PICTURES = ("text", "t2i")  # kinds that show none, whatever their records hold
 AT_START = 64  # records that a training looks at before its first step
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ def examine(config: DoctorConfig) -> Report:
     ]
     inspection = inspect(parts, mllm, config.max_length, sample=config.sample, seed=config.seed)
     report.findings.merge(inspection.findings)
+    if parts and blind(config, parts):
+        report.findings.add("blind", "--tune projector", "give records with pictures, or let more learn")
     machine, total = machine_of(config), step_size(config)
     report.add("data", table(inspection))
     report.add("labels", labels(config, inspection))
@@ -100,6 +103,13 @@ def described(config: TrainConfig) -> Mllm:
         projector_type=config.projector_type,
         select_layer=config.select_layer,
         conv_mode=config.conv_mode,
+    )
+
+
+def blind(config: TrainConfig, parts: Sequence[tuple[DataSource, Records]]) -> bool:
+    """Whether nothing that learns would ever be used."""
+    return config.tune == "projector" and not any(
+        source.kind not in WITHOUT_PICTURES and records.pictures().any() for source, records in parts
     )
 
 
@@ -159,6 +169,8 @@ def first_look(config: TrainConfig, mllm: Mllm, data: Mixture) -> list[str]:
     parts = list(zip(data.sources, data.records, strict=True))
     few = max(4, AT_START // len(parts))
     inspection = inspect(parts, mllm, config.max_length, sample=few, seed=config.seed)
+    if blind(config, parts):
+        inspection.findings.add("blind", "--tune projector")
     findings, stops = inspection.findings, inspection.findings.of("stop")
     if stops:
         raise UserError(f"this run cannot learn: {CHECKS[stops[0]].said} ({findings.places[stops[0]][0]}).")

@@ -180,6 +180,16 @@ def test_other_wrong_files_are_told(tmp_path):
         open_records(DataSource("sg", str(tmp_path / "gone*.json")))
 
 
+def test_a_few_other_records_are_no_reason_to_refuse_a_file(tmp_path):
+    write(tmp_path / "a.jsonl", [*CAPTIONED[:3], {"image": "x.png", "caption": " "}, {"image": "x.png"}])
+    found = open_records(DataSource("sg", str(tmp_path / "a.jsonl")))
+    assert [row for row, _ in found.faults()] == [3, 4]
+    assert found.faulty() == 2
+    write(tmp_path / "a.jsonl", [*CAPTIONED[:1], {"image": "x.png"}])
+    with pytest.raises(UserError, match="record 1 of .* has no 'caption'.* \\(1 of 2 are no such records\\)"):
+        open_records(DataSource("sg", str(tmp_path / "a.jsonl")))
+
+
 def test_all_faults_are_listed_when_asked_for(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"image": "a", "caption": "b"}\n{oh\n{"image": "a"}\n')
     found = open_records(DataSource("sg", str(tmp_path / "a.jsonl")), strict=False)

@@ -167,6 +167,7 @@ def test_the_new_checkpoint_is_there_before_an_old_one_goes(tmp_path, monkeypatc
     publish(fake(tmp_path / "unfinished/checkpoint-11"), tmp_path / "checkpoint-11", keep=2)
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-10", "checkpoint-11"]
     assert ("checkpoint-9", 11) in seen
+    assert not (tmp_path / "unfinished").exists()
 
 
 def test_folders_of_other_names_are_nobodys_business(tmp_path):

@@ -278,6 +278,14 @@ def test_a_run_that_cannot_learn_is_stopped_by_the_doctor_and_by_the_training(ch
     assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
+def test_a_projector_that_would_never_see_a_picture_is_noticed(world, patient, settings, tmp_path):
+    words_only = (DataSource("t2i", str(world / "data/t2i.json")),)
+    assert examine(patient(words_only, tune="projector")).findings.of("stop") == ["blind"]
+    assert examine(patient(words_only)).findings.of("stop") == []
+    with pytest.raises(UserError, match="only the projector learns, and no record shows a picture"):
+        train(settings(tmp_path / "out", data=words_only, tune="projector"))
+
+
 def test_a_limit_that_cuts_every_prompt_open_is_noticed(patient, tmp_path):
     records = [{"ori_caption": f"cat {number}", "caption": "long " * 400} for number in range(4)]
     (tmp_path / "t2i.json").write_text(json.dumps(records))
