@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+STOPPED = 130  # exit code after Ctrl-C
+
 
 class UserError(ValueError):
     """A mistake in what a person typed or gave.
@@ -15,7 +17,10 @@ class UserError(ValueError):
 
 
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
-    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0."""
+    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
+
+    A `KeyboardInterrupt` with words is told in them.
+    """
 
     @functools.wraps(main)
     def told(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +29,9 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            return 130
+        except KeyboardInterrupt as stop:
+            print(stop if stop.args else "stopped", file=sys.stderr)
+            return STOPPED
         except BrokenPipeError:  # who reads has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

@@ -11,12 +11,17 @@ TRAIN=llmga.llava.train.train
 GPUS=${GPUS:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}
 GPUS=$((GPUS > 0 ? GPUS : 1))
 NODES=${NODES:-1}
+if [ -n "${HOSTFILE:-}" ]; then
+    [ -f "$HOSTFILE" ] || { echo "error: HOSTFILE '$HOSTFILE' does not exist; see README.md for what it holds." >&2; exit 2; }
+    NODES=$(grep -c '^[^#]*slots=' "$HOSTFILE") ||
+        { echo "error: HOSTFILE '$HOSTFILE' has no line such as 'node1 slots=8'." >&2; exit 2; }
+fi
 LAUNCHER=${LAUNCHER:-$([ -n "${HOSTFILE:-}" ] && echo deepspeed || echo torchrun)}
 
 if [ -z "${HOSTFILE:-}" ] && [ "$GPUS" -le 1 ] && [ "$NODES" -le 1 ]; then
     exec "$PYTHON" -m $TRAIN "$@"
 fi
-[[ " $* " == *" --help "* ]] || PROCESSES=$GPUS NODES=$NODES "$PYTHON" -m llmga.llava.train.preflight "$@"
+[[ " $* " == *" --help "* || " $* " == *" -h "* ]] || PROCESSES=$GPUS NODES=$NODES "$PYTHON" -m llmga.llava.train.preflight "$@"
 case $LAUNCHER in
 torchrun)
     where=(--standalone)

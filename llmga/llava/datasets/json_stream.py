@@ -70,6 +70,8 @@ def _lines(window: "_Window") -> Iterator[Item]:
     while (line := window.line()) is not None:
         if not line.strip():
             continue
+        if line.strip() == "{":
+            raise window.broken("it is one object over several lines instead of a list, or of an object a line")
         try:
             yield Item(line, json.loads(line))
         except (ValueError, RecursionError) as problem:

@@ -14,7 +14,8 @@ from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import OpenPicture, Record, Unusable
 from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, Tally
 from llmga.llava.datasets.pictures import MISSING, check_places, opener
-from llmga.llava.datasets.records import open_records
+from llmga.llava.datasets.records import Records, open_records
+from llmga.llava.datasets.shards import shards
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.tokenization import IGNORED, Encoded
 
@@ -42,7 +43,7 @@ class Mixture(Dataset):
     Args:
         left_out: where what cannot be used is listed, a file.
 
-    Raises: UserError for a file or picture folder that is missing, and a record that is not of its kind.
+    Raises: UserError for a file or picture folder that is missing, and a file of other records than its kind's.
     """
 
     def __init__(
@@ -58,9 +59,7 @@ class Mixture(Dataset):
     ):
         self.sources, self.encode, self.max_length, self.seed = tuple(sources), encode, max_length, seed
         self.image_token_id, self.tokens_per_image = image_token_id, tokens_per_image
-        for source in self.sources:
-            check_places(source.image_folder)
-        self.records = [open_records(source) for source in self.sources]
+        self.records = open_sources(self.sources)
         counts = [len(records) for records in self.records]
         self.rows = _chosen_rows(counts, self.sources, seed)
         self.tally = Tally(counts, left_out)
@@ -122,12 +121,30 @@ class Mixture(Dataset):
         return Sample(ids, labels, sample.images)
 
 
+def open_sources(sources: Sequence[DataSource]) -> list[Records]:
+    """The records of all sources; what is read is kept, so that asking again costs nothing.
+
+    Raises: UserError for a file or picture folder that is missing, a file of other records than its kind's, and a
+        share of what is not there.
+    """
+    for source in sources:
+        shards(source.file)
+        check_places(source.image_folder)
+    records = [open_records(source) for source in sources]
+    for number in range(len(sources)):
+        samples_of(number, list(map(len, records)), sources)
+    return records
+
+
 def conversation_of(
     source: DataSource, record: Record, open_picture: OpenPicture, rng: np.random.Generator
 ) -> Conversation:
     """What the source's kind makes of a record.  Raises: Unusable, also where the record's shape surprises the kind."""
+    kind = KINDS[source.kind]
+    if fault := kind.fault(record):
+        raise Unusable(MALFORMED) from UserError(f"a record {fault}")
     try:
-        return KINDS[source.kind].converse(record, open_picture, rng, source.manner)
+        return kind.converse(record, open_picture, rng, source.manner)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
         raise Unusable(MALFORMED) from problem
 

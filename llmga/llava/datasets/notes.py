@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from llmga.llava.datasets.base import Kind, Record
 
-VERSION = 2  # of the files
+VERSION = 3  # of the files
 BATCH = 8192  # notes that are written at once: each column is a stretch of some pages
 
 

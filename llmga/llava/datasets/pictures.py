@@ -14,6 +14,7 @@ from llmga.llava.datasets.base import Unusable
 
 MISSING = "picture missing or unreadable"
 LMDB_FILE = "data.mdb"
+LONGEST_SHOWN = 200  # characters of a name that a message quotes
 
 
 def opener(places: str) -> Callable[[Any], Image.Image]:
@@ -44,9 +45,18 @@ def located(places: str, name: Any) -> Path | bytes:
     if not isinstance(name, str) or not name:
         raise UserError(f"{name!r} is not the name of a picture.")
     for found in _candidates(places, name):
-        if isinstance(found, bytes) or found.is_file():
+        if isinstance(found, bytes) or _is_file(found):
             return found
-    raise UserError(f"picture {name!r} is not in {places or 'the working folder'!r}.")
+    shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"  # a whole data: URI was seen here
+    raise UserError(f"picture {shown!r} is not in {places or 'the working folder'!r}.")
+
+
+def _is_file(path: Path) -> bool:
+    """Also for names that no file system takes."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _candidates(places: str, name: str) -> Iterator[Path | bytes]:
@@ -63,8 +73,10 @@ def is_lmdb(place: str) -> bool:
 
 
 def _from_lmdb(place: str, name: str) -> bytes | None:
-    with _environment(place, os.getpid()).begin() as reading:
-        return next((found for key in (name, Path(name).stem) if (found := reading.get(key.encode()))), None)
+    environment = _environment(place, os.getpid())
+    keys = [key for text in (name, Path(name).stem) if 0 < len(key := text.encode()) <= environment.max_key_size()]
+    with environment.begin() as reading:
+        return next((found for key in keys if (found := reading.get(key))), None)
 
 
 @cache
@@ -92,10 +104,14 @@ def check_places(places: str) -> None:
 def other_capitals(places: str, name: str) -> str | None:
     """A file whose name differs from a missing one only in capitals.  Reads whole folders: not for training."""
     for place in places.split(";"):
-        folder = (Path(place) / name).parent
-        if folder.is_dir() and not is_lmdb(place):
-            wanted = Path(name).name.lower()
-            with os.scandir(folder) as entries:
-                if close := next((entry.name for entry in entries if entry.name.lower() == wanted), None):
-                    return close
+        if not is_lmdb(place) and (close := _close(Path(place) / name)):
+            return close
     return None
+
+
+def _close(path: Path) -> str | None:
+    try:
+        names = os.listdir(path.parent)
+    except (OSError, ValueError):  # no folder, or none that may be read
+        return None
+    return next((name for name in names if name != path.name and name.lower() == path.name.lower()), None)

@@ -25,10 +25,11 @@ from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record
 from llmga.llava.datasets.layouts import LAYOUTS
 from llmga.llava.datasets.notes import VERSION, note, write_notes
-from llmga.llava.datasets.shards import read_table, rows_without_bytes, shards, without_nulls
+from llmga.llava.datasets.shards import Table, read_table, shards
 from llmga.llava.datasets.sources import DataSource
 
 TEXTS = ".txt"
+TOO_MANY = 0.5  # share of records that are not of the kind, at which the kind or the file must be wrong
 EDGE = 1 << 16  # bytes at both ends of a file that its fingerprint reads
 
 
@@ -41,7 +42,7 @@ class Records(Sequence[Record]):
         layout: how those are written, a key of `LAYOUTS`.
     """
 
-    def __init__(self, path: Path, table: Any = None, layout: str = "2024"):
+    def __init__(self, path: Path, table: Table | None = None, layout: str = "2024"):
         from datasets import Dataset
 
         self.notes, self.table, self.layout = Dataset.from_file(str(path)), table, layout
@@ -60,7 +61,7 @@ class Records(Sequence[Record]):
     def __getitem__(self, row: int) -> Record:
         if self.table is None:
             return json.loads(self._text(int(row)))
-        return LAYOUTS[self.layout].adapt(without_nulls(self.table[int(row)]))
+        return LAYOUTS[self.layout].adapt(self.table[int(row)])
 
     def characters(self) -> np.ndarray:
         """Characters of each record's words, int32 (records,)."""
@@ -73,6 +74,10 @@ class Records(Sequence[Record]):
     def digests(self) -> np.ndarray:
         """Equal for records that say the same, int64 (records,)."""
         return self._column("digest").to_numpy()
+
+    def faulty(self) -> int:
+        """How many records are not of their kind."""
+        return len(self) - self._column("fault").null_count
 
     def faults(self) -> Iterator[tuple[int, str]]:
         """(row, what is wrong) of each record that is not of its kind."""
@@ -92,9 +97,9 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     """The records of a source, read once and then kept on disk.
 
     Args:
-        strict: a record that lacks something ends everything; otherwise see `Records.faults`.
+        strict: a file whose records are mostly not of the kind is refused; the few of others are `Records.faults`.
 
-    Raises: UserError when the file is missing, unreadable, empty, or (strict) a record is not of its kind.
+    Raises: UserError when the file is missing, unreadable, empty, or (strict) at least half of it is not of its kind.
     """
     if find_spec("datasets") is None:
         raise UserError("reading records needs the package datasets; pip install 'llmga[train]'.")
@@ -106,8 +111,9 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     records = Records(cached, table, source.layout)
     if not len(records):
         raise UserError(f"data file {source.file!r} holds no records.")
-    for row, fault in records.faults() if strict else ():
-        raise UserError(f"record {row} of {source.file!r} {fault}.")
+    if strict and (faulty := records.faulty()) >= TOO_MANY * len(records):
+        row, fault = next(records.faults())
+        raise UserError(f"record {row} of {source.file!r} {fault} ({faulty} of {len(records)} are no such records).")
     return records
 
 
@@ -140,7 +146,7 @@ def _hash(*parts: Any) -> str:
     return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
-def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: Any) -> None:
+def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: Table | None) -> None:
     """One process writes, the others wait; what an earlier state of the same files left goes."""
     from filelock import FileLock
 
@@ -161,11 +167,11 @@ def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: 
         ) from None
 
 
-def _entries(source: DataSource, files: Sequence[Path], table: Any) -> Iterator[dict[str, Any]]:
+def _entries(source: DataSource, files: Sequence[Path], table: Table | None) -> Iterator[dict[str, Any]]:
     kind = KINDS[source.kind]
     if table is not None:
         adapt = LAYOUTS[source.layout].adapt
-        yield from (note(None, adapt(record), kind) for record in rows_without_bytes(table))
+        yield from (note(None, adapt(record), kind) for record in table.rows_without_bytes())
         return
     for file in files:
         for item in LAYOUTS[source.layout].read(file):

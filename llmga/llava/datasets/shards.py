@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,40 +37,74 @@ def shards(named: str) -> list[Path]:
     return files
 
 
-def read_table(files: Sequence[Path]) -> Any:
-    """Parquet and arrow files as one memory-mapped `datasets.Dataset` with pictures as bytes; None for JSON.
+@dataclass(frozen=True)
+class Table:
+    """Parquet and arrow files, memory-mapped: two views of the same rows, each a `datasets.Dataset`.
 
-    Raises: UserError when they cannot be read.
+    Attributes:
+        words: the columns without pictures.
+        pictures: those with pictures, one or a list of them in each row, as they are stored; None without any.
+    """
+
+    words: Any
+    pictures: Any = None
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """A record, its pictures as {"bytes": …}."""
+        stored = self.pictures[row].to_pylist()[0] if self.pictures else {}
+        return without_nulls({**self.words[row], **stored})
+
+    def rows_without_bytes(self) -> Iterator[dict[str, Any]]:
+        """The records in order, without reading the pictures in them: each gives way to a name of its own."""
+        names = self.pictures.column_names if self.pictures else []
+        columns = [_stand_ins(self.pictures.data.column(name)) for name in names]
+        for words, *inside in zip(self.words, *columns, strict=bool(self.words.column_names)):
+            yield without_nulls({**words, **dict(zip(names, inside, strict=True))})
+
+
+def _stand_ins(column: Any) -> Iterator[Any]:
+    """For each row of a column of pictures a name, a list of names, or None."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_struct(column.type):
+        yield from (f"embedded {row}" if valid.as_py() else None for row, valid in enumerate(column.is_valid()))
+        return
+    for row, count in enumerate(pc.list_value_length(column)):
+        yield [f"embedded {row}.{number}" for number in range(count.as_py() or 0)]
+
+
+def read_table(files: Sequence[Path]) -> Table | None:
+    """Parquet and arrow files; None for JSON.
+
+    Raises: UserError when they cannot be read or hold nothing.
     """
     if (kind := TABLES.get(files[0].suffix)) is None:
         return None
-    from datasets import Image, load_dataset
+    from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
-    from pyarrow import ArrowException
+    from pyarrow import ArrowException, parquet
 
+    named = str(files[0])
     try:
-        table = load_dataset(kind, data_files=list(map(str, files)), split="train")
+        empty = kind == "parquet" and not any(parquet.read_metadata(file).num_rows for file in files)
+        table = None if empty else load_dataset(kind, data_files=list(map(str, files)), split="train")
     except (DatasetGenerationError, ArrowException, OSError, ValueError) as problem:
-        reason = str(problem.__cause__ or problem).splitlines()[0]
-        raise UserError(f"{str(files[0])!r} cannot be read as {kind}: {reason}.") from None
-    for name, feature in table.features.items():
-        if isinstance(feature, Image):
-            table = table.cast_column(name, Image(decode=False))
-    return table
-
-
-def rows_without_bytes(table: Any) -> Iterator[dict[str, Any]]:
-    """The rows in order, without reading the pictures in them: each gives way to a name of its own."""
+        reason = str(problem.__cause__ or problem).splitlines()[0].rstrip(".")
+        raise UserError(f"{named!r} cannot be read as {kind}: {reason}.") from None
+    if table is None:
+        raise UserError(f"data file {named!r} holds no records.")
     embedded = [name for name, feature in table.features.items() if _holds_bytes(feature)]
-    known = {name: table.data.column(name).is_valid() for name in embedded}
-    for row, record in enumerate(table.remove_columns(embedded)):
-        inside = {name: f"embedded {row}" for name in embedded if known[name][row].as_py()}
-        yield {**without_nulls(record), **inside}
+    if not embedded:
+        return Table(table)
+    return Table(table.remove_columns(embedded), table.select_columns(embedded).with_format("arrow"))
 
 
 def _holds_bytes(feature: Any) -> bool:
+    """Whether a column holds pictures, one or a list of them in each row."""
     from datasets import Image, Value
 
+    feature = getattr(feature, "feature", feature)
     inner = feature.get("bytes") if isinstance(feature, dict) else None
     return isinstance(feature, Image) or (isinstance(inner, Value) and "binary" in inner.dtype)
 

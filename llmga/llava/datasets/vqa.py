@@ -8,6 +8,7 @@ import numpy as np
 
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record
+from llmga.llava.datasets.notes import picture_names
 from llmga.llava.datasets.text import turns
 
 
@@ -16,8 +17,7 @@ def converse(
 ) -> Conversation:
     """Each message takes as many pictures as it has markers; without any marker the first message takes all."""
     system, said = turns(record["conversations"])
-    names = record.get("image") or []
-    pictures = [open_picture(name) for name in ([names] if isinstance(names, str) else names)]
+    pictures = [open_picture(name) for name in picture_names(record)]
     shares = _shares([text.count(IMAGE_MARKER) if role == "user" else 0 for role, text in said], len(pictures))
     conversation = Conversation(system=system)
     for (role, text), share in zip(said, shares, strict=True):

@@ -23,7 +23,7 @@ def look(places: str, name: Any) -> tuple[Image.Image | None, list[Complaint]]:
     try:
         found = located(places, name)
     except (UserError, ValueError, OSError) as problem:
-        close = other_capitals(places, name) if isinstance(name, str) and "\0" not in name else None
+        close = other_capitals(places, name) if isinstance(name, str) else None
         return None, [("picture-missing", f"{problem}" + (f" There is {close!r}." if close else ""))]
     label = name if isinstance(name, str) else "an embedded picture"
     try:

@@ -10,8 +10,14 @@ from llmga.llava.datasets.text import ROLES
 from llmga.llava.generation_prompt import END, START, TAG, visible
 from llmga.llava.inspection.pictures import Complaint
 
-# Half characters, control characters, and UTF-8 that was read as Latin-1.
-DAMAGE = re.compile(r"[\ufffd\ud800-\udfff\x00-\x08\x0e-\x1f]|[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac")
+# What the bytes 80 to BF of UTF-8 become when they are read as Latin-1 or as Windows does.
+TAIL = "[\u0080-\u00bf" + "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xA0)) + "]"
+# Half characters, control characters, and UTF-8 that was read so; a single Chinese sign might also be an accent and
+# two marks of punctuation, two in a row are not.
+DAMAGE = re.compile(
+    r"[\ufffd\ud800-\udfff\x00-\x08\x0e-\x1f]|[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac"
+    f"|(?:[\u00e3-\u00ef]{TAIL}{{2}}){{2}}"
+)
 SHOWN = 60  # characters of a record that a report quotes
 
 

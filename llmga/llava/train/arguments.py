@@ -37,6 +37,7 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
         label_names=["labels"],
         logging_steps=config.logging_steps,
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # the loss watch has to see it
         dataloader_num_workers=config.workers,
         dataloader_pin_memory=not on_cpu,
         remove_unused_columns=False,

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,7 +47,8 @@ def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
     if not file.is_file():
         return  # older checkpoints do not tell
     then, now = json.loads(file.read_text())["settings"], json.loads(json.dumps(asdict(config)))
-    fixed = [*COURSE, *(["batch"] if config.pack else [])]  # without packs, batch x accumulation may be split anew
+    # Without packs, batch x accumulation may be split anew; low-rank matrices mean nothing beside other weights.
+    fixed = [*COURSE, *(["batch"] if config.pack else []), *(["mllm"] if config.low_rank else [])]
     changed = [f"{key} {then[key]!r} -> {now[key]!r}" for key in fixed if key in then and then[key] != now[key]]
     if changed:
         raise UserError(
@@ -56,11 +57,43 @@ def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
         )
 
 
+def require_same_parts(checkpoint: Path, stage: int | None, processes: int) -> None:
+    """Raises: UserError for a checkpoint that DeepSpeed cannot put together for this run.
+
+    Args:
+        stage: of ZeRO; None is no DeepSpeed.
+        processes: that train together.
+    """
+    now, then = _parts(stage, processes), _parts_of(checkpoint)
+    if now != then:
+        raise UserError(
+            f"{str(checkpoint)!r} was made {then}, but this run is {now}; give the same, or another --output-dir and "
+            "--checkpoint-dir to start afresh."
+        )
+
+
+def _parts_of(checkpoint: Path) -> str:
+    if not any(checkpoint.glob("global_step*")):
+        return _parts(None, 1)
+    parts = len(list(checkpoint.glob("global_step*/*optim_states.pt")))
+    whole = not any(checkpoint.glob("global_step*/zero_*_model_states.pt"))
+    return _parts(0 if not parts else 2 if whole else 3, parts)
+
+
+def _parts(stage: int | None, processes: int) -> str:
+    """What has to be the same: ZeRO cuts the optimizer's state into as many parts as there are processes."""
+    if not stage:
+        return "without DeepSpeed" if stage is None else "without ZeRO in DeepSpeed"
+    return f"{'with ZeRO-3' if stage == 3 else 'with ZeRO-1 or 2'} on {processes} process(es)"
+
+
 def publish(unfinished: Path, final: Path, keep: int) -> None:
     """Give a complete checkpoint its name, and only then delete those beyond the `keep` newest."""
     _flush(unfinished)
     shutil.rmtree(final, ignore_errors=True)
     unfinished.rename(final)
+    with suppress(OSError):  # it is not empty where the finished model is being written
+        unfinished.parent.rmdir()
     for old in checkpoints(final.parent)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -93,13 +126,17 @@ def told_if_full(run: Path) -> Iterator[None]:
         if not _is_of_the_disk(problem):
             raise
         discard_unfinished(run)
-        last = newest_checkpoint(run)
-        start = f"goes on from {str(last)!r}" if last else "starts anew"
         free = shutil.disk_usage(run).free / 2**30
         raise UserError(
             f"{str(run)!r} could not be written ({_reason(problem)}; {free:.1f} GiB are free): make room or choose "
-            f"another --checkpoint-dir; the same command then {start}."
+            f"another --checkpoint-dir; the same command then {what_comes_next(run)}."
         ) from problem
+
+
+def what_comes_next(run: Path) -> str:
+    """What starting the same command again does."""
+    last = newest_checkpoint(run)
+    return f"goes on from {str(last)!r}" if last else "starts anew"
 
 
 def require_room(run: Path) -> None:

@@ -27,7 +27,7 @@ from llmga.llava.mllm import Mllm
 from llmga.llava.sizes import shape_named, shape_of
 from llmga.llava.train import outlook, planning
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.memory import GIB, Sizes
+from llmga.llava.train.memory import GIB, Sizes, learning
 from llmga.llava.train.planning import Machine
 from llmga.llava.train.preflight import deepspeed_settings
 from llmga.llava.train.report import Report, labels, table
@@ -36,6 +36,7 @@ from llmga.registry import Registry
 from llmga.runtime import quiet_libraries
 
 USUAL_DEVICES, USUAL_MEMORY = 8, 80.0  # the machine for which the presets are written: 8 A100 of 80 GiB
+WITHOUT_PICTURES = ("text", "t2i")  # kinds that show none, whatever their records hold
 AT_START = 64  # records that a training looks at before its first step
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ def examine(config: DoctorConfig) -> Report:
     ]
     inspection = inspect(parts, mllm, config.max_length, sample=config.sample, seed=config.seed)
     report.findings.merge(inspection.findings)
+    if parts and blind(config, parts):
+        report.findings.add("blind", "--tune projector", "give records with pictures, or let more learn")
     machine, total = machine_of(config), step_size(config)
     report.add("data", table(inspection))
     report.add("labels", labels(config, inspection))
@@ -103,6 +106,13 @@ def described(config: TrainConfig) -> Mllm:
     )
 
 
+def blind(config: TrainConfig, parts: Sequence[tuple[DataSource, Records]]) -> bool:
+    """Whether nothing that learns would ever be used."""
+    return config.tune == "projector" and not any(
+        source.kind not in WITHOUT_PICTURES and records.pictures().any() for source, records in parts
+    )
+
+
 def _sizes(config: DoctorConfig, mllm: Mllm | None) -> Sizes | None:
     """Counted in the model, or in one of the size that was stated or that the folders' names tell."""
     if mllm is not None:
@@ -139,7 +149,7 @@ def step_size(config: DoctorConfig) -> int:
 def _plan(report: Report, config: DoctorConfig, sizes: Sizes, machine: Machine, total: int) -> None:
     zero: dict[str, Any] = _tried(report, "model", "--deepspeed", lambda: deepspeed_settings(config)) or {}
     found = planning.plan(config, sizes, machine, total, zero.get("zero_optimization", {}))
-    space = outlook.disk(config, sizes, found.asked[0])
+    space = outlook.disk(config, sizes.text + sizes.projector + sizes.tower, learning(sizes, found.asked[0]))
     report.add("memory (estimated)", planning.lines(found))
     report.add("disk", [space.line()])
     if not space.enough:
@@ -159,14 +169,29 @@ def first_look(config: TrainConfig, mllm: Mllm, data: Mixture) -> list[str]:
     parts = list(zip(data.sources, data.records, strict=True))
     few = max(4, AT_START // len(parts))
     inspection = inspect(parts, mllm, config.max_length, sample=few, seed=config.seed)
+    if blind(config, parts):
+        inspection.findings.add("blind", "--tune projector")
     findings, stops = inspection.findings, inspection.findings.of("stop")
     if stops:
         raise UserError(f"this run cannot learn: {CHECKS[stops[0]].said} ({findings.places[stops[0]][0]}).")
+    space = outlook.disk(config, *counted(mllm))
+    if space.first > space.free:
+        raise UserError(
+            f"a checkpoint and the model take {space.first / GIB:.1f} GiB, but {space.free / GIB:.1f} GiB are free in "
+            f"{space.folder!r}: make room or choose another --checkpoint-dir."
+        )
     supervised = sum(lesson.supervised for looked in inspection.sources for lesson in looked.lessons)
     tokens = sum(sum(looked.lengths()) for looked in inspection.sources)
     told = [f"{supervised / tokens:.0%} of the tokens are supervised"]
+    told += [] if space.enough else [f"the disk may get full: {space.line()}"]
     lost = findings.lines("loss")
     return told + ([*lost, "the doctor tells more: python -m llmga.llava.train.doctor"] if lost else [])
+
+
+def counted(mllm: Mllm) -> tuple[int, int]:
+    """Parameters of a model, and how many of them learn."""
+    sizes = [(weight.numel(), weight.requires_grad) for weight in mllm.model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
 
 
 PATIENTS = Registry(

@@ -8,7 +8,8 @@ import numpy as np
 
 from llmga.llava.datasets.mixture import samples_of
 from llmga.llava.inspection.inspection import Inspection
-from llmga.llava.train.memory import GIB, MOMENTS, Setup, Sizes, learning
+from llmga.llava.train.checkpointing import checkpoints
+from llmga.llava.train.memory import GIB, MOMENTS
 from llmga.llava.train.settings import TrainConfig
 
 FORMATS = {"fp32": 4, "fp16": 2, "bf16": 2}
@@ -17,10 +18,13 @@ SPARE = 0.05  # of what is written, for logs and file systems
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes that the run will have on disk at most, and that are free now."""
+    """Bytes that the run will have on disk at most, that its first checkpoint and the model take, and that are free,
+    of which what earlier checkpoints of the run hold counts as free.
+    """
 
     folder: str
     wanted: float
+    first: float
     free: float
 
     @property
@@ -31,17 +35,21 @@ class Disk:
         return f"{self.wanted / GIB:.1f} GiB at most in {self.folder!r}, {self.free / GIB:.1f} GiB are free"
 
 
-def disk(config: TrainConfig, sizes: Sizes, setup: Setup) -> Disk:
-    """Checkpoints to keep, one more while the next is written, and the finished model."""
-    total, learns = sizes.text + sizes.projector + sizes.tower, learning(sizes, setup)
-    low_rank = setup.tune in ("lora", "dora")
-    kept = learns if low_rank else total
-    exact = 4 if not setup.zero else 2
-    checkpoint = kept * exact + learns * (MOMENTS + (4 if setup.zero else 0))
+def disk(config: TrainConfig, total: int, learns: int) -> Disk:
+    """Checkpoints to keep, one more while the next is written, and the finished model.
+
+    Args:
+        total: parameters of the model.
+        learns: how many of them learn.
+    """
+    kept = learns if config.low_rank else total
+    exact = 4 if config.deepspeed is None else FORMATS[config.precision]
+    checkpoint = kept * exact + learns * (MOMENTS + (0 if config.deepspeed is None else 4))
     finished = kept * FORMATS[config.save_dtype]
     folder = Path(config.resume_dir())
-    wanted = (1 + SPARE) * ((config.save_total_limit + 1) * checkpoint + finished)
-    return Disk(str(folder), wanted, shutil.disk_usage(_existing(folder)).free)
+    own = sum(file.stat().st_size for old in checkpoints(folder) for file in old.rglob("*") if file.is_file())
+    wanted, first = ((1 + SPARE) * (count * checkpoint + finished) for count in (config.save_total_limit + 1, 1))
+    return Disk(str(folder), wanted, first, shutil.disk_usage(_existing(folder)).free + own)
 
 
 def _existing(folder: Path) -> Path:
@@ -62,7 +70,10 @@ def steps(config: TrainConfig, inspection: Inspection, total: int) -> list[str]:
     )
     shares = [samples_of(number, counts, sources) for number in range(len(counts))]
     samples = sum(shares)
-    told = [f"{round(samples)} samples an epoch in about {max(1, round(samples / total))} steps of {total} samples"]
+    epoch = max(1, round(samples / total))
+    told = [f"{round(samples)} samples an epoch in about {epoch} steps of {total} samples"]
+    if config.save_steps >= (whole := config.steps or round(config.epochs * epoch)):
+        told.append(f"no checkpoint before the last of {whole} steps: --save-steps is {config.save_steps}")
     lessons = [(looked, share) for looked, share in zip(inspection.sources, shares, strict=True) if looked.lessons]
     if lessons:
         weight = sum(share for _, share in lessons)

@@ -16,7 +16,10 @@ import torch
 
 from llmga import configuration
 from llmga.errors import UserError
+from llmga.llava.datasets.mixture import open_sources
 from llmga.llava.placement import placement
+from llmga.llava.places import find_checkpoint
+from llmga.llava.train.checkpointing import newest_checkpoint, require_same_course, require_same_parts
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
 from llmga.runtime import DTYPES, quiet_libraries
@@ -52,13 +55,20 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     _check_formats(config, on_cpu)
     _check_packages(config)
     _check_deepspeed(config)
+    _check_models(config)
+    open_sources(config.data)
     accumulation = _accumulation(config, processes)
-    return replace(
+    known = replace(
         config,
         accumulation=accumulation,
         global_batch=config.batch * accumulation * processes.world,
         attention=_attention(config, on_cpu),
     )
+    _check_same_step(known)
+    if checkpoint := newest_checkpoint(config.resume_dir()):
+        require_same_course(checkpoint, known)
+        require_same_parts(checkpoint, zero_stage(config), processes.world)
+    return known
 
 
 def _check_devices(processes: Processes, on_cpu: bool) -> None:
@@ -88,10 +98,11 @@ def _check_packages(config: TrainConfig) -> None:
 def _check_deepspeed(config: TrainConfig) -> None:
     if config.deepspeed is None:
         return
-    stage = deepspeed_settings(config).get("zero_optimization", {}).get("stage", 0)
+    deepspeed_settings(config)
     if find_spec("deepspeed") is None:
         raise UserError("--deepspeed needs the package deepspeed; pip install deepspeed, or give --deepspeed none.")
-    if config.bits != 16 and stage == 3:
+    _check_zero(config)
+    if config.bits != 16 and zero_stage(config) == 3:
         raise UserError(
             f"--bits {config.bits} and ZeRO-3 exclude each other, since it cannot cut quantised weights into pieces; "
             "give --deepspeed scripts/zero2.json or none."
@@ -115,6 +126,55 @@ def deepspeed_settings(config: TrainConfig) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"--deepspeed file {config.deepspeed!r} must hold one JSON object, as scripts/zero3.json does.")
     return content
+
+
+def _check_zero(config: TrainConfig) -> None:
+    """Whether DeepSpeed takes what stands under "zero_optimization"."""
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from pydantic import ValidationError
+
+    zero = deepspeed_settings(config).get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise UserError(f'"zero_optimization" in {config.deepspeed!r} is {zero!r}, but must be an object.')
+    try:
+        DeepSpeedZeroConfig(**{name: value for name, value in zero.items() if value != "auto"})
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        place = ".".join(map(str, ("zero_optimization", *first["loc"])))
+        raise UserError(f"{place!r} in {config.deepspeed!r} is not what DeepSpeed knows: {first['msg']}.") from None
+
+
+def _check_same_step(config: TrainConfig) -> None:
+    """What DeepSpeed's JSON fixes must be what the flags say; "auto" is always right."""
+    content = deepspeed_settings(config)
+    ours = {
+        "train_micro_batch_size_per_gpu": 1 if config.pack else config.batch,
+        "gradient_accumulation_steps": config.accumulation,
+        "train_batch_size": config.global_batch if not config.pack else "auto",
+        "bf16.enabled": config.precision == "bf16",
+        "fp16.enabled": config.precision == "fp16",
+    }
+    for name, value in ours.items():
+        block, _, key = name.rpartition(".")
+        said = (content.get(block, {}) if block else content).get(key, "auto")
+        if said not in ("auto", value):
+            raise UserError(
+                f'{name!r} in {config.deepspeed!r} is {said!r}, but this run\'s is {value!r}; write "auto" there, '
+                "or change --batch, --accumulation or --precision."
+            )
+
+
+def _check_models(config: TrainConfig) -> None:
+    """Whole weights are taken from the newest checkpoint; what the run once started from may be gone then."""
+    if config.low_rank or newest_checkpoint(config.resume_dir()) is None:
+        for folder in filter(None, (config.mllm, config.mllm_base, config.text_model, config.vision_tower)):
+            find_checkpoint(folder)
+
+
+def zero_stage(config: TrainConfig) -> int | None:
+    """None without DeepSpeed."""
+    zero = deepspeed_settings(config).get("zero_optimization", {})
+    return None if config.deepspeed is None else int(zero.get("stage", 0))
 
 
 def _accumulation(config: TrainConfig, processes: Processes) -> int:

@@ -8,18 +8,24 @@ from pathlib import Path
 import torch
 
 from llmga import configuration
+from llmga.errors import STOPPED, UserError
 from llmga.llava import packed_attention
 from llmga.llava.datasets.left_out import FILE_NAME as LEFT_OUT
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.loading import Mllm, load_mllm, new_mllm
-from llmga.llava.train.checkpointing import discard_unfinished, newest_checkpoint, require_same_course
+from llmga.llava.train.checkpointing import (
+    discard_unfinished,
+    newest_checkpoint,
+    what_comes_next,
+)
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.doctor import first_look
+from llmga.llava.train.doctor import counted, first_look
 from llmga.llava.train.loss_watch import LossWatch
 from llmga.llava.train.low_rank import add_low_rank, restore_low_rank
 from llmga.llava.train.parameters import freeze, set_formats
 from llmga.llava.train.preflight import Processes, ready
 from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.stopping import StopWatch
 from llmga.llava.train.trainer import StageOneTrainer
 from llmga.runtime import DTYPES, quiet_libraries
 
@@ -28,8 +34,6 @@ def train(config: TrainConfig) -> StageOneTrainer:
     """Machine, model, data, trainer, fit, save; goes on from the newest checkpoint if there is one."""
     config = ready(config)
     checkpoint = newest_checkpoint(config.resume_dir())
-    if checkpoint:
-        require_same_course(checkpoint, config)
     if Processes.launched().rank == 0:
         discard_unfinished(config.output_dir, config.resume_dir())
         configuration.save(config, config.output_dir)
@@ -51,11 +55,36 @@ def train(config: TrainConfig) -> StageOneTrainer:
     trainer = StageOneTrainer(mllm, config, train_data, eval_data)
     trainer.add_callback(LossWatch())
     say(trainer, "\n".join([f"{summary(mllm, train_data, checkpoint)}, {health[0]}", *health[1:]]))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    fit(trainer, checkpoint)
 
     trainer.save_finished(config.output_dir)
     say(trainer, f"left out: {data.tally.counts() or 'nothing'}; model saved in {config.output_dir}")
     return trainer
+
+
+def fit(trainer: StageOneTrainer, checkpoint: Path | None) -> None:
+    """All steps.
+
+    Raises: KeyboardInterrupt, with words, when somebody ended it before.
+    """
+    run = Path(trainer.args.output_dir)
+    with StopWatch() as stop:
+        trainer.add_callback(stop)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped at once; the same command {what_comes_next(run)}") from None
+        except UserError as problem:  # of a loader's process it comes as that process's traceback, itself at the end
+            raise UserError(str(problem).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
+        finally:
+            trainer.close_progress()  # else it is drawn behind what is told
+    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
+        if not trainer.is_world_process_zero():
+            sys.exit(STOPPED)
+        raise KeyboardInterrupt(
+            f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; "
+            f"the same command {what_comes_next(run)}"
+        )
 
 
 def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
@@ -114,10 +143,8 @@ def _own_device(config: TrainConfig) -> str:
 
 def summary(mllm: Mllm, data: Mixture, checkpoint: object) -> str:
     """One line on what is about to happen."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in mllm.model.parameters()]
-    learning = sum(size for size, learns in sizes if learns)
+    total, learning = counted(mllm)
     start = f"resuming from {checkpoint}" if checkpoint else "starting"
-    total = sum(size for size, _ in sizes)
     return f"{start}: {len(data)} samples, {learning / 1e6:.2f} of {total / 1e6:.2f} M parameters learn"
 
 

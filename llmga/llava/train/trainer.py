@@ -7,22 +7,32 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback
 
 from llmga import configuration
+from llmga.errors import UserError
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.datasets.order import Shuffled
 from llmga.llava.datasets.packing import PackCollate, PackedSamples, Packs
 from llmga.llava.loading import Mllm, save_published
 from llmga.llava.train.arguments import training_arguments
-from llmga.llava.train.checkpointing import UNFINISHED, publish, publish_model, require_room, told_if_full
+from llmga.llava.train.checkpointing import (
+    UNFINISHED,
+    publish,
+    publish_model,
+    require_room,
+    told_if_full,
+    what_comes_next,
+)
 from llmga.llava.train.low_rank import save_low_rank
 from llmga.llava.train.parameters import parameter_groups
 from llmga.llava.train.preflight import deepspeed_settings
 from llmga.llava.train.samples import SampleWriter
 from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.stopping import anywhere
 from llmga.runtime import DTYPES
 
 
@@ -33,6 +43,7 @@ class StageOneTrainer(Trainer):
         self.mllm, self.settings, self.data = mllm, config, train_data
         self.saved_dtype: torch.dtype | None = None  # None keeps every bit, as resuming needs
         self.saved_in: Path | None = None  # None is where the arguments say
+        self.broken: bool | Tensor = False  # whether a loss was no number, which ruins the weights for good
         arguments = training_arguments(config)
         self.order, dataset = _order_and_dataset(config, train_data, arguments.world_size)
         mllm.model._hf_peft_config_loaded = config.low_rank  # the library's leave to train beside quantised weights
@@ -45,6 +56,7 @@ class StageOneTrainer(Trainer):
         )
         self.add_callback(_EpochTeller(self.order))
         self.add_callback(_NoneIsZero())
+        self.add_callback(_OwnIntervals())
         if config.sample_steps:
             self.add_callback(self._sample_writer(eval_data or train_data))
 
@@ -59,6 +71,12 @@ class StageOneTrainer(Trainer):
                 publish_model(unfinished, Path(folder))
         self.accelerator.wait_for_everyone()
 
+    def close_progress(self) -> None:
+        """End the progress bar of a training that did not end by itself."""
+        for callback in self.callback_handler.callbacks:
+            if bar := getattr(callback, "training_bar", None):
+                bar.close()
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Two rates (projector, others), each with and without weight decay."""
         if self.optimizer is None:
@@ -70,6 +88,19 @@ class StageOneTrainer(Trainer):
                 options = {key: options[key] for key in ("lr", "betas", "eps") if key in options}
             self.optimizer = kind(parameter_groups(self.model, self.settings), **options)
         return self.optimizer
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Rates and decay are those of the settings, whatever the checkpoint's were."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or not isinstance(self.lr_scheduler, LambdaLR):  # DeepSpeed's JSON may bring its own
+            return
+        wanted = parameter_groups(self.model, self.settings)
+        scheduler = self.lr_scheduler
+        scheduler.base_lrs = [group["lr"] for group in wanted]
+        share = [course(scheduler.last_epoch) for course in scheduler.lr_lambdas]
+        for group, own, part in zip(self.optimizer.param_groups, wanted, share, strict=True):
+            group.update(initial_lr=own["lr"], lr=own["lr"] * part, weight_decay=own["weight_decay"])
+        scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]  # what the log tells
 
     def _offloads_to_cpu_beside_a_gpu(self) -> bool:
         """Then DeepSpeed's own Adam pays, which is compiled at the first use; without a GPU nothing is offloaded."""
@@ -87,6 +118,11 @@ class StageOneTrainer(Trainer):
             side = self.mllm.model.config.vision_config.image_size
             inputs = {**inputs, "unseen_pixels": torch.zeros(1, 3, side, side, device=self.args.device)}
         return super().compute_loss(model, {**inputs, "use_cache": False}, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
+        self.broken = ~torch.isfinite(loss) | self.broken
+        return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Samples that were replaced or cut show in every line, so that no loss of data is silent."""
@@ -110,6 +146,11 @@ class StageOneTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Beside its place first; it gets its name, and older ones go, only when all of it is there."""
         run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        if anywhere(self.broken, self.args.device):
+            raise UserError(
+                f"a loss before step {self.state.global_step} was no number, so the weights are ruined and not saved; "
+                f"lower --lr or give --precision fp32: the same command {what_comes_next(run)}."
+            )
         with told_if_full(run):
             self._begin(run)
             self.saved_in = run / UNFINISHED
@@ -151,6 +192,13 @@ class _EpochTeller(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.order.set_epoch(int((state.epoch or 0) + 1e-6))
+
+
+class _OwnIntervals(TrainerCallback):
+    """Intervals are those of the settings; the library goes on with the checkpoint's."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)
 
 
 class _NoneIsZero(TrainerCallback):

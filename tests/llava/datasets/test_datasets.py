@@ -291,6 +291,19 @@ def test_what_is_left_out_is_listed_once_and_a_bad_picture_not_tried_again(tmp_p
     assert data.tally.counts() == {MISSING: 1}
 
 
+@pytest.mark.parametrize("spoilt", [{"caption": "  "}, {"caption": None}, {"caption": 7}, "words", None])
+def test_a_record_that_is_none_of_its_kind_is_left_out_and_told(spoilt, tmp_path):
+    good = [{"ori_caption": "cat", "caption": f"a cat {number}"} for number in range(3)]
+    bad = {**good[0], **spoilt} if isinstance(spoilt, dict) else spoilt
+    data = mixture(tmp_path, *good, bad, kind="t2i", left_out=tmp_path / "left_out.jsonl")
+    taught = ["".join(map(chr, data[key].input_ids)) for key in range(12)]
+    assert all("a cat" in text for text in taught)
+    assert data.tally.counts() == {"malformed record": 1}
+    (listed,) = map(json.loads, (tmp_path / "left_out.jsonl").read_text().splitlines())
+    assert (listed["record"], listed["reason"]) == (3, "malformed record")
+    assert "a record " in listed["told"]
+
+
 def test_workers_share_one_count_and_one_list(tmp_path):
     bad = [{"image": f"gone{number}.png", "caption": "gone"} for number in range(8)]
     data = mixture(tmp_path, *bad, *[EXAMPLES["sg"]] * 8, left_out=tmp_path / "left_out.jsonl")

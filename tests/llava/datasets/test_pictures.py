@@ -8,7 +8,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.datasets.base import Unusable
-from llmga.llava.datasets.pictures import check_places, opener, other_capitals
+from llmga.llava.datasets.pictures import check_places, located, opener, other_capitals
 
 GREY = Image.new("RGB", (6, 4), (90, 90, 90))
 
@@ -62,8 +62,20 @@ def test_a_folder_that_is_not_there_is_told_at_once(tmp_path):
         check_places(f"{tmp_path}/broken")
 
 
+def test_a_name_that_no_file_can_have_is_told_briefly(tmp_path):
+    uri = "data:image/png;base64," + "Ab/" * 2000
+    with pytest.raises(UserError, match="is not in") as told:
+        located(str(tmp_path), uri)
+    assert len(str(told.value)) < 500
+    assert other_capitals(str(tmp_path), uri) is None
+    lmdb.open(str(tmp_path / "pictures")).close()
+    with pytest.raises(UserError, match="is not in"):
+        located(str(tmp_path / "pictures"), uri)
+
+
 def test_other_capitals_are_found(tmp_path):
     (tmp_path / "LAION").mkdir()
     (tmp_path / "LAION/A.JPG").touch()
     assert other_capitals(str(tmp_path), "LAION/a.jpg") == "A.JPG"
+    assert other_capitals(str(tmp_path), "LAION/A.JPG") is None
     assert other_capitals(str(tmp_path), "LAION/b.jpg") is None

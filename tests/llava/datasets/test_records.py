@@ -1,15 +1,20 @@
 """Records of every file type are read alike, any of them at once, and what is wrong with a file is told."""
 
+import io
 import json
 import pickle
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
+import pyarrow as pa
 import pytest
-from datasets import Dataset, Image
+from datasets import Dataset, Image, List
+from pyarrow import parquet
 
 from llmga.errors import UserError
-from llmga.llava.datasets import json_stream, records
+from llmga.llava.datasets import KINDS, json_stream, records
+from llmga.llava.datasets.pictures import opener
 from llmga.llava.datasets.records import open_records
 from llmga.llava.datasets.sources import DataSource
 
@@ -73,6 +78,34 @@ def test_pictures_inside_a_table_stay_bytes(tmp_path):
     assert record == {"image": {"bytes": b"abc"}, "caption": "a cat"}
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("typed", [False, True])
+def test_conversations_of_a_table_see_the_pictures_in_it(several, typed, tmp_path):
+    """Stored as `datasets` stores pictures, with or without its types, one or a list of them a row."""
+    stored = {"bytes": picture_bytes(), "path": None}
+    rows = [{"image": [stored, stored] if several else stored, "conversations": TURNS}]
+    table = Dataset.from_list([*rows, {"image": None, "conversations": TURNS}])
+    if typed:
+        table = table.cast_column("image", List(Image()) if several else Image())
+    table.to_parquet(tmp_path / "a.parquet")
+    found = open_records(DataSource("vqa", str(tmp_path / "a.parquet")))
+    assert found.pictures().tolist() == [1 + several, 0]
+    said = [KINDS["vqa"].converse(record, opener(""), np.random.default_rng(0)) for record in found]
+    assert [[image.size for image in one.images()] for one in said] == [[(3, 2)] * (1 + several), []]
+
+
+def picture_bytes() -> bytes:
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (3, 2)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_table_without_rows_holds_no_records(tmp_path):
+    parquet.write_table(pa.table({"image": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="holds no records"):
+        open_records(DataSource("sg", str(tmp_path / "a.parquet")))
+
+
 def test_shards_follow_their_names(tmp_path):
     for number in (2, 0, 1):
         write(tmp_path / f"part-{number}.jsonl", CAPTIONED[number * 2 : number * 2 + 2])
@@ -124,6 +157,7 @@ def test_a_file_that_changed_is_read_again_and_its_old_notes_go(tmp_path):
         ('[{"image": 9, "caption": "b"}]', "record 0 .* has a int as 'image'"),
         ('{"image": "a", "caption": "b"}\n{oh', "record 1 .* is not JSON"),
         ("[3]", "is a int"),
+        (json.dumps({"data": [{"image": "a", "caption": "b"}]}, indent=2), "one object over several lines"),
         ("[" * 100_000, "not JSON"),
     ],
 )
@@ -144,6 +178,16 @@ def test_other_wrong_files_are_told(tmp_path):
             open_records(DataSource("sg", str(tmp_path / name)))
     with pytest.raises(UserError, match="does not exist"):
         open_records(DataSource("sg", str(tmp_path / "gone*.json")))
+
+
+def test_a_few_other_records_are_no_reason_to_refuse_a_file(tmp_path):
+    write(tmp_path / "a.jsonl", [*CAPTIONED[:3], {"image": "x.png", "caption": " "}, {"image": "x.png"}])
+    found = open_records(DataSource("sg", str(tmp_path / "a.jsonl")))
+    assert [row for row, _ in found.faults()] == [3, 4]
+    assert found.faulty() == 2
+    write(tmp_path / "a.jsonl", [*CAPTIONED[:1], {"image": "x.png"}])
+    with pytest.raises(UserError, match="record 1 of .* has no 'caption'.* \\(1 of 2 are no such records\\)"):
+        open_records(DataSource("sg", str(tmp_path / "a.jsonl")))
 
 
 def test_all_faults_are_listed_when_asked_for(tmp_path):

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from llmga.errors import UserError
-from llmga.llava.train import checkpointing
+from llmga.llava.train import checkpointing, outlook
 from llmga.llava.train.checkpointing import checkpoints, newest_checkpoint, publish
 from llmga.llava.train.settings import TrainConfig
 from llmga.llava.train.train import train
@@ -113,11 +114,32 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(name, settings,
 
 
 def test_too_little_room_is_told_before_anything_is_written(settings, tmp_path, monkeypatch):
-    usage = checkpointing.shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda path: usage)
+    usage = checkpointing.shutil.disk_usage(tmp_path)
+    full = lambda path: usage._replace(free=10 if step_of(tmp_path / "out") else usage.free)  # noqa: E731
+    monkeypatch.setattr(checkpointing.shutil, "disk_usage", full)
     with pytest.raises(UserError, match="a checkpoint takes 0.0 GiB"):
         train(settings(tmp_path / "out"))
     assert step_of(tmp_path / "out") == 3
+
+
+def test_a_disk_too_small_for_the_first_checkpoint_is_told_before_the_first_step(settings, tmp_path, monkeypatch):
+    usage = checkpointing.shutil.disk_usage(tmp_path)._replace(free=10)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpointing.shutil, "disk_usage", lambda path: usage)
+        with pytest.raises(UserError, match="a checkpoint and the model take 0.0 GiB, but 0.0 GiB are free"):
+            train(settings(tmp_path / "out"))
+    assert not list((tmp_path / "out").glob("*/trainer_state.json"))
+
+
+@pytest.mark.parametrize("pages", [2, 4])
+def test_room_that_old_checkpoints_of_a_run_take_counts_as_free(pages, tmp_path, monkeypatch, settings):
+    (fake(tmp_path / "checkpoint-3") / "optimizer.pt").write_bytes(bytes(pages * 500_000))
+    usage = checkpointing.shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda path: usage)
+    space = outlook.disk(settings(tmp_path), 64_000, 64_000)
+    assert space.free == pages * 500_000 + 2
+    assert space.first == pytest.approx(1.05 * 64_000 * (4 + 8 + 4))
+    assert space.enough == (pages == 4)
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
@@ -145,6 +167,7 @@ def test_the_new_checkpoint_is_there_before_an_old_one_goes(tmp_path, monkeypatc
     publish(fake(tmp_path / "unfinished/checkpoint-11"), tmp_path / "checkpoint-11", keep=2)
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-10", "checkpoint-11"]
     assert ("checkpoint-9", 11) in seen
+    assert not (tmp_path / "unfinished").exists()
 
 
 def test_folders_of_other_names_are_nobodys_business(tmp_path):
@@ -155,8 +178,9 @@ def test_folders_of_other_names_are_nobodys_business(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"seed": 7}, "seed 42 -> 7"), ({"pack": True}, "pack False -> True"), ({"lr": 1e-4}, None),
-                          ({"batch": 2, "accumulation": 2}, None)]
+    ("changes", "told"), [({"seed": 7}, "seed 42 -> 7"), ({"pack": True}, "pack False -> True"),
+                          ({"batch": 2, "accumulation": 2}, None),
+                          ({"deepspeed": "scripts/zero2.json"}, "made without DeepSpeed, but this run is with ZeRO-1")]
 )  # fmt: skip
 def test_a_run_goes_on_only_with_settings_that_keep_its_course(changes, told, settings, tmp_path):
     first = settings(tmp_path / "out", steps=2, save_steps=2)
@@ -167,3 +191,47 @@ def test_a_run_goes_on_only_with_settings_that_keep_its_course(changes, told, se
     else:
         with pytest.raises(UserError, match=told):
             train(again)
+
+
+def test_rates_decay_and_intervals_of_a_run_that_goes_on_are_those_now_given(settings, tmp_path):
+    steady = {"scheduler": "constant_with_warmup", "save_total_limit": 9}
+    train(settings(tmp_path / "out", steps=3, save_steps=3, logging_steps=3, **steady))
+    changed = {"lr": 1e-4, "projector_lr": 3e-4, "weight_decay": 0.1}
+    trainer = train(settings(tmp_path / "out", steps=8, save_steps=2, logging_steps=1, **steady, **changed))
+    assert [path.name[11:] for path in checkpoints(tmp_path / "out")] == ["3", "4", "6", "8"]
+    later = [entry for entry in trainer.state.log_history if entry["step"] > 3 and "loss" in entry]
+    assert [entry["learning_rate"] for entry in later] == [1e-4] * 5
+    groups = {(group["lr"], group["weight_decay"]) for group in trainer.optimizer.param_groups}
+    assert groups == {(1e-4, 0.1), (1e-4, 0.0), (3e-4, 0.1), (3e-4, 0.0)}
+
+
+def test_low_rank_matrices_go_on_beside_their_own_base_only(world, settings, tmp_path):
+    low = {"tune": "lora", "lora_rank": 2, "save_steps": 1}
+    train(settings(tmp_path / "out", steps=1, **low))
+    shutil.copytree(world / "mllm", tmp_path / "other")
+    with pytest.raises(UserError, match="mllm '.*mllm' -> '.*other'"):
+        train(settings(tmp_path / "out", steps=2, mllm=str(tmp_path / "other"), **low))
+
+
+@pytest.mark.parametrize(
+    ("files", "stage", "processes", "told"),
+    [
+        (["mp_rank_00_model_states.pt", "zero_pp_rank_{}_mp_rank_00_optim_states.pt"], 2, 2, None),
+        (["mp_rank_00_model_states.pt", "bf16_zero_pp_rank_{}_mp_rank_00_optim_states.pt"], 1, 2, None),
+        (["mp_rank_00_model_states.pt", "zero_pp_rank_{}_mp_rank_00_optim_states.pt"], 2, 4, "on 4 process"),
+        (["mp_rank_00_model_states.pt", "zero_pp_rank_{}_mp_rank_00_optim_states.pt"], 3, 2, "is with ZeRO-3 on 2"),
+        (["zero_pp_rank_{}_mp_rank_00_model_states.pt", "zero_pp_rank_{}_mp_rank_00_optim_states.pt"], 3, 2, None),
+        (["mp_rank_00_model_states.pt", "zero_pp_rank_{}_mp_rank_00_optim_states.pt"], None, 2, "without DeepSpeed"),
+        (["mp_rank_00_model_states.pt"], 0, 4, None),
+    ],
+)
+def test_what_deepspeed_cut_into_parts_is_put_together_by_as_many(files, stage, processes, told, tmp_path):
+    folder = fake(tmp_path / "global_step3")
+    for name in files:
+        for rank in range(2):
+            (folder / name.format(rank)).touch()
+    if told is None:
+        checkpointing.require_same_parts(tmp_path, stage, processes)
+    else:
+        with pytest.raises(UserError, match=f"but this run .*{told}"):
+            checkpointing.require_same_parts(tmp_path, stage, processes)

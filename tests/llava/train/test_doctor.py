@@ -11,6 +11,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
+from llmga.llava.inspection import words
 from llmga.llava.inspection.findings import CHECKS
 from llmga.llava.train import doctor
 from llmga.llava.train.doctor import DoctorConfig, Report, examine, main
@@ -161,6 +162,8 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
     "a truncated picture": ("picture-unreadable", lambda c: cut_file(c, 0.5)),
     "an empty picture": ("picture-unreadable", lambda c: cut_file(c, 0)),
     "a page, no picture": ("picture-unreadable", lambda c: c.file(c.pictured()).write_text("<html>404</html>")),
+    "a picture in its own name": ("picture-missing", lambda c: c.pictured().update(
+        image="data:image/png;base64," + "Ab/" * 2000)),
     "too many pixels": ("picture-huge", huge),
     "transparency": ("picture-transparent", lambda c: swap(c, mode="RGBA")),
     "print colours": ("picture-cmyk", lambda c: swap(c, mode="CMYK", ending="jpg")),
@@ -185,6 +188,8 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
         {"from": "human", "value": "And?"})),
     "half characters": ("damaged-text", lambda c: caption(c, lambda text: text + "\ufffd")),
     "wrongly decoded characters": ("damaged-text", lambda c: caption(c, lambda t: t + "é".encode().decode("latin-1"))),
+    "wrongly decoded Chinese": ("damaged-text", lambda c: caption(c, lambda t: t + "一只".encode().decode("latin-1"))),
+    "Chinese as Windows reads it": ("damaged-text", lambda c: caption(c, lambda t: t + "ç•«ç‹—")),
     "a lone surrogate": ("damaged-text", lambda c: caption(c, lambda text: text + "\ud800")),
     "an end marker in the words": ("role-marker", lambda c: caption(c, lambda text: f"{text}<|im_end|>")),
     "a question beyond the limit": ("too-long", lambda c: speak(c, 0, value="long " * 600)),
@@ -219,6 +224,11 @@ def test_nothing_is_found_where_nothing_is_wrong(seed, patient, tmp_path):
     assert found(report) == {}
     assert report.healthy
     assert "nothing is lost" in report.text()
+
+
+@pytest.mark.parametrize("text", ["« désolé…»", "CAFÉ» à «là»", "naïve “quoted” — 5 € …", "日本語", "emoji 😀", "a\tb"])
+def test_accents_and_quotes_are_no_damage(text):
+    assert not words.DAMAGE.search(text)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -268,6 +278,14 @@ def test_a_run_that_cannot_learn_is_stopped_by_the_doctor_and_by_the_training(ch
     assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
+def test_a_projector_that_would_never_see_a_picture_is_noticed(world, patient, settings, tmp_path):
+    words_only = (DataSource("t2i", str(world / "data/t2i.json")),)
+    assert examine(patient(words_only, tune="projector")).findings.of("stop") == ["blind"]
+    assert examine(patient(words_only)).findings.of("stop") == []
+    with pytest.raises(UserError, match="only the projector learns, and no record shows a picture"):
+        train(settings(tmp_path / "out", data=words_only, tune="projector"))
+
+
 def test_a_limit_that_cuts_every_prompt_open_is_noticed(patient, tmp_path):
     records = [{"ori_caption": f"cat {number}", "caption": "long " * 400} for number in range(4)]
     (tmp_path / "t2i.json").write_text(json.dumps(records))
@@ -310,6 +328,12 @@ def test_steps_and_tokens_are_foretold(patient, tmp_path, settings):
     config = patient(clean(tmp_path), batch=4, accumulation=3)
     text = examine(config).text()
     assert f"{6 * COUNT} samples an epoch in about 3 steps of 12 samples" in text
+
+
+def test_a_run_without_a_checkpoint_in_between_is_noticed(patient, tmp_path):
+    config = patient(clean(tmp_path), steps=None, batch=6, save_steps=6)
+    assert "no checkpoint before the last of 6 steps: --save-steps is 6" in examine(config).text()
+    assert "no checkpoint before" not in examine(replace(config, save_steps=5)).text()
 
 
 def test_a_full_disk_is_noticed_before_the_run(patient, tmp_path, monkeypatch):

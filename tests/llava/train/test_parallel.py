@@ -83,6 +83,18 @@ def test_a_mistake_is_told_once_before_processes_are_started(settings, flags, tm
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [(None, "does not exist"), ("node1\n# node2 slots=8\n", "has no line such as 'node1 slots=8'")],
+)
+def test_a_wrong_hostfile_is_told_and_not_passed_over(text, sentence, tmp_path):
+    if text is not None:
+        (tmp_path / "hosts").write_text(text)
+    run = launched("scripts/stage1.sh", ["--help"], GPUS="1", HOSTFILE=str(tmp_path / "hosts"))
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"error: HOSTFILE '{tmp_path / 'hosts'}' {sentence}")
+
+
 def test_an_unknown_launcher_is_told(settings, flags, tmp_path):
     run = launched("scripts/stage1.sh", ["--help"], GPUS="2", LAUNCHER="slurm")
     assert (run.returncode, run.stderr) == (2, "error: LAUNCHER is 'slurm', but must be torchrun or deepspeed.\n")

@@ -1,13 +1,19 @@
 """What would stop a run later is told in one sentence before anything is loaded."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from llmga.errors import UserError
+from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.train import arguments, preflight
 from llmga.llava.train.preflight import Processes, main, ready
+from llmga.llava.train.train import train
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -72,10 +78,69 @@ def test_a_broken_deepspeed_file(text, sentence, settings, tmp_path):
         ready(settings(tmp_path, deepspeed=str(file)))
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("zero_optimization", [2], "is \\[2\\], but must be an object"),
+        ("zero_optimization.stage", 9, "'zero_optimization.stage' in .* is not what DeepSpeed knows"),
+        ("zero_optimization.stage", "two", "'zero_optimization.stage' in .* is not what DeepSpeed knows"),
+        ("zero_optimization.overlap_com", True, "'zero_optimization.overlap_com' in"),
+        ("train_micro_batch_size_per_gpu", 7, 'is 7, but this run\'s is 4; write "auto" there'),
+        ("gradient_accumulation_steps", 2, "is 2, but this run's is 1"),
+        ("train_batch_size", 64, "is 64, but this run's is 4"),
+        ("bf16.enabled", False, "is False, but this run's is True"),
+        ("train_batch_size", 4, None),
+        ("zero_optimization.stage", 3, None),
+    ],
+)
+def test_what_deepspeed_would_stumble_over(place, value, sentence, settings, tmp_path):
+    content = json.loads((ROOT / "scripts/zero2.json").read_text())
+    block, _, key = place.rpartition(".")
+    (content[block] if block else content)[key] = value
+    (tmp_path / "zero.json").write_text(json.dumps(content))
+    config = settings(tmp_path, deepspeed=str(tmp_path / "zero.json"))
+    if sentence is None:
+        ready(config)
+    else:
+        with pytest.raises(UserError, match=sentence):
+            ready(config)
+
+
 def test_quantised_weights_cannot_be_cut_into_pieces(settings, tmp_path):
     config = settings(tmp_path, tune="lora", bits=4, deepspeed="scripts/zero3.json")
     with pytest.raises(UserError, match="ZeRO-3 exclude each other"):
         ready(config)
+
+
+def test_what_is_not_there_is_told_before_anything_is_loaded(world, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("llmga.llava.train.train.open_model", lambda *args: pytest.fail("the model was loaded"))
+    good = DataSource("t2i", str(world / "data/t2i.json"))
+    (tmp_path / "wrong.json").write_text('[{"ori_caption": "a", "caption": "b"}, {"caption": "b"}]')
+    for changes, sentence in (
+        ({"data": (good, DataSource("t2i", "gone.json"))}, "data file 'gone.json' does not exist"),
+        ({"data": (replace(good, image_folder="gone"),)}, "picture folder 'gone' does not exist"),
+        ({"data": (good, DataSource("t2i", str(tmp_path / "wrong.json")))}, "record 1 of .* has no 'ori_caption'"),
+        ({"data": (replace(good, per_vqa=0.5),)}, "needs a source of kind vqa"),
+        ({"mllm": "gone", "text_model": None, "vision_tower": None}, "checkpoint folder 'gone' does not exist"),
+        ({"vision_tower": "gone"}, "checkpoint folder 'gone' does not exist"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            train(settings(tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_whole_weights_go_on_without_what_they_started_from(settings, tmp_path):
+    """Of low-rank matrices the base is needed again."""
+    for tune, needed in (("full", False), ("lora", True)):
+        out = tmp_path / tune
+        (out / "checkpoint-3").mkdir(parents=True)
+        (out / "checkpoint-3/trainer_state.json").write_text("{}")
+        config = replace(settings(out, tune=tune, **({} if needed else {"whole": True})), mllm="gone")
+        if needed:
+            with pytest.raises(UserError, match="'gone' does not exist"):
+                ready(config)
+        else:
+            ready(config)
 
 
 def test_accumulation_follows_from_the_global_batch(settings, tmp_path):
