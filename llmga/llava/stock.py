@@ -113,12 +113,18 @@ def _stock_weights(
     for key in (f"{LAST}weight", f"{LAST}bias"):
         if config.picture_scale != 1:
             rest |= {key: weights[key]} if key in weights else {}
-            stock[key] = (stock[key].double() * config.picture_scale).to(stock[key].dtype)
+            stock[key] = _exact(stock[key].double() * config.picture_scale, stock[key].dtype)
     for key in ROWS:
         if key in weights:
             rest |= {key: weights[key][tokens:].clone()}
             stock[key] = _with_image_row(weights[key][:tokens], rows)
     return {_hub_name(key): tensor.contiguous() for key, tensor in stock.items()}, rest
+
+
+def _exact(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """In this number format where it loses nothing, else in single precision, which every reader converts."""
+    short = values.to(dtype)
+    return short if torch.equal(short.double(), values) else values.float()
 
 
 def _identity(bias: Tensor) -> dict[str, Tensor]:

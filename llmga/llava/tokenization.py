@@ -68,9 +68,8 @@ def _tokens(
 
 
 def _is_marker(token: int, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether it is an added token without a role (begin, end, unknown, padding): the slow tokenizer's exception."""
-    named = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
-    return token in tokenizer.added_tokens_decoder and token not in named
+    """Whether it is an added token that the tokenizer has no name for (as begin or end): the slow one's exception."""
+    return token in tokenizer.added_tokens_decoder and token not in tokenizer.all_special_ids
 
 
 def _overlaps(begin: int, end: int, spans: tuple[tuple[int, int], ...]) -> bool:
