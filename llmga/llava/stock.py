@@ -75,7 +75,8 @@ def _stock_config(config: LlmgaConfig, image_token: int, rows: int, dtype: torch
         image_token_index=image_token,
         image_seq_length=config.image_seq_length,
         projector_hidden_act="gelu" if config.projector_type == "mlp2x_gelu" else "linear",
-        vision_feature_layer=config.vision_feature_layer,
+        # The library takes layer 0 for none, so that one is counted from the end.
+        vision_feature_layer=config.vision_feature_layer or -1 - config.vision_config.num_hidden_layers,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         tie_word_embeddings=config.tie_word_embeddings,
         architectures=["LlavaForConditionalGeneration"],

@@ -42,8 +42,11 @@ def logits(mllm: Mllm, told: Conversation = ASKED) -> torch.Tensor:
 
 
 def published_weights(family: str) -> dict[str, torch.Tensor]:
-    """Of a checkpoint that holds no copy of its vision tower, with the tower's own."""
-    weights = checkpoints.read_weights(FAMILIES[family])
+    """With the vision tower's own where the checkpoint holds no copy of it; nothing that follows from other weights."""
+    derived = ("rotary_emb.inv_freq", "embeddings.position_ids")  # saved by the oldest libraries
+    weights = {k: v for k, v in checkpoints.read_weights(FAMILIES[family]).items() if not k.endswith(derived)}
+    if opened(family).model.config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)
     if any(key.startswith(TOWER) for key in weights):
         return weights
     named = json.loads((FAMILIES[family] / "config.json").read_text())["mm_vision_tower"]

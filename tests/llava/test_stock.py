@@ -106,9 +106,10 @@ def test_the_way_back_is_the_published_folder_bit_for_bit(family, folders, tmp_p
     convert(folders(family), tmp_path / "back", "llmga")
     save_published(load_mllm(FAMILIES[family], device="cpu", dtype=torch.float16), tmp_path / "direct")
     published, back = (checkpoints.read_weights(folder) for folder in (FAMILIES[family], tmp_path / "back"))
-    assert published.keys() <= back.keys()
-    assert all("vision_tower" in key for key in back.keys() - published.keys())  # a published folder may hold no copy
-    assert all(torch.equal(published[key], back[key]) for key in published)
+    direct = checkpoints.read_weights(tmp_path / "direct")
+    assert direct.keys() == back.keys()
+    assert all(torch.equal(direct[key], back[key]) for key in direct)
+    assert all(torch.equal(published[key], back[key]) for key in published.keys() & back.keys())
     for file in (path for path in (tmp_path / "direct").rglob("*.json")):
         name = file.relative_to(tmp_path / "direct")
         assert json.loads((tmp_path / "back" / name).read_text()) == json.loads(file.read_text()), name
@@ -163,6 +164,19 @@ def test_projectors_of_one_layer_are_followed_by_the_identity(projector, base_fo
     again = load_mllm(tmp_path / "hf", device="cpu")
     assert again.model.config.projector_type == projector
     assert all(torch.equal(tensor, again.model.state_dict()[key]) for key, tensor in mllm.model.state_dict().items())
+
+
+def test_the_first_layer_of_the_tower_may_be_chosen(base_folders, tmp_path):
+    mllm = new_mllm(*base_folders, select_layer=0, conv_mode="qwen_2")
+    save_stock(mllm, tmp_path / "hf")
+    pixels = mllm.pixel_values([RED])
+    with torch.inference_mode():
+        seen = mllm.model.model.get_image_features(pixels)
+        rows = mllm.model.model.multi_modal_projector(seen.hidden_states[0][:, 1:])
+        theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "hf").model.get_image_features(pixels)
+    for found in (seen, theirs):
+        torch.testing.assert_close(found.pooler_output[0], rows[0], atol=1e-6, rtol=0)
+    assert load_mllm(tmp_path / "hf", device="cpu").model.config.vision_feature_layer == 0
 
 
 @pytest.mark.parametrize("projector", ["mlp3x_gelu", "identity"])

@@ -89,3 +89,17 @@ def test_an_old_tokenizer_marks_words_also_before_a_space(fixtures, tmp_path):
         for opened in (tokenizer, load_tokenizer(tmp_path / "saved")):
             assert all(opened(text)["input_ids"] == ids for text, ids in texts.items())
             assert opened.decode(opened("</s> x")["input_ids"], skip_special_tokens=True).strip() == "x"
+
+
+def test_only_a_tokenizer_of_after_legacy_puts_a_word_boundary_before_a_marker(fixtures, tmp_path):
+    golden = json.loads((fixtures / "phi3/golden.json").read_text())
+    folder = shutil.copytree(fixtures / "phi3" / golden["checkpoint"], tmp_path / "phi3")
+    said = json.loads((folder / "tokenizer_config.json").read_text())
+    longer = []
+    for config in (said, said | {"legacy": True}):
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+        tokenizer = load_tokenizer(folder)
+        rendered = TEMPLATES["phi_3"].render(told("Hi", "Yes"))
+        trained, served = (encode(rendered, tokenizer, PICTURE, 1, boundary).input_ids for boundary in (True, False))
+        longer.append(len(trained) - len(served))
+    assert longer == [1, 0]
