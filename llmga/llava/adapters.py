@@ -105,8 +105,9 @@ def put_low_rank(model: nn.Module, folder: Path) -> None:
 
     Raises: UserError when a file is missing or a tensor does not fit.
     """
-    weights = {_own_adapter_name(key).removeprefix(PEFT): tensor for key, tensor in _adapter_weights(folder).items()}
-    _put(model, {named_default(key): tensor for key, tensor in weights.items()}, folder)
+    weights, plain = _adapter_weights(folder)
+    _put(model, plain, folder)
+    _put(model, {named_default(key.removeprefix(PEFT)): tensor for key, tensor in weights.items()}, folder)
 
 
 def named_default(key: str) -> str:
@@ -126,7 +127,12 @@ def _beside(folder: Path, projector_type: str) -> dict[str, Tensor]:
     weights = {key.removeprefix("base_model."): tensor for key, tensor in weights.items()}
     doubled = any(key.startswith("model.model.") for key in weights)
     plain = {key.removeprefix("model.") if doubled else key: tensor for key, tensor in weights.items()}
-    return {checkpoints.own_name(key, projector_type): tensor for key, tensor in plain.items()}
+    return {_unwrapped(checkpoints.own_name(key, projector_type)): tensor for key, tensor in plain.items()}
+
+
+def _unwrapped(key: str) -> str:
+    """Without what peft puts into the name of a trained bias, whose layer it has wrapped."""
+    return key.replace(".base_layer.", ".")
 
 
 def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
@@ -134,7 +140,8 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
         from peft import PeftConfig, PeftModel, set_peft_model_state_dict
     except ImportError:
         raise UserError("a low-rank checkpoint needs the package peft; pip install peft.") from None
-    weights = {_own_adapter_name(key): tensor for key, tensor in _adapter_weights(folder).items()}
+    weights, plain = _adapter_weights(folder)
+    _put(model, plain, folder)
     config = PeftConfig.from_pretrained(folder)
     # Full names: a short one like q_proj would also match the vision tower.
     config.target_modules = sorted({key.removeprefix(PEFT).partition(".lora_")[0] for key in weights})
@@ -145,9 +152,12 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     return adapted.merge_and_unload() if merge else adapted.base_model.model
 
 
-def _adapter_weights(folder: Path) -> dict[str, Tensor]:
+def _adapter_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The matrices by peft's names, and what was trained whole beside them (biases) by the model's."""
     file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()), folder / ADAPTER_WEIGHTS[0])
-    return checkpoints.read_tensors(file)
+    named = {_own_adapter_name(key): tensor for key, tensor in checkpoints.read_tensors(file).items()}
+    low_rank = {key: tensor for key, tensor in named.items() if ".lora_" in key}
+    return low_rank, {_unwrapped(key.removeprefix(PEFT)): named[key] for key in named.keys() - low_rank.keys()}
 
 
 def _own_adapter_name(key: str) -> str:

@@ -23,6 +23,8 @@ class Backbone:
     adapt: changes the published settings where the libraries moved on.
     picture_scale: what multiplies the projector's output, from the text config.
     word_boundary: training put a word-boundary token before the first marker (`tokenization.encode`).
+    short_length: the longest sequence whose positions turn by the first angles; in a longer one all of them turn by
+        others, so that no cached key outlives the change.  None: they never change.
     """
 
     text_type: str
@@ -30,6 +32,7 @@ class Backbone:
     adapt: Callable[[Settings], Settings] = lambda settings: settings
     picture_scale: Callable[[PretrainedConfig], float] = lambda config: 1.0
     word_boundary: bool = False
+    short_length: Callable[[PretrainedConfig], int | None] = lambda config: None
 
     def text_config(self, published: Settings) -> PretrainedConfig:
         """The text model's part of a flat published config."""
@@ -49,6 +52,10 @@ def _phi_3(settings: Settings) -> Settings:
     return settings
 
 
+def _length_before_long_factors(config: PretrainedConfig) -> int | None:
+    return (config.rope_parameters or {}).get("original_max_position_embeddings")
+
+
 def _root_of_width(config: PretrainedConfig) -> float:
     """Gemma multiplies its embeddings by sqrt(width), and the published models did so after pictures were put in."""
     return config.hidden_size**0.5
@@ -62,7 +69,13 @@ BACKBONES: Registry[Backbone] = Registry(
         "llava": Backbone("llama", "LlavaLlamaForCausalLM"),  # the 2023 checkpoints
         "llava_mistral": Backbone("mistral", "LlavaMistralForCausalLM"),
         "llava_gemma": Backbone("gemma", "LlavaGemmaForCausalLM", picture_scale=_root_of_width),
-        "llava_Phi3": Backbone("phi3", "LlavaPhi3ForCausalLM", adapt=_phi_3, word_boundary=True),
+        "llava_Phi3": Backbone(
+            "phi3",
+            "LlavaPhi3ForCausalLM",
+            adapt=_phi_3,
+            word_boundary=True,
+            short_length=_length_before_long_factors,
+        ),
     },
 )
 

@@ -81,8 +81,10 @@ class Chat(Planner):
         for index in range(room):
             if cancelled():
                 break
-            logits = self._read(window, prompt) if index == 0 else self._feed([token], [token])
+            stale = index == 0 or self._turns_at(len(prompt))
+            logits = self._read(window, prompt) if stale else self._feed([token], [token])
             token = choose(logits, room - index)
+            prompt.append(token)
             if token in self.mllm.stop_ids:
                 self.ended_by = "marker"
                 break
@@ -114,6 +116,8 @@ class Chat(Planner):
         """Feed what the cache does not hold yet; at least the last token, whose logits are wanted."""
         images = window.images()
         keys = self._keys(prompt, images)
+        if self._turns_at(len(prompt)):
+            self._forget()
         common = min(_common_prefix(self._seen, keys), len(prompt) - 1)
         if surplus := len(self._seen) - common:
             self._cache.crop(-surplus)  # a negative number counts the tokens to remove
@@ -123,6 +127,11 @@ class Chat(Planner):
         logits = self._feed(rest, keys[common:], images[len(images) - new :])
         self._alive = images
         return logits
+
+    def _turns_at(self, length: int) -> bool:
+        """Whether a sequence of this length turns its positions by other angles than the cached one."""
+        short = self.mllm.backbone.short_length(self.mllm.model.config.text_config)
+        return short is not None and (length > short) != (len(self._seen) > short)
 
     def _keys(self, prompt: list[int], images: tuple[Image.Image, ...]) -> list[int]:
         """What each cached position stands for: its token, or for a picture which one (a negative number)."""

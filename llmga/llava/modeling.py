@@ -74,6 +74,8 @@ class LlmgaModel(LlavaModel):
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """(pictures, 3, side, side) -> `pooler_output`: per picture (positions, width), as among word embeddings."""
         kwargs["return_dict"] = True
+        if self.config.vision_feature_layer == 0:
+            kwargs["output_hidden_states"] = True  # the library takes the number of this layer for "none"
         outputs = super().get_image_features(pixel_values.to(self.vision_tower.dtype), **kwargs)
         outputs.pooler_output = [rows * self.config.picture_scale for rows in outputs.pooler_output]
         return outputs

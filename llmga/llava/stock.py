@@ -75,7 +75,8 @@ def _stock_config(config: LlmgaConfig, image_token: int, rows: int, dtype: torch
         image_token_index=image_token,
         image_seq_length=config.image_seq_length,
         projector_hidden_act="gelu" if config.projector_type == "mlp2x_gelu" else "linear",
-        vision_feature_layer=config.vision_feature_layer,
+        # The library takes layer 0 for none, so that one is counted from the end.
+        vision_feature_layer=config.vision_feature_layer or -1 - config.vision_config.num_hidden_layers,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         tie_word_embeddings=config.tie_word_embeddings,
         architectures=["LlavaForConditionalGeneration"],
@@ -113,12 +114,18 @@ def _stock_weights(
     for key in (f"{LAST}weight", f"{LAST}bias"):
         if config.picture_scale != 1:
             rest |= {key: weights[key]} if key in weights else {}
-            stock[key] = (stock[key].double() * config.picture_scale).to(stock[key].dtype)
+            stock[key] = _exact(stock[key].double() * config.picture_scale, stock[key].dtype)
     for key in ROWS:
         if key in weights:
             rest |= {key: weights[key][tokens:].clone()}
             stock[key] = _with_image_row(weights[key][:tokens], rows)
     return {_hub_name(key): tensor.contiguous() for key, tensor in stock.items()}, rest
+
+
+def _exact(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """In this number format where it loses nothing, else in single precision, which every reader converts."""
+    short = values.to(dtype)
+    return short if torch.equal(short.double(), values) else values.float()
 
 
 def _identity(bias: Tensor) -> dict[str, Tensor]:

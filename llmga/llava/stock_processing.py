@@ -50,7 +50,7 @@ def stock_tokenizer(mllm: Mllm) -> PreTrainedTokenizerFast:
     backend = json.loads(known.backend_tokenizer.to_str())
     marking = backend["pre_tokenizer"] or {}
     if marking.get("prepend_scheme") == "first":
-        named = [known.bos_token, known.eos_token, known.unk_token, known.pad_token]
+        named = known.all_special_tokens
         rule = _piece_begins(known.bos_token, [entry["content"] for entry in backend["added_tokens"]], named, mllm)
         backend["pre_tokenizer"] = marking | {"prepend_scheme": "never"}
         backend["normalizer"] = {"type": "Replace", "pattern": {"Regex": rule}, "content": WORD_BOUNDARY}

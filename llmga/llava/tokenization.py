@@ -38,7 +38,7 @@ def encode(
         tokenizer: a fast tokenizer, which reports the characters of each token.
         image_token_id: any id that the tokenizer never gives.
         word_boundary: put sentencepiece's word-boundary token before a piece that opens with an added token, as the
-            slow tokenizer of Phi-3's training did.
+            slow tokenizer of Phi-3's training did, unless it is one of the oldest (`legacy`).
     """
     input_ids: list[int] = []
     labels: list[int] = []
@@ -62,15 +62,15 @@ def _tokens(
     tokens = list(zip(out["input_ids"], out["offset_mapping"], strict=True))
     begins = 1 if tokens and tokens[0][0] == tokenizer.bos_token_id else 0
     begin, words = tokens[:begins], tokens[begins:]
-    if word_boundary and words and _is_marker(words[0][0], tokenizer):
+    old = getattr(tokenizer, "legacy", False)
+    if word_boundary and not old and words and _is_marker(words[0][0], tokenizer):
         words = [(tokenizer.convert_tokens_to_ids(WORD_BOUNDARY), (0, 0)), *words]
     return begin + words if first else words
 
 
 def _is_marker(token: int, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether it is an added token without a role (begin, end, unknown, padding): the slow tokenizer's exception."""
-    named = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
-    return token in tokenizer.added_tokens_decoder and token not in named
+    """Whether it is an added token that the tokenizer has no name for (as begin or end): the slow one's exception."""
+    return token in tokenizer.added_tokens_decoder and token not in tokenizer.all_special_ids
 
 
 def _overlaps(begin: int, end: int, spans: tuple[tuple[int, int], ...]) -> bool:

@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from tokenizers import normalizers
+from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.backbones import Settings
 from llmga.llava.mllm import PICTURE_MARKS
 from llmga.llava.templates import ChatTemplate
+from llmga.llava.tokenization import WORD_BOUNDARY
 
 PATCH = "<im_patch>"
 
@@ -21,13 +23,26 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     import transformers
 
-    named = checkpoints.read_json(folder, "tokenizer_config.json").get("tokenizer_class") or ""
-    loader = getattr(transformers, named, None) or transformers.AutoTokenizer
+    said = checkpoints.read_json(folder, "tokenizer_config.json")
+    loader = getattr(transformers, said.get("tokenizer_class") or "", None) or transformers.AutoTokenizer
     try:
-        return loader.from_pretrained(folder)
+        tokenizer = loader.from_pretrained(folder)
     except Exception as problem:  # the Rust library raises bare Exception for a file that it cannot parse
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be read ({reason}); download it again.") from None
+    if isinstance(tokenizer, LlamaTokenizer) and said.get("legacy", not (folder / "tokenizer.json").is_file()):
+        _mark_words(tokenizer)
+    return tokenizer
+
+
+def _mark_words(tokenizer: LlamaTokenizer) -> None:
+    """As Llama's tokenizers did at first, and those whose config lacks `legacy` do: the beginning of a text and of what
+    follows a special token is marked as a word, also before a space, where the library of today leaves it out."""
+    tokenizer.legacy = True
+    marks = [] if tokenizer.add_prefix_space is False else [normalizers.Prepend(WORD_BOUNDARY)]
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([*marks, normalizers.Replace(" ", WORD_BOUNDARY)])
+    backend.pre_tokenizer = None
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -50,11 +50,16 @@ def load_weights(
         raise UserError(f"the weights in {str(folder)!r} cannot be read ({reason}); download them again.") from None
     blind = {key for key in found["missing_keys"] if key.startswith(TOWER)}
     whole_tower = {TOWER + key for key in model.model.vision_tower.state_dict()}
-    if tower is not None and blind and blind == whole_tower:
+    if tower is not None and blind and blind == whole_tower and any(_weights_of(tower)):
         _load_tower(model, tower)
         found["missing_keys"] = set(found["missing_keys"]) - blind
     complain(found, folder)
     return model
+
+
+def _weights_of(folder: Path) -> list[Path]:
+    """A folder may only describe its model: the copy inside a checkpoint is ours then."""
+    return [file for name in checkpoints.WEIGHTS if (file := folder / name).is_file()]
 
 
 def _load_tower(model: LlmgaForConditionalGeneration, folder: Path) -> None:

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,36 +12,12 @@ from llmga.diffusers.train.config import PRESETS
 from llmga.toyworld.scenes import draw, train_scenes
 
 SIZES = [(64, 64), (64, 64), (64, 64), (64, 64), (96, 64), (64, 96), (128, 60), (100, 64)]  # width, height
-ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "diffusion"
-
-
-def pytest_generate_tests(metafunc):
-    """A test that asks for one of these names runs once for every entry that the manifest lists."""
-    manifest = json.loads((ROOT / "manifest.json").read_text(encoding="utf-8"))
-    listed = {
-        "prompt_name": list(manifest["prompts"]),
-        "sd15_prompt": list(manifest["embeds_sd15"]["prompts"]),
-        "sd15_pair": manifest["embeds_sd15"]["pairs"],
-        "sdxl_prompt": list(manifest["embeds_sdxl"]["prompts"]),
-        "sdxl_pair": manifest["embeds_sdxl"]["pairs"],
-        "t2i_case": manifest["t2i"]["cases"],
-        "inpaint_case": manifest["inpaint"]["cases"],
-        "edit_case": manifest["edit"]["cases"],
-        "train_case": [case | {"name": name} for name, case in manifest["train"].items()],
-    }
-    for name in listed.keys() & set(metafunc.fixturenames):
-        metafunc.parametrize(name, listed[name], ids=_label)
-
-
-def _label(entry):
-    if isinstance(entry, dict):
-        return entry.get("name") or f"{entry['prompt']}|{entry['negative']}"
-    return "|".join(entry) if isinstance(entry, list) else entry
+BUNDLED = Path(__file__).parents[1] / "fixtures/diffusion"
 
 
 @pytest.fixture(scope="session")
 def goldens():
-    return Goldens(ROOT)
+    return Goldens(BUNDLED)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """A broken checkpoint is told in one sentence, whatever its layout."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.loading import load_mllm
 
-ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
+ROOT = Path(__file__).parents[1] / "fixtures/mllm"
 FAMILIES = json.loads((ROOT / "manifest.json").read_text())["families"]
 BY_FORMAT = {said["checkpoint_format"]: said for said in FAMILIES.values()}  # one family for each kind of file
 

@@ -1,5 +1,7 @@
 """A chat streams, remembers, and computes nothing twice."""
 
+import json
+import shutil
 from itertools import islice
 
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.conversation import Conversation
+from llmga.llava.loading import load_mllm
 from llmga.llava.streaming import Speech
 from llmga.llava.templates import TEMPLATES
 
@@ -18,6 +21,10 @@ RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (30, 40), "blue"
 
 def fresh(mllm, conversation, sampling):
     """The answer to the last user turn of a conversation by full recomputation without a cache."""
+    return mllm.tokenizer.decode(fresh_ids(mllm, conversation, sampling))
+
+
+def fresh_ids(mllm, conversation, sampling):
     ids, images = mllm.encode(conversation, open_turn=True).input_ids, conversation.images()
     pixels = mllm.pixel_values(images) if images else None
     written = []
@@ -25,7 +32,7 @@ def fresh(mllm, conversation, sampling):
         with torch.inference_mode():
             out = mllm.model(input_ids=torch.tensor([ids + written]), pixel_values=pixels, use_cache=False)
         written.append(int(out.logits[0, -1].argmax()))
-    return mllm.tokenizer.decode(written)
+    return written
 
 
 def test_an_answer_streams_and_enters_the_history(tiny_mllm):
@@ -51,6 +58,28 @@ def test_the_second_turn_reads_only_new_tokens_and_says_the_same(tiny_mllm, fed)
     assert fed == [(everything - before, 1)] + [(1, 0)] * 11
     chat.conversation = type(chat.conversation)(chat.conversation.messages[:-1])
     assert fresh(tiny_mllm, chat.conversation, GREEDY) == answer
+
+
+def test_where_positions_come_to_mean_something_else_the_talk_is_read_again(fixtures, tmp_path, monkeypatch):
+    """Phi-3 turns all positions by other angles once a sequence is longer than its first length."""
+    golden = json.loads((fixtures / "phi3/golden.json").read_text())
+    folder = shutil.copytree(fixtures / "phi3" / golden["checkpoint"], tmp_path / golden["checkpoint"])
+    shutil.copytree(fixtures / "phi3" / golden["vision_tower"], tmp_path / golden["vision_tower"])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"original_max_position_embeddings": 60}))
+    mllm = load_mllm(folder, device="cpu", dtype=torch.float32)
+    mllm.stop_ids = frozenset()
+    chat, asked = Chat(mllm), Conversation().say("user", "What is this?", (RED,))
+    lengths = [len(mllm.encode(asked, open_turn=True).input_ids) + new for new in (0, 40)]
+    assert lengths[0] < 60 < lengths[1]
+    chosen, choose = [], Sampling.choose
+    monkeypatch.setattr(Sampling, "choose", lambda *given, random: chosen.append(choose(*given, random)) or chosen[-1])
+    long = Sampling(temperature=0, max_new_tokens=40)
+    list(chat.say("What is this?", [RED], long))
+    assert chosen == fresh_ids(mllm, asked, long)
+    chosen.clear()
+    list(chat.edit(0, "Hi", sampling=GREEDY))  # and back below that length
+    assert chosen == fresh_ids(mllm, Conversation().say("user", "Hi", (RED,)), GREEDY)
 
 
 def test_a_turn_taken_back_and_another_picture_are_noticed(tiny_mllm):

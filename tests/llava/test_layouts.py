@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from huggingface_hub import save_torch_state_dict
 from PIL import Image
+from safetensors.torch import save_file
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
@@ -23,6 +25,7 @@ FAMILIES = {
     name: ROOT / said["checkpoint"]
     for name, said in json.loads((ROOT / "manifest.json").read_text())["families"].items()
 }
+TOWER = "model.vision_tower.vision_tower.vision_model."
 ASKED = Conversation().say("user", "Describe it.", (Image.new("RGB", (40, 30), "red"),))
 
 
@@ -38,10 +41,23 @@ def logits(mllm: Mllm, told: Conversation = ASKED) -> torch.Tensor:
     return out.logits[0, :, : len(mllm.tokenizer)]
 
 
+def published_weights(family: str) -> dict[str, torch.Tensor]:
+    """With the vision tower's own where the checkpoint holds no copy of it; nothing that follows from other weights."""
+    derived = ("rotary_emb.inv_freq", "embeddings.position_ids")  # saved by the oldest libraries
+    weights = {k: v for k, v in checkpoints.read_weights(FAMILIES[family]).items() if not k.endswith(derived)}
+    if opened(family).model.config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)
+    if any(key.startswith(TOWER) for key in weights):
+        return weights
+    named = json.loads((FAMILIES[family] / "config.json").read_text())["mm_vision_tower"]
+    tower = checkpoints.read_weights(FAMILIES[family].parent / named)
+    return weights | {TOWER + key.removeprefix("vision_model."): tensor for key, tensor in tower.items()}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_saved_checkpoint_holds_the_published_tensors_and_says_the_same(family, tmp_path):
     save_published(opened(family), tmp_path / "saved", dtype=torch.float16)
-    before, after = checkpoints.read_weights(FAMILIES[family]), checkpoints.read_weights(tmp_path / "saved")
+    before, after = published_weights(family), checkpoints.read_weights(tmp_path / "saved")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
     again = load_mllm(tmp_path / "saved", device="cpu", dtype=torch.float32)
@@ -70,6 +86,26 @@ def test_a_low_rank_result_says_the_same_merged_apart_and_converted(low_rank, tm
     convert(low_rank.result, tmp_path / "whole", "llmga", merge_lora=True, dtype="fp32")
     whole = load_mllm(tmp_path / "whole", device="cpu", dtype=torch.float32)
     torch.testing.assert_close(logits(whole), logits(merged), atol=1e-5, rtol=0)
+
+
+def test_biases_that_an_adapter_trained_take_the_place_of_the_bases(tiny_mllm, tmp_path):
+    """As peft names them, the layers being wrapped."""
+    save_published(tiny_mllm, tmp_path / "base")
+    layer = "model.layers.0.self_attn.q_proj"
+    width = tiny_mllm.model.config.text_config.hidden_size
+    (tmp_path / "lora").mkdir()
+    shutil.copy(tmp_path / "base/config.json", tmp_path / "lora")
+    said = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"], "bias": "all"}
+    (tmp_path / "lora/adapter_config.json").write_text(json.dumps(said | {"base_model_name_or_path": "base"}))
+    matrices = {"lora_A.weight": torch.randn(2, width), "lora_B.weight": torch.zeros(width, 2)}
+    named = {f"base_model.model.{layer}.{name}": tensor for name, tensor in matrices.items()}
+    bias = {f"base_model.model.{layer}.base_layer.bias": torch.arange(float(width))}
+    save_file(named | bias, tmp_path / "lora/adapter_model.safetensors")
+    torch.save(bias, tmp_path / "lora/non_lora_trainables.bin")
+    for merge in (True, False):
+        mllm = load_mllm(tmp_path / "lora", device="cpu", dtype=torch.float32, merge_lora=merge)
+        found = mllm.model.get_submodule("model.language_model.layers.0.self_attn.q_proj")
+        assert torch.equal(found.bias, torch.arange(float(width)))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +186,7 @@ def weights_as(layout: str, weights: dict[str, torch.Tensor], folder: Path) -> N
 def test_every_family_opens_from_every_kind_of_file_and_saves_the_same(family, layout, tmp_path):
     folder = tmp_path / FAMILIES[family].name
     save_published(opened(family), folder, dtype=torch.float16)
-    weights = checkpoints.read_weights(FAMILIES[family])
+    weights = published_weights(family)
     weights_as(layout, weights, folder)
     assert len([*folder.glob("*.safetensors"), *folder.glob("*.bin")]) == 1 or layout.startswith("sharded")
     again = load_mllm(folder, device="cpu", dtype=torch.float16)

@@ -1,7 +1,6 @@
 """A model spread, offloaded or quantised is the same model."""
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from llmga.llava.loading import Mllm, load_mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.placement import parse_max_memory, placement
 
-ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
+ROOT = Path(__file__).parents[1] / "fixtures/mllm"
 FAMILIES = {
     name: ROOT / said["checkpoint"]
     for name, said in json.loads((ROOT / "manifest.json").read_text())["families"].items()

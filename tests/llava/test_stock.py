@@ -20,11 +20,17 @@ from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
 from llmga.llava.stock import KEPT, REST, save_stock
 from llmga.llava.stock_processing import stock_tokenizer
 
+
+def projector_of(folder: Path) -> str:
+    return json.loads((folder / "config.json").read_text()).get("mm_projector_type", "linear")
+
+
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
 FAMILIES = {
     name: ROOT / said["checkpoint"]
     for name, said in json.loads((ROOT / "manifest.json").read_text())["families"].items()
 }
+STOCK = [name for name, folder in FAMILIES.items() if projector_of(folder) in ("linear", "mlp1x_gelu", "mlp2x_gelu")]
 RED = Image.new("RGB", (40, 30), "red")
 TALKS = {
     "picture": Conversation().say("user", "Describe it.", (RED,)),
@@ -64,7 +70,7 @@ def request(told: Conversation) -> list[dict]:
 
 
 @pytest.mark.parametrize("talk", TALKS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STOCK)
 def test_plain_transformers_understands_and_says_the_same(family, talk, folders, monkeypatch):
     folder, mine, told = folders(family), opened(family), TALKS[talk]
     model, found = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
@@ -81,7 +87,9 @@ def test_plain_transformers_understands_and_says_the_same(family, talk, folders,
     with torch.inference_mode():
         theirs = model(**inputs).logits[0]
         expected = mine.model(input_ids=torch.tensor([ours]), pixel_values=pixels).logits[0]
-        said = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, len(ours) :].tolist()
+        # Where positions come to mean something else, the library goes on with the old keys in its cache.
+        same = mine.backbone.short_length(mine.model.config.text_config) is None
+        said = model.generate(**inputs, max_new_tokens=6, do_sample=False, use_cache=same)[0, len(ours) :].tolist()
     known = len(mine.tokenizer)
     torch.testing.assert_close(theirs[:, :known], expected[:, :known], atol=1e-5, rtol=0)
     assert theirs.shape[1] == known + 1
@@ -93,19 +101,21 @@ def test_plain_transformers_understands_and_says_the_same(family, talk, folders,
     assert chosen == said
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STOCK)
 def test_the_way_back_is_the_published_folder_bit_for_bit(family, folders, tmp_path):
     convert(folders(family), tmp_path / "back", "llmga")
     save_published(load_mllm(FAMILIES[family], device="cpu", dtype=torch.float16), tmp_path / "direct")
     published, back = (checkpoints.read_weights(folder) for folder in (FAMILIES[family], tmp_path / "back"))
-    assert published.keys() == back.keys()
-    assert all(torch.equal(published[key], back[key]) for key in published)
+    direct = checkpoints.read_weights(tmp_path / "direct")
+    assert direct.keys() == back.keys()
+    assert all(torch.equal(direct[key], back[key]) for key in direct)
+    assert all(torch.equal(published[key], back[key]) for key in published.keys() & back.keys())
     for file in (path for path in (tmp_path / "direct").rglob("*.json")):
         name = file.relative_to(tmp_path / "direct")
         assert json.loads((tmp_path / "back" / name).read_text()) == json.loads(file.read_text()), name
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", STOCK)
 def test_a_folder_of_other_origin_opens_too(family, folders, tmp_path):
     """Without what we keep beside it: the hub's own LLaVA folders are like that."""
     plain = tmp_path / f"some-{opened(family).conv_mode}"
@@ -114,6 +124,7 @@ def test_a_folder_of_other_origin_opens_too(family, folders, tmp_path):
         if file.is_file():
             (plain / file.name).symlink_to(file)
     mine, again = opened(family), load_mllm(plain, device="cpu", dtype=torch.float32)
+    again.marks_pictures = mine.marks_pictures  # nothing in such a folder tells it
     told = TALKS["picture"]
     found, expected = (
         mllm.model(
@@ -126,13 +137,16 @@ def test_a_folder_of_other_origin_opens_too(family, folders, tmp_path):
 
 
 def test_a_word_boundary_of_training_is_written_by_the_tokenizer():
-    family = next(name for name, row in ((name, opened(name).backbone) for name in FAMILIES) if row.word_boundary)
+    family = next((name for name in FAMILIES if opened(name).backbone.word_boundary), None)
+    if family is None:
+        pytest.skip("no family of this set was trained with word boundaries")
     mllm = load_mllm(FAMILIES[family], device="cpu")
     mllm.word_boundary = True
     tokenizer = stock_tokenizer(mllm)
     picture = tokenizer.convert_tokens_to_ids("<image>")
     for told in TALKS.values():
-        text = mllm.template.render(told, open_turn=True).text.replace("<image>", "<image>" * mllm.tokens_per_image)
+        text = mllm.template.render(mllm.marked(told), open_turn=True).text
+        text = text.replace("<image>", "<image>" * mllm.tokens_per_image)
         ours = mllm.encode(told, open_turn=True).input_ids
         assert tokenizer(text)["input_ids"] == [picture if token == mllm.image_token_id else token for token in ours]
 
@@ -152,6 +166,19 @@ def test_projectors_of_one_layer_are_followed_by_the_identity(projector, base_fo
     assert all(torch.equal(tensor, again.model.state_dict()[key]) for key, tensor in mllm.model.state_dict().items())
 
 
+def test_the_first_layer_of_the_tower_may_be_chosen(base_folders, tmp_path):
+    mllm = new_mllm(*base_folders, select_layer=0, conv_mode="qwen_2")
+    save_stock(mllm, tmp_path / "hf")
+    pixels = mllm.pixel_values([RED])
+    with torch.inference_mode():
+        seen = mllm.model.model.get_image_features(pixels)
+        rows = mllm.model.model.multi_modal_projector(seen.hidden_states[0][:, 1:])
+        theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "hf").model.get_image_features(pixels)
+    for found in (seen, theirs):
+        torch.testing.assert_close(found.pooler_output[0], rows[0], atol=1e-6, rtol=0)
+    assert load_mllm(tmp_path / "hf", device="cpu").model.config.vision_feature_layer == 0
+
+
 @pytest.mark.parametrize("projector", ["mlp3x_gelu", "identity"])
 def test_a_projector_without_a_place_is_told(projector, tiny_mllm, tmp_path):
     tiny_mllm.model.config.projector_type = projector
@@ -165,6 +192,11 @@ def test_a_picture_scale_that_is_no_power_of_two_comes_back_exactly(tiny_mllm, t
     save_stock(tiny_mllm.to(torch.device("cpu"), torch.float16), tmp_path / "hf")
     weights = load_mllm(tmp_path / "hf", device="cpu", dtype=torch.float16).model.state_dict()
     assert all(torch.equal(tensor, weights[key]) for key, tensor in tiny_mllm.model.state_dict().items())
+    theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "hf", dtype=torch.float32)
+    pixels = tiny_mllm.pixel_values([RED])
+    with torch.inference_mode():
+        seen = [model.float().model.get_image_features(pixels).pooler_output[0] for model in (theirs, tiny_mllm.model)]
+    torch.testing.assert_close(*seen, rtol=0, atol=1e-5 * seen[0].abs().max().item())
 
 
 def test_padded_pictures_stay_padded(tiny_mllm, tmp_path):
