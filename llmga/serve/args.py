@@ -402,6 +402,7 @@ def settings(args: argparse.Namespace) -> Settings:
         guidance_scale=args.guidance_scale,
         negative_prompt=args.negative_prompt,
         size=args.size,
+        sampler=args.sampler,
         repaint=repaint,
         edit=edit,
         upscale=args.upscale,

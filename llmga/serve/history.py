@@ -47,6 +47,7 @@ class Settings:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
         picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         size: (width, height) in pixels.
+        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
         repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
         edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
         restorer: a row of `RESTORERS` of scale 1; None is the one that the assistant was made with.
@@ -65,6 +66,7 @@ class Settings:
     guidance_scale: float | None = None
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
+    sampler: str | None = None
     repaint: Mapping[str, Any] = field(default_factory=dict)
     edit: Mapping[str, Any] | None = None
     restorer: str | None = None
