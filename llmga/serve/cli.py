@@ -25,17 +25,28 @@ __all__ = ["Models", "Terminal", "ask", "chat", "converse", "main", "run"]
 
 
 def ask() -> str | None:
-    """The next line a person typed; None at the end: an empty line, the end of the input or Ctrl-C.
+    """The next line a person typed; None at the end: an empty line, the end of the input, or Ctrl-C twice.
 
-    A line of blanks only is a slip of the thumb, and asked for again.
+    The first Ctrl-C drops the line only: it may have been meant for an answer that had just come to its end.  A line of
+    blanks is a slip of the thumb, and asked for again.
     """
-    try:
-        line = typed = input("You: ")
-        while typed and not (line := typed.strip()):
-            typed = input("You: ")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        return None
+    interrupted = False
+    while True:
+        try:
+            line = input("You: ")
+        except EOFError:
+            print()
+            return None
+        except KeyboardInterrupt:
+            print()
+            if interrupted or not sys.stdin.isatty():
+                return None
+            interrupted = True
+            print("(once more to end)")
+            continue
+        if line.strip() or not line:
+            break
+    line = line.strip()
     if not sys.stdin.isatty():
         print(line)  # a piped conversation reads as a transcript
     return line or None

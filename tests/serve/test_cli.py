@@ -6,6 +6,7 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -117,6 +118,20 @@ def test_ctrl_c_at_the_prompt_ends(monkeypatch, capsys):
 
     monkeypatch.setattr("builtins.input", interrupted)
     assert cli.ask() is None
+
+
+def test_one_ctrl_c_at_the_prompt_of_a_terminal_drops_the_line_only(monkeypatch, capsys):
+    typed = iter([KeyboardInterrupt, "a red circle", KeyboardInterrupt, KeyboardInterrupt])
+
+    def answered(prompt):
+        if (line := next(typed)) is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return line
+
+    monkeypatch.setattr("builtins.input", answered)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert (cli.ask(), cli.ask()) == ("a red circle", None)
+    assert capsys.readouterr().out == "\n(once more to end)\n" * 2 + "\n"
 
 
 def test_a_full_disk_costs_neither_the_session_nor_leaves_half_a_file(toy, talk, tmp_path, monkeypatch):
