@@ -16,7 +16,10 @@ class UserError(ValueError):
 
 
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
-    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0."""
+    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
+
+    So is a place that the system does not let us look at: a forbidden one, or a name that is too long for one.
+    """
 
     @functools.wraps(main)
     def told(argv: Sequence[str] | None = None) -> int:
@@ -33,5 +36,11 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
         except BrokenPipeError:  # who reads has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except OSError as problem:
+            if problem.filename is None or isinstance(problem, FileNotFoundError):
+                raise
+            reason = (problem.strerror or type(problem).__name__).lower()
+            print(f"error: {str(problem.filename)!r} cannot be used ({reason}); give another place.", file=sys.stderr)
+            return 2
 
     return told

@@ -39,3 +39,24 @@ def test_a_mistake_is_one_sentence_and_2(capsys):
 
     assert command_line(mistaken)(None) == 2
     assert capsys.readouterr().err == "error: the size is 63; use 64.\n"
+
+
+REFUSED = [PermissionError(13, "Permission denied", "/root/a"), OSError(36, "Too long", "a" * 300)]
+
+
+@pytest.mark.parametrize("problem", REFUSED)
+def test_a_place_that_cannot_be_looked_at_is_a_mistake(problem, capsys):
+    def looking(argv):
+        raise problem
+
+    assert command_line(looking)(None) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {problem.filename!r} cannot be used (") and shown.count("\n") == 1
+
+
+def test_a_file_of_ours_that_is_missing_stays_a_defect():
+    def looking(argv):
+        raise FileNotFoundError(2, "No such file or directory", "config.json")
+
+    with pytest.raises(FileNotFoundError):
+        command_line(looking)(None)
