@@ -15,7 +15,7 @@ from llmga.serve.changing import change, checked_fill, told
 from llmga.serve.flow import Assistant, FlowEvent, Turn
 from llmga.serve.plain_text import plain
 from llmga.serve.portable import differences, load_session, save_session
-from llmga.serve.terminal import Terminal
+from llmga.serve.terminal import Terminal, ctrl_c
 
 HELP_WIDTH = 32
 
@@ -39,7 +39,7 @@ class Talk:
     over: bool = False
 
     def take(self, line: str) -> None:
-        """Answer a message or do what a command says; what goes wrong is told."""
+        """Answer a message or do what a command says; what goes wrong is told, and never ends the conversation."""
         try:
             if line.startswith("/") and not line.startswith("//"):
                 name, _, rest = line.partition(" ")
@@ -48,6 +48,10 @@ class Talk:
                 self.say(line.removeprefix("/") if line.startswith("//") else line)
         except UserError as problem:
             self.terminal.fail(str(problem))
+        except KeyboardInterrupt:  # of a command; answers end by themselves
+            self.terminal.tell("stopped")
+        except Exception as defect:
+            self.terminal.confess(defect)
 
     def say(self, text: str) -> None:
         """Answer a message; what was pending stays so where no answer came."""
@@ -64,8 +68,9 @@ class Talk:
             self.keep(self.session)
 
     def keep(self, place: Path) -> None:
-        """Save the session.  Raises: UserError."""
-        save_session(place, self.assistant.state(), self.assistant.models)
+        """Save the session; Ctrl-C, perhaps meant for the answer before, does not interrupt it.  Raises: UserError."""
+        with ctrl_c(lambda: None):
+            save_session(place, self.assistant.state(), self.assistant.models)
 
     def picture(self) -> Image.Image:
         """What a mask or an outpainting is about: the pending picture, else the latest one.  Raises: UserError."""

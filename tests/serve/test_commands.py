@@ -1,6 +1,7 @@
 """What can be typed beside messages."""
 
 import io
+import signal
 
 import pytest
 from PIL import Image
@@ -9,6 +10,7 @@ from llmga.errors import UserError
 from llmga.serve.changing import CHANGES
 from llmga.serve.commands import COMMANDS, Talk
 from llmga.serve.flow import Turn
+from llmga.serve.portable import load_session, save_session
 from llmga.serve.session import SavedPictures
 from llmga.serve.terminal import Terminal
 
@@ -194,3 +196,27 @@ def test_a_long_prompt_shows_how_it_is_cut_and_a_mask_how_its_seam_shows(talk, t
     out, _ = typed(talk(ONE), "/image a.png", "/mask m.png", "fill it")
     assert "[a red circle] (98 tokens in 2 chunks)" in out
     assert ", seam " in out
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("a defect"), KeyboardInterrupt()])
+def test_nothing_that_happens_in_a_command_ends_the_conversation(talk, monkeypatch, problem):
+    def broken(*args, **rest):
+        raise problem
+
+    monkeypatch.setattr("llmga.serve.commands.open_image", broken)
+    out, err = typed(talk(ONE), "/image a.png", "a circle")
+    assert "saved outputs/000.png" in out
+    assert ("stopped\n" in out) == isinstance(problem, KeyboardInterrupt)
+    assert ("error: RuntimeError: a defect" in err) == isinstance(problem, RuntimeError)
+
+
+def test_ctrl_c_does_not_interrupt_the_saving_of_an_answer(talk, monkeypatch, tmp_path):
+    def interrupted(place, *rest):
+        signal.raise_signal(signal.SIGINT)
+        return save_session(place, *rest)
+
+    monkeypatch.setattr("llmga.serve.commands.save_session", interrupted)
+    now = talk(ONE)
+    now.session = tmp_path / "s.zip"
+    typed(now, "a circle")
+    assert len(load_session(now.session).state.exchanges) == 1
