@@ -1,5 +1,6 @@
 """What a person can mend is told as one sentence; everything else stays a traceback."""
 
+import errno
 import functools
 import os
 import signal
@@ -37,6 +38,9 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except OSError as problem:
+            if problem.errno == errno.ENOSPC:
+                print("error: there is no space left on the device; make some and run this again.", file=sys.stderr)
+                return 2
             if problem.filename is None or isinstance(problem, FileNotFoundError):
                 raise
             reason = (problem.strerror or type(problem).__name__).lower()

@@ -54,6 +54,14 @@ def test_a_place_that_cannot_be_looked_at_is_a_mistake(problem, capsys):
     assert shown.startswith(f"error: {problem.filename!r} cannot be used (") and shown.count("\n") == 1
 
 
+def test_a_full_disk_is_told(capsys):
+    def writing(argv):
+        raise OSError(28, "No space left on device")
+
+    assert command_line(writing)(None) == 2
+    assert capsys.readouterr().err.startswith("error: there is no space left")
+
+
 def test_a_file_of_ours_that_is_missing_stays_a_defect():
     def looking(argv):
         raise FileNotFoundError(2, "No such file or directory", "config.json")

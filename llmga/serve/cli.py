@@ -17,6 +17,7 @@ from llmga.serve.flow import Turn
 from llmga.serve.inline import drawer
 from llmga.serve.line_editing import line_editing
 from llmga.serve.models import Models
+from llmga.serve.plain_text import plain
 from llmga.serve.portable import INDEX, differences, load_session
 from llmga.serve.session import SavedPictures
 from llmga.serve.terminal import Terminal
@@ -48,7 +49,7 @@ def ask() -> str | None:
             break
     line = line.strip()
     if not sys.stdin.isatty():
-        print(line)  # a piped conversation reads as a transcript
+        print(plain(line))  # a piped conversation reads as a transcript
     return line or None
 
 
@@ -94,8 +95,10 @@ def _is_session(place: str) -> bool:
 
 def run(command: Callable[[], int | None]) -> NoReturn:
     """Exit with what `command` returns, or as every command line does."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
     sys.exit(command_line(lambda argv: command() or 0)(None))
 
 

@@ -189,3 +189,15 @@ def test_a_line_of_blanks_is_asked_for_again(monkeypatch):
     lines = iter(["   ", "a red circle"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
     assert cli.ask() == "a red circle"
+
+
+def test_streams_that_are_closed_end_no_session(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(lambda: print("said to nobody") or len(sys.stdin.read()))
+    assert exit_.value.code == 0
+
+
+def test_what_is_piped_in_does_not_steer_the_terminal(toy, talk):
+    assert "\x1b" not in talk(toy("ok"), "a \x1b[2J circle\n").out
