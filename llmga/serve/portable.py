@@ -28,6 +28,7 @@ from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation, Message
+from llmga.serve.checked import checked
 from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn
 from llmga.serve.provenance import ModelMark, Record, picture_hash
 
@@ -261,7 +262,7 @@ class _Reader:
         messages = tuple(
             Message(_role(each["role"]), str(each["text"]), self._all(each["images"])) for each in told["messages"]
         )
-        return State(
+        state = State(
             seed=int(content["seed"]),
             turns=int(content["turns"]),
             painted=int(content["painted"]),
@@ -269,6 +270,12 @@ class _Reader:
             exchanges=tuple(self._exchange(each) for each in content["exchanges"]),
             settings=_settings(content["settings"]),
         )
+        last = 0
+        for each in state.exchanges:
+            if not last <= each.start < each.end <= len(messages):
+                raise ValueError(each.end)
+            last = each.end
+        return checked(state)
 
     def _all(self, names: list[str]) -> tuple[Image.Image, ...]:
         return tuple(self._picture(name) for name in names)

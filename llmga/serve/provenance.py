@@ -15,6 +15,7 @@ from llmga.compositing import able_to_hold
 from llmga.errors import UserError
 from llmga.llava.endpoint.address import Endpoint
 from llmga.seams import Seam
+from llmga.serve.checked import checked
 
 WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
@@ -122,7 +123,7 @@ class Record:
         for seam in ("seam_before", "seam_after"):
             known[seam] = Seam(**known[seam]) if known.get(seam) else None
         known["models"] = tuple(ModelMark(**mark) for mark in known.get("models", ()))
-        return cls(**known)
+        return checked(cls(**known))
 
 
 def picture_hash(image: Image.Image) -> str:

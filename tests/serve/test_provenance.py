@@ -60,9 +60,11 @@ def test_a_file_without_a_record_is_refused(tmp_path):
     plain, text = tmp_path / "plain.png", tmp_path / "text.png"
     PICTURE.save(plain)
     text.write_text("not a picture")
-    for path in (plain, text, tmp_path / "missing.png"):
+    for path in (plain, text):
         with pytest.raises(UserError, match="no record of llmga"):
             read(path)
+    with pytest.raises(UserError, match="does not exist"):
+        read(tmp_path / "missing.png")
 
 
 def test_a_fingerprint_is_that_of_the_weights(tmp_path):
