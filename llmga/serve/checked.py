@@ -1,8 +1,9 @@
 """What a file says, made into data: every field has the type that its class states, or the file is damaged."""
 
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 Data = TypeVar("Data")
 
@@ -28,4 +29,10 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (int, kind)) and not isinstance(value, bool)
     if kind is Literal:
         return value in parts
+    if kind is list:
+        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
+    if is_typeddict(kind):
+        known = get_type_hints(kind)
+        complete = isinstance(value, Mapping) and kind.__required_keys__ <= set(value)
+        return complete and all(name in known and _fits(value[name], known[name]) for name in value)
     return isinstance(value, kind) and (not is_dataclass(value) or checked(value) is value)

@@ -1,5 +1,7 @@
 """What a person types in a conversation that is not said: `/image photo.jpg`, `/undo`, `/save`."""
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -176,13 +178,13 @@ def _painted(count: int) -> str:
 
 
 def _save(talk: Talk, place: str) -> None:
-    path = Path(place or talk.session or talk.terminal.pictures.folder / "session")
+    path = _place(talk, place)
     talk.keep(path)
     talk.terminal.tell(f"saved the session in {path}")
 
 
 def _load(talk: Talk, place: str) -> None:
-    saved = load_session(place or talk.session or talk.terminal.pictures.folder / "session")
+    saved = load_session(_place(talk, place))
     talk.assistant.resume(saved.state)
     talk.pending = Turn("")
     count = len(saved.state.exchanges)
@@ -220,7 +222,18 @@ COMMANDS = Registry("command", {
 def _named(file: str, command: str, what: str) -> str:
     if not file:
         raise UserError(f"{command} lacks a name; write {command} FILE with {what}.")
-    return str(Path(file.strip("\"'")).expanduser())
+    return str(_path(file))
+
+
+def _place(talk: Talk, typed: str) -> Path:
+    """Where a session is, if not told where it is kept."""
+    return _path(typed) if typed else talk.session or talk.terminal.pictures.folder / "session"
+
+
+def _path(typed: str) -> Path:
+    """What a person typed, or a terminal did for a file that was dropped on it: quoted, or with escaped blanks."""
+    path = Path(typed.strip("\"'")).expanduser()
+    return path if os.path.exists(path) else Path(re.sub(r"\\(?=[^\w\\])", "", str(path)))
 
 
 def _number(text: str, low: int, high: int, what: str) -> int:

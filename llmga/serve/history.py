@@ -13,7 +13,7 @@ from llmga.errors import UserError
 from llmga.images import reduced, to_rgb
 from llmga.llava.conversation import Conversation
 from llmga.masks import hide, read_mask
-from llmga.serve.provenance import Record
+from llmga.serve.provenance import Changes, Record
 
 OUTPAINTING = "outpainting"
 
@@ -67,8 +67,8 @@ class Settings:
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
     sampler: str | None = None
-    repaint: Mapping[str, Any] = field(default_factory=dict)
-    edit: Mapping[str, Any] | None = None
+    repaint: Changes = field(default_factory=dict)
+    edit: Changes | None = None
     restorer: str | None = None
     upscale: int | None = None
     versions: int = 1
@@ -90,7 +90,7 @@ class Region:
 
     picture: Image.Image
     mask: Image.Image | None
-    changes: Mapping[str, Any]
+    changes: Changes
     parent: Image.Image
     outpaint: str | None = None
     fill: str | None = None

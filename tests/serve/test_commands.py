@@ -220,3 +220,18 @@ def test_ctrl_c_does_not_interrupt_the_saving_of_an_answer(talk, monkeypatch, tm
     now.session = tmp_path / "s.zip"
     typed(now, "a circle")
     assert len(load_session(now.session).state.exchanges) == 1
+
+
+@pytest.mark.parametrize("typed_as", ["'{}'", '"{}"', "{}", "~/{}", "escaped"])
+def test_a_file_that_is_dropped_on_the_terminal_is_found(talk, monkeypatch, tmp_path, typed_as):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (8, 8)).save("a b (1).png")
+    name = r"a\ b\ \(1\).png" if typed_as == "escaped" else typed_as.format("a b (1).png")
+    assert "8x8; it goes with your next message." in typed(talk(ONE), f"/image {name}")[0]
+
+
+def test_a_session_is_saved_at_home(talk, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    typed(talk(ONE), "a circle", "/save ~/mine.zip")
+    assert "going on after turn 1" in typed(talk(ONE), "/load '~/mine.zip'")[0]
+    assert (tmp_path / "home" / "mine.zip").is_file()

@@ -234,3 +234,23 @@ def test_a_session_with_values_of_wrong_types_is_damaged(toy, tmp_path, wrong):
     (tmp_path / "s" / "session.json").write_text(json.dumps(content), "utf-8")
     with pytest.raises(UserError, match="damaged"):
         load_session(tmp_path / "s")
+
+
+def test_a_picture_that_is_not_the_one_that_was_saved_is_damage(toy, tmp_path):
+    assistant = toy(ONE)
+    list(assistant.respond(Turn("a circle")))
+    save_session(tmp_path / "s", assistant.state())
+    (picture,) = (tmp_path / "s" / "pictures").iterdir()
+    for other in (png_bytes(Image.new("RGB", (3, 3)), assistant.exchanges[0].paintings[0].record), b"no picture"):
+        picture.write_bytes(other)
+        with pytest.raises(UserError, match="/s' is damaged"):
+            load_session(tmp_path / "s")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are of POSIX")
+@pytest.mark.parametrize("place", ["s.zip", "s/session.json"])
+def test_a_pipe_is_no_session(tmp_path, place):
+    (tmp_path / "s").mkdir()
+    os.mkfifo(tmp_path / place)
+    with pytest.raises(UserError, match="is no session"):
+        load_session(tmp_path / place.partition("/")[0])
