@@ -232,7 +232,7 @@ def _place(talk: Talk, typed: str) -> Path:
 
 def _path(typed: str) -> Path:
     """What a person typed, or a terminal did for a file that was dropped on it: quoted, or with escaped blanks."""
-    path = Path(typed.strip("\"'")).expanduser()
+    path = Path(os.path.expanduser(typed.strip("\"'")))
     return path if os.path.exists(path) else Path(re.sub(r"\\(?=[^\w\\])", "", str(path)))
 
 
