@@ -52,7 +52,7 @@ class Job:
         asked: Any = {"text": line}
         if line.startswith("{"):
             try:
-                asked = json.loads(line)
+                asked = json.loads(line, object_pairs_hook=_once)
             except ValueError as problem:
                 raise UserError(f"line {number} of the batch is no JSON ({problem}); mend it.") from None
         texts = asked.get("text")
@@ -66,6 +66,14 @@ class Job:
                 )
         digest = hashlib.sha256(line.encode()).hexdigest()[:12]
         return cls(number, f"{number}-{digest}", asked | {"text": texts})
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose last value of a name would silently win.  Raises: ValueError for a name given twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
 def read_jobs(file: str | Path) -> list[Job]:

@@ -105,6 +105,7 @@ WRONG = {
     '{"text": []}': "has no text",
     '{"text": "a", "colour": "red"}': "'colour', which is unknown",
     '{"text": "a"': "line 1 of the batch is no JSON",
+    '{"text": "a", "text": "b"}': "a name is given twice",
     "# nothing": "has no requests",
 }
 
