@@ -1,7 +1,9 @@
 """What a person can mend is told as one sentence; everything else stays a traceback."""
 
+import errno
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -19,12 +21,15 @@ class UserError(ValueError):
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
     """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
 
-    A `KeyboardInterrupt` with words is told in them.
+    A place that the system does not let us look at, a forbidden one or a name that is too long for one, is told as a
+    `UserError` is, and a `KeyboardInterrupt` with words in these.
     """
 
     @functools.wraps(main)
     def told(argv: Sequence[str] | None = None) -> int:
         try:
+            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `llmga` leaves it for the time of importing
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             return main(argv)
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)
@@ -35,5 +40,14 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
         except BrokenPipeError:  # who reads has seen enough, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except OSError as problem:
+            if problem.errno == errno.ENOSPC:
+                print("error: there is no space left on the device; make some and run this again.", file=sys.stderr)
+                return 2
+            if problem.filename is None or isinstance(problem, FileNotFoundError):
+                raise
+            reason = (problem.strerror or type(problem).__name__).lower()
+            print(f"error: {str(problem.filename)!r} cannot be used ({reason}); give another place.", file=sys.stderr)
+            return 2
 
     return told

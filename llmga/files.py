@@ -1,9 +1,10 @@
-"""Files that are there whole or not at all: whatever ends the process, what was there before stays readable."""
+"""Files and folders that are whole or not there at all: whatever ends the process, what was there before stays."""
 
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -17,8 +18,31 @@ def write_new(path: str | Path, content: bytes) -> None:
     _placed(Path(path), content, _linked)
 
 
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to write into; it takes its place, which must be free or an empty folder, at the end of the body.
+
+    Raises: OSError; like whatever else ends the body, it leaves nothing.
+    """
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft(path)
+    draft.mkdir()
+    try:
+        yield draft
+        with suppress(FileNotFoundError):
+            path.rmdir()
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+
+
 def _placed(path: Path, content: bytes, move: Callable[[Path, Path], object]) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+    draft = _draft(path)
     try:
         draft.write_bytes(content)
         _to_disk(draft)

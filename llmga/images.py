@@ -1,6 +1,8 @@
 """Pictures in: opened once, defensively, upright and in RGB."""
 
 import io
+import os
+import stat
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,12 +41,7 @@ def open_image(
     """
     name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
     if not isinstance(source, bytes):
-        if not str(source):
-            raise UserError("the name of the picture is empty; give a picture file.")
-        if not Path(source).exists():
-            raise UserError(f"{name} does not exist; check the path.")
-        if Path(source).is_dir():
-            raise UserError(f"{name} is a folder; give a picture file.")
+        check_file(source, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -57,13 +54,39 @@ def open_image(
         raise
     except (OSError, SyntaxError, ValueError, EOFError, ZeroDivisionError) as problem:
         if isinstance(problem, PermissionError):
-            raise UserError(f"{name} cannot be read: permission denied.") from None
+            raise _forbidden(name) from None
         raise UserError(
             f"{name} is not a readable picture (it may be truncated or of another type); "
             "save it again as PNG, JPEG or WEBP."
         ) from None
     upright = ImageOps.exif_transpose(image)
     return upright if exact else reduced(to_rgb(upright), working_side)
+
+
+def check_file(source: str | Path, name: str) -> None:
+    """See that something is a plain file: reading from a pipe might never end.
+
+    Args:
+        name: what messages call it.
+
+    Raises: UserError.
+    """
+    if not str(source):
+        raise UserError("the name of the picture is empty; give a picture file.")
+    try:
+        kind = os.stat(source).st_mode
+    except PermissionError:
+        raise _forbidden(name) from None
+    except (OSError, ValueError):  # no such name, or one that no file can have
+        raise UserError(f"{name} does not exist; check the path.") from None
+    if stat.S_ISDIR(kind):
+        raise UserError(f"{name} is a folder; give a picture file.")
+    if not stat.S_ISREG(kind):
+        raise UserError(f"{name} is a pipe or a device; give a picture file.")
+
+
+def _forbidden(name: str) -> UserError:
+    return UserError(f"{name} cannot be read: permission denied.")
 
 
 def _bound(image: Image.Image, name: str, working_side: int | None, max_pixels: int) -> None:

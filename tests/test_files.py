@@ -1,11 +1,12 @@
 """Files are there whole or not at all."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from llmga.files import write_new, write_whole
+from llmga.files import whole_folder, write_new, write_whole
 
 
 @pytest.mark.parametrize("write", [write_whole, write_new])
@@ -40,3 +41,17 @@ def test_a_disk_without_links_takes_new_files_too(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError):
         write_new(tmp_path / "a", b"2")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"1"]
+
+
+def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "a" / "b"
+    with pytest.raises(RuntimeError), whole_folder(place) as draft:
+        (draft / "file").write_text("half")
+        raise RuntimeError
+    assert list(place.parent.iterdir()) == []
+    place.mkdir()  # an empty folder is free
+    for taken in (False, True):
+        with pytest.raises(OSError) if taken else nullcontext(), whole_folder(place) as draft:
+            (draft / "file").write_text(f"whole {taken}")
+        assert (place / "file").read_text() == "whole False"
+        assert [each.name for each in place.parent.iterdir()] == ["b"]

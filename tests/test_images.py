@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -75,10 +76,22 @@ def _truncated(tmp_path):
     return tmp_path / "a.png"
 
 
+def _pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
 @pytest.mark.parametrize(
     "make",
-    [_text, _truncated, lambda folder: folder / "missing.png", lambda folder: folder],
-    ids=["text", "cut", "missing", "folder"],
+    [
+        _text,
+        _truncated,
+        _pipe,
+        lambda folder: folder / "missing.png",
+        lambda folder: folder / ("a" * 300),
+        lambda folder: folder,
+    ],
+    ids=["text", "cut", "pipe", "missing", "long", "folder"],
 )
 def test_what_is_no_picture_is_one_sentence_with_its_name(tmp_path, make):
     path = make(tmp_path)

@@ -52,14 +52,21 @@ class Generator:
         self.companions: dict[str, Generator] = {}  # painters for other tasks with the same weights, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
         self.own_scheduler = pipeline.scheduler
-        self.use_sampler(self.defaults.get("sampler", "checkpoint"))
+        self.sampler_name = ""
+        self.use_sampler()
         pipeline.set_progress_bar_config(disable=True)
 
-    def use_sampler(self, name: str) -> None:
-        """Sample with a row of `SAMPLERS` from now on; `checkpoint` is what the folder names.
+    def use_sampler(self, name: str | None = None) -> None:
+        """Sample with a row of `SAMPLERS` from now on.
+
+        Args:
+            name: None is what it was opened with; `checkpoint` is what the folder names.
 
         Raises: UserError for an unknown name, or one that the family cannot use.
         """
+        name = name or self.defaults.get("sampler", "checkpoint")
+        if name == self.sampler_name:
+            return  # another thread may be painting with it
         if name != "checkpoint" and self.family.prompt_arguments is None:
             raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
         self.sampler_name, self.sampler = name, SAMPLERS[name]

@@ -14,7 +14,7 @@ from llmga.errors import UserError, command_line
 from llmga.llava import adapters, checkpoints
 from llmga.llava.loading import load_mllm
 from llmga.llava.places import find_checkpoint
-from llmga.llava.saving import save_published
+from llmga.llava.saving import check_new, new_folder, save_published
 from llmga.llava.stock import save_stock
 from llmga.runtime import DTYPES
 
@@ -40,14 +40,14 @@ def convert(
 
     Raises: UserError, also when `out` already holds files or an adapter would be merged unasked.
     """
-    folder, out = find_checkpoint(source), Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{str(out)!r} is not empty; give a new folder.")
+    folder = find_checkpoint(source)
+    check_new(out)
     if adapters.is_low_rank(folder) and not merge_lora:
         raise UserError(f"{str(folder)!r} is a low-rank adapter, which the new layout cannot hold; add --merge-lora.")
     number = DTYPES[dtype] if dtype else _named_dtype(folder)
     mllm = load_mllm(folder, base, device="cpu", dtype=number, conv_mode=conv_mode)
-    LAYOUTS[layout](mllm, out)
+    with new_folder(out) as draft:
+        LAYOUTS[layout](mllm, draft)
 
 
 def _named_dtype(folder: Path) -> torch.dtype:

@@ -5,6 +5,7 @@ python -m llmga.llava.delta apply BASE DELTA OUT
 """
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from torch import Tensor
 from llmga.errors import UserError, command_line
 from llmga.llava import checkpoints
 from llmga.llava.places import find_checkpoint
+from llmga.llava.saving import check_new, new_folder
+from llmga.llava.towers import OWN_TOWER
 
 OF_PICTURES = ("mm_projector", "vision_tower", "image_newline")  # parts that a plain base does not have
 GROWING = ("embed_tokens.weight", "lm_head.weight")  # a checkpoint may have more rows than its base
@@ -36,18 +39,21 @@ def _combine(base: str | Path, other: str | Path, out: str | Path, combine: Comb
     from huggingface_hub import save_torch_state_dict
 
     base_folder, folder, out = find_checkpoint(base), find_checkpoint(other), Path(out)
-    if out.exists() and out.resolve() in (base_folder.resolve(), folder.resolve()):
+    if os.path.exists(out) and out.resolve() in (base_folder.resolve(), folder.resolve()):
         raise UserError(f"{str(out)!r} would overwrite what is read; give another folder.")
+    check_new(out)
     known, weights = checkpoints.read_weights(base_folder), checkpoints.read_weights(folder)
     combined = {key: _combined(key, tensor, known.get(key), combine) for key, tensor in weights.items()}
     missing = sorted(set(known) - set(weights))
     if missing:
         raise UserError(f"{str(folder)!r} lacks {missing[0]}, which {str(base_folder)!r} has; give its own base.")
-    out.mkdir(parents=True, exist_ok=True)
-    save_torch_state_dict(combined, out, metadata={"format": "pt"})
-    for file in folder.iterdir():
-        if file.is_file() and file.suffix not in (".safetensors", ".bin") and not file.name.endswith(".index.json"):
-            shutil.copy2(file, out / file.name)
+    with new_folder(out) as draft:
+        save_torch_state_dict(combined, draft, metadata={"format": "pt"})
+        for file in folder.iterdir():
+            if file.name == OWN_TOWER:
+                shutil.copytree(file, draft / file.name)
+            if file.is_file() and file.suffix not in (".safetensors", ".bin") and not file.name.endswith(".index.json"):
+                shutil.copy2(file, draft / file.name)
 
 
 def _combined(key: str, tensor: Tensor, known: Tensor | None, combine: Combine) -> Tensor:

@@ -1,14 +1,44 @@
 """Write the layout of the published checkpoints."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from llmga.errors import UserError
+from llmga.files import whole_folder
 from llmga.llava import checkpoints, towers
 from llmga.llava.mllm import Mllm
 from llmga.llava.vocabulary import save_tokenizer
+
+
+@contextmanager
+def new_folder(out: str | Path) -> Iterator[Path]:
+    """A folder to write a checkpoint into, which is at `out` at the end of the body, whole.
+
+    Raises: UserError when something is there, or the disk does not take it.
+    """
+    from safetensors import SafetensorError
+
+    check_new(out)
+    try:
+        with whole_folder(out) as draft:
+            yield draft
+    except (OSError, SafetensorError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise UserError(f"{str(out)!r} cannot be written ({reason}); make room, or give another folder.") from None
+
+
+def check_new(out: str | Path) -> None:
+    """Raises: UserError when `out` is there and no empty folder."""
+    if os.path.isdir(out) and os.listdir(out):
+        raise UserError(f"{str(out)!r} is not empty; give a new folder.")
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise UserError(f"{str(out)!r} is a file; give a new folder.")
 
 
 def save_published(mllm: Mllm, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:

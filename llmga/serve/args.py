@@ -210,13 +210,14 @@ def add_session(parser: Parser) -> None:
     _add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
     _add(parser, "format", default="png", metavar="NAME", help=f"of the pictures, one of: {', '.join(FORMATS)}")
     _add(parser, "strip-metadata", action="store_true", help="leave out of the pictures how they were made")
+    whole = parser.add_mutually_exclusive_group()
     _add(
-        parser,
+        whole,
         "session",
         metavar="PATH",
         help="folder or .zip, gone on with (settings, too) if it is there; saved after each answer",
     )
-    _add(parser, "batch", metavar="FILE", help="requests, one a line as text or JSON, in place of a conversation")
+    _add(whole, "batch", metavar="FILE", help="requests, one a line as text or JSON, in place of a conversation")
     _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
     _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
 
@@ -408,6 +409,7 @@ def settings(args: argparse.Namespace) -> Settings:
         guidance_scale=args.guidance_scale,
         negative_prompt=args.negative_prompt,
         size=args.size,
+        sampler=args.sampler,
         repaint=repaint,
         edit=edit,
         upscale=args.upscale,

@@ -24,6 +24,7 @@ from llmga.serve import args as flags
 from llmga.serve.changing import CHANGES, change, checked_fill
 from llmga.serve.flow import Turn
 from llmga.serve.models import Models
+from llmga.serve.plain_text import plain
 from llmga.serve.terminal import Terminal
 
 MANIFEST = "manifest.json"
@@ -51,7 +52,7 @@ class Job:
         asked: Any = {"text": line}
         if line.startswith("{"):
             try:
-                asked = json.loads(line)
+                asked = json.loads(line, object_pairs_hook=_once)
             except ValueError as problem:
                 raise UserError(f"line {number} of the batch is no JSON ({problem}); mend it.") from None
         texts = asked.get("text")
@@ -67,15 +68,27 @@ class Job:
         return cls(number, f"{number}-{digest}", asked | {"text": texts})
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose last value of a name would silently win.  Raises: ValueError for a name given twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found
+
+
 def read_jobs(file: str | Path) -> list[Job]:
     """Raises: UserError."""
     try:
-        content = Path(file).read_bytes()[: LARGEST_FILE + 1].decode("utf-8-sig")
+        with Path(file).open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise UserError(f"batch {str(file)!r} has more than {LARGEST_FILE} bytes; split it.")
+        text = content.decode("utf-8-sig")
+    except UserError:
+        raise
     except (OSError, ValueError) as problem:
         raise UserError(f"batch {str(file)!r} cannot be read ({_reason(problem)}); give a UTF-8 text file.") from None
-    if len(content) > LARGEST_FILE:
-        raise UserError(f"batch {str(file)!r} has more than {LARGEST_FILE} bytes; split it.")
-    lines = ((number, line.strip()) for number, line in enumerate(content.split("\n"), 1))
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
     jobs = [Job.of(number, line) for number, line in lines if line and not line.startswith("#")]
     if not jobs:
         raise UserError(f"batch {str(file)!r} has no requests; write one a line.")
@@ -140,7 +153,7 @@ def _done(job: Job, args: argparse.Namespace, models: Models, terminal: Terminal
         turn = _prepared(job, assistant, args, opening)
         entry["seed"] = assistant.seed
         for text in job.asked["text"]:
-            terminal.tell(f"You: {text}")
+            terminal.tell(f"You: {plain(text)}")
             terminal.answer(assistant, replace(turn, text=text))
             turn = Turn("")
     except UserError as problem:

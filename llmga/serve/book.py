@@ -10,11 +10,12 @@ from typing import Any
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.images import to_rgb
+from llmga.images import open_image
 from llmga.serve.story import Story
 
 PAGE = (595, 595)  # points, 21 cm
-MARGIN, LEADING, TITLE_SIZE, TEXT_SIZE = 42, 1.35, 26, 14
+MARGIN, LEADING, TITLE_SIZE = 42, 1.35, 26
+TEXT_SIZES = (14, 12, 10, 8, 6)
 SMALL = 512  # pixels: smaller pictures are enlarged without smoothing, or readers would blur them
 CHINESE = "STSong-Light"  # a font that every reader of PDF brings along
 HEAD = """<!DOCTYPE html>
@@ -54,10 +55,10 @@ def to_pdf(story: Story, folder: Path) -> bytes:
     _write(canvas, story.title, PAGE[1] / 2 + TITLE_SIZE, TITLE_SIZE)
     canvas.showPage()
     for number, page in enumerate(story.pages, 1):
-        lines = _lines(page.text, TEXT_SIZE)
-        below = MARGIN + len(lines) * TEXT_SIZE * LEADING
-        _draw(canvas, Image.open(io.BytesIO(_file(folder, page.picture, number))), below + MARGIN / 2)
-        _write(canvas, page.text, below - TEXT_SIZE, TEXT_SIZE)
+        size = _size(page.text)
+        below = MARGIN + _height(page.text, size)
+        _draw(canvas, _picture(folder, page.picture, number), below + MARGIN / 2)
+        _write(canvas, page.text, below - size, size)
         canvas.showPage()
     canvas.save()
     return buffer.getvalue()
@@ -71,11 +72,19 @@ def _file(folder: Path, name: str | None, number: int) -> bytes:
         raise UserError(f"the picture of page {number} ({name}) is not in {str(folder)!r}; paint it again.") from None
 
 
+def _picture(folder: Path, name: str | None, number: int) -> Image.Image:
+    content = _file(folder, name, number)
+    try:
+        return open_image(content)
+    except UserError:
+        raise UserError(f"the picture of page {number} ({name}) in {str(folder)!r} cannot be read; delete it, and run "
+                        "this again.") from None  # fmt: skip
+
+
 def _draw(canvas: Any, picture: Image.Image, bottom: float) -> None:
     """As large as it fits above the text, in the middle."""
     from reportlab.lib.utils import ImageReader
 
-    picture = to_rgb(picture)
     if max(picture.size) < SMALL:
         times = -(-SMALL // max(picture.size))
         picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
@@ -83,6 +92,15 @@ def _draw(canvas: Any, picture: Image.Image, bottom: float) -> None:
     scale = min(room[0] / picture.width, room[1] / picture.height)
     width, height = picture.width * scale, picture.height * scale
     canvas.drawImage(ImageReader(picture), (PAGE[0] - width) / 2, PAGE[1] - MARGIN - height, width, height)
+
+
+def _size(text: str) -> float:
+    """The largest size of letters at which the text leaves half of the page to the picture."""
+    return next((size for size in TEXT_SIZES if _height(text, size) <= PAGE[1] / 2 - MARGIN), TEXT_SIZES[-1])
+
+
+def _height(text: str, size: float) -> float:
+    return len(_lines(text, size)) * size * LEADING
 
 
 def _write(canvas: Any, text: str, top: float, size: float) -> None:

@@ -136,9 +136,9 @@ class BorrowedPainter:
         painted = to_rgb(asyncio.run(self._asked("images/edits", on_step, on_preview, data=data, files=files)))
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), mask), mask)
 
-    def use_sampler(self, name: str) -> None:
+    def use_sampler(self, name: str | None = None) -> None:
         """Raises: UserError for any but the server's own."""
-        if name != "checkpoint":
+        if name not in (None, "checkpoint"):
             raise UserError(f"sampler {name!r} cannot be chosen for a painter of a server; leave it at 'checkpoint'.")
 
     def suited(self, task: str) -> "BorrowedPainter":

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 from llmga.diffusers.canvas import FILLS
 from llmga.diffusers.editor import SKIP
 from llmga.diffusers.inpainting import AREAS
-from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.serve import args as flags
@@ -100,22 +99,15 @@ def _edits(assistant: Assistant, on: bool | None) -> None:
     assistant.settings = replace(assistant.settings, edit=dict(EDITING) if on else None)
 
 
-def _sampler(assistant: Assistant, name: str | None) -> None:
-    SAMPLERS[name or "checkpoint"]
-    usual = assistant.generator.defaults.get("sampler", "checkpoint")
-    assistant.generator.use_sampler(name or usual)
-
-
 _FIELDS = ("temperature", "top_p", "max_new_tokens", "picture", "steps", "guidance_scale", "negative_prompt", "size")
 CHANGES = Registry("setting", {
-    **{name.replace("_", "-"): _plain(name) for name in (*_FIELDS, "restorer", "upscale")},
+    **{name.replace("_", "-"): _plain(name) for name in (*_FIELDS, "restorer", "upscale", "sampler")},
     "strength": _part("repaint", "strength", "strength"),
     "area": _part("repaint", "area", "area", AREAS),
     "soft-mask": _part("repaint", "soft", None),
     "edit": Change(lambda assistant: assistant.settings.edit is not None, _edits, None),
     "skip": _part("edit", "skip", "skip"),
     "ratio": _part("edit", "ratio", "ratio"),
-    "sampler": Change(lambda assistant: getattr(assistant.generator, "sampler_name", None), _sampler, "sampler"),
 })  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from llmga.serve.flow import Turn
 from llmga.serve.inline import drawer
 from llmga.serve.line_editing import line_editing
 from llmga.serve.models import Models
+from llmga.serve.plain_text import plain
 from llmga.serve.portable import INDEX, differences, load_session
 from llmga.serve.session import SavedPictures
 from llmga.serve.terminal import Terminal
@@ -25,19 +26,30 @@ __all__ = ["Models", "Terminal", "ask", "chat", "converse", "main", "run"]
 
 
 def ask() -> str | None:
-    """The next line a person typed; None at the end: an empty line, the end of the input or Ctrl-C.
+    """The next line a person typed; None at the end: an empty line, the end of the input, or Ctrl-C twice.
 
-    A line of blanks only is a slip of the thumb, and asked for again.
+    The first Ctrl-C drops the line only: it may have been meant for an answer that had just come to its end.  A line of
+    blanks is a slip of the thumb, and asked for again.
     """
-    try:
-        line = typed = input("You: ")
-        while typed and not (line := typed.strip()):
-            typed = input("You: ")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        return None
+    interrupted = False
+    while True:
+        try:
+            line = input("You: ")
+        except EOFError:
+            print()
+            return None
+        except KeyboardInterrupt:
+            print()
+            if interrupted or not sys.stdin.isatty():
+                return None
+            interrupted = True
+            print("(once more to end)")
+            continue
+        if line.strip() or not line:
+            break
+    line = line.strip()
     if not sys.stdin.isatty():
-        print(line)  # a piped conversation reads as a transcript
+        print(plain(line))  # a piped conversation reads as a transcript
     return line or None
 
 
@@ -83,8 +95,10 @@ def _is_session(place: str) -> bool:
 
 def run(command: Callable[[], int | None]) -> NoReturn:
     """Exit with what `command` returns, or as every command line does."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
     sys.exit(command_line(lambda argv: command() or 0)(None))
 
 

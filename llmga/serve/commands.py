@@ -1,5 +1,7 @@
 """What a person types in a conversation that is not said: `/image photo.jpg`, `/undo`, `/save`."""
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from llmga.serve.changing import change, checked_fill, told
 from llmga.serve.flow import Assistant, FlowEvent, Turn
 from llmga.serve.plain_text import plain
 from llmga.serve.portable import differences, load_session, save_session
-from llmga.serve.terminal import Terminal
+from llmga.serve.terminal import Terminal, ctrl_c
 
 HELP_WIDTH = 32
 
@@ -39,7 +41,7 @@ class Talk:
     over: bool = False
 
     def take(self, line: str) -> None:
-        """Answer a message or do what a command says; what goes wrong is told."""
+        """Answer a message or do what a command says; what goes wrong is told, and never ends the conversation."""
         try:
             if line.startswith("/") and not line.startswith("//"):
                 name, _, rest = line.partition(" ")
@@ -48,6 +50,10 @@ class Talk:
                 self.say(line.removeprefix("/") if line.startswith("//") else line)
         except UserError as problem:
             self.terminal.fail(str(problem))
+        except KeyboardInterrupt:  # of a command; answers end by themselves
+            self.terminal.tell("stopped")
+        except Exception as defect:
+            self.terminal.confess(defect)
 
     def say(self, text: str) -> None:
         """Answer a message; what was pending stays so where no answer came."""
@@ -64,8 +70,9 @@ class Talk:
             self.keep(self.session)
 
     def keep(self, place: Path) -> None:
-        """Save the session.  Raises: UserError."""
-        save_session(place, self.assistant.state(), self.assistant.models)
+        """Save the session; Ctrl-C, perhaps meant for the answer before, does not interrupt it.  Raises: UserError."""
+        with ctrl_c(lambda: None):
+            save_session(place, self.assistant.state(), self.assistant.models)
 
     def picture(self) -> Image.Image:
         """What a mask or an outpainting is about: the pending picture, else the latest one.  Raises: UserError."""
@@ -171,13 +178,13 @@ def _painted(count: int) -> str:
 
 
 def _save(talk: Talk, place: str) -> None:
-    path = Path(place or talk.session or talk.terminal.pictures.folder / "session")
+    path = _place(talk, place)
     talk.keep(path)
     talk.terminal.tell(f"saved the session in {path}")
 
 
 def _load(talk: Talk, place: str) -> None:
-    saved = load_session(place or talk.session or talk.terminal.pictures.folder / "session")
+    saved = load_session(_place(talk, place))
     talk.assistant.resume(saved.state)
     talk.pending = Turn("")
     count = len(saved.state.exchanges)
@@ -215,7 +222,18 @@ COMMANDS = Registry("command", {
 def _named(file: str, command: str, what: str) -> str:
     if not file:
         raise UserError(f"{command} lacks a name; write {command} FILE with {what}.")
-    return str(Path(file.strip("\"'")).expanduser())
+    return str(_path(file))
+
+
+def _place(talk: Talk, typed: str) -> Path:
+    """Where a session is, if not told where it is kept."""
+    return _path(typed) if typed else talk.session or talk.terminal.pictures.folder / "session"
+
+
+def _path(typed: str) -> Path:
+    """What a person typed, or a terminal did for a file that was dropped on it: quoted, or with escaped blanks."""
+    path = Path(os.path.expanduser(typed.strip("\"'")))
+    return path if os.path.exists(path) else Path(re.sub(r"\\(?=[^\w\\])", "", str(path)))
 
 
 def _number(text: str, low: int, high: int, what: str) -> int:

@@ -139,6 +139,7 @@ class Assistant:
     def check(self) -> None:
         """Raises: UserError where no answer can be as the settings want it."""
         self.chat.check(self.sampling())
+        self._choose_sampler()
 
     def sampling(self) -> Sampling:
         """How the next answer is sampled.  Raises: UserError for a value out of range."""
@@ -361,9 +362,15 @@ class Assistant:
 
     def _painter(self, region: Region | None) -> Callable[..., Image.Image]:
         """The generator, or one for the task that shares its weights."""
+        self._choose_sampler()
         if region is None:
             return suited(self.generator, TEXT_TO_IMAGE)
         return suited(self.generator, INPAINTING if "source_prompt" not in region.changes else EDITING)
+
+    def _choose_sampler(self) -> None:
+        """A painter may serve several sessions, one after the other.  Raises: UserError."""
+        if hasattr(self.generator, "use_sampler"):
+            self.generator.use_sampler(self.settings.sampler)
 
     def _finish(self) -> Finish:
         chosen = self.settings

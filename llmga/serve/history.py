@@ -13,7 +13,7 @@ from llmga.errors import UserError
 from llmga.images import reduced, to_rgb
 from llmga.llava.conversation import Conversation
 from llmga.masks import hide, read_mask
-from llmga.serve.provenance import Record
+from llmga.serve.provenance import Changes, Record
 
 OUTPAINTING = "outpainting"
 
@@ -47,6 +47,7 @@ class Settings:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
         picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         size: (width, height) in pixels.
+        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
         repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
         edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
         restorer: a row of `RESTORERS` of scale 1; None is the one that the assistant was made with.
@@ -65,8 +66,9 @@ class Settings:
     guidance_scale: float | None = None
     negative_prompt: str | None = None
     size: tuple[int, int] | None = None
-    repaint: Mapping[str, Any] = field(default_factory=dict)
-    edit: Mapping[str, Any] | None = None
+    sampler: str | None = None
+    repaint: Changes = field(default_factory=dict)
+    edit: Changes | None = None
     restorer: str | None = None
     upscale: int | None = None
     versions: int = 1
@@ -88,7 +90,7 @@ class Region:
 
     picture: Image.Image
     mask: Image.Image | None
-    changes: Mapping[str, Any]
+    changes: Changes
     parent: Image.Image
     outpaint: str | None = None
     fill: str | None = None

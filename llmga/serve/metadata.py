@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from llmga.errors import UserError
-from llmga.images import to_rgb
+from llmga.images import check_file, to_rgb
 from llmga.registry import Registry
 from llmga.serve.provenance import Record, parameters
 
@@ -83,6 +83,7 @@ def png_bytes(image: Image.Image, record: Record) -> bytes:
 
 def read(path: str | Path) -> Record:
     """The record inside a picture.  Raises: UserError when there is no such file or no record in it."""
+    check_file(path, f"picture {str(path)!r}")
     with suppress(*UNREADABLE), Image.open(path) as image:
         image.load()
         return Record.from_json(_block(image))

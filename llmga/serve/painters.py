@@ -44,7 +44,7 @@ class Brush:
 
         Raises: UserError.
         """
-        self.generator.use_sampler(name or self.generator.defaults.get("sampler", "checkpoint"))
+        self.generator.use_sampler(name)
 
     def suited(self, task: str) -> "Brush":
         """The brush for another task; see `llmga.diffusers.generators.suited`."""

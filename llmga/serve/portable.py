@@ -14,12 +14,15 @@ while it saves leaves the session as it was saved before.
 
 import io
 import json
+import lzma
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
@@ -28,6 +31,7 @@ from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation, Message
+from llmga.serve.checked import checked
 from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn
 from llmga.serve.provenance import ModelMark, Record, picture_hash
 
@@ -36,6 +40,7 @@ LARGEST_INDEX, LARGEST_PICTURE = 64_000_000, 256_000_000  # bytes that are read 
 MOST_PIXELS = 1_000_000_000  # of all pictures together: 3 GB as RGB
 HASH = re.compile(r"[0-9a-f]{64}")
 PNG_MODES, TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16"), ("CMYK", "I", "F", "I;16B")
+UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 RELABELLED = ("YCbCr", "HSV", "LAB")  # no file holds these plainly: their channels are written as if they were RGB
 
 
@@ -226,18 +231,23 @@ class _Reader:
 
     def _bytes(self, name: str, limit: int) -> bytes:
         try:
-            if self.path.is_dir():
-                with (self.path / name).open("rb") as stream:
-                    content = stream.read(limit + 1)
-            else:
-                with zipfile.ZipFile(self.path) as archive, archive.open(name) as stream:
-                    content = stream.read(limit + 1)
-        except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+            with self._opened(name) as stream:
+                content = stream.read(limit + 1)
+        except UNREADABLE:
             what = "is no session" if name == INDEX else f"lacks {name}"
             raise UserError(f"{str(self.path)!r} {what}; give a folder or a .zip that was saved here.") from None
         if len(content) > limit:
             raise UserError(f"{name} of session {str(self.path)!r} has more than {limit} bytes; it is not from here.")
         return content
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[IO[bytes]]:
+        if self.path.is_dir():
+            with _plain_file(self.path / name).open("rb") as stream:
+                yield stream
+        else:
+            with zipfile.ZipFile(_plain_file(self.path)) as archive, archive.open(name) as stream:
+                yield stream
 
     def _picture(self, name: str | None) -> Image.Image | None:
         if name is None:
@@ -246,13 +256,15 @@ class _Reader:
             raise ValueError(name)
         if name not in self.pictures:
             suffix = "tif" if self._listed[name]["file"].endswith(".tif") else "png"
-            image = open_image(self._bytes(f"pictures/{name}.{suffix}", LARGEST_PICTURE), exact=True)
+            image = _opened_picture(self._bytes(f"pictures/{name}.{suffix}", LARGEST_PICTURE))
             self._room -= image.width * image.height
             if self._room < 0:
                 raise UserError(
                     f"the pictures of session {str(self.path)!r} are too large together; load a smaller one."
                 )
             self.pictures[name] = _relabelled(image, self._listed[name].get("mode"))
+            if picture_hash(self.pictures[name]) != name:
+                raise ValueError(name)
         return self.pictures[name]
 
     def _state(self, content: dict[str, Any]) -> State:
@@ -261,7 +273,7 @@ class _Reader:
         messages = tuple(
             Message(_role(each["role"]), str(each["text"]), self._all(each["images"])) for each in told["messages"]
         )
-        return State(
+        state = State(
             seed=int(content["seed"]),
             turns=int(content["turns"]),
             painted=int(content["painted"]),
@@ -269,6 +281,12 @@ class _Reader:
             exchanges=tuple(self._exchange(each) for each in content["exchanges"]),
             settings=_settings(content["settings"]),
         )
+        last = 0
+        for each in state.exchanges:
+            if not last <= each.start < each.end <= len(messages):
+                raise ValueError(each.end)
+            last = each.end
+        return checked(state)
 
     def _all(self, names: list[str]) -> tuple[Image.Image, ...]:
         return tuple(self._picture(name) for name in names)
@@ -289,6 +307,21 @@ class _Reader:
     def _painting(self, told: dict[str, Any]) -> Painting:
         record = Record.from_json(json.dumps(told["record"]))
         return Painting(self._picture(told["picture"]), record, self._region(told["region"]), int(told["number"]))
+
+
+def _plain_file(path: Path) -> Path:
+    """The same.  Raises: OSError where it is no file: to read from a pipe or a device might never end."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path
+
+
+def _opened_picture(content: bytes) -> Image.Image:
+    """Raises: ValueError for what is no picture."""
+    try:
+        return open_image(content, exact=True)
+    except UserError as problem:
+        raise ValueError(problem) from None
 
 
 def _role(role: str) -> str:

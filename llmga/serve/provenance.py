@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 from PIL import Image
 
@@ -15,6 +15,7 @@ from llmga.compositing import able_to_hold
 from llmga.errors import UserError
 from llmga.llava.endpoint.address import Endpoint
 from llmga.seams import Seam
+from llmga.serve.checked import checked
 
 WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
@@ -50,6 +51,40 @@ def _name(place: Path) -> str:
     return place.name
 
 
+class Changes(TypedDict, total=False):
+    """What a painter is told of a picture that it changes, beside the picture and the mask."""
+
+    strength: float | None
+    area: str
+    soft: bool
+    skip: float
+    ratio: float
+    source_prompt: str
+
+
+class Added(TypedDict):
+    """What was added to a painter: a low-rank adapter, a ControlNet or an IP-Adapter."""
+
+    kind: str
+    name: str
+    sha256: str
+    weight: float
+    picture: str | None
+
+
+class Setup(TypedDict, total=False):
+    """How a painter was set up."""
+
+    family: str
+    sampler: str | None
+    layout: str
+    dtype: str
+    device: str
+    weighted: bool
+    tile_vae: bool
+    added: list[Added]
+
+
 @dataclass(frozen=True)
 class Record:
     """How one picture was made: all that `llmga.serve.replay` needs to make it again.
@@ -68,13 +103,12 @@ class Record:
         mask: what was painted anew, by `picture_hash` of the mask in mode L, 255 being painted.
         outpaint: how the parent grew, as `Canvas.parse` takes it.
         fill: a row of `FILLS`, what was under the painting.
-        changes: what else the painter was told beside parent and mask: strength, area, soft; skip, ratio,
-            source_prompt.
+        changes: what else the painter was told beside parent and mask.
         restorer: the row that made painting and parent agree; None without a mask.
         upscaler: the row that enlarged the finished picture.
         seam_before, seam_after: how much the mask's edge shows, without and with the restorer.
         words: how the language model was sampled: temperature, top_p, max_new_tokens, seed, picture.
-        painter: how the painter was set up: family, sampler, layout, dtype, device, weighted, tile_vae, loras.
+        painter: how the painter was set up.
         quality: of a lossy file, 1 to 100; None where the file is lossless, or of the usual quality.
         llmga: version of this package.
     """
@@ -93,13 +127,13 @@ class Record:
     mask: str | None = None
     outpaint: str | None = None
     fill: str | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    changes: Changes = field(default_factory=dict)
     restorer: str | None = None
     upscaler: str | None = None
     seam_before: Seam | None = None
     seam_after: Seam | None = None
     words: Mapping[str, Any] = field(default_factory=dict)
-    painter: Mapping[str, Any] = field(default_factory=dict)
+    painter: Setup = field(default_factory=dict)
     models: tuple[ModelMark, ...] = ()
     quality: int | None = None
     llmga: str = field(default=llmga.__version__)
@@ -121,8 +155,10 @@ class Record:
             known[pair] = tuple(known[pair]) if known.get(pair) else None
         for seam in ("seam_before", "seam_after"):
             known[seam] = Seam(**known[seam]) if known.get(seam) else None
+        for name, told in (("changes", Changes), ("painter", Setup)):
+            known[name] = {key: value for key, value in known.get(name, {}).items() if key in get_type_hints(told)}
         known["models"] = tuple(ModelMark(**mark) for mark in known.get("models", ()))
-        return cls(**known)
+        return checked(cls(**known))
 
 
 def picture_hash(image: Image.Image) -> str:

@@ -25,10 +25,22 @@ from llmga.serve.story import MOST_PAGES, SEEDS, Character, Story, plan
 STORY, HTML, PDF = "story.json", "book.html", "book.pdf"
 
 
+def begun(args: argparse.Namespace, place: Path) -> Story | None:
+    """The plan that is there; None where there is none.  Raises: UserError when it is of another book."""
+    if not place.exists():
+        return None
+    story = Story.load(place)
+    if (args.request or "").strip() and args.request != story.request:
+        raise UserError(f"{str(place)!r} is of another book ({story.request!r}); give a new --save-path, or leave "
+                        "--request out to go on with it.")  # fmt: skip
+    return story
+
+
 def planned(assistant: Assistant, args: argparse.Namespace, characters: tuple[Character, ...], place: Path) -> Story:
     """The plan that is there, or a new one.  Raises: UserError."""
-    if place.exists():
-        return Story.load(place)
+    if (story := begun(args, place)) is not None:
+        print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
+        return story
     book = {"title": args.title or args.request, "seed": assistant.seed, "style": args.style, "seeds": args.seeds}
     sampling = assistant.sampling()
     for story in plan(assistant.chat, args.request, args.pages, sampling, characters, **book):
@@ -73,7 +85,7 @@ def storybook(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); choose another --save-path.") from None
-    if not (args.request or "").strip() and not (folder / STORY).exists():
+    if begun(args, folder / STORY) is None and not (args.request or "").strip():
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
     assistant = Models.load(args).assistant(args)

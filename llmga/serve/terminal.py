@@ -63,9 +63,7 @@ class Terminal:
                 for event in events:
                     self.draw(event)
         except Exception as defect:  # a defect in one answer should not cost the conversation
-            self.fail(f"{type(defect).__name__}: {defect}" + ("" if self.debug else " (--debug shows where)"))
-            if self.debug:
-                traceback.print_exc(file=self.err)
+            self.confess(defect)
         finally:
             self._close_bar()
             self._fresh_line()
@@ -101,6 +99,12 @@ class Terminal:
         self._fresh_line()
         self.failures += 1
         print(f"error: {message}", file=self.err, flush=True)
+
+    def confess(self, defect: Exception) -> None:
+        """What should not have happened, while it is being handled."""
+        self.fail(f"{type(defect).__name__}: {defect}" + ("" if self.debug else " (--debug shows where)"))
+        if self.debug:
+            traceback.print_exc(file=self.err)
 
     def _prompt(self, prompt: str, tokens: str) -> None:
         """The prompt; how it is cut where it is longer than one chunk, which costs time and weakens its end."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 from huggingface_hub import save_torch_state_dict
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from llmga.errors import UserError
@@ -19,6 +20,7 @@ from llmga.llava.convert import convert
 from llmga.llava.convert import main as convert_main
 from llmga.llava.delta import apply_delta, make_delta
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
+from llmga.llava.saving import new_folder
 
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
 FAMILIES = {
@@ -132,6 +134,8 @@ def test_a_delta_and_its_base_are_the_checkpoint_again(tmp_path):
         (tmp_path / name).mkdir()
         torch.save(weights, tmp_path / name / "pytorch_model.bin")
         (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "whole" / "vision_tower").mkdir()
+    (tmp_path / "whole" / "vision_tower" / "config.json").write_text("{}")
     make_delta(tmp_path / "base", tmp_path / "whole", tmp_path / "delta")
     delta = checkpoints.read_weights(tmp_path / "delta")
     assert torch.equal(delta["model.norm.weight"], whole["model.norm.weight"] - base["model.norm.weight"])
@@ -139,10 +143,18 @@ def test_a_delta_and_its_base_are_the_checkpoint_again(tmp_path):
     again = checkpoints.read_weights(tmp_path / "again")
     assert again.keys() == whole.keys()
     assert all(torch.allclose(again[key], whole[key], atol=1e-6) for key in whole)
-    assert (tmp_path / "again/config.json").is_file()
+    assert (tmp_path / "again/config.json").is_file() and (tmp_path / "again/vision_tower/config.json").is_file()
     torch.save(base | {"model.strange": torch.ones(1)}, tmp_path / "whole/pytorch_model.bin")
     with pytest.raises(UserError, match="model.strange is not in the base"):
         make_delta(tmp_path / "base", tmp_path / "whole", tmp_path / "other")
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), SafetensorError("I/O error")])
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, problem):
+    with pytest.raises(UserError, match="'.*out' cannot be written"), new_folder(tmp_path / "out") as draft:
+        (draft / "config.json").write_text("{}")
+        raise problem
+    assert list(tmp_path.iterdir()) == []
 
 
 def published_projector(mllm: Mllm) -> dict[str, torch.Tensor]:

@@ -38,6 +38,7 @@ def test_the_flags_of_the_original_are_there(flag):
 
 WRONG = {
     "--size 63": "use 56 or 64",
+    "--session a --batch b": "not allowed with argument --session",
     "--size 64x50": "use 48 or 56",
     "--size 8": "use 16 to 2048",
     "--size 99999": "use 16 to 2048",

@@ -105,6 +105,7 @@ WRONG = {
     '{"text": []}': "has no text",
     '{"text": "a", "colour": "red"}': "'colour', which is unknown",
     '{"text": "a"': "line 1 of the batch is no JSON",
+    '{"text": "a", "text": "b"}': "a name is given twice",
     "# nothing": "has no requests",
 }
 
@@ -138,3 +139,13 @@ def test_files_that_are_no_text_are_told(tmp_path):
             read_jobs(tmp_path / name)
     (tmp_path / "bom").write_bytes(b"\xef\xbb\xbfa circle\r\n")
     assert [job.asked for job in read_jobs(tmp_path / "bom")] == [{"text": ["a circle"]}]
+
+
+def test_a_file_without_end_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr("llmga.serve.batch.LARGEST_FILE", 1000)
+    with pytest.raises(UserError, match="more than 1000 bytes"):
+        read_jobs("/dev/zero")
+
+
+def test_the_words_of_a_file_do_not_steer_the_terminal(work):
+    assert "\x1b" not in work(["a \x1b[2J circle"], [ONE]).shown

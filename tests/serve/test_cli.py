@@ -6,6 +6,7 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -119,6 +120,20 @@ def test_ctrl_c_at_the_prompt_ends(monkeypatch, capsys):
     assert cli.ask() is None
 
 
+def test_one_ctrl_c_at_the_prompt_of_a_terminal_drops_the_line_only(monkeypatch, capsys):
+    typed = iter([KeyboardInterrupt, "a red circle", KeyboardInterrupt, KeyboardInterrupt])
+
+    def answered(prompt):
+        if (line := next(typed)) is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return line
+
+    monkeypatch.setattr("builtins.input", answered)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert (cli.ask(), cli.ask()) == ("a red circle", None)
+    assert capsys.readouterr().out == "\n(once more to end)\n" * 2 + "\n"
+
+
 def test_a_full_disk_costs_neither_the_session_nor_leaves_half_a_file(toy, talk, tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -174,3 +189,15 @@ def test_a_line_of_blanks_is_asked_for_again(monkeypatch):
     lines = iter(["   ", "a red circle"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
     assert cli.ask() == "a red circle"
+
+
+def test_streams_that_are_closed_end_no_session(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(lambda: print("said to nobody") or len(sys.stdin.read()))
+    assert exit_.value.code == 0
+
+
+def test_what_is_piped_in_does_not_steer_the_terminal(toy, talk):
+    assert "\x1b" not in talk(toy("ok"), "a \x1b[2J circle\n").out

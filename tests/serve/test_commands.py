@@ -1,6 +1,7 @@
 """What can be typed beside messages."""
 
 import io
+import signal
 
 import pytest
 from PIL import Image
@@ -9,6 +10,7 @@ from llmga.errors import UserError
 from llmga.serve.changing import CHANGES
 from llmga.serve.commands import COMMANDS, Talk
 from llmga.serve.flow import Turn
+from llmga.serve.portable import load_session, save_session
 from llmga.serve.session import SavedPictures
 from llmga.serve.terminal import Terminal
 
@@ -126,9 +128,10 @@ def test_a_black_mask_is_named(talk):
 VALUES = {"temperature": "0.5", "top-p": "0.9", "max-new-tokens": "99", "picture": "always", "steps": "3"}
 VALUES |= {"guidance-scale": "2.5", "negative-prompt": "--blur, text", "size": "64x48", "restorer": "match"}
 VALUES |= {"strength": "0.5", "area": "mask", "soft-mask": "on", "edit": "on", "skip": "0.3", "ratio": "2.0"}
+VALUES |= {"sampler": "euler"}
 
 
-@pytest.mark.parametrize("name", [name for name in CHANGES if name not in ("upscale", "sampler")])
+@pytest.mark.parametrize("name", [name for name in CHANGES if name != "upscale"])
 def test_every_setting_is_set_shown_and_given_back(talk, name):
     now = talk(ONE)
     if name in ("skip", "ratio"):
@@ -193,3 +196,42 @@ def test_a_long_prompt_shows_how_it_is_cut_and_a_mask_how_its_seam_shows(talk, t
     out, _ = typed(talk(ONE), "/image a.png", "/mask m.png", "fill it")
     assert "[a red circle] (98 tokens in 2 chunks)" in out
     assert ", seam " in out
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("a defect"), KeyboardInterrupt()])
+def test_nothing_that_happens_in_a_command_ends_the_conversation(talk, monkeypatch, problem):
+    def broken(*args, **rest):
+        raise problem
+
+    monkeypatch.setattr("llmga.serve.commands.open_image", broken)
+    out, err = typed(talk(ONE), "/image a.png", "a circle")
+    assert "saved outputs/000.png" in out
+    assert ("stopped\n" in out) == isinstance(problem, KeyboardInterrupt)
+    assert ("error: RuntimeError: a defect" in err) == isinstance(problem, RuntimeError)
+
+
+def test_ctrl_c_does_not_interrupt_the_saving_of_an_answer(talk, monkeypatch, tmp_path):
+    def interrupted(place, *rest):
+        signal.raise_signal(signal.SIGINT)
+        return save_session(place, *rest)
+
+    monkeypatch.setattr("llmga.serve.commands.save_session", interrupted)
+    now = talk(ONE)
+    now.session = tmp_path / "s.zip"
+    typed(now, "a circle")
+    assert len(load_session(now.session).state.exchanges) == 1
+
+
+@pytest.mark.parametrize("typed_as", ["'{}'", '"{}"', "{}", "~/{}", "escaped"])
+def test_a_file_that_is_dropped_on_the_terminal_is_found(talk, monkeypatch, tmp_path, typed_as):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (8, 8)).save("a b (1).png")
+    name = r"a\ b\ \(1\).png" if typed_as == "escaped" else typed_as.format("a b (1).png")
+    assert "8x8; it goes with your next message." in typed(talk(ONE), f"/image {name}")[0]
+
+
+def test_a_session_is_saved_at_home(talk, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    typed(talk(ONE), "a circle", "/save ~/mine.zip")
+    assert "going on after turn 1" in typed(talk(ONE), "/load '~/mine.zip'")[0]
+    assert (tmp_path / "home" / "mine.zip").is_file()

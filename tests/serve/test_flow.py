@@ -307,3 +307,21 @@ def test_a_cut_answer_is_told_from_one_that_failed(toy):
     assert [event.cut for event in of(Failed, answer(assistant))] == [True]
     assistant.chat.ended_by = "marker"
     assert [event.cut for event in of(Failed, answer(assistant))] == [False]
+
+
+def test_sessions_that_share_a_painter_have_samplers_of_their_own(toy, toy_generator_class):
+    class Sampling(toy_generator_class):
+        def use_sampler(self, name=None):
+            self.name = name
+
+        def describe(self, **given):
+            return super().describe(**given) | {"sampler_name": self.name}
+
+    shared = Sampling()
+    one, two = toy(ONE, ONE, generator=shared, sampler="euler"), toy(ONE, generator=shared)
+    continued = toy(ONE, generator=shared)
+    drawn = [answer(one), answer(two)]
+    continued.resume(one.state())
+    drawn += [answer(one), answer(continued)]
+    records = [of(PictureReady, events)[0].record for events in drawn]
+    assert [record.painter["sampler"] for record in records] == ["euler", None, "euler", "euler"]

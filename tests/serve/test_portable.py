@@ -206,3 +206,51 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_session(tmp_path, place)
         state = load_session(target).state
         assert state.seed in (done[-1], done[-1] + 1)
         assert len(state.conversation.messages) == state.seed + 1
+
+
+WRONG = {
+    "a text as temperature": (("settings", "temperature"), "warm"),
+    "a number as changes": (("settings", "repaint"), 1.5),
+    "a side alone as size": (("settings", "size"), [64]),
+    "a truth as seed": (("settings", "seed"), True),
+    "a number as system text": (("conversation", "system"), 7),
+    "no picture where one was painted": (("exchanges", 0, "paintings", 0, "picture"), None),
+    "no words in a record": (("exchanges", 0, "paintings", 0, "record", "words"), None),
+    "messages that are not there": (("exchanges", 0, "end"), 99),
+    "an answer before its question": (("exchanges", 0, "start"), 2),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_session_with_values_of_wrong_types_is_damaged(toy, tmp_path, wrong):
+    assistant = toy(ONE)
+    list(assistant.respond(Turn("a circle")))
+    save_session(tmp_path / "s", assistant.state())
+    (*path, last), value = wrong
+    content = place = json.loads((tmp_path / "s" / "session.json").read_text("utf-8"))
+    for step in path:
+        place = place[step]
+    place[last] = value
+    (tmp_path / "s" / "session.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(UserError, match="damaged"):
+        load_session(tmp_path / "s")
+
+
+def test_a_picture_that_is_not_the_one_that_was_saved_is_damage(toy, tmp_path):
+    assistant = toy(ONE)
+    list(assistant.respond(Turn("a circle")))
+    save_session(tmp_path / "s", assistant.state())
+    (picture,) = (tmp_path / "s" / "pictures").iterdir()
+    for other in (png_bytes(Image.new("RGB", (3, 3)), assistant.exchanges[0].paintings[0].record), b"no picture"):
+        picture.write_bytes(other)
+        with pytest.raises(UserError, match="/s' is damaged"):
+            load_session(tmp_path / "s")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes are of POSIX")
+@pytest.mark.parametrize("place", ["s.zip", "s/session.json"])
+def test_a_pipe_is_no_session(tmp_path, place):
+    (tmp_path / "s").mkdir()
+    os.mkfifo(tmp_path / place)
+    with pytest.raises(UserError, match="is no session"):
+        load_session(tmp_path / place.partition("/")[0])

@@ -1,5 +1,7 @@
 """A picture says how it was made."""
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -60,9 +62,11 @@ def test_a_file_without_a_record_is_refused(tmp_path):
     plain, text = tmp_path / "plain.png", tmp_path / "text.png"
     PICTURE.save(plain)
     text.write_text("not a picture")
-    for path in (plain, text, tmp_path / "missing.png"):
+    for path in (plain, text):
         with pytest.raises(UserError, match="no record of llmga"):
             read(path)
+    with pytest.raises(UserError, match="does not exist"):
+        read(tmp_path / "missing.png")
 
 
 def test_a_fingerprint_is_that_of_the_weights(tmp_path):
@@ -87,3 +91,28 @@ def test_a_mark_holds_the_name_and_not_the_way_to_it(tmp_path):
 def test_pictures_of_every_mode_are_saved(mode, tmp_path):
     (tmp_path / "a.png").write_bytes(png_bytes(Image.new(mode, (8, 8)), RECORD))
     assert read(tmp_path / "a.png") == RECORD
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", "many"),
+        ("size", [64]),
+        ("changes", {"strength": "much"}),
+        ("changes", {"soft": 1.5}),
+        ("painter", {"device": ["cpu"]}),
+        ("painter", {"added": [{"kind": "lora"}]}),
+        ("seam_before", {"colour": "red", "gradient": 0}),
+        ("models", [{"role": "painter", "name": None, "sha256": None}]),
+    ],
+)
+def test_a_record_with_a_value_of_a_wrong_type_is_none(name, value):
+    told = json.loads(Record("a circle", "a circle", 7).to_json())
+    with pytest.raises(TypeError):
+        Record.from_json(json.dumps(told | {name: value}))
+
+
+def test_what_a_later_version_tells_of_a_painter_is_left_aside():
+    told = {"prompt": "a", "request": "a", "seed": 7, "changes": {"strength": 0.5, "on_step": 1}, "painter": {"new": 1}}
+    record = Record.from_json(json.dumps(told))
+    assert (record.changes, record.painter) == ({"strength": 0.5}, {})

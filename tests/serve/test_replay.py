@@ -108,6 +108,9 @@ def test_other_weights_are_refused(made, tmp_path, capsys):
 
 def test_a_file_without_a_record_is_one_sentence(tmp_path, capsys):
     assert replay.main([str(tmp_path / "missing.png")]) == 2
+    assert capsys.readouterr().err.endswith("missing.png' does not exist; check the path.\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    assert replay.main([str(tmp_path / "plain.png")]) == 2
     assert capsys.readouterr().err.startswith("error: no record")
 
 

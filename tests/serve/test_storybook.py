@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -132,6 +133,26 @@ def test_the_pdf_has_a_title_and_a_page_for_each_page(bound):
     assert to_pdf(story, folder) == content
 
 
+def test_a_long_page_is_written_smaller_and_its_picture_stays(bound):
+    folder, story = bound
+    long = replace(story.pages[0], text="Once upon a time there was a moon. " * 60)
+    sizes = re.findall(rb"/F\d+ (\d+) Tf", _streams(to_pdf(replace(story, pages=(long, story.pages[1])), folder)))
+    assert {b"14", b"26"} < set(sizes) and min(map(int, sizes)) < 14
+
+
+def _streams(pdf):
+    """The content of all pages; reportlab writes it deflated and in base 85."""
+    found = re.findall(rb"stream\s+(.*?~>)\s*endstream", pdf, re.DOTALL)
+    return b"".join(zlib.decompress(base64.a85decode(each[:-2])) for each in found)
+
+
+def test_a_picture_that_cannot_be_read_is_told(bound):
+    folder, story = bound
+    (folder / "b.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="picture of page 2 .b.png. .* delete it"):
+        to_pdf(story, folder)
+
+
 @pytest.mark.parametrize("name", ["none.png", "../a.png/../../x", None])
 def test_a_picture_that_is_not_there_is_told(bound, name):
     folder, story = bound
@@ -155,6 +176,8 @@ def test_a_book_of_the_bundled_models_is_made_and_not_made_again(tmp_path, capsy
     assert storybook.main(flags) == 0
     assert "page-02.png" in capsys.readouterr().out
     assert (folder / "page-01.png").stat().st_mtime_ns == before["page-01.png"]
+    assert storybook.main([*flags, "--request", "a green star"]) == 2
+    assert "is of another book ('a red circle on a blue background')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ class Chosen:
         Raises: UserError for a sampler that the painter cannot use.
         """
         assistant.generator.use_sampler(self.sampler)
-        assistant.settings = self.settings if changes else replace(self.settings, edit=None)
+        settings = replace(self.settings, sampler=self.sampler)
+        assistant.settings = settings if changes else replace(settings, edit=None)
         if self.seed is not None:
             assistant.reseed(self.seed)

@@ -99,6 +99,9 @@ class PlainPainter:
         painted = Image.new("RGB", size or (image.size if image else (16, 8)), named)
         return painted if mask is None else paste_back(image, restore(painted, image, mask), mask)
 
+    def use_sampler(self, name=None):
+        pass
+
     def report(self, prompt):
         return ""
 
