@@ -7,7 +7,7 @@ from functools import partial
 from llmga.toyworld import requests, smalltalk
 from llmga.toyworld.captions import PLACE_WORDS, SIZE_WORDS, detailed
 from llmga.toyworld.requests import Request
-from llmga.toyworld.scenes import Scene, is_held_out, random_scene
+from llmga.toyworld.scenes import ATTRIBUTES, Scene, is_held_out, random_scene
 
 LEADS = ("Here it is.", "With pleasure.", "Of course.", "Gladly.", "Here you are.")
 CHANGED = ("Changed.", "Here is the new version.", "As you like.")
@@ -30,6 +30,14 @@ QUESTIONS = {
     "background": (("what is the background?", "what colour is the background?", "which background is it?"),
                    "The background is {background}."),
 }  # fmt: skip
+# The same questions with a guess, "{x}", to be answered by yes or no.
+GUESSES = {
+    "shape": ("is it a {x}?", "is this a {x}?", "is that a {x}?"),
+    "colour": ("is it {x}?", "is the {shape} {x}?", "is that {x}?"),
+    "size": ("is it {x}?", "is the {shape} {x}?"),
+    "place": ("is it {x}?", "is the {shape} {x}?"),
+    "background": ("is the background {x}?", "is it on {x}?", "is the {shape} on {x}?"),
+}
 
 
 def wrapped(prompt: str) -> str:
@@ -65,6 +73,8 @@ def _next(scene: Scene | None, rng: random.Random, first: bool) -> tuple[tuple[s
     if form < 0.2:
         # after a picture, a bare "a dragon" is easily taken for a change to it
         return (smalltalk.talk if scene is None or rng.random() < 0.5 else smalltalk.bare_wish)(rng), scene
+    if scene is not None and form < 0.24:
+        return question(scene, rng), scene
     if scene is None or first or form < 0.3:
         # a new wish in mid-conversation has to be told from a change to the last picture: it names everything
         complete = scene is not None
@@ -79,11 +89,15 @@ def _next(scene: Scene | None, rng: random.Random, first: bool) -> tuple[tuple[s
 
 def question(scene: Scene, rng: random.Random) -> tuple[str, str]:
     """A question about one attribute of a picture, answered in words."""
-    asked, answer = QUESTIONS[rng.choice(list(QUESTIONS))]
-    told = scene.attributes
+    name, told = rng.choice(list(QUESTIONS)), scene.attributes
+    asked, answer = QUESTIONS[name]
     words = {**told, "size": SIZE_WORDS[told["size"]], "place": PLACE_WORDS[told["place"]]}
-    text = rng.choice(asked).format(**words)
-    return (text[:1].upper() + text[1:] if rng.random() < 0.4 else text), answer.format(**words)
+    text, reply = rng.choice(asked).format(**words), answer.format(**words)
+    if rng.random() < 0.4:
+        guess = told[name] if rng.random() < 0.5 else rng.choice(ATTRIBUTES[name])
+        text = rng.choice(GUESSES[name]).format(x=requests.say(name, guess, rng), shape=told["shape"])
+        reply = f"{'Yes' if guess == told[name] else 'No'}, {reply[:1].lower()}{reply[1:]}"
+    return (text[:1].upper() + text[1:] if rng.random() < 0.4 else text), reply
 
 
 def about_picture(scene: Scene, rng: random.Random, describe: tuple[str, ...], similar: tuple[str, ...]) -> list:

@@ -243,6 +243,8 @@ def _dressed(text: str, rng: random.Random) -> str:
         text = text[:1].upper() + text[1:]
     elif style < 0.33:
         text = text.upper()
+    elif style < 0.36:
+        text = string.capwords(text)
     if rng.random() < 0.25 and text[-1:] not in "?!.":
         text += rng.choice((".", ".", "!", "?"))
     return text
