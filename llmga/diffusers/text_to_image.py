@@ -11,7 +11,7 @@ from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
-from llmga.diffusers.samplers import SAMPLERS, scheduler_of
+from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
@@ -220,9 +220,9 @@ class Generator:
         """The values with defaults filled in; raises UserError when one is out of range."""
         steps = self.steps if steps is None else steps
         guidance_scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        most = self.pipeline.scheduler.config.num_train_timesteps
+        most = most_steps(self.pipeline.scheduler)
         if not 1 <= steps <= most:
-            raise UserError(f"{steps} steps are out of range; use 1 to {most}.")
+            raise UserError(f"{steps} steps are out of range for sampler {self.sampler_name!r}; use 1 to {most}.")
         if not 0 <= guidance_scale < float("inf"):
             raise UserError(f"guidance scale {guidance_scale} is out of range; use 0 or more.")
         return steps, guidance_scale
