@@ -12,6 +12,7 @@ from llmga.compositing import paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
+from llmga.diffusers.memory import working_device
 from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
@@ -122,7 +123,8 @@ class Editor(Generator):
         """The UNet told each prompt, all padded to one length: they should differ in what they say only."""
         negatives = None if negative is None else [negative] * len(prompts)
         words = encode_prompt(self.pipeline, prompts, negatives, self.layout, weighted=self.encoder.weighted)
-        time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=self.denoiser.device)
+        device = working_device(self.denoiser)
+        time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=device)
         sides = [words.negative_embeds, words.embeds, words.negative_pooled, words.pooled]
         told = []
         for number in range(len(prompts)):
@@ -151,7 +153,7 @@ class Editor(Generator):
     def _on_latents(self, mask: Image.Image, shape: tuple[int, int]) -> Tensor:
         """The mask at the latents' size, 1 wherever any pixel is marked."""
         marked = torch.from_numpy(np.asarray(mask) / np.float32(255))[None]
-        return torch.nn.functional.adaptive_max_pool2d(marked, shape)[0].to(self.denoiser.device)
+        return torch.nn.functional.adaptive_max_pool2d(marked, shape)[0].to(working_device(self.denoiser))
 
     @staticmethod
     def _on_pixels(changed: Tensor, area: WorkArea, size: tuple[int, int]) -> Image.Image:

@@ -30,6 +30,7 @@ class Generator:
     """A loaded pipeline that paints from words.
 
     Args:
+        offload: how the pipeline was placed, a row of `memory.OFFLOADS`.
         defaults: `steps`, `guidance_scale`, `strength`, `sampler` (of `SAMPLERS`) and `layout` (of `LAYOUTS`) that
             the checkpoint prefers, all optional.
         weighted: brackets in prompts are weights instead of text.
@@ -43,8 +44,9 @@ class Generator:
         path: str = "",
         defaults: dict[str, Any] | None = None,
         weighted: bool = False,
+        offload: str = "none",
     ):
-        self.pipeline, self.family, self.path = pipeline, family, path
+        self.pipeline, self.family, self.path, self.offload = pipeline, family, path, offload
         self.defaults = defaults or {}
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder = PromptEncoder(pipeline, self.layout, weighted=weighted)
