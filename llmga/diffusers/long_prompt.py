@@ -94,8 +94,9 @@ class TextTower:
         return self.length - 2
 
     def content(self, text: str) -> list[int]:
-        """Token ids without markers, however many."""
-        return self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        """Token ids without markers, however many; halves of characters are question marks."""
+        whole = text.encode(errors="replace").decode()
+        return self.tokenizer(whole, add_special_tokens=False, truncation=False, verbose=False).input_ids
 
     def tokens(self, text: str, weighted: bool = False) -> Tokens:
         """The text as it is, or with its brackets read as weights; runs of other weight are then other words."""
