@@ -12,7 +12,6 @@ With a CUDA GPU our pass is also compiled, and half precision is taken where it 
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from llmga.diffrir.layers import PRIOR_WIDTH, Attention, Block, FeedForward, Norm
 from llmga.diffrir.model import DiffRIRConfig, ImageNetwork, Stage2
 from llmga.diffrir.restore import DiffRIR
+from llmga.runtime import peak_memory
 
 
 def build(options: argparse.Namespace) -> Stage2:
@@ -156,11 +156,8 @@ def measure(options: argparse.Namespace, side: int, tile: int) -> dict[str, floa
     mask = Image.new("L", (side, side))
     mask.paste(255, (side // 4, side // 4, side // 2, side // 2))
     seconds = clocked(lambda: restorer(image, reference, mask), options.device)
-    if options.device == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 1e6
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-    return {"seconds_per_megapixel": seconds / (side * side / 1e6), "peak_megabytes": peak}
+    peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else peak_memory()
+    return {"seconds_per_megapixel": seconds / (side * side / 1e6), "peak_megabytes": peak / 1e6}
 
 
 def measured_apart(argv: list[str], side: int, tile: int) -> dict[str, float]:

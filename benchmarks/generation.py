@@ -8,7 +8,6 @@ Memory is each one's peak, on a CPU in a process of its own.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import torch
 
 from llmga.diffusers.generators import load_generator
 from llmga.diffusers.text_to_image import Generator
-from llmga.runtime import quiet_libraries
+from llmga.runtime import peak_memory, quiet_libraries
 
 BUNDLED = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 PROMPT = "The picture shows a big red circle on the left of a small green square, on a blue background."
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.only:
         ways[args.only](0)
         used = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-        print((used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024) / 1e6)
+        print((used or peak_memory()) / 1e6)
         return 0
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for seed in range(args.rounds + 1):

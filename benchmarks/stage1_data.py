@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.mixture import DataSource, Mixture
 from llmga.llava.tokenization import IGNORED, Encoded
 from llmga.llava.towers import KNOWN_TOWERS, image_processor
+from llmga.runtime import peak_memory
 
 PICTURE_TOKEN, POSITIONS = -1, 576
 WORDS = "a tall red lighthouse on rocky coast under grey clouds while small boats pass by in evening light"
@@ -157,7 +157,7 @@ class _Memory:
 def convert(file: Path, count: int) -> dict[str, float]:
     begin = time.process_time()
     mixture(DataSource("t2i", str(file)))
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "seconds": time.process_time() - begin}
+    return {"peak": peak_memory(), "seconds": time.process_time() - begin}
 
 
 PHASES = {"read": read_all, "convert": convert}

@@ -39,12 +39,13 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def save_checkpoint(
-    accelerator: Accelerator, config: Run, step: int, files: Mapping[str, Mapping[str, Tensor]]
+    accelerator: Accelerator, config: Run, step: int, files: Mapping[str, Mapping[str, Tensor]], records: int
 ) -> None:
     """Write `checkpoint-N` beside its place, move it there, and only then remove the oldest.
 
     Args:
         files: what accelerate does not know of, named tensors by file name; each process writes its own.
+        records: how many there are to learn from.
     """
     folder = Path(config.run) / f"checkpoint-{step}"
     partial = folder.with_suffix(".partial")
@@ -57,7 +58,8 @@ def save_checkpoint(
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / name)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (partial / STATE_FILE).write_text(json.dumps({"step": step, "settings": asdict(config)}, indent=2))
+        state = {"step": step, "settings": asdict(config), "stream": _stream(accelerator, records)}
+        (partial / STATE_FILE).write_text(json.dumps(state, indent=2))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
         for old in checkpoints(Path(config.run))[: -config.keep]:
@@ -85,19 +87,26 @@ def find_resume(config: Run) -> Path | None:
     return folder
 
 
-def load_checkpoint(accelerator: Accelerator, folder: Path, config: Run, free: Collection[str]) -> int:
+def _stream(accelerator: Accelerator, records: int) -> dict[str, int]:
+    """What the order of the examples follows from, beside the settings."""
+    return {"processes": accelerator.num_processes, "records": records}
+
+
+def load_checkpoint(accelerator: Accelerator, folder: Path, config: Run, free: Collection[str], records: int) -> int:
     """Take up the state of a checkpoint; what `save_checkpoint` was given as `files` is the caller's to read.
 
     Args:
         free: settings that may differ between two halves of a run without changing its course.
+        records: how many there are to learn from.
     Returns: optimiser steps already done.
 
-    Raises: UserError when it was made with settings that would change the course of the run.
+    Raises: UserError when it was made with settings, data or processes that would change the course of the run.
     """
-    state = json.loads((folder / STATE_FILE).read_text())
-    now = json.loads(json.dumps(asdict(config)))
-    changed = [f"{key} {state['settings'].get(key)!r} -> {value!r}" for key, value in now.items()
-               if key not in free and state["settings"].get(key) != value]  # fmt: skip
+    state, stream = json.loads((folder / STATE_FILE).read_text()), _stream(accelerator, records)
+    now = json.loads(json.dumps(asdict(config))) | stream
+    before = state["settings"] | state.get("stream", stream)
+    changed = [f"{key} {before.get(key)!r} -> {value!r}" for key, value in now.items()
+               if key not in free and before.get(key) != value]  # fmt: skip
     if changed:
         raise UserError(f"{str(folder)!r} was made with other settings ({', '.join(changed)}); "
                         "give the same ones, or another --run to start afresh.")  # fmt: skip

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import sys
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -43,6 +46,21 @@ def pick_dtype(name: str | None, device: torch.device) -> torch.dtype:
     if name is None:
         return torch.float32 if device.type == "cpu" else torch.float16
     return DTYPES[name]
+
+
+def peak_memory() -> int | None:
+    """The most bytes of main memory that this process held at once; None where it cannot be asked.
+
+    Linux hands a parent's peak on to its children in `ru_maxrss`, so its other record is read where there is one.
+    """
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def quiet_libraries() -> None:

@@ -10,6 +10,7 @@ from itertools import count
 import numpy as np
 
 ORDER, EXAMPLE, NOISE, HOLE = range(4)  # purposes of a seed
+LARGEST_SEED = 2**63 - 1  # that every generator takes
 PAIR = HOLE  # what is spoilt in a picture, whichever way a training spoils it
 
 Pass = list[tuple[int, int]]  # (position, record) of each example of one forward pass

@@ -24,6 +24,7 @@ from llmga.diffrir.tiles import OVERLAP, TILE
 from llmga.errors import UserError, command_line
 from llmga.images import open_image
 from llmga.seams import seam
+from llmga.stream import LARGEST_SEED
 
 MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # what a result may be, since kept pixels are to stay what they are
@@ -347,8 +348,10 @@ def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when everything is done, 1 when some pictures of a folder failed, 2 when nothing could begin."""
     args = build_parser().parse_args(argv)
-    if args.batch < 1 or args.seed < 0:
-        raise UserError(f"--batch {args.batch} and --seed {args.seed} must be at least 1 and 0.")
+    if args.batch < 1:
+        raise UserError(f"--batch {args.batch} is out of range; use at least 1.")
+    if not 0 <= args.seed <= LARGEST_SEED:
+        raise UserError(f"--seed {args.seed} is out of range; use 0 to {LARGEST_SEED}.")
     if (args.reference is None) != (args.mask is None) or (args.mask is None and args.scale == 1):
         raise UserError("--reference and --mask belong together and are needed at scale 1; give both.")
     jobs = find_jobs(args.image, args.reference, args.mask, args.output)

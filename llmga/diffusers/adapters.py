@@ -5,7 +5,7 @@ Each is checked against the painter's own widths first: libraries load what fits
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 
 from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.memory import put, working_device
 from llmga.diffusers.text_to_image import Generator
 from llmga.errors import UserError
 
 LORA_NAME = "pytorch_lora_weights.safetensors"
-LORA_KEY = re.compile(r"(unet|transformer|text_encoder|text_encoder_2)\.(.+)\.(?:lora_A|lora\.down)\.weight")
+LORA_PARTS, LORA_KEY = ("unet", "transformer", "text_encoder", "text_encoder_2"), ".lora_A.weight"
 CONTROLLED = {
     "StableDiffusionPipeline": "StableDiffusionControlNetPipeline",
     "StableDiffusionXLPipeline": "StableDiffusionXLControlNetPipeline",
@@ -76,7 +77,8 @@ def _add_lora(generator: Generator, file: Path, name: str) -> None:
         raise UserError(f"low-rank weights {str(file)!r} need the package peft; install llmga[train].")
     pipeline = generator.pipeline
     try:
-        state = pipeline.lora_state_dict(str(file))
+        blocks = {"unet_config": pipeline.unet.config} if hasattr(pipeline, "unet") else {}  # other tools number them
+        state = pipeline.lora_state_dict(str(file), **blocks)
         _check_fit(generator, state[0] if isinstance(state, tuple) else state, file)
         pipeline.load_lora_weights(str(file), adapter_name=name)
     except UserError:
@@ -88,16 +90,28 @@ def _add_lora(generator: Generator, file: Path, name: str) -> None:
 
 def _check_fit(generator: Generator, state: Mapping[str, torch.Tensor], file: Path) -> None:
     """Every low-rank matrix must find a layer of its width."""
-    found = [(match, tensor) for key, tensor in state.items() if (match := LORA_KEY.fullmatch(key))]
+    found = list(_inner_matrices(state))
     if not found:
         raise UserError(f"{str(file)!r} holds no low-rank weights that diffusers knows; give another file.")
-    for match, tensor in found:
-        part = getattr(generator.pipeline, match[1], None)
-        layer = dict(part.named_modules()).get(match[2]) if part is not None else None
+    parts = {name: getattr(generator.pipeline, name, None) for name in LORA_PARTS}
+    layers = {name: {} if part is None else dict(part.named_modules()) for name, part in parts.items()}
+    for part, name, tensor in found:
+        layer = layers[part].get(name)
         width = getattr(layer, "in_features", None) or getattr(layer, "in_channels", None)
         if width != tensor.shape[1]:
             raise UserError(f"low-rank weights {str(file)!r} were made for another family than "
-                            f"{generator.family.name}: {match[1]}.{match[2]} does not fit; choose others.")  # fmt: skip
+                            f"{generator.family.name}: {part}.{name} does not fit; choose others.")  # fmt: skip
+
+
+def _inner_matrices(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str, torch.Tensor]]:
+    """(part of the pipeline, layer in it, matrix that the layer's input meets), whatever year's spelling is used."""
+    from diffusers.utils import convert_state_dict_to_peft, convert_unet_state_dict_to_peft
+
+    for part in LORA_PARTS:
+        own = {key.removeprefix(f"{part}."): tensor for key, tensor in state.items() if key.startswith(f"{part}.")}
+        if own and not any(LORA_KEY in key for key in own):
+            own = (convert_state_dict_to_peft if "text" in part else convert_unet_state_dict_to_peft)(own)
+        yield from ((part, key.removesuffix(LORA_KEY), own[key]) for key in own if key.endswith(LORA_KEY))
 
 
 def use_controlnet(generator: Generator, folder: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
@@ -115,8 +129,9 @@ def use_controlnet(generator: Generator, folder: str | Path, picture: Image.Imag
     import diffusers
 
     kind = getattr(diffusers, CONTROLLED[name])
-    parts = generator.pipeline.components | {"controlnet": controlnet.to(generator.pipeline.device)}
-    generator.pipeline = kind(**parts)
+    device = working_device(generator.denoiser)
+    parts = generator.pipeline.components | {"controlnet": controlnet}
+    generator.pipeline = put(kind(**parts), device, generator.offload)
     generator.pipeline.set_progress_bar_config(disable=True)
     generator.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
     generator.added.append(_mark("controlnet", Path(folder), scale, picture))
@@ -142,6 +157,8 @@ def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image,
     _check_width(generator, widths.pop() if len(widths) == 1 else None, f"IP-Adapter {str(file)!r}")
     if not (file.parent / "image_encoder").is_dir():
         raise UserError(f"IP-Adapter {str(file)!r} needs the folder image_encoder beside it; copy it there.")
+    device = working_device(generator.denoiser)
+    generator.pipeline.remove_all_hooks()  # what it adds is to be offloaded with the rest
     try:
         generator.pipeline.load_ip_adapter(
             str(file.parent), subfolder="", weight_name=file.name, image_encoder_folder="image_encoder"
@@ -149,6 +166,7 @@ def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image,
     except (OSError, ValueError, RuntimeError, KeyError) as problem:
         reason = str(problem).strip().splitlines()[0][:200]
         raise UserError(f"IP-Adapter {str(file)!r} does not fit {generator.family.name}: {reason}") from None
+    put(generator.pipeline, device, generator.offload)
     generator.pipeline.set_ip_adapter_scale(scale)
     generator.extra |= {"ip_adapter_image": picture.convert("RGB")}
     generator.added.append(_mark("ip-adapter", file, scale, picture))

@@ -16,6 +16,7 @@ from llmga.registry import Registry
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 SIDES = ("left", "top", "right", "bottom")
+NUMBER = r"(\d{1,9}(?:\.\d{0,9})?)"
 AT_ONCE = 5  # times its width or height: the models saw strips of up to .40 on both sides of what is kept
 
 # Where the picture lies on the canvas: shares of the new width on its left and of the new height above it.
@@ -92,10 +93,10 @@ class Canvas:
         if len(shapes) + bool(sides) != 1:
             raise UserError(f"outpainting {text!r} is unclear; give sides such as left=25%, or aspect=, or size=.")
         if "aspect" in shapes:
-            width, height = _numbers(given["aspect"], r"(\d+\.?\d*)[:/x](\d+\.?\d*)", "aspect", "16:9")
+            width, height = _numbers(given["aspect"], rf"{NUMBER}[:/x]{NUMBER}", "aspect", "16:9")
             return cls.to_aspect(picture, width / height, anchor)
         if "size" in shapes:
-            width, height = _numbers(given["size"], r"(\d+)x(\d+)", "size", "1024x768")
+            width, height = _numbers(given["size"], r"(\d{1,9})x(\d{1,9})", "size", "1024x768")
             return cls.to_size(picture, (int(width), int(height)), anchor)
         extents = {side: given.get(side, given.get("all", "0")) for side in SIDES}
         whole = dict(zip(SIDES, picture * 2, strict=True))
@@ -130,7 +131,7 @@ class Canvas:
 
 def _pairs(text: str) -> dict[str, str]:
     known = ("all", *SIDES, "aspect", "size", "anchor")
-    pairs = [part.replace(" ", "").partition("=") for part in text.lower().split(",")]
+    pairs = ["".join(part.split()).partition("=") for part in text.lower().split(",")]
     for name, _, value in pairs:
         if name not in known or not value:
             raise UserError(f"outpainting part {name!r} is unknown or has no value; use {', '.join(known)}, "
@@ -149,7 +150,7 @@ def _numbers(value: str, form: str, name: str, example: str) -> tuple[float, flo
 
 
 def _pixels(side: str, extent: str, whole: int) -> int:
-    match = re.fullmatch(r"(\d{1,6}\.?\d*)(%|px)?", extent)
+    match = re.fullmatch(rf"{NUMBER}(%|px)?", extent)
     if not match or ("." in match[1] and match[2] != "%"):
         raise UserError(f"{side}={extent} is no extent; write pixels such as 128 or a share such as 25%.")
     return round(float(match[1]) * whole / 100) if match[2] == "%" else int(match[1])

@@ -15,6 +15,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
+from llmga.diffusers.samplers import EVEN
 from llmga.errors import UserError
 
 # (noisy latents, timestep) -> noise without and with the prompt, each of the latents' shape.
@@ -79,7 +80,7 @@ def solver(scheduler: Any, times: Sequence[int]) -> DPMSolverMultistepScheduler:
     """The second-order SDE solver over these times, of one order to the end: inversion and sampling must agree."""
     own = DPMSolverMultistepScheduler.from_config(
         scheduler.config, algorithm_type="sde-dpmsolver++", solver_order=2, solver_type="midpoint",
-        final_sigmas_type="sigma_min", lower_order_final=False, euler_at_final=False, use_karras_sigmas=False,
+        final_sigmas_type="sigma_min", lower_order_final=False, euler_at_final=False, **EVEN,
     )  # fmt: skip
     own.set_timesteps(timesteps=list(times))
     return own

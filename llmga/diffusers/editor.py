@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from llmga.compositing import paste_back
+from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
+from llmga.diffusers.memory import working_device
 from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
@@ -83,22 +84,23 @@ class Editor(Generator):
                 prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
                 guidance_scale=guidance_scale, on_step=on_step, **options,
             )  # fmt: skip
+        image, allowed = able_to_hold(image), mask and read_mask(mask, image.size)
         _, scale = self._checked(None, GUIDANCE if guidance_scale is None else guidance_scale)
         times = edit_timesteps(STEPS if steps is None else steps, skip)
         area, chance = self._area(image.size, size), self._chance(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
         source, target = self._told([source_prompt, prompt], negative_prompt, area.canvas)
-        if mask is None:
+        if allowed is None:
             changed = self._difference(source, target, mean, std, chance, ratio)
         else:
-            changed = self._on_latents(area.mask_on_canvas(read_mask(mask, image.size)), mean.shape[-2:])
+            changed = self._on_latents(area.mask_on_canvas(allowed), mean.shape[-2:])
         clean = scaled(self.pipeline.vae, mean)
         noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
         path = invert(source, self.pipeline.scheduler, clean, noise, times, source_guidance,
                       on_step=joined(on_step, 0, 2))  # fmt: skip
         latents = follow(target, self.pipeline.scheduler, path, changed, scale, on_step=joined(on_step, 1, 2))
         painted = area.back(self._decoded(latents.to(self.denoiser.dtype))[0], image.size)
-        where = self._on_pixels(changed, area, image.size)
+        where = allowed or self._on_pixels(changed, area, image.size)
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
 
     def describe(self, *, source_prompt: str | None = None, **options: Any) -> dict[str, Any]:
@@ -122,7 +124,8 @@ class Editor(Generator):
         """The UNet told each prompt, all padded to one length: they should differ in what they say only."""
         negatives = None if negative is None else [negative] * len(prompts)
         words = encode_prompt(self.pipeline, prompts, negatives, self.layout, weighted=self.encoder.weighted)
-        time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=self.denoiser.device)
+        device = working_device(self.denoiser)
+        time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=device)
         sides = [words.negative_embeds, words.embeds, words.negative_pooled, words.pooled]
         told = []
         for number in range(len(prompts)):
@@ -151,7 +154,7 @@ class Editor(Generator):
     def _on_latents(self, mask: Image.Image, shape: tuple[int, int]) -> Tensor:
         """The mask at the latents' size, 1 wherever any pixel is marked."""
         marked = torch.from_numpy(np.asarray(mask) / np.float32(255))[None]
-        return torch.nn.functional.adaptive_max_pool2d(marked, shape)[0].to(self.denoiser.device)
+        return torch.nn.functional.adaptive_max_pool2d(marked, shape)[0].to(working_device(self.denoiser))
 
     @staticmethod
     def _on_pixels(changed: Tensor, area: WorkArea, size: tuple[int, int]) -> Image.Image:

@@ -74,7 +74,9 @@ def load_generator(
     SAMPLERS[defaults.get("sampler", "checkpoint")]
     pipeline = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
     place(pipeline, target, offload=offload, tile_vae=tile_vae)
-    generator = PAINTERS[family.task](pipeline, family, path=str(path), defaults=defaults, weighted=weighted)
+    generator = PAINTERS[family.task](
+        pipeline, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
+    )
     add_loras(generator, loras)
     return generator
 
@@ -118,7 +120,9 @@ def twin_of(painter: Generator, family: Family | None = None) -> Generator:
     parts = {**painter.pipeline.config, **painter.pipeline.components, "scheduler": painter.own_scheduler}
     taken = inspect.signature(kind.__init__).parameters  # a ControlNet, for one, has no place in the others
     pipeline = kind(**{name: part for name, part in parts.items() if name in taken})
-    twin = PAINTERS[family.task](pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted)
+    twin = PAINTERS[family.task](
+        pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted, offload=painter.offload
+    )
     twin.added, twin.extra = painter.added, dict(painter.extra) if own else {}
     return twin
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmga.diffusers.memory import working_device
 from llmga.diffusers.prompt_weights import parse_weights
 from llmga.registry import Registry
 
@@ -93,8 +94,9 @@ class TextTower:
         return self.length - 2
 
     def content(self, text: str) -> list[int]:
-        """Token ids without markers, however many."""
-        return self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        """Token ids without markers, however many; halves of characters are question marks."""
+        whole = text.encode(errors="replace").decode()
+        return self.tokenizer(whole, add_special_tokens=False, truncation=False, verbose=False).input_ids
 
     def tokens(self, text: str, weighted: bool = False) -> Tokens:
         """The text as it is, or with its brackets read as weights; runs of other weight are then other words."""
@@ -129,7 +131,7 @@ class TextTower:
             (batch, chunks, length, width) and, if the encoder projects them, the pooled (batch, chunks, width).
         """
         rows = torch.tensor([row for text in texts for row in self.rows(text.ids, chunks, layout)])
-        output = self.encoder(rows.to(self.encoder.device), output_hidden_states=self.layer is not None)
+        output = self.encoder(rows.to(working_device(self.encoder)), output_hidden_states=self.layer is not None)
         hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
         pooled = getattr(output, "text_embeds", None)
         shape = (len(texts), chunks)

@@ -18,7 +18,7 @@ def place(pipeline: Any, device: torch.device, *, offload: str = "none", tile_va
     """Put a pipeline on its device.
 
     Args:
-        offload: `model` keeps only the part at work on the device, `sequential` only the layer at work.
+        offload: a row of `OFFLOADS`: `model` keeps only the part at work on the device, `sequential` only the layer.
         tile_vae: decode large pictures in overlapping tiles.
 
     Raises: UserError.
@@ -27,15 +27,28 @@ def place(pipeline: Any, device: torch.device, *, offload: str = "none", tile_va
         raise UserError(f"unknown offload {offload!r}; use one of: {', '.join(OFFLOADS)}.")
     if tile_vae:
         pipeline.vae.enable_tiling()
+    if offload != "none" and device.type == "cpu":
+        raise UserError(f"offload {offload!r} moves weights from a GPU to the CPU, but --device is cpu; use none.")
+    return put(pipeline, device, offload)
+
+
+def put(pipeline: Any, device: torch.device, offload: str) -> Any:
+    """As `place`, without a look at whether it makes sense; again for a pipeline that has a new part."""
     if offload == "none":
         return pipeline.to(device)
-    if device.type == "cpu":
-        raise UserError(f"offload {offload!r} moves weights from a GPU to the CPU, but --device is cpu; use none.")
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
     return pipeline
+
+
+def working_device(part: Any) -> torch.device:
+    """Where a part of a pipeline computes: with offloading its weights wait elsewhere, or nowhere."""
+    hooks = (getattr(each, "_hf_hook", None) for each in part.modules()) if hasattr(part, "_hf_hook") else ()
+    devices = (getattr(hook, "execution_device", None) for hook in hooks)
+    found = next((device for device in devices if device is not None), part.device)
+    return torch.device(found)
 
 
 def with_less_memory(pipeline: Any, work: Callable[[], Result]) -> Result:

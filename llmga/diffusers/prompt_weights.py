@@ -3,6 +3,7 @@
 import re
 
 STEP = 1.1  # what one pair of brackets multiplies or divides by
+MOST = 100.0  # a number beyond it means nothing and would overflow
 TOKEN = re.compile(
     r"\\(?P<escaped>[()\[\]\\])|:\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)|(?P<bracket>[()\[\]])|(?P<text>[^\\()\[\]:]+|.)",
     re.DOTALL,
@@ -13,7 +14,7 @@ def parse_weights(prompt: str) -> list[tuple[str, float]]:
     r"""The runs of a prompt and how much each counts; neighbours of equal weight are one run.
 
     `(x)` counts 1.1 times, `[x]` 1/1.1 times, `(x:1.4)` 1.4 times; nested brackets multiply, one that is never closed
-    acts to the end, `\(` is a bracket of the text.
+    acts to the end, `\(` is a bracket of the text, and none counts more than 100 times.
 
     >>> parse_weights("a (red:1.5) [dot]")
     [('a ', 1.0), ('red', 1.5), (' ', 1.0), ('dot', 0.9090909090909091)]
@@ -23,7 +24,7 @@ def parse_weights(prompt: str) -> list[tuple[str, float]]:
 
     def close(kind: str, factor: float) -> None:
         for run in runs[open_at[kind].pop() :]:
-            run[1] *= factor
+            run[1] = _bounded(run[1] * _bounded(factor))
 
     for match in TOKEN.finditer(prompt):
         bracket = match["bracket"]
@@ -41,6 +42,10 @@ def parse_weights(prompt: str) -> list[tuple[str, float]]:
         while open_at[kind]:
             close(kind, factor)
     return _merged(runs)
+
+
+def _bounded(weight: float) -> float:
+    return min(max(weight, -MOST), MOST)
 
 
 def _merged(runs: list[list]) -> list[tuple[str, float]]:

@@ -31,6 +31,8 @@ class Sampler:
         return {"num_inference_steps": steps}
 
 
+# A sampler's name says how its steps are spread, whatever the checkpoint's own scheduler does.
+EVEN = {f"use_{kind}_sigmas": False for kind in ("karras", "exponential", "beta")}
 TRAILING = {"timestep_spacing": "trailing"}
 KARRAS = {"use_karras_sigmas": True}
 DPM, SDE = "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}
@@ -47,7 +49,7 @@ SAMPLERS = Registry("sampler", {
     "dpm++-2m-karras": Sampler(DPM, {"algorithm_type": "dpmsolver++", **KARRAS}),
     "dpm++-2m-sde": Sampler(DPM, SDE),
     "dpm++-2m-sde-karras": Sampler(DPM, {**SDE, **KARRAS}),
-    "dpm++-2s": Sampler("DPMSolverSinglestepScheduler"),
+    "dpm++-2s": Sampler("DPMSolverSinglestepScheduler", {"algorithm_type": "dpmsolver++"}),
     # For weights that were distilled to a few steps, guidance included.
     "lcm": Sampler("LCMScheduler", steps=4, guidance_scale=1.0),
     "tcd": Sampler("TCDScheduler", steps=4, guidance_scale=1.0),
@@ -64,4 +66,12 @@ def scheduler_of(sampler: Sampler, own: Any) -> Any:
         return own
     import diffusers
 
-    return getattr(diffusers, sampler.scheduler).from_config(own.config, **sampler.settings)
+    return getattr(diffusers, sampler.scheduler).from_config(own.config, **{**EVEN, **sampler.settings})
+
+
+def most_steps(scheduler: Any) -> int:
+    """How many steps a scheduler can take: the times of its noise schedule, or of the one it was distilled from."""
+    config = scheduler.config
+    shifted = getattr(config, "steps_offset", 0) if getattr(config, "timestep_spacing", "") == "leading" else 0
+    times = config.num_train_timesteps - shifted  # the first step would start beyond the last time
+    return min(times, getattr(config, "original_inference_steps", times))

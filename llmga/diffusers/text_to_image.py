@@ -11,7 +11,7 @@ from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
-from llmga.diffusers.samplers import SAMPLERS, scheduler_of
+from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
@@ -30,6 +30,7 @@ class Generator:
     """A loaded pipeline that paints from words.
 
     Args:
+        offload: how the pipeline was placed, a row of `memory.OFFLOADS`.
         defaults: `steps`, `guidance_scale`, `strength`, `sampler` (of `SAMPLERS`) and `layout` (of `LAYOUTS`) that
             the checkpoint prefers, all optional.
         weighted: brackets in prompts are weights instead of text.
@@ -43,8 +44,9 @@ class Generator:
         path: str = "",
         defaults: dict[str, Any] | None = None,
         weighted: bool = False,
+        offload: str = "none",
     ):
-        self.pipeline, self.family, self.path = pipeline, family, path
+        self.pipeline, self.family, self.path, self.offload = pipeline, family, path, offload
         self.defaults = defaults or {}
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder = PromptEncoder(pipeline, self.layout, weighted=weighted)
@@ -227,9 +229,9 @@ class Generator:
         """The values with defaults filled in; raises UserError when one is out of range."""
         steps = self.steps if steps is None else steps
         guidance_scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        most = self.pipeline.scheduler.config.num_train_timesteps
+        most = most_steps(self.pipeline.scheduler)
         if not 1 <= steps <= most:
-            raise UserError(f"{steps} steps are out of range; use 1 to {most}.")
+            raise UserError(f"{steps} steps are out of range for sampler {self.sampler_name!r}; use 1 to {most}.")
         if not 0 <= guidance_scale < float("inf"):
             raise UserError(f"guidance scale {guidance_scale} is out of range; use 0 or more.")
         return steps, guidance_scale

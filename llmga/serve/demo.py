@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from llmga.images import open_image
-from llmga.runtime import quiet_libraries
+from llmga.runtime import peak_memory, quiet_libraries
 from llmga.serve import args as flags
 from llmga.serve.cli import chat, run
 from llmga.serve.flow import Turn
@@ -47,18 +47,14 @@ def script(args: argparse.Namespace) -> int:
             terminal.answer(assistant, turn)
             print(f"({time.perf_counter() - before:.1f} s)\n")
     print(f"{len(pictures.paths)} pictures are in {pictures.folder}: {', '.join(path.name for path in pictures.paths)}")
-    print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{peak_memory()}.")
+    print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{told_peak()}.")
     return 1 if terminal.failures else 0
 
 
-def peak_memory() -> str:
+def told_peak() -> str:
     """The most memory that this process had at once, as the end of a sentence; empty where it cannot be asked."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return ""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6:.0f} MB"
+    peak = peak_memory()
+    return "" if peak is None else f", peak memory {peak / 1e6:.0f} MB"
 
 
 def demo(args: argparse.Namespace) -> int | None:

@@ -135,6 +135,8 @@ WRONG = {
     "--restorer match --scale 2": "leave out",
     "--restorer diffrir-x2": "give --scale 2",
     "--batch 0": "at least 1",
+    "--seed -1": "--seed -1 is out of range",
+    f"--seed {2**63}": "out of range; use 0 to 9223372036854775807",
     "--tile 100 --weights weights": "multiples of 32",
     "--device toaster --weights weights": "toaster",
     "--mask mask/a.png": "three folders or three files",

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from llmga.diffrir.matching import fit_tone, match, spread
 from llmga.errors import UserError
@@ -103,3 +103,32 @@ def test_another_thing_in_the_kept_region_spoils_neither_tone_nor_seam():
     result = np.asarray(match(*map(Image.fromarray, (painted, known, mask)), blend=True)).astype(int)
     assert np.abs(result[:, 32:] - painted[:, 32:]).max() <= 48
     assert np.abs(result[:16, 32:] - known[:16, 32:]).mean() < 4
+
+
+def painted_otherwise(share, rim):
+    """A flat painting two levels too bright, the left half kept; another thing covers a share of that, rim and all."""
+    known = np.full((96, 96, 3), (52, 70, 148), np.uint8)
+    known[40:52, 10:22] = (220, 40, 30)
+    thing = Image.new("L", (96, 96))
+    thing.paste(255, (0, 0, 46, round(96 * share)))
+    painted = Image.fromarray(known + np.uint8(2))
+    painted.paste((225, 40, 30), mask=thing.filter(ImageFilter.GaussianBlur(rim)))
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:, 48:] = 255
+    return painted, Image.fromarray(known), Image.fromarray(mask)
+
+
+@pytest.mark.parametrize("rim", [0, 3])
+@pytest.mark.parametrize("share", [0.2, 0.45, 1.0])
+@pytest.mark.parametrize("blend", [False, True])
+def test_a_large_other_thing_in_the_kept_region_moves_no_colour_of_the_hole(share, rim, blend):
+    painted, known, mask = painted_otherwise(share, rim)
+    result = np.asarray(match(painted, known, mask, blend=blend)).astype(int)[:, 56:]
+    assert np.abs(result - np.asarray(painted)[:, 56:]).max() <= 6
+
+
+def test_a_strong_tone_of_the_same_thing_is_still_followed(scene):
+    _, reference, mask = scene(96, 80)
+    dark = reference.point(lambda level: round(level * 0.5))
+    error = np.abs(pixels(match(dark, reference, mask)) - pixels(reference)).mean()
+    assert error < 1.5 < np.abs(pixels(dark) - pixels(reference)).mean() / 10

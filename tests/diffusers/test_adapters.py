@@ -1,4 +1,5 @@
 import copy
+import re
 
 import pytest
 import torch
@@ -50,6 +51,44 @@ def test_low_rank_weights_change_the_picture_by_their_weight(open_painter, lora,
     )
     assert plain == none
     assert len({plain, full, half}) == 3
+
+
+def test_low_rank_weights_with_blocks_numbered_as_other_trainers_do_are_taken(open_painter, tmp_path):
+    """The form in which most of SDXL's are shared: `input_blocks_4_1` is `down_blocks.1.attentions.0`."""
+    generator = open_painter("sdxl")
+    unet, tensors = generator.pipeline.unet, {}
+    per_level = unet.config.layers_per_block + 1
+    for name, layer in unet.named_modules():
+        if match := re.fullmatch(r"down_blocks\.(\d)\.attentions\.(\d)\.(.+\.to_[qv])", name):
+            block = per_level * int(match[1]) + int(match[2]) + 1
+            own = f"lora_unet_input_blocks_{block}_1_{match[3].replace('.', '_')}"
+            tensors[f"{own}.lora_down.weight"] = torch.ones(2, layer.in_features)
+            tensors[f"{own}.lora_up.weight"] = torch.ones(layer.out_features, 2)
+            tensors[f"{own}.alpha"] = torch.tensor(2.0)
+    assert tensors
+    save_file(tensors, tmp_path / "shared.safetensors")
+    plain = paint(generator)
+    add_loras(generator, [str(tmp_path / "shared.safetensors")])
+    assert paint(generator) != plain
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_low_rank_weights_in_the_first_spelling_are_taken_and_checked(open_painter, tmp_path, part):
+    generator, tensors = open_painter("sd15"), {}
+    spelt = {"to_q": "processor.to_q", "to_out.0": "processor.to_out", "q_proj": "to_q", "out_proj": "to_out"}
+    for name, layer in getattr(generator.pipeline, part).named_modules():
+        for end in (end for end in spelt if name.endswith(f"attn1.{end}") or name.endswith(f"self_attn.{end}")):
+            own = f"{part}.{name.removesuffix(end)}{spelt[end]}_lora"
+            tensors[f"{own}.down.weight"] = torch.ones(2, layer.in_features)
+            tensors[f"{own}.up.weight"] = torch.ones(layer.out_features, 2)
+    save_file(tensors, tmp_path / "first.safetensors")
+    plain = paint(generator)
+    add_loras(generator, [str(tmp_path / "first.safetensors")])
+    assert paint(generator) != plain
+    widened = {key: torch.ones(2, 99) if "down" in key else tensor for key, tensor in tensors.items()}
+    save_file(widened, tmp_path / "first.safetensors")
+    with pytest.raises(UserError, match="another family than sd15"):
+        add_loras(open_painter("sd15"), [str(tmp_path / "first.safetensors")])
 
 
 @pytest.mark.parametrize(("family", "other"), [("sd15", "sdxl"), ("sdxl", "sd15")])

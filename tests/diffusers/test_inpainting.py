@@ -19,7 +19,7 @@ INPAINTING = [name for name, family in GENERATORS.items() if family.task == "inp
 class Scribbler(Inpainter):
     """An inpainter whose pipeline is noise: for everything that no model decides."""
 
-    native_size, unit = (64, 64), 8
+    native_size, unit, sampler_name = (64, 64), 8, "checkpoint"
 
     def __init__(self):
         self.family, self.defaults = GENERATORS["sdxl-inpainting"], {}

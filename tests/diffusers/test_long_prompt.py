@@ -71,6 +71,11 @@ def test_pooled_vector_does_not_depend_on_batch_mates(goldens):
     assert (together[0] - together[2]).abs().max() > 1e-3
 
 
+def test_half_a_character_is_a_question_mark(goldens):
+    half, whole = (encode_texts(goldens.pipeline("sdxl"), [text])[0] for text in ("a \ud83d cat", "a ? cat"))
+    assert torch.equal(half, whole)
+
+
 def test_unknown_layout_is_named(goldens):
     with pytest.raises(UserError, match="joined"):
         encode_prompt(goldens.pipeline("sd15"), ["a"], layout="join")
@@ -113,7 +118,20 @@ def test_brackets_are_text_unless_weights_are_asked_for(goldens):
     assert torch.equal(*plain)
 
 
-@pytest.mark.parametrize("text", ["(a cat:0)", "((((:9999999999999999999)", "(:1.2.3)", ")](", "(a:-1) [b", "\\"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(a cat:0)",
+        "((((:9999999999999999999)",
+        f"(a:{'9' * 400})",
+        f"(a:-{'9' * 400})",
+        f"((a:{'9' * 400}):0)",
+        "(:1.2.3)",
+        ")](",
+        "(a:-1) [b",
+        "\\",
+    ],
+)
 def test_odd_brackets_give_finite_embeddings(goldens, text):
     for name in ("sd15", "sdxl"):
         assert encode_texts(goldens.pipeline(name), [text], weighted=True)[0].isfinite().all()

@@ -11,7 +11,7 @@ from llmga.diffusers.generators import load_generator
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
-from llmga.diffusers.samplers import SAMPLERS
+from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.serve.args import BUNDLED_PAINTER, shipped
@@ -48,6 +48,40 @@ def test_few_step_samplers_bring_their_own_steps_and_guidance(generator):
     assert generator.pipeline.scheduler.timesteps.tolist() == [800]
     generator.use_sampler("checkpoint")
     assert generator.steps == 50
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_takes_up_to_its_most_steps(generator, name):
+    class Enough(Exception):
+        pass
+
+    def stop(step, total):
+        raise Enough
+
+    generator.use_sampler(name)
+    most = most_steps(generator.pipeline.scheduler)
+    for steps in (1, 2, most - 1, most):
+        with pytest.raises(Enough):
+            generator("a cat", steps=steps, guidance_scale=1, on_step=stop)
+    with pytest.raises(UserError, match=f"{most + 1} steps are out of range"):
+        generator("a cat", steps=most + 1)
+    generator.use_sampler("checkpoint")
+
+
+@pytest.mark.parametrize("kind", ["karras", "exponential", "beta"])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "checkpoint"])
+def test_a_samplers_steps_are_spread_as_its_name_says_whatever_the_checkpoint_does(kind, name):
+    common = dict(timestep_spacing="leading", steps_offset=1)
+    plain = diffusers.DPMSolverMultistepScheduler(**common)
+    own = diffusers.DPMSolverMultistepScheduler(
+        **common, **{f"use_{kind}_sigmas": True}, algorithm_type="sde-dpmsolver++"
+    )
+    ours, wanted = (scheduler_of(SAMPLERS[name], each) for each in (own, plain))
+    for each in (ours, wanted):
+        each.set_timesteps(4)
+    assert ours.timesteps.tolist() == wanted.timesteps.tolist()
+    if hasattr(wanted.config, "algorithm_type") and "dpm" in name:
+        assert ours.config.algorithm_type == wanted.config.algorithm_type
 
 
 def test_unknown_samplers_are_told_before_anything_is_loaded(generator, goldens):

@@ -2,6 +2,7 @@ import io
 import json
 import multiprocessing
 import pickle
+import shutil
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -218,6 +219,24 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
         for read in (captioned.picture, captioned.size):
             with pytest.raises(UserError, match=name):
                 read(index)
+
+
+@pytest.mark.parametrize("change", [{}, {"buckets": True}, {"task": "inpainting"}])
+def test_a_damaged_picture_is_told_and_another_of_its_shape_takes_its_place(config, world, tmp_path, capsys, change):
+    folder = shutil.copytree(world, tmp_path / "world")
+    names = [record["image"] for record in json.loads((folder / "mixed.json").read_text())]
+    damaged = folder / names[1]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), cache_latents=False, **change)
+    trainer = Trainer(config)
+    taken, standing_in = (trainer.examples[(5, index)] for index in (1, 2))
+    assert taken.captions == standing_in.captions and torch.equal(taken.pixels, standing_in.pixels)
+    trainer.fit()
+    assert capsys.readouterr().err.count(f"passed over: the training picture '{names[1]}' cannot be used") == 1
+    for name in names:
+        (folder / name).write_bytes(b"no picture")
+    with pytest.raises(UserError, match=f"'{names[4]}' cannot be used"):
+        trainer.examples[(0, 4)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

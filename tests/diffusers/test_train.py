@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -200,6 +201,21 @@ def test_other_settings_are_not_resumed(config):
         train(replace(config, lr=0.5))
     with pytest.raises(UserError, match="checkpoint-2.*further"):
         train(replace(config, resume="none"))
+
+
+def test_other_records_and_processes_are_not_resumed(config, tmp_path):
+    data = Path(shutil.copy(config.data[0], tmp_path / "train.json"))
+    config = replace(config, data=(str(data),))
+    train(replace(config, steps=2, warmup=0))
+    state = tmp_path / "run" / "checkpoint-2" / "run.json"
+    kept = state.read_text()
+    state.write_text(json.dumps(json.loads(kept) | {"stream": {"processes": 2, "records": 6}}))
+    with pytest.raises(UserError, match="processes 2 -> 1"):
+        train(replace(config, warmup=0))
+    state.write_text(kept)
+    data.write_text(json.dumps(json.loads(data.read_text())[:5]))
+    with pytest.raises(UserError, match="records 6 -> 5"):
+        train(replace(config, warmup=0))
 
 
 def test_a_run_is_not_shorter_than_what_is_done(config):

@@ -9,6 +9,7 @@ from llmga.diffrir.model import WINDOW, DiffRIRConfig
 from llmga.diffrir.perceptual import FOLDER
 from llmga.errors import UserError
 from llmga.registry import Registry
+from llmga.stream import LARGEST_SEED
 
 TRAINING = "checkpoints/Training"
 
@@ -74,7 +75,7 @@ class TrainConfig:
         None, help="torchvision's VGG19 weights for the perceptual loss; none leaves it out"
     )
 
-    seed: int = setting(0, help="decides order, crops, degradations, masks and noise", minimum=0)
+    seed: int = setting(0, help="decides order, crops, degradations, masks and noise", minimum=0, maximum=LARGEST_SEED)
     device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps")
     mixed_precision: Literal["no", "bf16"] = setting("no", help="number format of the forward pass on a GPU")
     deepspeed: str | None = setting(

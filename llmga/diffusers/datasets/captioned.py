@@ -19,6 +19,10 @@ from llmga.images import open_image
 TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 
+class Unreadable(UserError):
+    """A record's picture or mask is there, and damaged."""
+
+
 class Captioned:
     """The records of all sources.
 
@@ -91,7 +95,7 @@ class Captioned:
         return next((stamp for place in self.places if (stamp := place.stamp(name))), "")
 
     def picture(self, index: int) -> Image.Image:
-        """RGB, upright, every pixel kept; raises UserError naming a picture that cannot be read."""
+        """RGB, upright, every pixel kept; raises UserError for one that is nowhere, `Unreadable` for a damaged one."""
         return self._opened(self._source(index), self.name(index))
 
     def mask(self, index: int) -> Image.Image | None:
@@ -107,7 +111,7 @@ class Captioned:
                 turned = image.getexif().get(0x0112) in TURNED
                 return image.size if turned else image.size[::-1]
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-            raise UserError(f"the training picture {self.name(index)!r} is not readable; save it again.") from None
+            raise Unreadable(f"the training picture {self.name(index)!r} is not readable; save it again.") from None
 
     def _source(self, index: int) -> Path | bytes:
         table, row = self._at(index)
@@ -129,7 +133,7 @@ class Captioned:
         try:
             return open_image(source, working_side=None)
         except UserError as problem:
-            raise UserError(f"the training picture {name!r} cannot be used: {problem}") from None
+            raise Unreadable(f"the training picture {name!r} cannot be used: {problem}") from None
 
 
 def _has_masks(table: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import Captioned, Unreadable
 
 Shape = tuple[int, int]  # height, width in pixels
 
@@ -50,9 +50,17 @@ def _sizes(records: Captioned, folder: Path, quiet: bool) -> np.ndarray:
     path = folder / f"sizes-{digest.hexdigest()[:16]}.npy"
     if path.is_file():
         return np.load(path)
-    sizes = np.array([records.size(i) for i in tqdm(range(len(records)), desc="measuring pictures", disable=quiet)])
+    sizes = np.array([_size(records, i) for i in tqdm(range(len(records)), desc="measuring pictures", disable=quiet)])
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npy")
     np.save(partial, sizes)
     partial.replace(path)
     return sizes
+
+
+def _size(records: Captioned, index: int) -> Shape:
+    """A damaged picture counts as a square: it is passed over when it is its turn."""
+    try:
+        return records.size(index)
+    except Unreadable:
+        return 1, 1

@@ -1,7 +1,9 @@
 """What becomes of the records that a forward pass sees."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import count, islice
 from random import Random
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import Captioned, Unreadable
 from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.shapes import Shapes
@@ -18,6 +20,8 @@ from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
 from llmga.errors import UserError
 from llmga.stream import EXAMPLE, HOLE, Order, seed_of
+
+TRIES = 20  # records that may be damaged one after the other
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Batch:
 class Examples(Dataset):
     """A record, at a position of the stream, to a batch of one.
 
+    A damaged picture is told on stderr and ends no run: the next record of its shape takes its place.
+
     Args:
         holes: whether pictures come with a region that is to be filled.
     """
@@ -59,9 +65,30 @@ class Examples(Dataset):
     ):
         self.records, self.config, self.shapes = records, config, shapes
         self.cached, self.holes = cached, holes
+        self.told: set[str] = set()
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         position, index = key
+        complaints = []
+        for other in islice(self._alike(index), TRIES):
+            try:
+                return self._example(position, other)
+            except Unreadable as problem:
+                complaints.append(problem)
+                self._tell(str(problem))
+        raise complaints[0]
+
+    def _alike(self, index: int) -> Iterator[int]:
+        """The record, then those after it that are trained in the same rectangle, without end."""
+        around = (other % len(self.records) for other in count(index))
+        return (other for other in around if self.shapes[other] == self.shapes[index])
+
+    def _tell(self, complaint: str) -> None:
+        if complaint not in self.told:
+            self.told.add(complaint)
+            print(f"passed over: {complaint}", file=sys.stderr)
+
+    def _example(self, position: int, index: int) -> Batch:
         rng = Random(seed_of(self.config.seed, EXAMPLE, position))
         dropped = torch.tensor([rng.random() < self.config.caption_dropout])
         given = {"captions": [self.records.caption(index, rng)], "dropped": dropped}

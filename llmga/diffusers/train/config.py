@@ -7,6 +7,7 @@ from llmga.configuration import setting
 from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.errors import UserError
 from llmga.registry import Registry
+from llmga.stream import LARGEST_SEED
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class TrainConfig:
     snr_gamma: float | None = setting(None, help="min-SNR weighting (5 is usual); none is off", minimum=0)
     noise_offset: float = setting(0.0, help="share of a constant shift in the noise (0.05 to 0.1 is usual)", minimum=0)
 
-    seed: int = setting(0, help="decides order, noise, holes and dropout", minimum=0)
+    seed: int = setting(0, help="decides order, noise, holes and dropout", minimum=0, maximum=LARGEST_SEED)
     device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps")
     mixed_precision: Literal["no", "fp16", "bf16"] = setting("bf16", help="number format of the forward pass on a GPU")
     deepspeed: str | None = setting(None, help="DeepSpeed JSON, such as scripts/zero2.json")

@@ -1,5 +1,6 @@
 """Pictures painted on the way, by the painter that will serve: words become pictures, holes are filled."""
 
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import Captioned, Unreadable
 from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.shapes import Shapes
@@ -43,7 +44,8 @@ class Validation:
         painter = PAINTERS[self.family.task](self.pipeline, self.family, path=str(folder), defaults=self.defaults)
         captions = [self.records.caption(index, Random(0)) for index in self.indices]
         for number, (index, caption) in enumerate(zip(self.indices, captions, strict=True)):
-            self._painted(painter, index, caption, seed=number).save(folder / f"{number:03d}.png")
+            with suppress(Unreadable):  # training passes over a damaged picture, too, and tells it
+                self._painted(painter, index, caption, seed=number).save(folder / f"{number:03d}.png")
         (folder / "captions.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
         return folder
 

@@ -1,0 +1,55 @@
+"""Offloading, its weights waiting nowhere (on `meta`) between the layers' turns, on a machine without a GPU."""
+
+import pytest
+import torch
+from accelerate import cpu_offload
+from PIL import Image
+from torch import nn
+
+from llmga.diffusers import adapters
+from llmga.diffusers.adapters import use_controlnet
+from llmga.diffusers.generators import load_generator
+from llmga.diffusers.memory import working_device
+
+PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 64))
+MASK = Image.new("L", (64, 64))
+MASK.paste(255, (10, 10, 40, 30))
+CASES = [
+    ("sd15", None, {}),
+    ("sdxl", None, {}),
+    ("sdxl_inpaint", None, {"image": PICTURE, "mask": MASK}),
+    ("sdxl", "editing", {"image": PICTURE, "source_prompt": "a dog", "ratio": 1.0}),
+    ("sd15", "editing", {"image": PICTURE, "source_prompt": "a dog", "mask": MASK}),
+]
+
+
+def offload(pipeline, device=None, kind="sequential"):
+    """What `enable_sequential_cpu_offload` does, which refuses to work on a CPU."""
+    pipeline.remove_all_hooks()
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            cpu_offload(part, torch.device("cpu"), offload_buffers=len(part._parameters) > 0)
+    return pipeline
+
+
+@pytest.mark.parametrize(("folder", "task", "given"), CASES)
+def test_an_offloaded_painter_paints_the_same(goldens, folder, task, given):
+    plain, offloaded = (load_generator(goldens.folder(folder), task=task, device="cpu") for _ in range(2))
+    offload(offloaded.pipeline)
+    assert offloaded.denoiser.device.type == "meta" and working_device(offloaded.denoiser).type == "cpu"
+    both = [painter("a cat", seed=1, steps=3, **given).tobytes() for painter in (plain, offloaded)]
+    assert both[0] == both[1]
+
+
+def test_a_controlnet_is_offloaded_with_the_rest(goldens, tmp_path, monkeypatch):
+    from diffusers import ControlNetModel
+
+    plain, offloaded = (load_generator(goldens.folder("sd15"), device="cpu") for _ in range(2))
+    ControlNetModel.from_unet(plain.denoiser).save_pretrained(tmp_path)
+    use_controlnet(plain, tmp_path, PICTURE)
+    offload(offloaded.pipeline)
+    offloaded.offload = "sequential"
+    monkeypatch.setattr(adapters, "put", offload)
+    use_controlnet(offloaded, tmp_path, PICTURE)
+    assert offloaded.pipeline.controlnet.device.type == "meta"
+    assert offloaded("a cat", steps=2).tobytes() == plain("a cat", steps=2).tobytes()
