@@ -4,12 +4,13 @@ import numpy as np
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.images import white_of
 
 # What cannot hold every colour, or not plainly, is widened without loss; all else stays as it is.
 WIDENED = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB"}
 TRANSPARENT = {"L": "LA", "RGB": "RGBA"}
 PASTED = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")  # 8 bits a channel
-DEEP = ("I;16", "I;16L", "I;16B", "I", "F")  # gray of 16 bits, as `images.to_rgb` reads them
+DEEP = ("I;16", "I;16L", "I;16B", "I", "F")  # gray of more than 8 bits, as `images.to_rgb` reads them
 
 
 def able_to_hold(picture: Image.Image) -> Image.Image:
@@ -43,7 +44,7 @@ def paste_back(picture: Image.Image, painted: Image.Image, mask: Image.Image) ->
         return result
     before = np.asarray(result)
     weight = np.asarray(mask, dtype=np.float64) / 255
-    new = np.asarray(painted.convert("L"), dtype=np.float64) * 257
+    new = np.asarray(painted.convert("L"), dtype=np.float64) * (white_of(result) / 255)
     mixed = before * (1 - weight) + new * weight
     mixed = np.where(weight == 0, before, mixed if before.dtype.kind == "f" else np.rint(mixed)).astype(before.dtype)
     deep = Image.fromarray(mixed)

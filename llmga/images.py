@@ -14,7 +14,7 @@ from llmga.errors import UserError
 MAX_PIXELS = 64_000_000  # 192 MB as RGB; beyond it a picture is scaled while decoding (JPEG) or refused
 MAX_SIDE = 65_000
 WORKING_SIDE = 2048  # longer sides are reduced to this on opening unless the caller wants every pixel
-WHITE = (255, 255, 255)
+WHITE, DEEPEST = (255, 255, 255), 65_535
 
 
 def open_image(
@@ -111,13 +111,23 @@ def reduced(image: Image.Image, side: int | None = WORKING_SIDE) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB; transparency over white, 16 bits scaled to 8."""
-    if image.mode.startswith("I") or image.mode == "F":
+    """RGB; transparency over white, more than 8 bits scaled to 8."""
+    if image.mode == "F":
+        scale = 255 / white_of(image)
+        image = image.point(lambda value: value * scale + 0.5).convert("L")
+    elif image.mode.startswith("I"):
         image = image.convert("I").point(lambda value: value / 257).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (*WHITE, 255)), image).convert("RGB")
     return image.convert("RGB")
+
+
+def white_of(image: Image.Image) -> int:
+    """What a picture of one deep channel means by white: 65535, but floats may also hold shares or levels, and nothing
+    in a file says which."""
+    brightest = image.getextrema()[1] if image.mode == "F" else DEEPEST
+    return next((white for white in (1, 255) if brightest <= white), DEEPEST)
 
 
 def stretch_square(image: Image.Image, side: int) -> Image.Image:

@@ -16,7 +16,7 @@ def left_half(size=(8, 4)):
     ("mode", "painted"),
     [
         ("L", 76), ("LA", (76, 255)), ("RGB", (255, 0, 0)), ("RGBA", (255, 0, 0, 255)), ("CMYK", (0, 255, 255, 0)),
-        ("I;16", 76 * 257), ("I", 76 * 257), ("F", 76 * 257),
+        ("I;16", 76 * 257), ("I", 76 * 257),
     ],
 )  # fmt: skip
 def test_red_is_pasted_in_the_pictures_own_mode(mode, painted):
@@ -27,7 +27,14 @@ def test_red_is_pasted_in_the_pictures_own_mode(mode, painted):
     assert result.getpixel((7, 0)) == picture.getpixel((7, 0))
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "I;16", "F"])
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_floats_hold_shares_levels_or_16_bits(white):
+    picture = Image.fromarray(np.array([[0.25 * white, white]], np.float32))
+    result = np.asarray(paste_back(picture, Image.new("RGB", (2, 1), (102, 102, 102)), left_half((2, 1))))
+    assert result.dtype == np.float32 and result.tolist() == [[pytest.approx(0.4 * white), white]]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
 def test_gray_in_the_mask_mixes(mode):
     picture = Image.new(mode, (1, 1), 0)
     result = paste_back(picture, Image.new("RGB", (1, 1), "white"), Image.new("L", (1, 1), 51))

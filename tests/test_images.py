@@ -34,6 +34,13 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     assert open_image(_saved(image, tmp_path / "a.png")).getpixel((0, 0)) == (128, 128, 128)
 
 
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_floats_hold_shares_levels_or_16_bits(white, tmp_path):
+    path = tmp_path / "a.tiff"
+    Image.fromarray(np.array([[0.5 * white, white]], np.float32)).save(path)
+    assert [open_image(path).getpixel((x, 0))[0] for x in (0, 1)] == [128, 255]
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "RGBA", "I", "F"])
 def test_every_mode_becomes_rgb(mode):
     assert to_rgb(Image.new(mode, (3, 3))).mode == "RGB"
