@@ -270,6 +270,13 @@ def size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def add_safety(parser: Parser) -> None:
+    """What pictures pass before anybody sees them, where they are made for others."""
+    group = parser.add_argument_group("safety")
+    group.add_argument("--safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
+    group.add_argument("--watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+
+
 def check(args: argparse.Namespace) -> Image.Image | None:
     """What needs a look at the machine: device, names, the server, the picture (returned, as it is in its file).
 

@@ -23,6 +23,7 @@ from llmga.serve.history import Exchange, Painting, Region, Settings, State, Tur
 from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
 from llmga.serve.plain_text import plain
 from llmga.serve.provenance import ModelMark
+from llmga.serve.safety import NO_GUARD, Guard
 
 __all__ = [
     "Assistant", "Denoising", "Exchange", "Failed", "FlowEvent", "Painting", "PictureReady", "PromptFound", "Region",
@@ -49,6 +50,7 @@ class Assistant:
         restorer: `restorer(image, reference, mask) -> image` of scale 1; called only where there is a mask.
         models: what the records say about the models in use.
         upscaler: a restorer of scale 2 or 4, for `Settings.upscale`; None takes the one on the shelf.
+        guard: what every picture passes before anybody sees it.
 
     Attributes:
         exchanges: the turns that were answered and what came of them, oldest first; replaced, never changed in place.
@@ -63,9 +65,10 @@ class Assistant:
         settings: Settings | None = None,
         models: Sequence[ModelMark] = (),
         upscaler: Restorer | None = None,
+        guard: Guard = NO_GUARD,
     ):
         self.chat, self.generator, self.restorer, self.upscaler = chat, generator, restorer, upscaler
-        self.settings = settings or Settings()
+        self.guard, self.settings = guard, settings or Settings()
         self.models = tuple(models)
         self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
         self.turns = self.painted = 0
@@ -349,7 +352,7 @@ class Assistant:
         order = Order.of(prompt, self.seed + self.painted if seed is None else seed, region, self.settings)
         try:
             painter, finish = self._painter(region), self._finish()
-            image = yield from self._paint(painter, order, finish, cancelled)
+            image = self.guard((yield from self._paint(painter, order, finish, cancelled)))
         except _Cancelled:
             return
         except UserError as problem:
@@ -387,7 +390,8 @@ class Assistant:
                     raise _Cancelled
                 report(Denoising(step, total, latest.pop() if latest else None))
 
-            seen = (lambda step, small: latest.append(small)) if self.settings.previews else None
+            shown = self.settings.previews and self.guard.unsafe is None
+            seen = (lambda step, small: latest.append(small)) if shown else None
             return paint(painter, order, finish, on_step, seen)
 
         return (yield from reports_of(work, cancelled.set))

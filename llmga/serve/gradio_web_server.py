@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from llmga.runtime import quiet_libraries
@@ -11,6 +12,7 @@ from llmga.serve.borrowed import borrow
 from llmga.serve.cli import run
 from llmga.serve.models import Models
 
+SHELF = Path("checkpoints/Inference")  # models that visitors may choose beside those of the flags
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
 
@@ -27,8 +29,9 @@ def build_parser() -> flags.Parser:
     flags.add_words(parser)
     flags.add_painting(parser)
     flags.add_painter(parser)
+    flags.add_safety(parser)
     add_page(parser)
-    parser.set_defaults(task=None)
+    parser.set_defaults(task=None, shelf=SHELF)
     return parser
 
 
@@ -46,6 +49,7 @@ def add_page(parser: flags.Parser) -> None:
     group.add_argument("--embed", action="store_true", help="without the heading, for a frame in another page")
     group.add_argument(
         *("--concurrency-count", "--concurrency_count"),
+        dest="at_once",
         type=number(int, 1, 1000),
         default=AT_ONCE,
         metavar="N",

@@ -1,7 +1,10 @@
 """What is loaded once and serves any number of sessions."""
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
 
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
@@ -11,9 +14,12 @@ from llmga.errors import UserError
 from llmga.llava import places
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.planner import Planner
 from llmga.serve import args as flags
-from llmga.serve.flow import Assistant
+from llmga.serve.flow import Assistant, Settings
 from llmga.serve.provenance import ModelMark
+from llmga.serve.safety import NO_GUARD, Guard, open_guard
+from llmga.serve.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Models:
         restorer: of scale 1, for the repainted parts of pictures.
         marks: what records say of the models.
         upscaler: of scale 2 or 4; None where none was asked for.
+        guard: what every picture passes before anybody sees it.
+        turns: taken by whoever paints with the generator.
     """
 
     new_chat: NewChat
@@ -31,6 +39,8 @@ class Models:
     restorer: Restorer
     marks: tuple[ModelMark, ...]
     upscaler: Restorer | None = None
+    guard: Guard = NO_GUARD
+    turns: Turns = field(default_factory=Turns)
 
     @classmethod
     def load(cls, args: argparse.Namespace) -> "Models":
@@ -42,6 +52,8 @@ class Models:
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
             raise UserError(f"the restorer in {args.restorer_path!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip
+        asked = vars(args)  # where nobody but its user sees a picture, no guard is offered
+        guard = open_guard(asked.get("safety_checker"), asked.get("watermark"), args.device)
         painter = find_checkpoint(args.sdmodel_id)
         words = args.model_path if isinstance(args.model_path, Endpoint) else places.find_checkpoint(args.model_path)
         base = places.find_checkpoint(args.model_base) if args.model_base is not None else None
@@ -51,12 +63,17 @@ class Models:
         parts = {"language": words, "language base": base, "painter": painter}
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
-        return cls(new_chat, generator, restorers["restorer"], marks, restorers.get("upscaler"))
+        return cls(new_chat, generator, restorers["restorer"], marks, restorers.get("upscaler"), guard)
 
     def assistant(self, args: argparse.Namespace) -> Assistant:
         """A fresh session."""
-        chosen = flags.settings(args)
-        return Assistant(self.new_chat(), self.generator, self.restorer, chosen, self.marks, self.upscaler)
+        return self.around(self.new_chat(), self.generator, flags.settings(args), self.marks)
+
+    def around(
+        self, chat: Planner, painter: Callable[..., Image.Image], settings: Settings, marks: Sequence[ModelMark]
+    ) -> Assistant:
+        """An assistant with this chat and painter, and the rest as it is here."""
+        return Assistant(chat, painter, self.restorer, settings, marks, self.upscaler, self.guard)
 
 
 def _weights(name: str | None, path: str | None) -> tuple[str | None, str | None]:

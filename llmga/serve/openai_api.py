@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,9 +17,13 @@ from llmga.serve import args as flags
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
 from llmga.serve.api.desk import Desk
-from llmga.serve.api.keys import is_local
+from llmga.serve.api.keys import PAGE, Keys, is_local
 from llmga.serve.api.options import build_parser, build_service, keys
 from llmga.serve.cli import Models, run
+from llmga.serve.gradio_web_server import keep_to_itself
+
+if TYPE_CHECKING:
+    from llmga.serve.page.serving import Mounted
 
 BACKLOG = 2048
 LAST_WORDS = 5.0  # seconds that answers take once their work was stopped
@@ -28,7 +32,7 @@ LAST_WORDS = 5.0  # seconds that answers take once their work was stopped
 class Server(uvicorn.Server):
     """On SIGINT and SIGTERM nothing new is begun, and what is at work may finish in time."""
 
-    def __init__(self, app: FastAPI, desk: Desk, grace: float):
+    def __init__(self, app: FastAPI, desk: Desk, grace: float, page: "Mounted | None" = None):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -39,24 +43,38 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=int(grace + LAST_WORDS) + 1,
             )
         )
-        self.desk, self.grace = desk, grace
+        self.desk, self.grace, self.page = desk, grace, page
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:  # at the second signal, at once
             self.force_exit = True
             self.desk.stop()
+            if self.page is not None:
+                self.page.wiring.end()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
             host, port = sockets[0].getsockname()[:2]
-            logs.tell("ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            logs.tell("ready", url=f"{url}/v1", **({} if self.page is None else {"page": url + PAGE}))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.desk.close()
         asyncio.get_running_loop().call_later(self.grace, self.desk.stop)
+        ending = None if self.page is None else asyncio.ensure_future(self.page.end(self.grace))
         await super().shutdown(sockets)
+        if ending is not None:
+            ending.cancel()
+
+
+def with_page(app: FastAPI, args: argparse.Namespace, models: Models, keys: Keys) -> "Mounted":
+    """The web page beside the API; with the server's models, and with its keys as passwords."""
+    keep_to_itself()
+    from llmga.serve.page.serving import Mounted  # gradio takes seconds
+
+    return Mounted(app, PAGE, models, args, keys.open_to if keys else None)
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -67,7 +85,9 @@ def serve(args: argparse.Namespace) -> int:
     models = Models.load(args)
     logs.configure()
     service = build_service(args, models)
-    server = Server(build_app(service, known, is_local(args.host)), service.desk, args.grace)
+    app = build_app(service, known, is_local(args.host))
+    page = with_page(app, args, models, known) if args.page else None
+    server = Server(app, service.desk, args.grace, page)
     if not known and not is_local(args.host):
         logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)
     server.run(sockets=[bound])

@@ -22,6 +22,11 @@ class Turns:
         self._line: deque[object] = deque()
         self._moved = Condition()
 
+    @property
+    def waiting(self) -> int:
+        """How many hold it or wait for it."""
+        return len(self._line)
+
     @contextmanager
     def line(self) -> Iterator[Callable[[float], bool]]:
         """Stand in line, then hold the turn until the end.

@@ -2,14 +2,10 @@
 
 import base64
 import io
-import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -33,50 +29,15 @@ WANTED = {"shape": "circle", "colour": "red", "size": "big", "background": "blue
 SCENE = Scene.of("circle", "red", "big", "center", "blue")
 
 
-class Server:
-    """The command line, started; its log is kept."""
-
-    def __init__(self, *argv, **environment):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "llmga.serve.openai_api", "--port", "0", *argv],
-            stderr=subprocess.PIPE, text=True, cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        )  # fmt: skip
-        self.log, self.ready = [], threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
-        assert self.ready.wait(120), self.log
-        self.url = self.line("ready")["url"]
-
-    def _read(self):
-        for line in self.process.stderr:
-            self.log.append(line)
-            if '"event": "ready"' in line:
-                self.ready.set()
-        self.ready.set()
-
-    def line(self, event):
-        return next(json.loads(line) for line in self.log if f'"event": "{event}"' in line)
-
-    def client(self, key=KEY):
-        return openai.OpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=120)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        assert self.process.wait(60) == 0
-
-
 @pytest.fixture(scope="module")
-def server():
-    with Server(LLMGA_SERVER_KEYS=KEY) as started:
+def server(server_class):
+    with server_class(LLMGA_SERVER_KEYS=KEY) as started:
         yield started
 
 
 @pytest.fixture
 def client(server):
-    return server.client()
+    return server.client(KEY)
 
 
 def opened(content):
@@ -196,8 +157,8 @@ def test_a_mistake_is_an_error_of_the_client_that_says_what_to_do(client):
         client.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "hello"}])
 
 
-def test_asked_to_end_the_server_finishes_what_it_is_at():
-    with Server() as server:
+def test_asked_to_end_the_server_finishes_what_it_is_at(server_class):
+    with server_class() as server:
         chunks = server.client("none").chat.completions.create(
             model="llmga-toy-mllm", messages=[{"role": "user", "content": REQUEST}], stream=True
         )
@@ -206,6 +167,28 @@ def test_asked_to_end_the_server_finishes_what_it_is_at():
         rest = [chunk.choices[0] for chunk in chunks]
         assert rest[-1].finish_reason == "stop" and any(getattr(chunk.delta, "images", None) for chunk in rest)
         assert server.process.wait(60) == 0 and server.line("ended")
+
+
+def test_the_page_beside_the_api_takes_the_keys_as_passwords_and_holds_up_no_ending(server_class):
+    with server_class("--page", "--grace", "600", LLMGA_SERVER_KEYS=KEY) as server:
+        address = server.line("ready")["page"]
+        with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
+            assert client.get("/config").status_code == 401
+            assert client.post("/login", data={"username": "x", "password": "sk-wrong-one"}).status_code == 400
+            assert client.post("/login", data={"username": "x", "password": KEY}).status_code == 200
+            assert client.get("/config").json()["title"] == "LLMGA"
+            assert client.get("/gradio_api/file=/etc/passwd").status_code == 403
+            with client.stream("GET", "/gradio_api/heartbeat/of-the-tests") as listening:
+                assert next(listening.iter_lines())
+                server.process.send_signal(signal.SIGTERM)
+                assert server.process.wait(60) == 0 and server.line("ended")
+
+
+def test_without_keys_the_page_answers_under_names_of_this_machine_only(server_class):
+    with server_class("--page") as server:
+        address = server.line("ready")["page"] + "/config"
+        assert httpx.get(address, trust_env=False).status_code == 200
+        assert httpx.get(address, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
 
 
 def refused(*argv):

@@ -27,9 +27,9 @@ from llmga.serve.api.encoding import data_uri, encoded
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.messages import as_markdown, conversation_of, recent, tagged
-from llmga.serve.api.safety import WITHHELD
 from llmga.serve.api.service import Service
 from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn
+from llmga.serve.safety import WITHHELD
 
 
 async def complete(service: Service, body: ChatRequest, request: Request) -> ChatResponse | Response:

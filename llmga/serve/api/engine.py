@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any
 
@@ -14,15 +14,12 @@ from PIL import Image
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.generators import suited
 from llmga.diffusers.text_to_image import Generator, OnStep
-from llmga.errors import UserError
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
-from llmga.serve.api.safety import NO_GUARD, Guard
 from llmga.serve.api.verbatim import Verbatim
-from llmga.serve.flow import Assistant, Failed, FlowEvent, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.serve.flow import Failed, FlowEvent, PictureReady, PromptFound, Settings, TextDelta, Turn
 from llmga.serve.models import Models
 from llmga.serve.painters import Brush
-from llmga.serve.turns import Turns
 
 _DONE = object()
 FLAG = re.compile(r"--([a-z][\w-]+)")
@@ -34,7 +31,6 @@ class Engine:
 
     Args:
         models: loaded once; nothing of a request is kept in them.
-        guard: what every picture passes on its way out.
         private: what no answer may hold, with what stands for it.
         at_once: how many requests are at work at the same time.  Words are written side by side, pictures are painted
             one after the other.
@@ -45,13 +41,11 @@ class Engine:
         models: Models,
         at_once: int,
         metrics: Metrics,
-        guard: Guard = NO_GUARD,
         private: Mapping[str, str] | None = None,
     ):
-        self.models, self.metrics, self.guard = models, metrics, guard
+        self.models, self.metrics = models, metrics
         self._private = dict(private or {})
         self.threads = ThreadPoolExecutor(at_once, thread_name_prefix="request")
-        self.turns = Turns()
         self._lock = Lock()
 
     def job(self, chat: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any) -> "Job":
@@ -92,8 +86,7 @@ class Job:
     ):
         self.engine, self.turn, self.insist, self.done = engine, turn, insist, done
         models = engine.models
-        brush = CountedBrush(painter, engine.turns, self)
-        self.assistant = Assistant(chat, brush, models.restorer, settings, models.marks, models.upscaler)
+        self.assistant = models.around(chat, CountedBrush(painter, models.turns, self), settings, models.marks)
         self._cancelled = Event()
         self._first: Any = None
         self.steps_after_leaving = 0
@@ -150,7 +143,7 @@ class Job:
         clock = Clock(self.engine.metrics)
         for event in self._answers():
             clock.saw(event)
-            put(self._guarded(event))
+            put(event)
         if self.done is not None and not self.cancelled:
             self.done()
 
@@ -163,14 +156,6 @@ class Job:
         if self.insist and not asked and not self.cancelled:
             self.assistant.chat = Verbatim()
             yield from self._answer(Turn(words.strip() or self.turn.text))
-
-    def _guarded(self, event: FlowEvent) -> FlowEvent:
-        if not isinstance(event, PictureReady):
-            return event
-        try:
-            return replace(event, image=self.engine.guard(event.image))
-        except UserError as problem:
-            return Failed(str(problem))
 
     def _answer(self, turn: Turn) -> Iterator[FlowEvent]:
         events = self.assistant.respond(turn)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llmga.errors import UserError
 from llmga.serve.api.errors import ApiError
 
+PAGE = "/page"  # where a web page may be beside the API; it asks for the key itself
 VARIABLE = "LLMGA_SERVER_KEYS"  # comma-separated
 SHORTEST = 8
 bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it was started with any.")
@@ -53,16 +54,19 @@ class Keys:
         if not self:
             return request.client.host if request.client else "unknown"
         kind, _, key = request.headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip())
-        matches = [hmac.compare_digest(given, known) for known in self._digests]  # all, whichever fits
-        if kind.lower() != "bearer" or not any(matches):
+        if kind.lower() != "bearer" or not self.open_to(key.strip()):
             raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
                            code="invalid_api_key")  # fmt: skip
-        return "key-" + given.hex()[:8]
+        return "key-" + _digest(key.strip()).hex()[:8]
+
+    def open_to(self, key: str) -> bool:
+        """Whether this is one of them."""
+        given = _digest(key)
+        return any([hmac.compare_digest(given, known) for known in self._digests])  # all, whichever fits
 
 
 class Door:
-    """Asks for the key before anything of a request under /v1 is read.
+    """Asks for the key before anything of a request under /v1 is read; at the page, for the name only.
 
     Args:
         local: only this machine reaches the server.  Without keys, a request under another name than this machine's
@@ -73,12 +77,13 @@ class Door:
         self.app, self.keys, self.local = app, keys, local and not keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+        if scope["type"] == "http" and scope["path"].startswith(("/v1", PAGE)):
             connection = HTTPConnection(scope)
             try:
                 if self.local and not is_local(connection.url.hostname or ""):
                     raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
-                connection.state.client = self.keys.client(connection)
+                if scope["path"].startswith("/v1"):
+                    connection.state.client = self.keys.client(connection)
             except ApiError as error:
                 await error.response()(scope, receive, send)
                 return

@@ -13,7 +13,6 @@ from llmga.serve.api.engine import Engine
 from llmga.serve.api.fairness import FairQueue
 from llmga.serve.api.keys import VARIABLE, Keys
 from llmga.serve.api.metrics import Metrics
-from llmga.serve.api.safety import open_guard
 from llmga.serve.api.service import Names, Service
 from llmga.serve.api.uploads import Limits
 from llmga.serve.api.warm import WarmChats
@@ -38,8 +37,8 @@ def build_parser() -> flags.Parser:
     flags.add_painter(parser)
     add_place(parser)
     add_limits(parser)
-    add_safety(parser)
-    parser.set_defaults(task=None)
+    flags.add_safety(parser)
+    parser.set_defaults(task=None, embed=False, model_list_mode="once", shelf=None, server=None)
     return parser
 
 
@@ -48,6 +47,9 @@ def add_place(parser: flags.Parser) -> None:
     group, number = parser.add_argument_group("server"), flags.number
     group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0: everybody (default: 127.0.0.1)")
     group.add_argument("--port", type=number(int, 0, 65535), default=8000, help="0: any that is free (default: 8000)")
+    group.add_argument(
+        "--page", action="store_true", help="serve the web page, too, under /page; keys are its passwords"
+    )
     group.add_argument(
         "--api-keys-file", metavar="FILE", help=f"keys that clients must send, one a line; also from {VARIABLE}"
     )
@@ -87,18 +89,10 @@ def add_limits(parser: flags.Parser) -> None:
         )
 
 
-def add_safety(parser: flags.Parser) -> None:
-    """What pictures pass on their way out."""
-    group = parser.add_argument_group("safety")
-    group.add_argument("--safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
-    group.add_argument("--watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
-
-
 def build_service(args: argparse.Namespace, models: Models) -> Service:
     """Everything that requests need, around models that are loaded.  Raises: UserError."""
     queue = FairQueue(args.at_once, args.queue)
-    guard = open_guard(args.safety_checker, args.watermark, args.device)
-    engine = Engine(models, args.at_once, Metrics(queue), guard, private(args, models))
+    engine = Engine(models, args.at_once, Metrics(queue), private(args, models))
     return Service(
         desk=Desk(engine, queue),
         engine=engine,

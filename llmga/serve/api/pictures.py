@@ -27,11 +27,11 @@ from llmga.serve.api.image_shapes import (
     Output,
     VariationForm,
 )
-from llmga.serve.api.safety import WITHHELD
 from llmga.serve.api.service import Service, too_many
 from llmga.serve.api.uploads import decode
 from llmga.serve.api.verbatim import Verbatim
 from llmga.serve.flow import SIMILAR, Denoising, Failed, PictureReady, Stopped, Turn
+from llmga.serve.safety import WITHHELD
 
 
 async def generate(service: Service, body: GenerationRequest, request: Request) -> ImagesResponse | Response:
@@ -108,7 +108,7 @@ class Answer:
         settings = service.settings(
             asked,
             versions=asked.n or 1,
-            previews=bool(asked.stream and asked.partial_images) and service.engine.guard.unsafe is None,
+            previews=bool(asked.stream and asked.partial_images),
             picture="always" if chat.steers else "auto",
             edit={} if task == EDITING else None,
         )

@@ -1,10 +1,13 @@
-"""The page as a server: the flags, the files that it may give, and nobody else asked."""
+"""The page as a server, or inside one: the files that it may give, and nobody else asked."""
 
 import argparse
+import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,12 +16,23 @@ from llmga.errors import UserError
 from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
 from llmga.serve.page.moderation import Moderator
-from llmga.serve.page.studio import SHELF, Studio
+from llmga.serve.page.studio import Studio
 from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
 LONGEST_QUEUE = 64
 THREADS = 40  # for what takes no time, beside those of answers and of who waits for one
+LOOK_AGAIN = 0.1  # seconds
+COMMON = {
+    "show_error": False,
+    "max_file_size": LARGEST_UPLOAD,
+    "footer_links": [],
+    "ssr_mode": False,
+    "enable_monitoring": False,
+    "theme": THEME,
+    "css_paths": HERE / "page.css",
+}
+SIGN_IN = "Any name; the password is one of the server's API keys."
 
 
 class OnlyHere:
@@ -35,12 +49,14 @@ class OnlyHere:
             await self.app(scope, receive, send)
 
 
-def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> gr.Blocks:
+def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> Wiring:
     """The page, ready to be served."""
-    studio = Studio(args, models, args.model_list_mode, SHELF if args.server is None else None)
+    shelf = args.shelf if args.server is None else None  # a server's models go with nothing from here
+    studio, places = Studio(args, models, args.model_list_mode, shelf), args.at_once
     page = Page(studio, args)
-    Wiring(page, studio, args.concurrency_count, moderator)
-    return page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=args.concurrency_count, api_open=False)
+    page.blocks.max_threads = THREADS + places + LONGEST_LINE
+    page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=places, api_open=False)
+    return Wiring(page, studio, places, moderator)
 
 
 def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None = None, wait: bool = True) -> Any:
@@ -53,23 +69,17 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
     Raises: UserError when the port is taken.
     """
     port = args.port or _free(args.host)
-    blocks = build(models, args, moderator)
+    blocks = build(models, args, moderator).page.blocks
     try:
         blocks.launch(
             server_name=args.host,
             server_port=port,
             share=args.share,
             quiet=True,
-            show_error=False,
-            max_file_size=LARGEST_UPLOAD,
-            footer_links=[],
-            ssr_mode=False,
-            enable_monitoring=False,
-            max_threads=THREADS + args.concurrency_count + LONGEST_LINE,
+            max_threads=blocks.max_threads,
             prevent_thread_lock=True,
-            app_kwargs={"middleware": [Middleware(OnlyHere)], "docs_url": None, "redoc_url": None},
-            theme=THEME,
-            css_paths=HERE / "page.css",
+            app_kwargs=_app_kwargs(),
+            **COMMON,
         )
     except OSError:
         raise UserError(f"--port {port} at {args.host} is taken or not allowed; choose another, or 0.") from None
@@ -79,6 +89,37 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
     if wait:
         blocks.block_thread()
     return blocks
+
+
+class Mounted:
+    """The page under a path of another server, in its process and with its models.
+
+    Args:
+        opens: whether somebody may come in with this password; None lets everybody in.
+    """
+
+    def __init__(
+        self, app: FastAPI, path: str, models: Models, args: argparse.Namespace, opens: Callable[[str], bool] | None
+    ):
+        self.wiring = build(models, args)
+        auth = None if opens is None else lambda name, password: opens(password)
+        blocks = self.wiring.page.blocks
+        gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)
+
+    async def end(self, grace: float) -> None:
+        """Let what is at work finish, for so many seconds, then end it within a step, and let go of open pages."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + grace
+        while self.wiring.turns.waiting and clock() < until:
+            await asyncio.sleep(LOOK_AGAIN)
+        self.wiring.end()
+        while self.wiring.turns.waiting:
+            await asyncio.sleep(LOOK_AGAIN)
+        self.wiring.page.blocks.app.stop_event.set()  # they would listen for as long as they are open
+
+
+def _app_kwargs() -> dict[str, Any]:
+    return {"middleware": [Middleware(OnlyHere)], "docs_url": None, "redoc_url": None}
 
 
 def _free(host: str) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -17,7 +17,6 @@ from llmga.serve.painters import Brush
 from llmga.serve.provenance import ModelMark
 from llmga.serve.turns import Turns
 
-SHELF = Path("checkpoints/Inference")
 ONCE, RELOAD = "once", "reload"
 
 
@@ -35,7 +34,7 @@ class Paint:
 
     generator: Generator
     mark: ModelMark
-    turns: Turns = field(default_factory=Turns)
+    turns: Turns
 
 
 class Studio:
@@ -48,11 +47,11 @@ class Studio:
         shelf: the folder whose models are offered beside those of the command line; None offers no others.
     """
 
-    def __init__(self, args: argparse.Namespace, models: Models, mode: str = ONCE, shelf: Path | None = SHELF):
+    def __init__(self, args: argparse.Namespace, models: Models, mode: str = ONCE, shelf: Path | None = None):
         self.args, self.models, self.mode, self.shelf = args, models, mode, shelf
         marks = {mark.role: mark for mark in models.marks}
         self.words = {marks["language"].name: Words(models.new_chat, marks["language"])}
-        self.paints = {marks["painter"].name: Paint(models.generator, marks["painter"])}
+        self.paints = {marks["painter"].name: Paint(models.generator, marks["painter"], models.turns)}
         self.first = marks["language"].name, marks["painter"].name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
@@ -83,7 +82,7 @@ class Studio:
         rest = [mark for mark in self._rest if chosen[0] == self.first[0] or mark.role != "language base"]
         marks = (talks.mark, paints.mark, *rest)
         brush = Brush.of(paints.generator, paints.turns)
-        return Assistant(talks.new_chat(), brush, self.restorer, flags.settings(self.args), marks, self.models.upscaler)
+        return self.models.around(talks.new_chat(), brush, flags.settings(self.args), marks)
 
     def _look(self) -> tuple[list[str], list[str]]:
         folders = sorted(path for path in self.shelf.glob("*") if path.is_dir()) if self.shelf else []
@@ -104,4 +103,4 @@ class Studio:
         path = self.shelf / name
         generator = load_generator(path, **flags.painter_options(self.args))
         flags.guide(generator, self.args)
-        return Paint(generator, ModelMark.of("painter", path))
+        return Paint(generator, ModelMark.of("painter", path), Turns())

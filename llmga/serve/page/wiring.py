@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -47,6 +48,7 @@ class Wiring:
         served.mkdir(parents=True, exist_ok=True)
         self._files = tempfile.TemporaryDirectory(dir=served)  # of all visits; goes when the server does
         self.turns = Turns(places)
+        self._visits: WeakSet[Visit] = WeakSet()
         self.chosen = page.controls.chosen
         self.drawn = [page.log, page.gallery, page.about]
         self.all = [*self.drawn, page.message, page.easel, page.tabs]
@@ -100,7 +102,14 @@ class Wiring:
         return said | {self.page.visit: visit}
 
     def _fresh(self, assistant: Assistant, language: str) -> Visit:
-        return Visit(assistant, self._files.name, language, self.turns)
+        visit = Visit(assistant, self._files.name, language, self.turns)
+        self._visits.add(visit)
+        return visit
+
+    def end(self) -> None:
+        """Every answer is to end; from any thread."""
+        for visit in list(self._visits):
+            visit.stop()
 
     def _said(self, visit: Visit) -> dict[Any, Any]:
         page, language = self.page, visit.language

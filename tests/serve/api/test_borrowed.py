@@ -180,7 +180,7 @@ def test_the_page_offers_the_server_s_models_alone(far, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     far()
     args = build_parser().parse_args(["--server", f"{far.server.url}/v1", "--model-list-mode", "reload"])
-    blocks = build(far.models, args)
+    blocks = build(far.models, args).page.blocks
     choices = [block.choices for block in blocks.blocks.values() if type(block).__name__ == "Dropdown"]
     ours = [[f"{name} at {far.server.url}/v1"] for name in ("echo", "plain")]
     assert [[name for name, _ in offered] for offered in choices if far.server.url in str(offered)] == ours

@@ -9,8 +9,13 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil
 
+from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
-from llmga.serve.api.safety import WITHHELD, Guard, load_checker, open_guard, watermark
+from llmga.serve.gradio_web_server import build_parser
+from llmga.serve.models import Models
+from llmga.serve.page.studio import Studio
+from llmga.serve.provenance import ModelMark
+from llmga.serve.safety import WITHHELD, Guard, load_checker, open_guard, watermark
 
 
 @pytest.fixture
@@ -49,13 +54,23 @@ def test_a_folder_that_is_no_checker_is_one_sentence(checker, tmp_path, missing)
 
 def test_what_is_unsafe_does_not_leave(running):
     server = running()
-    object.__setattr__(server.service.engine, "guard", Guard(unsafe=lambda image: image.getpixel((0, 0))[0] > 200))
+    guard = Guard(unsafe=lambda image: image.getpixel((0, 0))[0] > 200)
+    object.__setattr__(server.service.engine.models, "guard", guard)
     (choice,) = server.chat("paint it red").json()["choices"]
     assert "images" not in choice["message"] and choice["finish_reason"] == "content_filter"
     assert choice["message"]["refusal"] == WITHHELD
     answer = server.http.post("/v1/images/generations", json={"prompt": "red", "stream": True, "partial_images": 3})
     assert "b64_json" not in answer.text and "content_policy_violation" in answer.text
     assert server.chat("paint it blue").json()["choices"][0]["message"]["images"]
+
+
+def test_what_a_page_would_show_passes_the_same_guard():
+    guard = Guard(unsafe=lambda image: True)
+    marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
+    painter = SimpleNamespace(describe=dict)
+    models = Models(lambda: None, painter, RESTORERS["none"], marks, guard=guard)
+    assistant = Studio(build_parser().parse_args([]), models).assistant()
+    assert assistant.guard is guard and assistant.generator.turns is models.turns
 
 
 def test_without_its_package_the_watermark_is_one_sentence(monkeypatch):

@@ -433,6 +433,25 @@ def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
     tab.page.wait_for_selector("#picture-1")
 
 
+def test_the_page_beside_the_api_is_entered_with_a_key_and_paints(browser: object, server_class: type) -> None:
+    with server_class("--page", "--seed", "7", LLMGA_SERVER_KEYS="sk-of-the-tests") as server:
+        context = browser.new_context()
+        tab = Driver(context.new_page(), server.line("ready")["page"])
+        tab.page.goto(tab.url)
+        tab.page.get_by_label("username").fill("anybody")
+        tab.page.get_by_label("password").fill("sk-of-the-tests")
+        tab.page.get_by_role("button", name="Login").click()
+        tab.page.wait_for_selector(".log .welcome")
+        tab.ask(REQUEST)
+        seen = read(tab.picture(0)).attributes
+        assert (seen["colour"], seen["shape"], seen["background"]) == ("red", "circle", "blue")
+        assert tab.outside == []
+        server.process.terminate()
+        tab.page.wait_for_timeout(100)
+        assert server.process.wait(60) == 0  # although the page is open
+        context.close()
+
+
 def test_nobody_but_this_machine_was_asked(asked: Asked, tab: Driver) -> None:
     tab.open()
     assert asked == []

@@ -98,7 +98,7 @@ def test_the_flags_of_the_original_are_understood_in_both_spellings() -> None:
     given = "--model_path a --model_base b --sdmodel_id c --port 8334 --concurrency-count 3 --model-list-mode reload"
     args = build_parser().parse_args([*given.split(), "--share", "--embed", "--moderate", "--device", "cpu"])
     assert (args.model_path, args.model_base, args.sdmodel_id, args.port) == ("a", "b", "c", 8334)
-    assert (args.concurrency_count, args.model_list_mode, args.share) == (3, "reload", True)
+    assert (args.at_once, args.model_list_mode, args.share) == (3, "reload", True)
     assert build_parser().parse_args(["--load-4bit"]).load_4bit and build_parser().parse_args(["--load-8bit"]).load_8bit
     usual = build_parser().parse_args([])
     assert (usual.host, usual.share, usual.moderate) == ("127.0.0.1", False, False)
