@@ -1,7 +1,8 @@
 """The main job on the bundled models: `python -m llmga.serve.demo [words…]`.
 
 With a terminal it is a chat, the words being its first message.  Without one it plays a script: a request in words, a
-follow-up, then a picture to describe and to paint another one like it.
+follow-up, then a picture to describe and to paint another one like it, and last a hole in what was painted, filled and
+restored.
 """
 
 import argparse
@@ -10,45 +11,68 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from PIL import Image
+
 from llmga.images import open_image
 from llmga.runtime import peak_memory, quiet_libraries
 from llmga.serve import args as flags
 from llmga.serve.cli import chat, run
-from llmga.serve.flow import Turn
+from llmga.serve.flow import Assistant, Turn
 from llmga.serve.models import Models
 from llmga.serve.session import SavedPictures, new_folder
 from llmga.serve.terminal import Terminal
 
 REQUEST = "a big red circle on a blue background"
 SCENE = "data/demo/scene.jpg"
+FILLING = "a big yellow star"
+RESTORER = "diffrir-x1"  # of what is filled, if no other is asked for
 
 
 def script(args: argparse.Namespace) -> int:
     """Play the script and say where the pictures are; 1 when an answer failed.  Raises: UserError."""
     started = time.perf_counter()
-    picture = flags.check(args)
+    own_painter, picture = args.sdmodel_id is not None, flags.check(args)
     if picture is None:
         args.image_file = str(flags.shipped(SCENE, "--image-file"))
         picture = open_image(args.image_file, exact=True)
     pictures = SavedPictures(new_folder(args.save_path, "demo"), args.format, strip=args.strip_metadata)
-    models = Models.load(args)
+    models, filling = Models.load(args), Models.load(for_filling(args, own_painter))
     loaded = time.perf_counter()
 
     terminal = Terminal(pictures, args.debug)
-    sessions = (
-        (Turn(" ".join(args.words) or REQUEST), Turn("make it green")),
-        (Turn("describe this picture", (picture,)), Turn("generate a similar image")),
-    )
-    for turns in sessions:
-        assistant = models.assistant(args)
-        for turn in turns:
-            print(f"You: {turn.text}" + f" [{args.image_file}]" * len(turn.images))
-            before = time.perf_counter()
-            terminal.answer(assistant, turn)
-            print(f"({time.perf_counter() - before:.1f} s)\n")
+    painting, looking, repairing = models.assistant(args), models.assistant(args), filling.assistant(args)
+    say(terminal, painting, Turn(" ".join(args.words) or REQUEST))
+    say(terminal, painting, Turn("make it green"))
+    say(terminal, looking, Turn("describe this picture", (picture,)), f" [{args.image_file}]")
+    say(terminal, looking, Turn("generate a similar image"))
+    if painted := [each.image for exchange in painting.exchanges for each in exchange.paintings]:
+        turn = Turn(FILLING, (painted[-1],), middle(painted[-1].size))
+        say(terminal, repairing, turn, " [the middle of the second picture marked]")
     print(f"{len(pictures.paths)} pictures are in {pictures.folder}: {', '.join(path.name for path in pictures.paths)}")
     print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{told_peak()}.")
     return 1 if terminal.failures else 0
+
+
+def for_filling(args: argparse.Namespace, own_painter: bool) -> argparse.Namespace:
+    """The flags with what fills holes best: the bundled model for it, unless a painter was chosen, and a restorer."""
+    painter = args.sdmodel_id if own_painter else str(flags.shipped(flags.BUNDLED_INPAINTER, "--sdmodel_id"))
+    return argparse.Namespace(**vars(args) | {"sdmodel_id": painter, "restorer": args.restorer or RESTORER})
+
+
+def say(terminal: Terminal, assistant: Assistant, turn: Turn, given: str = "") -> None:
+    """Show a turn, its answer, and how long that took."""
+    print(f"You: {turn.text}{given}")
+    before = time.perf_counter()
+    terminal.answer(assistant, turn)
+    print(f"({time.perf_counter() - before:.1f} s)\n")
+
+
+def middle(size: tuple[int, int]) -> Image.Image:
+    """A mask over the middle of a picture, two thirds of each side."""
+    width, height = size
+    mask = Image.new("L", size)
+    mask.paste(255, (width // 6, height // 6, width - width // 6, height - height // 6))
+    return mask
 
 
 def told_peak() -> str:

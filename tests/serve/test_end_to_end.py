@@ -1,6 +1,7 @@
 """The whole product on the bundled checkpoints: words and pictures in, pictures out."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -132,9 +133,11 @@ def test_the_scripted_demo_paints_without_overwriting(tmp_path):
     for number in (1, 2):
         done = run("demo", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert f"3 pictures are in outputs/demo-{number}: 000.png, 001.png, 002.png" in done.stdout
+        assert f"4 pictures are in outputs/demo-{number}: 000.png, 001.png, 002.png, 003.png" in done.stdout
         assert "peak memory" in done.stdout
-    assert len(list(tmp_path.rglob("*.png"))) == 6
+        before, after = map(float, re.search(r"003.png \(seed 0, seam (\S+) -> (\S+)\)", done.stdout).groups())
+        assert after < before / 2, "restoration helps"
+    assert len(list(tmp_path.rglob("*.png"))) == 8
 
 
 def test_a_server_plans_and_the_bundled_model_paints(serving, tmp_path):

@@ -151,7 +151,7 @@ _TOY_S1 = TrainConfig(
     conv_mode="qwen_2",
     data=(
         DataSource("vqa", f"{_TOY}/vqa.json", f"{_TOY}/images"),
-        DataSource("vqa", f"{_TOY}/holes.json", f"{_TOY}/images"),
+        DataSource("vqa", f"{_TOY}/holes.json", f"{_TOY}/images", share=3.0),
         DataSource("inpainting", f"{_TOY}/inpainting.json", f"{_TOY}/images"),
         DataSource("sg", f"{_TOY}/sg.json", f"{_TOY}/images"),
         DataSource("edit", f"{_TOY}/edit.json", f"{_TOY}/images"),
