@@ -16,6 +16,7 @@ from llmga.errors import UserError
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
 SEEDS = 2**63
+LARGEST_GUIDANCE = 100
 
 OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, Image.Image], None]
@@ -232,8 +233,8 @@ class Generator:
         most = most_steps(self.pipeline.scheduler)
         if not 1 <= steps <= most:
             raise UserError(f"{steps} steps are out of range for sampler {self.sampler_name!r}; use 1 to {most}.")
-        if not 0 <= guidance_scale < float("inf"):
-            raise UserError(f"guidance scale {guidance_scale} is out of range; use 0 or more.")
+        if not 0 <= guidance_scale <= LARGEST_GUIDANCE:
+            raise UserError(f"guidance scale {guidance_scale} is out of range; use 0 to {LARGEST_GUIDANCE}.")
         return steps, guidance_scale
 
     def _checked_size(self, size: tuple[int, int] | None) -> tuple[int, int]:

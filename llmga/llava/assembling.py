@@ -7,6 +7,7 @@ import torch
 from llmga.errors import UserError
 from llmga.llava import checkpoints, towers
 from llmga.llava.backbones import published_type
+from llmga.llava.generation_prompt import END, START
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.places import find_checkpoint
@@ -71,6 +72,21 @@ def fit_rows(model: LlmgaForConditionalGeneration, tokens: int) -> None:
         model.get_output_embeddings().weight = model.get_input_embeddings().weight
     model.config.text_config.vocab_size = tokens
     model.config.image_token_index = tokens  # stays outside the vocabulary
+
+
+@torch.no_grad()
+def add_prompt_tags(mllm: Mllm) -> None:
+    """Give the two tags of a generation prompt tokens of their own, as the models of 2023 have them.
+
+    Their rows are the mean of all others; where the tokenizer has the tags already, nothing changes.
+    """
+    before = len(mllm.tokenizer)
+    mllm.tokenizer.add_tokens([START, END], special_tokens=True)
+    if len(mllm.tokenizer) > before:
+        fit_rows(mllm.model, len(mllm.tokenizer))
+        for layer in (mllm.model.get_input_embeddings(), mllm.model.get_output_embeddings()):
+            rows = layer.weight
+            rows[before : len(mllm.tokenizer)] = rows[:before].float().mean(0).to(rows.dtype)
 
 
 def _grow(layer: torch.nn.Embedding | torch.nn.Linear, rows: int) -> None:

@@ -135,6 +135,7 @@ def _llama_2(size: str, epochs: float) -> TrainConfig:
         mllm=f"{_TRAINING}/llava-llama-2-{size}-chat",
         projector_type="linear",
         conv_mode="llava_llama_2",
+        tag_tokens=True,
         data=_DATA_2023,
         epochs=epochs,
         batch=16,

@@ -27,6 +27,7 @@ class TrainConfig:
     tune: Literal["projector", "full", "lora", "dora"] = setting(
         "full", help="what learns: the projector alone, it and the language model, or it and low-rank matrices"
     )
+    tag_tokens: bool = setting(False, help="the tags of a prompt get tokens of their own, as in 2023; needs tune full")
     tune_tower: bool = setting(False, help="the vision tower learns, too")
     lora_rank: int = setting(64, help="rank of the low-rank matrices", minimum=1)
     lora_alpha: int = setting(16, help="their product is multiplied by alpha / rank", minimum=1)
@@ -84,6 +85,8 @@ class TrainConfig:
             raise UserError("--data names no source; give at least one kind=file.")
         for source in self.data:
             source.check()
+        if self.tag_tokens and self.tune != "full":
+            raise UserError(f"--tag-tokens adds tokens, which --tune {self.tune} does not teach; give --tune full.")
         self._check_low_rank()
         if self.precision == "fp32" and self.frozen_dtype not in (None, "fp32"):
             raise UserError(

@@ -10,6 +10,7 @@ import torch
 from llmga import configuration
 from llmga.errors import STOPPED, UserError
 from llmga.llava import packed_attention
+from llmga.llava.assembling import add_prompt_tags
 from llmga.llava.datasets.left_out import FILE_NAME as LEFT_OUT
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.loading import Mllm, load_mllm, new_mllm
@@ -96,6 +97,8 @@ def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
 
     set_seed(config.seed)
     mllm = _opened(config, checkpoint)
+    if config.tag_tokens:
+        add_prompt_tags(mllm)
     if config.low_rank:
         add_low_rank(mllm, config)
         if checkpoint:

@@ -65,7 +65,7 @@ class Wiring:
         self._on(page.log.select, self.act, [page.visit, page.easel, *controls], self.all, **model)
         self._on(page.retry.click, self.retry, [page.visit, *controls], self.all, **model)
         self._on(page.repaint.click, self.repaint, [page.visit, *controls], self.all, **model)
-        self._on(page.undo.click, self.undo, [page.visit], self.all)
+        self._on(page.undo.click, self.undo, [page.visit, page.message], self.all)
         self._on(page.about.click, self.drop, [page.visit], self.all)
         chosen = [page.visit, page.words_model, page.paint_model]
         self._on(page.clear.click, self.clear, chosen, [page.visit, *self.all])
@@ -207,14 +207,13 @@ class Wiring:
             return {page.easel: given, page.tabs: gr.Tabs(selected="canvas")} | self.look(visit)
         return {page.message: gr.skip()}
 
-    def undo(self, visit: Visit | None) -> dict[Any, Any]:
-        """The last turn is taken back; what was said in it is there to be said otherwise."""
+    def undo(self, visit: Visit | None, message: dict) -> dict[Any, Any]:
+        """The last turn is taken back; what was said in it is there to be said otherwise, unless something else is."""
         with _told(visit):
             text = visit.undo()
-            return {
-                self.page.message: {"text": text, "files": []},
-                self.page.easel: canvas(visit.language),
-            } | self.look(visit)
+            begun = message["text"].strip() or message["files"]
+            said = gr.skip() if begun else {"text": text, "files": []}
+            return {self.page.message: said, self.page.easel: canvas(visit.language)} | self.look(visit)
         return {self.page.message: gr.skip()}
 
     def drop(self, visit: Visit | None) -> dict[Any, Any]:

@@ -104,6 +104,7 @@ def test_the_form_of_2023():
     small, large = PRESETS["llmga_llama2_7b"], PRESETS["llmga_llama2_13b"]
     assert (small.epochs, large.epochs, small.batch, small.accumulation) == (6, 3, 16, 1)
     assert (small.projector_type, small.conv_mode, small.deepspeed) == ("linear", "llava_llama_2", "scripts/zero2.json")
+    assert small.tag_tokens and not PRESETS["llmga_qwen2_0.5b_s1"].tag_tokens
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,6 +1,7 @@
 """Stage 1 on a tiny model: it learns, resumes exactly, and leaves a folder that opens."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from transformers import Qwen2ForCausalLM
 
 from llmga.configuration import FILE_NAME
 from llmga.errors import UserError
+from llmga.llava.assembling import add_prompt_tags
+from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.loading import load_mllm
 from llmga.llava.train.checkpointing import newest_checkpoint
@@ -83,6 +86,30 @@ def test_full_tuning_goes_on_from_a_pretrained_model_and_leaves_the_tower(settin
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert not any("vision_tower" in name for name in changed)
     assert "model.language_model.norm.weight" in changed
+
+
+def test_the_tags_get_tokens_of_their_own_that_learn_and_a_resumed_run_has_them_once(settings, unbroken, tmp_path):
+    _, start = unbroken
+    out, old = tmp_path / "tags", load_mllm(start, device="cpu")
+    mean = old.model.get_input_embeddings().weight.float().mean(0)
+    add_prompt_tags(fresh := load_mllm(start, device="cpu"))
+    rows, first = fresh.model.get_input_embeddings().weight, len(old.tokenizer)
+    assert torch.allclose(rows[first], mean) and torch.equal(rows[first], rows[first + 1])
+    config = settings(out, mllm=str(start), text_model=None, vision_tower=None, tag_tokens=True, steps=2, save_steps=1)
+    train(config)
+    train(replace(config, steps=3))
+    mllm = load_mllm(out, device="cpu")
+    assert mllm.tokenizer.encode("<gen_image> a </gen_image>", add_special_tokens=False)[0] == first
+    assert len(mllm.tokenizer) == first + 2 == len(mllm.model.get_output_embeddings().weight)
+    learnt = mllm.model.get_input_embeddings().weight
+    assert not torch.equal(learnt[first], learnt[first + 1])
+    told = Conversation().say("user", "go").say("assistant", "<gen_image> a red square </gen_image>")
+    assert first in mllm.encode(told).input_ids
+
+
+def test_tokens_that_would_not_be_taught_are_refused(settings, tmp_path):
+    with pytest.raises(UserError, match="--tune full"):
+        train(settings(tmp_path / "out", tag_tokens=True, tune="projector"))
 
 
 def test_parameters_are_grouped_by_rate_and_decay(settings, unbroken):

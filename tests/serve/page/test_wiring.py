@@ -174,7 +174,13 @@ def test_a_flagged_message_is_not_answered(wiring, visit, warned):
 def test_what_was_taken_back_can_be_said_otherwise(wiring, visit):
     page, here = wiring(), visit("Hello.")
     list(page.say(here, message("hi there"), "", *usual(page)))
-    assert page.undo(here)[page.page.message] == {"text": "hi there", "files": []}
+    assert page.undo(here, message("")).get(page.page.message) == {"text": "hi there", "files": []}
+
+
+def test_an_undo_leaves_what_was_begun_in_the_message_box(wiring, visit):
+    page, here = wiring(), visit("Hello.")
+    list(page.say(here, message("hi there"), "", *usual(page)))
+    assert page.undo(here, message("a new thought"))[page.page.message] == gr.skip() and here.entries() == []
 
 
 def test_models_that_are_refused_are_not_shown_as_chosen(wiring, visit, warned):
