@@ -35,6 +35,7 @@ from llmga.serve.metadata import FORMATS
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
+BUNDLED_RESTORER = "checkpoints/Inference/llmga-toy-diffrir-x1"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
 ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own

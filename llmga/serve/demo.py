@@ -25,7 +25,6 @@ from llmga.serve.terminal import Terminal
 REQUEST = "a big red circle on a blue background"
 SCENE = "data/demo/scene.jpg"
 FILLING = "a big yellow star"
-RESTORER = "diffrir-x1"  # of what is filled, if no other is asked for
 
 
 def script(args: argparse.Namespace) -> int:
@@ -54,9 +53,14 @@ def script(args: argparse.Namespace) -> int:
 
 
 def for_filling(args: argparse.Namespace, own_painter: bool) -> argparse.Namespace:
-    """The flags with what fills holes best: the bundled model for it, unless a painter was chosen, and a restorer."""
-    painter = args.sdmodel_id if own_painter else str(flags.shipped(flags.BUNDLED_INPAINTER, "--sdmodel_id"))
-    return argparse.Namespace(**vars(args) | {"sdmodel_id": painter, "restorer": args.restorer or RESTORER})
+    """The flags with what fills holes best: the bundled painter and restorer for it, where no others were chosen."""
+    best = {}
+    if not own_painter:
+        best["sdmodel_id"] = str(flags.shipped(flags.BUNDLED_INPAINTER, "--sdmodel_id"))
+    if args.restorer is None and args.restorer_path is None:
+        best["restorer"] = "diffrir-x1"
+        best["restorer_path"] = str(flags.shipped(flags.BUNDLED_RESTORER, "--restorer-path"))
+    return argparse.Namespace(**vars(args) | best)
 
 
 def say(terminal: Terminal, assistant: Assistant, turn: Turn, given: str = "") -> None:
