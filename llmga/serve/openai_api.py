@@ -65,8 +65,8 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self.grace, self.desk.stop)
         ending = None if self.page is None else asyncio.ensure_future(self.page.end(self.grace))
         await super().shutdown(sockets)
-        if ending is not None:
-            ending.cancel()
+        if ending is not None and not ending.cancel():
+            ending.result()  # tells of a defect
 
 
 def with_page(app: FastAPI, args: argparse.Namespace, models: Models, keys: Keys) -> "Mounted":

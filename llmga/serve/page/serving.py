@@ -105,6 +105,7 @@ class Mounted:
         auth = None if opens is None else lambda name, password: opens(password)
         blocks = self.wiring.page.blocks
         gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)
+        self.app = next(route.app for route in app.routes if getattr(route, "path", None) == path)
 
     async def end(self, grace: float) -> None:
         """Let what is at work finish, for so many seconds, then end it within a step, and let go of open pages."""
@@ -115,7 +116,7 @@ class Mounted:
         self.wiring.end()
         while self.wiring.turns.waiting:
             await asyncio.sleep(LOOK_AGAIN)
-        self.wiring.page.blocks.app.stop_event.set()  # they would listen for as long as they are open
+        self.app.stop_event.set()  # they would listen for as long as they are open
 
 
 def _app_kwargs() -> dict[str, Any]:

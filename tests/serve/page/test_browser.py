@@ -434,7 +434,7 @@ def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
 
 
 def test_the_page_beside_the_api_is_entered_with_a_key_and_paints(browser: object, server_class: type) -> None:
-    with server_class("--page", "--seed", "7", LLMGA_SERVER_KEYS="sk-of-the-tests") as server:
+    with server_class("--page", "--seed", "7", "--grace", "600", LLMGA_SERVER_KEYS="sk-of-the-tests") as server:
         context = browser.new_context()
         tab = Driver(context.new_page(), server.line("ready")["page"])
         tab.page.goto(tab.url)
