@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
@@ -66,7 +67,7 @@ class Keys:
 
 
 class Door:
-    """Asks for the key before anything of a request under /v1 is read; at the page, for the name only.
+    """Asks for the key before anything of a request under /v1 is read; at the page, for names only.
 
     Args:
         local: only this machine reaches the server.  Without keys, a request under another name than this machine's
@@ -82,12 +83,28 @@ class Door:
             try:
                 if self.local and not is_local(connection.url.hostname or ""):
                     raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
+                if not self.keys and sent_by_another_site(connection):
+                    raise ApiError(403, "without API keys, pages of other sites may send nothing here.",
+                                   code="foreign_site")  # fmt: skip
                 if scope["path"].startswith("/v1"):
                     connection.state.client = self.keys.client(connection)
             except ApiError as error:
                 await error.response()(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def sent_by_another_site(connection: HTTPConnection) -> bool:
+    """Whether a browser sends this for a page of another site, as a form can without asking anybody.
+
+    Browsers tell in Sec-Fetch-Site, older ones by an Origin that is not the address asked; programs send neither.
+    """
+    if connection.scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return False
+    if site := connection.headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = connection.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != connection.headers.get("host")
 
 
 def is_local(host: str) -> bool:

@@ -9,10 +9,12 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.errors import UserError
+from llmga.serve.api.keys import sent_by_another_site
 from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
 from llmga.serve.page.moderation import Moderator
@@ -36,7 +38,8 @@ SIGN_IN = "Any name; the password is one of the server's API keys."
 
 
 class OnlyHere:
-    """Refuses what gradio would fetch from elsewhere for a client that names an address as a file."""
+    """Refuses what pages of other sites send, and what gradio would fetch from elsewhere for a client that names an
+    address as a file."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -45,6 +48,8 @@ class OnlyHere:
         path = scope.get("path", "")
         if "proxy=" in path or ("file=" in path and "//" in path.partition("file=")[2].lstrip("/")):
             await PlainTextResponse("files of this server only", 403)(scope, receive, send)
+        elif scope["type"] == "http" and sent_by_another_site(HTTPConnection(scope)):
+            await PlainTextResponse("pages of other sites may send nothing here", 403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

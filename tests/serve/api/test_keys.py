@@ -78,3 +78,25 @@ def test_without_keys_a_local_server_answers_under_names_of_this_machine_only(se
     headers = {"Host": host, "Authorization": f"Bearer {KEY}"}
     with TestClient(build_app(service(), Keys(keys), local=True)) as client:
         assert client.get("/v1/models", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # a program
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://proxy.example"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),  # another port of this machine
+        ({"Origin": "http://localhost:8000"}, 200),
+        ({"Origin": "http://localhost:3000"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {KEY}"}, 200),
+    ],
+)
+def test_without_keys_pages_of_other_sites_can_send_nothing(service, headers, status):
+    keys = [KEY] if "Authorization" in headers else []
+    with TestClient(build_app(service(), Keys(keys), local=True)) as client:
+        headers = headers | {"Host": "localhost:8000"}
+        sent = client.post("/v1/images/generations", json={"prompt": "red"}, headers=headers)
+        assert sent.status_code == status
+        assert client.get("/v1/models", headers=headers).status_code == 200

@@ -73,6 +73,13 @@ def test_an_upload_is_bounded(client: httpx.Client) -> None:
     assert client.post("/gradio_api/upload", files=huge).status_code == 413
 
 
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}])
+def test_pages_of_other_sites_can_store_nothing(client: httpx.Client, headers: dict[str, str]) -> None:
+    small = {"files": ("x.png", b"\0")}
+    assert client.post("/gradio_api/upload", files=small, headers=headers).status_code == 403
+    assert client.post("/gradio_api/upload", files=small).status_code == 200
+
+
 def test_an_address_is_not_fetched_for_a_client() -> None:
     import gradio as gr
 
