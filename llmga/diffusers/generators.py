@@ -82,10 +82,11 @@ def load_generator(
 
 
 def suited(painter: Any, task: str) -> Any:
-    """A painter for the task with the weights of this one; this one itself where it is for the task, or not ours.
+    """A painter for the task: this one itself where it is for the task, or not ours; its partner for the task; or one
+    with the weights of this one.
 
     A checkpoint made for painting from words serves every task, one made for inpainting all but editing; what was made
-    of it is kept.
+    of it is kept.  A partner has its own sampler until another one is chosen for this painter.
 
     Raises: UserError when the painter cannot do the task.
     """
@@ -93,6 +94,10 @@ def suited(painter: Any, task: str) -> Any:
         return painter.suited(task) if hasattr(painter, "suited") else painter
     if task in (painter.family.task, TEXT_TO_IMAGE):
         return painter  # inpainters and editors paint a whole picture where none is given
+    if partner := painter.partners.get(task):
+        usual = painter.defaults.get("sampler", "checkpoint")
+        partner.use_sampler(None if painter.sampler_name == usual else painter.sampler_name)
+        return partner
     name = f"{painter.family.architecture}-{task}"
     if painter.family.prompt_arguments is None or name not in GENERATORS or (task == EDITING and _is_filler(painter)):
         raise UserError(f"checkpoint {painter.path!r} ({painter.family.name}) is not made for {task}; "
@@ -124,6 +129,7 @@ def twin_of(painter: Generator, family: Family | None = None) -> Generator:
         pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted, offload=painter.offload
     )
     twin.added, twin.extra = painter.added, dict(painter.extra) if own else {}
+    twin.partners = {task: twin_of(partner) for task, partner in painter.partners.items()}
     return twin
 
 

@@ -53,6 +53,7 @@ class Generator:
         self.encoder = PromptEncoder(pipeline, self.layout, weighted=weighted)
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
         self.companions: dict[str, Generator] = {}  # painters for other tasks with the same weights, by task
+        self.partners: dict[str, Generator] = {}  # painters for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
         self.own_scheduler = pipeline.scheduler
         self.sampler_name = ""

@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -158,6 +159,8 @@ def add_painting(parser: Parser) -> None:
 def add_painter(parser: Parser) -> None:
     """How the diffusion model is loaded."""
     group = parser.add_argument_group("painter")
+    _add(group, "inpainter", metavar="FOLDER", help="what paints marked parts in place of --sdmodel_id; beside the "
+         "bundled painter left out: the bundled one")  # fmt: skip
     _add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
@@ -293,9 +296,20 @@ def check(args: argparse.Namespace) -> Image.Image | None:
     file = getattr(args, "image_file", None)
     picture = open_image(file, exact=True) if file is not None else None
     args.model_path = endpoint(args) or args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
+    _choose_inpainter(args)
     args.sdmodel_id = args.sdmodel_id or bundled_painter(args)
     painter_options(args)
     return picture
+
+
+def _choose_inpainter(args: argparse.Namespace) -> None:
+    """What fills marked parts beside a painter from words.  Raises: UserError where another command is for that."""
+    if args.task is None:
+        if args.sdmodel_id is None and args.inpainter is None:
+            with suppress(UserError):
+                args.inpainter = str(shipped(BUNDLED_INPAINTER, "--inpainter"))
+    elif args.inpainter is not None:
+        raise UserError("--inpainter goes with a painter from words; give this command's one model as --sdmodel_id.")
 
 
 def _finish(args: argparse.Namespace) -> None:

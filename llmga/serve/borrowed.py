@@ -35,7 +35,7 @@ BUSY = (429, 503)
 OWN = (
     "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
     "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
-    "safety_checker", "watermark",
+    "safety_checker", "watermark", "inpainter",
 )  # fmt: skip
 
 

@@ -30,16 +30,19 @@ FILLING = "a big yellow star"
 def script(args: argparse.Namespace) -> int:
     """Play the script and say where the pictures are; 1 when an answer failed.  Raises: UserError."""
     started = time.perf_counter()
-    own_painter, picture = args.sdmodel_id is not None, flags.check(args)
+    picture = flags.check(args)
     if picture is None:
         args.image_file = str(flags.shipped(SCENE, "--image-file"))
         picture = open_image(args.image_file, exact=True)
     pictures = SavedPictures(new_folder(args.save_path, "demo"), args.format, strip=args.strip_metadata)
-    models, filling = Models.load(args), Models.load(for_filling(args, own_painter))
+    if args.restorer is None and args.restorer_path is None:
+        args.restorer = "diffrir-x1"
+        args.restorer_path = str(flags.shipped(flags.BUNDLED_RESTORER, "--restorer-path"))
+    models = Models.load(args)
     loaded = time.perf_counter()
 
     terminal = Terminal(pictures, args.debug)
-    painting, looking, repairing = models.assistant(args), models.assistant(args), filling.assistant(args)
+    painting, looking, repairing = models.assistant(args), models.assistant(args), models.assistant(args)
     say(terminal, painting, Turn(" ".join(args.words) or REQUEST))
     say(terminal, painting, Turn("make it green"))
     say(terminal, looking, Turn("describe this picture", (picture,)), f" [{args.image_file}]")
@@ -50,17 +53,6 @@ def script(args: argparse.Namespace) -> int:
     print(f"{len(pictures.paths)} pictures are in {pictures.folder}: {', '.join(path.name for path in pictures.paths)}")
     print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{told_peak()}.")
     return 1 if terminal.failures else 0
-
-
-def for_filling(args: argparse.Namespace, own_painter: bool) -> argparse.Namespace:
-    """The flags with what fills holes best: the bundled painter and restorer for it, where no others were chosen."""
-    best = {}
-    if not own_painter:
-        best["sdmodel_id"] = str(flags.shipped(flags.BUNDLED_INPAINTER, "--sdmodel_id"))
-    if args.restorer is None and args.restorer_path is None:
-        best["restorer"] = "diffrir-x1"
-        best["restorer_path"] = str(flags.shipped(flags.BUNDLED_RESTORER, "--restorer-path"))
-    return argparse.Namespace(**vars(args) | best)
 
 
 def say(terminal: Terminal, assistant: Assistant, turn: Turn, given: str = "") -> None:

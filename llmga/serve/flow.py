@@ -358,10 +358,17 @@ class Assistant:
         except UserError as problem:
             yield Failed(str(problem))
             return
-        record = record_of(painter, order, finish, image, request=request, words=dict(self._words), models=self.models)
+        marks, words = self._took_part(painter), dict(self._words)
+        record = record_of(painter, order, finish, image, request=request, words=words, models=marks)
         self.painted += 1
         self._fresh.append(Painting(image, record, region, number))
         yield PictureReady(image, record)
+
+    def _took_part(self, painter: Callable[..., Image.Image]) -> tuple[ModelMark, ...]:
+        """The models behind a picture: of the painter and the inpainter only the one that painted it."""
+        idle = "inpainter" if _path(painter) == _path(self.generator) else "painter"
+        marks = [mark for mark in self.models if mark.role != idle]
+        return tuple(replace(mark, role="painter") if mark.role == "inpainter" else mark for mark in marks)
 
     def _painter(self, region: Region | None) -> Callable[..., Image.Image]:
         """The generator, or one for the task that shares its weights."""
@@ -415,6 +422,10 @@ class Assistant:
         exchange = self.exchanges[index]
         more = replace(exchange, paintings=(*exchange.paintings, *self._fresh))
         self.exchanges = (*self.exchanges[:index], more, *self.exchanges[index + 1 :])
+
+
+def _path(painter: Callable[..., Image.Image]) -> str | None:
+    return getattr(painter, "path", None)
 
 
 def _legible(turn: Turn) -> Turn:

@@ -9,6 +9,7 @@ from PIL import Image
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
 from llmga.diffusers.checkpoints import find_checkpoint
+from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.generators import Generator, load_generator
 from llmga.errors import UserError
 from llmga.llava import places
@@ -61,6 +62,10 @@ class Models:
         generator = load_generator(painter, **flags.painter_options(args))
         flags.guide(generator, args)
         parts = {"language": words, "language base": base, "painter": painter}
+        if args.inpainter is not None:
+            parts["inpainter"] = find_checkpoint(args.inpainter)
+            options = flags.painter_options(args) | {"task": INPAINTING, "loras": ()}
+            generator.partners[INPAINTING] = load_generator(parts["inpainter"], **options)
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(new_chat, generator, restorers["restorer"], marks, restorers.get("upscaler"), guard)

@@ -39,6 +39,11 @@ class Brush:
             on_step(0, 1)
             return self.generator(prompt, on_step=on_step, **options)
 
+    @property
+    def path(self) -> str:
+        """Where the weights lie."""
+        return self.generator.path
+
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from llmga.diffusers.families import EDITING, INPAINTING
-from llmga.diffusers.generators import GENERATORS, family_of, load_generator, suited
+from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
+from llmga.diffusers.generators import GENERATORS, family_of, load_generator, suited, twin_of
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.errors import UserError
 
@@ -193,6 +193,19 @@ def test_an_inpainting_checkpoint_does_not_edit(goldens):
 def test_a_checkpoint_that_was_opened_for_editing_fills_too(goldens):
     painter = load_generator(goldens.folder("sdxl"), device="cpu", task=EDITING)
     assert suited(painter, INPAINTING).family.name == "sdxl-inpainting"
+
+
+def test_a_partner_fills_in_place_of_a_painter_from_words_also_for_its_twins(goldens):
+    painter, partner = (load_generator(goldens.folder(name), device="cpu") for name in ("sdxl", "sdxl_inpaint"))
+    painter.partners[INPAINTING] = partner
+    assert suited(painter, INPAINTING) is partner and suited(painter, TEXT_TO_IMAGE) is painter
+    assert suited(painter, EDITING).pipeline.unet is painter.pipeline.unet
+    painter.use_sampler("ddim")
+    assert suited(painter, INPAINTING).sampler_name == "ddim"
+    painter.use_sampler()
+    assert suited(painter, INPAINTING).sampler_name == "checkpoint"
+    twin = suited(twin_of(painter), INPAINTING)
+    assert twin is not partner and twin.pipeline.unet is partner.pipeline.unet
 
 
 def test_what_is_no_painter_of_ours_is_left_alone():

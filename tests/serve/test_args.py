@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from llmga.diffusers.families import INPAINTING
 from llmga.errors import UserError
 from llmga.serve.args import build_parser, check, opening, painter_options, settings, shipped
 from llmga.serve.flow import Turn
@@ -106,6 +107,17 @@ def given(*argv):
 def test_unknown_names_are_told_apart(argv):
     with pytest.raises(UserError, match=argv[1]):
         check(given(*argv))
+
+
+def test_the_bundled_inpainter_goes_with_the_bundled_painter_and_another_one_is_asked_for():
+    bundled, own, both = parse(), given(), given("--inpainter", "c")
+    for args in (bundled, own, both):
+        check(args)
+    assert Path(bundled.inpainter).name == "llmga-toy-sdxl-inpainting"
+    assert (own.inpainter, both.inpainter) == (None, "c")
+    filling = parse("--inpainter", "c", "--mask-file", "m.png", task=INPAINTING)
+    with pytest.raises(UserError, match="give this command's one model as --sdmodel_id"):
+        check(filling)
 
 
 def test_a_server_takes_the_place_of_a_model(serving, monkeypatch):

@@ -78,6 +78,14 @@ def test_the_tasks_are_the_ones_that_were_meant(made):
     assert tasks == ["text-to-image", "text-to-image", "inpainting", "outpainting", "editing"]
 
 
+def test_a_record_names_the_model_that_painted(made):
+    fills = {"filled.png": True, "grown.png": True, "words.png": False, "edited.png": False}
+    for name, filled in fills.items():
+        record = read(made / name)
+        assert record.model("painter").name == ("llmga-toy-sdxl-inpainting" if filled else "llmga-toy-sdxl-t2i"), name
+        assert record.model("inpainter") is None
+
+
 def test_parent_and_mask_may_be_given_as_files(made, tmp_path):
     saved = load_session(made)
     region = saved.state.exchanges[1].region

@@ -138,7 +138,7 @@ def last_part(path: str) -> str:
 def private(args: argparse.Namespace, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
     hidden = {models.generator.path: last_part(args.sdmodel_id)}
-    for path in (args.model_path, args.sdmodel_id, args.model_base, args.restorer_path):
+    for path in (args.model_path, args.sdmodel_id, args.inpainter, args.model_base, args.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"
         elif path is not None:

@@ -79,7 +79,8 @@ class Studio:
         with self._loading:
             talks = self._opened(self.words, chosen[0], self._words)
             paints = self._opened(self.paints, chosen[1], self._paint)
-        rest = [mark for mark in self._rest if chosen[0] == self.first[0] or mark.role != "language base"]
+        belongs = {"language base": chosen[0] == self.first[0], "inpainter": chosen[1] == self.first[1]}
+        rest = [mark for mark in self._rest if belongs.get(mark.role, True)]
         marks = (talks.mark, paints.mark, *rest)
         brush = Brush.of(paints.generator, paints.turns)
         return self.models.around(talks.new_chat(), brush, flags.settings(self.args), marks)
