@@ -44,6 +44,7 @@ BARS = {
     "follow_up.picture.all": 0.85,
     "stage2.finetuned_minus_base": 0.0,
     "hole.prompt.all": 0.80,
+    "hole.prompt.in_company": 0.80,
     "hole.picture.all": 0.80,
     "inpaint.fill.all": 0.80,
     "inpaint.fill.kept": 1.0,
@@ -192,17 +193,23 @@ def judge_pictures(subject: Subject, count: int, tally: Tally) -> None:
 def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
     """A wish for what is to stand where a picture's one thing is hidden: where, and on what, the picture tells.
 
-    Half of the wishes are in unseen words.  Pictures are judged where the hole has room for what is wished for; on
-    black the hole cannot be seen.
+    Half of the wishes are in unseen words, half of the pictures show another thing, too.  Pictures are judged without
+    one, and where the hole has room for what is wished for; on black the hole cannot be seen.
     """
     for number, scene, rng in tqdm(_scenes(count, 8), total=count, desc="holes"):
         if scene.background == "black":
             continue
-        hidden = masked.without_its_thing(scene, rng)
+        company = number % 4 > 1
+        hidden = masked.without_its_thing(scene, rng, company=company)
         wish = requests.into_hole(scene, rng, held_out=number % 2 == 1)
         _, prompt = subject.answer(Chat(subject.mllm), wish.text, (hidden.blackened,))
         said = captions.read(prompt or "")
-        tally.add("hole.prompt.all", all(wish.satisfied_by(said).values()))
+        right = all(wish.satisfied_by(said).values())
+        tally.add("hole.prompt.in_company" if company else "hole.prompt.all", right)
+        if company:
+            if not right:
+                tally.missed("hole in company", wish.text, {"wanted": wish.scene.attributes, "prompt": prompt})
+            continue
         if SIZES[wish.scene.attributes["size"]] > SIZES[scene.attributes["size"]]:
             continue
         filled = subject.painter(prompt, hidden.shown, hidden.mask, seed=subject.seed + number) if prompt else None

@@ -40,7 +40,7 @@ class Amounts:
 
 class Album:
     """Pictures of the training scenes on disk: a plain one, a "photo" (another size and aspect, JPEG) of each, and one
-    in which what stands there is hidden, as a language model sees it."""
+    in which what stands there is hidden, as a language model sees it, half of the time with another thing beside it."""
 
     def __init__(self, folder: Path, scenes: tuple[Scene, ...], rng: random.Random):
         self.folder, self.rng, self.holes = folder, rng, random.Random(HOLES)
@@ -56,7 +56,8 @@ class Album:
             size = (shorter, round(shorter * aspect))
             width, height = size if self.rng.random() < 0.5 else size[::-1]
             draw(scene, width, height).save(self.folder / self.photo(scene), quality=self.rng.randint(60, 95))
-            without_its_thing(scene, self.holes).blackened.save(self.folder / self.hole(scene))
+            hidden = without_its_thing(scene, self.holes, company=self.holes.random() < 0.5)
+            hidden.blackened.save(self.folder / self.hole(scene))
 
     def plain(self, scene: Scene) -> str:
         return f"plain/{self.names[scene]}.png"

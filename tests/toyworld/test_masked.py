@@ -29,6 +29,22 @@ def test_nothing_is_left_of_a_hidden_thing():
         assert (left == BACKGROUNDS[scene.background]).all()
 
 
+def test_another_thing_is_seen_where_it_does_not_touch_the_hole():
+    seen = 0
+    for number, scene in enumerate(SCENES):
+        alone = without_its_thing(scene, random.Random(number))
+        hidden = without_its_thing(scene, random.Random(number), company=True)
+        assert hidden.box == alone.box and hidden.scene == scene
+        covered, picture = np.asarray(hidden.mask) > 0, np.asarray(hidden.picture)
+        assert np.array_equal(picture[covered], np.asarray(alone.picture)[covered])
+        other = (picture != BACKGROUNDS[scene.background]).any(-1) & ~covered
+        seen += other.any()
+        if other.any():
+            rows, columns = np.flatnonzero(other.any(1)), np.flatnonzero(other.any(0))
+            assert len(rows) < 64 and len(columns) < 64
+    assert seen > 0.8 * len(SCENES)
+
+
 def test_hidden_sides_touch_the_border():
     for number, scene in enumerate(SCENES):
         covered = np.asarray(without_its_sides(scene, random.Random(number)).mask) > 0
