@@ -44,7 +44,6 @@ BARS = {
     "follow_up.picture.all": 0.85,
     "stage2.finetuned_minus_base": 0.0,
     "hole.prompt.all": 0.80,
-    "hole.prompt.in_company": 0.80,
     "hole.picture.all": 0.80,
     "inpaint.fill.all": 0.80,
     "inpaint.fill.kept": 1.0,

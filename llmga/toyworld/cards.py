@@ -21,10 +21,11 @@ ABOUT = {
         "or without a picture, and writes detailed prompts between `<gen_image>` and `</gen_image>`.",
         "`python -m llmga.toyworld.pretrain data clip vision lm`, then `llmga.llava.train.train` with the presets "
         "`toy_pretrain` (projector) and `toy_s1` (everything but the vision tower). The preset does it in one run; "
-        "the bundled weights had eleven, each from the one before, while the requests were being rewritten: 2,500 "
+        "the bundled weights had thirteen, each from the one before, while the requests were being rewritten: 2,500 "
         "steps at a learning rate of 1e-3, 1,100 at 6e-4, 220 at 5e-4, 300 at 8e-4, 1,800 and 3,600 at 1e-3, 1,000 at "
         "5e-4, 1,300 at 8e-4, 360 at 5e-4 (from here on from the mean of the last two), and, with holes in pictures "
-        "listed three times, 1,500 at 6e-4 and 3,200 at 8e-4.",
+        "listed three times, 1,500 at 6e-4, 3,200 at 8e-4 and, another thing being seen in half of them, 1,500 and "
+        "1,000 at 6e-4.",
         ("request.prompt", "unseen_phrasing", "small_talk", "follow_up.prompt", "describe", "hole.prompt"),
     ),
     "llmga-toy-sdxl-t2i": (
