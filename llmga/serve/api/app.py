@@ -74,6 +74,7 @@ def build_app(service: Service, keys: Keys, local: bool = False) -> FastAPI:
 def add_open(app: FastAPI, service: Service) -> None:
     """Paths that need no key and tell nothing of anybody."""
 
+    @app.head("/health", include_in_schema=False)  # what many monitors send
     @app.get("/health")
     async def health() -> Health:
         """Whether requests are taken."""

@@ -143,6 +143,7 @@ def test_without_a_valid_key_nothing_under_v1_is_read(guarded, header):
 def test_a_valid_key_opens_and_health_metrics_and_docs_need_none(guarded):
     assert guarded.get("/v1/models", headers={"Authorization": f"bearer {KEY}"}).status_code == 200
     assert {guarded.get(path).status_code for path in ("/health", "/metrics", "/docs", "/openapi.json")} == {200}
+    assert guarded.head("/health").status_code == 200 and not guarded.head("/health").content
 
 
 def test_logs_are_json_with_the_requests_id_and_neither_words_nor_keys(guarded):
