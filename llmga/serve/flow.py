@@ -397,8 +397,8 @@ class Assistant:
                     raise _Cancelled
                 report(Denoising(step, total, latest.pop() if latest else None))
 
-            shown = self.settings.previews and self.guard.unsafe is None
-            seen = (lambda step, small: latest.append(small)) if shown else None
+            previews = self.settings.previews and self.guard.unsafe is None
+            seen = (lambda step, small: latest.append(small)) if previews else None
             return paint(painter, order, finish, on_step, seen)
 
         return (yield from reports_of(work, cancelled.set))

@@ -121,7 +121,7 @@ def test_a_streamed_generation_shows_it_while_it_is_painted(client):
     assert distances[-1] < distances[0]
 
 
-def test_an_edit_paints_where_the_mask_is_transparent_and_keeps_the_rest(client):
+def test_an_edit_paints_where_the_mask_is_transparent_and_keeps_the_rest(client, tmp_path):
     picture, mask = draw(SCENE), Image.new("RGBA", (64, 64), (255, 255, 255, 255))
     mask.paste((0, 0, 0, 0), (8, 8, 56, 56))
     answer = client.images.edit(
@@ -132,6 +132,8 @@ def test_an_edit_paints_where_the_mask_is_transparent_and_keeps_the_rest(client)
     )
     result = opened(answer.data[0].b64_json)
     assert shows(result, colour="green", background="blue")
+    (tmp_path / "a.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
+    assert record_of(tmp_path / "a.png").model("painter").name == "llmga-toy-sdxl-inpainting"
     kept = np.asarray(mask)[..., 3] > 0
     assert (np.asarray(result.convert("RGB"))[kept] == np.asarray(picture)[kept]).all()
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.generators import suited
-from llmga.diffusers.text_to_image import Generator, OnStep
+from llmga.diffusers.text_to_image import OnStep
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.verbatim import Verbatim
@@ -51,8 +51,8 @@ class Engine:
     def job(self, chat: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any) -> "Job":
         """A request, ready to begin.  Raises: UserError where the painter cannot do its task."""
         with self._lock:
-            painter = suited(self.models.generator, task)
-        return Job(self, chat, painter, turn, settings, **options)
+            suited(self.models.generator, task)  # made once, or refused before anything is begun
+        return Job(self, chat, turn, settings, **options)
 
     def public(self, message: str) -> str:
         """A sentence of ours as clients may read it: our folders by their last part, flags as fields."""
@@ -77,7 +77,6 @@ class Job:
         self,
         engine: Engine,
         chat: Planner,
-        painter: Generator,
         turn: Turn,
         settings: Settings,
         *,
@@ -86,7 +85,7 @@ class Job:
     ):
         self.engine, self.turn, self.insist, self.done = engine, turn, insist, done
         models = engine.models
-        self.assistant = models.around(chat, CountedBrush(painter, models.turns, self), settings, models.marks)
+        self.assistant = models.around(chat, CountedBrush(models.generator, models.turns, self), settings, models.marks)
         self._cancelled = Event()
         self._first: Any = None
         self.steps_after_leaving = 0
