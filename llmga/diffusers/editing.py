@@ -6,16 +6,16 @@ with another prompt then changes only what the prompt changes.  Where to change 
 predict (DiffEdit, Couairon et al. 2022).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from llmga.diffusers.samplers import EVEN
+from llmga.diffusers.noise import LEAST_SIGNAL, training_schedule
 from llmga.errors import UserError
 
 # (noisy latents, timestep) -> noise without and with the prompt, each of the latents' shape.
@@ -76,14 +76,61 @@ class Path:
     noises: Tensor
 
 
-def solver(scheduler: Any, times: Sequence[int]) -> DPMSolverMultistepScheduler:
-    """The second-order SDE solver over these times, of one order to the end: inversion and sampling must agree."""
-    own = DPMSolverMultistepScheduler.from_config(
-        scheduler.config, algorithm_type="sde-dpmsolver++", solver_order=2, solver_type="midpoint",
-        final_sigmas_type="sigma_min", lower_order_final=False, euler_at_final=False, **EVEN,
-    )  # fmt: skip
-    own.set_timesteps(timesteps=list(times))
-    return own
+# (noisy latents, what the UNet says, signal, noise) -> clean latents, by what a UNet predicts.
+CLEAN: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {
+    "epsilon": lambda noisy, said, signal, noise: (noisy - noise * said) / signal,
+    "v_prediction": lambda noisy, said, signal, noise: signal * noisy - noise * said,
+    "sample": lambda noisy, said, signal, noise: said,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the solver, affine in its noise: the only place where either direction computes latents."""
+
+    mean: Tensor
+    spread: float
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """Where the step leads with this noise."""
+        return self.mean + self.spread * noise
+
+    def noise_to(self, latents: Tensor) -> Tensor:
+        """The noise with which the step leads there, but for rounding."""
+        return (latents - self.mean) / self.spread
+
+
+class Solver:
+    """SDE-DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095): midpoint, of second order from the second step to the last.
+
+    Factors are computed in double precision and latents keep their own format, so that a step rounds once and depends
+    on nothing but what it is given.
+
+    Args:
+        scheduler: the checkpoint's; its configuration states the noise and what the UNet predicts.
+        times: falling; the last step ends at time 0.
+    """
+
+    def __init__(self, scheduler: Any, times: Sequence[int]):
+        schedule = training_schedule(scheduler)
+        self.clean = CLEAN[schedule.config.prediction_type]
+        kept = schedule.alphas_cumprod.double().clamp_min(LEAST_SIGNAL)[[*times, 0]].tolist()
+        self.signal, self.noise = [share**0.5 for share in kept], [(1 - share) ** 0.5 for share in kept]
+        self.log_ratio = [math.log(signal / noise) for signal, noise in zip(self.signal, self.noise, strict=True)]
+        self.index, self.before = 0, None
+
+    def step(self, latents: Tensor, said: Tensor) -> Step:
+        """The next step, from where it starts and what the UNet says there."""
+        here, there = self.index, self.index + 1
+        clean = self.clean(latents, said, self.signal[here], self.noise[here])
+        length = self.log_ratio[there] - self.log_ratio[here]
+        ahead = clean
+        if self.before is not None:  # towards the middle of the step
+            ahead = clean + 0.5 * length / (self.log_ratio[here] - self.log_ratio[here - 1]) * (clean - self.before)
+        self.index, self.before = there, clean
+        stays = self.noise[there] / self.noise[here] * math.exp(-length)
+        gone = -math.expm1(-2 * length)
+        return Step(stays * latents + self.signal[there] * gone * ahead, self.noise[there] * gone**0.5)
 
 
 def invert(
@@ -98,34 +145,29 @@ def invert(
 ) -> Path:
     """Find the noise maps with which sampling with this prompt and guidance leads back to the picture.
 
+    Sampling takes the very steps that were taken here, so the way back misses by the rounding of the last one only,
+    however many there are.
+
     Args:
         clean: (batch, channels, height, width), the picture's latents.
         noise: (steps, batch, channels, height, width), independent, for the times in rising order.
         scale: guidance.
         on_step: called with (step, total) after each step.
     """
-    steps = solver(scheduler, times)
-    signal = steps.alphas_cumprod.to(clean.device)[list(reversed(times))].to(clean.dtype)
-    signal = signal.view(-1, *[1] * clean.ndim)
-    latents = torch.cat([clean[None], signal.sqrt() * clean + (1 - signal).sqrt() * noise])
+    solver = Solver(scheduler, times)
+    signal, spread = (
+        clean.new_tensor(values[-2::-1]).view(-1, *[1] * clean.ndim) for values in (solver.signal, solver.noise)
+    )
+    latents = torch.cat([clean[None], signal * clean + spread * noise])
     noises = []
     for index, time in enumerate(times):
         here = len(times) - index
-        predicted = guided(predict, latents[here], time, scale)
-        spread = _spread(steps, index)
-        mean = steps.step(predicted, time, latents[here], variance_noise=torch.zeros_like(clean)).prev_sample
-        noises.append((latents[here - 1] - mean) / spread)
-        latents[here - 1] = mean + spread * noises[-1]  # what sampling will find there, rounding included
+        step = solver.step(latents[here], guided(predict, latents[here], time, scale))
+        noises.append(step.noise_to(latents[here - 1]))
+        latents[here - 1] = step(noises[-1])  # what sampling will find there, rounding included
         if on_step is not None:
             on_step(index + 1, len(times))
     return Path(list(times), latents, torch.stack(noises))
-
-
-def _spread(steps: DPMSolverMultistepScheduler, index: int) -> float:
-    """How much noise the solver adds in the step with this number."""
-    now, after = (float(sigma) for sigma in steps.sigmas[index : index + 2])
-    end = after / (1 + after**2) ** 0.5
-    return end * (1 - (after / now) ** 2) ** 0.5
 
 
 def follow(
@@ -148,10 +190,10 @@ def follow(
     Returns:
         Latents (batch, channels, height, width).
     """
-    steps, latents = solver(scheduler, path.times), path.latents[-1]
+    solver, latents = Solver(scheduler, path.times), path.latents[-1]
+    scale = scale * mask.to(latents.dtype)
     for index, time in enumerate(path.times):
-        predicted = guided(predict, latents, time, scale * mask)
-        latents = steps.step(predicted, time, latents, variance_noise=path.noises[index]).prev_sample
+        latents = solver.step(latents, guided(predict, latents, time, scale))(path.noises[index])
         if restore:
             latents = torch.where(mask > 0, latents, path.latents[len(path.times) - 1 - index])
         if on_step is not None:

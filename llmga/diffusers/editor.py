@@ -13,6 +13,7 @@ from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, fo
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.diffusers.memory import working_device
+from llmga.diffusers.noise import training_schedule
 from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
@@ -40,7 +41,14 @@ def prediction(unet: Any, told: Tensor, conditions: Any) -> Predict:
 
 
 class Editor(Generator):
-    """A pipeline for painting from words that also changes a picture."""
+    """A pipeline for painting from words that also changes a picture.
+
+    Raises: UserError for a checkpoint that has no schedule of betas, see `noise`.
+    """
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.schedule = training_schedule(self.own_scheduler)
 
     @torch.inference_mode()
     def __call__(
@@ -86,7 +94,7 @@ class Editor(Generator):
             )  # fmt: skip
         image, allowed = able_to_hold(image), mask and read_mask(mask, image.size)
         _, scale = self._checked(None, GUIDANCE if guidance_scale is None else guidance_scale)
-        times = edit_timesteps(STEPS if steps is None else steps, skip)
+        times = edit_timesteps(STEPS if steps is None else steps, skip, self.schedule.config.num_train_timesteps)
         area, chance = self._area(image.size, size), self._chance(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
         source, target = self._told([source_prompt, prompt], negative_prompt, area.canvas)
@@ -96,9 +104,9 @@ class Editor(Generator):
             changed = self._on_latents(area.mask_on_canvas(allowed), mean.shape[-2:])
         clean = scaled(self.pipeline.vae, mean)
         noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
-        path = invert(source, self.pipeline.scheduler, clean, noise, times, source_guidance,
+        path = invert(source, self.schedule, clean, noise, times, source_guidance,
                       on_step=joined(on_step, 0, 2))  # fmt: skip
-        latents = follow(target, self.pipeline.scheduler, path, changed, scale, on_step=joined(on_step, 1, 2))
+        latents = follow(target, self.schedule, path, changed, scale, on_step=joined(on_step, 1, 2))
         painted = area.back(self._decoded(latents.to(self.denoiser.dtype))[0], image.size)
         where = allowed or self._on_pixels(changed, area, image.size)
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
@@ -139,8 +147,8 @@ class Editor(Generator):
     ) -> Tensor:
         shape = (MAPS, *mean.shape[1:])
         draws, noise = (torch.randn(shape, generator=chance).to(mean.device) for _ in range(2))
-        middle = self.pipeline.scheduler.config.num_train_timesteps // 2
-        share = self.pipeline.scheduler.alphas_cumprod[middle].to(mean.device)
+        middle = self.schedule.config.num_train_timesteps // 2
+        share = self.schedule.alphas_cumprod[middle].to(mean.device)
         noisy = share.sqrt() * scaled(self.pipeline.vae, mean + std * draws) + (1 - share).sqrt() * noise
         mask, maps = difference_mask(source, target, noisy, middle, scale=GUIDANCE, ratio=ratio)
         if not maps.any():

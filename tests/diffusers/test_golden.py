@@ -294,7 +294,7 @@ def test_editing(goldens, edit_case):
         close_latents(edited, values("x0") if returns else values("edited_latents"), allowed)
     everywhere = torch.ones_like(mask)
     back = follow(source, pipe.scheduler, path, everywhere, case["source_guidance_scale"], restore=False)
-    close(back, values("x0"), ALLOWED["edit_reconstruction_abs"])
+    close(back, values("x0"))  # the reference rounds its way back otherwise than its way there
     restored = follow(target, pipe.scheduler, path, mask, case["guidance_scale"])
     outside = (mask == 0).expand_as(restored)
     close(restored[outside], values("x0")[outside], 1e-5)
