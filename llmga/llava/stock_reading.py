@@ -10,6 +10,7 @@ from transformers import AutoConfig, LlavaConfig
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.backbones import BACKBONES, Settings, published_type
+from llmga.llava.published import make_config, published_config
 from llmga.llava.stock import KEPT, LAST, REST, ROWS
 
 TOWER, PROJECTOR = "model.vision_tower.vision_tower.vision_model.", "model.mm_projector."
@@ -89,7 +90,7 @@ def _flat(config: Settings, folder: Path) -> Settings:
     if between not in PROJECTORS:
         raise UserError(f"projector_hidden_act {between!r} of {str(folder)!r} is not supported; gelu and linear are.")
     stock = LlavaConfig.from_dict(config)
-    own = checkpoints.make_config(
+    own = make_config(
         stock.text_config,
         stock.vision_config,
         projector_type=PROJECTORS[between],
@@ -98,7 +99,7 @@ def _flat(config: Settings, folder: Path) -> Settings:
     )
     own.tie_word_embeddings = stock.tie_word_embeddings
     dtype = {"dtype": stock.dtype or torch.float16, "context_length": stock.text_config.max_position_embeddings}
-    flat = checkpoints.published_config(own, conv_mode=config.get("conversation_mode"), **dtype)
+    flat = published_config(own, conv_mode=config.get("conversation_mode"), **dtype)
     return flat | {"mm_vision_tower": "."}  # the folder itself says how its tower is built
 
 
