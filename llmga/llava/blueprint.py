@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 
-from llmga.llava import adapters, checkpoints, towers
+from llmga.llava import adapters, towers
 from llmga.llava.assembling import fit_rows, read_text_config
-from llmga.llava.loading import load_mllm
+from llmga.llava.loading import describe, load_mllm
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaConfig, LlmgaForConditionalGeneration
 from llmga.llava.places import find_checkpoint
-from llmga.llava.published import DEFAULT_CONTEXT, Published, make_config
-from llmga.llava.stock_reading import is_stock
+from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.vocabulary import load_tokenizer, stop_ids
 
@@ -20,16 +19,15 @@ from llmga.llava.vocabulary import load_tokenizer, stop_ids
 def blueprint(path: str | Path, base: str | Path | None = None, *, conv_mode: str) -> Mllm:
     """What `load_mllm` would open, on the meta device.
 
-    A result that needs a base, and a folder of transformers' own layout, are read as a whole.
+    A result that needs a base is read as a whole.
 
     Raises: UserError as `load_mllm` does.
     """
     folder = find_checkpoint(path)
-    said = checkpoints.read_json(folder, "config.json")
-    if base is not None or is_stock(said) or adapters.is_low_rank(folder):
+    if base is not None or adapters.is_low_rank(folder):
         return load_mllm(path, base, device="cpu", dtype=torch.float32, conv_mode=conv_mode)
-    published = Published.of(said, folder)
-    mllm = _on_meta(published.config(), folder, published.tower(), conv_mode)
+    published = describe(folder)
+    mllm = _on_meta(published.config(), published.folder, published.tower(), conv_mode)
     published.add_tokens(mllm.tokenizer)
     fit_rows(mllm.model, len(mllm.tokenizer))
     return replace(mllm, **published.usage())
@@ -43,16 +41,21 @@ def new_blueprint(
     Raises: UserError as `new_mllm` does.
     """
     text, tower = find_checkpoint(text_model), find_checkpoint(vision_tower)
-    config = make_config(
-        read_text_config(text),
-        towers.read_tower_config(tower),
-        projector_type=projector_type,
-        select_layer=select_layer,
-    )
+    config = new_config(text, tower, projector_type=projector_type, select_layer=select_layer)
     mllm = _on_meta(config, text, tower, conv_mode)
     fit_rows(mllm.model, len(mllm.tokenizer))
     mllm.word_boundary = mllm.backbone.word_boundary
     return mllm
+
+
+def new_config(text: Path, tower: Path, *, projector_type: str, select_layer: int) -> LlmgaConfig:
+    """How a model of these two folders would be built.
+
+    Raises: UserError for a family or a kind of tower without a row, or a layer that the tower does not have.
+    """
+    vision = towers.read_tower_config(tower)
+    towers.image_processor(tower, vision)
+    return make_config(read_text_config(text), vision, projector_type=projector_type, select_layer=select_layer)
 
 
 def _on_meta(config: LlmgaConfig, words: Path, tower: Path | None, conv_mode: str) -> Mllm:

@@ -13,7 +13,7 @@ from llmga.llava.placement import Placement, placement
 from llmga.llava.places import find_checkpoint
 from llmga.llava.published import Published, mode_of, trained_upon
 from llmga.llava.saving import save_published
-from llmga.llava.stock_reading import is_stock, read_stock
+from llmga.llava.stock_reading import is_stock, stock_config, stock_weights
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.vocabulary import load_tokenizer, stop_ids
 from llmga.llava.weights import load_weights
@@ -53,25 +53,32 @@ def load_mllm(
         mllm = adapters.plain_base(Published.of(said, folder), base, mode)
         adapters.add_projector(mllm, weights, folder)
         return _put(mllm, where)
-    return _whole(folder, said, mode, where)
+    return _whole(folder, mode, where)
 
 
-def _whole(folder: Path, said: Settings, mode: str, where: Placement, result: Settings | None = None) -> Mllm:
-    """A checkpoint with a language model of its own.
+def describe(folder: Path, result: Settings | None = None) -> Published:
+    """What the config of a checkpoint in any layout says.
 
     Args:
         result: the config of what was trained upon it.
+
+    Raises: UserError for what is not understood.
     """
-    given, described = None, folder
+    place, said = folder, checkpoints.read_json(folder, "config.json")
     if is_stock(said):
-        found = read_stock(folder)
-        described, said, given = found.folder, found.published, found.weights
-    else:
-        checkpoints.require_files(folder)
-    published = Published.of(trained_upon(result or {}, said), described)
+        place, said = stock_config(folder, said)
+    return Published.of(trained_upon(result or {}, said), place)
+
+
+def _whole(folder: Path, mode: str, where: Placement, result: Settings | None = None) -> Mllm:
+    """A checkpoint with a language model of its own; `result` as for `describe`."""
+    checkpoints.require_files(folder)
+    published = describe(folder, result)
     config, tower = published.config(), published.tower()
-    tokenizer = load_tokenizer(described)
+    tokenizer = load_tokenizer(published.folder)
     published.add_tokens(tokenizer)
+    said = checkpoints.read_json(folder, "config.json")
+    given = stock_weights(folder, said) if is_stock(said) else None
     model = load_weights(folder, config, where, tower=tower, given=given)
     fit_rows(model, len(tokenizer))
     return Mllm(
@@ -79,7 +86,7 @@ def _whole(folder: Path, said: Settings, mode: str, where: Placement, result: Se
         tokenizer=tokenizer,
         image_processor=towers.image_processor(tower, config.vision_config),
         conv_mode=mode,
-        stop_ids=stop_ids(described, tokenizer, TEMPLATES[mode]),
+        stop_ids=stop_ids(published.folder, tokenizer, TEMPLATES[mode]),
         **published.usage(),
     )
 
@@ -118,5 +125,5 @@ def _base_of_adapter(folder: Path, said: Settings, base: str | Path | None, mode
     config = checkpoints.read_json(whole, "config.json")
     if config.get("model_type") not in BACKBONES:
         return adapters.plain_base(Published.of(said, folder), whole, mode)
-    mllm = _whole(whole, config, mode, placement(device="cpu", dtype=torch.float32), said)
+    mllm = _whole(whole, mode, placement(device="cpu", dtype=torch.float32), said)
     return adapters.take_words(mllm, folder)
