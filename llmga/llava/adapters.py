@@ -1,15 +1,16 @@
 """Results that need a base: the projector of a first stage, and low-rank adapters."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from llmga.errors import UserError
-from llmga.llava import checkpoints, towers
+from llmga.llava import checkpoints
 from llmga.llava.assembling import fit_rows, new_mllm
-from llmga.llava.backbones import BACKBONES, Settings
-from llmga.llava.mllm import Mllm
-from llmga.llava.vocabulary import add_picture_tokens
+from llmga.llava.mllm import PICTURE_MARKS, Mllm
+from llmga.llava.published import Published
+from llmga.llava.vocabulary import ENDS, load_tokenizer, stop_ids
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -22,30 +23,41 @@ def is_low_rank(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
-def plain_base(folder: Path, published: Settings, base: str | Path, conv_mode: str) -> Mllm:
-    """A plain text model, the vision tower that the result's config names, and a fresh projector.
+def plain_base(published: Published, base: str | Path, conv_mode: str) -> Mllm:
+    """A plain text model, the vision tower that the result's config names, and a fresh projector, used as the result.
 
     Raises: UserError when the tower is not there.
     """
-    BACKBONES[published.get("model_type", "")]
-    tower = towers.find_tower(published.get("mm_vision_tower", ""), folder)
+    tower = published.tower()
     if tower is None:
         raise UserError(
-            f"vision tower {published.get('mm_vision_tower')!r} of {str(folder)!r} is not on this machine; "
+            f"vision tower {published.vision_tower!r} of {str(published.folder)!r} is not on this machine; "
             f"put its folder beside the checkpoint."
         )
-    return new_mllm(
+    mllm = new_mllm(
         base,
         tower,
-        projector_type=published.get("mm_projector_type", "linear"),
-        select_layer=published.get("mm_vision_select_layer", -2),
-        keeps_class=checkpoints.keeps_class(published),
+        projector_type=published.projector_type,
+        select_layer=published.select_layer,
+        keeps_class=published.keeps_class,
         conv_mode=conv_mode,
-        context_length=checkpoints.context_length(published),
     )
+    return take_words(replace(mllm, **published.usage()), published.folder, published)
 
 
-def add_projector(mllm: Mllm, weights: dict[str, Tensor], folder: Path, published: Settings) -> None:
+def take_words(mllm: Mllm, folder: Path, published: Published | None = None) -> Mllm:
+    """The tokenizer and the end ids that a result's folder holds, or else its base's and the tokens of its config."""
+    if checkpoints.has_tokenizer(folder):
+        mllm.tokenizer = load_tokenizer(folder)
+    if published is not None:
+        published.add_tokens(mllm.tokenizer)
+    fit_rows(mllm.model, len(mllm.tokenizer))
+    if (folder / ENDS).is_file():
+        mllm.stop_ids = stop_ids(folder, mllm.tokenizer, mllm.template)
+    return mllm
+
+
+def add_projector(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
     """The first stage's mm_projector.bin, and the rows of its new tokens if it holds any.
 
     Raises: UserError when it does not fit.
@@ -53,12 +65,9 @@ def add_projector(mllm: Mllm, weights: dict[str, Tensor], folder: Path, publishe
     kind = mllm.model.config.projector_type
     projector = {key: tensor for key, tensor in weights.items() if "mm_projector." in key}
     named = {"model.mm_projector." + key.partition("mm_projector.")[2]: projector[key] for key in projector}
-    known = len(mllm.tokenizer)
-    add_picture_tokens(mllm.tokenizer, published)
-    fit_rows(mllm.model, len(mllm.tokenizer))
     _put(mllm.model, {checkpoints.own_name(key, kind): named[key] for key in named}, folder)
     _require_whole(mllm.model, {checkpoints.own_name(key, kind) for key in named}, folder)
-    _put_new_rows(mllm, weights, known)
+    _put_new_rows(mllm, weights, folder)
 
 
 def _require_whole(model: nn.Module, given: set[str], folder: Path) -> None:
@@ -67,22 +76,25 @@ def _require_whole(model: nn.Module, given: set[str], folder: Path) -> None:
         raise UserError(f"mm_projector.bin in {str(folder)!r} lacks {missing[0]}; is mm_projector_type right?")
 
 
-def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], known: int) -> None:
-    """A first stage with picture marks also saves their embeddings: all rows, or only the new ones."""
-    rows = next((tensor for key, tensor in weights.items() if "embed_tokens" in key or "embed_in" in key), None)
-    new = len(mllm.tokenizer) - known
-    if rows is not None and new:
-        table = mllm.model.get_input_embeddings().weight
-        table.data[known : known + new] = rows[-new:].to(table)
+def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
+    """A first stage with picture marks also saves their embeddings: all rows, or only those of the marks.
 
-
-def add_beside(mllm: Mllm, folder: Path, published: Settings) -> None:
-    """What a low-rank training learned beside its adapter: new tokens and non_lora_trainables.bin.
-
-    Raises: UserError when a file is missing or a tensor does not fit.
+    Raises: UserError when they do not fit.
     """
-    add_picture_tokens(mllm.tokenizer, published)
-    fit_rows(mllm.model, len(mllm.tokenizer))
+    rows = next((tensor for key, tensor in weights.items() if "embed_tokens" in key or "embed_in" in key), None)
+    if rows is None or not mllm.marks_pictures:
+        return
+    marks, table = mllm.tokenizer.convert_tokens_to_ids(list(PICTURE_MARKS)), mllm.model.get_input_embeddings().weight
+    if rows.ndim != 2 or rows.shape[1] != table.shape[1] or len(rows) < len(marks):
+        raise UserError(f"the embeddings in {str(folder)!r} do not fit their base: {tuple(rows.shape)}.")
+    table.data[marks] = rows[-len(marks) :].to(table)
+
+
+def add_beside(mllm: Mllm, folder: Path) -> None:
+    """What a low-rank training learned beside its adapter, non_lora_trainables.bin.
+
+    Raises: UserError when it is missing or a tensor does not fit.
+    """
     _put(mllm.model, _beside(folder, mllm.model.config.projector_type), folder)
 
 

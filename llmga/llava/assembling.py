@@ -1,8 +1,10 @@
 """A text model that can read and a vision tower that can see become one model."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import AutoConfig, PretrainedConfig
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints, towers
@@ -11,8 +13,10 @@ from llmga.llava.generation_prompt import END, START
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.places import find_checkpoint
+from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.vocabulary import load_tokenizer, stop_ids
+from llmga.llava.weights import read_text_model, read_tower
 
 
 def new_mllm(
@@ -23,41 +27,47 @@ def new_mllm(
     select_layer: int = -2,
     keeps_class: bool = False,
     conv_mode: str,
-    context_length: int = checkpoints.DEFAULT_CONTEXT,
 ) -> Mllm:
-    """A text model that has learned to read and a CLIP tower that has learned to see, joined by a fresh projector.
+    """A text model that has learned to read and a vision tower that has learned to see, joined by a fresh projector.
 
     Everything is in single precision on the CPU; the projector follows torch's random state.
 
-    Raises: UserError for a folder or its config that is missing, or a text model of a family without a row.
+    Raises: UserError for a folder or its config that is missing, a text model of a family without a row, a tower of
+        another kind, or weights that cannot be read or do not fit.
     """
-    from transformers import AutoModelForCausalLM, CLIPVisionModel
-
     TEMPLATES[conv_mode]
     text_folder, tower_folder = find_checkpoint(text_model_folder), find_checkpoint(vision_tower_folder)
-    checkpoints.read_json(tower_folder, "config.json")
-    published_type(checkpoints.read_json(text_folder, "config.json").get("model_type", ""))
-    text = AutoModelForCausalLM.from_pretrained(text_folder, dtype=torch.float32)
-    tower = CLIPVisionModel.from_pretrained(tower_folder, dtype=torch.float32)
-    config = checkpoints.make_config(
-        text.config, tower.config, projector_type=projector_type, select_layer=select_layer, keeps_class=keeps_class
-    )
+    joined = partial(make_config, projector_type=projector_type, select_layer=select_layer, keeps_class=keeps_class)
+    seeing = towers.read_tower_config(tower_folder)
+    joined(read_text_config(text_folder), seeing)  # complains before gigabytes are read
+    pictures = towers.image_processor(tower_folder, seeing)
+    tokenizer = load_tokenizer(text_folder)
+    text, tower = read_text_model(text_folder), read_tower(tower_folder, seeing, torch.float32)
+    config = joined(text.config, tower.config)
     model = LlmgaForConditionalGeneration(config)
     model.model.language_model.load_state_dict(text.model.state_dict())
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.lm_head.load_state_dict(text.lm_head.state_dict())
-    tokenizer = load_tokenizer(text_folder)
     fit_rows(model, len(tokenizer))
     mllm = Mllm(
         model=model.eval(),
         tokenizer=tokenizer,
-        image_processor=towers.image_processor(tower_folder, tower.config),
+        image_processor=pictures,
         conv_mode=conv_mode,
-        context_length=context_length,
+        context_length=DEFAULT_CONTEXT,
         stop_ids=stop_ids(text_folder, tokenizer, TEMPLATES[conv_mode]),
     )
     mllm.word_boundary = mllm.backbone.word_boundary  # what is trained from here on is served as trained
     return mllm
+
+
+def read_text_config(folder: Path) -> PretrainedConfig:
+    """How a plain language model is built.
+
+    Raises: UserError when its family has no row.
+    """
+    published_type(checkpoints.read_json(folder, "config.json").get("model_type", ""))
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def fit_rows(model: LlmgaForConditionalGeneration, tokens: int) -> None:

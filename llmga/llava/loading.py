@@ -5,17 +5,17 @@ from typing import Any
 
 import torch
 
-from llmga.errors import UserError
 from llmga.llava import adapters, checkpoints, towers
 from llmga.llava.assembling import fit_rows, new_mllm
 from llmga.llava.backbones import BACKBONES, Settings
 from llmga.llava.mllm import Mllm
 from llmga.llava.placement import Placement, placement
-from llmga.llava.places import find_checkpoint, speaking_name
+from llmga.llava.places import find_checkpoint
+from llmga.llava.published import Published, mode_of, trained_upon
 from llmga.llava.saving import save_published
-from llmga.llava.stock_reading import is_stock, read_stock
-from llmga.llava.templates import TEMPLATES, conversation_mode
-from llmga.llava.vocabulary import add_picture_tokens, load_tokenizer, stop_ids
+from llmga.llava.stock_reading import is_stock, stock_config, stock_weights
+from llmga.llava.templates import TEMPLATES
+from llmga.llava.vocabulary import load_tokenizer, stop_ids
 from llmga.llava.weights import load_weights
 
 __all__ = ["Mllm", "find_checkpoint", "load_mllm", "load_tokenizer", "new_mllm", "save_published"]
@@ -44,31 +44,41 @@ def load_mllm(
     """
     where = placement(**place)
     folder = find_checkpoint(path)
-    published = checkpoints.read_json(folder, "config.json")
-    mode = conv_mode or published.get("conversation_mode") or conversation_mode(speaking_name(folder))
-    TEMPLATES[mode]  # an unknown mode is told before gigabytes are read
+    said = checkpoints.read_json(folder, "config.json")
+    mode = mode_of(said, folder, conv_mode)  # an unknown mode is told before gigabytes are read
     if adapters.is_low_rank(folder):
-        return _with_adapter(folder, published, base, mode, merge_lora, where)
+        return _with_adapter(folder, said, base, mode, merge_lora, where)
     if base is not None:
         weights = checkpoints.read_tensors(folder / "mm_projector.bin")  # complains before the base is read
-        mllm = adapters.plain_base(folder, published, base, mode)
-        adapters.add_projector(mllm, weights, folder, published)
+        mllm = adapters.plain_base(Published.of(said, folder), base, mode)
+        adapters.add_projector(mllm, weights, folder)
         return _put(mllm, where)
-    return _whole(folder, published, mode, where)
+    return _whole(folder, mode, where)
 
 
-def _whole(folder: Path, published: Settings, mode: str, where: Placement) -> Mllm:
-    """A checkpoint with a language model of its own."""
-    given, described = None, folder
-    if is_stock(published):
-        found = read_stock(folder)
-        described, published, given = found.folder, found.published, found.weights
-    else:
-        checkpoints.require_files(folder)
-    config = checkpoints.read_config(published, described)
-    tokenizer = load_tokenizer(described)
-    add_picture_tokens(tokenizer, published)
-    tower = towers.find_tower(published["mm_vision_tower"], described)
+def describe(folder: Path, result: Settings | None = None) -> Published:
+    """What the config of a checkpoint in any layout says.
+
+    Args:
+        result: the config of what was trained upon it.
+
+    Raises: UserError for what is not understood.
+    """
+    place, said = folder, checkpoints.read_json(folder, "config.json")
+    if is_stock(said):
+        place, said = stock_config(folder, said)
+    return Published.of(trained_upon(result or {}, said), place)
+
+
+def _whole(folder: Path, mode: str, where: Placement, result: Settings | None = None) -> Mllm:
+    """A checkpoint with a language model of its own; `result` as for `describe`."""
+    checkpoints.require_files(folder)
+    published = describe(folder, result)
+    config, tower = published.config(), published.tower()
+    tokenizer = load_tokenizer(published.folder)
+    published.add_tokens(tokenizer)
+    said = checkpoints.read_json(folder, "config.json")
+    given = stock_weights(folder, said) if is_stock(said) else None
     model = load_weights(folder, config, where, tower=tower, given=given)
     fit_rows(model, len(tokenizer))
     return Mllm(
@@ -76,20 +86,17 @@ def _whole(folder: Path, published: Settings, mode: str, where: Placement) -> Ml
         tokenizer=tokenizer,
         image_processor=towers.image_processor(tower, config.vision_config),
         conv_mode=mode,
-        context_length=checkpoints.context_length(published),
-        image_aspect=_aspect(published),
-        stop_ids=stop_ids(described, tokenizer, TEMPLATES[mode]),
-        word_boundary=bool(published.get("tokenizer_word_boundary")),
-        marks_pictures=bool(published.get("mm_use_im_start_end")),
+        stop_ids=stop_ids(published.folder, tokenizer, TEMPLATES[mode]),
+        **published.usage(),
     )
 
 
 def _with_adapter(
-    folder: Path, published: Settings, base: str | Path | None, mode: str, merge: bool, where: Placement
+    folder: Path, said: Settings, base: str | Path | None, mode: str, merge: bool, where: Placement
 ) -> Mllm:
     """A low-rank result: merged before it is quantised or spread, its layers apart laid on afterwards."""
-    mllm = _base_of_adapter(folder, published, base, mode)
-    adapters.add_beside(mllm, folder, published)
+    mllm = _base_of_adapter(folder, said, base, mode)
+    adapters.add_beside(mllm, folder)
     if merge:
         return _put(adapters.add_low_rank(mllm, folder, merge=True), where)
     if where.plain:
@@ -107,8 +114,8 @@ def _put(mllm: Mllm, where: Placement) -> Mllm:
     return mllm
 
 
-def _base_of_adapter(folder: Path, published: Settings, base: str | Path | None, conv_mode: str) -> Mllm:
-    """The base that was given, or the one that the adapter names, in single precision on the CPU.
+def _base_of_adapter(folder: Path, said: Settings, base: str | Path | None, mode: str) -> Mllm:
+    """The base that was given, or the one that the adapter names, in single precision on the CPU, used as the adapter.
 
     Raises: UserError when neither is on this machine.
     """
@@ -116,14 +123,7 @@ def _base_of_adapter(folder: Path, published: Settings, base: str | Path | None,
     beside = folder.parent / named
     whole = find_checkpoint(base if base is not None else beside if named and beside.is_dir() else named or "(none)")
     config = checkpoints.read_json(whole, "config.json")
-    if config.get("model_type") in BACKBONES:
-        return load_mllm(whole, device="cpu", dtype=torch.float32, conv_mode=conv_mode)
-    return adapters.plain_base(folder, published, whole, conv_mode)
-
-
-def _aspect(published: Settings) -> str:
-    """Raises: UserError for anyres, whose several crops per picture no published model uses."""
-    named = published.get("image_aspect_ratio")
-    if named == "anyres":
-        raise UserError("image_aspect_ratio 'anyres' is not supported; use a checkpoint that sees one square.")
-    return "pad" if named == "pad" else "stretch"
+    if config.get("model_type") not in BACKBONES:
+        return adapters.plain_base(Published.of(said, folder), whole, mode)
+    mllm = _whole(whole, mode, placement(device="cpu", dtype=torch.float32), said)
+    return adapters.take_words(mllm, folder)

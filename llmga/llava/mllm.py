@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPImageProcessorPil, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from llmga.errors import UserError
 from llmga.images import pad_square, stretch_square
@@ -14,6 +14,7 @@ from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.tokenization import Encoded, encode
+from llmga.llava.towers import ImageProcessor
 from llmga.registry import Registry
 
 PICTURE_MARKS = ("<im_start>", "<im_end>")
@@ -62,7 +63,7 @@ class Mllm:
 
     model: LlmgaForConditionalGeneration
     tokenizer: PreTrainedTokenizerBase
-    image_processor: CLIPImageProcessorPil
+    image_processor: ImageProcessor
     conv_mode: str
     context_length: int
     image_aspect: str = "stretch"

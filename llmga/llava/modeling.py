@@ -102,7 +102,7 @@ class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
 
     config_class = LlmgaConfig
     # Stay whole when the model is spread over devices; the library adds the decoder layers of the text model.
-    _no_split_modules = ["CLIPVisionModel", "LlavaMultiModalProjector", "Projector"]
+    _no_split_modules = ["CLIPVisionModel", "SiglipVisionModel", "LlavaMultiModalProjector", "Projector"]
 
     def __init__(self, config: LlmgaConfig):
         super(LlavaForConditionalGeneration, self).__init__(config)  # the parent would build its own LlavaModel

@@ -13,6 +13,7 @@ from llmga.errors import UserError
 from llmga.files import whole_folder
 from llmga.llava import checkpoints, towers
 from llmga.llava.mllm import Mllm
+from llmga.llava.published import published_config
 from llmga.llava.vocabulary import save_tokenizer
 
 
@@ -59,7 +60,7 @@ def save_description(mllm: Mllm, folder: str | Path, dtype: torch.dtype) -> None
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = mllm.model.config
-    flat = checkpoints.published_config(
+    flat = published_config(
         config,
         conv_mode=mllm.conv_mode,
         context_length=mllm.context_length,

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import AutoConfig, CLIPVisionConfig, PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
 
-from llmga.llava.checkpoints import make_config
 from llmga.llava.modeling import LlmgaConfig
-from llmga.llava.towers import KNOWN_TOWERS
+from llmga.llava.published import make_config
+from llmga.llava.towers import known_tower
 from llmga.registry import Registry
 
 LARGE_TOWER = "openai/clip-vit-large-patch14-336"
@@ -48,7 +48,7 @@ class Shape:
 
     def with_tower(self) -> LlmgaConfig:
         """The whole model, with the tower and the projector of the published ones."""
-        tower = CLIPVisionConfig(**KNOWN_TOWERS[LARGE_TOWER])
+        tower = known_tower(LARGE_TOWER)
         return make_config(self.config(), tower, projector_type="mlp2x_gelu", select_layer=-2)
 
 

@@ -22,6 +22,7 @@ from llmga.llava.mllm import PICTURE_MARKS, Mllm
 from llmga.llava.modeling import LlmgaConfig
 from llmga.llava.saving import save_description
 from llmga.llava.stock_processing import begins, stock_image_processor, stock_tokenizer
+from llmga.llava.towers import kind_of
 
 KEPT = "llmga"  # the subfolder with the published config, the tokenizer as it was, and REST
 REST = "rest.safetensors"  # weights that the stock layout has no place for, under their published names
@@ -97,7 +98,7 @@ def _processor(mllm: Mllm, tokenizer: PreTrainedTokenizerBase, pictures: object)
         tokenizer=tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy=mllm.model.config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,  # CLIP's class position
+        num_additional_image_tokens=kind_of(vision).class_positions,
         chat_template=jinja_template(mllm.template, begins=begins(mllm.tokenizer), picture=picture),
     )
 

@@ -29,7 +29,8 @@ def stock_image_processor(mllm: Mllm) -> LlavaImageProcessorPil:
 
     Raises: UserError for a way that the library's processor does not know.
     """
-    known = {key: value for key, value in mllm.image_processor.to_dict().items() if key != "image_processor_type"}
+    own = {key: value for key, value in mllm.image_processor.to_dict().items() if key != "image_processor_type"}
+    known = {"do_center_crop": False} | own  # SigLIP's does not crop, and so does not say it
     side = dict.fromkeys(("height", "width"), mllm.model.config.vision_config.image_size)
     return LlavaImageProcessorPil(**known | ASPECTS[mllm.image_aspect](side))
 

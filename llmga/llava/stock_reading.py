@@ -1,6 +1,5 @@
 """A folder of transformers' LLaVA layout as one of the published layout: the way back from `stock`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,8 +7,9 @@ from torch import Tensor
 from transformers import AutoConfig, LlavaConfig
 
 from llmga.errors import UserError
-from llmga.llava import checkpoints
+from llmga.llava import checkpoints, towers
 from llmga.llava.backbones import BACKBONES, Settings, published_type
+from llmga.llava.published import make_config, published_config
 from llmga.llava.stock import KEPT, LAST, REST, ROWS
 
 TOWER, PROJECTOR = "model.vision_tower.vision_tower.vision_model.", "model.mm_projector."
@@ -25,38 +25,32 @@ NAMES = (  # with and without the prefix "model.": both ages of the library
 )
 
 
-@dataclass(frozen=True)
-class Described:
-    """Attributes:
-    folder: where tokenizer, generation_config.json and picture processor are.
-    published: the flat config.
-    weights: under published names.
-    """
-
-    folder: Path
-    published: Settings
-    weights: dict[str, Tensor]
-
-
 def is_stock(config: Settings) -> bool:
     """Whether a config.json is of transformers' LLaVA; the 2023 checkpoints are called `llava`, too, but are flat."""
     return config.get("model_type") == "llava" and isinstance(config.get("text_config"), dict)
 
 
-def read_stock(folder: Path) -> Described:
-    """With what `save_stock` kept beside it, or a folder of other origin.
+def stock_config(folder: Path, said: Settings) -> tuple[Path, Settings]:
+    """Where tokenizer, generation_config.json and picture processor are, and the flat config.
 
-    Raises: UserError for a file that is missing or cannot be read, a family without a row or another activation.
+    Raises: UserError for a family without a row, another kind of tower or another activation.
+    """
+    if (folder / KEPT).is_dir():
+        return folder / KEPT, checkpoints.read_json(folder / KEPT, "config.json")
+    return folder, _flat(said, folder)
+
+
+def stock_weights(folder: Path, said: Settings) -> dict[str, Tensor]:
+    """Under published names, with what `save_stock` kept beside them.
+
+    Raises: UserError for a file that is missing or cannot be read.
     """
     checkpoints.require_files(folder)
     weights = {published_name(key): tensor for key, tensor in checkpoints.read_weights(folder).items()}
     if (folder / KEPT).is_dir():
-        published = checkpoints.read_json(folder / KEPT, "config.json")
         rest = checkpoints.read_tensors(folder / KEPT / REST)
-        return Described(folder / KEPT, published, _whole(weights, rest, published, folder))
-    config = checkpoints.read_json(folder, "config.json")
-    published = _flat(config, folder)
-    return Described(folder, published, _unscaled(weights, config))
+        return _whole(weights, rest, checkpoints.read_json(folder / KEPT, "config.json"), folder)
+    return _unscaled(weights, said)
 
 
 def published_name(key: str) -> str:
@@ -88,17 +82,19 @@ def _flat(config: Settings, folder: Path) -> Settings:
     between = config.get("projector_hidden_act", "gelu")
     if between not in PROJECTORS:
         raise UserError(f"projector_hidden_act {between!r} of {str(folder)!r} is not supported; gelu and linear are.")
+    published_type(config["text_config"].get("model_type", ""))
+    tower = towers.read_tower_config(folder)  # complains where the library would fail
     stock = LlavaConfig.from_dict(config)
-    own = checkpoints.make_config(
+    own = make_config(
         stock.text_config,
-        stock.vision_config,
+        tower,
         projector_type=PROJECTORS[between],
         select_layer=stock.vision_feature_layer,
         keeps_class=stock.vision_feature_select_strategy == "full",
     )
     own.tie_word_embeddings = stock.tie_word_embeddings
     dtype = {"dtype": stock.dtype or torch.float16, "context_length": stock.text_config.max_position_embeddings}
-    flat = checkpoints.published_config(own, conv_mode=config.get("conversation_mode"), **dtype)
+    flat = published_config(own, conv_mode=config.get("conversation_mode"), **dtype)
     return flat | {"mm_vision_tower": "."}  # the folder itself says how its tower is built
 
 

@@ -1,23 +1,103 @@
 """The vision tower that a checkpoint names: how it is built and how it wants its pictures."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, CLIPImageProcessorPil, CLIPVisionConfig
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    PretrainedConfig,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
+)
 
 from llmga.errors import UserError
+from llmga.llava.checkpoints import read_json
 from llmga.llava.places import ROOTS
 
 OWN_TOWER = "vision_tower"  # the subfolder of our saves that says how the embedded vision tower is built
 
-_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+VisionConfig = CLIPVisionConfig | SiglipVisionConfig
+ImageProcessor = CLIPImageProcessorPil | SiglipImageProcessorPil
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A kind of vision tower.
+
+    Attributes:
+        config, processor: classes of transformers; the processor's defaults are what all published towers of the kind
+            were trained with, but for the size.
+        model: the name of transformers' class, which is imported where weights are read.
+        square: the processor's settings for a side in pixels.
+        whole_type: the model_type of folders that also hold the text half.
+        class_positions: positions in front of the picture's own.
+        unseen: parts of the model that only its pooled output needs.
+    """
+
+    config: type[PretrainedConfig]
+    processor: type
+    model: str
+    square: Any
+    whole_type: str
+    class_positions: int
+    unseen: tuple[str, ...]
+
+
+def _crop(side: int) -> dict[str, Any]:
+    return {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+
+
+def _stretch(side: int) -> dict[str, Any]:
+    return {"size": {"height": side, "width": side}}
+
+
+TOWERS: dict[str, Tower] = {
+    "clip_vision_model": Tower(
+        config=CLIPVisionConfig,
+        processor=CLIPImageProcessorPil,
+        model="CLIPVisionModel",
+        square=_crop,
+        whole_type="clip",
+        class_positions=1,
+        unseen=("post_layernorm.",),
+    ),
+    "siglip_vision_model": Tower(
+        config=SiglipVisionConfig,
+        processor=SiglipImageProcessorPil,
+        model="SiglipVisionModel",
+        square=_stretch,
+        whole_type="siglip",
+        class_positions=0,
+        unseen=("post_layernorm.", "vision_tower.head."),
+    ),
+}
+
 _BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+_SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
 KNOWN_TOWERS: dict[str, dict[str, Any]] = {
     "openai/clip-vit-large-patch14-336": {**_LARGE, "patch_size": 14, "image_size": 336, "projection_dim": 768},
     "openai/clip-vit-large-patch14": {**_LARGE, "patch_size": 14, "image_size": 224, "projection_dim": 768},
     "openai/clip-vit-base-patch16": {**_BASE, "patch_size": 16, "image_size": 224, "projection_dim": 512},
     "openai/clip-vit-base-patch32": {**_BASE, "patch_size": 32, "image_size": 224, "projection_dim": 512},
+    "google/siglip-so400m-patch14-384": {**_SO400M, "patch_size": 14, "image_size": 384},
+    "google/siglip-so400m-patch14-224": {**_SO400M, "patch_size": 14, "image_size": 224},
+    "google/siglip-large-patch16-384": {**_LARGE, "patch_size": 16, "image_size": 384},
+    "google/siglip-base-patch16-224": {**_BASE, "patch_size": 16, "image_size": 224},
 }
+
+
+def kind_of(config: PretrainedConfig) -> Tower:
+    """The row of a tower's config."""
+    return TOWERS[config.model_type]
+
+
+def positions(config: VisionConfig, *, keeps_class: bool) -> int:
+    """How many the projector reads of each picture."""
+    return (config.image_size // config.patch_size) ** 2 + keeps_class * kind_of(config).class_positions
 
 
 def find_tower(name: str, checkpoint: Path) -> Path | None:
@@ -30,17 +110,16 @@ def find_tower(name: str, checkpoint: Path) -> Path | None:
     return None
 
 
-def tower_config(name: str, checkpoint: Path) -> CLIPVisionConfig:
+def tower_config(name: str, checkpoint: Path) -> VisionConfig:
     """How the vision tower is built; its weights are the copy inside the checkpoint.
 
-    Raises: UserError for a name that is neither a folder nor known.
+    Raises: UserError for a name that is neither a folder nor known, or a tower of another kind.
     """
     folder = find_tower(name, checkpoint)
     if folder is not None:
-        config = AutoConfig.from_pretrained(folder)
-        return getattr(config, "vision_config", config)
+        return read_tower_config(folder)
     if name in KNOWN_TOWERS:
-        return CLIPVisionConfig(**KNOWN_TOWERS[name])
+        return known_tower(name)
     known = ", ".join(KNOWN_TOWERS)
     raise UserError(
         f"vision tower {name!r} of checkpoint {str(checkpoint)!r} is neither a folder nor a known name ({known}); "
@@ -48,9 +127,62 @@ def tower_config(name: str, checkpoint: Path) -> CLIPVisionConfig:
     )
 
 
-def image_processor(folder: Path | None, config: CLIPVisionConfig) -> CLIPImageProcessorPil:
-    """The processor saved in the tower's folder, or CLIP's own at the tower's size."""
-    if folder is not None and (folder / "preprocessor_config.json").is_file():
-        return CLIPImageProcessorPil.from_pretrained(folder)
-    side = config.image_size
-    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+def known_tower(name: str) -> VisionConfig:
+    """The config of a row of KNOWN_TOWERS."""
+    kind = next(row for row in TOWERS.values() if f"/{row.whole_type}-" in name)
+    return kind.config(**KNOWN_TOWERS[name])
+
+
+def read_tower_config(folder: Path) -> VisionConfig:
+    """What a tower's folder says; it may also hold the text half, or be a whole model of transformers' LLaVA.
+
+    Raises: UserError, in one sentence that names what it is, for a tower that is none of TOWERS.
+    """
+    whole = read_json(folder, "config.json")
+    own = whole.get("vision_config", whole)
+    own = own if isinstance(own, dict) else {}
+    by_whole = {row.whole_type: name for name, row in TOWERS.items()}
+    named = own.get("model_type") or by_whole.get(whole.get("model_type"))
+    if named not in TOWERS:
+        _refuse(folder, whole)
+    try:
+        return TOWERS[named].config.from_dict({**own, "model_type": named})
+    except Exception as problem:  # the libraries' checks of a field raise errors of their own
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        raise UserError(f"the config of vision tower {str(folder)!r} is not understood ({reason}).") from None
+
+
+def _refuse(folder: Path, said: dict[str, Any]) -> None:
+    kind = f"is of type {said.get('model_type')!r}" if said.get("model_type") else "names no model_type"
+    raise UserError(
+        f"vision tower {str(folder)!r} {kind}, which cannot be used; give one of {', '.join(TOWERS)}, such as "
+        "openai/clip-vit-large-patch14-336 or google/siglip-so400m-patch14-384."
+    )
+
+
+def image_processor(folder: Path | None, config: VisionConfig) -> ImageProcessor:
+    """The processor saved in the tower's folder, or its kind's own at the tower's size.
+
+    Raises: UserError for one that cannot be read or makes pictures of another size.
+    """
+    kind = kind_of(config)
+    if folder is None or not (folder / "preprocessor_config.json").is_file():
+        return kind.processor(**kind.square(config.image_size))
+    file = folder / "preprocessor_config.json"
+    try:
+        processor = kind.processor.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        side = _side(processor)
+    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        raise UserError(f"{str(file)!r} cannot be used ({type(problem).__name__}: {problem}); copy it again.") from None
+    if side != (config.image_size, config.image_size):
+        raise UserError(
+            f"{str(file)!r} makes pictures of {side[1]}x{side[0]}, but the tower reads squares of {config.image_size}; "
+            "copy the file that belongs to it."
+        )
+    return processor
+
+
+def _side(processor: ImageProcessor) -> tuple[int, int]:
+    """Height and width of what it makes of a square."""
+    made = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
+    return made["height"] or made["shortest_edge"], made["width"] or made["shortest_edge"]

@@ -8,12 +8,10 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
-from llmga.llava.backbones import Settings
-from llmga.llava.mllm import PICTURE_MARKS
 from llmga.llava.templates import ChatTemplate
 from llmga.llava.tokenization import WORD_BOUNDARY
 
-PATCH = "<im_patch>"
+ENDS = "generation_config.json"
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -54,17 +52,10 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
-def add_picture_tokens(tokenizer: PreTrainedTokenizerBase, published: Settings) -> None:
-    """The tokens that opening a published checkpoint adds where its tokenizer lacks them; `<im_patch>` by default."""
-    names = [PATCH] * published.get("mm_use_im_patch_token", True)
-    names += PICTURE_MARKS if published.get("mm_use_im_start_end") else ()
-    tokenizer.add_tokens(list(names), special_tokens=True)
-
-
 def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> frozenset[int]:
-    """The end ids of generation_config.json, of the tokenizer, and the special tokens of the template's end marker."""
-    file = folder / "generation_config.json"
-    listed = checkpoints.read_json(folder, file.name).get("eos_token_id") if file.is_file() else None
+    """The end ids of generation_config.json (or else of config.json), of the tokenizer, and the special tokens of the
+    template's end marker."""
+    listed = checkpoints.read_json(folder, ENDS if (folder / ENDS).is_file() else "config.json").get("eos_token_id")
     return _end_ids(tokenizer, template) | frozenset(listed if isinstance(listed, list) else [listed]) - {None}
 
 

@@ -4,13 +4,16 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.modeling import LlmgaConfig, LlmgaForConditionalGeneration
 from llmga.llava.placement import Placement
+from llmga.llava.towers import VisionConfig, kind_of
 
 TOWER = "model.vision_tower."
 
@@ -33,21 +36,15 @@ def load_weights(
     """
     # The table's prefixes become anchored patterns; lookaheads would corrupt the keys of a later save.
     table = {"^" + old.replace(".", r"\."): new for old, new in checkpoints.key_table(config.projector_type)}
-    try:
-        model, found = LlmgaForConditionalGeneration.from_pretrained(
-            folder if given is None else None,
-            state_dict=given,
-            config=config,
-            key_mapping=table,
-            ignore_mismatched_sizes=True,  # reported below, with the others
-            output_loading_info=True,
-            **placement.options(),
-        )
-    except (SafetensorError, OSError, EOFError, UnpicklingError, RuntimeError) as problem:
-        if isinstance(problem, RuntimeError) and "PytorchStreamReader" not in str(problem):
-            raise  # out of memory, say
-        reason = str(problem).splitlines()[0]
-        raise UserError(f"the weights in {str(folder)!r} cannot be read ({reason}); download them again.") from None
+    model, found = _read(
+        LlmgaForConditionalGeneration,
+        folder,
+        source=None if given is not None else folder,
+        state_dict=given,
+        config=config,
+        key_mapping=table,
+        **placement.options(),
+    )
     blind = {key for key in found["missing_keys"] if key.startswith(TOWER)}
     whole_tower = {TOWER + key for key in model.model.vision_tower.state_dict()}
     if tower is not None and blind and blind == whole_tower and any(_weights_of(tower)):
@@ -63,10 +60,47 @@ def _weights_of(folder: Path) -> list[Path]:
 
 
 def _load_tower(model: LlmgaForConditionalGeneration, folder: Path) -> None:
-    from transformers import CLIPVisionModel
-
-    weights = CLIPVisionModel.from_pretrained(folder, dtype=model.dtype).state_dict()
+    weights = read_tower(folder, model.config.vision_config, model.dtype).state_dict()
     model.model.vision_tower.load_state_dict(weights)
+
+
+def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """A vision tower on the CPU; its folder may also hold the text half.
+
+    Raises: UserError for weights that are not there, cannot be read or do not fit.
+    """
+    import transformers
+
+    model, found = _read(getattr(transformers, kind_of(config).model), folder, config=config, dtype=dtype)
+    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    return model
+
+
+def read_text_model(folder: Path) -> PreTrainedModel:
+    """A plain language model in single precision on the CPU.
+
+    Raises: UserError as `read_tower`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model, found = _read(AutoModelForCausalLM, folder, trust_remote_code=False, dtype=torch.float32)
+    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    return model
+
+
+def _read(kind: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """What `from_pretrained` gives, and what it found amiss, which is for `complain`.
+
+    Raises: UserError for files that are missing or damaged.
+    """
+    source = options.pop("source", folder)
+    try:
+        return kind.from_pretrained(source, ignore_mismatched_sizes=True, output_loading_info=True, **options)
+    except (SafetensorError, OSError, EOFError, UnpicklingError, RuntimeError) as problem:
+        if isinstance(problem, RuntimeError) and "PytorchStreamReader" not in str(problem):
+            raise  # out of memory, say
+        reason = str(problem).splitlines()[0]
+        raise UserError(f"the weights in {str(folder)!r} cannot be read ({reason}); download them again.") from None
 
 
 def complain(

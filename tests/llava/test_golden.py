@@ -414,11 +414,22 @@ def adapted_family(golden: dict) -> tuple[str, str]:
     return family, case
 
 
+def obeys(mllm: Mllm, folder: Path, family: str) -> None:
+    """Pictures are marked and squared as the result's own config says."""
+    said = json.loads((folder / "config.json").read_text())
+    assert mllm.marks_pictures == bool(said.get("mm_use_im_start_end"))
+    padded = said.get("image_aspect_ratio") == "pad"
+    assert mllm.image_aspect == ("pad" if padded else "stretch")
+    if padded:
+        close(mllm.pixel_values([picture(family)]), tensors(family)["image.pad"], PIXELS)
+
+
 def test_a_first_stage_and_its_base_are_the_whole_model(adapters):
     """Up to the rounding of the projector to bfloat16."""
     folder, golden, _ = adapters
     family, case = adapted_family(golden)
     mllm = load_mllm(folder / golden["pretrain"], folder / golden["base"], device="cpu", dtype=torch.float32)
+    obeys(mllm, folder / golden["pretrain"], family)
     rounded = copy.deepcopy(opened(family).model)
     projector = rounded.model.multi_modal_projector
     projector.load_state_dict({key: value.bfloat16().float() for key, value in projector.state_dict().items()})
@@ -438,6 +449,7 @@ def test_a_low_rank_result_and_its_base(adapters, merge):
     mllm = load_mllm(
         folder / golden["lora"], folder / golden["base"], device="cpu", dtype=torch.float32, merge_lora=merge
     )
+    obeys(mllm, folder / golden["lora"], family)
     told, pixels = question(family, case), seen_pixels(family, case)
     rendered = mllm.template.render(mllm.marked(told), open_turn=True)
     assert encode(rendered, mllm.tokenizer, PICTURE, 1).input_ids == values["lora.input_ids"].tolist()

@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig
 
-from llmga.llava.checkpoints import make_config, published_name
+from llmga.llava.checkpoints import published_name
 from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.published import make_config
 from llmga.llava.sizes import SHAPES, Shape, shape_named, shape_of
 from llmga.llava.towers import KNOWN_TOWERS
 

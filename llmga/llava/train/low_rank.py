@@ -93,7 +93,7 @@ def restore_low_rank(mllm: Mllm, folder: Path) -> None:
 
     Raises: UserError when a tensor does not fit.
     """
-    adapters.add_beside(mllm, folder, checkpoints.read_json(folder, "config.json"))
+    adapters.add_beside(mllm, folder)
     adapters.put_low_rank(mllm.model, folder)
 
 

@@ -8,6 +8,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaConfig
+from llmga.llava.towers import kind_of
 from llmga.llava.train.settings import LOW_RANK, TrainConfig
 
 PROJECTOR, TOWER, LOW_RANK_PART = "multi_modal_projector", "vision_tower.", "lora_"
@@ -29,7 +30,7 @@ def _beyond_the_projector(config: LlmgaConfig) -> tuple[str, ...]:
     """Parts of the tower behind the layer that is read: they would wait for a gradient that never comes."""
     depth, chosen = config.vision_config.num_hidden_layers, config.vision_feature_layer
     read = chosen if chosen >= 0 else depth + 1 + chosen  # hidden state 0 is the embedding
-    return ("post_layernorm", *(f"encoder.layers.{index}." for index in range(read, depth)))
+    return (*kind_of(config.vision_config).unseen, *(f"encoder.layers.{index}." for index in range(read, depth)))
 
 
 def set_formats(model: nn.Module, frozen: torch.dtype, learning: torch.dtype = torch.float32) -> None:

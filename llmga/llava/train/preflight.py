@@ -16,7 +16,10 @@ import torch
 
 from llmga import configuration
 from llmga.errors import UserError
+from llmga.llava.adapters import is_low_rank
+from llmga.llava.blueprint import new_config
 from llmga.llava.datasets.mixture import open_sources
+from llmga.llava.loading import describe
 from llmga.llava.placement import placement
 from llmga.llava.places import find_checkpoint
 from llmga.llava.train.checkpointing import newest_checkpoint, require_same_course, require_same_parts
@@ -167,8 +170,19 @@ def _check_same_step(config: TrainConfig) -> None:
 def _check_models(config: TrainConfig) -> None:
     """Whole weights are taken from the newest checkpoint; what the run once started from may be gone then."""
     if config.low_rank or newest_checkpoint(config.resume_dir()) is None:
-        for folder in filter(None, (config.mllm, config.mllm_base, config.text_model, config.vision_tower)):
-            find_checkpoint(folder)
+        named = (config.mllm, config.mllm_base, config.text_model, config.vision_tower)
+        folders = [folder and find_checkpoint(folder) for folder in named]
+        _check_configs(config, *folders)
+
+
+def _check_configs(
+    config: TrainConfig, mllm: Path | None, base: Path | None, text: Path | None, tower: Path | None
+) -> None:
+    """Raises: UserError for a family, a kind of tower or a way of looking that is not supported."""
+    if mllm is None:
+        new_config(text, tower, projector_type=config.projector_type, select_layer=config.select_layer)
+    elif base is not None or not is_low_rank(mllm):  # other adapters are judged with the base that they name
+        describe(mllm).config()
 
 
 def zero_stage(config: TrainConfig) -> int | None:

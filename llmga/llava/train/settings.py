@@ -21,7 +21,7 @@ class TrainConfig:
     mllm: str | None = setting(None, help="model folder to go on from")
     mllm_base: str | None = setting(None, help="text model, when mllm holds only a projector or adapters")
     text_model: str | None = setting(None, help="plain language model to start from")
-    vision_tower: str | None = setting(None, help="CLIP vision tower to start from")
+    vision_tower: str | None = setting(None, help="CLIP or SigLIP vision tower to start from")
     projector_type: str = setting("mlp2x_gelu", help="a fresh projector: linear, mlp2x_gelu, mlp3x_gelu, …")
     select_layer: int = setting(-2, help="which hidden layer of the vision tower a fresh projector reads")
     tune: Literal["projector", "full", "lora", "dora"] = setting(

@@ -384,6 +384,15 @@ def test_the_command_exits_with_0_1_or_2(world, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_another_kind_of_tower_is_named(patient, world, tmp_path):
+    (tmp_path / "dino").mkdir()
+    (tmp_path / "dino/config.json").write_text('{"model_type": "dinov2"}')
+    missing = (DataSource("sg", str(tmp_path / "gone.json")),)
+    config = replace(patient(missing), mllm=None, text_model=str(world / "lm"), vision_tower=str(tmp_path / "dino"))
+    (told,) = examine(config).findings.places["model"]
+    assert "'dinov2', which cannot be used; give one of clip_vision_model, siglip_vision_model" in told
+
+
 def test_what_is_not_there_is_all_told_at_once(patient, tmp_path):
     missing = (DataSource("sg", str(tmp_path / "gone.json")), DataSource("t2i", str(tmp_path / "gone2.json")))
     report = examine(replace(patient(missing), mllm=str(tmp_path / "nowhere")))

@@ -1,14 +1,17 @@
 """LoRA, DoRA and their quantised forms: every layer learns at every step, and results open everywhere."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from transformers import LlavaForConditionalGeneration, TrainerCallback
 
 from llmga.errors import UserError
+from llmga.llava.conversation import Conversation
 from llmga.llava.convert import convert
 from llmga.llava.loading import load_mllm
 from llmga.llava.train import train as story
@@ -87,6 +90,23 @@ def test_the_result_opens_merged_or_not(result, merge):
     trained.model.eval()
     assert torch.allclose(logits(opened), logits(trained), atol=1e-4)
     assert any("lora_" in name for name, _ in opened.model.named_modules()) != merge
+
+
+def test_a_result_is_used_as_it_was_trained(settings, world, tmp_path):
+    """Upon a base whose config adds tokens to its tokenizer: the result's own tokenizer has them already."""
+    base = shutil.copytree(world / "mllm", tmp_path / "base")
+    said = json.loads((base / "config.json").read_text())
+    said |= {"mm_use_im_start_end": True, "image_aspect_ratio": "pad", "tokenizer_model_max_length": 99}
+    del said["mm_use_im_patch_token"]
+    (base / "config.json").write_text(json.dumps(said))
+    trained = train(settings(tmp_path / "out", tune="lora", mllm=str(base), steps=1, precision="fp32")).mllm
+    opened = load_mllm(tmp_path / "out", device="cpu", dtype=torch.float32)
+    assert (opened.marks_pictures, opened.image_aspect, opened.context_length) == (True, "pad", 99)
+    told = Conversation().say("user", "?", (Image.new("RGB", (9, 4), "red"),))
+    assert opened.encode(told, open_turn=True) == trained.encode(told, open_turn=True)
+    assert opened.stop_ids == trained.stop_ids
+    trained.model.eval()
+    assert torch.allclose(logits(opened), logits(trained), atol=1e-4)
 
 
 def test_the_layout_is_the_published_one(result, world):

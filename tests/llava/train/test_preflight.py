@@ -1,6 +1,7 @@
 """What would stop a run later is told in one sentence before anything is loaded."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,42 @@ def test_two_processes_cannot_share_a_gpu(settings, tmp_path, one_gpu):
 def test_a_format_that_the_gpu_lacks(settings, tmp_path, one_gpu):
     with pytest.raises(UserError, match="an old GPU cannot compute in bf16"):
         ready(settings(tmp_path, device="auto"))
+
+
+@pytest.fixture
+def dino(tmp_path) -> str:
+    """A tower of a kind that is not supported, without anything to read."""
+    (tmp_path / "dino").mkdir()
+    (tmp_path / "dino/config.json").write_text('{"model_type": "dinov2", "hidden_size": 32}')
+    return str(tmp_path / "dino")
+
+
+def test_another_kind_of_tower_is_told_before_the_data_is_read(dino, world, settings, flags, tmp_path, capsys):
+    config = replace(settings(tmp_path / "out", vision_tower=dino), data=(DataSource("sg", "nowhere.json"),))
+    for act in (ready, train):
+        with pytest.raises(UserError, match="'dinov2', which cannot be used; give one of clip_vision_model, siglip"):
+            act(config)
+    assert main(flags(settings(tmp_path / "out", vision_tower=dino))) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    shutil.copytree(world / "mllm", tmp_path / "mllm")
+    said = json.loads((tmp_path / "mllm/config.json").read_text())
+    (tmp_path / "mllm/config.json").write_text(json.dumps(said | {"mm_vision_tower": dino}))
+    whole = settings(tmp_path / "out", text_model=None, vision_tower=None, mllm=str(tmp_path / "mllm"))
+    with pytest.raises(UserError, match="'dinov2', which cannot be used"):
+        ready(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"select_layer": 7}, "vision layer 7 is not one of the tower's; give -3 to 2"),
+        ({"text_model": "tower"}, "a language model of type 'clip_vision_model' has no row"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_told(changes, message, world, settings, tmp_path):
+    changes = {key: str(world / value) if key == "text_model" else value for key, value in changes.items()}
+    with pytest.raises(UserError, match=message):
+        ready(settings(tmp_path / "out", **changes))
 
 
 def test_half_precision_needs_a_gpu(settings, tmp_path):

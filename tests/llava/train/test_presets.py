@@ -12,9 +12,9 @@ from transformers import CLIPVisionConfig
 from llmga.configuration import check
 from llmga.diffrir.train.config import PRESETS as DIFFRIR
 from llmga.diffusers.train.config import PRESETS as STAGE_TWO
-from llmga.llava.checkpoints import make_config
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.published import make_config
 from llmga.llava.sizes import SHAPES
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.towers import KNOWN_TOWERS

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2ForCausalLM
+from safetensors.torch import load_file
+from transformers import Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
 from llmga.configuration import FILE_NAME
 from llmga.errors import UserError
@@ -86,6 +87,23 @@ def test_full_tuning_goes_on_from_a_pretrained_model_and_leaves_the_tower(settin
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert not any("vision_tower" in name for name in changed)
     assert "model.language_model.norm.weight" in changed
+
+
+def test_a_siglip_tower_learns_where_it_is_seen_and_is_saved_with_the_model(settings, tmp_path):
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    SiglipVisionModel(SiglipVisionConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(tmp_path / "siglip")
+    before = load_file(tmp_path / "siglip/model.safetensors")
+    out = tmp_path / "out"
+    trainer = train(settings(out, vision_tower=str(tmp_path / "siglip"), tune_tower=True, steps=2, save_steps=2))
+    learning = {name for name, weight in trainer.model.named_parameters() if "tower" in name and weight.requires_grad}
+    assert any("layers.0" in name for name in learning)
+    assert not any(part in name for name in learning for part in ("layers.1.", "post_layernorm", "head."))
+    after = load_mllm(out, device="cpu")
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(after.model.state_dict()[name], tensor), name
+    tower = after.model.model.vision_tower.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], tower[name])}
+    assert changed == {name.removeprefix("model.vision_tower.") for name in learning} & changed != set()
 
 
 def test_the_tags_get_tokens_of_their_own_that_learn_and_a_resumed_run_has_them_once(settings, unbroken, tmp_path):
