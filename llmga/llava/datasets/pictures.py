@@ -18,7 +18,7 @@ LONGEST_SHOWN = 200  # characters of a name that a message quotes
 
 
 def opener(places: str) -> Callable[[Any], Image.Image]:
-    """What opens a picture: its name below one of `places`, or `{"bytes": …}` as tables hold it.
+    """What opens a picture: its name below one of `places`, or its bytes, also in `{"bytes": …}`, as tables hold it.
 
     Args:
         places: folders and lmdbs, separated by ";", searched in order.
@@ -38,9 +38,10 @@ def located(places: str, name: Any) -> Path | bytes:
 
     Raises: UserError when it is in none of the places.
     """
+    content = name.get("bytes") if isinstance(name, Mapping) else name
+    if content and isinstance(content, (bytes, bytearray)):
+        return bytes(content)
     if isinstance(name, Mapping):
-        if content := name.get("bytes"):
-            return bytes(content)
         name = name.get("path") or ""
     if not isinstance(name, str) or not name:
         raise UserError(f"{name!r} is not the name of a picture.")

@@ -174,5 +174,5 @@ def _entries(source: DataSource, files: Sequence[Path], table: Table | None) -> 
         yield from (note(None, adapt(record), kind) for record in table.rows_without_bytes())
         return
     for file in files:
-        for item in LAYOUTS[source.layout].read(file):
+        for item in LAYOUTS[source.layout].items(file):
             yield note(item.text, item.value, kind, item.problem)

@@ -50,7 +50,7 @@ class Table:
     pictures: Any = None
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """A record, its pictures as {"bytes": …}."""
+        """A record, its pictures as {"bytes": …} or bytes."""
         stored = self.pictures[row].to_pylist()[0] if self.pictures else {}
         return without_nulls({**self.words[row], **stored})
 
@@ -67,7 +67,7 @@ def _stand_ins(column: Any) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_struct(column.type):
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         yield from (f"embedded {row}" if valid.as_py() else None for row, valid in enumerate(column.is_valid()))
         return
     for row, count in enumerate(pc.list_value_length(column)):
@@ -105,7 +105,7 @@ def _holds_bytes(feature: Any) -> bool:
     from datasets import Image, Value
 
     feature = getattr(feature, "feature", feature)
-    inner = feature.get("bytes") if isinstance(feature, dict) else None
+    inner = feature.get("bytes") if isinstance(feature, dict) else feature
     return isinstance(feature, Image) or (isinstance(inner, Value) and "binary" in inner.dtype)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image
 
 from llmga.llava.conversation import Conversation
+from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record, Unusable
+from llmga.llava.datasets.left_out import BLIND, UNANSWERED
 from llmga.llava.datasets.mixture import conversation_of, encoded_of
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
@@ -16,6 +18,7 @@ from llmga.llava.inspection.findings import EXAMPLES, Findings
 from llmga.llava.inspection.tokens import Lesson
 from llmga.llava.mllm import Mllm
 
+REFUSALS = {UNANSWERED: "no-answer", BLIND: "marker-without-picture"}  # why a kind cannot use a record
 BLANK = Image.new("RGB", (32, 32))  # stands for a picture that cannot be read, so that its record's words are seen
 
 
@@ -89,8 +92,10 @@ class Inspection:
         lessons = [lesson for looked in self.sources for lesson in looked.lessons]
         looked_at = sum(looked.looked_at for looked in self.sources)
         if not sum(lesson.supervised for lesson in lessons):
+            worst = max(self.findings.of("loss"), key=self.findings.counts.__getitem__, default="")
+            because = f"{worst}: {self.findings.places[worst][0]}" if worst else "check the data"
             self.findings.add(
-                "unsupervised", f"not one of {looked_at} records looked at teaches a token; check the data"
+                "unsupervised", f"not one of {looked_at} records looked at teaches a token; {because.rstrip('.')}"
             )
         opened = sum(lesson.opens for lesson in lessons)
         if opened and not any(lesson.closes for lesson in lessons):
@@ -115,8 +120,8 @@ class Inspection:
             rng = np.random.default_rng([self.seed, row])
             conversation = conversation_of(source, record, open_picture, rng)
         except Unusable as problem:
-            if source.kind not in ("vqa", "text"):  # the turns were complained of already
-                self.findings.add("malformed", place, str(problem.__cause__ or problem))
+            check = REFUSALS.get(str(problem), "turns" if "conversations" in KINDS[source.kind].fields else "malformed")
+            self.findings.add(check, place, str(problem.__cause__ or problem))
             return False
         self._words(place, conversation)
         return not lost and (self.mllm is None or self._tokens(looked, place, conversation))

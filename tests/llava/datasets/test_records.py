@@ -17,6 +17,7 @@ from llmga.llava.datasets import KINDS, json_stream, records
 from llmga.llava.datasets.pictures import opener
 from llmga.llava.datasets.records import open_records
 from llmga.llava.datasets.sources import DataSource
+from llmga.llava.datasets.text import turn_fault
 
 TURNS = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A cat — 猫."}]
 MIXED = [
@@ -92,6 +93,77 @@ def test_conversations_of_a_table_see_the_pictures_in_it(several, typed, tmp_pat
     assert found.pictures().tolist() == [1 + several, 0]
     said = [KINDS["vqa"].converse(record, opener(""), np.random.default_rng(0)) for record in found]
     assert [[image.size for image in one.images()] for one in said] == [[(3, 2)] * (1 + several), []]
+
+
+ASKED, ANSWERED = {"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "A cat."}
+PARTS = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}
+SPOKEN = [{"role": "assistant", "content": [{"type": "text", "text": "A cat."}]}]
+# The same record as other trainers have it.
+SPELT = {
+    "images, messages": {"images": ["a.png"], "messages": [ASKED, ANSWERED]},
+    "image_path": {"image": None, "image_path": "a.png", "messages": [ASKED, ANSWERED]},
+    "image_paths": {"image_paths": ["a.png"], "conversations": [ASKED, ANSWERED]},
+    "parts": {"images": ["a.png"], "messages": [PARTS, *SPOKEN]},
+    "parts that bring a name": {"messages": [
+        {"role": "user", "content": [{"type": "image", "image": "file://a.png"}, PARTS["content"][1]]}, *SPOKEN]},
+    "parts as over HTTP": {"messages": [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}, "What?"]}, ANSWERED]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("spelling", SPELT)
+def test_other_trainers_spellings_are_read(spelling, table, tmp_path):
+    record = SPELT[spelling]
+    if table and not spelling.endswith("HTTP"):  # a column holds one type
+        Dataset.from_list([record]).to_parquet(tmp_path / "a.parquet")
+    else:
+        (tmp_path / "a.json").write_text(json.dumps([record]))
+    (found,) = records_of = open_records(DataSource("vqa", str(next(tmp_path.glob("a.*")))))
+    assert records_of.pictures().tolist() == [1]
+    assert records_of.characters().tolist() == [len("<image>\nWhat?A cat.")]
+    PIL.Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    question, answer = KINDS["vqa"].converse(found, opener(str(tmp_path)), np.random.default_rng(0)).messages
+    assert (question.text, answer.text) == ("What?", "A cat.")
+    assert [image.size for image in question.images] == [(3, 2)]
+
+
+def test_parts_keep_their_order_and_a_strange_one_is_named(tmp_path):
+    parts = [
+        {"type": "text", "text": "Compare"},
+        {"type": "image"},
+        {"type": "text", "text": "with"},
+        {"type": "image"},
+    ]
+    film = [{"type": "video", "video": "a.mp4"}, {"type": "text", "text": "What?"}]
+    rows = [
+        {"images": ["a.png", "b.png"], "messages": [{"role": "user", "content": said}, ANSWERED]}
+        for said in (parts, film)
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    good, strange = open_records(DataSource("vqa", str(tmp_path / "a.json")))
+    assert good == {"image": ["a.png", "b.png"], "conversations": [
+        {"role": "user", "content": "Compare\n<image>\nwith\n<image>"}, ANSWERED]}  # fmt: skip
+    assert turn_fault(strange["conversations"][0]) == "has a part 'video' that is neither text nor picture"
+
+
+def test_a_list_of_one_picture_serves_where_one_is_wanted(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"images": ["a.png"], "caption": "a cat"}]))
+    assert list(open_records(DataSource("sg", str(tmp_path / "a.json")))) == [{"caption": "a cat", "image": "a.png"}]
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("typed", ["Image", "struct", "binary"])
+def test_a_table_may_have_its_pictures_under_images(typed, several, tmp_path):
+    stored = picture_bytes() if typed == "binary" else {"bytes": picture_bytes(), "path": "a.png"}
+    table = Dataset.from_list([{"images": [stored] * (1 + several), "messages": [ASKED, ANSWERED]}])
+    if typed == "Image":
+        table = table.cast_column("images", List(Image()))
+    table.to_parquet(tmp_path / "a.parquet")
+    found = open_records(DataSource("vqa", str(tmp_path / "a.parquet")))
+    assert (found.faulty(), found.pictures().tolist()) == (0, [1 + several])
+    said = KINDS["vqa"].converse(found[0], opener(""), np.random.default_rng(0))
+    assert [image.size for image in said.images()] == [(3, 2)] * (1 + several)
 
 
 def picture_bytes() -> bytes:

@@ -181,6 +181,15 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
     "a prompt without words": ("tag-empty", lambda c: answer(c, "<gen_image>  </gen_image>")),
     "an answer without words": ("no-answer", lambda c: answer(c, "  ")),
     "an unknown speaker": ("turns", lambda c: speak(c, 0, **{"from": "bing"})),
+    "a number for a text": ("turns", lambda c: speak(c, -1, value=3)),
+    "a part of a film": ("turns", lambda c: speak(c, 0, value=[{"type": "text", "text": "q"}, {"type": "video"}])),
+    "a film": ("malformed", lambda c: c.picked("vqa", "text").update(video="a.mp4")),
+    "a marker in an answer": ("marker-without-picture", lambda c: answer(c, "![figure](<image>)")),
+    "more markers than pictures": ("marker-without-picture", lambda c: c.picked("vqa")["conversations"][0].update(
+        value="<image> <image> q")),
+    "a marker and no picture": ("marker-without-picture", lambda c: c.picked("vqa").update(image="")),
+    "an answer without words among others": ("no-answer", lambda c: c.picked("text")["conversations"].extend(
+        [{"from": "human", "value": "And?"}, {"from": "gpt", "value": " "}])),
     "a turn without text": ("turns", lambda c: speak(c, -1, value=None)),
     "only questions": ("turns", lambda c: [turn.update({"from": "human"}) for turn in
                                            c.picked("text", "vqa")["conversations"]]),
@@ -276,6 +285,25 @@ def test_a_run_that_cannot_learn_is_stopped_by_the_doctor_and_by_the_training(ch
     with pytest.raises(UserError, match=f"this run cannot learn: {CHECKS[check].said}"):
         train(settings(tmp_path / "out", data=data, max_length=512))
     assert not list((tmp_path / "out").glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"value": 3}, "turns: record 0 of .*: turn 1 has a number for a text, 3; put it in quotes"),
+        ({"from": "bing"}, "turn 1 is of 'bing', but must be of one of system, human, user, gpt, assistant"),
+        ({"value": "<image>"}, "marker-without-picture: record 0 of .*: <image> in a record of kind text"),
+        ({"value": ""}, "no-answer: record 0 of .*: an answer has no words"),
+    ],
+)
+def test_why_nothing_is_learnt_is_told_before_the_first_step(change, sentence, settings, tmp_path):
+    def spoil(corpus: Corpus) -> None:
+        for turn in corpus.records["text"][corpus.row]["conversations"][1::2]:
+            turn.update(change)
+
+    data = spoilt(tmp_path, spoil, "text")
+    with pytest.raises(UserError, match=sentence):
+        train(settings(tmp_path / "out", data=data, max_length=512))
 
 
 def test_a_projector_that_would_never_see_a_picture_is_noticed(world, patient, settings, tmp_path):
