@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from llmga.diffrir.train.config import TrainConfig
 from llmga.errors import UserError
+from llmga.fingerprints import digest
 from llmga.images import open_image
 from llmga.stream import EXAMPLE, seed_of
 
@@ -75,6 +76,10 @@ class Pictures(Dataset):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def digest(self) -> str:
+        """Of the list."""
+        return digest(self.names)
 
     def __getitem__(self, key: tuple[int, int]) -> Clean:
         position, index = key

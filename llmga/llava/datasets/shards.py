@@ -4,10 +4,12 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from llmga.errors import UserError
+from llmga.fingerprints import picture_stand_ins
 
 TABLES = {".parquet": "parquet", ".arrow": "arrow"}
 TEXTS = (".json", ".jsonl", ".ndjson")
@@ -55,7 +57,7 @@ class Table:
         return without_nulls({**self.words[row], **stored})
 
     def rows_without_bytes(self) -> Iterator[dict[str, Any]]:
-        """The records in order, without reading the pictures in them: each gives way to a name of its own."""
+        """The records in order, without reading the pictures in them: each gives way to a name of its content."""
         names = self.pictures.column_names if self.pictures else []
         columns = [_stand_ins(self.pictures.data.column(name)) for name in names]
         for words, *inside in zip(self.words, *columns, strict=bool(self.words.column_names)):
@@ -63,15 +65,16 @@ class Table:
 
 
 def _stand_ins(column: Any) -> Iterator[Any]:
-    """For each row of a column of pictures a name, a list of names, or None."""
+    """For each row of a column of pictures a name, a list of names, or None; other pictures have other names."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-        yield from (f"embedded {row}" if valid.as_py() else None for row, valid in enumerate(column.is_valid()))
-        return
-    for row, count in enumerate(pc.list_value_length(column)):
-        yield [f"embedded {row}.{number}" for number in range(count.as_py() or 0)]
+    for chunk in column.chunks:
+        if not (pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type)):
+            yield from picture_stand_ins(chunk)
+            continue
+        names = picture_stand_ins(chunk.flatten())
+        for count in chunk.value_lengths():
+            yield list(islice(names, count.as_py() or 0))
 
 
 def read_table(files: Sequence[Path]) -> Table | None:

@@ -19,7 +19,12 @@ from llmga.errors import UserError
 from llmga.llava.datasets.mixture import open_sources
 from llmga.llava.placement import placement
 from llmga.llava.places import find_checkpoint
-from llmga.llava.train.checkpointing import newest_checkpoint, require_same_course, require_same_parts
+from llmga.llava.train.checkpointing import (
+    newest_checkpoint,
+    require_same_course,
+    require_same_data,
+    require_same_parts,
+)
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
 from llmga.runtime import DTYPES, quiet_libraries
@@ -56,7 +61,7 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     _check_packages(config)
     _check_deepspeed(config)
     _check_models(config)
-    open_sources(config.data)
+    records = open_sources(config.data)
     accumulation = _accumulation(config, processes)
     known = replace(
         config,
@@ -67,6 +72,7 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     _check_same_step(known)
     if checkpoint := newest_checkpoint(config.resume_dir()):
         require_same_course(checkpoint, known)
+        require_same_data(checkpoint, config.data, records)
         require_same_parts(checkpoint, zero_stage(config), processes.world)
     return known
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -166,9 +167,25 @@ def test_a_table_may_have_its_pictures_under_images(typed, several, tmp_path):
     assert [image.size for image in said.images()] == [(3, 2)] * (1 + several)
 
 
-def picture_bytes() -> bytes:
+@pytest.mark.parametrize("several", [False, True])
+def test_the_digest_follows_words_order_and_pictures_of_a_table_and_not_its_date(several, tmp_path):
+    def digest(*rows: tuple[str, str]) -> str:
+        pictures = [{"bytes": picture_bytes(colour), "path": None} for colour, _ in rows]
+        table = [{"image": [one, one] if several else one, "conversations": [TURNS[0], {"from": "gpt", "value": said}]}
+                 for one, (_, said) in zip(pictures, rows, strict=True)]  # fmt: skip
+        Dataset.from_list(table).to_parquet(tmp_path / "a.parquet")
+        return open_records(DataSource("vqa", str(tmp_path / "a.parquet"))).digest()
+
+    first, second = ("red", "A cat."), ("blue", "A dog.")
+    whole = digest(first, second)
+    assert digest(first, second) == whole
+    others = [(second, first), (first, ("navy", "A dog.")), (first, ("blue", "A cow.")), (first,)]
+    assert len({whole, *(digest(*rows) for rows in others)}) == 5
+
+
+def picture_bytes(colour: str = "black") -> bytes:
     file = io.BytesIO()
-    PIL.Image.new("RGB", (3, 2)).save(file, "PNG")
+    PIL.Image.new("RGB", (3, 2), colour).save(file, "BMP")  # of one size, whatever it shows
     return file.getvalue()
 
 
@@ -213,6 +230,17 @@ def test_a_file_that_changed_is_read_again_and_its_old_notes_go(tmp_path):
         kept = records._cache_file(source, [tmp_path / "a.json"])
         left = {file.stem for file in kept.parent.glob(f"{kept.name.partition('-')[0]}-*")}
         assert left == {kept.stem}
+
+
+def test_a_change_in_the_middle_of_a_file_is_seen_whatever_its_size_and_date(tmp_path):
+    rows = [{"image": "a.png", "caption": f"a cat {number:06}" + "!" * 80} for number in range(2000)]
+    source = write(tmp_path / "a.jsonl", rows)
+    first, about = open_records(source).digest(), (tmp_path / "a.jsonl").stat()
+    rows[1000]["caption"] = rows[1000]["caption"].replace("cat", "cow")
+    write(tmp_path / "a.jsonl", rows)
+    os.utime(tmp_path / "a.jsonl", ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (tmp_path / "a.jsonl").stat().st_size == about.st_size
+    assert open_records(source).digest() != first
 
 
 @pytest.mark.parametrize(
