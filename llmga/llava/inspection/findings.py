@@ -55,11 +55,11 @@ CHECKS = Registry(
             no_answer="nothing to learn in a record",
             damaged_text="characters that were lost on the way",
             too_long="the picture or the answer lies beyond the length limit",
+            cut="the end of a conversation or an answer is cut off at the length limit",
             wrong_labels="what is supervised is not what the assistant says",
         ),
         **_of(
             "odd",
-            cut="the end of an answer is cut off at the length limit",
             picture_transparent="a picture with an alpha channel: white shows through",
             picture_cmyk="a picture in print colours: converted to RGB",
             picture_deep="a picture of 16 or 32 bits a channel: scaled to 8",

@@ -15,7 +15,7 @@ from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.inspection import pictures, tokens, words
 from llmga.llava.inspection.findings import EXAMPLES, Findings
-from llmga.llava.inspection.tokens import Lesson
+from llmga.llava.inspection.tokens import Beyond, Lesson
 from llmga.llava.mllm import Mllm
 
 REFUSALS = {UNANSWERED: "no-answer", BLIND: "marker-without-picture"}  # why a kind cannot use a record
@@ -40,6 +40,11 @@ class Looked:
     def coverage(self) -> float:
         """Supervised tokens over all tokens."""
         return sum(lesson.supervised for lesson in self.lessons) / max(1, sum(self.lengths()))
+
+    @property
+    def beyond(self) -> Beyond:
+        """What the length limit takes of the samples that are learnt."""
+        return sum((lesson.beyond for lesson in self.lessons), Beyond())
 
     def lengths(self) -> list[int]:
         return [lesson.tokens for lesson in self.lessons]

@@ -1,6 +1,7 @@
 """The doctor finds every planted fault, and none where there is none."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -344,6 +345,22 @@ def test_a_loss_that_teaches_nothing_ends_the_run(loss):
 def test_the_loss_watch_sits_in_every_training(settings, tmp_path):
     trainer = train(settings(tmp_path / "out", steps=1))
     assert any(isinstance(callback, LossWatch) for callback in trainer.callback_handler.callbacks)
+
+
+def test_the_tail_of_a_long_conversation_is_a_loss_in_numbers(patient, settings, tmp_path, capsys):
+    said = [{"from": "human", "value": "What is next?"}, {"from": "gpt", "value": "a red square"}] * 60
+    (tmp_path / "text.json").write_text(json.dumps([{"conversations": said}] * 3))
+    data = (DataSource("text", str(tmp_path / "text.json")),)
+    report = examine(patient(data))
+    assert report.findings.counts["cut"] == 3 and not report.healthy
+    (line,) = (line for line in report.text().splitlines() if "beyond --max-length 512" in line)
+    lost, learnt, broken, answers = map(
+        int, re.findall(r"(\d+) of (\d+)", line)[0] + re.findall(r"(\d+) of (\d+)", line)[1]
+    )
+    assert (answers, learnt % 3, lost % 3, broken % 3) == (180, 0, 0, 0)
+    assert 0.4 < lost / learnt < 0.95 and abs(lost / learnt - broken / answers) < 0.05
+    train(settings(tmp_path / "out", data=data, max_length=512, steps=1))
+    assert "supervised tokens are lost" in capsys.readouterr().out
 
 
 def test_only_a_sample_is_looked_at_unless_all_is_asked_for(patient, tmp_path):
