@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmga.errors import UserError
+from llmga.filetypes import only_archives
 from llmga.fingerprints import picture_stand_ins
 
 TABLES = {".parquet": "parquet", ".arrow": "arrow"}
@@ -29,7 +30,7 @@ def shards(named: str) -> list[Path]:
     else:
         files = [path] if path.is_file() else sorted(map(Path, glob.glob(named, recursive=True)))
     if not files:
-        raise UserError(f"data file {named!r} does not exist; check the path (data/README.md shows the tree).")
+        raise UserError(_nothing(path))
     if locked := [str(file) for file in files if not os.access(file, os.R_OK)]:
         raise UserError(f"data file {locked[0]!r} may not be read; change its permissions.")
     if len(types := sorted({TABLES.get(file.suffix, "json") for file in files})) > 1:
@@ -37,6 +38,16 @@ def shards(named: str) -> list[Path]:
             f"{named!r} holds files of different types ({', '.join(types)}); name one of them, as in *.json."
         )
     return files
+
+
+def _nothing(path: Path) -> str:
+    """Why a path means no file."""
+    if not path.is_dir():
+        return f"data file {str(path)!r} does not exist; check the path (data/README.md shows the tree)."
+    wanted = f"holds no {', '.join((*TEXTS, *TABLES))} files"
+    if packed := only_archives(path):
+        return f"data folder {str(path)!r} {wanted}, but archives such as {packed[0]!r}; unpack them."
+    return f"data folder {str(path)!r} {wanted}; give another one, or a pattern that its files fit."
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ CHECKS = Registry(
             disk="the disk is too small for the checkpoints",
             memory="the run does not fit the memory",
             batch="the batch cannot be kept",
+            held_out="nothing is left to train on",
             blind="only the projector learns, and no record shows a picture",
         ),
         **_of(

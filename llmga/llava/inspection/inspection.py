@@ -96,7 +96,7 @@ class Inspection:
             return
         lessons = [lesson for looked in self.sources for lesson in looked.lessons]
         looked_at = sum(looked.looked_at for looked in self.sources)
-        if not sum(lesson.supervised for lesson in lessons):
+        if looked_at and not sum(lesson.supervised for lesson in lessons):
             worst = max(self.findings.of("loss"), key=self.findings.counts.__getitem__, default="")
             because = f"{worst}: {self.findings.places[worst][0]}" if worst else "check the data"
             self.findings.add(

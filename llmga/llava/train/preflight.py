@@ -16,7 +16,7 @@ import torch
 
 from llmga import configuration
 from llmga.errors import UserError
-from llmga.llava.datasets.mixture import open_sources
+from llmga.llava.datasets.mixture import held_out_of, open_sources, samples_in
 from llmga.llava.placement import placement
 from llmga.llava.places import find_checkpoint
 from llmga.llava.train.checkpointing import (
@@ -62,6 +62,7 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     _check_deepspeed(config)
     _check_models(config)
     records = open_sources(config.data)
+    held_out_of(samples_in(records, config.data), config.eval_fraction)
     accumulation = _accumulation(config, processes)
     known = replace(
         config,

@@ -1,9 +1,14 @@
 """Records of every file type are read alike, any of them at once, and what is wrong with a file is told."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +283,59 @@ def test_other_wrong_files_are_told(tmp_path):
             open_records(DataSource("sg", str(tmp_path / name)))
     with pytest.raises(UserError, match="does not exist"):
         open_records(DataSource("sg", str(tmp_path / "gone*.json")))
+
+
+def packed(kind: str) -> bytes:
+    text, file = json.dumps(CAPTIONED).encode(), io.BytesIO()
+    if kind in ("zip", "empty zip"):
+        with zipfile.ZipFile(file, "w") as archive:
+            if kind == "zip":
+                archive.writestr("a.json", text)
+    elif kind in ("tar", "tar.gz"):
+        with tarfile.open(fileobj=file, mode="w:gz" if kind == "tar.gz" else "w") as archive:
+            about = tarfile.TarInfo("a.json")
+            about.size = len(text)
+            archive.addfile(about, io.BytesIO(text))
+    elif kind == "parquet":
+        Dataset.from_list(CAPTIONED).to_parquet(file)
+    else:
+        return {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "utf-16": lambda text: text.decode(
+            ).encode("utf-16"), "lfs": lambda text: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "page": lambda text: b"<!DOCTYPE html><title>404</title>"}[kind](text)  # fmt: skip
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("gzip", r"is a gzip file, not JSON; unpack it \(gzip -d\) and give what is in it"),
+        ("tar.gz", "is a gzip file"),
+        ("zip", r"is a zip archive, not JSON; unpack it \(unzip\)"),
+        ("empty zip", "is a zip archive"),
+        ("tar", r"is a tar archive, not JSON; unpack it \(tar -xf\)"),
+        ("bzip2", "is a bzip2 file"),
+        ("xz", "is an xz file"),
+        ("parquet", "is a parquet file, not JSON; let its name end with .parquet"),
+        ("utf-16", "is a text in UTF-16, not JSON; save it in UTF-8"),
+        ("lfs", "is a pointer of Git LFS, not JSON; fetch the file itself with git lfs pull"),
+        ("page", "is a web page, not JSON; download the file itself"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["2024", "laion-2023"])
+def test_a_file_of_another_type_is_named_with_the_remedy(kind, sentence, layout, tmp_path):
+    (tmp_path / "a.json").write_bytes(packed(kind))
+    with pytest.raises(UserError, match=f"data file '.*a.json' {sentence}"):
+        open_records(DataSource("sg", str(tmp_path / "a.json"), layout=layout))
+
+
+def test_a_folder_without_records_says_what_it_holds(tmp_path):
+    folder = DataSource("sg", str(tmp_path))
+    with pytest.raises(UserError, match=r"data folder .* holds no \.json, .*\.arrow files; give another one"):
+        open_records(folder)
+    for name in ("part-0.tar", "part-1.tar", "all.json.gz"):
+        (tmp_path / name).write_bytes(packed("tar"))
+    with pytest.raises(UserError, match=r"holds no \.json, .* files, but archives such as 'all.json.gz'; unpack them"):
+        open_records(folder)
 
 
 def test_a_few_other_records_are_no_reason_to_refuse_a_file(tmp_path):
