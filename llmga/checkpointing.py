@@ -32,6 +32,15 @@ class Run(Protocol):
     output: str
 
 
+class Data(Protocol):
+    """What checkpoints need to know of the examples."""
+
+    def __len__(self) -> int: ...
+
+    def digest(self) -> str:
+        """What changes when the content does."""
+
+
 def checkpoints(run: Path) -> list[Path]:
     """`checkpoint-N` folders, oldest first; other names are nobody's business here."""
     found = [path for path in run.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
@@ -39,13 +48,13 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def save_checkpoint(
-    accelerator: Accelerator, config: Run, step: int, files: Mapping[str, Mapping[str, Tensor]], records: int
+    accelerator: Accelerator, config: Run, step: int, files: Mapping[str, Mapping[str, Tensor]], data: Data
 ) -> None:
     """Write `checkpoint-N` beside its place, move it there, and only then remove the oldest.
 
     Args:
         files: what accelerate does not know of, named tensors by file name; each process writes its own.
-        records: how many there are to learn from.
+        data: what there is to learn from.
     """
     folder = Path(config.run) / f"checkpoint-{step}"
     partial = folder.with_suffix(".partial")
@@ -58,7 +67,7 @@ def save_checkpoint(
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / name)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        state = {"step": step, "settings": asdict(config), "stream": _stream(accelerator, records)}
+        state = {"step": step, "settings": asdict(config), "stream": _stream(accelerator, data)}
         (partial / STATE_FILE).write_text(json.dumps(state, indent=2))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -87,24 +96,24 @@ def find_resume(config: Run) -> Path | None:
     return folder
 
 
-def _stream(accelerator: Accelerator, records: int) -> dict[str, int]:
-    """What the order of the examples follows from, beside the settings."""
-    return {"processes": accelerator.num_processes, "records": records}
+def _stream(accelerator: Accelerator, data: Data) -> dict[str, Any]:
+    """What the examples and their order follow from, beside the settings."""
+    return {"processes": accelerator.num_processes, "records": len(data), "digest of the data": data.digest()}
 
 
-def load_checkpoint(accelerator: Accelerator, folder: Path, config: Run, free: Collection[str], records: int) -> int:
+def load_checkpoint(accelerator: Accelerator, folder: Path, config: Run, free: Collection[str], data: Data) -> int:
     """Take up the state of a checkpoint; what `save_checkpoint` was given as `files` is the caller's to read.
 
     Args:
         free: settings that may differ between two halves of a run without changing its course.
-        records: how many there are to learn from.
+        data: what there is to learn from.
     Returns: optimiser steps already done.
 
     Raises: UserError when it was made with settings, data or processes that would change the course of the run.
     """
-    state, stream = json.loads((folder / STATE_FILE).read_text()), _stream(accelerator, records)
+    state, stream = json.loads((folder / STATE_FILE).read_text()), _stream(accelerator, data)
     now = json.loads(json.dumps(asdict(config))) | stream
-    before = state["settings"] | state.get("stream", stream)
+    before = state["settings"] | stream | state.get("stream", {})  # older checkpoints do not tell all of it
     changed = [f"{key} {before.get(key)!r} -> {value!r}" for key, value in now.items()
                if key not in free and before.get(key) != value]  # fmt: skip
     if changed:

@@ -302,6 +302,9 @@ def test_other_settings_are_not_resumed_and_old_checkpoints_go(small):
     assert [path.name for path in checkpoints(Path(config.run))] == ["checkpoint-3", "checkpoint-4"]
     with pytest.raises(UserError, match="gain 0.06 -> 0.5"):
         train(replace(config, gain=0.5))
+    Path(config.data).write_text("0.png\n1.png\n1.png\n")
+    with pytest.raises(UserError, match="digest of the data"):
+        train(replace(config, steps=6))
     Path(config.data).write_text("0.png\n1.png\n")
     with pytest.raises(UserError, match="records 3 -> 2"):
         train(replace(config, steps=6))

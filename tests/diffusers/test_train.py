@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 import subprocess
@@ -8,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
 from llmga.configuration import check
+from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.generators import GENERATORS, load_generator
 from llmga.diffusers.train.batches import collate
 from llmga.diffusers.train.config import PRESETS, TrainConfig
@@ -213,9 +216,30 @@ def test_other_records_and_processes_are_not_resumed(config, tmp_path):
     with pytest.raises(UserError, match="processes 2 -> 1"):
         train(replace(config, warmup=0))
     state.write_text(kept)
-    data.write_text(json.dumps(json.loads(data.read_text())[:5]))
+    records = json.loads(data.read_text())
+    data.write_text(json.dumps([*records[:3], {**records[3], "caption": records[3]["caption"] + "!"}, *records[4:]]))
+    with pytest.raises(UserError, match="digest of the data"):
+        train(replace(config, warmup=0))
+    data.write_text(json.dumps(records[:5]))
     with pytest.raises(UserError, match="records 6 -> 5"):
         train(replace(config, warmup=0))
+
+
+def test_the_digest_of_a_table_follows_the_pictures_in_it(tmp_path):
+    def digest(*colours):
+        rows = [{"image": {"bytes": encoded(colour), "path": None}, "caption": "a square"} for colour in colours]
+        Dataset.from_list(rows).to_parquet(tmp_path / "a.parquet")
+        return Captioned([str(tmp_path / "a.parquet")], [], tmp_path / "cache").digest()
+
+    first = digest("red", "blue")
+    assert digest("red", "blue") == first
+    assert len({first, digest("blue", "red"), digest("red", "navy"), digest("red")}) == 4
+
+
+def encoded(colour):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(file, "BMP")  # of one size, whatever it shows
+    return file.getvalue()
 
 
 def test_a_run_is_not_shorter_than_what_is_done(config):

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from llmga.diffrir.train.config import TrainConfig
 from llmga.errors import UserError
+from llmga.filetypes import file_type
+from llmga.fingerprints import digest
 from llmga.images import open_image
 from llmga.stream import EXAMPLE, seed_of
 
@@ -31,6 +33,8 @@ class Clean:
 
 def read_list(path: str | Path) -> list[str]:
     """The paths of a list, one a line.  Raises: UserError."""
+    if kind := file_type(path):
+        raise UserError(f"the list of pictures {str(path)!r} is {kind.said}, not a text of names; {kind.remedy}.")
     try:
         names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
@@ -75,6 +79,10 @@ class Pictures(Dataset):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def digest(self) -> str:
+        """Of the list."""
+        return digest(self.names)
 
     def __getitem__(self, key: tuple[int, int]) -> Clean:
         position, index = key

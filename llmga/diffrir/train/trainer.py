@@ -131,7 +131,7 @@ class Trainer:
             return 0
         self.accelerator.print(f"going on from {folder}")
         free = FREE | {"steps"} if self.config.schedule == "steps" else FREE
-        step = load_checkpoint(self.accelerator, folder, self.config, free, len(self.pictures))
+        step = load_checkpoint(self.accelerator, folder, self.config, free, self.pictures)
         if self.ema is not None:
             restore_averaged(self.ema, self.names, folder / EMA_FILE, step)
         pool = folder / POOL_FILE.format(self.accelerator.process_index)
@@ -156,7 +156,7 @@ class Trainer:
                 if main:
                     print(json.dumps({"step": self.step, **record}), file=log, flush=True)
                 if self.step % config.checkpoint_every == 0 or last:
-                    save_checkpoint(self.accelerator, config, self.step, self._own_files(), len(self.pictures))
+                    save_checkpoint(self.accelerator, config, self.step, self._own_files(), self.pictures)
 
     def _batches(self) -> Iterator[Clean]:
         config, accelerator = self.config, self.accelerator

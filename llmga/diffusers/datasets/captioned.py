@@ -4,7 +4,7 @@ import io
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from llmga.diffusers.datasets.places import open_places
 from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
+from llmga.fingerprints import digest, picture_stand_ins
 from llmga.images import open_image
 
 TURNED = range(5, 9)  # EXIF orientations that swap width and height
@@ -58,6 +59,11 @@ class Captioned:
 
     def __len__(self) -> int:
         return self.ends[-1]
+
+    def digest(self) -> str:
+        """Of names, captions and pictures that came with them, in their order; not of pictures in `places`."""
+        columns = [_parts(table, name) for table in self.tables for name in table.column_names]
+        return digest(chain(*columns, *self.originals.items()))
 
     def _at(self, index: int) -> tuple[int, int]:
         """Number of the table, and row in it."""
@@ -134,6 +140,16 @@ class Captioned:
             return open_image(source, working_side=None)
         except UserError as problem:
             raise Unreadable(f"the training picture {name!r} cannot be used: {problem}") from None
+
+
+def _parts(table: Any, name: str) -> Iterator[str | None]:
+    column = table.data.column(name)
+    return picture_stand_ins(column) if name == "image" and not is_text(table, name) else _texts(column)
+
+
+def _texts(column: Any) -> Iterator[str | None]:
+    for chunk in column.chunks:
+        yield from chunk.to_pylist()
 
 
 def _has_masks(table: Any) -> bool:

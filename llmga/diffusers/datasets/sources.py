@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmga.errors import UserError
+from llmga.filetypes import file_type
 from llmga.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def read_list(path: Path, cache: Path) -> "Dataset":
 
 
 def _parsed(path: Path) -> list[Any]:
+    if kind := file_type(path):
+        raise UserError(f"the training list {str(path)!r} is {kind.said}, not JSON; {kind.remedy}.")
     try:
         text = path.read_text(encoding="utf-8")
         lines = path.suffix == ".jsonl"

@@ -122,7 +122,7 @@ class Trainer:
             return 0
         self.accelerator.print(f"going on from {folder}")
         free = FREE | {"steps"} if self.config.schedule == "constant" else FREE
-        step = load_checkpoint(self.accelerator, folder, self.config, free, len(self.records))
+        step = load_checkpoint(self.accelerator, folder, self.config, free, self.records)
         if self.ema is not None:
             restore_averaged(self.ema, self.names, folder / EMA_FILE, step)
         if step > self.config.steps:
@@ -153,7 +153,7 @@ class Trainer:
                     print(json.dumps({"step": self.step, **record}), file=log, flush=True)
                 last = self.step == config.steps
                 if self.step % config.checkpoint_every == 0 or last:
-                    save_checkpoint(self.accelerator, config, self.step, self._own_files(), len(self.records))
+                    save_checkpoint(self.accelerator, config, self.step, self._own_files(), self.records)
                 if config.validation_every and (self.step % config.validation_every == 0 or last):
                     self._validate()
 

@@ -45,6 +45,7 @@ class Manner:
 
 
 AS_CAPTIONED = Manner()
+UNSEEN = ("video", "videos", "audio", "audios")  # what a record may show to other models
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Kind:
         """Why a record cannot be one of this kind, in words that follow "record 7 of 'a.json'"; "" when it can."""
         if not isinstance(record, Mapping):
             return f"is a {type(record).__name__}, but must be an object with {', '.join(self.fields)}"
+        if unseen := next((name for name in UNSEEN if record.get(name)), None):
+            return f"has a {unseen!r}, which the model cannot see"
         for name in self.fields:
             value = record.get(name)
             if not value or (isinstance(value, str) and not value.strip()):
@@ -72,14 +75,14 @@ class Kind:
             expected = LIST if name == "conversations" else PICTURE if name == "image" else str
             if not isinstance(value, expected):
                 return f"has a {type(value).__name__} as {name!r}, which must be {SHAPES[expected]}"
-        if not isinstance(record.get("image", ""), (str, Mapping, *LIST, type(None))):
+        if not isinstance(record.get("image", ""), (*PICTURE, *LIST, type(None))):
             return (
                 f"has a {type(record['image']).__name__} as 'image', which must be {SHAPES[PICTURE]} or a list of them"
             )
         return ""
 
 
-LIST, PICTURE = (list, tuple), (str, Mapping)
+LIST, PICTURE = (list, tuple), (str, bytes, Mapping)
 SHAPES = {LIST: "a list of turns", PICTURE: "the name of a picture", str: "a text"}
 
 

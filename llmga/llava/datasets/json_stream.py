@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from llmga.errors import UserError
+from llmga.filetypes import file_type
 
 CHUNK = 1 << 20  # characters read at once
 LONGEST = 1 << 26  # characters of one record; beyond it the file is broken
@@ -29,8 +30,9 @@ class Item:
 def items(path: Path) -> Iterator[Item]:
     """The entries of a JSON list, or the lines of a JSONL file, where a broken line is an item with a problem.
 
-    Raises: UserError for a list that breaks off or is no JSON, and for a text that is not UTF-8.
+    Raises: UserError for a list that breaks off or is no JSON, and for a file that is no text in UTF-8.
     """
+    check_text(path)
     with path.open(encoding="utf-8-sig") as file:
         try:
             window = _Window(file, path)
@@ -44,6 +46,7 @@ def pairs(path: Path) -> Iterator[tuple[str, Any]]:
 
     Raises: UserError.
     """
+    check_text(path)
     with path.open(encoding="utf-8-sig") as file:
         window = _Window(file, path)
         window.take("{")
@@ -53,6 +56,12 @@ def pairs(path: Path) -> Iterator[tuple[str, Any]]:
             yield key, window.value().value
             if window.peek() != "}":
                 window.take(",")
+
+
+def check_text(path: Path) -> None:
+    """Raises: UserError that names the type of a file of another."""
+    if kind := file_type(path):
+        raise UserError(f"data file {str(path)!r} is {kind.said}, not JSON; {kind.remedy}.")
 
 
 def _listed(window: "_Window") -> Iterator[Item]:

@@ -10,13 +10,15 @@ from pathlib import Path
 from llmga.llava.datasets.pictures import MISSING
 
 logger = logging.getLogger(__name__)
-CUT, TOO_LONG, UNANSWERED, MALFORMED = (
+CUT, TOO_LONG, UNANSWERED, BLIND, MALFORMED = (
     "end cut off",
     "picture or answer beyond the length limit",
     "no answer to learn",
+    "picture marker without a picture",
     "malformed record",
 )
-FOR_GOOD = (MISSING, MALFORMED)  # whatever the next epoch's chance
+REASONS = (MISSING, CUT, TOO_LONG, UNANSWERED, BLIND, MALFORMED)
+FOR_GOOD = (MISSING, BLIND, MALFORMED)  # whatever the next epoch's chance
 FILE_NAME = "left_out.jsonl"
 TOLD = 3  # warnings of one reason; the rest is in the list
 LISTED, QUARANTINED = 1, 2
@@ -32,7 +34,7 @@ class Tally:
     """
 
     def __init__(self, sizes: Sequence[int] = (), file: Path | None = None) -> None:
-        self._counts = {reason: Value("q", 0) for reason in (MISSING, CUT, TOO_LONG, UNANSWERED, MALFORMED)}
+        self._counts = {reason: Value("q", 0) for reason in REASONS}
         self._known = [RawArray("B", size) for size in sizes]
         self.file = file
 
@@ -76,4 +78,4 @@ class Tally:
 
 def _named(reason: str) -> str:
     """The reason that is counted; a kind's own words are those of a malformed record."""
-    return reason if reason in (MISSING, CUT, TOO_LONG, UNANSWERED) else MALFORMED
+    return reason if reason in REASONS else MALFORMED

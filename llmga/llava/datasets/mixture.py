@@ -80,8 +80,11 @@ class Mixture(Dataset):
         raise UserError(f"not one of {step + 1} samples in a row can be used: {self.tally.counts()}; check the data.")
 
     def split(self, fraction: float) -> tuple["Mixture", "Mixture"]:
-        """Two parts without common rows, the second with `fraction` of them (at least one)."""
-        held_out = max(1, round(fraction * len(self)))
+        """Two parts without common rows, the second with `fraction` of them (at least one).
+
+        Raises: UserError when nothing would be left to train on.
+        """
+        held_out = held_out_of(len(self), fraction)
         order = np.random.default_rng([self.seed, 1]).permutation(len(self))
         return self._part(np.sort(order[held_out:])), self._part(np.sort(order[:held_out]))
 
@@ -119,6 +122,17 @@ class Mixture(Dataset):
         if len(ids) < len(sample.input_ids):
             self.tally.add(CUT)
         return Sample(ids, labels, sample.images)
+
+
+def held_out_of(samples: int, fraction: float) -> int:
+    """How many samples of an epoch are held out.  Raises: UserError when nothing would be left to train on."""
+    held_out = max(1, round(fraction * samples)) if fraction else 0
+    if held_out >= samples:
+        raise UserError(
+            f"--eval-fraction {fraction} holds out {held_out} of {samples} sample(s), which leaves nothing to train "
+            "on; give more records, or --eval-fraction 0."
+        )
+    return held_out
 
 
 def open_sources(sources: Sequence[DataSource]) -> list[Records]:
@@ -173,6 +187,12 @@ def _numbered(number: int, chosen: np.ndarray) -> np.ndarray:
     rows = np.full((len(chosen), 2), number, dtype=np.int32)
     rows[:, 1] = chosen
     return rows
+
+
+def samples_in(records: Sequence[Records], sources: Sequence[DataSource]) -> int:
+    """How many samples all sources give in an epoch."""
+    counts = list(map(len, records))
+    return sum(samples_of(number, counts, sources) for number in range(len(counts)))
 
 
 def samples_of(number: int, counts: Sequence[int], sources: Sequence[DataSource]) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmga.llava.datasets.base import Kind, Record
+from llmga.llava.datasets.text import words_of
 
-VERSION = 3  # of the files
+VERSION = 4  # of the files
 BATCH = 8192  # notes that are written at once: each column is a stretch of some pages
 
 
@@ -63,7 +64,7 @@ def characters(record: Record) -> int:
     """Characters of all that is said in a record."""
     turns = record.get("conversations")
     if turns and isinstance(turns, Sequence):
-        texts = [turn.get("value", "") for turn in turns if isinstance(turn, Mapping)]
+        texts = [words_of(turn) or "" for turn in turns if isinstance(turn, Mapping)]
     else:
         texts = [record[key] for key in record if key != "image"]
     return sum(len(str(text)) for text in texts)

@@ -1,6 +1,7 @@
 """Pictures by name: from folders, from an lmdb, or from the record itself."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.filetypes import file_type, only_archives
 from llmga.images import open_image
 from llmga.llava.datasets.base import Unusable
 
@@ -18,7 +20,7 @@ LONGEST_SHOWN = 200  # characters of a name that a message quotes
 
 
 def opener(places: str) -> Callable[[Any], Image.Image]:
-    """What opens a picture: its name below one of `places`, or `{"bytes": …}` as tables hold it.
+    """What opens a picture: its name below one of `places`, or its bytes, also in `{"bytes": …}`, as tables hold it.
 
     Args:
         places: folders and lmdbs, separated by ";", searched in order.
@@ -38,17 +40,26 @@ def located(places: str, name: Any) -> Path | bytes:
 
     Raises: UserError when it is in none of the places.
     """
+    content = name.get("bytes") if isinstance(name, Mapping) else name
+    if content and isinstance(content, (bytes, bytearray)):
+        return bytes(content)
     if isinstance(name, Mapping):
-        if content := name.get("bytes"):
-            return bytes(content)
         name = name.get("path") or ""
     if not isinstance(name, str) or not name:
         raise UserError(f"{name!r} is not the name of a picture.")
-    for found in _candidates(places, name):
-        if isinstance(found, bytes) or _is_file(found):
-            return found
+    for spelt in _spellings(name):
+        for found in _candidates(places, spelt):
+            if isinstance(found, bytes) or _is_file(found):
+                return found
     shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"  # a whole data: URI was seen here
-    raise UserError(f"picture {shown!r} is not in {places or 'the working folder'!r}.")
+    hint = "; write / for \\ between folders" if "\\" in name else ""
+    raise UserError(f"picture {shown!r} is not in {places or 'the working folder'!r}{hint}.")
+
+
+def _spellings(name: str) -> list[str]:
+    """The name, and the same letters with their accents in one and apart, as macOS and others write them."""
+    forms = () if name.isascii() else ("NFC", "NFD")
+    return list(dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in forms))))
 
 
 def _is_file(path: Path) -> bool:
@@ -93,25 +104,39 @@ def _environment(place: str, process: int) -> Any:
 
 
 def check_places(places: str) -> None:
-    """Raises: UserError for a folder or lmdb that is not there, before every single picture is missed."""
+    """Raises: UserError for a folder or lmdb that is not there or still packed, before every picture is missed."""
     for place in filter(None, places.split(";")):
-        if not Path(place).exists():
+        path = Path(place)
+        if not path.exists():
             raise UserError(f"picture folder {place!r} does not exist; check images= of the data source.")
         if is_lmdb(place):
             _environment(place, os.getpid())
+        elif not path.is_dir():
+            kind = file_type(path)
+            said, remedy = (kind.said, kind.remedy) if kind else ("a file", "give a folder, or an lmdb")
+            raise UserError(f"picture folder {place!r} is {said}; {remedy}.")
+        elif packed := only_archives(path):
+            raise UserError(f"picture folder {place!r} holds only archives such as {packed[0]!r}; unpack them.")
 
 
-def other_capitals(places: str, name: str) -> str | None:
-    """A file whose name differs from a missing one only in capitals.  Reads whole folders: not for training."""
+def other_spelling(places: str, name: str) -> str | None:
+    """A file whose name a missing one may mean: with / for \\, or other capitals.
+
+    Reads whole folders: not for training.
+    """
     for place in places.split(";"):
-        if not is_lmdb(place) and (close := _close(Path(place) / name)):
+        if not is_lmdb(place) and (close := _close(Path(place), name)):
             return close
     return None
 
 
-def _close(path: Path) -> str | None:
+def _close(place: Path, name: str) -> str | None:
+    slashed = name.replace("\\", "/")
+    if slashed != name and _is_file(place / slashed):
+        return slashed
+    path = place / slashed
     try:
         names = os.listdir(path.parent)
     except (OSError, ValueError):  # no folder, or none that may be read
         return None
-    return next((name for name in names if name != path.name and name.lower() == path.name.lower()), None)
+    return next((found for found in names if found != path.name and found.lower() == path.name.lower()), None)

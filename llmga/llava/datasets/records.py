@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from llmga.errors import UserError
+from llmga.fingerprints import digest
 from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record
 from llmga.llava.datasets.layouts import LAYOUTS
@@ -75,6 +76,10 @@ class Records(Sequence[Record]):
         """Equal for records that say the same, int64 (records,)."""
         return self._column("digest").to_numpy()
 
+    def digest(self) -> str:
+        """Of all records in their order, pictures in folders apart."""
+        return digest([self.digests().tobytes()])
+
     def faulty(self) -> int:
         """How many records are not of their kind."""
         return len(self) - self._column("fault").null_count
@@ -124,7 +129,7 @@ def _cache_file(source: DataSource, files: Sequence[Path]) -> Path:
     states = []
     for file in files:
         about = file.stat()
-        states.append((about.st_size, about.st_mtime_ns, _edges(file)))
+        states.append((about.st_size, about.st_mtime_ns, about.st_ctime_ns, _edges(file)))
     place = _hash(
         [str(file.resolve()) for file in files], source.kind, KINDS[source.kind].fields, source.layout, VERSION
     )
@@ -174,5 +179,5 @@ def _entries(source: DataSource, files: Sequence[Path], table: Table | None) -> 
         yield from (note(None, adapt(record), kind) for record in table.rows_without_bytes())
         return
     for file in files:
-        for item in LAYOUTS[source.layout].read(file):
+        for item in LAYOUTS[source.layout].items(file):
             yield note(item.text, item.value, kind, item.problem)

@@ -4,10 +4,13 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from llmga.errors import UserError
+from llmga.filetypes import only_archives
+from llmga.fingerprints import picture_stand_ins
 
 TABLES = {".parquet": "parquet", ".arrow": "arrow"}
 TEXTS = (".json", ".jsonl", ".ndjson")
@@ -27,7 +30,7 @@ def shards(named: str) -> list[Path]:
     else:
         files = [path] if path.is_file() else sorted(map(Path, glob.glob(named, recursive=True)))
     if not files:
-        raise UserError(f"data file {named!r} does not exist; check the path (data/README.md shows the tree).")
+        raise UserError(_nothing(path))
     if locked := [str(file) for file in files if not os.access(file, os.R_OK)]:
         raise UserError(f"data file {locked[0]!r} may not be read; change its permissions.")
     if len(types := sorted({TABLES.get(file.suffix, "json") for file in files})) > 1:
@@ -35,6 +38,16 @@ def shards(named: str) -> list[Path]:
             f"{named!r} holds files of different types ({', '.join(types)}); name one of them, as in *.json."
         )
     return files
+
+
+def _nothing(path: Path) -> str:
+    """Why a path means no file."""
+    if not path.is_dir():
+        return f"data file {str(path)!r} does not exist; check the path (data/README.md shows the tree)."
+    wanted = f"holds no {', '.join((*TEXTS, *TABLES))} files"
+    if packed := only_archives(path):
+        return f"data folder {str(path)!r} {wanted}, but archives such as {packed[0]!r}; unpack them."
+    return f"data folder {str(path)!r} {wanted}; give another one, or a pattern that its files fit."
 
 
 @dataclass(frozen=True)
@@ -50,12 +63,12 @@ class Table:
     pictures: Any = None
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """A record, its pictures as {"bytes": …}."""
+        """A record, its pictures as {"bytes": …} or bytes."""
         stored = self.pictures[row].to_pylist()[0] if self.pictures else {}
         return without_nulls({**self.words[row], **stored})
 
     def rows_without_bytes(self) -> Iterator[dict[str, Any]]:
-        """The records in order, without reading the pictures in them: each gives way to a name of its own."""
+        """The records in order, without reading the pictures in them: each gives way to a name of its content."""
         names = self.pictures.column_names if self.pictures else []
         columns = [_stand_ins(self.pictures.data.column(name)) for name in names]
         for words, *inside in zip(self.words, *columns, strict=bool(self.words.column_names)):
@@ -63,15 +76,16 @@ class Table:
 
 
 def _stand_ins(column: Any) -> Iterator[Any]:
-    """For each row of a column of pictures a name, a list of names, or None."""
+    """For each row of a column of pictures a name, a list of names, or None; other pictures have other names."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if pa.types.is_struct(column.type):
-        yield from (f"embedded {row}" if valid.as_py() else None for row, valid in enumerate(column.is_valid()))
-        return
-    for row, count in enumerate(pc.list_value_length(column)):
-        yield [f"embedded {row}.{number}" for number in range(count.as_py() or 0)]
+    for chunk in column.chunks:
+        if not (pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type)):
+            yield from picture_stand_ins(chunk)
+            continue
+        names = picture_stand_ins(chunk.flatten())
+        for count in chunk.value_lengths():
+            yield list(islice(names, count.as_py() or 0))
 
 
 def read_table(files: Sequence[Path]) -> Table | None:
@@ -105,7 +119,7 @@ def _holds_bytes(feature: Any) -> bool:
     from datasets import Image, Value
 
     feature = getattr(feature, "feature", feature)
-    inner = feature.get("bytes") if isinstance(feature, dict) else None
+    inner = feature.get("bytes") if isinstance(feature, dict) else feature
     return isinstance(feature, Image) or (isinstance(inner, Value) and "binary" in inner.dtype)
 
 

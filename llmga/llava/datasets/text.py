@@ -3,29 +3,70 @@
 Example: `{"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day."}]}`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record, Unusable
+from llmga.llava.datasets.left_out import BLIND, MALFORMED, UNANSWERED
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+SPEAKERS = ("system", *ROLES)
+JSON_TYPES = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
 
 
-def turns(messages: Sequence[Mapping[str, str]]) -> tuple[str | None, list[tuple[str, str]]]:
+def speaker_of(turn: Record) -> Any:
+    """What names the speaker in either spelling."""
+    return turn.get("from", turn.get("role"))
+
+
+def words_of(turn: Record) -> Any:
+    """What is said in either spelling; a text, when `turn_fault` has no complaint."""
+    return turn.get("value", turn.get("content"))
+
+
+def turn_fault(turn: Any) -> str:
+    """Why a turn cannot be read, in words that follow "turn 3"; "" when it can."""
+    if not isinstance(turn, dict):
+        return f"is a {_type(turn)}, but must be an object of a speaker and a text"
+    if (speaker := speaker_of(turn)) not in SPEAKERS:
+        return f"is of {speaker!r}, but must be of one of {', '.join(SPEAKERS)}"
+    said = words_of(turn)
+    if said is None:
+        return "has no text"
+    if isinstance(said, list):
+        return f"has a part {_strange_part(said)!r} that is neither text nor picture"
+    if not isinstance(said, str):
+        return f"has a {_type(said)} for a text, {said!r}; put it in quotes"
+    return ""
+
+
+def _type(value: Any) -> str:
+    return JSON_TYPES.get(type(value), type(value).__name__)
+
+
+def _strange_part(parts: list[Any]) -> Any:
+    """The kind of the part that kept a layout from reading all of them."""
+    kinds = [part.get("type", list(part)) if isinstance(part, dict) else part for part in parts]
+    return next((kind for kind in kinds if kind not in ("text", "image", "image_url")), kinds[:1])
+
+
+def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[str, str]]]:
     """The system text, and (role, text) in strict alternation, from a user's turn to an assistant's.
 
     Neighbours of the same role are joined; an answer before any question and a question after the last answer
     teach nothing and are left out.
 
-    Raises: Unusable for an unknown role or when nothing is left.
+    Raises: Unusable for a turn that cannot be read, an answer without words, or when nothing is left.
     """
     system, said = None, []
-    for message in messages:
-        speaker, text = message.get("from", message.get("role")), message.get("value", message.get("content"))
-        if not isinstance(text, str) or speaker not in (*ROLES, "system"):
-            raise Unusable("malformed conversation")
+    for number, message in enumerate(messages):
+        if fault := turn_fault(message):
+            raise Unusable(MALFORMED) from UserError(f"turn {number} {fault}")
+        speaker, text = speaker_of(message), words_of(message)
         if speaker == "system":
             system = text
         elif said and said[-1][0] == ROLES[speaker]:
@@ -35,18 +76,22 @@ def turns(messages: Sequence[Mapping[str, str]]) -> tuple[str | None, list[tuple
     if said and said[-1][0] == "user":
         said.pop()
     if not said:
-        raise Unusable("conversation without an answer")
+        raise Unusable(MALFORMED) from UserError("it is a conversation without an answer to a question")
+    if any(role == "assistant" and not text.strip() for role, text in said):
+        raise Unusable(UNANSWERED) from UserError("an answer has no words")
     return system, said
 
 
 def converse(
     record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
 ) -> Conversation:
-    """The turns as they are; a picture marker without a picture is removed."""
+    """The turns as they are.  Raises: Unusable, also for words about a picture, which nobody would see."""
     system, said = turns(record["conversations"])
+    if any(IMAGE_MARKER in text for _, text in said):
+        raise Unusable(BLIND) from UserError(f"{IMAGE_MARKER} in a record of kind text, which shows none")
     conversation = Conversation(system=system)
     for role, text in said:
-        conversation = conversation.say(role, text.replace(IMAGE_MARKER, "").strip())
+        conversation = conversation.say(role, text.strip())
     return conversation
 
 

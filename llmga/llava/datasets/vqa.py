@@ -6,8 +6,10 @@ Example: `{"image": "gqa/images/1.jpg", "conversations": [{"from": "human", "val
 
 import numpy as np
 
+from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
-from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record
+from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record, Unusable
+from llmga.llava.datasets.left_out import BLIND
 from llmga.llava.datasets.notes import picture_names
 from llmga.llava.datasets.text import turns
 
@@ -15,28 +17,36 @@ from llmga.llava.datasets.text import turns
 def converse(
     record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
 ) -> Conversation:
-    """Each message takes as many pictures as it has markers; without any marker the first message takes all."""
+    """Each question shows as many pictures as it has markers, and the first with one, or the first at all, those that
+    no marker stands for.
+
+    Raises: Unusable, also for a marker that no picture stands behind and for one in an answer.
+    """
     system, said = turns(record["conversations"])
-    pictures = [open_picture(name) for name in picture_names(record)]
-    shares = _shares([text.count(IMAGE_MARKER) if role == "user" else 0 for role, text in said], len(pictures))
+    names = picture_names(record)
+    markers = [text.count(IMAGE_MARKER) for _, text in said]
+    if any(count for (role, _), count in zip(said, markers, strict=True) if role == "assistant"):
+        raise Unusable(BLIND) from UserError(f"{IMAGE_MARKER} in an answer, which shows no picture")
+    if sum(markers) > len(names):
+        raise Unusable(BLIND) from UserError(f"{sum(markers)} markers {IMAGE_MARKER}, but {len(names)} pictures")
+    pictures = [open_picture(name) for name in names]
     conversation = Conversation(system=system)
-    for (role, text), share in zip(said, shares, strict=True):
+    for (role, text), share in zip(said, _shares(markers, len(pictures)), strict=True):
         shown, pictures = tuple(pictures[:share]), pictures[share:]
         conversation = conversation.say(role, _placed(text, share), shown)
     return conversation
 
 
 def _shares(markers: list[int], pictures: int) -> list[int]:
-    if sum(markers) == 0:
-        return [pictures, *[0] * (len(markers) - 1)]
-    shares = []
-    for count in markers:
-        shares.append(min(count, pictures - sum(shares)))
-    return shares
+    """Pictures of each turn."""
+    first = next((turn for turn, count in enumerate(markers) if count), 0)
+    rest = pictures - sum(markers)
+    return [count + (rest if turn == first else 0) for turn, count in enumerate(markers)]
 
 
 def _placed(text: str, pictures: int) -> str:
-    """A single marker goes to the front, as in the original; several keep their places in the sentence."""
+    """A single marker goes to the front, as in the original, and so do fewer than pictures; several keep their places
+    in the sentence."""
     if pictures > 1 and text.count(IMAGE_MARKER) == pictures:
         return text
     return text.replace(IMAGE_MARKER, "").strip()

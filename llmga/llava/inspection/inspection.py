@@ -7,15 +7,18 @@ import numpy as np
 from PIL import Image
 
 from llmga.llava.conversation import Conversation
+from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record, Unusable
+from llmga.llava.datasets.left_out import BLIND, UNANSWERED
 from llmga.llava.datasets.mixture import conversation_of, encoded_of
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.inspection import pictures, tokens, words
 from llmga.llava.inspection.findings import EXAMPLES, Findings
-from llmga.llava.inspection.tokens import Lesson
+from llmga.llava.inspection.tokens import Beyond, Lesson
 from llmga.llava.mllm import Mllm
 
+REFUSALS = {UNANSWERED: "no-answer", BLIND: "marker-without-picture"}  # why a kind cannot use a record
 BLANK = Image.new("RGB", (32, 32))  # stands for a picture that cannot be read, so that its record's words are seen
 
 
@@ -37,6 +40,11 @@ class Looked:
     def coverage(self) -> float:
         """Supervised tokens over all tokens."""
         return sum(lesson.supervised for lesson in self.lessons) / max(1, sum(self.lengths()))
+
+    @property
+    def beyond(self) -> Beyond:
+        """What the length limit takes of the samples that are learnt."""
+        return sum((lesson.beyond for lesson in self.lessons), Beyond())
 
     def lengths(self) -> list[int]:
         return [lesson.tokens for lesson in self.lessons]
@@ -88,9 +96,11 @@ class Inspection:
             return
         lessons = [lesson for looked in self.sources for lesson in looked.lessons]
         looked_at = sum(looked.looked_at for looked in self.sources)
-        if not sum(lesson.supervised for lesson in lessons):
+        if looked_at and not sum(lesson.supervised for lesson in lessons):
+            worst = max(self.findings.of("loss"), key=self.findings.counts.__getitem__, default="")
+            because = f"{worst}: {self.findings.places[worst][0]}" if worst else "check the data"
             self.findings.add(
-                "unsupervised", f"not one of {looked_at} records looked at teaches a token; check the data"
+                "unsupervised", f"not one of {looked_at} records looked at teaches a token; {because.rstrip('.')}"
             )
         opened = sum(lesson.opens for lesson in lessons)
         if opened and not any(lesson.closes for lesson in lessons):
@@ -115,8 +125,8 @@ class Inspection:
             rng = np.random.default_rng([self.seed, row])
             conversation = conversation_of(source, record, open_picture, rng)
         except Unusable as problem:
-            if source.kind not in ("vqa", "text"):  # the turns were complained of already
-                self.findings.add("malformed", place, str(problem.__cause__ or problem))
+            check = REFUSALS.get(str(problem), "turns" if "conversations" in KINDS[source.kind].fields else "malformed")
+            self.findings.add(check, place, str(problem.__cause__ or problem))
             return False
         self._words(place, conversation)
         return not lost and (self.mllm is None or self._tokens(looked, place, conversation))

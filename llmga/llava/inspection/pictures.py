@@ -10,7 +10,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, open_image
-from llmga.llava.datasets.pictures import located, other_capitals
+from llmga.llava.datasets.pictures import located, other_spelling
 
 TINY = 16  # pixels of the shorter side
 NARROW = 8  # longer side over the shorter
@@ -23,7 +23,7 @@ def look(places: str, name: Any) -> tuple[Image.Image | None, list[Complaint]]:
     try:
         found = located(places, name)
     except (UserError, ValueError, OSError) as problem:
-        close = other_capitals(places, name) if isinstance(name, str) else None
+        close = other_spelling(places, name) if isinstance(name, str) else None
         return None, [("picture-missing", f"{problem}" + (f" There is {close!r}." if close else ""))]
     label = name if isinstance(name, str) else "an embedded picture"
     try:

@@ -1,7 +1,8 @@
 """What a model would learn from a conversation: its labels against the words that are meant."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from itertools import pairwise
 
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.generation_prompt import END, START
@@ -19,19 +20,59 @@ class Lesson:
     tokens: of the sample within the length limit, pictures included.
     supervised: how many of them are learnt.
     opens, closes: whether what is learnt opens and closes a picture prompt.
+    beyond: what the limit takes.
     """
 
     tokens: int
     supervised: int
     opens: bool
     closes: bool
+    beyond: "Beyond"
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What of some samples lies beyond the length limit.
+
+    Attributes:
+        tokens: supervised ones, of how many; answers: that are not learnt whole, of how many.
+    """
+
+    tokens: int = 0
+    of_tokens: int = 0
+    answers: int = 0
+    of_answers: int = 0
+
+    def __add__(self, other: "Beyond") -> "Beyond":
+        return Beyond(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tokens} of {self.of_tokens} supervised tokens are lost, and {self.answers} of {self.of_answers} "
+            "answers are not learnt whole"
+        )
+
+
+def beyond(encoded: Encoded, max_length: int) -> Beyond:
+    """What of a sample is cut off."""
+    learnt = [place for place, label in enumerate(encoded.labels) if label != IGNORED]
+    ends = [place for place, after in pairwise([*learnt, len(encoded.labels) + 1]) if after != place + 1]
+    lost = ([place for place in places if place >= max_length] for places in (learnt, ends))
+    tokens, answers = map(len, lost)
+    return Beyond(tokens, len(learnt), answers, len(ends))
 
 
 def lesson(encoded: Encoded, mllm: Mllm, max_length: int) -> Lesson:
     """What is left of a sample within the limit."""
     labels = [label for label in encoded.labels[:max_length] if label != IGNORED]
     words = _flat(mllm.tokenizer.decode(labels))
-    return Lesson(min(len(encoded.input_ids), max_length), len(labels), _flat(START) in words, _flat(END) in words)
+    return Lesson(
+        tokens=min(len(encoded.input_ids), max_length),
+        supervised=len(labels),
+        opens=_flat(START) in words,
+        closes=_flat(END) in words,
+        beyond=beyond(encoded, max_length),
+    )
 
 
 def complaints(conversation: Conversation, encoded: Encoded, mllm: Mllm, max_length: int) -> Iterator[Complaint]:
@@ -42,8 +83,8 @@ def complaints(conversation: Conversation, encoded: Encoded, mllm: Mllm, max_len
         yield "too-long", f"{length} tokens, the limit is {max_length}"
     elif not learnt:
         yield "no-answer", quoted(conversation.messages[-1].text if conversation.messages else "")
-    elif length > max_length:
-        yield "cut", f"{length} tokens, the limit is {max_length}"
+    elif len(within) < len(learnt):
+        yield "cut", f"{length} tokens, the limit is {max_length}: {beyond(encoded, max_length)}"
     yield from _characters(conversation, encoded, learnt, mllm)
 
 

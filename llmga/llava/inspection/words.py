@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.datasets.base import Record
 from llmga.llava.datasets.notes import picture_names
-from llmga.llava.datasets.text import ROLES
+from llmga.llava.datasets.text import ROLES, speaker_of, turn_fault, words_of
 from llmga.llava.generation_prompt import END, START, TAG, visible
 from llmga.llava.inspection.pictures import Complaint
 
@@ -22,10 +22,10 @@ SHOWN = 60  # characters of a record that a report quotes
 
 
 def complaints(kind: str, record: Record) -> Iterator[Complaint]:
-    """What is wrong or odd with a record of the kind, pictures apart."""
-    if "conversations" in record:
+    """What is wrong or odd with a record of the kind, pictures apart, and apart from what keeps it from being read."""
+    if "conversations" in record and not any(map(turn_fault, record["conversations"])):
         yield from _turns(record["conversations"])
-    yield from _markers(kind, record)
+    yield from _markers(record)
     for text in _texts(record):
         if damage := DAMAGE.search(text):
             yield "damaged-text", f"{damage.group()!r} in {quoted(text)}"
@@ -34,49 +34,31 @@ def complaints(kind: str, record: Record) -> Iterator[Complaint]:
 
 
 def _turns(turns: list) -> Iterator[Complaint]:
-    said = [(_role(turn), turn) for turn in turns if _role(turn) != "system"]
-    roles = [role for role, _ in said]
-    if None in roles:
-        yield "turns", f"turn {roles.index(None)} is nobody's: {quoted(str(said[roles.index(None)][1]))}"
-    elif "assistant" not in roles or "user" not in roles:
-        yield "turns", f"only the {roles[0]} speaks" if roles else "nobody speaks"
-    elif roles[0] == "assistant":
-        yield "dropped-turn", f"an answer before any question: {quoted(_text(said[0][1]))}"
+    """What is dropped of a dialogue that can be read."""
+    said = [turn for turn in turns if speaker_of(turn) != "system"]
+    roles = [ROLES[speaker_of(turn)] for turn in said]
+    if len(set(roles)) < 2:
+        return
+    if roles[0] == "assistant":
+        yield "dropped-turn", f"an answer before any question: {quoted(words_of(said[0]))}"
     elif roles[-1] == "user":
-        yield "dropped-turn", f"a question without an answer: {quoted(_text(said[-1][1]))}"
-    if any(role == "assistant" and not _text(turn).strip() for role, turn in said):
-        yield "no-answer", "an answer without words"
-
-
-def _role(turn: object) -> str | None:
-    """user, assistant, system, or None for a turn that no kind can read."""
-    if not isinstance(turn, dict) or not isinstance(turn.get("value", turn.get("content")), str):
-        return None
-    speaker = turn.get("from", turn.get("role"))
-    return speaker if speaker == "system" else ROLES.get(speaker)
-
-
-def _text(turn: dict) -> str:
-    return turn.get("value", turn.get("content"))
+        yield "dropped-turn", f"a question without an answer: {quoted(words_of(said[-1]))}"
 
 
 def _texts(record: Record) -> Iterator[str]:
     turns = record.get("conversations")
-    yield from (_text(turn) for turn in turns or () if _role(turn))
+    yield from (words_of(turn) for turn in turns or () if not turn_fault(turn))
     if turns is None:
         yield from (value for key, value in record.items() if isinstance(value, str) and key not in ("image", "id"))
 
 
-def _markers(kind: str, record: Record) -> Iterator[Complaint]:
+def _markers(record: Record) -> Iterator[Complaint]:
     """Conversations mark their pictures in the questions; the other kinds have one picture and no marker."""
-    shown = len(picture_names(record)) if kind != "text" else 0
-    turns = record.get("conversations")
-    asked = sum(_text(turn).count(IMAGE_MARKER) for turn in turns or () if _role(turn) == "user")
-    anywhere = sum(text.count(IMAGE_MARKER) for text in _texts(record))
-    if anywhere > (min(asked, shown) if turns else 0):
-        yield "marker-without-picture", f"{anywhere} markers, {shown} pictures in a record of kind {kind}"
-    elif turns and asked < len(picture_names(record)):
-        yield "picture-without-marker", f"{asked} markers, {len(picture_names(record))} pictures"
+    shown, marked = len(picture_names(record)), sum(text.count(IMAGE_MARKER) for text in _texts(record))
+    if "conversations" not in record and marked:
+        yield "marker-without-picture", f"{marked} markers in a record of another kind than conversations"
+    elif "conversations" in record and marked < shown:
+        yield "picture-without-marker", f"{marked} markers, {shown} pictures"
 
 
 def tag_complaints(answer: str) -> Iterator[Complaint]:

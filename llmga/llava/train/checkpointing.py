@@ -4,19 +4,23 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
 from llmga import configuration
 from llmga.errors import UserError
+from llmga.llava.datasets.records import Records
+from llmga.llava.datasets.sources import DataSource
 from llmga.llava.train.settings import TrainConfig
 
 UNFINISHED = "unfinished"  # what is being written; renamed when it is whole
 STATE = "trainer_state.json"
+DATA = "data.json"  # which records the run learns from
 # Settings that say which sample comes when and what learns: with others, a run does not go on but becomes another.
 COURSE = (
     *("data", "conv_mode", "max_length", "seed", "global_batch", "group_by_length", "pack", "eval_fraction"),
@@ -55,6 +59,37 @@ def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
             f"{str(checkpoint)!r} was made with other settings ({', '.join(changed)}); give the same ones, or "
             "another --output-dir and --checkpoint-dir to start afresh."
         )
+
+
+def save_data(folder: Path, sources: Sequence[DataSource], records: Sequence[Records]) -> None:
+    """Write what `require_same_data` looks at."""
+    (folder / DATA).write_text(json.dumps(_contents(sources, records), indent=2) + "\n")
+
+
+def require_same_data(checkpoint: Path, sources: Sequence[DataSource], records: Sequence[Records]) -> None:
+    """Raises: UserError when files hold other records than when the checkpoint was made."""
+    if not (checkpoint / DATA).is_file():
+        return  # older checkpoints do not tell
+    pairs = zip(json.loads((checkpoint / DATA).read_text()), _contents(sources, records), strict=False)
+    told = [f"{now['file']!r}: {_change(then, now)}" for then, now in pairs if _change(then, now)]
+    if told:
+        raise UserError(
+            f"{str(checkpoint)!r} was made with other data ({', '.join(told)}); give back the same records, or another "
+            "--output-dir and --checkpoint-dir to start afresh."
+        )
+
+
+def _contents(sources: Sequence[DataSource], records: Sequence[Records]) -> list[dict[str, Any]]:
+    return [
+        {"file": source.file, "records": len(each), "digest": each.digest()}
+        for source, each in zip(sources, records, strict=True)
+    ]
+
+
+def _change(then: dict[str, Any], now: dict[str, Any]) -> str:
+    if then["records"] != now["records"]:
+        return f"{then['records']} -> {now['records']} records"
+    return "" if then["digest"] == now["digest"] else f"other ones of its {now['records']} records"
 
 
 def require_same_parts(checkpoint: Path, stage: int | None, processes: int) -> None:

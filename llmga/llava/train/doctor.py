@@ -17,7 +17,7 @@ from llmga import configuration
 from llmga.configuration import setting
 from llmga.errors import UserError, command_line
 from llmga.llava.blueprint import blueprint, new_blueprint, without_weights
-from llmga.llava.datasets.mixture import Mixture
+from llmga.llava.datasets.mixture import Mixture, held_out_of, samples_in
 from llmga.llava.datasets.pictures import check_places
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.sources import DataSource
@@ -64,6 +64,8 @@ def examine(config: DoctorConfig) -> Report:
     report.findings.merge(inspection.findings)
     if parts and blind(config, parts):
         report.findings.add("blind", "--tune projector", "give records with pictures, or let more learn")
+    if config.eval_fraction and len(parts) == len(config.data):
+        _tried(report, "held-out", "--eval-fraction", lambda: _held_out(config, parts))
     machine, total = machine_of(config), step_size(config)
     report.add("data", table(inspection))
     report.add("labels", labels(config, inspection))
@@ -83,6 +85,10 @@ def _opening(source: DataSource) -> Callable[[], Records]:
         return open_records(source, strict=False)
 
     return opened
+
+
+def _held_out(config: TrainConfig, parts: Sequence[tuple[DataSource, Records]]) -> int:
+    return held_out_of(samples_in([records for _, records in parts], config.data), config.eval_fraction)
 
 
 def _tried(report: Report, check: str, place: str, act: Callable[[], T]) -> T | None:

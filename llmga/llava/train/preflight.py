@@ -18,11 +18,16 @@ from llmga import configuration
 from llmga.errors import UserError
 from llmga.llava.adapters import is_low_rank
 from llmga.llava.blueprint import new_config
-from llmga.llava.datasets.mixture import open_sources
+from llmga.llava.datasets.mixture import held_out_of, open_sources, samples_in
 from llmga.llava.loading import describe
 from llmga.llava.placement import placement
 from llmga.llava.places import find_checkpoint
-from llmga.llava.train.checkpointing import newest_checkpoint, require_same_course, require_same_parts
+from llmga.llava.train.checkpointing import (
+    newest_checkpoint,
+    require_same_course,
+    require_same_data,
+    require_same_parts,
+)
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
 from llmga.runtime import DTYPES, quiet_libraries
@@ -59,7 +64,8 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     _check_packages(config)
     _check_deepspeed(config)
     _check_models(config)
-    open_sources(config.data)
+    records = open_sources(config.data)
+    held_out_of(samples_in(records, config.data), config.eval_fraction)
     accumulation = _accumulation(config, processes)
     known = replace(
         config,
@@ -70,6 +76,7 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     _check_same_step(known)
     if checkpoint := newest_checkpoint(config.resume_dir()):
         require_same_course(checkpoint, known)
+        require_same_data(checkpoint, config.data, records)
         require_same_parts(checkpoint, zero_stage(config), processes.world)
     return known
 

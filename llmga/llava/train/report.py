@@ -43,6 +43,11 @@ def table(inspection: Inspection) -> list[str]:
 
 
 def labels(config: TrainConfig, inspection: Inspection) -> list[str]:
-    """Which share of the tokens is supervised under the run's template."""
+    """Which share of the tokens is supervised under the run's template, and what its length limit takes of them."""
     known = [looked for looked in inspection.sources if looked.lessons]
-    return [f"{looked.coverage:.0%} of {looked.source.kind} under template {config.conv_mode}" for looked in known]
+    told = [f"{looked.coverage:.0%} of {looked.source.kind} under template {config.conv_mode}" for looked in known]
+    return told + [
+        f"beyond --max-length {config.max_length} in {looked.source.file}: {looked.beyond}"
+        for looked in known
+        if looked.beyond.tokens
+    ]

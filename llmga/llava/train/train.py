@@ -101,14 +101,14 @@ def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
         add_prompt_tags(mllm)
     if config.low_rank:
         add_low_rank(mllm, config)
-        if checkpoint:
-            restore_low_rank(mllm, checkpoint)
     freeze(mllm, config.tune, config.tune_tower)
     computed = DTYPES[config.precision]
     if config.deepspeed:
         set_formats(mllm.model, frozen=computed, learning=computed)
     else:
         set_formats(mllm.model, frozen=DTYPES[config.frozen_dtype] if config.frozen_dtype else computed)
+    if config.low_rank and checkpoint:  # into what learns by now in its own format, so that every bit is taken up
+        restore_low_rank(mllm, checkpoint)
     mllm.model.set_attn_implementation(_attention(config))
     return mllm
 

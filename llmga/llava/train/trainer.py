@@ -24,6 +24,7 @@ from llmga.llava.train.checkpointing import (
     publish,
     publish_model,
     require_room,
+    save_data,
     told_if_full,
     what_comes_next,
 )
@@ -161,6 +162,7 @@ class StageOneTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 configuration.save(self.settings, run / UNFINISHED / name)
+                save_data(run / UNFINISHED / name, self.data.sources, self.data.records)
                 publish(run / UNFINISHED / name, run / name, self.settings.save_total_limit)
         self.accelerator.wait_for_everyone()
 

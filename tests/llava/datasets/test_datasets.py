@@ -13,6 +13,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Unusable
 from llmga.llava.datasets.collate import Collate
+from llmga.llava.datasets.left_out import BLIND
 from llmga.llava.datasets.mixture import CUT, MALFORMED, MISSING, TOO_LONG, UNANSWERED, DataSource, Mixture, Sample
 from llmga.llava.datasets.order import Shuffled
 from llmga.llava.instructions import CHINESE, ENGLISH
@@ -115,6 +116,58 @@ def test_pictures_go_to_the_turn_that_names_them():
     ]
     conversation = converse("vqa", {"image": "a.png", "conversations": said})
     assert [len(message.images) for message in conversation.messages] == [0, 0, 1, 0]
+
+
+MARKED = [("human", "Hi"), ("gpt", "Hello"), ("human", "<image> What?"), ("gpt", "Two."), ("human", "<image> And?"),
+          ("gpt", "No.")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("turns", "pictures", "shown"),
+    [
+        (MARKED[2:4], 2, [2, 0]),
+        (MARKED[2:4], 3, [3, 0]),
+        (MARKED, 2, [0, 0, 1, 0, 1, 0]),
+        (MARKED, 4, [0, 0, 3, 0, 1, 0]),
+        (MARKED[:2], 2, [2, 0]),
+    ],
+)
+def test_pictures_that_no_marker_stands_for_go_to_the_front_of_the_first_with_one(turns, pictures, shown):
+    record = {
+        "image": [f"{n}.png" for n in range(pictures)],
+        "conversations": [{"from": a, "value": b} for a, b in turns],
+    }
+    conversation = converse("vqa", record)
+    assert [len(message.images) for message in conversation.messages] == shown
+    first = next(message for message in conversation.messages if message.images)
+    assert first.marked_text() == "<image>\n" * max(shown) + ("Hi" if turns == MARKED[:2] else "What?")
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "told"),
+    [
+        ("vqa", {"conversations": SAID}, "1 markers <image>, but 0 pictures"),
+        ("vqa", {"image": [], "conversations": SAID}, "1 markers <image>, but 0 pictures"),
+        (
+            "vqa",
+            {"image": "a.png", "conversations": [SAID[0], {"from": "gpt", "value": "![a](<image>)"}]},
+            "in an answer",
+        ),
+        (
+            "vqa",
+            {"image": "a.png", "conversations": [{"from": "human", "value": "<image><image>"}, SAID[1]]},
+            "2 markers",
+        ),
+        ("text", {"image": "a.png", "conversations": SAID}, "kind text, which shows none"),
+    ],
+)
+def test_words_about_a_picture_that_nobody_sees_are_left_out_and_named(kind, record, told, tmp_path):
+    data = mixture(tmp_path, record, said("q", "a"), kind=kind, left_out=tmp_path / "left_out.jsonl")
+    assert data[0].input_ids == [ord("q"), ord("a")]
+    assert data.tally.counts() == {BLIND: 1}
+    (listed,) = map(json.loads, (tmp_path / "left_out.jsonl").read_text().splitlines())
+    assert (listed["record"], listed["reason"]) == (0, "picture marker without a picture")
+    assert told in listed["told"]
 
 
 def test_turns_alternate_from_a_question_to_an_answer():

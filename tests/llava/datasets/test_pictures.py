@@ -1,6 +1,8 @@
 """Pictures by name, wherever they lie."""
 
 import io
+import unicodedata
+import zipfile
 
 import lmdb
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.datasets.base import Unusable
-from llmga.llava.datasets.pictures import check_places, located, opener, other_capitals
+from llmga.llava.datasets.pictures import check_places, located, opener, other_spelling
 
 GREY = Image.new("RGB", (6, 4), (90, 90, 90))
 
@@ -67,15 +69,49 @@ def test_a_name_that_no_file_can_have_is_told_briefly(tmp_path):
     with pytest.raises(UserError, match="is not in") as told:
         located(str(tmp_path), uri)
     assert len(str(told.value)) < 500
-    assert other_capitals(str(tmp_path), uri) is None
+    assert other_spelling(str(tmp_path), uri) is None
     lmdb.open(str(tmp_path / "pictures")).close()
     with pytest.raises(UserError, match="is not in"):
         located(str(tmp_path / "pictures"), uri)
 
 
+def test_accents_in_one_and_apart_are_the_same_name(tmp_path):
+    for kept, asked in (("NFC", "NFD"), ("NFD", "NFC")):
+        folder = tmp_path / kept
+        (folder / unicodedata.normalize(kept, "Zoë")).mkdir(parents=True)
+        GREY.save(folder / unicodedata.normalize(kept, "Zoë/café.png"))
+        assert opener(str(folder))(unicodedata.normalize(asked, "Zoë/café.png")).size == (6, 4)
+    with lmdb.open(str(tmp_path / "lmdb"), map_size=1 << 20) as store, store.begin(write=True) as writing:
+        writing.put(unicodedata.normalize("NFD", "café").encode(), encoded())
+    assert opener(str(tmp_path / "lmdb"))("caf\u00e9.png").size == (6, 4)
+
+
+def test_a_backslash_is_told_and_what_it_may_mean(tmp_path):
+    (tmp_path / "sub").mkdir()
+    GREY.save(tmp_path / "sub/a.png")
+    with pytest.raises(UserError, match="is not in .*; write / for .* between folders"):
+        located(str(tmp_path), "sub\\a.png")
+    assert other_spelling(str(tmp_path), "sub\\a.png") == "sub/a.png"
+    assert other_spelling(str(tmp_path), "sub\\A.png") == "a.png"
+    assert other_spelling(str(tmp_path), "sub\\b.png") is None
+
+
+def test_pictures_that_are_still_packed_are_told_at_once(tmp_path):
+    with zipfile.ZipFile(tmp_path / "train2017.zip", "w") as packed:
+        packed.writestr("a.png", encoded())
+    with pytest.raises(UserError, match=r"picture folder '.*train2017.zip' is a zip archive; unpack it \(unzip\)"):
+        check_places(str(tmp_path / "train2017.zip"))
+    with pytest.raises(UserError, match="holds only archives such as 'train2017.zip'; unpack them"):
+        check_places(str(tmp_path))
+    GREY.save(tmp_path / "a.png")
+    check_places(str(tmp_path))
+    with pytest.raises(UserError, match="a.png' is a file; give a folder"):
+        check_places(str(tmp_path / "a.png"))
+
+
 def test_other_capitals_are_found(tmp_path):
     (tmp_path / "LAION").mkdir()
     (tmp_path / "LAION/A.JPG").touch()
-    assert other_capitals(str(tmp_path), "LAION/a.jpg") == "A.JPG"
-    assert other_capitals(str(tmp_path), "LAION/A.JPG") is None
-    assert other_capitals(str(tmp_path), "LAION/b.jpg") is None
+    assert other_spelling(str(tmp_path), "LAION/a.jpg") == "A.JPG"
+    assert other_spelling(str(tmp_path), "LAION/A.JPG") is None
+    assert other_spelling(str(tmp_path), "LAION/b.jpg") is None

@@ -1,8 +1,14 @@
 """Records of every file type are read alike, any of them at once, and what is wrong with a file is told."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
+import os
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +23,7 @@ from llmga.llava.datasets import KINDS, json_stream, records
 from llmga.llava.datasets.pictures import opener
 from llmga.llava.datasets.records import open_records
 from llmga.llava.datasets.sources import DataSource
+from llmga.llava.datasets.text import turn_fault
 
 TURNS = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A cat — 猫."}]
 MIXED = [
@@ -94,9 +101,96 @@ def test_conversations_of_a_table_see_the_pictures_in_it(several, typed, tmp_pat
     assert [[image.size for image in one.images()] for one in said] == [[(3, 2)] * (1 + several), []]
 
 
-def picture_bytes() -> bytes:
+ASKED, ANSWERED = {"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "A cat."}
+PARTS = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}
+SPOKEN = [{"role": "assistant", "content": [{"type": "text", "text": "A cat."}]}]
+# The same record as other trainers have it.
+SPELT = {
+    "images, messages": {"images": ["a.png"], "messages": [ASKED, ANSWERED]},
+    "image_path": {"image": None, "image_path": "a.png", "messages": [ASKED, ANSWERED]},
+    "image_paths": {"image_paths": ["a.png"], "conversations": [ASKED, ANSWERED]},
+    "parts": {"images": ["a.png"], "messages": [PARTS, *SPOKEN]},
+    "parts that bring a name": {"messages": [
+        {"role": "user", "content": [{"type": "image", "image": "file://a.png"}, PARTS["content"][1]]}, *SPOKEN]},
+    "parts as over HTTP": {"messages": [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}, "What?"]}, ANSWERED]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("spelling", SPELT)
+def test_other_trainers_spellings_are_read(spelling, table, tmp_path):
+    record = SPELT[spelling]
+    if table and not spelling.endswith("HTTP"):  # a column holds one type
+        Dataset.from_list([record]).to_parquet(tmp_path / "a.parquet")
+    else:
+        (tmp_path / "a.json").write_text(json.dumps([record]))
+    (found,) = records_of = open_records(DataSource("vqa", str(next(tmp_path.glob("a.*")))))
+    assert records_of.pictures().tolist() == [1]
+    assert records_of.characters().tolist() == [len("<image>\nWhat?A cat.")]
+    PIL.Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    question, answer = KINDS["vqa"].converse(found, opener(str(tmp_path)), np.random.default_rng(0)).messages
+    assert (question.text, answer.text) == ("What?", "A cat.")
+    assert [image.size for image in question.images] == [(3, 2)]
+
+
+def test_parts_keep_their_order_and_a_strange_one_is_named(tmp_path):
+    parts = [
+        {"type": "text", "text": "Compare"},
+        {"type": "image"},
+        {"type": "text", "text": "with"},
+        {"type": "image"},
+    ]
+    film = [{"type": "video", "video": "a.mp4"}, {"type": "text", "text": "What?"}]
+    rows = [
+        {"images": ["a.png", "b.png"], "messages": [{"role": "user", "content": said}, ANSWERED]}
+        for said in (parts, film)
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    good, strange = open_records(DataSource("vqa", str(tmp_path / "a.json")))
+    assert good == {"image": ["a.png", "b.png"], "conversations": [
+        {"role": "user", "content": "Compare\n<image>\nwith\n<image>"}, ANSWERED]}  # fmt: skip
+    assert turn_fault(strange["conversations"][0]) == "has a part 'video' that is neither text nor picture"
+
+
+def test_a_list_of_one_picture_serves_where_one_is_wanted(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"images": ["a.png"], "caption": "a cat"}]))
+    assert list(open_records(DataSource("sg", str(tmp_path / "a.json")))) == [{"caption": "a cat", "image": "a.png"}]
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("typed", ["Image", "struct", "binary"])
+def test_a_table_may_have_its_pictures_under_images(typed, several, tmp_path):
+    stored = picture_bytes() if typed == "binary" else {"bytes": picture_bytes(), "path": "a.png"}
+    table = Dataset.from_list([{"images": [stored] * (1 + several), "messages": [ASKED, ANSWERED]}])
+    if typed == "Image":
+        table = table.cast_column("images", List(Image()))
+    table.to_parquet(tmp_path / "a.parquet")
+    found = open_records(DataSource("vqa", str(tmp_path / "a.parquet")))
+    assert (found.faulty(), found.pictures().tolist()) == (0, [1 + several])
+    said = KINDS["vqa"].converse(found[0], opener(""), np.random.default_rng(0))
+    assert [image.size for image in said.images()] == [(3, 2)] * (1 + several)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_digest_follows_words_order_and_pictures_of_a_table_and_not_its_date(several, tmp_path):
+    def digest(*rows: tuple[str, str]) -> str:
+        pictures = [{"bytes": picture_bytes(colour), "path": None} for colour, _ in rows]
+        table = [{"image": [one, one] if several else one, "conversations": [TURNS[0], {"from": "gpt", "value": said}]}
+                 for one, (_, said) in zip(pictures, rows, strict=True)]  # fmt: skip
+        Dataset.from_list(table).to_parquet(tmp_path / "a.parquet")
+        return open_records(DataSource("vqa", str(tmp_path / "a.parquet"))).digest()
+
+    first, second = ("red", "A cat."), ("blue", "A dog.")
+    whole = digest(first, second)
+    assert digest(first, second) == whole
+    others = [(second, first), (first, ("navy", "A dog.")), (first, ("blue", "A cow.")), (first,)]
+    assert len({whole, *(digest(*rows) for rows in others)}) == 5
+
+
+def picture_bytes(colour: str = "black") -> bytes:
     file = io.BytesIO()
-    PIL.Image.new("RGB", (3, 2)).save(file, "PNG")
+    PIL.Image.new("RGB", (3, 2), colour).save(file, "BMP")  # of one size, whatever it shows
     return file.getvalue()
 
 
@@ -143,6 +237,17 @@ def test_a_file_that_changed_is_read_again_and_its_old_notes_go(tmp_path):
         assert left == {kept.stem}
 
 
+def test_a_change_in_the_middle_of_a_file_is_seen_whatever_its_size_and_date(tmp_path):
+    rows = [{"image": "a.png", "caption": f"a cat {number:06}" + "!" * 80} for number in range(2000)]
+    source = write(tmp_path / "a.jsonl", rows)
+    first, about = open_records(source).digest(), (tmp_path / "a.jsonl").stat()
+    rows[1000]["caption"] = rows[1000]["caption"].replace("cat", "cow")
+    write(tmp_path / "a.jsonl", rows)
+    os.utime(tmp_path / "a.jsonl", ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (tmp_path / "a.jsonl").stat().st_size == about.st_size
+    assert open_records(source).digest() != first
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -178,6 +283,59 @@ def test_other_wrong_files_are_told(tmp_path):
             open_records(DataSource("sg", str(tmp_path / name)))
     with pytest.raises(UserError, match="does not exist"):
         open_records(DataSource("sg", str(tmp_path / "gone*.json")))
+
+
+def packed(kind: str) -> bytes:
+    text, file = json.dumps(CAPTIONED).encode(), io.BytesIO()
+    if kind in ("zip", "empty zip"):
+        with zipfile.ZipFile(file, "w") as archive:
+            if kind == "zip":
+                archive.writestr("a.json", text)
+    elif kind in ("tar", "tar.gz"):
+        with tarfile.open(fileobj=file, mode="w:gz" if kind == "tar.gz" else "w") as archive:
+            about = tarfile.TarInfo("a.json")
+            about.size = len(text)
+            archive.addfile(about, io.BytesIO(text))
+    elif kind == "parquet":
+        Dataset.from_list(CAPTIONED).to_parquet(file)
+    else:
+        return {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "utf-16": lambda text: text.decode(
+            ).encode("utf-16"), "lfs": lambda text: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "page": lambda text: b"<!DOCTYPE html><title>404</title>"}[kind](text)  # fmt: skip
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("gzip", r"is a gzip file, not JSON; unpack it \(gzip -d\) and give what is in it"),
+        ("tar.gz", "is a gzip file"),
+        ("zip", r"is a zip archive, not JSON; unpack it \(unzip\)"),
+        ("empty zip", "is a zip archive"),
+        ("tar", r"is a tar archive, not JSON; unpack it \(tar -xf\)"),
+        ("bzip2", "is a bzip2 file"),
+        ("xz", "is an xz file"),
+        ("parquet", "is a parquet file, not JSON; let its name end with .parquet"),
+        ("utf-16", "is a text in UTF-16, not JSON; save it in UTF-8"),
+        ("lfs", "is a pointer of Git LFS, not JSON; fetch the file itself with git lfs pull"),
+        ("page", "is a web page, not JSON; download the file itself"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["2024", "laion-2023"])
+def test_a_file_of_another_type_is_named_with_the_remedy(kind, sentence, layout, tmp_path):
+    (tmp_path / "a.json").write_bytes(packed(kind))
+    with pytest.raises(UserError, match=f"data file '.*a.json' {sentence}"):
+        open_records(DataSource("sg", str(tmp_path / "a.json"), layout=layout))
+
+
+def test_a_folder_without_records_says_what_it_holds(tmp_path):
+    folder = DataSource("sg", str(tmp_path))
+    with pytest.raises(UserError, match=r"data folder .* holds no \.json, .*\.arrow files; give another one"):
+        open_records(folder)
+    for name in ("part-0.tar", "part-1.tar", "all.json.gz"):
+        (tmp_path / name).write_bytes(packed("tar"))
+    with pytest.raises(UserError, match=r"holds no \.json, .* files, but archives such as 'all.json.gz'; unpack them"):
+        open_records(folder)
 
 
 def test_a_few_other_records_are_no_reason_to_refuse_a_file(tmp_path):

@@ -9,9 +9,10 @@ from PIL import Image
 from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import Conversation
 from llmga.llava.inspection import tokens
-from llmga.llava.tokenization import IGNORED
+from llmga.llava.tokenization import IGNORED, Encoded
 from llmga.llava.train.config import FAMILIES
 
+THREE_ANSWERS = Encoded(list(range(12)), [IGNORED] * 3 + [5, 6, 7] + [IGNORED] * 2 + [8, 9] + [IGNORED] + [4])
 PAINT = "Here: <gen_image> a red cat, 5 years </gen_image>"
 FOLDERS = {
     "gemma": "gemma/llmga-gemma-2b-it-tiny",
@@ -67,5 +68,22 @@ def test_limits_are_told(mllm):
     conversation = talk("a dog")
     encoded = mllm.encode(conversation)
     assert dict(tokens.complaints(conversation, encoded, mllm, len(encoded.input_ids))) == {}
-    assert list(dict(tokens.complaints(conversation, encoded, mllm, len(encoded.input_ids) - 1))) == ["cut"]
+    learnt = max(place for place, label in enumerate(encoded.labels) if label != IGNORED)
+    assert dict(tokens.complaints(conversation, encoded, mllm, learnt + 1)) == {}
+    ((check, told),) = tokens.complaints(conversation, encoded, mllm, learnt)
+    assert (check, told.partition(": ")[2]) == ("cut", str(tokens.beyond(encoded, learnt)))
     assert list(dict(tokens.complaints(conversation, encoded, mllm, 3))) == ["too-long"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "lost", "broken"),
+    [(12, 0, 0), (11, 1, 1), (10, 1, 1), (9, 2, 2), (8, 3, 2), (6, 3, 2), (5, 4, 3), (3, 6, 3)],
+)
+def test_what_the_limit_takes_is_counted_in_tokens_and_answers(limit, lost, broken):
+    found = tokens.beyond(THREE_ANSWERS, limit)
+    assert (found.tokens, found.of_tokens, found.answers, found.of_answers) == (lost, 6, broken, 3)
+
+
+def test_what_the_limit_takes_of_several_samples_adds_up():
+    both = tokens.beyond(THREE_ANSWERS, 9) + tokens.beyond(THREE_ANSWERS, 5)
+    assert str(both) == "6 of 12 supervised tokens are lost, and 5 of 6 answers are not learnt whole"

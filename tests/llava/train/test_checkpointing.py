@@ -1,6 +1,7 @@
 """A run survives being killed at any moment and a disk that fills up, and goes on exactly where it was."""
 
 import errno
+import json
 import multiprocessing
 import os
 import random
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from llmga.errors import UserError
+from llmga.llava.datasets.sources import DataSource
 from llmga.llava.train import checkpointing, outlook
 from llmga.llava.train.checkpointing import checkpoints, newest_checkpoint, publish
 from llmga.llava.train.settings import TrainConfig
@@ -190,6 +192,35 @@ def test_a_run_goes_on_only_with_settings_that_keep_its_course(changes, told, se
         assert train(again).state.global_step == 3
     else:
         with pytest.raises(UserError, match=told):
+            train(again)
+
+
+OTHER = {
+    "a word in the middle": (
+        lambda rows: rows[2].update(caption="a blue square on black"),
+        "other ones of its 4 records",
+    ),
+    "another order": (lambda rows: rows.reverse(), "other ones of its 4 records"),
+    "one more": (lambda rows: rows.append(rows[0]), "4 -> 5 records"),
+    "another id": (lambda rows: rows[0].update(id=7), None),
+}
+
+
+@pytest.mark.parametrize("change", OTHER)
+def test_a_run_goes_on_only_with_the_records_it_began_with(change, settings, world, tmp_path):
+    spoil, told = OTHER[change]
+    rows = json.loads((world / "data/sg.json").read_text())
+    file = tmp_path / "sg.json"
+    file.write_text(json.dumps(rows))
+    data = (DataSource("sg", str(file), str(world / "data/images")),)
+    train(settings(tmp_path / "out", data=data, steps=1, save_steps=1))
+    spoil(rows)
+    file.write_text(json.dumps(rows))
+    again = settings(tmp_path / "out", data=data, steps=2, save_steps=1)
+    if told is None:
+        assert train(again).state.global_step == 2
+    else:
+        with pytest.raises(UserError, match=f"made with other data .*sg.json': {told}"):
             train(again)
 
 

@@ -1,6 +1,7 @@
 """The doctor finds every planted fault, and none where there is none."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -181,6 +182,15 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
     "a prompt without words": ("tag-empty", lambda c: answer(c, "<gen_image>  </gen_image>")),
     "an answer without words": ("no-answer", lambda c: answer(c, "  ")),
     "an unknown speaker": ("turns", lambda c: speak(c, 0, **{"from": "bing"})),
+    "a number for a text": ("turns", lambda c: speak(c, -1, value=3)),
+    "a part of a film": ("turns", lambda c: speak(c, 0, value=[{"type": "text", "text": "q"}, {"type": "video"}])),
+    "a film": ("malformed", lambda c: c.picked("vqa", "text").update(video="a.mp4")),
+    "a marker in an answer": ("marker-without-picture", lambda c: answer(c, "![figure](<image>)")),
+    "more markers than pictures": ("marker-without-picture", lambda c: c.picked("vqa")["conversations"][0].update(
+        value="<image> <image> q")),
+    "a marker and no picture": ("marker-without-picture", lambda c: c.picked("vqa").update(image="")),
+    "an answer without words among others": ("no-answer", lambda c: c.picked("text")["conversations"].extend(
+        [{"from": "human", "value": "And?"}, {"from": "gpt", "value": " "}])),
     "a turn without text": ("turns", lambda c: speak(c, -1, value=None)),
     "only questions": ("turns", lambda c: [turn.update({"from": "human"}) for turn in
                                            c.picked("text", "vqa")["conversations"]]),
@@ -278,6 +288,25 @@ def test_a_run_that_cannot_learn_is_stopped_by_the_doctor_and_by_the_training(ch
     assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"value": 3}, "turns: record 0 of .*: turn 1 has a number for a text, 3; put it in quotes"),
+        ({"from": "bing"}, "turn 1 is of 'bing', but must be of one of system, human, user, gpt, assistant"),
+        ({"value": "<image>"}, "marker-without-picture: record 0 of .*: <image> in a record of kind text"),
+        ({"value": ""}, "no-answer: record 0 of .*: an answer has no words"),
+    ],
+)
+def test_why_nothing_is_learnt_is_told_before_the_first_step(change, sentence, settings, tmp_path):
+    def spoil(corpus: Corpus) -> None:
+        for turn in corpus.records["text"][corpus.row]["conversations"][1::2]:
+            turn.update(change)
+
+    data = spoilt(tmp_path, spoil, "text")
+    with pytest.raises(UserError, match=sentence):
+        train(settings(tmp_path / "out", data=data, max_length=512))
+
+
 def test_a_projector_that_would_never_see_a_picture_is_noticed(world, patient, settings, tmp_path):
     words_only = (DataSource("t2i", str(world / "data/t2i.json")),)
     assert examine(patient(words_only, tune="projector")).findings.of("stop") == ["blind"]
@@ -316,6 +345,22 @@ def test_a_loss_that_teaches_nothing_ends_the_run(loss):
 def test_the_loss_watch_sits_in_every_training(settings, tmp_path):
     trainer = train(settings(tmp_path / "out", steps=1))
     assert any(isinstance(callback, LossWatch) for callback in trainer.callback_handler.callbacks)
+
+
+def test_the_tail_of_a_long_conversation_is_a_loss_in_numbers(patient, settings, tmp_path, capsys):
+    said = [{"from": "human", "value": "What is next?"}, {"from": "gpt", "value": "a red square"}] * 60
+    (tmp_path / "text.json").write_text(json.dumps([{"conversations": said}] * 3))
+    data = (DataSource("text", str(tmp_path / "text.json")),)
+    report = examine(patient(data))
+    assert report.findings.counts["cut"] == 3 and not report.healthy
+    (line,) = (line for line in report.text().splitlines() if "beyond --max-length 512" in line)
+    lost, learnt, broken, answers = map(
+        int, re.findall(r"(\d+) of (\d+)", line)[0] + re.findall(r"(\d+) of (\d+)", line)[1]
+    )
+    assert (answers, learnt % 3, lost % 3, broken % 3) == (180, 0, 0, 0)
+    assert 0.4 < lost / learnt < 0.95 and abs(lost / learnt - broken / answers) < 0.05
+    train(settings(tmp_path / "out", data=data, max_length=512, steps=1))
+    assert "supervised tokens are lost" in capsys.readouterr().out
 
 
 def test_only_a_sample_is_looked_at_unless_all_is_asked_for(patient, tmp_path):

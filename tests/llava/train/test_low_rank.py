@@ -66,6 +66,21 @@ def test_every_adapted_layer_has_a_gradient_at_every_step_also_after_a_generatio
     assert any("multi_modal_projector" in name for name in learning)
 
 
+@pytest.mark.parametrize(("tune", "bits"), KINDS)
+def test_a_run_that_goes_on_ends_with_the_very_weights_of_an_unbroken_one(settings, tmp_path, tune, bits):
+    common = {"tune": tune, "bits": bits, "lora_rank": 4, "scheduler": "constant_with_warmup", "save_steps": 2}
+    whole = train(settings(tmp_path / "whole", steps=4, **common))
+    train(settings(tmp_path / "parts", steps=2, **common))
+    parts = train(settings(tmp_path / "parts", steps=4, **common))
+    assert [entry["loss"] for entry in parts.state.log_history if entry.get("step", 0) > 2 and "loss" in entry] == [
+        entry["loss"] for entry in whole.state.log_history if entry.get("step", 0) > 2 and "loss" in entry
+    ]
+    expected, found = ({name: weight for name, weight in run.model.named_parameters() if weight.requires_grad}
+                       for run in (whole, parts))  # fmt: skip
+    assert any("multi_modal_projector" in name for name in expected)
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
 @pytest.fixture(scope="module", params=["lora", "dora"])
 def result(request, settings, tmp_path_factory):
     """A finished run and the model that it ended with."""

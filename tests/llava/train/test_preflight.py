@@ -1,8 +1,9 @@
 """What would stop a run later is told in one sentence before anything is loaded."""
 
 import json
+import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.train import arguments, preflight
+from llmga.llava.train.doctor import DoctorConfig, examine
 from llmga.llava.train.preflight import Processes, main, ready
 from llmga.llava.train.train import train
 
@@ -78,6 +80,22 @@ def test_parts_that_do_not_go_together_are_told(changes, message, world, setting
     changes = {key: str(world / value) if key == "text_model" else value for key, value in changes.items()}
     with pytest.raises(UserError, match=message):
         ready(settings(tmp_path / "out", **changes))
+
+
+@pytest.mark.parametrize(("count", "fraction", "fits"), [(1, 0.1, False), (1, 0.0, True), (2, 0.5, True)])
+def test_a_fraction_to_measure_leaves_something_to_train_on(count, fraction, fits, settings, world, tmp_path):
+    records = json.loads((world / "data/sg.json").read_text())[:count]
+    (tmp_path / "sg.json").write_text(json.dumps(records))
+    data = (DataSource("sg", str(tmp_path / "sg.json"), str(world / "data/images")),)
+    config = settings(tmp_path / "out", data=data, eval_fraction=fraction, whole=True)
+    told = "--eval-fraction 0.1 holds out 1 of 1 sample(s), which leaves nothing to train on"
+    if fits:
+        ready(config)
+    else:
+        with pytest.raises(UserError, match=re.escape(told)):
+            ready(config)
+    report = examine(DoctorConfig(**{one.name: getattr(config, one.name) for one in fields(config)}))
+    assert (report.findings.of("stop"), told in report.text()) == ([] if fits else ["held-out"], not fits)
 
 
 def test_half_precision_needs_a_gpu(settings, tmp_path):
