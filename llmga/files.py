@@ -1,11 +1,14 @@
-"""Files and folders that are whole or not there at all: whatever ends the process, what was there before stays."""
+"""Files and folders that are whole or not there at all, whatever ends the process; and how weights are told apart."""
 
+import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -71,3 +74,20 @@ def _to_disk(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def fingerprint(path: str | Path) -> str | None:
+    """SHA-256 over the names and digests of all weights files in a folder, or of one file; None without weights."""
+    folder = Path(path)
+    if folder.is_file():
+        with folder.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    files = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHTS) if folder.is_dir() else []
+    if not files:
+        return None
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{file.relative_to(folder).as_posix()} {digest}\n".encode())
+    return whole.hexdigest()

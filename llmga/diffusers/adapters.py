@@ -5,21 +5,24 @@ Each is checked against the painter's own widths first: libraries load what fits
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.lora_files import open_lora
+from llmga.diffusers.lora_injection import activate, check_decomposed, inject
+from llmga.diffusers.lora_layers import layers_of
+from llmga.diffusers.lora_origin import check_origin
 from llmga.diffusers.memory import put, working_device
 from llmga.diffusers.text_to_image import Generator
 from llmga.errors import UserError
+from llmga.files import fingerprint
 
-LORA_NAME = "pytorch_lora_weights.safetensors"
-LORA_PARTS, LORA_KEY = ("unet", "transformer", "text_encoder", "text_encoder_2"), ".lora_A.weight"
 CONTROLLED = {
     "StableDiffusionPipeline": "StableDiffusionControlNetPipeline",
     "StableDiffusionXLPipeline": "StableDiffusionXLControlNetPipeline",
@@ -27,91 +30,70 @@ CONTROLLED = {
 
 
 def add_loras(generator: Generator, given: Sequence[str]) -> None:
-    """Load low-rank weights, all active together.
+    """Load low-rank weights, all active together with those that are there.
+
+    A weight is a share of the difference that the file makes, for DoRA as well.
 
     Args:
-        given: safetensors files, or folders that hold one, each with an optional `:weight` (1 when left out).
+        given: files or folders that `open_lora` reads, each with an optional `:weight` (1 when left out).
 
-    Raises: UserError when one is missing, damaged or made for another family.
+    Raises: UserError when one is missing, damaged, made for another family or otherwise not to be applied exactly;
+        nothing is changed then.
     """
-    weights = {}
-    for number, text in enumerate(given):
-        file, weight = _file_and_weight(text)
-        name = f"lora{number}"
-        _add_lora(generator, file, name)
-        generator.added.append(_mark("lora", file, weight))
-        weights[name] = weight
-    if weights:
-        generator.pipeline.set_adapters(list(weights), list(weights.values()))
-        generator.encoder.forget()
+    if not given:
+        return
+    if find_spec("peft") is None:
+        raise UserError(f"low-rank weights {given[0]!r} need the package peft; install llmga[train].")
+    if not hasattr(generator.pipeline, "lora_state_dict"):
+        raise UserError(f"{generator.path!r} takes no low-rank weights; leave out {given[0]!r}.")
+    opened = []
+    for place, weight in map(_place_and_weight, given):
+        file = open_lora(place)
+        check_origin(file, generator)
+        opened.append((file, weight, layers_of(file, generator.pipeline, generator.family.name)))
+    check_decomposed(generator.pipeline, [(file, layers) for file, _, layers in opened])
+    with _unhooked(generator):
+        for file, weight, layers in opened:
+            inject(generator.pipeline, layers, weight)
+            generator.added.append(_mark("lora", file.path, weight))
+        activate(generator.pipeline)
+    _forget(generator)
+
+
+def remove_loras(generator: Generator) -> None:
+    """Paint without any low-rank weights from now on."""
+    generator.pipeline.unload_lora_weights()
+    generator.added[:] = [entry for entry in generator.added if entry["kind"] != "lora"]
+    _forget(generator)
 
 
 def _mark(kind: str, place: Path, weight: float, picture: Image.Image | None = None) -> dict[str, Any]:
     """What a record says of an addition: its weights by their SHA-256, and the picture that guides by that of its
     RGB pixels."""
     file = place if place.is_file() else next(iter(sorted(place.glob("*.safetensors")) + sorted(place.glob("*.bin"))))
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     seen = picture and hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
-    return {"kind": kind, "name": place.name, "sha256": digest, "weight": weight, "picture": seen}
+    return {"kind": kind, "name": place.name, "sha256": fingerprint(file), "weight": weight, "picture": seen}
 
 
-def _file_and_weight(text: str) -> tuple[Path, float]:
+def _place_and_weight(text: str) -> tuple[str, float]:
     path, _, last = text.rpartition(":")
-    if path and re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", last):
-        return _lora_file(path), float(last)
-    return _lora_file(text), 1.0
+    return (path, float(last)) if path and re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", last) else (text, 1.0)
 
 
-def _lora_file(path: str) -> Path:
-    place = Path(path)
-    files = sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
-    named = [file for file in files if file.name == LORA_NAME] or files
-    if len(named) != 1 or not named[0].is_file() or named[0].suffix != ".safetensors":
-        raise UserError(f"low-rank weights {path!r} are not there; give a .safetensors file, or a folder with one.")
-    return named[0]
-
-
-def _add_lora(generator: Generator, file: Path, name: str) -> None:
-    if find_spec("peft") is None:  # diffusers asks for it only after reading the file
-        raise UserError(f"low-rank weights {str(file)!r} need the package peft; install llmga[train].")
-    pipeline = generator.pipeline
+@contextmanager
+def _unhooked(generator: Generator) -> Iterator[None]:
+    """Weights in reach; what is added in the body is offloaded with the rest afterwards."""
+    device = working_device(generator.denoiser)
+    generator.pipeline.remove_all_hooks()
     try:
-        blocks = {"unet_config": pipeline.unet.config} if hasattr(pipeline, "unet") else {}  # other tools number them
-        state = pipeline.lora_state_dict(str(file), **blocks)
-        _check_fit(generator, state[0] if isinstance(state, tuple) else state, file)
-        pipeline.load_lora_weights(str(file), adapter_name=name)
-    except UserError:
-        raise
-    except Exception as problem:  # every library on the way has its own kind
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise UserError(f"low-rank weights {str(file)!r} cannot be loaded: {reason}") from None
+        yield
+    finally:
+        put(generator.pipeline, device, generator.offload)
 
 
-def _check_fit(generator: Generator, state: Mapping[str, torch.Tensor], file: Path) -> None:
-    """Every low-rank matrix must find a layer of its width."""
-    found = list(_inner_matrices(state))
-    if not found:
-        raise UserError(f"{str(file)!r} holds no low-rank weights that diffusers knows; give another file.")
-    parts = {name: getattr(generator.pipeline, name, None) for name in LORA_PARTS}
-    layers = {name: {} if part is None else dict(part.named_modules()) for name, part in parts.items()}
-    for part, name, tensor in found:
-        layer = layers[part].get(name)
-        width = getattr(layer, "in_features", None) or getattr(layer, "in_channels", None)
-        if width != tensor.shape[1]:
-            raise UserError(f"low-rank weights {str(file)!r} were made for another family than "
-                            f"{generator.family.name}: {part}.{name} does not fit; choose others.")  # fmt: skip
-
-
-def _inner_matrices(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """(part of the pipeline, layer in it, matrix that the layer's input meets), whatever year's spelling is used."""
-    from diffusers.utils import convert_state_dict_to_peft, convert_unet_state_dict_to_peft
-
-    for part in LORA_PARTS:
-        own = {key.removeprefix(f"{part}."): tensor for key, tensor in state.items() if key.startswith(f"{part}.")}
-        if own and not any(LORA_KEY in key for key in own):
-            own = (convert_state_dict_to_peft if "text" in part else convert_unet_state_dict_to_peft)(own)
-        yield from ((part, key.removesuffix(LORA_KEY), own[key]) for key in own if key.endswith(LORA_KEY))
+def _forget(generator: Generator) -> None:
+    for painter in (generator, *generator.companions.values()):
+        painter.encoder.forget()
 
 
 def use_controlnet(generator: Generator, folder: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
@@ -157,16 +139,14 @@ def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image,
     _check_width(generator, widths.pop() if len(widths) == 1 else None, f"IP-Adapter {str(file)!r}")
     if not (file.parent / "image_encoder").is_dir():
         raise UserError(f"IP-Adapter {str(file)!r} needs the folder image_encoder beside it; copy it there.")
-    device = working_device(generator.denoiser)
-    generator.pipeline.remove_all_hooks()  # what it adds is to be offloaded with the rest
     try:
-        generator.pipeline.load_ip_adapter(
-            str(file.parent), subfolder="", weight_name=file.name, image_encoder_folder="image_encoder"
-        )
+        with _unhooked(generator):
+            generator.pipeline.load_ip_adapter(
+                str(file.parent), subfolder="", weight_name=file.name, image_encoder_folder="image_encoder"
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as problem:
-        reason = str(problem).strip().splitlines()[0][:200]
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         raise UserError(f"IP-Adapter {str(file)!r} does not fit {generator.family.name}: {reason}") from None
-    put(generator.pipeline, device, generator.offload)
     generator.pipeline.set_ip_adapter_scale(scale)
     generator.extra |= {"ip_adapter_image": picture.convert("RGB")}
     generator.added.append(_mark("ip-adapter", file, scale, picture))

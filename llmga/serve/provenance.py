@@ -13,11 +13,10 @@ from PIL import Image
 import llmga
 from llmga.compositing import able_to_hold
 from llmga.errors import UserError
+from llmga.files import fingerprint
 from llmga.llava.endpoint.address import Endpoint
 from llmga.seams import Seam
 from llmga.serve.checked import checked
-
-WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -171,23 +170,6 @@ def picture_hash(image: Image.Image) -> str:
         image = able_to_hold(image)
     whole = hashlib.sha256(repr((image.mode, image.size, image.info.get("icc_profile"))).encode())
     whole.update(image.tobytes())
-    return whole.hexdigest()
-
-
-def fingerprint(path: str | Path) -> str | None:
-    """SHA-256 over the names and digests of all weights files in a folder, or of one file; None without weights."""
-    folder = Path(path)
-    if folder.is_file():
-        with folder.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    files = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHTS) if folder.is_dir() else []
-    if not files:
-        return None
-    whole = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        whole.update(f"{file.relative_to(folder).as_posix()} {digest}\n".encode())
     return whole.hexdigest()
 
 

@@ -1,0 +1,325 @@
+"""Low-rank weights in the spelling of each trainer, against the same difference merged into the weights by hand.
+
+The layouts are the trainers' own: kohya's sd-scripts and LyCORIS (`networks/lora.py`, SDXL on the first authors' UNet),
+OneTrainer (`convert_sdxl_lora.py`, its legacy and its OMI names), diffusers' DreamBooth of 2023 and of today, and peft.
+"""
+
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from llmga.diffusers.adapters import add_loras, remove_loras
+from llmga.diffusers.generators import load_generator
+from llmga.diffusers.lora_files import open_lora
+from llmga.diffusers.lora_layers import layers_of
+
+FAMILIES = ["sd15", "sdxl"]
+ATTENTION = r"(to_[qkv]|to_out\.0|[qkv]_proj|out_proj)$"
+BAR = 0.01  # levels of 255, mean over the picture
+
+
+class Painter:
+    """One loaded painter for all cases of a family: every test leaves it as it was."""
+
+    def __init__(self, folder, **options):
+        self.generator = load_generator(folder, device="cpu", dtype="fp32", **options)
+        pipeline = self.generator.pipeline
+        self.parts = {part: getattr(pipeline, part, None) for part in ("unet", "text_encoder", "text_encoder_2")}
+        self.parts = {part: module for part, module in self.parts.items() if module is not None}
+        self.plain = self.paint()
+
+    def paint(self):
+        self.generator.encoder.forget()
+        return np.asarray(self.generator("a cat on a red roof", seed=1, steps=2)).astype(float)
+
+    def layers(self, wanted=".*"):
+        """(part, name as published models spell it, layer)"""
+        for part, module in self.parts.items():
+            for name, layer in module.named_modules():
+                if isinstance(layer, nn.Linear | nn.Conv2d) and re.search(wanted, name):
+                    text = part != "unet" and not name.startswith(("text_model.", "text_projection"))
+                    yield part, f"text_model.{name}" if text else name, layer
+
+    def learnt(self, wanted=ATTENTION, parts=("unet", "text_encoder", "text_encoder_2"), seed=0):
+        """(part, name) -> (down, up, alpha); ranks and alphas differ from layer to layer."""
+        chance = torch.Generator().manual_seed(seed)
+        found = {}
+        for number, (part, name, layer) in enumerate(self.layers(wanted)):
+            if part in parts:
+                rank, shape = 2 + number % 3, layer.weight.shape
+                down = torch.randn(rank, *shape[1:], generator=chance) / layer.weight[0].numel() ** 0.5
+                up = torch.randn(shape[0], rank, *(1 for _ in shape[2:]), generator=chance) * layer.weight.std()
+                found[part, name] = down, up, float(1 + number % 4)
+        assert found
+        return found
+
+    @contextmanager
+    def merged(self, changed):
+        """(part, name) -> the whole new weight, for the time of the body."""
+        layers = {(part, name): layer for part, name, layer in self.layers()}
+        before = {place: layers[place].weight.data for place in changed}
+        for place, weight in changed.items():
+            layers[place].weight.data = weight
+        yield
+        for place, weight in before.items():
+            layers[place].weight.data = weight
+
+    def by_hand(self, learnt, share=1.0, scaled=True):
+        layers = {(part, name): layer for part, name, layer in self.layers()}
+        changed = {}
+        for place, (down, up, alpha) in learnt.items():
+            weight = layers[place].weight.data
+            product = (up.float().flatten(1) @ down.float().flatten(1)).reshape(weight.shape)
+            changed[place] = weight + share * product * (alpha / len(down) if scaled else 1)
+        with self.merged(changed):
+            return self.paint()
+
+    def with_files(self, *given):
+        try:
+            add_loras(self.generator, [str(each) for each in given])
+            return self.paint()
+        finally:
+            remove_loras(self.generator)
+
+
+@pytest.fixture(scope="module")
+def painters(goldens):
+    opened = {}
+
+    def painter(family):
+        if family not in opened:
+            opened[family] = Painter(goldens.folder(family))
+        return opened[family]
+
+    yield painter
+    for each in opened.values():
+        assert np.array_equal(each.paint(), each.plain)  # nothing of all the files is left
+
+
+@pytest.fixture(params=FAMILIES)
+def painter(request, painters):
+    return painters(request.param)
+
+
+def first_authors(name, levels):
+    """A UNet's layer as `input_blocks`, `middle_block` and `output_blocks` number it; `levels` is layers per block."""
+    alone = {
+        "conv_in": "input_blocks.0.0", "conv_out": "out.2",
+        "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
+    }  # fmt: skip
+    if name in alone:
+        return alone[name]
+    kind = {"resnets": 0, "attentions": 1}
+    if match := re.match(r"down_blocks\.(\d+)\.downsamplers\.0\.conv$", name):
+        return f"input_blocks.{(int(match[1]) + 1) * (levels + 1)}.0.op"
+    if match := re.match(r"up_blocks\.(\d+)\.upsamplers\.0\.conv$", name):
+        return f"output_blocks.{(int(match[1]) + 1) * (levels + 1) - 1}.2.conv"
+    if match := re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.*)", name):
+        place = f"middle_block.{2 * int(match[2]) + kind[match[1]]}"
+    else:
+        match = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d)\.(.*)", name)
+        number = int(match[2]) * (levels + 1) + int(match[4]) + (match[1] == "down")
+        place = f"{'input' if match[1] == 'down' else 'output'}_blocks.{number}.{kind[match[3]]}"
+    inner = match[match.lastindex]
+    if ".attentions." not in f".{name}":
+        inner = {"conv1": "in_layers.2", "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1",
+                 "conv_shortcut": "skip_connection"}[inner]  # fmt: skip
+    return f"{place}.{inner}"
+
+
+def kohya(part, name, painter, *, authors):
+    """`authors`: SDXL on the first authors' UNet, SD1.5 on diffusers'."""
+    if part == "unet":
+        name = first_authors(name, painter.parts["unet"].config.layers_per_block) if authors else name
+        return "lora_unet_" + name.replace(".", "_")
+    text = {"text_encoder": "te1" if "text_encoder_2" in painter.parts else "te", "text_encoder_2": "te2"}[part]
+    return f"lora_{text}_" + name.replace(".", "_")
+
+
+def spelt_kohya(painter, learnt, *, authors=False, alpha=True, dtype=torch.float32, name=kohya):
+    tensors = {}
+    for (part, layer), (down, up, its_alpha) in learnt.items():
+        module = name(part, layer, painter, authors=authors)
+        tensors[f"{module}.lora_down.weight"], tensors[f"{module}.lora_up.weight"] = down.to(dtype), up.to(dtype)
+        if alpha:
+            tensors[f"{module}.alpha"] = torch.tensor(its_alpha, dtype=dtype)
+    return tensors
+
+
+def omi(part, name, painter, *, authors):
+    if part == "unet":
+        return "unet." + first_authors(name, painter.parts["unet"].config.layers_per_block)
+    return {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}[part] + "." + name
+
+
+def spelt_peft(painter, learnt, down_end=".lora_A.weight", up_end=".lora_B.weight", text_ends=None):
+    tensors = {}
+    for (part, name), (down, up, _) in learnt.items():
+        ends = (down_end, up_end) if part == "unet" or text_ends is None else text_ends
+        tensors |= {f"{part}.{name}{end}": tensor for end, tensor in zip(ends, (down, up), strict=True)}
+    return tensors
+
+
+def spelt_dreambooth(painter, learnt):
+    text = (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight")
+    return spelt_peft(painter, learnt, ".lora.down.weight", ".lora.up.weight", text)
+
+
+def spelt_processors(painter, learnt):
+    """As attention processors of early 2023."""
+    renamed = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}
+    tensors = {}
+    for (part, name), (down, up, _) in learnt.items():
+        block, _, end = name.removesuffix(".0").rpartition(".")
+        own = f"{part}.{block}.{'processor.' * (part == 'unet')}{renamed.get(end, end)}_lora"
+        tensors |= {f"{own}.down.weight": down, f"{own}.up.weight": up}
+    return tensors
+
+
+# what a trainer writes -> whether alpha / rank scales it
+TRAINERS = {
+    "kohya on the first authors' UNet": (lambda p, t: spelt_kohya(p, t, authors=True), True),
+    "kohya on diffusers' UNet": (spelt_kohya, True),
+    "kohya without alpha": (lambda p, t: spelt_kohya(p, t, alpha=False), False),
+    "OneTrainer, OMI": (lambda p, t: spelt_kohya(p, t, name=omi), True),
+    "peft": (spelt_peft, False),
+    "DreamBooth": (spelt_dreambooth, False),
+    "attention processors": (spelt_processors, False),
+}
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_spelling_paints_as_the_merged_weights_do(painter, tmp_path, trainer):
+    spelt, scaled = TRAINERS[trainer]
+    learnt = painter.learnt()
+    save_file(spelt(painter, learnt), tmp_path / "it.safetensors")
+    painted = painter.with_files(tmp_path / "it.safetensors")
+    assert np.abs(painted - painter.plain).mean() > 1
+    assert np.abs(painted - painter.by_hand(learnt, scaled=scaled)).mean() <= BAR
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_files_in_half_precision_are_as_good_as_their_values(painter, tmp_path, dtype):
+    learnt = {place: (down.to(dtype), up.to(dtype), alpha) for place, (down, up, alpha) in painter.learnt().items()}
+    save_file(spelt_kohya(painter, learnt, authors=True, dtype=dtype), tmp_path / "it.safetensors")
+    assert np.abs(painter.with_files(tmp_path / "it.safetensors") - painter.by_hand(learnt)).mean() <= BAR
+
+
+@pytest.mark.parametrize("authors", [True, False])
+def test_every_layer_can_have_learnt(painter, tmp_path, authors):
+    """Convolutions, feed-forward parts, embeddings of time and size, and the projection of SDXL's second tower."""
+    learnt = painter.learnt(".*")
+    assert {part for part, _ in learnt} == set(painter.parts)
+    save_file(spelt_kohya(painter, learnt, authors=authors), tmp_path / "it.safetensors")
+    painted = painter.with_files(f"{tmp_path / 'it.safetensors'}:0.1")
+    assert np.abs(painted - painter.plain).mean() > 1
+    assert np.abs(painted - painter.by_hand(learnt, share=0.1)).mean() <= BAR
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted"), [("unet", ATTENTION), ("text_encoder", ATTENTION), ("text_encoder", "fc1$")]
+)
+def test_files_may_hold_a_part_only(painter, tmp_path, part, wanted):
+    learnt = painter.learnt(wanted, parts=(part,))
+    save_file(spelt_kohya(painter, learnt), tmp_path / "it.safetensors")
+    painted = painter.with_files(tmp_path / "it.safetensors")
+    assert np.abs(painted - painter.plain).mean() > 0.1
+    assert np.abs(painted - painter.by_hand(learnt)).mean() <= BAR
+
+
+def test_several_files_add_up_by_their_weights(painter, tmp_path):
+    one, two = painter.learnt(parts=("unet",), seed=1), painter.learnt("fc|to_q|q_proj", seed=2)
+    save_file(spelt_kohya(painter, one, authors=True), tmp_path / "one.safetensors")
+    save_file(spelt_peft(painter, two), tmp_path / "two.safetensors")
+    painted = painter.with_files(f"{tmp_path}/one.safetensors:0.8", f"{tmp_path}/two.safetensors:-.5")
+    both = {place: (down, up * 0.8, alpha) for place, (down, up, alpha) in one.items()}
+    for place, (down, up, _) in two.items():
+        mine = both.get(place)
+        scale = len(mine[0]) / mine[2] if mine else 1  # `by_hand` applies alpha / rank of the first half alone
+        rank = (len(mine[0]) if mine else 0) + len(down)
+        before = (mine[0] / scale, mine[1]) if mine else (down[:0], up[:, :0])
+        both[place] = torch.cat([before[0], down]), torch.cat([before[1], up * -0.5], 1), float(rank)
+    assert np.abs(painted - painter.by_hand(both)).mean() <= BAR
+
+
+def test_a_second_call_adds_to_the_first(painter, tmp_path):
+    for number in (1, 2):
+        save_file(spelt_peft(painter, painter.learnt(seed=number)), tmp_path / f"{number}.safetensors")
+    files = [tmp_path / f"{number}.safetensors" for number in (1, 2)]
+    together = painter.with_files(*files)
+    add_loras(painter.generator, [str(files[0])])
+    one_by_one = painter.with_files(files[1])
+    assert np.array_equal(one_by_one, together)
+    assert painter.generator.added == []
+
+
+def test_the_record_names_the_file_and_its_weight(painter, tmp_path):
+    save_file(spelt_peft(painter, painter.learnt()), tmp_path / "it.safetensors")
+    add_loras(painter.generator, [f"{tmp_path / 'it.safetensors'}:0.5"])
+    (entry,) = painter.generator.describe()["added"]
+    remove_loras(painter.generator)
+    assert (entry["kind"], entry["name"], entry["weight"]) == ("lora", "it.safetensors", 0.5)
+    assert len(entry["sha256"]) == 64
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_inpainters_take_them_too(goldens, tmp_path, family):
+    painter = Painter(goldens.folder(family), task="inpainting")
+    learnt = painter.learnt(ATTENTION + "|conv_in$")
+    save_file(spelt_kohya(painter, learnt, authors=True), tmp_path / "it.safetensors")
+    painted = painter.with_files(tmp_path / "it.safetensors")
+    assert np.abs(painted - painter.plain).mean() > 1
+    assert np.abs(painted - painter.by_hand(learnt)).mean() <= BAR
+
+
+# Names in published files, and the layers that they mean in SDXL.
+PUBLISHED = {
+    "lora_unet_input_blocks_0_0": ("unet", "conv_in"),
+    "lora_unet_input_blocks_1_0_in_layers_2": ("unet", "down_blocks.0.resnets.0.conv1"),
+    "lora_unet_input_blocks_3_0_op": ("unet", "down_blocks.0.downsamplers.0.conv"),
+    "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q": (
+        "unet", "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"),
+    "lora_unet_input_blocks_8_1_proj_in": ("unet", "down_blocks.2.attentions.1.proj_in"),
+    "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_out_0": (
+        "unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"),
+    "lora_unet_middle_block_2_emb_layers_1": ("unet", "mid_block.resnets.1.time_emb_proj"),
+    "lora_unet_output_blocks_2_2_conv": ("unet", "up_blocks.0.upsamplers.0.conv"),
+    "lora_unet_output_blocks_3_0_skip_connection": ("unet", "up_blocks.1.resnets.0.conv_shortcut"),
+    "lora_unet_output_blocks_5_1_transformer_blocks_0_ff_net_0_proj": (
+        "unet", "up_blocks.1.attentions.2.transformer_blocks.0.ff.net.0.proj"),
+    "lora_unet_output_blocks_8_0_out_layers_3": ("unet", "up_blocks.2.resnets.2.conv2"),
+    "lora_unet_time_embed_0": ("unet", "time_embedding.linear_1"),
+    "lora_unet_label_emb_0_2": ("unet", "add_embedding.linear_2"),
+    "lora_unet_out_2": ("unet", "conv_out"),
+    "lora_unet_up_blocks_1_attentions_2_transformer_blocks_0_attn2_to_k": (
+        "unet", "up_blocks.1.attentions.2.transformer_blocks.0.attn2.to_k"),
+    "lycoris_mid_block_attentions_0_proj_out": ("unet", "mid_block.attentions.0.proj_out"),
+    "lora_te1_text_model_encoder_layers_1_self_attn_out_proj": ("text_encoder", "layers.1.self_attn.out_proj"),
+    "lora_te2_text_model_encoder_layers_0_mlp_fc2": ("text_encoder_2", "layers.0.mlp.fc2"),
+    "lora_te2_text_projection": ("text_encoder_2", "text_projection"),
+    "clip_g.text_model.encoder.layers.2.mlp.fc1": ("text_encoder_2", "layers.2.mlp.fc1"),
+    "unet.output_blocks.4.1.transformer_blocks.0.attn1.to_v": (
+        "unet", "up_blocks.1.attentions.1.transformer_blocks.0.attn1.to_v"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """The bundled painter: blocks and levels are SDXL's."""
+    return Painter("checkpoints/Inference/llmga-toy-sdxl-t2i")
+
+
+@pytest.mark.parametrize("module", PUBLISHED)
+def test_published_names_mean_these_layers(toy, tmp_path, module):
+    part, ending = PUBLISHED[module]
+    ((path, layer),) = [(path, layer) for path, layer in toy.parts[part].named_modules() if path.endswith(ending)]
+    down, up = torch.ones(2, *layer.weight.shape[1:]), torch.ones(len(layer.weight), 2)
+    save_file({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up}, tmp_path / "it.safetensors")
+    layers = layers_of(open_lora(tmp_path / "it.safetensors"), toy.generator.pipeline, "sdxl")
+    assert {part: list(found) for part, found in layers.items()} == {part: [path]}
