@@ -1,5 +1,6 @@
 """Files and folders that are whole or not there at all, whatever ends the process; and how weights are told apart."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -19,6 +20,21 @@ def write_whole(path: str | Path, content: bytes) -> None:
 def write_new(path: str | Path, content: bytes) -> None:
     """The same for a place that must be free.  Raises: FileExistsError when it is taken, OSError."""
     _placed(Path(path), content, _linked)
+
+
+def plain_file(path: str | Path) -> Path:
+    """The same.  Raises: OSError where it is no file: to read from a pipe or a device might never end."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return Path(path)
+
+
+def file_in(folder: Path, name: str) -> Path:
+    """A file of a folder that may come from anybody.  Raises: OSError, for what a link in it leads out to, too."""
+    file = plain_file(folder / name)
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise PermissionError(errno.EACCES, "it leads out of the folder", str(file))
+    return file
 
 
 @contextmanager

@@ -4,7 +4,8 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -40,27 +41,47 @@ def open_image(
     Raises: UserError when it is missing, no picture, truncated or too large.
     """
     name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
+    with _decoding(source, name, max_pixels), Image.open(_readable(source), formats=formats) as image:
+        _bound(image, name, None if exact else working_side, max_pixels)
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return upright if exact else reduced(to_rgb(upright), working_side)
+
+
+def size_of(source: str | Path | bytes, *, formats: Sequence[str] | None = None) -> tuple[int, int]:
+    """(width, height) as the head of a picture tells them; nothing is decoded, and nothing too large.
+
+    Raises: UserError when it is missing or no picture.
+    """
+    name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
+    with _decoding(source, name, MAX_PIXELS), Image.open(_readable(source), formats=formats) as image:
+        return image.size
+
+
+def _readable(source: str | Path | bytes) -> str | Path | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+@contextmanager
+def _decoding(source: str | Path | bytes, name: str, max_pixels: int) -> Iterator[None]:
+    """Whatever a decoder stumbles over in bytes from anywhere is told in one sentence.  Raises: UserError."""
     if not isinstance(source, bytes):
         check_file(source, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
-            _bound(image, name, None if exact else working_side, max_pixels)
-            image.load()
+            yield
+    except (UserError, MemoryError):
+        raise
+    except PermissionError:
+        raise _forbidden(name) from None
     except Image.DecompressionBombError:
         raise UserError(_too_large(name, "", max_pixels)) from None
-    except UserError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, ZeroDivisionError) as problem:
-        if isinstance(problem, PermissionError):
-            raise _forbidden(name) from None
+    except Exception:  # what a decoder was not made for it may answer with anything
         raise UserError(
             f"{name} is not a readable picture (it may be truncated or of another type); "
             "save it again as PNG, JPEG or WEBP."
         ) from None
-    upright = ImageOps.exif_transpose(image)
-    return upright if exact else reduced(to_rgb(upright), working_side)
 
 
 def check_file(source: str | Path, name: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.images import WORKING_SIDE, open_image, pad_square, stretch_square, to_rgb
+from llmga.images import WORKING_SIDE, open_image, pad_square, size_of, stretch_square, to_rgb
 
 
 def _saved(image, path, **options):
@@ -133,3 +133,34 @@ def test_a_caller_bounds_formats_and_pixels():
         open_image(buffer.getvalue(), formats=["PNG"])
     with pytest.raises(UserError, match="0.000199 million"):
         open_image(buffer.getvalue(), max_pixels=199)
+
+
+def _png(exif):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+# What Pillow answers with NotImplementedError, SyntaxError and struct.error.
+STUMBLES = {
+    "a texture of an unknown kind": b"DDS " + bytes([124]) + bytes(123),
+    "metadata that are none": _png(b"garbage"),
+    "metadata that break off": _png(b"Exif\0\0MM\0*"),
+}
+
+
+@pytest.mark.parametrize("content", STUMBLES.values(), ids=STUMBLES)
+def test_whatever_a_decoder_stumbles_over_is_one_sentence(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    for source in (tmp_path / "a.png", content):
+        with pytest.raises(UserError, match="is not a readable picture"):
+            open_image(source)
+
+
+def test_the_size_is_told_without_decoding(tmp_path):
+    path = _saved(Image.new("RGB", (9, 5)), tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:60])
+    assert size_of(path) == size_of(path.read_bytes()) == (9, 5)
+    for source in (b"", tmp_path / "none", tmp_path):
+        with pytest.raises(UserError):
+            size_of(source)

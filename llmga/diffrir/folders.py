@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.listing import KINDS
@@ -22,13 +22,14 @@ from llmga.diffrir.restore import PAINTED, DiffRIR, open_diffrir
 from llmga.diffrir.restorers import DEFAULT, RESTORERS, Restorer, Weighted
 from llmga.diffrir.tiles import OVERLAP, TILE
 from llmga.errors import UserError, command_line
-from llmga.images import open_image
+from llmga.images import check_file, open_image, to_rgb
 from llmga.seams import seam
 from llmga.stream import LARGEST_SEED
+from llmga.typed import read_json, typed
 
 MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # what a result may be, since kept pixels are to stay what they are
-MANIFEST = "manifest.json"
+MANIFEST, LONGEST = "manifest.json", 640_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Job:
         """Of the bytes of all inputs, so that a changed one is done again.  Raises: UserError."""
         whole = hashlib.sha256()
         for path in filter(None, (self.image, self.reference, self.mask)):
+            check_file(path, f"picture {str(path)!r}")
             try:
                 whole.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as problem:
@@ -96,22 +98,20 @@ def open_job(job: Job) -> Opened:
 
 def _open_mask(path: Path) -> Image.Image:
     """Levels from 0 to 255; where a mask is transparent nothing was painted."""
-    flat = open_image(path, working_side=None).convert("L")
-    with Image.open(path) as file:
-        if not file.has_transparency_data:
-            return flat
-        whole = ImageOps.exif_transpose(file).convert("RGBA")
+    drawn = open_image(path, exact=True)
+    if not drawn.has_transparency_data:
+        return to_rgb(drawn).convert("L")
+    whole = drawn.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", whole.size, (0, 0, 0, 255)), whole).convert("L")
 
 
 def _open_reference(path: Path) -> tuple[Image.Image, Image.Image | None, bytes | None]:
     """The original in RGB, its transparency as it is instead of laid over white, and its colour profile."""
-    flat = open_image(path, working_side=None)
-    with Image.open(path) as file:
-        profile = file.info.get("icc_profile") if file.mode in ("RGB", "RGBA", "P") else None
-        if not file.has_transparency_data:
-            return flat, None, profile
-        whole = ImageOps.exif_transpose(file).convert("RGBA")
+    original = open_image(path, exact=True)
+    profile = original.info.get("icc_profile") if original.mode in ("RGB", "RGBA", "P") else None
+    if not original.has_transparency_data:
+        return to_rgb(original), None, profile
+    whole = original.convert("RGBA")
     return whole.convert("RGB"), whole.getchannel("A"), profile
 
 
@@ -166,6 +166,13 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
+class _Before(TypedDict, total=False):
+    """What an earlier run wrote."""
+
+    settings: dict[str, Any]
+    pictures: dict[str, dict[str, Any]]
+
+
 class Manifest:
     """What was done, as `manifest.json` beside the results: settings, and an entry for each picture by name."""
 
@@ -174,8 +181,8 @@ class Manifest:
         self.pictures: dict[str, dict[str, Any]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            before = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        except (OSError, ValueError):
+            before = typed(_Before, read_json(self.path, longest=LONGEST, most=LONGEST) if self.path.exists() else {})
+        except (OSError, ValueError, TypeError):
             raise UserError(f"{str(self.path)!r} cannot be used as a manifest; choose another --output.") from None
         if before.get("settings") == settings:
             self.pictures = before.get("pictures", {})

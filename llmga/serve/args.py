@@ -32,6 +32,7 @@ from llmga.runtime import DTYPES
 from llmga.serve.flow import Settings, Turn
 from llmga.serve.inline import INLINE
 from llmga.serve.metadata import FORMATS
+from llmga.serve.portable import MOST_PIXELS
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
@@ -39,6 +40,7 @@ BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
 BUNDLED_RESTORER = "checkpoints/Inference/llmga-toy-diffrir-x1"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 SIDES = (16, 2048)
+MEGA = 1_000_000
 ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
@@ -221,6 +223,9 @@ def add_session(parser: Parser) -> None:
         metavar="PATH",
         help="folder or .zip, gone on with (settings, too) if it is there; saved after each answer",
     )
+    usual = MOST_PIXELS // MEGA
+    _add(parser, "session-megapixels", type=number(int, 1, 4000), default=usual, metavar="N",
+         help=f"million pixels that a session's pictures may have together (default: {usual})")  # fmt: skip
     _add(whole, "batch", metavar="FILE", help="requests, one a line as text or JSON, in place of a conversation")
     _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
     _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")

@@ -14,7 +14,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
@@ -26,6 +26,7 @@ from llmga.serve.flow import Turn
 from llmga.serve.models import Models
 from llmga.serve.plain_text import plain
 from llmga.serve.terminal import Terminal
+from llmga.typed import one_part, parsed, read_json, typed
 
 MANIFEST = "manifest.json"
 OWN = ("text", "image", "mask", "outpaint", "fill", "seed")
@@ -52,7 +53,7 @@ class Job:
         asked: Any = {"text": line}
         if line.startswith("{"):
             try:
-                asked = json.loads(line, object_pairs_hook=_once)
+                asked = parsed(line)
             except ValueError as problem:
                 raise UserError(f"line {number} of the batch is no JSON ({problem}); mend it.") from None
         texts = asked.get("text")
@@ -66,14 +67,6 @@ class Job:
                 )
         digest = hashlib.sha256(line.encode()).hexdigest()[:12]
         return cls(number, f"{number}-{digest}", asked | {"text": texts})
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, whose last value of a name would silently win.  Raises: ValueError for a name given twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name is given twice")
-    return found
 
 
 def read_jobs(file: str | Path) -> list[Job]:
@@ -95,20 +88,37 @@ def read_jobs(file: str | Path) -> list[Job]:
     return jobs
 
 
+class _Entry(TypedDict, total=False):
+    """What the manifest says of a job."""
+
+    line: int
+    text: list[str]
+    status: str
+    seed: int
+    pictures: list[Annotated[str, one_part]]
+    replies: list[str]
+
+
+class _Jobs(TypedDict):
+    jobs: dict[str, _Entry]
+
+
 class Manifest:
     """What was done, as JSON beside the pictures; whole on disk after every job.
 
     Attributes:
-        jobs: by key; status (done, failed), line, text, seed, pictures, reply, errors.
+        jobs: by key; status (done, failed, interrupted), line, text, seed, pictures, replies.
     """
 
     def __init__(self, path: Path):
         self.path, self.jobs = path, {}
         try:
             if path.exists():
-                self.jobs = dict(json.loads(path.read_text("utf-8"))["jobs"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{str(path)!r} cannot be used as a manifest; choose another --save-path.") from None
+                self.jobs = dict(typed(_Jobs, read_json(path, longest=10 * LARGEST_FILE, most=LARGEST_FILE))["jobs"])
+        except (OSError, ValueError, TypeError) as problem:
+            raise UserError(
+                f"{str(path)!r} cannot be used as a manifest ({_reason(problem)}); choose another --save-path."
+            ) from None
 
     def done(self, job: Job) -> bool:
         """Whether it was done, and its pictures are still there."""
@@ -121,7 +131,7 @@ class Manifest:
         self.jobs[job.key] = {"line": job.number, "text": job.asked["text"], **entry}
         content = json.dumps({"jobs": self.jobs}, ensure_ascii=False, indent=1)
         try:
-            write_whole(self.path, content.encode())
+            write_whole(self.path, content.encode(errors="replace"))
         except OSError as problem:
             raise UserError(f"{str(self.path)!r} cannot be written ({_reason(problem)}); make room.") from None
 

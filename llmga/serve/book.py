@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.files import file_in
 from llmga.images import open_image
 from llmga.serve.story import Story
 
@@ -65,9 +66,8 @@ def to_pdf(story: Story, folder: Path) -> bytes:
 
 
 def _file(folder: Path, name: str | None, number: int) -> bytes:
-    place = folder / Path(name or "").name  # a story may come from anybody: only what is beside it is opened
-    try:
-        return place.read_bytes()
+    try:  # a story may come from anybody: only what is beside it is opened
+        return file_in(folder, Path(name or "").name).read_bytes()
     except OSError:
         raise UserError(f"the picture of page {number} ({name}) is not in {str(folder)!r}; paint it again.") from None
 

@@ -69,7 +69,8 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     opening = flags.opening(args, picture)
     inline = drawer(args.inline, os.environ, sys.stdout.isatty())
     terminal = Terminal(SavedPictures(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
-    saved = load_session(args.session) if args.session and _is_session(args.session) else None
+    room = args.session_megapixels * flags.MEGA
+    saved = load_session(args.session, room) if args.session and _is_session(args.session) else None
     jobs = read_jobs(args.batch) if args.batch is not None else None
     models = Models.load(args)
     if bundled:
@@ -83,7 +84,7 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
         told = differences(saved.models, assistant.models)
         terminal.tell("\n".join([*told, f"going on after turn {len(saved.state.exchanges)} of {args.session}."]))
     fill = getattr(args, "fill", Turn("").fill)
-    talk = Talk(assistant, terminal, opening, Path(args.session) if args.session else None, fill)
+    talk = Talk(assistant, terminal, opening, Path(args.session) if args.session else None, fill, room)
     with line_editing(COMMANDS) if sys.stdin.isatty() else nullcontext():
         converse(talk, first)
     return None

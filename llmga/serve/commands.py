@@ -16,7 +16,7 @@ from llmga.serve import args as flags
 from llmga.serve.changing import change, checked_fill, told
 from llmga.serve.flow import Assistant, FlowEvent, Turn
 from llmga.serve.plain_text import plain
-from llmga.serve.portable import differences, load_session, save_session
+from llmga.serve.portable import MOST_PIXELS, differences, load_session, save_session
 from llmga.serve.terminal import Terminal, ctrl_c
 
 HELP_WIDTH = 32
@@ -30,6 +30,7 @@ class Talk:
         pending: what goes with the next message; its text is not used.
         session: where the session is saved after every answer; None saves it on request only.
         fill: under what is outpainted, a row of `FILLS`.
+        most_pixels: of a session that is loaded.
         over: the person has had enough.
     """
 
@@ -38,6 +39,7 @@ class Talk:
     pending: Turn = Turn("")
     session: Path | None = None
     fill: str = "edge"
+    most_pixels: int = MOST_PIXELS
     over: bool = False
 
     def take(self, line: str) -> None:
@@ -184,7 +186,7 @@ def _save(talk: Talk, place: str) -> None:
 
 
 def _load(talk: Talk, place: str) -> None:
-    saved = load_session(_place(talk, place))
+    saved = load_session(_place(talk, place), talk.most_pixels)
     talk.assistant.resume(saved.state)
     talk.pending = Turn("")
     count = len(saved.state.exchanges)

@@ -2,20 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from llmga.diffusers.canvas import Canvas
+from llmga.diffrir.restorers import RESTORERS
+from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
+from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.images import reduced, to_rgb
 from llmga.llava.conversation import Conversation
+from llmga.llava.sampling import PICTURE
 from llmga.masks import hide, read_mask
-from llmga.serve.provenance import Changes, Record
+from llmga.serve.provenance import Changes, Extents, Guidance, Prompt, Record, Seed, Steps, WorkSide
+from llmga.typed import row_of, within
 
 OUTPAINTING = "outpainting"
+Count = Annotated[int, within(0, 10_000_000)]
+Fill = Annotated[str, row_of(FILLS)]
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class Turn:
     text: str
     images: tuple[Image.Image, ...] = ()
     mask: Image.Image | None = None
-    outpaint: str | None = None
-    fill: str = "edge"
+    outpaint: Extents | None = None
+    fill: Fill = "edge"
 
 
 @dataclass(frozen=True)
@@ -57,21 +63,21 @@ class Settings:
         paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
     """
 
-    temperature: float = 0.2
-    top_p: float = 1.0
-    max_new_tokens: int = 512
-    seed: int | None = None
-    picture: str = "auto"
-    steps: int | None = None
-    guidance_scale: float | None = None
-    negative_prompt: str | None = None
-    size: tuple[int, int] | None = None
-    sampler: str | None = None
+    temperature: Annotated[float, within(0, 5)] = 0.2
+    top_p: Annotated[float, within(0.001, 1)] = 1.0
+    max_new_tokens: Annotated[int, within(1, 8192)] = 512
+    seed: Seed | None = None
+    picture: Annotated[str, row_of(PICTURE)] = "auto"
+    steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    negative_prompt: Prompt | None = None
+    size: tuple[WorkSide, WorkSide] | None = None
+    sampler: Annotated[str, row_of(SAMPLERS)] | None = None
     repaint: Changes = field(default_factory=dict)
     edit: Changes | None = None
-    restorer: str | None = None
-    upscale: int | None = None
-    versions: int = 1
+    restorer: Annotated[str, row_of(RESTORERS)] | None = None
+    upscale: Literal[2, 4] | None = None
+    versions: Annotated[int, within(1, 10)] = 1
     previews: bool = False
     paint: bool = True
 
@@ -92,8 +98,8 @@ class Region:
     mask: Image.Image | None
     changes: Changes
     parent: Image.Image
-    outpaint: str | None = None
-    fill: str | None = None
+    outpaint: Extents | None = None
+    fill: Fill | None = None
 
     @property
     def task(self) -> str:
@@ -141,14 +147,15 @@ class Painting:
     """A finished picture.
 
     Attributes:
+        image: a saved session calls it `picture`.
         region: what it was painted into; None for a picture from words.
         number: which prompt of its answer it shows, from 0; several paintings may show one.
     """
 
-    image: Image.Image
+    image: Image.Image = field(metadata={"key": "picture"})
     record: Record
     region: Region | None
-    number: int
+    number: Count
 
 
 @dataclass(frozen=True)
@@ -161,8 +168,8 @@ class Exchange:
     """
 
     turn: Turn
-    start: int
-    end: int
+    start: Count
+    end: Count
     region: Region | None
     paintings: tuple[Painting, ...] = ()
 
@@ -177,9 +184,9 @@ class State:
         painted: how many pictures were painted, those taken back included.
     """
 
-    seed: int
-    turns: int = 0
-    painted: int = 0
+    seed: Seed
+    turns: Count = 0
+    painted: Count = 0
     conversation: Conversation = field(default_factory=Conversation)
     exchanges: tuple[Exchange, ...] = ()
     settings: Settings = field(default_factory=Settings)

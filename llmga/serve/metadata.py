@@ -8,6 +8,7 @@ Where it stands, and in the same words in every kind of file (both are UTF-8 whe
 """
 
 import io
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from llmga.errors import UserError
-from llmga.images import check_file, to_rgb
+from llmga.images import MAX_PIXELS, check_file, to_rgb
 from llmga.registry import Registry
 from llmga.serve.provenance import Record, parameters
 
@@ -27,7 +28,6 @@ USUAL_QUALITY = 95
 EXIF_IFD, MAKER_NOTE, USER_COMMENT = 0x8769, 0x927C, 0x9286
 OWN, UNICODE = b"llmga\0\0\0", b"UNICODE\0"
 LONGEST_EXIF = 65_000  # bytes that fit into the one segment that JPEG has for it
-UNREADABLE = (OSError, SyntaxError, KeyError, ValueError, TypeError, AttributeError, Image.DecompressionBombError)
 
 Encoder = Callable[[Image.Image, Record | None, int | None], bytes]
 
@@ -82,24 +82,42 @@ def png_bytes(image: Image.Image, record: Record) -> bytes:
 
 
 def read(path: str | Path) -> Record:
-    """The record inside a picture.  Raises: UserError when there is no such file or no record in it."""
+    """The record inside a picture, which may come from anybody.
+
+    Raises: UserError when there is no such file, no record in it, or one with a value out of its range.
+    """
     check_file(path, f"picture {str(path)!r}")
-    with suppress(*UNREADABLE), Image.open(path) as image:
-        image.load()
-        return Record.from_json(_block(image))
-    raise UserError(f"no record of llmga can be read from {str(path)!r}; give a picture that llmga saved.")
+    try:
+        with Image.open(path, formats=[kind.upper() for kind in FORMATS]) as image:
+            block = _block(image)
+    except MemoryError:
+        raise
+    except Exception:  # what a decoder was not made for it may answer with anything
+        raise UserError(
+            f"no record of llmga can be read from {str(path)!r}; give a picture that llmga saved."
+        ) from None
+    try:
+        return Record.from_json(block)
+    except (ValueError, TypeError) as problem:
+        raise UserError(
+            f"no record of llmga can be read from {str(path)!r} ({problem}); give a picture that llmga saved."
+        ) from None
 
 
 def kind_of(path: str | Path) -> str:
     """The row of `FORMATS` that a file is, whatever its name.  Raises: UserError when it is none."""
-    with suppress(*UNREADABLE), Image.open(path) as image:
+    with suppress(Exception), Image.open(path) as image:
         if image.format.lower() in FORMATS:
             return image.format.lower()
     raise UserError(f"{str(path)!r} is none of {', '.join(FORMATS)}; give a picture that llmga saved.")
 
 
 def _block(image: Image.Image) -> str:
-    """Raises: KeyError when there is none."""
+    """Raises: KeyError when there is none, ValueError for a picture that is too large to look for it."""
+    if math.prod(image.size) > MAX_PIXELS:
+        raise ValueError(image.size)
+    if image.format == "PNG":
+        image.load()  # what is told may stand behind the pixels
     if "llmga" in getattr(image, "text", {}):
         return image.text["llmga"]
     note = image.getexif().get_ifd(EXIF_IFD)[MAKER_NOTE]

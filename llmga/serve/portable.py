@@ -14,33 +14,34 @@ while it saves leaves the session as it was saved before.
 
 import io
 import json
-import lzma
+import math
 import re
+import reprlib
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 from PIL import Image
 
 from llmga.compositing import able_to_hold
 from llmga.errors import UserError
-from llmga.files import write_whole
-from llmga.images import open_image
-from llmga.llava.conversation import Conversation, Message
-from llmga.serve.checked import checked
-from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn
-from llmga.serve.provenance import ModelMark, Record, picture_hash
+from llmga.files import file_in, plain_file, write_whole
+from llmga.images import open_image, size_of
+from llmga.llava.conversation import Conversation
+from llmga.serve.history import Exchange, Painting, Region, State
+from llmga.serve.provenance import ModelMark, Name, picture_hash
+from llmga.typed import parsed, typed, up_to
 
 FORMAT, VERSION, INDEX = "llmga-session", 1, "session.json"
-LARGEST_INDEX, LARGEST_PICTURE = 64_000_000, 256_000_000  # bytes that are read of a file from somewhere
-MOST_PIXELS = 1_000_000_000  # of all pictures together: 3 GB as RGB
+LARGEST_INDEX, LARGEST_PICTURE = 8_000_000, 256_000_000  # bytes that are read of a file from somewhere
+MOST_PIXELS, MOST_BYTES = 200_000_000, 512_000_000  # of all pictures together: 800 MB of memory
+CHUNK = 1 << 20  # bytes that are read at once, and that a zip's list of members may have
 HASH = re.compile(r"[0-9a-f]{64}")
 PNG_MODES, TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16"), ("CMYK", "I", "F", "I;16B")
-UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+KINDS = {".png": ("PNG",), ".tif": ("TIFF",)}  # what a picture's file may be
 RELABELLED = ("YCbCr", "HSV", "LAB")  # no file holds these plainly: their channels are written as if they were RGB
 
 
@@ -81,14 +82,25 @@ def save_session(path: str | Path, state: State, models: tuple[ModelMark, ...] =
 
 
 def load_session(path: str | Path, most_pixels: int = MOST_PIXELS) -> Saved:
-    """Read a session.
+    """Read a session, which may come from anybody.
 
     Args:
-        most_pixels: of all its pictures together.
+        most_pixels: of all its pictures together; each pixel takes four bytes of memory.
 
-    Raises: UserError when there is no session, a damaged one, one of a later version, or one that is too large.
+    Raises: UserError when there is no session, a damaged one, one of a later version, or one that is too large; then
+        nothing of it was taken over.
     """
-    return _Reader(path, most_pixels).saved()
+    with _read(path, most_pixels) as reader:
+        return reader.saved()
+
+
+def load_pictures(path: str | Path, names: Collection[str]) -> Mapping[str, Image.Image]:
+    """Those of these pictures that a session has, by hash; nothing else of it is decoded.
+
+    Raises: UserError as `load_session`.
+    """
+    with _read(path, MOST_PIXELS) as reader:
+        return reader.some(names)
 
 
 def differences(saved: tuple[ModelMark, ...], here: tuple[ModelMark, ...]) -> list[str]:
@@ -206,135 +218,191 @@ class _Writer:
         return {"system": conversation.system, "messages": messages}
 
 
-class _Reader:
-    """Reads a session from a folder or a zip; nothing of what stands in it is taken for a path."""
+@dataclass(frozen=True)
+class _Listed:
+    """What a reader wants to know of a picture."""
 
-    def __init__(self, path: str | Path, most_pixels: int):
-        self.path, self.pictures, self._room = Path(path), {}, most_pixels
+    file: Name
+    mode: Name | None = None
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What `session.json` says beside the state."""
+
+    models: Annotated[tuple[ModelMark, ...], up_to(16)]
+    pictures: dict[str, _Listed]
+
+
+class _Reader:
+    """Reads a session; nothing of what stands in it is taken for a path, nothing is decoded before all was looked at.
+
+    Args:
+        path: what messages call the session.
+        opened: opens one of its files.
+        most_pixels: of all pictures together.
+    """
+
+    def __init__(self, path: Path, opened: Callable[[str], IO[bytes]], most_pixels: int):
+        self.path, self.opened, self.most_pixels = path, opened, most_pixels
+        self.pictures: dict[str, Image.Image] = {}
 
     def saved(self) -> Saved:
-        try:
-            content = json.loads(self._bytes(INDEX, LARGEST_INDEX))
-            if content["format"] != FORMAT:
-                raise ValueError(content["format"])
-            if content["version"] > VERSION:
-                raise UserError(
-                    f"session {str(self.path)!r} is of version {content['version']}, known is up to {VERSION}; "
-                    "update this program."
-                )
-            models = tuple(ModelMark(**mark) for mark in content["models"])
-            return Saved(self._state(content), models, self.pictures)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as problem:
-            if isinstance(problem, UserError):
-                raise
-            raise UserError(f"session {str(self.path)!r} is damaged or none; give one that was saved here.") from None
+        content = self._content()
+        named: dict[str, None] = {}
+        typed(State, content, {Image.Image: lambda name: named.setdefault(self._checked_name(name))})
+        self._decode(named)
+        state = typed(State, content, {Image.Image: self.pictures.__getitem__})
+        _check_order(state)
+        for region in _regions(state):
+            _check_region(region)
+        return Saved(state, self.index.models, self.pictures)
 
-    def _bytes(self, name: str, limit: int) -> bytes:
-        try:
-            with self._opened(name) as stream:
-                content = stream.read(limit + 1)
-        except UNREADABLE:
-            what = "is no session" if name == INDEX else f"lacks {name}"
-            raise UserError(f"{str(self.path)!r} {what}; give a folder or a .zip that was saved here.") from None
-        if len(content) > limit:
-            raise UserError(f"{name} of session {str(self.path)!r} has more than {limit} bytes; it is not from here.")
+    def some(self, names: Collection[str]) -> dict[str, Image.Image]:
+        self._content()
+        self._decode([self._checked_name(name) for name in names if name in self.index.pictures])
+        return self.pictures
+
+    def _content(self) -> dict[str, Any]:
+        """All that the session says; `index` is the part that tells of its pictures."""
+        content = parsed(self._bytes(INDEX, LARGEST_INDEX), longest=LARGEST_INDEX)
+        version = content["version"] if content["format"] == FORMAT else None
+        if not isinstance(version, int) or version < 1:
+            raise ValueError("its format is another one")
+        if version > VERSION:
+            raise UserError(
+                f"session {str(self.path)!r} is of version {version}, known is up to {VERSION}; update this program."
+            )
+        self.index = typed(_Index, content)
         return content
 
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[IO[bytes]]:
-        if self.path.is_dir():
-            with _plain_file(self.path / name).open("rb") as stream:
-                yield stream
-        else:
-            with zipfile.ZipFile(_plain_file(self.path)) as archive, archive.open(name) as stream:
-                yield stream
+    def _bytes(self, name: str, limit: int) -> bytes:
+        content = io.BytesIO()
+        with _reading(self.path, name), self.opened(name) as stream:
+            while content.tell() <= limit and (chunk := stream.read(CHUNK)):
+                content.write(chunk)
+        if content.tell() > limit:
+            raise UserError(f"{name} of session {str(self.path)!r} has more than {limit} bytes; it is not from here.")
+        return content.getvalue()
 
-    def _picture(self, name: str | None) -> Image.Image | None:
-        if name is None:
-            return None
-        if not HASH.fullmatch(name):
-            raise ValueError(name)
-        if name not in self.pictures:
-            suffix = "tif" if self._listed[name]["file"].endswith(".tif") else "png"
-            image = _opened_picture(self._bytes(f"pictures/{name}.{suffix}", LARGEST_PICTURE))
-            self._room -= image.width * image.height
-            if self._room < 0:
+    def _checked_name(self, name: Any) -> str:
+        if not isinstance(name, str) or not HASH.fullmatch(name) or name not in self.index.pictures:
+            raise ValueError(f"{reprlib.repr(name)} is none of its pictures")
+        return name
+
+    def _decode(self, names: Iterable[str]) -> None:
+        """Open the pictures, once it is seen what all of them will take."""
+        pixels = size = 0
+        for name in names:
+            content, formats = self._file(name)
+            with _damage(name):
+                pixels, size = pixels + math.prod(size_of(content, formats=formats)), size + len(content)
+            if pixels > self.most_pixels or size > MOST_BYTES:
                 raise UserError(
-                    f"the pictures of session {str(self.path)!r} are too large together; load a smaller one."
+                    f"the pictures of session {str(self.path)!r} are too large together, they may have "
+                    f"{self.most_pixels / 1e6:g} million pixels; load a smaller one, or raise --session-megapixels."
                 )
-            self.pictures[name] = _relabelled(image, self._listed[name].get("mode"))
-            if picture_hash(self.pictures[name]) != name:
-                raise ValueError(name)
-        return self.pictures[name]
+        for name in names:
+            content, formats = self._file(name)
+            with _damage(name):
+                image = _relabelled(open_image(content, exact=True, formats=formats), self.index.pictures[name].mode)
+            if picture_hash(image) != name:
+                raise ValueError(f"the picture {name} is another one")
+            self.pictures[name] = image
 
-    def _state(self, content: dict[str, Any]) -> State:
-        self._listed = content["pictures"]
-        told = content["conversation"]
-        messages = tuple(
-            Message(_role(each["role"]), str(each["text"]), self._all(each["images"])) for each in told["messages"]
-        )
-        state = State(
-            seed=int(content["seed"]),
-            turns=int(content["turns"]),
-            painted=int(content["painted"]),
-            conversation=Conversation(messages, told["system"]),
-            exchanges=tuple(self._exchange(each) for each in content["exchanges"]),
-            settings=_settings(content["settings"]),
-        )
-        last = 0
-        for each in state.exchanges:
-            if not last <= each.start < each.end <= len(messages):
-                raise ValueError(each.end)
-            last = each.end
-        return checked(state)
-
-    def _all(self, names: list[str]) -> tuple[Image.Image, ...]:
-        return tuple(self._picture(name) for name in names)
-
-    def _exchange(self, told: dict[str, Any]) -> Exchange:
-        given = told["turn"]
-        images, mask = self._all(given["images"]), self._picture(given["mask"])
-        turn = Turn(str(given["text"]), images, mask, given["outpaint"], given["fill"])
-        paintings = tuple(self._painting(each) for each in told["paintings"])
-        return Exchange(turn, int(told["start"]), int(told["end"]), self._region(told["region"]), paintings)
-
-    def _region(self, told: dict[str, Any] | None) -> Region | None:
-        if told is None:
-            return None
-        picture, mask, parent = (self._picture(told[name]) for name in ("picture", "mask", "parent"))
-        return Region(picture, mask, dict(told["changes"]), parent, told["outpaint"], told["fill"])
-
-    def _painting(self, told: dict[str, Any]) -> Painting:
-        record = Record.from_json(json.dumps(told["record"]))
-        return Painting(self._picture(told["picture"]), record, self._region(told["region"]), int(told["number"]))
+    def _file(self, name: str) -> tuple[bytes, tuple[str, ...]]:
+        """The bytes of a picture, and as what they may be opened."""
+        suffix = ".tif" if self.index.pictures[name].file.endswith(".tif") else ".png"
+        return self._bytes(f"pictures/{name}{suffix}", LARGEST_PICTURE), KINDS[suffix]
 
 
-def _plain_file(path: Path) -> Path:
-    """The same.  Raises: OSError where it is no file: to read from a pipe or a device might never end."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    return path
+@contextmanager
+def _read(path: str | Path, most_pixels: int) -> Iterator[_Reader]:
+    """What reads the session.  Raises: UserError."""
+    path = Path(path)
+    try:
+        with _files(path) as opened:
+            yield _Reader(path, opened, most_pixels)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as problem:
+        reason = f"{problem.args[0]!r} is missing" if isinstance(problem, KeyError) else problem
+        raise UserError(f"session {str(path)!r} is damaged or none ({reason}); give one that was saved here.") from None
 
 
-def _opened_picture(content: bytes) -> Image.Image:
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
     """Raises: ValueError for what is no picture."""
     try:
-        return open_image(content, exact=True)
-    except UserError as problem:
-        raise ValueError(problem) from None
+        yield
+    except UserError:
+        raise ValueError(f"the picture {name} cannot be read") from None
 
 
-def _role(role: str) -> str:
-    if role not in ("user", "assistant"):
-        raise ValueError(role)
-    return role
+@contextmanager
+def _reading(path: Path, name: str) -> Iterator[None]:
+    """Files and archives may be broken in any way.  Raises: UserError."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception:
+        what = "is no session" if name == INDEX else f"lacks {name}, or it is broken"
+        raise UserError(f"{str(path)!r} {what}; give a folder or a .zip that was saved here.") from None
 
 
-def _settings(told: dict[str, Any]) -> Settings:
-    known = {entry.name: told[entry.name] for entry in fields(Settings) if entry.name in told}
-    if known.get("size"):
-        known["size"] = tuple(known["size"])
-    return Settings(**known)
+@contextmanager
+def _files(path: Path) -> Iterator[Callable[[str], IO[bytes]]]:
+    """What opens the files of a folder or a zip by their names."""
+    with ExitStack() as stack:
+        with _reading(path, INDEX):
+            if path.is_dir():
+                archive = None
+            else:
+                archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(_Archive(plain_file(path)))))
+                _check_members(archive.infolist())
+        yield archive.open if archive else lambda name: file_in(path, name).open("rb")
+
+
+class _Archive(io.FileIO):
+    """A zip's file of which nothing is read at once that is longer than what a session needs, its list of members
+    included, of which each would take hundreds of bytes of memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(CHUNK + 1 if size is None or not 0 <= size <= CHUNK else size)
+        if len(content) > CHUNK:
+            raise zipfile.BadZipFile(size)
+        return content
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raises: BadZipFile for a name that stands twice, and for methods that are not needed and want much memory."""
+    plain = all(member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members)
+    if not plain or len({member.filename for member in members}) < len(members):
+        raise zipfile.BadZipFile
+
+
+def _check_order(state: State) -> None:
+    """Raises: ValueError where an exchange is of messages that are not there, or of another one."""
+    last, count = 0, len(state.conversation.messages)
+    for exchange in state.exchanges:
+        if not last <= exchange.start < exchange.end <= count:
+            raise ValueError(f"no messages are {exchange.start} to {exchange.end}")
+        last = exchange.end
+
+
+def _regions(state: State) -> Iterator[Region]:
+    found = (part.region for exchange in state.exchanges for part in (exchange, *exchange.paintings))
+    return filter(None, found)
+
+
+def _check_region(region: Region) -> None:
+    """Raises: ValueError where mask and picture are not as a painter takes them."""
+    mask, edits = region.mask, "source_prompt" in region.changes
+    if (mask is None) != edits or (mask and (mask.mode != "L" or mask.size != region.picture.size)):
+        raise ValueError("a mask does not fit its picture")
+    if region.outpaint is None and region.picture.size != region.parent.size:
+        raise ValueError("a picture is not of its parent's size")
 
 
 def _storable(image: Image.Image) -> Image.Image:

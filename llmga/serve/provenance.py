@@ -2,21 +2,37 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, get_type_hints
+from typing import Annotated, Any, TypedDict
 
 from PIL import Image
 
 import llmga
 from llmga.compositing import able_to_hold
+from llmga.diffusers.inpainting import AREAS
+from llmga.diffusers.text_to_image import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 from llmga.errors import UserError
 from llmga.files import fingerprint
+from llmga.images import MAX_SIDE
 from llmga.llava.endpoint.address import Endpoint
 from llmga.seams import Seam
-from llmga.serve.checked import checked
+from llmga.typed import like, parsed, row_of, typed, up_to, within
+
+LONGEST_RECORD = 2_000_000  # characters
+LONGEST_PROMPT = 8192 * 16  # characters: as many tokens as a language model may write, of as many letters as they have
+
+# What a file may say; a name of a row is looked up where it is used.
+Name = Annotated[str, up_to(300)]
+Prompt = Annotated[str, up_to(LONGEST_PROMPT)]
+Digest = Annotated[str, like("[0-9a-f]{1,64}", "a hexadecimal digest")]
+Seed = Annotated[int, within(0, SEEDS - 1)]
+Steps = Annotated[int, within(1, 1000)]
+Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
+WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
+Share = Annotated[float, within(0, 1)]
+Extents = Annotated[str, up_to(300)]  # as `Canvas.parse` takes them
 
 
 @dataclass(frozen=True)
@@ -31,9 +47,9 @@ class ModelMark:
         sha256: fingerprint of the weights, None when they do not lie in a local folder.
     """
 
-    role: str
-    name: str
-    sha256: str | None
+    role: Name
+    name: Annotated[str, up_to(1000)]
+    sha256: Digest | None
 
     @classmethod
     def of(cls, role: str, path: str | Path | Endpoint) -> "ModelMark":
@@ -54,35 +70,45 @@ def _name(place: Path) -> str:
 class Changes(TypedDict, total=False):
     """What a painter is told of a picture that it changes, beside the picture and the mask."""
 
-    strength: float | None
-    area: str
+    strength: Share | None
+    area: Annotated[str, row_of(AREAS)]
     soft: bool
-    skip: float
-    ratio: float
-    source_prompt: str
+    skip: Share
+    ratio: Annotated[float, within(0, 1000)]
+    source_prompt: Prompt
 
 
 class Added(TypedDict):
     """What was added to a painter: a low-rank adapter, a ControlNet or an IP-Adapter."""
 
-    kind: str
-    name: str
-    sha256: str
-    weight: float
-    picture: str | None
+    kind: Name
+    name: Name
+    sha256: Digest
+    weight: Annotated[float, within(-1000, 1000)]
+    picture: Digest | None
+
+
+class Words(TypedDict, total=False):
+    """How the language model was sampled."""
+
+    temperature: Annotated[float, within(0, 5)]
+    top_p: Share
+    max_new_tokens: Annotated[int, within(1, 1_000_000)]
+    seed: Seed | None
+    picture: Name
 
 
 class Setup(TypedDict, total=False):
     """How a painter was set up."""
 
-    family: str
-    sampler: str | None
-    layout: str
-    dtype: str
-    device: str
+    family: Name
+    sampler: Name | None
+    layout: Name
+    dtype: Name
+    device: Name
     weighted: bool
     tile_vae: bool
-    added: list[Added]
+    added: Annotated[list[Added], up_to(100)]
 
 
 @dataclass(frozen=True)
@@ -113,30 +139,30 @@ class Record:
         llmga: version of this package.
     """
 
-    prompt: str
+    prompt: Prompt
     request: str
-    seed: int
-    negative_prompt: str = ""
-    steps: int | None = None
-    guidance_scale: float | None = None
-    sampler: str | None = None
-    size: tuple[int, int] | None = None
-    work_size: tuple[int, int] | None = None
-    task: str = "text-to-image"
-    parent: str | None = None
-    mask: str | None = None
-    outpaint: str | None = None
-    fill: str | None = None
+    seed: Seed
+    negative_prompt: Prompt = ""
+    steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    sampler: Name | None = None
+    size: tuple[Annotated[int, within(1, MAX_SIDE)], Annotated[int, within(1, MAX_SIDE)]] | None = None
+    work_size: tuple[WorkSide, WorkSide] | None = None
+    task: Name = "text-to-image"
+    parent: Digest | None = None
+    mask: Digest | None = None
+    outpaint: Extents | None = None
+    fill: Name | None = None
     changes: Changes = field(default_factory=dict)
-    restorer: str | None = None
-    upscaler: str | None = None
+    restorer: Name | None = None
+    upscaler: Name | None = None
     seam_before: Seam | None = None
     seam_after: Seam | None = None
-    words: Mapping[str, Any] = field(default_factory=dict)
+    words: Words = field(default_factory=dict)
     painter: Setup = field(default_factory=dict)
-    models: tuple[ModelMark, ...] = ()
-    quality: int | None = None
-    llmga: str = field(default=llmga.__version__)
+    models: Annotated[tuple[ModelMark, ...], up_to(16)] = ()
+    quality: Annotated[int, within(1, 100)] | None = None
+    llmga: Name = field(default=llmga.__version__)
 
     def model(self, role: str) -> ModelMark | None:
         """The mark of the model in this role."""
@@ -149,16 +175,7 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> "Record":
         """Keys of a later version are left aside.  Raises: ValueError, TypeError when it is no record."""
-        names = {entry.name for entry in fields(cls)}
-        known = {key: value for key, value in dict(json.loads(text)).items() if key in names}
-        for pair in ("size", "work_size"):
-            known[pair] = tuple(known[pair]) if known.get(pair) else None
-        for seam in ("seam_before", "seam_after"):
-            known[seam] = Seam(**known[seam]) if known.get(seam) else None
-        for name, told in (("changes", Changes), ("painter", Setup)):
-            known[name] = {key: value for key, value in known.get(name, {}).items() if key in get_type_hints(told)}
-        known["models"] = tuple(ModelMark(**mark) for mark in known.get("models", ()))
-        return checked(cls(**known))
+        return typed(cls, parsed(text, longest=LONGEST_RECORD))
 
 
 def picture_hash(image: Image.Image) -> str:

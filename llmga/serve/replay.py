@@ -1,8 +1,9 @@
 """Make a picture again from what stands in its file: `python -m llmga.serve.replay FILE [--out FILE]`.
 
-The painter and the restorer are found by their names and must have the recorded weights; the language model is not
-needed.  A picture that was made from another one needs that one and its mask: from the session that has it
-(`--session`, or the folder of the file where it is one), or as `--image-file` and `--mask-file`.
+The file may come from anybody.  The painter and the restorer are found by their names on the shelves here, nowhere
+else, and must have the recorded weights; any other one is given by its flag.  The language model is not needed.  A
+picture that was made from another one needs that one and its mask: from the session that has it (`--session`, or the
+folder of the file where it is one), or as `--image-file` and `--mask-file`.
 """
 
 import argparse
@@ -14,10 +15,11 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.diffrir.restorers import Restorer, open_restorer
-from llmga.diffusers.canvas import Canvas
+from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import SHELVES, find_checkpoint
-from llmga.diffusers.generators import Generator, load_generator
+from llmga.diffusers.generators import GENERATORS, Generator, load_generator
+from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError, command_line
 from llmga.files import write_whole
 from llmga.images import open_image
@@ -27,8 +29,9 @@ from llmga.serve import args as flags
 from llmga.serve.history import Region
 from llmga.serve.metadata import encoded, kind_of, read
 from llmga.serve.painting import Finish, Order, paint
-from llmga.serve.portable import INDEX, load_session
+from llmga.serve.portable import INDEX, load_pictures
 from llmga.serve.provenance import ModelMark, Record, fingerprint, picture_hash
+from llmga.typed import is_one_part
 
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
 
@@ -76,10 +79,11 @@ def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: st
 
 
 def given_pictures(record: Record, args: argparse.Namespace) -> dict[str, Image.Image]:
-    """What the flags and the session hold, by hash.  Raises: UserError."""
+    """What the flags and the session hold of what is needed, by hash.  Raises: UserError."""
     beside = Path(args.file).parent
     session = args.session or (beside if (beside / INDEX).is_file() else None)
-    found = dict(load_session(session).pictures) if session is not None else {}
+    needed = [name for name in (record.parent, record.mask) if name is not None]
+    found = dict(load_pictures(session, needed)) if session is not None and needed else {}
     if args.image_file is not None:
         parent = open_image(args.image_file, exact=True)
         found |= {picture_hash(version): version for version in (parent, open_image(args.image_file))}
@@ -90,12 +94,26 @@ def given_pictures(record: Record, args: argparse.Namespace) -> dict[str, Image.
     return found
 
 
+def check_rows(record: Record) -> None:
+    """Raises: UserError for a name that no table here has."""
+    setup = record.painter
+    if (dtype := setup.get("dtype")) is not None and dtype not in DTYPES:
+        raise UserError(f"the painter's number format {dtype!r} is unknown; known are {', '.join(DTYPES)}.")
+    for table, name in (
+        (GENERATORS, setup.get("family")),
+        (SAMPLERS, setup.get("sampler")),
+        (RESTORERS, record.restorer),
+        (RESTORERS, record.upscaler),
+        (FILLS, record.fill),
+    ):
+        if name is not None:
+            table[name]
+
+
 def open_painter(record: Record, args: argparse.Namespace) -> Generator:
     """The painter as it was set up.  Raises: UserError when it is not here, or has other weights."""
     mark, setup = record.model("painter"), record.painter
-    if args.sdmodel_id is None and mark is None:
-        raise UserError("the record names no painter; give it with --sdmodel_id.")
-    folder = find_checkpoint(args.sdmodel_id or shelved(mark.name))
+    folder = find_checkpoint(place_of(mark, "painter", args.sdmodel_id, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
     generator = load_generator(
         folder,
@@ -130,27 +148,50 @@ def open_finish(record: Record, args: argparse.Namespace) -> Finish:
     return Finish(restorer, _opened(record, "upscaler", record.upscaler, args.upscaler_path, args.device))
 
 
-def _opened(record: Record, role: str, name: str, path: str | None, device: str | None) -> Restorer:
-    mark = record.model(role)
-    place = path or (mark and shelved(mark.name))
-    if place is not None:
-        check_weights(mark, place, f"--{role}-path")
+def _opened(record: Record, role: str, name: str, given: str | None, device: str | None) -> Restorer:
+    mark, place, flag = record.model(role), given, f"--{role}-path"
+    if isinstance(RESTORERS[name], Weighted):
+        place = place_of(mark, role, given, flag)
+        check_weights(mark, place, flag)
     return open_restorer(name, place, device or record.painter.get("device", "auto"))
 
 
-def shelved(name: str) -> str:
-    """The model of this name on the shelves here or beside the package; the name itself where there is none."""
+def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) -> str:
+    """Where a model lies: as the person gave it, or on a shelf under its recorded name.
+
+    Raises: UserError where the record alone does not tell which weights are meant, and that they are here.
+    """
+    if given is not None:
+        return given
+    if mark is None:
+        raise UserError(f"the record names no {role}; give it with {flag}.")
+    if mark.sha256 is None:
+        raise UserError(f"the record does not say which weights the {role} {mark.name!r} had; "
+                        f"to use weights that cannot be checked, give them with {flag}.")  # fmt: skip
+    found = shelved(mark.name)
+    if found is None:
+        raise UserError(f"the {role} {mark.name!r} is in none of {', '.join(SHELVES)}; give it with {flag}.")
+    return found
+
+
+def shelved(name: str) -> str | None:
+    """The model of this name on the shelves here or beside the package; None where there is none, or it is no name."""
+    if not is_one_part(name):
+        return None
     places = (Path(shelf, name) for shelf in SHELVES)
-    found = next((place for place in places if place.exists()), None)
     with suppress(UserError):
-        return str(found or flags.shipped(str(Path(SHELVES[0], name)), ""))
-    return name
+        return str(next((place for place in places if place.exists()), None) or
+                   flags.shipped(str(Path(SHELVES[0], name)), ""))  # fmt: skip
+    return None
 
 
 def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:
-    """Raises: UserError when a model's weights are not the recorded ones."""
+    """Raises: UserError when a model's weights are not the recorded ones; where none are, that is told."""
+    if mark is None or mark.sha256 is None:
+        print(f"the weights of {str(place)!r} were not checked: the record does not say which it had.", file=sys.stderr)
+        return
     here = fingerprint(place)
-    if mark is not None and mark.sha256 is not None and here != mark.sha256:
+    if here != mark.sha256:
         raise UserError(
             f"the {mark.role} {str(place)!r} has other weights ({(here or 'none')[:10]}) than {mark.name!r} had "
             f"({mark.sha256[:10]}) when the picture was made; give those with {flag}."
@@ -160,6 +201,7 @@ def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:
 def replay(args: argparse.Namespace) -> int:
     """Make the picture again and say whether it is the same; 1 if not.  Raises: UserError."""
     record, file = read(args.file), Path(args.file)
+    check_rows(record)
     region = region_of(record, given_pictures(record, args))
     image = replayed(record, open_painter(record, args), open_finish(record, args), region)
     content = encoded(image, record, kind_of(file), quality=record.quality)

@@ -7,10 +7,10 @@
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from llmga.errors import UserError
 from llmga.files import write_whole
@@ -19,11 +19,14 @@ from llmga.llava.instructions import language_of
 from llmga.llava.planner import Planner
 from llmga.llava.sampling import Sampling
 from llmga.registry import Registry
+from llmga.typed import one_part, read_json, row_of, typed, up_to, within
 
 # page, seed of the book -> seed of the page's picture.  One seed for all keeps light and composition alike.
 SEEDS = Registry("seed policy", {"same": lambda page, seed: seed, "next": lambda page, seed: seed + page})
 CARD = re.compile(r"^\W{0,4}(?P<name>[^\s:：][^:：]{0,39}?)\W{0,2}[:：]\s*(?P<look>\S.*)$")
 MOST_PAGES, MOST_CHARACTERS = 40, 8
+LONGEST_BOOK, LONGEST_CAST = 400, 100  # what a person may have added to
+Words = Annotated[str, up_to(100_000)]
 
 ASK = {
     "en": {
@@ -44,8 +47,8 @@ ASK = {
 class Character:
     """Somebody who appears again: described in the same words on every page."""
 
-    name: str
-    look: str
+    name: Annotated[str, up_to(200)]
+    look: Words
 
     @classmethod
     def read(cls, line: str) -> "Character":
@@ -66,9 +69,9 @@ class Character:
 class Page:
     """What is read on a page, what is painted, and the picture's file once it is there."""
 
-    text: str
-    prompt: str
-    picture: str | None = None
+    text: Words
+    prompt: Words
+    picture: Annotated[str, one_part] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,13 @@ class Story:
         seeds: a row of `SEEDS`.
     """
 
-    title: str
-    request: str
-    seed: int
-    style: str = ""
-    seeds: str = "same"
-    characters: tuple[Character, ...] = ()
-    pages: tuple[Page, ...] = ()
+    title: Words
+    request: Words
+    seed: Annotated[int, within(0, 2**62)]
+    style: Words = ""
+    seeds: Annotated[str, row_of(SEEDS)] = "same"
+    characters: Annotated[tuple[Character, ...], up_to(LONGEST_CAST)] = ()
+    pages: Annotated[tuple[Page, ...], up_to(LONGEST_BOOK, least=1)] = ()
 
     def prompt(self, number: int) -> str:
         """What the painter is told for page `number` (from 0): every character in the same words, one style."""
@@ -116,29 +119,20 @@ class Story:
     def load(cls, path: str | Path) -> "Story":
         """Raises: UserError when there is none, or what a person changed cannot be read."""
         try:
-            told = json.loads(Path(path).read_text("utf-8"))
-            story = cls(**told)
-            story = replace(
-                story,
-                characters=tuple(Character(**each) for each in story.characters),
-                pages=tuple(Page(**each) for each in story.pages),
-            )
-            story._check()
-        except (OSError, ValueError, TypeError, AttributeError) as problem:
-            if isinstance(problem, UserError):
-                raise
+            told = read_json(path)
+            story = typed(cls, told)
+            for kind, parts in ((cls, [told]), (Character, told.get("characters", ())), (Page, told["pages"])):
+                _check_names(kind, parts)
+            return story
+        except (OSError, ValueError, TypeError) as problem:
             raise UserError(f"{str(path)!r} is no story ({problem}); give the story.json of a picture book.") from None
-        return story
 
-    def _check(self) -> None:
-        SEEDS[self.seeds]
-        texts = [self.title, self.request, self.style, *(each.look for each in self.characters)]
-        texts += [each.name for each in self.characters]
-        texts += [text for page in self.pages for text in (page.text, page.prompt, page.picture or "")]
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("a text is none")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not self.pages:
-            raise ValueError("no seed or no pages")
+
+def _check_names(kind: type, parts: Sequence[dict[str, Any]]) -> None:
+    """Raises: ValueError for a slip of the pen in the name of a field."""
+    known = {entry.name for entry in fields(kind)}
+    for name in set().union(*parts) - known:
+        raise ValueError(f"{name!r} is unknown, known are {', '.join(sorted(known))}")
 
 
 def plan(

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,11 +71,22 @@ def test_a_folder_goes_on_after_bad_pictures_and_lists_them(folders, scene, caps
     (folders / "image/f-broken.png").write_bytes(b"no picture")
     add(folders, "g-alone", image, reference, mask)
     (folders / "mask/g-alone.png").unlink()
+    odd = {"h-image": "image", "i-reference": "reference", "j-mask": "mask"}
+    for name, folder in odd.items():
+        add(folders, name, image, reference, mask)
+        mask.save(folders / folder / f"{name}.png", exif=b"Exif\0\0MM\0*")  # Pillow stumbles over it: struct.error
+    add(folders, "k-texture", image, reference, mask)
+    (folders / "image/k-texture.png").write_bytes(b"DDS " + bytes([124]) + bytes(123))  # NotImplementedError
+    add(folders, "l-pipe", image, reference, mask)
+    (folders / "mask/l-pipe.png").unlink()
+    os.mkfifo(folders / "mask/l-pipe.png")
     add(folders, "z", *scene(seed=9))
     assert restore() == 1
     told = capsys.readouterr().err
     for name, complaint in {"c-sizes": "9x9", "d-empty": "is empty", "e-full": "covers the whole picture",
-                            "f-broken": "not a readable picture", "g-alone": "has no mask"}.items():  # fmt: skip
+                            "f-broken": "not a readable picture", "g-alone": "has no mask",
+                            **dict.fromkeys([*odd, "k-texture"], "not a readable picture"),
+                            "l-pipe": "is a pipe"}.items():  # fmt: skip
         assert [line for line in told.splitlines() if line.startswith(f"error: {name}: ") and complaint in line]
         assert entries()[name]["status"] == "failed"
     assert entries()["z"]["status"] == "done"
@@ -173,3 +185,13 @@ def test_whole_pictures_are_enlarged_without_a_mask(folders, tiny):
 def test_a_mask_and_its_reference_belong_together(folders, capsys, given):
     assert main(["--image", "image", "--output", "out", *given]) == 2
     assert "belong together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "[" * 100_000, '{"pictures": []}', '{"settings": 5}', '{"pictures": {"a": 7}}', "\0"]
+)
+def test_a_manifest_that_is_none_is_one_sentence(folders, capsys, content):
+    Path("out").mkdir()
+    Path("out/manifest.json").write_text(content)
+    assert restore() == 2
+    assert "cannot be used as a manifest" in capsys.readouterr().err

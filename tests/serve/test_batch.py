@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.batch import batch, read_jobs
+from llmga.serve.batch import Manifest, batch, read_jobs
 from llmga.serve.flow import Turn
 from llmga.serve.metadata import read
 from llmga.serve.session import SavedPictures
@@ -106,6 +106,9 @@ WRONG = {
     '{"text": "a", "colour": "red"}': "'colour', which is unknown",
     '{"text": "a"': "line 1 of the batch is no JSON",
     '{"text": "a", "text": "b"}': "a name is given twice",
+    '{"text": ' + "[" * 100_000: "nested too deeply",
+    r'{"text": "\ud800"}': "half a character",
+    '{"text": "a", "seed": NaN}': "NaN is no number",
     "# nothing": "has no requests",
 }
 
@@ -149,3 +152,21 @@ def test_a_file_without_end_is_not_read_to_its_end(monkeypatch):
 
 def test_the_words_of_a_file_do_not_steer_the_terminal(work):
     assert "\x1b" not in work(["a \x1b[2J circle"], [ONE]).shown
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"jobs": []}',
+        '{"jobs": {"1-x": 5}}',
+        '{"jobs": {"1-x": {"pictures": ["../a"]}}}',
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match="cannot be used as a manifest"):
+        Manifest(tmp_path / "manifest.json")

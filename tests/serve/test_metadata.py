@@ -106,9 +106,23 @@ def test_what_has_no_record_is_one_sentence(content, tmp_path):
             reader(tmp_path / "a")
 
 
-@pytest.mark.parametrize("block", ["[]", "5", "{}", '{"prompt": 1}', "{", "null"])
+DEEP = '{"prompt": "p", "request": "r", "seed": 1, "models": ' + "[" * 100_000 + "]" * 100_000 + "}"
+DAMAGED = ["[]", "5", "{}", '{"prompt": 1}', "{", "null", "[" * 100_000, DEEP,
+           r'{"prompt": "\ud800", "request": "r", "seed": 1}',
+           '{"prompt": "p", "request": "r", "seed": NaN}', '{"prompt": "p", "request": "r", "seed": 1e999}',
+           '{"prompt": "p", "request": "r", "seed": 1, "seed": 2}']  # fmt: skip
+
+
+@pytest.mark.parametrize("block", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_record_is_one_sentence(block, tmp_path, monkeypatch):
     monkeypatch.setattr(Record, "to_json", lambda self: block)
-    (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (8, 8)), RECORD))
+    for kind in ("png", "webp"):
+        (tmp_path / "a").write_bytes(encoded(Image.new("RGB", (8, 8)), RECORD, kind))
+        with pytest.raises(UserError, match="no record"):
+            read(tmp_path / "a")
+
+
+def test_metadata_that_break_off_are_one_sentence(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.webp", exif=b"Exif\0\0MM\0*")
     with pytest.raises(UserError, match="no record"):
-        read(tmp_path / "a.png")
+        read(tmp_path / "a.webp")

@@ -1,11 +1,16 @@
 """A session is saved whole, loaded anywhere, and gone on with as if nothing had happened."""
 
+import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import warnings
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +21,7 @@ import llmga
 from llmga.errors import UserError
 from llmga.serve.flow import PictureReady, Turn
 from llmga.serve.metadata import png_bytes
-from llmga.serve.portable import differences, load_session, save_session
+from llmga.serve.portable import differences, load_pictures, load_session, save_session
 from llmga.serve.provenance import ModelMark, picture_hash
 
 ONE = "Here. <gen_image> a red circle </gen_image>"
@@ -218,6 +223,32 @@ WRONG = {
     "no words in a record": (("exchanges", 0, "paintings", 0, "record", "words"), None),
     "messages that are not there": (("exchanges", 0, "end"), 99),
     "an answer before its question": (("exchanges", 0, "start"), 2),
+    "a list as role of a model": (("models",), [{"role": [], "name": "x", "sha256": None}]),
+    "a number as name of a model": (("models",), [{"role": "painter", "name": 1, "sha256": None}]),
+    "another speaker": (("conversation", "messages", 0, "role"), "system"),
+    "a list of speakers": (("conversation", "messages", 0, "role"), ["user"]),
+    "half a character": (("conversation", "messages", 1, "text"), "\ud800"),
+    "no number": (("settings", "temperature"), float("nan")),
+    "an infinite number": (("settings", "guidance_scale"), float("inf")),
+    "a number that is too large for one": (("settings", "guidance_scale"), 10**400),
+    "too many steps": (("settings", "steps"), 10**9),
+    "a negative seed": (("seed",), -1),
+    "a seed that is too large": (("seed",), 2**64),
+    "many versions": (("settings", "versions"), 1000),
+    "a size that nobody paints": (("settings", "size"), [100_000, 100_000]),
+    "an unknown sampler": (("settings", "sampler"), "../x"),
+    "an unknown restorer": (("settings", "restorer"), "x"),
+    "an unknown area": (("settings", "repaint"), {"area": "all"}),
+    "an unknown fill": (("exchanges", 0, "turn", "fill"), "x"),
+    "a prompt of a megabyte": (("exchanges", 0, "paintings", 0, "record", "prompt"), "x" * 1_000_000),
+    "a long prompt": (("exchanges", 0, "paintings", 0, "record", "prompt"), "x" * 200_000),
+    "steps of a record": (("exchanges", 0, "paintings", 0, "record", "steps"), 10**6),
+    "a version that is none": (("version",), "1"),
+    "version 0": (("version",), 0),
+    "a list of pictures": (("pictures",), []),
+    "a picture without a file": (("pictures", "0" * 64), {}),
+    "nothing": ((), None),
+    "deep nesting": (("models",), json.loads("[" * 900 + "]" * 900)),
 }
 
 
@@ -226,11 +257,13 @@ def test_a_session_with_values_of_wrong_types_is_damaged(toy, tmp_path, wrong):
     assistant = toy(ONE)
     list(assistant.respond(Turn("a circle")))
     save_session(tmp_path / "s", assistant.state())
-    (*path, last), value = wrong
+    path, value = wrong
     content = place = json.loads((tmp_path / "s" / "session.json").read_text("utf-8"))
-    for step in path:
+    for step in path[:-1]:
         place = place[step]
-    place[last] = value
+    if path:
+        place[path[-1]] = value
+    content = content if path else value
     (tmp_path / "s" / "session.json").write_text(json.dumps(content), "utf-8")
     with pytest.raises(UserError, match="damaged"):
         load_session(tmp_path / "s")
@@ -245,6 +278,151 @@ def test_a_picture_that_is_not_the_one_that_was_saved_is_damage(toy, tmp_path):
         picture.write_bytes(other)
         with pytest.raises(UserError, match="/s' is damaged"):
             load_session(tmp_path / "s")
+
+
+def test_a_region_whose_mask_does_not_fit_is_damage(toy, tmp_path):
+    save_session(tmp_path / "s", talked(toy, noise("RGB")).state())
+    index = tmp_path / "s" / "session.json"
+    told = json.loads(index.read_text("utf-8"))
+    painted = told["exchanges"][1]["region"]
+    for changed in ({"mask": painted["parent"]}, {"mask": None}, {"changes": {"source_prompt": "x"}}):
+        index.write_text(json.dumps(told | {"exchanges": [told["exchanges"][1] | {"region": painted | changed}]}))
+        with pytest.raises(UserError, match="a mask does not fit its picture"):
+            load_session(tmp_path / "s")
+
+
+def head_of_a_png(width, height):
+    """A file whose head promises that many pixels, and that holds none."""
+    fields = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", fields), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    whole = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + whole
+
+
+@pytest.fixture
+def zipped(toy, tmp_path):
+    """`zipped(change)` packs a session whose files `change` may alter, by name; where the zip lies."""
+    assistant = toy(ONE)
+    list(assistant.respond(Turn("a circle")))
+    save_session(tmp_path / "whole", assistant.state())
+    files = {
+        path.relative_to(tmp_path / "whole").as_posix(): path.read_bytes()
+        for path in (tmp_path / "whole").rglob("*.*")
+        if path.is_file()
+    }
+
+    def pack(change=lambda files: None, method=zipfile.ZIP_DEFLATED):
+        altered = dict(files)
+        change(altered)
+        with zipfile.ZipFile(tmp_path / "s.zip", "w", method) as archive:
+            for name, content in altered.items():
+                archive.writestr(name, content)
+        return tmp_path / "s.zip"
+
+    return pack
+
+
+def with_pictures(contents):
+    """A change of a session's files: it shows these pictures, under names that are nobody's hash."""
+
+    def change(files):
+        told = json.loads(files["session.json"])
+        names = [f"{number:064x}" for number in range(len(contents))]
+        told["conversation"]["messages"][0]["images"] = names
+        told["pictures"] |= {name: {"file": f"pictures/{name}.png", "kind": "given", "mode": "RGB"} for name in names}
+        files["session.json"] = json.dumps(told)
+        files |= {f"pictures/{name}.png": content for name, content in zip(names, contents, strict=True)}
+
+    return change
+
+
+def test_a_zip_that_was_packed_by_another_program_is_read(zipped):
+    assert len(load_session(zipped()).state.exchanges) == 1
+    assert len(load_session(zipped(method=zipfile.ZIP_STORED)).state.exchanges) == 1
+    assert len(load_session(zipped(lambda files: files.update({"__MACOSX/x": b"", "/etc/x": b""}))).pictures) == 1
+
+
+def test_pictures_that_promise_too_much_are_not_decoded(zipped):
+    with pytest.raises(UserError, match="too large together, they may have 200 million pixels"):
+        load_session(zipped(with_pictures([head_of_a_png(8000, 8000)] * 4)))
+    with pytest.raises(UserError, match="cannot be read"):
+        load_session(zipped(with_pictures([head_of_a_png(50_000, 50_000)])))
+
+
+def test_files_that_grow_when_they_are_unpacked_are_refused(zipped):
+    with pytest.raises(UserError, match="more than 8000000 bytes"):
+        load_session(zipped(lambda files: files.update({"session.json": b" " * 9_000_000})))
+    with pytest.raises(UserError, match="more than 500000 values"):
+        load_session(zipped(lambda files: files.update({"session.json": b"[" + b"[]," * 600_000 + b"0]"})))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP", "EPS", "zip", "pcx"])
+def test_only_png_and_tiff_are_opened(zipped, kind):
+    content = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("session.json", b"{}")
+    else:
+        Image.new("RGB", (4, 4)).save(content, kind)
+    with pytest.raises(UserError, match="damaged or none .the picture 0+ cannot be read"):
+        load_session(zipped(with_pictures([content.getvalue()])))
+
+
+def test_a_zip_of_too_many_members_is_no_session(zipped):
+    place = zipped(lambda files: files.update({f"{number:0100d}": b"" for number in range(8000)}))
+    with pytest.raises(UserError, match="is no session"):
+        load_session(place)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_no_session_needs_are_refused(zipped, method):
+    with pytest.raises(UserError, match="is no session"):
+        load_session(zipped(method=method))
+
+
+def test_a_name_that_stands_twice_is_refused(zipped):
+    place = zipped()
+    with zipfile.ZipFile(place, "a") as archive, warnings.catch_warnings(action="ignore"):
+        archive.writestr("session.json", b"{}")
+    with pytest.raises(UserError, match="is no session"):
+        load_session(place)
+
+
+def test_an_encrypted_or_a_torn_member_is_one_sentence(zipped):
+    place = zipped(method=zipfile.ZIP_STORED)
+    content = place.read_bytes()
+    locked = content.replace(b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\1\0")
+    torn = content.replace(b"llmga-session", b"llmga-sessiom", 1)
+    for broken in (locked, torn, content[:-30], content[100:]):
+        assert broken != content
+        place.write_bytes(broken)
+        with pytest.raises(UserError, match="is no session"):
+            load_session(place)
+
+
+@pytest.mark.parametrize("name", ["session.json", "picture"])
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(toy, tmp_path, name):
+    assistant = toy(ONE)
+    list(assistant.respond(Turn("a circle")))
+    save_session(tmp_path / "s", assistant.state())
+    file = tmp_path / "s" / name if name == "session.json" else next((tmp_path / "s" / "pictures").iterdir())
+    inside = file.rename(tmp_path / "s" / "inside")
+    file.symlink_to(inside)
+    assert len(load_session(tmp_path / "s").pictures) == 1
+    outside = inside.rename(tmp_path / "outside")
+    file.unlink()
+    file.symlink_to(outside)
+    with pytest.raises(UserError, match="is no session|lacks pictures"):
+        load_session(tmp_path / "s")
+
+
+def test_some_pictures_are_loaded_alone(toy, tmp_path):
+    picture = noise("RGB")
+    save_session(tmp_path / "s", talked(toy, picture).state())
+    name = picture_hash(picture)
+    assert list(load_pictures(tmp_path / "s", [name, "0" * 64, "../x"])) == [name]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are of POSIX")

@@ -2,8 +2,11 @@
 
 import copy
 import json
+import re
+import socket
 from dataclasses import replace
 
+import huggingface_hub
 import pytest
 import torch
 from diffusers import ControlNetModel, StableDiffusionXLPipeline
@@ -13,15 +16,17 @@ from PIL import Image
 
 from llmga.diffrir.checkpoints import save_model
 from llmga.diffrir.model import MODELS, DiffRIRConfig
+from llmga.diffusers import checkpoints
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.serve import replay
-from llmga.serve.args import build_parser, check, shipped
+from llmga.serve.args import BUNDLED_PAINTER, build_parser, check, shipped
 from llmga.serve.cli import Models
 from llmga.serve.demo import SCENE
 from llmga.serve.flow import Failed, PictureReady, Turn
 from llmga.serve.metadata import FORMATS, encoded, read
 from llmga.serve.portable import load_session, save_session
+from llmga.serve.provenance import ModelMark
 
 REQUEST = "a big red circle on a blue background"
 
@@ -218,3 +223,110 @@ def test_weights_that_enlarge_are_no_restorer_of_the_same_size(networks):
     args = build_parser("cli", "a test").parse_args(flags_of(restorer="diffrir-x2", upscale=4))
     with pytest.raises(UserError, match="disagree"):
         check(args)
+
+
+@pytest.fixture
+def strangers(tmp_path, monkeypatch):
+    """`strangers(…)` is a stranger's picture of such a record; whoever asks the hub or its token fails the test."""
+    monkeypatch.chdir(tmp_path)
+    for place, name in ((checkpoints, "cached"), (checkpoints, "fetch_pipeline"), (huggingface_hub, "get_token")):
+        monkeypatch.setattr(place, name, lambda *given, **more: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(socket.socket, "connect", lambda *given: pytest.fail("somebody was called"))
+
+    def picture(**told):
+        record = replay.Record(**{"prompt": "a circle", "request": "a circle", "seed": 7} | told)
+        (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (8, 8)), record))
+        return str(tmp_path / "a.png")
+
+    return picture
+
+
+DIGEST = "0" * 64
+NO_NAMES = (
+    "attacker/evil-sd",
+    "../outside",
+    "/etc",
+    "..",
+    ".",
+    "",
+    "a\0b",
+    "https://a.b/c",
+    r"..\outside",
+    "no-such-model",
+)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_recorded_name_is_looked_for_on_the_shelf_and_nowhere_else(strangers, tmp_path, capsys, name):
+    for place in ("outside", "no-such-model", "checkpoints/outside", "attacker/evil-sd"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "model_index.json").write_text("{}")
+    (tmp_path / "checkpoints" / "Inference").mkdir()
+    assert replay.main([strangers(models=(ModelMark("painter", name, DIGEST),))]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: the painter {name!r} is in none of checkpoints/Inference, checkpoints/Training;")
+    assert told.endswith("give it with --sdmodel_id.\n")
+
+
+def test_weights_that_a_record_does_not_tell_are_asked_for(strangers, capsys):
+    assert replay.main([strangers(models=(ModelMark("painter", "llmga-toy-sdxl-t2i", None),))]) == 2
+    assert "does not say which weights the painter 'llmga-toy-sdxl-t2i' had" in capsys.readouterr().err
+    assert replay.main([strangers()]) == 2
+    assert "the record names no painter; give it with --sdmodel_id." in capsys.readouterr().err
+
+
+def test_a_restorer_that_a_record_only_names_is_asked_for(models, networks, tmp_path, capsys):
+    scene = open_image(shipped(SCENE, "--image-file"))
+    mask = Image.new("L", scene.size)
+    mask.paste(255, (0, 0, scene.width // 2, scene.height))
+    given = flags_of(restorer="diffrir-x1", restorer_path=networks[0])
+    record = one_picture(given, tmp_path / "a.png", images=(scene,), mask=mask)
+    known = [replace(mark, sha256=None) if mark.role == "restorer" else mark for mark in record.models]
+    with Image.open(tmp_path / "a.png") as image:
+        (tmp_path / "a.png").write_bytes(encoded(image, replace(record, models=tuple(known))))
+    assert replay.main([str(tmp_path / "a.png")]) == 2
+    assert "which weights the restorer 'net-x1' had" in capsys.readouterr().err
+    assert replay.main([str(tmp_path / "a.png"), "--restorer-path", networks[0]]) == 0
+    assert "were not checked" in capsys.readouterr().err
+
+
+def test_a_painter_that_is_given_is_used_unchecked_and_that_is_told(made, tmp_path, capsys):
+    record = read(made / "words.png")
+    with Image.open(made / "words.png") as image:
+        (tmp_path / "a.png").write_bytes(encoded(image, replace(record, models=())))
+    painter = str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
+    assert replay.main([str(tmp_path / "a.png"), "--sdmodel_id", painter]) == 0
+    assert f"the weights of {painter!r} were not checked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"steps": 10**6}, "steps is 1000000; allowed is 1 to 1000"),
+        ({"guidance_scale": -1}, "guidance_scale is -1"),
+        ({"work_size": (100_000, 100_000)}, r"work_size\[0\] is 100000"),
+        ({"changes": {"strength": 7}}, "changes.strength is 7"),
+        ({"changes": {"area": "x"}}, "changes.area is 'x'"),
+        (
+            {"painter": {"added": [{"kind": "lora", "name": "x", "sha256": "../x", "weight": 1, "picture": None}]}},
+            "hexa",
+        ),
+        ({"painter": {"family": "x"}}, "unknown generator 'x'"),
+        ({"painter": {"sampler": "x"}}, "unknown sampler 'x'"),
+        ({"painter": {"dtype": "float8"}}, "'float8' is unknown"),
+        ({"restorer": "../x"}, "unknown restorer '../x'"),
+        ({"upscaler": "x"}, "unknown restorer 'x'"),
+        ({"fill": "x"}, "unknown fill 'x'"),
+        ({"prompt": "x" * 1_000_000}, "prompt is longer"),
+    ],
+)
+def test_recorded_values_are_checked_before_anything_is_loaded(strangers, monkeypatch, capsys, told, words):
+    monkeypatch.setattr(replay, "load_generator", lambda *given, **more: pytest.fail("a painter was loaded"))
+    assert replay.main([strangers(**told)]) == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+def test_a_record_that_is_nested_without_end_is_one_sentence(strangers, monkeypatch, capsys):
+    monkeypatch.setattr(replay.Record, "to_json", lambda record: "[" * 100_000 + "]" * 100_000)
+    assert replay.main([strangers()]) == 2
+    assert "nested too deeply" in capsys.readouterr().err

@@ -95,8 +95,15 @@ def test_a_story_comes_back_from_its_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seeds": "odd"}, {"pages": []}, {"pages": [5]}, {"seed": "x"}, {"colour": 1}, {"title": 5}]
-)
+    "change",
+    [
+        {"seeds": "odd"}, {"pages": []}, {"pages": [5]}, {"seed": "x"}, {"colour": 1}, {"title": 5}, {"seed": -1},
+        {"seeds": ["same"]}, {"pages": None}, {"style": float("nan")}, {"title": "\ud800"},
+        {"pages": [{"text": "a", "prompt": "b", "picture": "../a.png"}]},
+        {"pages": [{"text": "a", "prompt": "b", "colour": 1}]},
+        {"pages": [{"text": "a", "prompt": "b"}] * 1000},
+    ],
+)  # fmt: skip
 def test_a_story_that_was_changed_wrongly_is_one_sentence(tmp_path, change):
     STORY.save(tmp_path / "story.json")
     told = json.loads((tmp_path / "story.json").read_text()) | change
