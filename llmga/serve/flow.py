@@ -34,7 +34,7 @@ SIMILAR = "Generate a similar image."  # one of the questions that the language 
 
 
 class _Cancelled(Exception):
-    """Raised inside the generator's step callback to end a painting."""
+    """Raised inside the generator, in or between its steps, to end a painting."""
 
 
 class Assistant:
@@ -131,7 +131,7 @@ class Assistant:
         return turn
 
     def cancel(self) -> None:
-        """End the current answer, from any thread: words within one token, a painting within one step."""
+        """End the current answer, from any thread: words within one token, a painting within a part of a step."""
         self._cancelled.set()
 
     @property
@@ -391,15 +391,18 @@ class Assistant:
     ) -> Generator[Denoising, None, Image.Image]:
         latest: list[Image.Image] = []
 
+        def still_wanted() -> None:
+            if cancelled.is_set():
+                raise _Cancelled
+
         def work(report: Callable[[Denoising], None]) -> Image.Image:
             def on_step(step: int, total: int) -> None:
-                if cancelled.is_set():
-                    raise _Cancelled
+                still_wanted()
                 report(Denoising(step, total, latest.pop() if latest else None))
 
             previews = self.settings.previews and self.guard.unsafe is None
             seen = (lambda step, small: latest.append(small)) if previews else None
-            return paint(painter, order, finish, on_step, seen)
+            return paint(painter, order, finish, on_step, seen, still_wanted)
 
         return (yield from reports_of(work, cancelled.set))
 
