@@ -65,9 +65,10 @@ class Answer:
     def job(self, body: ChatRequest, client: str) -> Job:
         """The work for a request.  Raises: ApiError, UserError."""
         service = self.service
-        wanted = recent(conversation_of(body.messages, service.look()), service.longest_text)
-        if len(wanted.messages[-1].text) > service.longest_text:
-            raise too_long(service.longest_text)
+        longest = service.bounds.message
+        wanted = recent(conversation_of(body.messages, service.look()), longest)
+        if max(len(wanted.messages[-1].text), len(wanted.system or "")) > longest:
+            raise too_long(longest)
         settings = service.settings(
             body,
             temperature=body.temperature,
@@ -139,7 +140,7 @@ class Answer:
         return ChatChunk(id=self.id, created=self.created, model=self.model, choices=[choice])
 
 
-def too_long(most: int) -> ApiError:
+def too_long(most: float) -> ApiError:
     """What a client is told whose message no tokenizer need look at."""
     return ApiError(
         400,

@@ -12,9 +12,17 @@ from llmga.serve.api.errors import ApiError
 from llmga.serve.api.shapes import ModelCard, Painting, parsed_size
 from llmga.serve.api.uploads import Limits, decode, from_data_uri
 from llmga.serve.api.warm import WarmChats
+from llmga.serve.bounds import Bounds, TooMuch
 from llmga.serve.flow import Settings
 
 Fetch = Callable[[str, Limits], bytes]
+FIELDS = {  # of requests, by the settings that they become
+    "size": "size",
+    "steps": "num_inference_steps",
+    "versions": "n",
+    "negative_prompt": "negative_prompt",
+    "max_new_tokens": "max_tokens",
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,6 @@ class Service:
 
     Attributes:
         defaults: what a request that says nothing else gets.
-        most_steps: denoising steps that a request may ask for.
-        longest_text: characters of a conversation that are read, the latest ones.
         fetch: gets a picture from elsewhere; None where that is not allowed.
         markdown: pictures of a chat stand in its text, for programs that show nothing else.
         created: when the server started, in seconds of Unix time.
@@ -80,11 +86,14 @@ class Service:
     names: Names
     limits: Limits
     defaults: Settings
-    longest_text: int
     created: int
-    most_steps: int = 150
     fetch: Fetch | None = None
     markdown: bool = False
+
+    @property
+    def bounds(self) -> Bounds:
+        """What one answer may cost."""
+        return self.engine.models.bounds
 
     def cards(self) -> list[ModelCard]:
         """All models."""
@@ -115,19 +124,20 @@ class Service:
 
     def settings(self, asked: Painting, **others: Any) -> Settings:
         """The defaults with what a request asks for.  Raises: ApiError."""
-        steps = asked.num_inference_steps
-        if steps is not None and steps > self.most_steps:
-            raise ApiError(400, f"{steps} steps are too many for this server; use at most {self.most_steps}.",
-                           param="num_inference_steps")  # fmt: skip
         wanted: Mapping[str, Any] = {
             "seed": asked.seed,
-            "steps": steps,
+            "steps": asked.num_inference_steps,
             "guidance_scale": asked.guidance_scale,
             "negative_prompt": asked.negative_prompt,
             "size": parsed_size(asked.size),
             **others,
         }
-        return replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
+        chosen = replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
+        try:
+            self.bounds.check_settings(chosen, self.engine.models.generator)
+        except TooMuch as problem:
+            raise ApiError(400, self.engine.public(str(problem)), param=FIELDS.get(problem.setting)) from None
+        return chosen
 
 
 def too_many(limits: Limits) -> ApiError:
