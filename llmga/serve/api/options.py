@@ -8,12 +8,12 @@ from pathlib import Path
 
 from llmga.llava.endpoint.address import Endpoint
 from llmga.serve import args as flags
-from llmga.serve.api import remote
 from llmga.serve.api.desk import Desk
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.fairness import FairQueue
 from llmga.serve.api.keys import VARIABLE, Keys
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.remote import Fetcher
 from llmga.serve.api.service import Names, Service
 from llmga.serve.api.uploads import Limits
 from llmga.serve.api.warm import WarmChats
@@ -105,7 +105,7 @@ def build_service(args: argparse.Namespace, models: Models) -> Service:
         limits=limits(args),
         defaults=flags.settings(args),
         created=int(time.time()),
-        fetch=remote.fetch if args.remote_pictures else None,
+        fetcher=Fetcher(limits(args)) if args.remote_pictures else None,
         markdown=args.markdown_pictures,
     )
 
