@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
+from llmga.diffusers.interruption import interruptible
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.diffusers.memory import working_device
@@ -50,6 +51,7 @@ class Editor(Generator):
         super().__init__(*args, **options)
         self.schedule = training_schedule(self.own_scheduler)
 
+    @interruptible
     @torch.inference_mode()
     def __call__(
         self,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.canvas import AT_ONCE, stages
+from llmga.diffusers.interruption import interruptible
 from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
@@ -32,6 +33,7 @@ class Inpainter(Generator):
     putting the kept part back into its latents after every step.
     """
 
+    @interruptible
     def __call__(
         self,
         prompt: str,

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from llmga.diffusers.families import Family
+from llmga.diffusers.interruption import interruptible
 from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
@@ -109,6 +110,7 @@ class Generator:
         """How the prompt is cut into chunks; nothing where the pipeline reads the text itself."""
         return self.encoder.report(prompt) if self.family.prompt_arguments else ""
 
+    @interruptible
     @torch.inference_mode()
     def __call__(
         self,
@@ -133,6 +135,8 @@ class Generator:
             size: (width, height) in pixels, None for the native one.
             on_step: called with (step, total) after each step; what it raises stops the painting.
             on_preview: called with the step and a small picture of how far it is, after each step.
+            still_wanted: called between the blocks of the networks, so inside a step, too; what it raises stops the
+                painting.
             of_other_tasks: what painters that change a picture are told; not used here.
 
         Raises: UserError for a value out of range.

@@ -29,6 +29,7 @@ from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.masks import read_mask
 from llmga.runtime import DTYPES
+from llmga.serve import bounds
 from llmga.serve.flow import Settings, Turn
 from llmga.serve.inline import INLINE
 from llmga.serve.metadata import FORMATS
@@ -156,6 +157,19 @@ def add_painting(parser: Parser) -> None:
     _add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
     _add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
     _add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
+
+
+def add_bounds(parser: Parser) -> None:
+    """What one answer may cost where others ask for it, see `llmga.serve.bounds`."""
+    group = parser.add_argument_group("bounds of one answer")
+    for name, default, told in (
+        ("max-pixels-painted", None, f"pixels of a picture (default: {bounds.LARGER} times the painter's native ones)"),
+        ("max-steps", bounds.STEPS, f"denoising steps of a picture (default: {bounds.STEPS})"),
+        ("max-pixel-steps", None, "steps times pixels of all its pictures (default: one picture's at both limits)"),
+        ("max-prompt", bounds.LONGEST_PROMPT, f"characters that are painted (default: {bounds.LONGEST_PROMPT})"),
+        ("max-message", None, "characters of a message (default: what the language model may read; 20000 on the page)"),
+    ):  # fmt: skip
+        _add(group, name, type=number(int, 1, 10**15), default=default, metavar="N", help=told)
 
 
 def add_painter(parser: Parser) -> None:

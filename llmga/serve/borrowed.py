@@ -116,11 +116,13 @@ class BorrowedPainter:
         strength: float | None = None,
         area: str = "picture",
         soft: bool = False,
+        still_wanted: Callable[[], None] | None = None,
         **options: Any,
     ) -> Image.Image:
         """Paint one picture, or a part of one, as `Generator` and `Inpainter` do.
 
         Args:
+            still_wanted: not used, `on_step` being called often enough.
             on_step: also called now and then while the server is silent; what it raises ends the request.
             restore: for a part: what happens to it beside what the server does.
             options: negative_prompt, seed, steps, guidance_scale, size.

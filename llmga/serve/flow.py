@@ -18,6 +18,7 @@ from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse, with_prompt
 from llmga.llava.planner import Planner
 from llmga.llava.sampling import Sampling
+from llmga.serve.bounds import UNBOUNDED, Bounds
 from llmga.serve.events import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn, shown
 from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
@@ -34,7 +35,7 @@ SIMILAR = "Generate a similar image."  # one of the questions that the language 
 
 
 class _Cancelled(Exception):
-    """Raised inside the generator's step callback to end a painting."""
+    """Raised inside the generator, in or between its steps, to end a painting."""
 
 
 class Assistant:
@@ -51,6 +52,7 @@ class Assistant:
         models: what the records say about the models in use.
         upscaler: a restorer of scale 2 or 4, for `Settings.upscale`; None takes the one on the shelf.
         guard: what every picture passes before anybody sees it.
+        bounds: what one answer may cost.
 
     Attributes:
         exchanges: the turns that were answered and what came of them, oldest first; replaced, never changed in place.
@@ -66,9 +68,10 @@ class Assistant:
         models: Sequence[ModelMark] = (),
         upscaler: Restorer | None = None,
         guard: Guard = NO_GUARD,
+        bounds: Bounds = UNBOUNDED,
     ):
         self.chat, self.generator, self.restorer, self.upscaler = chat, generator, restorer, upscaler
-        self.guard, self.settings = guard, settings or Settings()
+        self.guard, self.bounds, self.settings = guard, bounds, settings or Settings()
         self.models = tuple(models)
         self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
         self.turns = self.painted = 0
@@ -76,6 +79,7 @@ class Assistant:
         self._region: Region | None = None  # the picture at work
         self._words: dict[str, Any] = {}  # how the current answer is sampled
         self._fresh: list[Painting] = []  # what the current answer has painted
+        self._spent = 0.0  # and what it cost, see `Bounds.work`
         self._cancelled = Event()
 
     # What a person can do.
@@ -131,7 +135,7 @@ class Assistant:
         return turn
 
     def cancel(self) -> None:
-        """End the current answer, from any thread: words within one token, a painting within one step."""
+        """End the current answer, from any thread: words within one token, a painting within a part of a step."""
         self._cancelled.set()
 
     @property
@@ -177,7 +181,7 @@ class Assistant:
         return self._guarded(events, self._cancelled)
 
     def _guarded(self, events: Callable[[Event], Iterator[FlowEvent]], cancelled: Event) -> Iterator[FlowEvent]:
-        self._fresh = []
+        self._fresh, self._spent = [], 0.0
         try:
             yield from events(cancelled)
         except UserError as problem:
@@ -187,6 +191,8 @@ class Assistant:
 
     def _exchange(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
         turn, start, region = _legible(turn), self._said(), self._region
+        self.bounds.check_message(turn.text)
+        self.bounds.check_settings(self.settings, self.generator)
         try:
             yield from self._reply(turn, cancelled)
         finally:
@@ -352,6 +358,7 @@ class Assistant:
         order = Order.of(prompt, self.seed + self.painted if seed is None else seed, region, self.settings)
         try:
             painter, finish = self._painter(region), self._finish()
+            self._spent = self.bounds.check_order(order, self.settings.upscale or 1, painter, self._spent)
             image = self.guard((yield from self._paint(painter, order, finish, cancelled)))
         except _Cancelled:
             return
@@ -391,15 +398,18 @@ class Assistant:
     ) -> Generator[Denoising, None, Image.Image]:
         latest: list[Image.Image] = []
 
+        def still_wanted() -> None:
+            if cancelled.is_set():
+                raise _Cancelled
+
         def work(report: Callable[[Denoising], None]) -> Image.Image:
             def on_step(step: int, total: int) -> None:
-                if cancelled.is_set():
-                    raise _Cancelled
+                still_wanted()
                 report(Denoising(step, total, latest.pop() if latest else None))
 
             previews = self.settings.previews and self.guard.unsafe is None
             seen = (lambda step, small: latest.append(small)) if previews else None
-            return paint(painter, order, finish, on_step, seen)
+            return paint(painter, order, finish, on_step, seen, still_wanted)
 
         return (yield from reports_of(work, cancelled.set))
 

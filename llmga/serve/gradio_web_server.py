@@ -31,6 +31,7 @@ def build_parser() -> flags.Parser:
     flags.add_painter(parser)
     flags.add_safety(parser)
     add_page(parser)
+    flags.add_bounds(parser)
     parser.set_defaults(task=None, shelf=SHELF)
     return parser
 

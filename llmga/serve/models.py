@@ -17,6 +17,7 @@ from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.opening import NewChat, open_planner
 from llmga.llava.planner import Planner
 from llmga.serve import args as flags
+from llmga.serve.bounds import UNBOUNDED, Bounds
 from llmga.serve.flow import Assistant, Settings
 from llmga.serve.provenance import ModelMark
 from llmga.serve.safety import NO_GUARD, Guard, open_guard
@@ -33,6 +34,7 @@ class Models:
         upscaler: of scale 2 or 4; None where none was asked for.
         guard: what every picture passes before anybody sees it.
         turns: taken by whoever paints with the generator.
+        bounds: what one answer may cost.
     """
 
     new_chat: NewChat
@@ -42,6 +44,7 @@ class Models:
     upscaler: Restorer | None = None
     guard: Guard = NO_GUARD
     turns: Turns = field(default_factory=Turns)
+    bounds: Bounds = UNBOUNDED
 
     @classmethod
     def load(cls, args: argparse.Namespace) -> "Models":
@@ -78,7 +81,7 @@ class Models:
         self, chat: Planner, painter: Callable[..., Image.Image], settings: Settings, marks: Sequence[ModelMark]
     ) -> Assistant:
         """An assistant with this chat and painter, and the rest as it is here."""
-        return Assistant(chat, painter, self.restorer, settings, marks, self.upscaler, self.guard)
+        return Assistant(chat, painter, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
 
 
 def _weights(name: str | None, path: str | None) -> tuple[str | None, str | None]:

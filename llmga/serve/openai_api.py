@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import logging
+import os
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,11 +28,15 @@ if TYPE_CHECKING:
     from llmga.serve.page.serving import Mounted
 
 BACKLOG = 2048
-LAST_WORDS = 5.0  # seconds that answers take once their work was stopped
+LAST_WORDS = 3.0  # seconds that answers take once their work was stopped
 
 
 class Server(uvicorn.Server):
-    """On SIGINT and SIGTERM nothing new is begun, and what is at work may finish in time."""
+    """On SIGINT and SIGTERM nothing new is begun, and what is at work may finish in time.
+
+    At the second signal, and after `grace` seconds, what is at work is stopped, and clients get what there is of it.
+    What does not even stop is left behind: the process ends with 128 + the signal's number.
+    """
 
     def __init__(self, app: FastAPI, desk: Desk, grace: float, page: "Mounted | None" = None):
         super().__init__(
@@ -40,18 +46,29 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
-                timeout_graceful_shutdown=int(grace + LAST_WORDS) + 1,
             )
         )
         self.desk, self.grace, self.page = desk, grace, page
+        self._ending = threading.Lock()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.should_exit:  # at the second signal, at once
-            self.force_exit = True
-            self.desk.stop()
-            if self.page is not None:
-                self.page.wiring.end()
+        _later(0 if self.should_exit else self.grace, self._stop_work, sig)
         self.should_exit = True
+
+    def _stop_work(self, sig: int) -> None:
+        """End what is at work; some seconds later the process, if it is then still there.  From any thread."""
+        if self._ending.acquire(blocking=False):
+            _later(LAST_WORDS, self._leave, 128 + sig)
+        self.desk.stop()
+        if self.page is not None:
+            self.page.wiring.end()
+
+    def _leave(self, code: int) -> None:
+        """End the process, whatever goes on in it."""
+        logs.tell("ended", logging.WARNING, code=code, left=len(self.desk.jobs))
+        if self.page is not None:
+            self.page.wiring.remove()
+        os._exit(code)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -62,11 +79,18 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.desk.close()
-        asyncio.get_running_loop().call_later(self.grace, self.desk.stop)
         ending = None if self.page is None else asyncio.ensure_future(self.page.end(self.grace))
         await super().shutdown(sockets)
         if ending is not None and not ending.cancel():
             ending.result()  # tells of a defect
+
+
+def _later(seconds: float, act: Callable[[int], None], number: int) -> None:
+    """In a thread of its own, which holds nobody up: the event loop may be blocked, and locks be held by who is
+    interrupted by a signal."""
+    timer = threading.Timer(seconds, act, [number])
+    timer.daemon = True
+    timer.start()
 
 
 def with_page(app: FastAPI, args: argparse.Namespace, models: Models, keys: Keys) -> "Mounted":
@@ -91,7 +115,7 @@ def serve(args: argparse.Namespace) -> int:
     if not known and not is_local(args.host):
         logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)
     server.run(sockets=[bound])
-    logs.tell("ended")
+    logs.tell("ended", code=0)
     return 0
 
 

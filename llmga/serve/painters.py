@@ -44,6 +44,11 @@ class Brush:
         """Where the weights lie."""
         return self.generator.path
 
+    @property
+    def native_size(self) -> tuple[int, int] | None:
+        """As the generator; None where it does not say."""
+        return getattr(self.generator, "native_size", None)
+
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.
 

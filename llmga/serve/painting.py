@@ -108,11 +108,13 @@ def paint(
     finish: Finish,
     on_step: Callable[[int, int], None] | None = None,
     on_preview: Callable[[int, Image.Image], None] | None = None,
+    still_wanted: Callable[[], None] | None = None,
 ) -> Image.Image:
     """The finished picture.
 
     Args:
-        on_step, on_preview: as a generator takes them; what `on_step` raises stops the painting.
+        on_step, on_preview, still_wanted: as a generator takes them; what `on_step` and `still_wanted` raise stops the
+            painting.
 
     Raises: UserError.
     """
@@ -121,6 +123,8 @@ def paint(
         given["restore"] = finish.restore
     if on_preview is not None:
         given["on_preview"] = on_preview
+    if still_wanted is not None:
+        given["still_wanted"] = still_wanted
     image = generator(
         order.prompt,
         image=region and region.picture,
@@ -133,6 +137,8 @@ def paint(
         on_step=on_step or (lambda step, total: None),
         **given,
     )
+    if still_wanted is not None and finish.upscaler is not None:
+        still_wanted()
     return finish.enlarge(image, region)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 from fastapi import Request, Response
@@ -22,11 +22,11 @@ from llmga.serve.api.chat_shapes import (
     PaintedImage,
     Usage,
 )
-from llmga.serve.api.desk import Comment, EventStream
+from llmga.serve.api.desk import Comment, EventStream, while_present
 from llmga.serve.api.encoding import data_uri, encoded
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.messages import as_markdown, conversation_of, recent, tagged
+from llmga.serve.api.messages import addresses, as_markdown, conversation_of, recent, tagged
 from llmga.serve.api.service import Service
 from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn
 from llmga.serve.safety import WITHHELD
@@ -38,7 +38,9 @@ async def complete(service: Service, body: ChatRequest, request: Request) -> Cha
         raise ApiError(400, "this model paints and does not talk; ask it under /v1/images, or leave the model out.",
                        param="model")  # fmt: skip
     answer = Answer(service, body.model or service.names.assistant[0])
-    job = await service.desk.begin(request, lambda: answer.job(body, request.state.client))
+    client = request.state.client
+    fetched = await while_present(request.receive, service.fetched(addresses(body.messages), client))
+    job = await service.desk.begin(request, lambda: answer.job(body, client, fetched))
     if body.stream:
         return EventStream(job, answer.chunks(job, bool(body.stream_options and body.stream_options.include_usage)))
     return await service.desk.finish(request, job, answer.whole(job))
@@ -62,12 +64,19 @@ class Answer:
     finish: str = "stop"
     usage: Usage | None = None
 
-    def job(self, body: ChatRequest, client: str) -> Job:
-        """The work for a request.  Raises: ApiError, UserError."""
+    def job(self, body: ChatRequest, client: str, fetched: Mapping[str, bytes]) -> Job:
+        """The work for a request.
+
+        Args:
+            fetched: the pictures that lie elsewhere, by their addresses.
+
+        Raises: ApiError, UserError.
+        """
         service = self.service
-        wanted = recent(conversation_of(body.messages, service.look()), service.longest_text)
-        if len(wanted.messages[-1].text) > service.longest_text:
-            raise too_long(service.longest_text)
+        longest = service.bounds.message
+        wanted = recent(conversation_of(body.messages, service.look(fetched)), longest)
+        if max(len(wanted.messages[-1].text), len(wanted.system or "")) > longest:
+            raise too_long(longest)
         settings = service.settings(
             body,
             temperature=body.temperature,
@@ -139,7 +148,7 @@ class Answer:
         return ChatChunk(id=self.id, created=self.created, model=self.model, choices=[choice])
 
 
-def too_long(most: int) -> ApiError:
+def too_long(most: float) -> ApiError:
     """What a client is told whose message no tokenizer need look at."""
     return ApiError(
         400,

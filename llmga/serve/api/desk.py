@@ -60,7 +60,7 @@ class Desk:
     def __init__(self, engine: Engine, queue: FairQueue):
         self.engine, self.queue = engine, queue
         self.jobs: set[Job] = set()
-        self.closed = False
+        self.closed = self.stopped = False
 
     async def begin(self, request: Request, prepare: Callable[[], Job]) -> Job:
         """A job at work whose first event is there.
@@ -83,6 +83,8 @@ class Desk:
             leave()
             raise
         self.jobs.add(job)
+        if self.stopped:
+            job.cancel()
         job.start(lambda: (leave(), self.jobs.discard(job)))
         try:
             first = await job.first()
@@ -107,7 +109,8 @@ class Desk:
         self.queue.close()
 
     def stop(self) -> None:
-        """End what is at work within a step; clients get what there is."""
+        """End what is at work within a step, and whatever is begun from now on; clients get what there is."""
+        self.stopped = True
         for job in tuple(self.jobs):
             job.cancel()
 

@@ -37,6 +37,12 @@ def conversation_of(messages: Sequence[MessageIn], look: Look) -> Conversation:
     return Conversation(tuple(turns), system or None)
 
 
+def addresses(messages: Sequence[MessageIn]) -> list[str]:
+    """Where the pictures are that the user shows."""
+    shown = (message.content for message in messages if message.role == "user" and isinstance(message.content, list))
+    return [part.image_url.url for parts in shown for part in parts if isinstance(part, ImagePart)]
+
+
 def _add(turns: list[Message], turn: Message) -> None:
     if turns and turns[-1].role == turn.role:
         before = turns.pop()

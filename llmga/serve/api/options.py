@@ -3,19 +3,21 @@
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from llmga.llava.endpoint.address import Endpoint
 from llmga.serve import args as flags
-from llmga.serve.api import remote
 from llmga.serve.api.desk import Desk
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.fairness import FairQueue
 from llmga.serve.api.keys import VARIABLE, Keys
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.remote import Fetcher
 from llmga.serve.api.service import Names, Service
 from llmga.serve.api.uploads import Limits
 from llmga.serve.api.warm import WarmChats
+from llmga.serve.bounds import Bounds
 from llmga.serve.models import Models
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average
@@ -37,6 +39,7 @@ def build_parser() -> flags.Parser:
     flags.add_painter(parser)
     add_place(parser)
     add_limits(parser)
+    flags.add_bounds(parser)
     flags.add_safety(parser)
     parser.set_defaults(task=None, embed=False, model_list_mode="once", shelf=None, server=None)
     return parser
@@ -78,7 +81,6 @@ def add_limits(parser: flags.Parser) -> None:
         ("max-picture-mb", float, 0.01, 1000, usual.picture / MEGA, "megabytes of a picture"),
         ("max-megapixels", float, 0.01, 64, usual.pixels / MEGA, "million pixels of a picture"),
         ("max-pictures", int, 1, 100, usual.pictures, "pictures of a request"),
-        ("max-steps", int, 1, 1000, 150, "denoising steps that a request may ask for"),
     ):
         group.add_argument(
             f"--{name}",
@@ -91,6 +93,8 @@ def add_limits(parser: flags.Parser) -> None:
 
 def build_service(args: argparse.Namespace, models: Models) -> Service:
     """Everything that requests need, around models that are loaded.  Raises: UserError."""
+    models = replace(models, bounds=Bounds.of(args, LETTERS_PER_TOKEN * context(models)))
+    models.bounds.check_settings(flags.settings(args), models.generator)
     queue = FairQueue(args.at_once, args.queue)
     engine = Engine(models, args.at_once, Metrics(queue), private(args, models))
     return Service(
@@ -100,10 +104,8 @@ def build_service(args: argparse.Namespace, models: Models) -> Service:
         names=names(args),
         limits=limits(args),
         defaults=flags.settings(args),
-        longest_text=LETTERS_PER_TOKEN * context(models),
         created=int(time.time()),
-        most_steps=args.max_steps,
-        fetch=remote.fetch if args.remote_pictures else None,
+        fetcher=Fetcher(limits(args)) if args.remote_pictures else None,
         markdown=args.markdown_pictures,
     )
 

@@ -1,6 +1,6 @@
 """What every request needs of the server."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,12 +9,21 @@ from PIL import Image
 from llmga.serve.api.desk import Desk
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
+from llmga.serve.api.remote import Fetcher
 from llmga.serve.api.shapes import ModelCard, Painting, parsed_size
 from llmga.serve.api.uploads import Limits, decode, from_data_uri
 from llmga.serve.api.warm import WarmChats
+from llmga.serve.bounds import Bounds, TooMuch
 from llmga.serve.flow import Settings
 
-Fetch = Callable[[str, Limits], bytes]
+ELSEWHERE = ("http:", "https:")
+FIELDS = {  # of requests, by the settings that they become
+    "size": "size",
+    "steps": "num_inference_steps",
+    "versions": "n",
+    "negative_prompt": "negative_prompt",
+    "max_new_tokens": "max_tokens",
+}
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,7 @@ class Service:
 
     Attributes:
         defaults: what a request that says nothing else gets.
-        most_steps: denoising steps that a request may ask for.
-        longest_text: characters of a conversation that are read, the latest ones.
-        fetch: gets a picture from elsewhere; None where that is not allowed.
+        fetcher: gets pictures from elsewhere; None where that is not allowed.
         markdown: pictures of a chat stand in its text, for programs that show nothing else.
         created: when the server started, in seconds of Unix time.
     """
@@ -80,11 +87,14 @@ class Service:
     names: Names
     limits: Limits
     defaults: Settings
-    longest_text: int
     created: int
-    most_steps: int = 150
-    fetch: Fetch | None = None
+    fetcher: Fetcher | None = None
     markdown: bool = False
+
+    @property
+    def bounds(self) -> Bounds:
+        """What one answer may cost."""
+        return self.engine.models.bounds
 
     def cards(self) -> list[ModelCard]:
         """All models."""
@@ -92,8 +102,22 @@ class Service:
         described = self.engine.models.generator.describe(**chosen)
         return self.names.cards(self.created, {name: described[name] for name in chosen})
 
-    def look(self) -> Callable[[str], Image.Image]:
-        """A function that opens the pictures of one request by their addresses, up to the number that it may have."""
+    async def fetched(self, urls: Sequence[str], client: str) -> dict[str, bytes]:
+        """What a request names that lies elsewhere.  Raises: ApiError."""
+        elsewhere = [url for url in urls if url.lower().startswith(ELSEWHERE)]
+        if elsewhere and self.fetcher is None:
+            raise ApiError(400, "this server fetches no pictures from elsewhere; send them as data: URIs.",
+                           code="invalid_image_url")  # fmt: skip
+        if len(urls) > self.limits.pictures:
+            raise too_many(self.limits)
+        return await self.fetcher.fetch(elsewhere, client) if elsewhere else {}
+
+    def look(self, fetched: Mapping[str, bytes]) -> Callable[[str], Image.Image]:
+        """A function that opens the pictures of one request by their addresses, up to the number that it may have.
+
+        Args:
+            fetched: what lies elsewhere.
+        """
         seen = 0
 
         def open_one(url: str) -> Image.Image:
@@ -101,33 +125,26 @@ class Service:
             seen += 1
             if seen > self.limits.pictures:
                 raise too_many(self.limits)
-            return decode(self._content(url), self.limits)
+            return decode(fetched[url] if url in fetched else from_data_uri(url, self.limits), self.limits)
 
         return open_one
 
-    def _content(self, url: str) -> bytes:
-        if not url.lower().startswith(("http:", "https:")):
-            return from_data_uri(url, self.limits)
-        if self.fetch is None:
-            raise ApiError(400, "this server fetches no pictures from elsewhere; send them as data: URIs.",
-                           code="invalid_image_url")  # fmt: skip
-        return self.fetch(url, self.limits)
-
     def settings(self, asked: Painting, **others: Any) -> Settings:
         """The defaults with what a request asks for.  Raises: ApiError."""
-        steps = asked.num_inference_steps
-        if steps is not None and steps > self.most_steps:
-            raise ApiError(400, f"{steps} steps are too many for this server; use at most {self.most_steps}.",
-                           param="num_inference_steps")  # fmt: skip
         wanted: Mapping[str, Any] = {
             "seed": asked.seed,
-            "steps": steps,
+            "steps": asked.num_inference_steps,
             "guidance_scale": asked.guidance_scale,
             "negative_prompt": asked.negative_prompt,
             "size": parsed_size(asked.size),
             **others,
         }
-        return replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
+        chosen = replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
+        try:
+            self.bounds.check_settings(chosen, self.engine.models.generator)
+        except TooMuch as problem:
+            raise ApiError(400, self.engine.public(str(problem)), param=FIELDS.get(problem.setting)) from None
+        return chosen
 
 
 def too_many(limits: Limits) -> ApiError:

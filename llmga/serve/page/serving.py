@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -14,11 +15,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.errors import UserError
+from llmga.serve import args as flags
 from llmga.serve.api.keys import sent_by_another_site
+from llmga.serve.bounds import Bounds
 from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.studio import Studio
+from llmga.serve.page.visit import LONGEST_MESSAGE
 from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
@@ -56,6 +60,8 @@ class OnlyHere:
 
 def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> Wiring:
     """The page, ready to be served."""
+    models = replace(models, bounds=Bounds.of(args, LONGEST_MESSAGE))
+    models.bounds.check_settings(flags.settings(args), models.generator)
     shelf = args.shelf if args.server is None else None  # a server's models go with nothing from here
     studio, places = Studio(args, models, args.model_list_mode, shelf), args.at_once
     page = Page(studio, args)

@@ -64,8 +64,8 @@ class Visit:
 
     def say(self, text: str, images: Sequence[Image.Image], chosen: Chosen, marks: Marks) -> Iterator[None]:
         """Answer a message.  Raises: UserError."""
-        if len(text) > LONGEST_MESSAGE:
-            raise UserError(self.words["too long"].format(len(text), LONGEST_MESSAGE))
+        if len(text) > (longest := min(LONGEST_MESSAGE, self.assistant.bounds.message)):
+            raise UserError(self.words["too long"].format(len(text), longest))
         if not text.strip() and not images:
             raise UserError(self.words["nothing said"])
         turn = self._turn(text.strip(), tuple(images), marks, chosen.fill)
@@ -157,6 +157,7 @@ class Visit:
                 saved = load_session(path)
             except UserError as problem:  # where files lie on the server is nobody's business
                 raise UserError(str(problem).replace(str(path), Path(path).name)) from None
+            self.assistant.bounds.check_conversation(saved.state.conversation)
             self.assistant.resume(saved.state)
             self.live, self.about, self._troubles = None, About(), {}
             return differences(saved.models, self.assistant.models)

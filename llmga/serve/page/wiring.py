@@ -111,6 +111,10 @@ class Wiring:
         for visit in list(self._visits):
             visit.stop()
 
+    def remove(self) -> None:
+        """Take the files of all visits away."""
+        self._files.cleanup()
+
     def _said(self, visit: Visit) -> dict[Any, Any]:
         page, language = self.page, visit.language
         said = dict(zip(page.labels.components, page.labels.in_language(language), strict=True))

@@ -143,3 +143,32 @@ def test_a_wrong_form_is_refused_in_openais_shape(running, photo, path, body, fi
     answer = running().http.post(f"/v1/images/{path}", data=body, files=sent or None)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"size": "2056x2048"}, "size"),
+        ({"num_inference_steps": 151}, "num_inference_steps"),
+        ({"num_inference_steps": 150, "size": "2048x2048", "n": 2}, "n"),
+        ({"negative_prompt": "x" * 32_001}, "negative_prompt"),
+        ({"prompt": "x" * 32_001}, "prompt"),
+    ],
+)
+def test_what_would_cost_too_much_is_refused_before_anything_is_painted(running, body, param):
+    server = running()
+    answer = server.http.post("/v1/images/generations", json={"prompt": "red"} | body)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param
+    assert "--" not in answer.json()["error"]["message"] and not server.painter.calls
+
+
+def test_bounds_are_the_hosts_to_choose(running, photo):
+    server = running("--max-pixels-painted", "384", "--max-prompt", "10")
+    data(server.http.post("/v1/images/generations", json={"prompt": "red", "size": "24x16"}))
+    for path, body in (
+        ("generations", {"json": {"prompt": "red", "size": "24x24"}}),
+        ("generations", {"json": {"prompt": "red, very red", "size": "24x16"}}),
+        ("edits", {"data": {"prompt": "red", "size": "24x24"}, "files": {"image": png(photo)}}),
+    ):
+        answer = server.http.post(f"/v1/images/{path}", **body)
+        assert answer.status_code == 400 and "at most" in answer.json()["error"]["message"]

@@ -4,6 +4,7 @@ import http.server
 import io
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 from PIL import Image
@@ -59,6 +60,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", "http://127.0.0.1:1/inside" if self.path == "/to-inside" else "/picture")
             self.end_headers()
             return
+        if self.path.startswith("/drip"):
+            self._drip(f"HTTP/1.0 200 OK\r\nX-Long: {'x' * 40}\r\n\r\n" if self.path == "/drip-headers" else "")
+            return
         buffer = io.BytesIO()
         Image.new("RGB", (2, 2)).save(buffer, "PNG")
         content = buffer.getvalue() if self.path == "/picture" else b"x" * 5000
@@ -67,12 +71,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def _drip(self, headers):
+        """A whole answer in the end, and a byte of it whenever somebody might lose patience."""
+        self.wfile.write(b"" if headers else b"HTTP/1.0 200 OK\r\n\r\n")
+        with suppress(OSError):
+            for letter in headers or "x" * 40:
+                self.wfile.write(letter.encode())
+                self.server.leave.wait(0.05)
+
 
 @pytest.fixture
 def public(monkeypatch):
     """A server that plays the internet under the name example.com."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked = []
+    server.asked, server.leave = [], threading.Event()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def resolved(host, port, *connecting, **options):
@@ -90,6 +102,7 @@ def public(monkeypatch):
     monkeypatch.setattr(remote, "public_address", address)
     server.url = f"http://example.com:{server.server_port}"
     yield server
+    server.leave.set()
     server.shutdown()
     server.server_close()
 
@@ -112,6 +125,68 @@ def test_what_is_too_heavy_or_missing_is_refused(public):
     assert told.value.status == 413
     with pytest.raises(ApiError, match="could not be fetched"):
         remote.fetch(f"{public.url}/missing", Limits())
+
+
+@pytest.mark.parametrize("path", ["/drip-headers", "/drip-contents"])
+def test_the_deadline_is_one_however_slowly_it_drips(public, monkeypatch, path):
+    monkeypatch.setattr(remote, "SECONDS", 0.5)
+    with pytest.raises(ApiError, match="could not be fetched"):
+        remote.fetch(f"{public.url}{path}", Limits())
+    assert public.asked
+
+
+def test_a_name_server_that_is_silent_is_waited_for_no_longer(monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(remote, "SECONDS", 0.1)
+    monkeypatch.setattr(remote, "public_address", lambda *_: answered.wait(60))
+    try:
+        with pytest.raises(ApiError, match="could not be fetched"):
+            remote.fetch("http://example.com/", Limits())
+    finally:
+        answered.set()
+
+
+def asking(urls, **others):
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "look"}, *parts]}], **others}
+
+
+def test_a_chat_sees_pictures_from_elsewhere_each_fetched_once(running, public):
+    body = asking([f"{public.url}/picture"] * 2)
+    answer = running("--remote-pictures").http.post("/v1/chat/completions", json=body)
+    assert answer.json()["choices"][0]["message"]["content"].strip() == "0 0 0 0 0 0"
+    assert len(public.asked) == 1
+
+
+def test_pictures_that_never_come_hold_up_their_own_request_only(running, monkeypatch):
+    """The one place at work stays free, and a client has no more than its share of the threads."""
+    answered, looked_up = threading.Event(), []
+
+    def silent(host, port):
+        looked_up.append(host)
+        answered.wait(60)
+        raise ApiError(400, "there is no such host.")
+
+    monkeypatch.setattr(remote, "public_address", silent)
+    server = running("--remote-pictures", "--at-once", "1")
+    body = asking([f"http://{number}.example/" for number in range(remote.EACH + 3)])
+    slow = threading.Thread(target=lambda: server.http.post("/v1/chat/completions", json=body))
+    slow.start()
+    try:
+        server.wait(lambda: len(looked_up) == remote.EACH)
+        assert server.chat("hello").json()["choices"][0]["message"]["content"] == "You said: hello "
+        assert len(looked_up) == remote.EACH and server.http.get("/health").json()["running"] == 0
+    finally:
+        answered.set()
+        slow.join()
+
+
+def test_pictures_of_one_request_weigh_no_more_than_a_request_may(running, public):
+    server = running("--remote-pictures", "--max-request-mb", "0.01")
+    answer = server.http.post("/v1/chat/completions", json=asking(f"{public.url}/{n}" for n in range(3)))
+    assert answer.status_code == 413 and "10,000 bytes together" in answer.json()["error"]["message"]
+    many = asking([f"{public.url}/picture"] * 17)
+    assert server.http.post("/v1/chat/completions", json=many).json()["error"]["code"] == "too_many_images"
 
 
 def test_a_server_fetches_nothing_unless_it_is_told_to(running):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.serve.bounds import Bounds
 from llmga.serve.flow import Settings
 from llmga.serve.metadata import read
 from llmga.serve.page.chosen import Chosen
@@ -293,3 +294,15 @@ def test_visits_share_nothing_and_remove_their_files(visit, talk):
     assert len(list(here.folder.iterdir())) == 1 and len(list(there.folder.iterdir())) == 2
     here.close()
     assert not here.folder.exists() and there.folder.exists()
+
+
+def test_a_visitor_meets_the_bounds_of_the_host_also_after_loading_a_session(visit, talk, tmp_path):
+    before, here = visit("Nice.", ONE), visit(ONE)
+    talk(before, "x" * 400)
+    here.assistant.bounds = Bounds(message=10, steps=5)
+    with pytest.raises(UserError, match="11"):
+        talk(here, "x" * 11)
+    with pytest.raises(UserError, match="320 characters"):
+        here.load(before.save())
+    (entry,) = talk(here, "go", chosen=Chosen(Settings(steps=6)))
+    assert "6 steps are too many" in entry.troubles[0]

@@ -1,0 +1,55 @@
+"""A painting that can be ended inside a step: between the blocks of its networks."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any
+
+from torch import nn
+
+Look = Callable[[], None]
+
+
+@contextmanager
+def watched(pipeline: Any, look: Look | None) -> Iterator[None]:
+    """Call `look` before every block that the pipeline's networks compute in this thread; what it raises ends them.
+
+    A block is a member of a `ModuleList`: the layers of the text encoders, the residual and attention blocks of the
+    denoiser and of the VAE.  Nothing that is computed changes.
+
+    Args:
+        pipeline: a diffusers pipeline, or anything with such `components`.
+        look: None leaves the networks alone.
+    """
+    if look is None:
+        yield
+        return
+    here = threading.get_ident()
+
+    def before(*_: Any) -> None:
+        if threading.get_ident() == here:  # a text encoder, for one, may serve another painter, too
+            look()
+
+    with ExitStack() as hooks:
+        for block in blocks(pipeline):
+            hooks.callback(block.register_forward_pre_hook(before).remove)
+        yield
+
+
+def blocks(pipeline: Any) -> list[nn.Module]:
+    """The blocks of all its networks, each once."""
+    networks = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    lists = (each for network in networks for each in network.modules() if isinstance(each, nn.ModuleList))
+    return list(dict.fromkeys(block for each in lists for block in each))
+
+
+def interruptible(paint: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a painter's call take `still_wanted`, which is called inside its steps, too; what it raises ends it."""
+
+    @wraps(paint)
+    def call(self: Any, *given: Any, still_wanted: Look | None = None, **options: Any) -> Any:
+        with watched(self.pipeline, still_wanted):
+            return paint(self, *given, **options)
+
+    return call
