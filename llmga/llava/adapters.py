@@ -10,7 +10,7 @@ from llmga.llava import checkpoints
 from llmga.llava.assembling import fit_rows, new_mllm
 from llmga.llava.mllm import PICTURE_MARKS, Mllm
 from llmga.llava.published import Published
-from llmga.llava.vocabulary import ENDS, load_tokenizer, stop_ids
+from llmga.llava.vocabulary import ENDS, add_special_tokens, load_tokenizer, stop_ids
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -50,7 +50,7 @@ def take_words(mllm: Mllm, folder: Path, published: Published | None = None) -> 
     if checkpoints.has_tokenizer(folder):
         mllm.tokenizer = load_tokenizer(folder)
     if published is not None:
-        published.add_tokens(mllm.tokenizer)
+        add_special_tokens(mllm.tokenizer, published.added_tokens)
     fit_rows(mllm.model, len(mllm.tokenizer))
     if (folder / ENDS).is_file():
         mllm.stop_ids = stop_ids(folder, mllm.tokenizer, mllm.template)
