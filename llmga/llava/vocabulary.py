@@ -25,7 +25,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     said = checkpoints.read_json(folder, "tokenizer_config.json")
     loader = getattr(transformers, said.get("tokenizer_class") or "", None) or transformers.AutoTokenizer
     try:
-        tokenizer = loader.from_pretrained(folder)
+        tokenizer = loader.from_pretrained(folder, trust_remote_code=False)
     except Exception as problem:  # the Rust library raises bare Exception for a file that it cannot parse
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be read ({reason}); download it again.") from None
