@@ -48,7 +48,7 @@ TURNS = (
 def build(options: argparse.Namespace) -> Mllm:
     """CLIP-L/14 at 336 pixels before a Qwen2 text model, random weights, fp32; it never stops by itself."""
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER, trust_remote_code=False)
     with tempfile.TemporaryDirectory() as folder:
         text, tower = Path(folder, "text"), Path(folder, "tower")
         Qwen2ForCausalLM(

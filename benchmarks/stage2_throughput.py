@@ -35,7 +35,10 @@ TEXT = "a big red circle in the top left corner of the picture on a plain blue b
 def random_pipeline(width: int) -> StableDiffusionXLPipeline:
     """SDXL in small: a UNet of three levels, the VAE of Stable Diffusion, two text towers, their sizes from `width`."""
     torch.manual_seed(0)
-    tokenizers = [CLIPTokenizer.from_pretrained(TOKENIZERS / name) for name in ("tokenizer", "tokenizer_2")]
+    tokenizers = [
+        CLIPTokenizer.from_pretrained(TOKENIZERS / name, trust_remote_code=False)
+        for name in ("tokenizer", "tokenizer_2")
+    ]
     towers = [
         kind(CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=4 * width, intermediate_size=16 * width, num_hidden_layers=12,

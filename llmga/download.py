@@ -96,7 +96,7 @@ def fetch_pipeline(hub_id: str) -> Path:
 
     with told(hub_id, Path(constants.HF_HUB_CACHE)):
         HfApi().model_info(hub_id, timeout=PATIENCE)
-        return Path(DiffusionPipeline.download(hub_id))
+        return Path(DiffusionPipeline.download(hub_id, trust_remote_code=False))
 
 
 def cached(hub_id: str) -> Path | None:

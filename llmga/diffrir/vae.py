@@ -28,7 +28,7 @@ class RoundTrip:
 
         folder = Path(path, "vae") if Path(path, "vae").is_dir() else Path(path)
         try:
-            vae = AutoencoderKL.from_pretrained(folder, local_files_only=True)
+            vae = AutoencoderKL.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError):
             raise UserError(
                 f"{str(path)!r} holds no VAE in diffusers layout; give its folder or a pipeline's."

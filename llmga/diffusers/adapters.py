@@ -154,7 +154,7 @@ def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image,
 
 def _opened(kind: Any, folder: str | Path, what: str, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as problem:
         reason = (str(problem).strip().splitlines() or [""])[0][:200]
         raise UserError(f"{what} {str(folder)!r} cannot be opened: {reason}") from None

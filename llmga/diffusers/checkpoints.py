@@ -98,7 +98,12 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
     read_index(folder)
     try:
         return pipeline_class.from_pretrained(
-            folder, dtype=dtype, variant=_variant(folder), local_files_only=True, **_unwanted(pipeline_class)
+            folder,
+            dtype=dtype,
+            variant=_variant(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            **_unwanted(pipeline_class),
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as problem:
         raise UserError(

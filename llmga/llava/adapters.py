@@ -8,14 +8,23 @@ from torch import Tensor, nn
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.assembling import fit_rows, new_mllm
+from llmga.llava.backbones import Settings
 from llmga.llava.mllm import PICTURE_MARKS, Mllm
 from llmga.llava.published import Published
-from llmga.llava.vocabulary import ENDS, load_tokenizer, stop_ids
+from llmga.llava.vocabulary import ENDS, add_special_tokens, load_tokenizer, stop_ids
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 BESIDE = "non_lora_trainables.bin"
 PEFT = "base_model.model."
+_OF_THE_MATRICES = (
+    *("r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out"),
+    *("lora_bias", "bias"),
+)
+_OTHER_FORMS = (
+    *("layer_replication", "megatron_config", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config"),
+    *("target_parameters", "trainable_token_indices"),
+)
 _MAGNITUDE = "lora_magnitude_vector"  # of DoRA; files name it without ".weight"
 
 
@@ -50,7 +59,7 @@ def take_words(mllm: Mllm, folder: Path, published: Published | None = None) -> 
     if checkpoints.has_tokenizer(folder):
         mllm.tokenizer = load_tokenizer(folder)
     if published is not None:
-        published.add_tokens(mllm.tokenizer)
+        add_special_tokens(mllm.tokenizer, published.added_tokens)
     fit_rows(mllm.model, len(mllm.tokenizer))
     if (folder / ENDS).is_file():
         mllm.stop_ids = stop_ids(folder, mllm.tokenizer, mllm.template)
@@ -149,12 +158,12 @@ def _unwrapped(key: str) -> str:
 
 def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     try:
-        from peft import PeftConfig, PeftModel, set_peft_model_state_dict
+        from peft import LoraConfig, PeftModel, set_peft_model_state_dict
     except ImportError:
         raise UserError("a low-rank checkpoint needs the package peft; pip install peft.") from None
     weights, plain = _adapter_weights(folder)
     _put(model, plain, folder)
-    config = PeftConfig.from_pretrained(folder)
+    config = LoraConfig(**_settings(folder))
     # Full names: a short one like q_proj would also match the vision tower.
     config.target_modules = sorted({key.removeprefix(PEFT).partition(".lora_")[0] for key in weights})
     _check_targets(model, config.target_modules, folder)
@@ -162,6 +171,19 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     _check_shapes(adapted.state_dict(), weights, folder)
     set_peft_model_state_dict(adapted, weights)
     return adapted.merge_and_unload() if merge else adapted.base_model.model
+
+
+def _settings(folder: Path) -> Settings:
+    """What adapter_config.json says of the matrices; nothing else of it is handed on, neither classes nor modules.
+
+    Raises: UserError for another form, and for what would change a plain low-rank product.
+    """
+    said = checkpoints.read_json(folder, ADAPTER_CONFIG)
+    strange = [name for name in _OTHER_FORMS if said.get(name)]
+    if said.get("peft_type", "LORA") != "LORA" or strange:
+        what = f"is made with {strange[0]!r}" if strange else f"is of type {said['peft_type']!r}"
+        raise UserError(f"the adapter in {str(folder)!r} {what}, which is not supported; LoRA and DoRA are.")
+    return {name: said[name] for name in _OF_THE_MATRICES if said.get(name) is not None} | {"inference_mode": True}
 
 
 def _adapter_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

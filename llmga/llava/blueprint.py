@@ -13,7 +13,7 @@ from llmga.llava.modeling import LlmgaConfig, LlmgaForConditionalGeneration
 from llmga.llava.places import find_checkpoint
 from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.templates import TEMPLATES
-from llmga.llava.vocabulary import load_tokenizer, stop_ids
+from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids
 
 
 def blueprint(path: str | Path, base: str | Path | None = None, *, conv_mode: str) -> Mllm:
@@ -28,7 +28,7 @@ def blueprint(path: str | Path, base: str | Path | None = None, *, conv_mode: st
         return load_mllm(path, base, device="cpu", dtype=torch.float32, conv_mode=conv_mode)
     published = describe(folder)
     mllm = _on_meta(published.config(), published.folder, published.tower(), conv_mode)
-    published.add_tokens(mllm.tokenizer)
+    add_special_tokens(mllm.tokenizer, published.added_tokens)
     fit_rows(mllm.model, len(mllm.tokenizer))
     return replace(mllm, **published.usage())
 

@@ -15,7 +15,7 @@ from llmga.llava.published import Published, mode_of, trained_upon
 from llmga.llava.saving import save_published
 from llmga.llava.stock_reading import is_stock, stock_config, stock_weights
 from llmga.llava.templates import TEMPLATES
-from llmga.llava.vocabulary import load_tokenizer, stop_ids
+from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids
 from llmga.llava.weights import load_weights
 
 __all__ = ["Mllm", "find_checkpoint", "load_mllm", "load_tokenizer", "new_mllm", "save_published"]
@@ -76,7 +76,7 @@ def _whole(folder: Path, mode: str, where: Placement, result: Settings | None = 
     published = describe(folder, result)
     config, tower = published.config(), published.tower()
     tokenizer = load_tokenizer(published.folder)
-    published.add_tokens(tokenizer)
+    add_special_tokens(tokenizer, published.added_tokens)
     said = checkpoints.read_json(folder, "config.json")
     given = stock_weights(folder, said) if is_stock(said) else None
     model = load_weights(folder, config, where, tower=tower, given=given)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig
 
 from llmga.errors import UserError
 from llmga.llava import towers
@@ -93,9 +93,6 @@ class Published:
     def tower(self) -> Path | None:
         """The vision tower's own folder, where it is on this machine."""
         return towers.find_tower(self.vision_tower, self.folder)
-
-    def add_tokens(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        tokenizer.add_tokens(list(self.added_tokens), special_tokens=True)
 
     def usage(self) -> dict[str, Any]:
         """The attributes of `Mllm` that the config decides."""

@@ -64,7 +64,9 @@ class Vlm:
                 return_tensors="pt",
             )
         except TemplateError as problem:
-            raise UserError(f"the chat template of {str(self.folder)!r} refuses: {_line(problem)}.") from None
+            raise UserError(
+                f"the chat template of {str(self.folder)!r} refuses: {checkpoints.reason(problem)}."
+            ) from None
         return dict(found.to(self.model.device, dtype=self.model.dtype))  # only floats change their format
 
     def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
@@ -113,9 +115,13 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
 def _processor(folder: Path) -> ProcessorMixin:
     """Raises: UserError."""
     try:
-        processor = _processor_class(folder).from_pretrained(folder, backend="pil", local_files_only=True)
+        processor = _processor_class(folder).from_pretrained(
+            folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
     except _BROKEN as problem:
-        raise UserError(f"{str(folder)!r} has no processor that can be opened here ({_line(problem)}).") from None
+        raise UserError(
+            f"{str(folder)!r} has no processor that can be opened here ({checkpoints.reason(problem)})."
+        ) from None
     if not isinstance(processor, ProcessorMixin):
         raise UserError(f"{str(folder)!r} has a processor for words only; give a vision-language model.")
     if not processor.chat_template:
@@ -125,7 +131,9 @@ def _processor(folder: Path) -> ProcessorMixin:
 
 def _processor_class(folder: Path) -> type:
     """AutoProcessor, or the processor without its part for films, which needs torchvision and would fail."""
-    known = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(folder, local_files_only=True)), None)
+    known = PROCESSOR_MAPPING.get(
+        type(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)), None
+    )
     if known is None or is_torchvision_available() or not any("video" in name for name in known.get_attributes()):
         return AutoProcessor
     return type(known.__name__, (_WithoutFilms, known), {})
@@ -143,14 +151,15 @@ def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreT
         model, found = AutoModelForImageTextToText.from_pretrained(
             folder,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
             **where.options(),
         )
     except _BROKEN as problem:
-        kind = config.get("model_type")
+        kind, why = config.get("model_type"), checkpoints.reason(problem)
         raise UserError(
-            f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({_line(problem)}); give a folder of ours, "
-            "or of a vision-language model that transformers knows."
+            f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({why}); give a folder of ours, or of a "
+            "vision-language model that transformers knows."
         ) from None
     complain(found, folder, ("missing_keys", "mismatched_keys"))
     return model
@@ -176,8 +185,3 @@ def _stop_ids(model: PreTrainedModel, own: int | None) -> frozenset[int]:
 def _context_length(model: PreTrainedModel, of_tokenizer: int) -> int:
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or DEFAULT_CONTEXT
     return min(positions, of_tokenizer)  # a tokenizer without a limit names an enormous one
-
-
-def _line(problem: BaseException) -> str:
-    """An error's first line, without the full stop."""
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")

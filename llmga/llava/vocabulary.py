@@ -1,6 +1,7 @@
 """A checkpoint's tokenizer: which class reads it, which tokens its config adds, which tokens end an answer."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import normalizers
@@ -24,7 +25,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     said = checkpoints.read_json(folder, "tokenizer_config.json")
     loader = getattr(transformers, said.get("tokenizer_class") or "", None) or transformers.AutoTokenizer
     try:
-        tokenizer = loader.from_pretrained(folder)
+        tokenizer = loader.from_pretrained(folder, trust_remote_code=False)
     except Exception as problem:  # the Rust library raises bare Exception for a file that it cannot parse
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be read ({reason}); download it again.") from None
@@ -50,6 +51,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         said = checkpoints.read_json(folder, "tokenizer_config.json") | {"legacy": legacy}
         text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
         (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def add_special_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> None:
+    """New tokens under names of their own; those that are there already stay."""
+    tokenizer.add_tokens(list(names), special_tokens=True)
 
 
 def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> frozenset[int]:

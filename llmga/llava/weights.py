@@ -83,7 +83,7 @@ def read_text_model(folder: Path) -> PreTrainedModel:
     """
     from transformers import AutoModelForCausalLM
 
-    model, found = _read(AutoModelForCausalLM, folder, trust_remote_code=False, dtype=torch.float32)
+    model, found = _read(AutoModelForCausalLM, folder, dtype=torch.float32)
     complain(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
@@ -95,7 +95,9 @@ def _read(kind: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dic
     """
     source = options.pop("source", folder)
     try:
-        return kind.from_pretrained(source, ignore_mismatched_sizes=True, output_loading_info=True, **options)
+        return kind.from_pretrained(
+            source, trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True, **options
+        )
     except (SafetensorError, OSError, EOFError, UnpicklingError, RuntimeError) as problem:
         if isinstance(problem, RuntimeError) and "PytorchStreamReader" not in str(problem):
             raise  # out of memory, say

@@ -64,8 +64,8 @@ def load_checker(folder: str, device: str = "auto") -> Callable[[Image.Image], b
             "with its 'feature_extractor' beside it."
         )
     try:
-        processor = CLIPImageProcessorPil.from_pretrained(beside, local_files_only=True)
-        model = StableDiffusionSafetyChecker.from_pretrained(place, local_files_only=True)
+        processor = CLIPImageProcessorPil.from_pretrained(beside, local_files_only=True, trust_remote_code=False)
+        model = StableDiffusionSafetyChecker.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as problem:
         raise UserError(f"--safety-checker {folder!r} cannot be opened ({type(problem).__name__}).") from None
     model = model.to(pick_device(device)).eval()

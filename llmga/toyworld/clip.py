@@ -176,8 +176,10 @@ class _Sharpened(nn.Module):
 
     def __init__(self, folder: Path):
         super().__init__()
-        self.vision = CLIPVisionModelWithProjection.from_pretrained(folder / "vision_tower")
-        self.text_2 = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2").requires_grad_(False)
+        self.vision = CLIPVisionModelWithProjection.from_pretrained(folder / "vision_tower", trust_remote_code=False)
+        self.text_2 = CLIPTextModelWithProjection.from_pretrained(
+            folder / "text_encoder_2", trust_remote_code=False
+        ).requires_grad_(False)
         self.heads = _heads(self.vision.config.hidden_size)
         self.logit_scale = nn.Parameter(torch.tensor(3.0))
 
@@ -186,7 +188,7 @@ def sharpen(clip_folder: Path, state_file: Path, recipe: Recipe = SHARPENING) ->
     """More training for the vision tower alone, against a locked text tower (LiT, Zhai et al. 2022)."""
     torch.manual_seed(recipe.seed)
     model = _Sharpened(clip_folder)
-    tokenizer = CLIPTokenizer.from_pretrained(clip_folder / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(clip_folder / "tokenizer", trust_remote_code=False)
     index, views = _views()
 
     def loss_of_step(generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

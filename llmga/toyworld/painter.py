@@ -41,16 +41,16 @@ def sampler() -> DPMSolverMultistepScheduler:
 
 def assemble(vae: Path, clip: Path, folder: Path, seed: int = 0) -> None:
     """Write a diffusers folder with a fresh UNet."""
-    text_1 = CLIPTextModel.from_pretrained(clip / "text_encoder")
-    text_2 = CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder_2")
+    text_1 = CLIPTextModel.from_pretrained(clip / "text_encoder", trust_remote_code=False)
+    text_2 = CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder_2", trust_remote_code=False)
     torch.manual_seed(seed)
     unet = architecture(text_1.config.hidden_size + text_2.config.hidden_size, text_2.config.projection_dim)
     pipeline = StableDiffusionXLPipeline(
-        vae=AutoencoderKL.from_pretrained(vae),
+        vae=AutoencoderKL.from_pretrained(vae, trust_remote_code=False),
         text_encoder=text_1,
         text_encoder_2=text_2,
-        tokenizer=CLIPTokenizer.from_pretrained(clip / "tokenizer"),
-        tokenizer_2=CLIPTokenizer.from_pretrained(clip / "tokenizer_2"),
+        tokenizer=CLIPTokenizer.from_pretrained(clip / "tokenizer", trust_remote_code=False),
+        tokenizer_2=CLIPTokenizer.from_pretrained(clip / "tokenizer_2", trust_remote_code=False),
         unet=unet,
         scheduler=sampler(),
         add_watermarker=False,

@@ -1,8 +1,11 @@
 """A vision-language model that is none of ours, through its processor: the same contract."""
 
+import contextlib
 import copy
+import io
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -190,3 +193,50 @@ def test_a_model_that_reads_no_pictures_is_told(copied, kind):
     )
     with pytest.raises(UserError, match="copy"):
         load_vlm(copied, device="cpu")
+
+
+OWN_CODE = {
+    "config.json": ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor"),
+    "processor_config.json": ("AutoProcessor",),
+    "preprocessor_config.json": ("AutoImageProcessor", "AutoProcessor"),
+    "tokenizer_config.json": ("AutoTokenizer", "AutoProcessor"),
+    "video_preprocessor_config.json": ("AutoVideoProcessor",),
+}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The questions that were asked on the terminal; each is answered with yes."""
+    questions = []
+    monkeypatch.setattr("builtins.input", lambda *words: questions.append(words) or "y")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    return questions
+
+
+def plant(folder, file, marker, **changes):
+    """Code in a folder, and a config that asks for it."""
+    (folder / "own.py").write_text(f"open({str(marker)!r}, 'w')\nclass Own: pass\n")
+    said = json.loads((folder / file).read_text()) if (folder / file).is_file() else {}
+    maps = {name: ["own.Own", "own.Own"] if name == "AutoTokenizer" else "own.Own" for name in OWN_CODE[file]}
+    (folder / file).write_text(json.dumps(said | {"auto_map": maps} | changes))
+
+
+@pytest.mark.parametrize("file", OWN_CODE)
+@pytest.mark.parametrize("known", [True, False])
+def test_code_in_a_folder_is_never_run_nor_asked_about(file, known, copied, tmp_path, asked):
+    """Where the library knows the type itself, that is opened; otherwise one sentence says why not."""
+    if known:
+        changes = {}
+    elif file == "tokenizer_config.json":
+        changes = {"tokenizer_class": "Own"}
+    else:
+        changes = {"model_type": "own", "processor_class": "Own", "image_processor_type": "Own"}
+    plant(copied, file, tmp_path / "ran", **changes)
+    if not known and file == "config.json":
+        with pytest.raises(UserError, match="asks to run code of its own, which is never done") as caught:
+            open_planner(copied, device="cpu")
+        assert "\n" not in str(caught.value)
+    else:
+        with contextlib.suppress(UserError):
+            open_planner(copied, device="cpu")
+    assert not (tmp_path / "ran").exists() and not asked and sys.stdin.read() == "y\n"

@@ -82,7 +82,7 @@ def _loaded(kind: str, path: Path, cache: Path, **options: Any) -> "Dataset":
     from datasets.exceptions import DatasetsError
 
     try:
-        return load_dataset(kind, split="train", cache_dir=str(cache), **options)
+        return load_dataset(kind, split="train", cache_dir=str(cache), trust_remote_code=False, **options)
     except (DatasetsError, OSError, ValueError) as problem:
         reason = (str(problem.__cause__ or problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         raise UserError(f"the training data {str(path)!r} cannot be read: {reason}") from None

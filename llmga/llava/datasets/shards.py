@@ -102,7 +102,11 @@ def read_table(files: Sequence[Path]) -> Table | None:
     named = str(files[0])
     try:
         empty = kind == "parquet" and not any(parquet.read_metadata(file).num_rows for file in files)
-        table = None if empty else load_dataset(kind, data_files=list(map(str, files)), split="train")
+        table = (
+            None
+            if empty
+            else load_dataset(kind, data_files=list(map(str, files)), split="train", trust_remote_code=False)
+        )
     except (DatasetGenerationError, ArrowException, OSError, ValueError) as problem:
         reason = str(problem.__cause__ or problem).splitlines()[0].rstrip(".")
         raise UserError(f"{named!r} cannot be read as {kind}: {reason}.") from None
