@@ -1,4 +1,4 @@
-"""What noise a checkpoint was trained with: its schedule of betas, or that it is of a kind without one."""
+"""What noise a checkpoint was trained with: a schedule of betas, or a kind that is sampled in its own way."""
 
 from typing import Any
 
@@ -14,26 +14,38 @@ TRAINED = (
 )
 LEAST_SIGNAL = 2.0**-24  # share of the picture at the last time of a zero-terminal-SNR schedule, as samplers count it
 
-# Kinds of checkpoints that only their own scheduler samples: they tell the UNet other times than steps of noise.
-KINDS = {
-    "flow-matching": lambda scheduler: (
-        type(scheduler).__name__.startswith("FlowMatch")
-        or scheduler.config.get("prediction_type") == "flow_prediction"
-        or bool(scheduler.config.get("use_flow_sigmas"))
-    ),
-    "EDM": lambda scheduler: "sigma_data" in scheduler.config or scheduler.config.get("timestep_type") == "continuous",
-    "unknown": lambda scheduler: "beta_schedule" not in scheduler.config,
-}
+FLOW, EDM, UNKNOWN, ZERO_TERMINAL = "flow-matching", "EDM", "unknown", "zero-terminal-SNR"
 
 
 def kind_of(scheduler: Any) -> str | None:
-    """A row of `KINDS`, None for a schedule of betas."""
-    return next((kind for kind, told_by in KINDS.items() if told_by(scheduler)), None)
+    """What is special about how a checkpoint was trained.
+
+    Returns: `flow-matching`, `EDM` (Karras et al. 2022, arXiv:2206.00364) or `unknown`, which tell the UNet other times
+        than those of a schedule of betas; `zero-terminal-SNR` for a schedule that leaves nothing of the picture at the
+        last time (Lin et al. 2023, arXiv:2305.08891); None for any other schedule.
+    """
+    config = scheduler.config
+    flows = config.get("prediction_type") == "flow_prediction" or config.get("use_flow_sigmas")
+    if flows or type(scheduler).__name__.startswith("FlowMatch"):
+        return FLOW
+    if "sigma_data" in config or config.get("timestep_type") == "continuous":
+        return EDM
+    if "beta_schedule" not in config:
+        return UNKNOWN
+    return ZERO_TERMINAL if config.get("rescale_betas_zero_snr") else None
 
 
-def zero_terminal(scheduler: Any) -> bool:
-    """Whether nothing of the picture is left at the last time (Lin et al. 2023, arXiv:2305.08891)."""
-    return bool(scheduler.config.get("rescale_betas_zero_snr"))
+def check_kind(scheduler: Any, prediction: str | None = None) -> None:
+    """Raises: UserError for a checkpoint that contradicts itself, or that no pipeline with a UNet can sample."""
+    kind = kind_of(scheduler)
+    if kind == ZERO_TERMINAL and (prediction or scheduler.config.prediction_type) == "epsilon":
+        raise UserError("the checkpoint is of the kind zero-terminal-SNR (rescale_betas_zero_snr), but its UNet is to "
+                        "say the noise (epsilon), which tells nothing where all is noise; make it v_prediction, or the "
+                        "other false.")  # fmt: skip
+    if not hasattr(scheduler, "scale_model_input"):
+        raise UserError(f"the checkpoint is of the kind {kind} ({type(scheduler).__name__}), which pipelines with a "
+                        "UNet cannot sample in that form; name UniPCMultistepScheduler with use_flow_sigmas and "
+                        "flow_prediction in its scheduler folder.")  # fmt: skip
 
 
 def trained_with(scheduler: Any) -> dict[str, Any]:
@@ -48,15 +60,12 @@ def training_schedule(scheduler: Any, prediction: str | None = None) -> DDPMSche
         scheduler: the checkpoint's.
         prediction: what its UNet says, if that is to differ from what the scheduler states.
 
-    Raises: UserError for an EDM or a flow-matching checkpoint, and for one that contradicts itself.
+    Raises: UserError for a checkpoint without a schedule of betas, and for one that contradicts itself.
     """
-    if kind := kind_of(scheduler):
-        raise UserError(f"the checkpoint is of the kind {kind} ({type(scheduler).__name__}), which paints from words, "
-                        "but is neither trained nor edited with; choose one with a schedule of betas.")  # fmt: skip
+    kind = kind_of(scheduler)
+    if kind not in (None, ZERO_TERMINAL):
+        raise UserError(f"the checkpoint is of the kind {kind} ({type(scheduler).__name__}), which is neither trained "
+                        "nor edited with here; choose one with a schedule of betas.")  # fmt: skip
+    check_kind(scheduler, prediction)
     changed = {} if prediction is None else {"prediction_type": prediction}
-    schedule = DDPMScheduler(**trained_with(scheduler) | changed)
-    if zero_terminal(scheduler) and schedule.config.prediction_type == "epsilon":
-        raise UserError("the checkpoint is of the kind zero-terminal-SNR (rescale_betas_zero_snr), but its UNet is to "
-                        "say the noise (epsilon), which tells nothing where all is noise; make it v_prediction, or the "
-                        "other false.")  # fmt: skip
-    return schedule
+    return DDPMScheduler(**trained_with(scheduler) | changed)

@@ -1,9 +1,12 @@
 """Samplers by name, and how the few-step ones want to be used."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmga.diffusers.noise import ZERO_TERMINAL, check_kind, kind_of, trained_with
+from llmga.errors import UserError
 from llmga.registry import Registry
 
 
@@ -31,8 +34,6 @@ class Sampler:
         return {"num_inference_steps": steps}
 
 
-# A sampler's name says how its steps are spread, whatever the checkpoint's own scheduler does.
-EVEN = {f"use_{kind}_sigmas": False for kind in ("karras", "exponential", "beta")}
 TRAILING = {"timestep_spacing": "trailing"}
 KARRAS = {"use_karras_sigmas": True}
 DPM, SDE = "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}
@@ -49,8 +50,9 @@ SAMPLERS = Registry("sampler", {
     "dpm++-2m-karras": Sampler(DPM, {"algorithm_type": "dpmsolver++", **KARRAS}),
     "dpm++-2m-sde": Sampler(DPM, SDE),
     "dpm++-2m-sde-karras": Sampler(DPM, {**SDE, **KARRAS}),
-    "dpm++-2s": Sampler("DPMSolverSinglestepScheduler", {"algorithm_type": "dpmsolver++"}),
-    # For weights that were distilled to a few steps, guidance included.
+    "dpm++-2s": Sampler("DPMSolverSinglestepScheduler", {"algorithm_type": "dpmsolver++", "lower_order_final": True}),
+    # For weights that were distilled to a few steps, guidance included; with more steps and guidance they paint with
+    # ordinary weights, too, but for the one that goes straight from one time to the picture.
     "lcm": Sampler("LCMScheduler", steps=4, guidance_scale=1.0),
     "tcd": Sampler("TCDScheduler", steps=4, guidance_scale=1.0),
     "lightning": Sampler("EulerDiscreteScheduler", TRAILING, steps=4, guidance_scale=1.0),
@@ -59,14 +61,67 @@ SAMPLERS = Registry("sampler", {
     "hyper-1step": Sampler("LCMScheduler", steps=1, guidance_scale=1.0, timesteps={1: (800,)}),
 })  # fmt: skip
 
+# What a checkpoint's scheduler may say of where steps lie, for samplers that know it.  All else is the sampler's own:
+# its name says how steps are spread and of which order they are, whatever the checkpoint's own scheduler does.
+SPACING = (
+    *("timestep_spacing", "steps_offset", "set_alpha_to_one", "lambda_min_clipped"),
+    *("original_inference_steps", "timestep_scaling"),
+)
+# Cutting to a range is for pixels; latents have none, yet some schedulers cut where a checkpoint says nothing.
+UNCUT = {"clip_sample": False, "thresholding": False}
+
 
 def scheduler_of(sampler: Sampler, own: Any) -> Any:
-    """A scheduler of the sampler's class with the checkpoint's noise schedule; `own` itself for `checkpoint`."""
+    """A scheduler of the sampler's class with the checkpoint's noise schedule; `own` for `checkpoint`.
+
+    A checkpoint's own scheduler that would cut latents to the range of pixels, or leave out the last time of a
+    zero-terminal-SNR schedule only because nothing was stated, is made not to.
+
+    Raises: UserError when the sampler does not suit the checkpoint's kind, or that contradicts itself, see `noise`.
+    """
+    check_kind(own)
     if sampler.scheduler is None:
-        return own
+        return _mended(own)
+    if not _suits(sampler, own):
+        name = next(name for name, row in SAMPLERS.items() if row is sampler)
+        others = [name for name, row in SAMPLERS.items() if _suits(row, own)]
+        raise UserError(f"sampler {name!r} does not suit a checkpoint of the kind {kind_of(own)} "
+                        f"({type(own).__name__}); use one of: {', '.join(others)}.")  # fmt: skip
+    stated = {name: own.config[name] for name in SPACING if name in own.config and not _left_out(own, name)}
+    settings = {**stated, **(TRAILING if kind_of(own) == ZERO_TERMINAL else {}), **UNCUT, **trained_with(own)}
+    return _class_of(sampler)(**{name: settings[name] for name in settings.keys() & _known(sampler)} | sampler.settings)
+
+
+def _class_of(sampler: Sampler) -> Any:
     import diffusers
 
-    return getattr(diffusers, sampler.scheduler).from_config(own.config, **{**EVEN, **sampler.settings})
+    return getattr(diffusers, sampler.scheduler)
+
+
+def _known(sampler: Sampler) -> Mapping[str, Any]:
+    """Settings of the sampler's class."""
+    return inspect.signature(_class_of(sampler).__init__).parameters
+
+
+def _suits(sampler: Sampler, own: Any) -> bool:
+    """Whether it can sample the checkpoint's kind: where nothing of a picture is left, some cannot start."""
+    if sampler.scheduler is None or kind_of(own) is None:
+        return True
+    return kind_of(own) == ZERO_TERMINAL and "rescale_betas_zero_snr" in _known(sampler) and (
+        not sampler.settings.get("use_karras_sigmas")
+    )  # fmt: skip
+
+
+def _left_out(scheduler: Any, name: str) -> bool:
+    """Whether a setting is only its class's default."""
+    return name in scheduler.config.get("_use_default_values", ())
+
+
+def _mended(own: Any) -> Any:
+    changed = {name: value for name, value in UNCUT.items() if own.config.get(name)}
+    if kind_of(own) == ZERO_TERMINAL and _left_out(own, "timestep_spacing"):
+        changed |= TRAILING
+    return type(own).from_config(own.config, **changed) if changed else own
 
 
 def most_steps(scheduler: Any) -> int:

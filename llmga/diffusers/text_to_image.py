@@ -67,15 +67,17 @@ class Generator:
         Args:
             name: None is what it was opened with; `checkpoint` is what the folder names.
 
-        Raises: UserError for an unknown name, or one that the family cannot use.
+        Raises: UserError for an unknown name, or one that the family or the checkpoint's kind cannot use.
         """
         name = name or self.defaults.get("sampler", "checkpoint")
         if name == self.sampler_name:
             return  # another thread may be painting with it
         if name != "checkpoint" and self.family.prompt_arguments is None:
             raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
-        self.sampler_name, self.sampler = name, SAMPLERS[name]
-        self.pipeline.scheduler = scheduler_of(self.sampler, self.own_scheduler)
+        sampler = SAMPLERS[name]
+        if self.family.prompt_arguments is not None:  # the others' schedulers are none of ours
+            self.pipeline.scheduler = scheduler_of(sampler, self.own_scheduler)
+        self.sampler_name, self.sampler = name, sampler
 
     @property
     def steps(self) -> int:

@@ -1,3 +1,5 @@
+import inspect
+import random
 from types import SimpleNamespace
 
 import diffusers
@@ -16,6 +18,8 @@ from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.serve.args import BUNDLED_PAINTER, shipped
 from llmga.serve.demo import SCENE
+from llmga.toyworld import captions, oracle
+from llmga.toyworld.scenes import held_out_scenes
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
@@ -32,7 +36,9 @@ def test_every_sampler_paints_as_its_scheduler_called_by_hand(generator, name):
 
     pipe, row = generator.pipeline, SAMPLERS[name]
     if row.scheduler:
-        pipe.scheduler = getattr(diffusers, row.scheduler).from_config(pipe.scheduler.config, **row.settings)
+        kind = getattr(diffusers, row.scheduler)
+        uncut = {"clip_sample": False} if "clip_sample" in inspect.signature(kind).parameters else {}
+        pipe.scheduler = kind.from_config(pipe.scheduler.config, **uncut, **row.settings)
     stock = pipe(
         "a cat", **row.schedule(steps), guidance_scale=guidance, generator=torch.Generator().manual_seed(2)
     ).images[0]
@@ -82,6 +88,123 @@ def test_a_samplers_steps_are_spread_as_its_name_says_whatever_the_checkpoint_do
     assert ours.timesteps.tolist() == wanted.timesteps.tolist()
     if hasattr(wanted.config, "algorithm_type") and "dpm" in name:
         assert ours.config.algorithm_type == wanted.config.algorithm_type
+
+
+STABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+ZERO_TERMINAL = STABLE | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+# Schedulers of checkpoints, with as little stated as their files may hold.
+SCHEDULES = {
+    "epsilon": diffusers.DDIMScheduler(**STABLE),
+    "velocity": diffusers.DPMSolverMultistepScheduler(
+        **STABLE, prediction_type="v_prediction", timestep_spacing="trailing"
+    ),
+    "sd15": diffusers.PNDMScheduler(**STABLE, skip_prk_steps=True, steps_offset=1),
+    "sdxl": diffusers.EulerDiscreteScheduler(**STABLE, timestep_spacing="leading", steps_offset=1),
+    "linear": diffusers.DDPMScheduler(),
+    "left to the defaults of LCM": diffusers.LCMScheduler(),
+    "third order": diffusers.DPMSolverMultistepScheduler(
+        **STABLE, solver_order=3, use_karras_sigmas=True, euler_at_final=True, solver_type="heun"
+    ),
+    "zero terminal": diffusers.EulerDiscreteScheduler(**ZERO_TERMINAL, timestep_spacing="trailing"),
+    "zero terminal, of pixels": diffusers.DDIMScheduler(**ZERO_TERMINAL),
+}
+MEAN, SPREAD = 2.5, 0.5  # beyond the range of pixels, as latents are
+
+
+class Ideal:
+    """What a perfect UNet says where every latent is drawn from a normal distribution."""
+
+    def __init__(self, own):
+        facts = {name: value for name, value in own.config.items() if name.startswith(("beta", "rescale"))}
+        self.kept = diffusers.DDPMScheduler(**facts).alphas_cumprod.double()
+        self.says = own.config.prediction_type
+
+    def __call__(self, noisy, time):
+        before = min(int(time), len(self.kept) - 1)
+        kept = torch.lerp(self.kept[before], self.kept[min(before + 1, len(self.kept) - 1)], float(time) - before)
+        signal, noise = kept.sqrt(), (1 - kept).sqrt()
+        clean = MEAN + signal * SPREAD**2 / (kept * SPREAD**2 + 1 - kept) * (noisy.double() - signal * MEAN)
+        epsilon = (noisy.double() - signal * clean) / noise
+        return (epsilon if self.says == "epsilon" else signal * epsilon - noise * clean).float()
+
+
+def sampled(scheduler, schedule, ideal):
+    """Latents that a scheduler makes of noise, step by step as a pipeline calls it."""
+    times = {"timesteps": schedule["timesteps"]} if "timesteps" in schedule else schedule
+    scheduler.set_timesteps(**times)
+    chance = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, 4, 64, 64, generator=chance) * scheduler.init_noise_sigma
+    extra = {"generator": chance} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    for time in scheduler.timesteps:
+        said = ideal(scheduler.scale_model_input(latents, time), time)
+        latents = scheduler.step(said, time, latents, **extra).prev_sample
+    return latents
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_ends_where_a_perfect_model_leads_whatever_the_checkpoint_leaves_unsaid(name, schedule):
+    own, row = SCHEDULES[schedule], SAMPLERS[name]
+    try:
+        scheduler = scheduler_of(row, own)
+    except UserError as refusal:
+        assert "zero" in schedule and "of the kind zero-terminal-SNR" in str(refusal) and "euler" in str(refusal)
+        return
+    steps = 1 if row.timesteps else 40
+    latents = sampled(scheduler, row.schedule(steps), Ideal(own))
+    assert latents.mean().item() == pytest.approx(MEAN, abs=0.2)  # an own schedule starts with a little of a picture
+    if steps > 1:
+        assert 0.3 < latents.std().item() < 0.6  # those for distilled weights draw together
+
+
+def test_a_checkpoint_starts_where_nothing_is_left_if_it_was_trained_there():
+    for own in (SCHEDULES["zero terminal"], SCHEDULES["zero terminal, of pixels"]):
+        for name in ("checkpoint", "ddim", "euler", "euler-a", "unipc", "dpm++-2m", "hyper"):
+            scheduler = scheduler_of(SAMPLERS[name], own)
+            scheduler.set_timesteps(20)
+            assert scheduler.timesteps[0] == 999
+
+
+@pytest.mark.parametrize(
+    ("own", "kind"),
+    [
+        (diffusers.EDMEulerScheduler(), "EDM"),
+        (diffusers.EDMDPMSolverMultistepScheduler(), "EDM"),
+        (diffusers.EulerDiscreteScheduler(timestep_type="continuous", prediction_type="v_prediction"), "EDM"),
+        (diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction"), "flow-matching"),
+    ],
+)
+def test_a_kind_that_only_its_own_scheduler_samples_keeps_it(own, kind):
+    assert scheduler_of(SAMPLERS["checkpoint"], own) is own
+    for name in [name for name in SAMPLERS if name != "checkpoint"]:
+        with pytest.raises(UserError, match=f"does not suit a checkpoint of the kind {kind} .*: checkpoint.$") as told:
+            scheduler_of(SAMPLERS[name], own)
+        assert f"sampler {name!r} " in str(told.value)
+
+
+def test_a_scheduler_that_pipelines_with_a_unet_cannot_call_is_told():
+    with pytest.raises(UserError, match=r"of the kind flow-matching \(FlowMatchEulerDiscreteScheduler\)"):
+        scheduler_of(SAMPLERS["checkpoint"], diffusers.FlowMatchEulerDiscreteScheduler())
+
+
+def test_saying_the_noise_where_all_is_noise_is_a_contradiction():
+    own = diffusers.DDIMScheduler(**STABLE, rescale_betas_zero_snr=True)
+    for name in ("checkpoint", "ddim"):
+        with pytest.raises(UserError, match="zero-terminal-SNR .*epsilon"):
+            scheduler_of(SAMPLERS[name], own)
+
+
+@pytest.fixture(scope="module")
+def toy_painter():
+    return load_generator(shipped(BUNDLED_PAINTER, ""), device="cpu")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_paints_what_the_bundled_painter_was_told(toy_painter, name):
+    toy_painter.use_sampler(name)
+    scene = held_out_scenes()[400]
+    picture = toy_painter(captions.detailed(scene, random.Random(0)), seed=0, steps=16, guidance_scale=3.0)
+    assert oracle.score(picture, scene.attributes) == dict.fromkeys(scene.attributes, True)
 
 
 def test_unknown_samplers_are_told_before_anything_is_loaded(generator, goldens):
