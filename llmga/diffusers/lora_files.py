@@ -30,7 +30,7 @@ OTHERS = (
      "it teaches a word and is not read here"),
     (r"^(conv_in|down_blocks|input_blocks|double_blocks|transformer_blocks)\.", "a whole UNet or transformer",
      "give the diffusers folder that it belongs to as --sdmodel_id"),
-    (r"^(encoder|decoder)\.(conv_in|mid|up_blocks|down_blocks|up|down)\b", "a VAE",
+    (r"^(encoder|decoder)\.(conv_in|mid_block|up_blocks|down_blocks|mid|up|down)\b", "a VAE",
      "put it into the folder vae/ of a checkpoint"),
     (r"^(text_model|transformer\.text_model)\.", "a text encoder", "put it into the folder of a checkpoint"),
     (r"^(\d+)$|^sd_checkpoint", "a hypernetwork", "it is not read here"),

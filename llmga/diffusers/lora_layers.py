@@ -99,7 +99,7 @@ def layers_of(file: LoraFile, pipeline: Any, family: str) -> Layers:
 
 
 def _refuse_methods(file: LoraFile) -> None:
-    modules = {name: re.sub(r"(\.default)?(\.weight|\.bias)?$", "", name).rpartition(".")[0] for name in file.tensors}
+    modules = {name: _module_of(name) for name in file.tensors}
     for method, pattern in METHODS.items():
         if found := {module for name, module in modules.items() if re.search(pattern, name)}:
             raise UserError(f"{file.said} hold {method} in {len(found)} of {len(set(modules.values()))} modules, which "
@@ -108,6 +108,11 @@ def _refuse_methods(file: LoraFile) -> None:
         if str(config.get("init_lora_weights")).lower().startswith(CHANGED_BASES):
             raise UserError(f"{file.said} were begun with {config['init_lora_weights']!r}, which changed their base as "
                             f"well; {MERGE}.")  # fmt: skip
+
+
+def _module_of(name: str) -> str:
+    start = name.split(".")[0]
+    return start if start.startswith(("lora_", "lycoris_")) else re.sub(r"\.\w+(\.weight|\.bias)?$", "", name)
 
 
 def _targets(part: Any) -> dict[str, tuple[str, Tensor]]:

@@ -4,12 +4,14 @@ The layouts are the trainers' own: kohya's sd-scripts and LyCORIS (`networks/lor
 OneTrainer (`convert_sdxl_lora.py`, its legacy and its OMI names), diffusers' DreamBooth of 2023 and of today, and peft.
 """
 
+import json
 import re
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,6 +19,7 @@ from llmga.diffusers.adapters import add_loras, remove_loras
 from llmga.diffusers.generators import load_generator
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_layers import layers_of
+from llmga.errors import UserError
 
 FAMILIES = ["sd15", "sdxl"]
 ATTENTION = r"(to_[qkv]|to_out\.0|[qkv]_proj|out_proj)$"
@@ -276,6 +279,245 @@ def test_inpainters_take_them_too(goldens, tmp_path, family):
     painted = painter.with_files(tmp_path / "it.safetensors")
     assert np.abs(painted - painter.plain).mean() > 1
     assert np.abs(painted - painter.by_hand(learnt)).mean() <= BAR
+
+
+def decomposed(painter, learnt, share=1.0, magnitudes=None, axis=0):
+    """The picture of DoRA merged by hand as LyCORIS does (`apply_weight_decompose`), and its magnitudes.
+
+    `axis` 0 measures rows, one magnitude for each output.
+    """
+    layers = {(part, name): layer for part, name, layer in painter.layers()}
+    chance, changed, found = torch.Generator().manual_seed(3), {}, {}
+    for place, (down, up, alpha) in learnt.items():
+        weight = layers[place].weight.data
+        new = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape) * alpha / len(down)
+        length = new.flatten(1).norm(dim=1).reshape(-1, *(1 for _ in weight.shape[1:]))
+        if magnitudes is None or place in magnitudes:
+            found[place] = length * (0.7 + 0.6 * torch.rand(length.shape, generator=chance))
+            new = new * found[place] / length
+        changed[place] = weight + share * (new - weight)
+    with painter.merged(changed):
+        return painter.paint(), found
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.0])
+@pytest.mark.parametrize("wanted", [ATTENTION, "to_q|conv|proj_in|fc1"])
+def test_decomposed_weights_paint_as_the_merged_ones_do(painter, tmp_path, wanted, share):
+    """DoRA as LyCORIS and OneTrainer save it; its weight is a share of the difference."""
+    learnt = painter.learnt(wanted)
+    merged, magnitudes = decomposed(painter, learnt, share)
+    tensors = spelt_kohya(painter, learnt, authors=True)
+    tensors |= {f"{kohya(*place, painter, authors=True)}.dora_scale": each for place, each in magnitudes.items()}
+    save_file(tensors, tmp_path / "it.safetensors")
+    painted = painter.with_files(f"{tmp_path / 'it.safetensors'}:{share}")
+    assert np.abs(painted - merged).mean() <= BAR
+    assert (np.abs(painted - painter.plain).mean() > 0.3) == (share > 0)
+
+
+def test_a_file_may_decompose_some_layers_only(painter, tmp_path):
+    learnt = painter.learnt()
+    some = set(list(learnt)[::2])
+    merged, magnitudes = decomposed(painter, learnt, 1.0, some)
+    tensors = spelt_kohya(painter, learnt)
+    tensors |= {f"{kohya(*place, painter, authors=False)}.dora_scale": each for place, each in magnitudes.items()}
+    save_file(tensors, tmp_path / "it.safetensors")
+    assert set(magnitudes) == some
+    assert np.abs(painter.with_files(tmp_path / "it.safetensors") - merged).mean() <= BAR
+
+
+def test_a_plain_file_beside_a_decomposed_one_adds_its_difference(painter, tmp_path):
+    one, two = painter.learnt(parts=("unet",), seed=1), painter.learnt("q_proj|to_v|ff", seed=2)
+    _, magnitudes = decomposed(painter, one)
+    tensors = spelt_kohya(painter, one)
+    tensors |= {f"{kohya(*place, painter, authors=False)}.dora_scale": each for place, each in magnitudes.items()}
+    save_file(tensors, tmp_path / "decomposed.safetensors")
+    save_file(spelt_kohya(painter, two), tmp_path / "plain.safetensors")
+    first = painter.with_files(tmp_path / "decomposed.safetensors", tmp_path / "plain.safetensors")
+    assert np.array_equal(
+        first, painter.with_files(tmp_path / "plain.safetensors", tmp_path / "decomposed.safetensors")
+    )
+    layers = {(part, name): layer for part, name, layer in painter.layers()}
+    changed = {}
+    for place, (down, up, alpha) in (two).items():
+        weight = layers[place].weight.data
+        changed[place] = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape) * alpha / len(down)
+    for place, (down, up, alpha) in one.items():
+        weight = layers[place].weight.data
+        new = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape) * alpha / len(down)
+        length = new.flatten(1).norm(dim=1).reshape(-1, *(1 for _ in weight.shape[1:]))
+        changed[place] = changed.get(place, weight) + new * magnitudes[place] / length - weight
+    with painter.merged(changed):
+        assert np.abs(first - painter.paint()).mean() <= BAR
+
+
+def test_two_decomposed_files_are_one_too_many(painter, tmp_path):
+    learnt = painter.learnt(parts=("unet",))
+    _, magnitudes = decomposed(painter, learnt)
+    tensors = spelt_kohya(painter, learnt)
+    tensors |= {f"{kohya(*place, painter, authors=False)}.dora_scale": each for place, each in magnitudes.items()}
+    save_file(tensors, tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match=r"it\.safetensors' are a second DoRA for the unet"):
+        painter.with_files(tmp_path / "it.safetensors", tmp_path / "it.safetensors")
+
+
+def test_magnitudes_of_inputs_are_refused_by_name(painter, tmp_path):
+    """OneTrainer's default; peft knows lengths of rows only."""
+    learnt = painter.learnt(parts=("unet",))
+    tensors = spelt_kohya(painter, learnt)
+    for place, (down, _, _) in learnt.items():
+        tensors[f"{kohya(*place, painter, authors=False)}.dora_scale"] = torch.ones(1, *down.shape[1:])
+    save_file(tensors, tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match="DoRA with a magnitude for each input.*output axis"):
+        painter.with_files(tmp_path / "it.safetensors")
+
+
+def test_a_core_between_the_matrices_of_convolutions_is_multiplied_in(painter, tmp_path):
+    """LyCORIS' Tucker decomposition: down (rank, in, 1, 1), mid (rank, rank, 3, 3), up (out, rank, 1, 1)."""
+    learnt, whole = painter.learnt(r"conv[12]$", parts=("unet",)), {}
+    tensors = {}
+    for (part, name), (down, up, alpha) in learnt.items():
+        module, rank = kohya(part, name, painter, authors=False), len(down)
+        narrow, mid = down[:, :, :1, :1].contiguous(), torch.randn(rank, rank, 3, 3)
+        tensors |= {f"{module}.lora_down.weight": narrow, f"{module}.lora_mid.weight": mid,
+                    f"{module}.lora_up.weight": up, f"{module}.alpha": torch.tensor(alpha)}  # fmt: skip
+        chain = sum(mid[:, [k]] * narrow[[k]] for k in range(rank))  # what the middle convolution sees of the first
+        whole[part, name] = chain, up, alpha
+    save_file(tensors, tmp_path / "it.safetensors")
+    painted = painter.with_files(tmp_path / "it.safetensors")
+    assert np.abs(painted - painter.plain).mean() > 0.3
+    assert np.abs(painted - painter.by_hand(whole)).mean() <= BAR
+
+
+OF_OTHER_FAMILIES = {
+    "FLUX, kohya": "lora_unet_double_blocks_0_img_attn_proj.lora_{}.weight",
+    "FLUX, diffusers": "transformer.single_transformer_blocks.0.attn.to_q.lora.{}.weight",
+    "FLUX, ai-toolkit": "diffusion_model.double_blocks.0.img_attn.proj.lora_{}.weight",
+    "FLUX, kohya's text": "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_{}.weight",
+    "SD3, kohya": "lora_unet_joint_blocks_0_context_block_attn_qkv.lora_{}.weight",
+    "SD1.5 in the first authors' names": "unet.input_blocks.11.0.in_layers.2.lora_{}.weight",
+    "a block that is no number": "lora_unet_input_blocks_x_1_proj_in.lora_{}.weight",
+}
+
+
+@pytest.mark.parametrize("names", OF_OTHER_FAMILIES)
+def test_files_of_other_families_are_told(painters, tmp_path, names):
+    name = OF_OTHER_FAMILIES[names]
+    save_file({name.format("down"): torch.ones(2, 8), name.format("up"): torch.ones(8, 2)}, tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match="another family than sdxl: 1 of their 1 modules"):
+        painters("sdxl").with_files(tmp_path / "it.safetensors")
+
+
+def test_files_of_the_other_family_are_told(painters, tmp_path):
+    for own, other in (FAMILIES, FAMILIES[::-1]):
+        save_file(spelt_kohya(painters(own), painters(own).learnt(), authors=True), tmp_path / "it.safetensors")
+        with pytest.raises(UserError, match=f"made for another family than {other}"):
+            painters(other).with_files(tmp_path / "it.safetensors")
+
+
+def test_nothing_changes_when_one_of_several_files_is_refused(painter, tmp_path):
+    save_file(spelt_peft(painter, painter.learnt()), tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match="are not there"):
+        add_loras(painter.generator, [str(tmp_path / "it.safetensors"), "nowhere.safetensors"])
+    assert np.array_equal(painter.paint(), painter.plain)
+    assert painter.generator.added == []
+
+
+# What LyCORIS, kohya and peft save for other methods: tensors of one module.
+METHODS = {
+    "LoHa": ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "alpha"],
+    "LoHa with a core": ["hada_t1", "hada_t2", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "alpha"],
+    "LoKr": ["lokr_w1", "lokr_w2_a", "lokr_w2_b", "alpha"],
+    "OFT": ["oft_blocks", "alpha"],
+    "OFT of kohya": ["oft_diag", "alpha"],
+    "OFT of peft": ["oft_R.weight"],
+    "BOFT": ["boft_R", "boft_s"],
+    "IA3": ["weight", "on_input"],
+    "IA3 of peft": ["ia3_l"],
+    "GLoRA": ["a1.weight", "a2.weight", "b1.weight", "b2.weight", "alpha"],
+    "full differences": ["diff", "diff_b"],
+    "AdaLoRA": ["lora_A", "lora_B", "lora_E"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("beside_lora", [False, True])
+def test_other_methods_are_refused_by_their_name(painters, tmp_path, method, beside_lora):
+    painter = painters("sd15")
+    modules = ["lora_unet_mid_block_attentions_0_proj_in", "lora_unet_mid_block_attentions_0_proj_out"]
+    tensors = {f"{module}.{end}": torch.ones(2, 2) for module in modules for end in METHODS[method]}
+    if beside_lora:
+        tensors |= spelt_kohya(painter, dict(list(painter.learnt().items())[:3]))
+    save_file(tensors, tmp_path / "it.safetensors")
+    with pytest.raises(UserError) as caught:
+        painter.with_files(tmp_path / "it.safetensors")
+    counted = (
+        f"{method.split()[0] if method != 'full differences' else method} in 2 of {5 if beside_lora else 2} modules"
+    )
+    assert counted in str(caught.value) and "merge them into their checkpoint" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bundle_emb.<cat>.clip_l", "embeddings of new words"),
+        ("unet.mid_block.attentions.0.proj_in.lora_B.bias", "differences of biases"),
+        ("unet.conv_norm_out.weight", "1 tensors that are no part of LoRA, such as 'unet.conv_norm_out.weight'"),
+        ("lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "lack a half of 1 modules"),
+    ],
+)
+def test_nothing_of_a_file_is_left_out_in_silence(painter, tmp_path, name, said):
+    tensors = spelt_peft(painter, dict(list(painter.learnt().items())[:3]))
+    save_file(tensors | {name: torch.ones(2, 2)}, tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match=re.escape(said)):
+        painter.with_files(tmp_path / "it.safetensors")
+
+
+def test_values_that_are_no_numbers_are_told(painter, tmp_path):
+    tensors = spelt_peft(painter, painter.learnt())
+    next(iter(tensors.values()))[0, 0] = float("nan")
+    save_file(tensors, tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match="no numbers"):
+        painter.with_files(tmp_path / "it.safetensors")
+
+
+# peft's own folders, as `save_pretrained` of a wrapped UNet or text model writes them.
+SETTINGS = {
+    "plain": {},
+    "ranks and alphas of their own": {"rank_pattern": {"to_q": 4, "q_proj": 4}, "alpha_pattern": {"to_q": 3.0}},
+    "rank-stabilised": {"use_rslora": True},
+    "decomposed": {"use_dora": True},
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize(
+    ("family", "part"), [("sd15", "unet"), ("sd15", "text_encoder"), ("sdxl", "unet"), ("sdxl", "text_encoder_2")]
+)
+def test_folders_of_peft_open_with_their_settings(painters, tmp_path, family, part, settings):
+    painter = painters(family)
+    torch.manual_seed(0)
+    targets = ["to_q", "to_v"] if part == "unet" else ["q_proj", "fc1"]
+    config = LoraConfig(r=2, lora_alpha=6, target_modules=targets, init_lora_weights=False, **SETTINGS[settings])
+    module = getattr(painter.generator.pipeline, part)
+    wrapped = get_peft_model(module, config)
+    try:
+        wrapped.save_pretrained(tmp_path / "folder")
+        merged = painter.paint()  # wrapped in place: peft itself paints
+    finally:
+        setattr(painter.generator.pipeline, part, wrapped.unload())
+        painter.parts[part] = getattr(painter.generator.pipeline, part)
+    painted = painter.with_files(tmp_path / "folder")
+    assert np.abs(painted - painter.plain).mean() > 0.1
+    assert np.abs(painted - merged).mean() <= BAR
+
+
+def test_beginnings_that_changed_the_base_are_refused(painter, tmp_path):
+    save_file({f"base_model.model.{name.removeprefix('unet.')}": tensor for name, tensor in
+               spelt_peft(painter, painter.learnt(parts=("unet",))).items()},
+              tmp_path / "adapter_model.safetensors")  # fmt: skip
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2, "init_lora_weights": "pissa"}))
+    with pytest.raises(UserError, match="begun with 'pissa', which changed their base"):
+        painter.with_files(tmp_path)
 
 
 # Names in published files, and the layers that they mean in SDXL.

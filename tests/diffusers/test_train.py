@@ -12,9 +12,12 @@ import torch
 from datasets import Dataset
 from diffusers import DiffusionPipeline
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+import llmga
 from llmga.configuration import check
+from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.generators import GENERATORS, load_generator
 from llmga.diffusers.train.batches import collate
@@ -23,6 +26,7 @@ from llmga.diffusers.train.tasks import TASKS, widened
 from llmga.diffusers.train.train import train
 from llmga.diffusers.train.trainer import Trainer, learning_rate
 from llmga.errors import UserError
+from llmga.files import fingerprint
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 LORA = "pytorch_lora_weights.safetensors"
@@ -140,6 +144,47 @@ def test_stock_diffusers_loads_the_low_rank_weights(config):
         torch.testing.assert_close(pipe.unet(*seen, **told).sample, ours, atol=1e-5, rtol=0)
         pipe.unload_lora_weights()
         assert (pipe.unet(*seen, **told).sample - ours).abs().max() > 1e-3
+
+
+def low_rank(config, **changes):
+    """The folder with the low-rank weights of a short run."""
+    return train(replace(config, tune="lora", lora_rank=2, lora_alpha=4.0, steps=2, **changes))
+
+
+def test_low_rank_weights_say_what_they_were_trained_for(config):
+    output = low_rank(config, prediction="v_prediction", layout="a1111")
+    with safe_open(output / LORA, "pt") as file:
+        said = file.metadata()
+    assert said["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+    assert said["modelspec.prediction_type"] == "v"
+    assert (said["ss_network_dim"], said["ss_network_alpha"], said["ss_steps"]) == ("2", "4.0", "2")
+    assert (said["llmga.layout"], said["llmga.base"], said["llmga.version"]) == ("a1111", "base", llmga.__version__)
+    assert said["llmga.base_sha256"] == fingerprint(Path(config.pipeline) / "unet")
+
+
+def test_low_rank_weights_go_with_the_painter_that_they_were_trained_for(config, caplog, tmp_path):
+    output = low_rank(config)
+    add_loras(load_generator(config.pipeline, device="cpu"), [str(output)])
+    assert "another base" not in caplog.text
+    other = shutil.copytree(config.pipeline, tmp_path / "another")
+    file = other / UNET
+    changed = {name: tensor * 1.01 for name, tensor in load_file(file).items()}
+    save_file(changed, file, {"format": "pt"})
+    add_loras(load_generator(other, device="cpu"), [str(output)])
+    assert "were trained beside another base, base; they may do less beside" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"layout": "llmga"}, "in the layout 'llmga', but .* lays them out as 'joined'; .*--layout joined"),
+        ({"prediction": "v_prediction"}, "trained to predict v_prediction, but .* predicts epsilon; "),
+    ],
+)
+def test_low_rank_weights_for_another_layout_or_prediction_are_refused(config, changes, said):
+    output = low_rank(config, **changes)
+    with pytest.raises(UserError, match=said):
+        add_loras(load_generator(config.pipeline, device="cpu"), [str(output)])
 
 
 def test_low_rank_training_leaves_the_unet_as_it_was(config):

@@ -1,11 +1,15 @@
 """Low-rank weights beside the UNet's attention: learnt alone, saved in the layout that diffusers loads."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from llmga.diffusers.lora_files import OWN_CONFIG, PREFERRED
 from llmga.errors import UserError
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -39,17 +43,16 @@ def add_lora(unet: Any, rank: int, alpha: float | None, seed: int) -> None:
     cast_training_params(unet, torch.float32)
 
 
-def save_lora(pipeline_class: Any, unet: Any, weights: dict[str, Tensor], folder: Path) -> None:
-    """Write `pytorch_lora_weights.safetensors`, which `load_lora_weights` of the pipeline reads.
+def save_lora(unet: Any, weights: Mapping[str, Tensor], folder: Path, said: Mapping[str, str]) -> None:
+    """Write `pytorch_lora_weights.safetensors`, which `load_lora_weights` of diffusers' pipelines reads.
 
     Args:
         weights: the low-rank weights by parameter name, as `unet.named_parameters` has them.
+        said: what the head of the file says beside peft's settings, as of `origin_metadata`.
     """
-    from diffusers.training_utils import _collate_lora_metadata
     from peft import get_peft_model_state_dict
 
     state = get_peft_model_state_dict(unet, state_dict=weights)
-    pipeline_class.save_lora_weights(
-        folder, unet_lora_layers={name: tensor.contiguous() for name, tensor in state.items()},
-        safe_serialization=True, **_collate_lora_metadata({"unet": unet}),
-    )  # fmt: skip
+    settings = {f"unet.{name}": value for name, value in unet.peft_config["default"].to_dict().items()}
+    head = {"format": "pt", OWN_CONFIG: json.dumps(settings, default=sorted), **said}  # some settings are sets
+    save_file({f"unet.{name}": tensor.contiguous() for name, tensor in state.items()}, folder / PREFERRED[0], head)

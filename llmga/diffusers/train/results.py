@@ -10,6 +10,7 @@ from torch import Tensor
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, open_pipeline
 from llmga.diffusers.families import Family
 from llmga.diffusers.generators import read_defaults
+from llmga.diffusers.lora_origin import origin_metadata
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.lora import save_lora
 from llmga.diffusers.train.objective import Objective
@@ -32,11 +33,19 @@ def save_result(
     shutil.rmtree(partial, ignore_errors=True)
     if config.tune == "lora":
         partial.mkdir(parents=True)
-        save_lora(family.load_pipeline_class(), unet, weights, partial)
+        save_lora(unet, weights, partial, _origin(config, base, family, objective))
     else:
         _save_pipeline(config, base, family, objective, unet, weights, partial)
     _move_into(partial, output)
     return output
+
+
+def _origin(config: TrainConfig, base: Path, family: Family, objective: Objective) -> dict[str, str]:
+    alpha = config.lora_rank if config.lora_alpha is None else config.lora_alpha
+    return origin_metadata(
+        family=family.architecture, prediction=objective.prediction, layout=config.layout, base=base,
+        rank=config.lora_rank, alpha=alpha, steps=config.steps,
+    )  # fmt: skip
 
 
 def _save_pipeline(
