@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llmga.errors import UserError
+from llmga.wholeness import require_whole
 
 STATE_FILE = "run.json"
+NEEDED = (STATE_FILE, "random_states_*.pkl")
 
 
 class Run(Protocol):
@@ -79,10 +81,13 @@ def save_checkpoint(
 def find_resume(config: Run) -> Path | None:
     """The checkpoint to go on from, None for a fresh start.
 
-    Raises: UserError when a named one cannot be used, or when the run would fall behind checkpoints it already has.
+    Raises: UserError when it is damaged, when a named one cannot be used, or when the run would fall behind
+        checkpoints it already has.
     """
     found = checkpoints(Path(config.run))
     if config.resume == "latest":
+        if found:
+            require_whole(found[-1], found[-2] if len(found) > 1 else None, NEEDED)
         return found[-1] if found else None
     if found and found[-1].resolve() != Path(config.resume).resolve():
         raise UserError(
@@ -93,6 +98,7 @@ def find_resume(config: Run) -> Path | None:
     folder = Path(config.resume)
     if not (folder / STATE_FILE).is_file():
         raise UserError(f"--resume {config.resume!r} is no checkpoint of a run; use latest, none or a checkpoint-N.")
+    require_whole(folder, next((one for one in reversed(found) if one.resolve() != folder.resolve()), None), NEEDED)
     return folder
 
 

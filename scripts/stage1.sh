@@ -2,7 +2,7 @@
 # Stage 1 on every GPU of this machine, or on its CPU:  bash scripts/stage1.sh --preset NAME [--field value …]
 #   GPUS=2                         so many processes (default: one per GPU)
 #   LAUNCHER=torchrun|deepspeed    how several are started (default: torchrun; deepspeed with HOSTFILE)
-#   HOSTFILE=hosts                 several nodes over ssh: lines such as "node1 slots=8"
+#   HOSTFILE=hosts                 several nodes over ssh (needs pdsh): lines such as "node1 slots=8"
 #   NODES=2 NODE_RANK=0 MASTER_ADDR=node1    several nodes without ssh: torchrun, started on each of them
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,7 +32,7 @@ torchrun)
 deepspeed)
     where=(--num_gpus "$GPUS")
     [ -n "${HOSTFILE:-}" ] && where=(--hostfile "$HOSTFILE")
-    exec "$PYTHON" -m deepspeed.launcher.runner "${where[@]}" --no_local_rank --module $TRAIN "$@"
+    exec "$PYTHON" -m llmga.llava.train.nodes "${where[@]}" --no_local_rank --module $TRAIN "$@"
     ;;
 *)
     echo "error: LAUNCHER is '$LAUNCHER', but must be torchrun or deepspeed." >&2

@@ -122,6 +122,21 @@ def test_a_run_cut_in_two_is_the_unbroken_run(small, tmp_path, preset, change):
     assert max((cut[name].float() - whole[name].float()).abs().max() for name in whole) <= 1e-7
 
 
+def test_a_damaged_checkpoint_names_what_to_remove_and_what_is_taken_then(small):
+    config = small("x1-gan-v2", patch=32, pool=2, steps=2, checkpoint_every=1, keep=2)
+    train(config)
+    last = checkpoints(Path(config.run))[-1]
+    for name in sorted(file.name for file in last.iterdir() if file.suffix != ".txt"):
+        kept = (last / name).read_bytes()
+        (last / name).write_bytes(kept[: len(kept) // 2])
+        with pytest.raises(
+            UserError, match=f"{name} is damaged.*; remove this folder, .*goes on from '.*checkpoint-1'"
+        ):
+            Trainer(config)
+        (last / name).write_bytes(kept)
+    assert Trainer(config).step == 2
+
+
 def test_the_averaged_weights_are_saved(small):
     trainer = Trainer(small("x1-s2-joint"))
     trainer.fit()

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -285,6 +286,20 @@ def encoded(colour):
     file = io.BytesIO()
     Image.new("RGB", (8, 8), colour).save(file, "BMP")  # of one size, whatever it shows
     return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["run.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"])
+def test_a_damaged_checkpoint_names_what_to_remove_and_what_is_taken_then(config, name):
+    config = replace(config, steps=2, checkpoint_every=1, keep=2)
+    train(config)
+    last = Path(config.run, "checkpoint-2")
+    os.truncate(last / name, (last / name).stat().st_size // 2)
+    told = f"'.*checkpoint-2' is not whole .{name} is damaged.*; remove this folder, .* goes on from '.*checkpoint-1'"
+    for resume in ("latest", str(last)):
+        with pytest.raises(UserError, match=told):
+            train(replace(config, resume=resume))
+    shutil.rmtree(last)
+    assert train(config)
 
 
 def test_a_run_is_not_shorter_than_what_is_done(config):

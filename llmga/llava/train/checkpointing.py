@@ -17,9 +17,12 @@ from llmga.errors import UserError
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.train.settings import TrainConfig
+from llmga.wholeness import require_whole
 
 UNFINISHED = "unfinished"  # what is being written; renamed when it is whole
 STATE = "trainer_state.json"
+NEEDED = ("config.json", "*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth")
+NEEDED_OF_PARTS = ("config.json", "*.safetensors", "latest")  # as DeepSpeed keeps the optimizer's state
 DATA = "data.json"  # which records the run learns from
 # Settings that say which sample comes when and what learns: with others, a run does not go on but becomes another.
 COURSE = (
@@ -59,6 +62,13 @@ def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
             f"{str(checkpoint)!r} was made with other settings ({', '.join(changed)}); give the same ones, or "
             "another --output-dir and --checkpoint-dir to start afresh."
         )
+
+
+def require_usable(checkpoint: Path) -> None:
+    """Raises: UserError for one that is damaged, which names the one before it."""
+    before = [one for one in checkpoints(checkpoint.parent) if one.name != checkpoint.name]
+    parts = any(checkpoint.glob("global_step*"))
+    require_whole(checkpoint, before[-1] if before else None, NEEDED_OF_PARTS if parts else NEEDED)
 
 
 def save_data(folder: Path, sources: Sequence[DataSource], records: Sequence[Records]) -> None:

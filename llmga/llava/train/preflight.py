@@ -27,6 +27,7 @@ from llmga.llava.train.checkpointing import (
     require_same_course,
     require_same_data,
     require_same_parts,
+    require_usable,
 )
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
@@ -75,6 +76,7 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
     )
     _check_same_step(known)
     if checkpoint := newest_checkpoint(config.resume_dir()):
+        require_usable(checkpoint)
         require_same_course(checkpoint, known)
         require_same_data(checkpoint, config.data, records)
         require_same_parts(checkpoint, zero_stage(config), processes.world)

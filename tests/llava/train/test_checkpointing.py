@@ -195,6 +195,43 @@ def test_a_run_goes_on_only_with_settings_that_keep_its_course(changes, told, se
             train(again)
 
 
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+HARM = {
+    "model.safetensors": cut,
+    "optimizer.pt": cut,
+    "rng_state.pth": lambda file: os.truncate(file, 0),
+    "scheduler.pt": Path.unlink,
+    "trainer_state.json": cut,
+    "training_config.json": cut,
+    "config.json": lambda file: file.write_bytes(bytes(64)),
+}
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_a_damaged_checkpoint_names_what_to_remove_and_the_one_before_is_taken_then(name, settings, tmp_path):
+    config = settings(tmp_path / "out", steps=2, save_steps=1, save_total_limit=2)
+    train(config)
+    last = tmp_path / "out/checkpoint-2"
+    HARM[name](last / name)
+    told = rf"checkpoint '{last}' is not whole \({name} is .*\); remove this folder, .* goes on from '.*checkpoint-1'"
+    again = settings(tmp_path / "out", steps=3, save_steps=1, save_total_limit=2)
+    with pytest.raises(UserError, match=told):
+        train(again)
+    assert last.is_dir()
+    shutil.rmtree(last)
+    assert train(again).state.global_step == 3
+
+
+def test_the_only_checkpoint_damaged_means_to_start_anew(settings, tmp_path):
+    train(settings(tmp_path / "out", tune="lora", lora_rank=2, steps=1, save_steps=1))
+    cut(tmp_path / "out/checkpoint-1/non_lora_trainables.bin")
+    with pytest.raises(UserError, match="non_lora_trainables.bin is damaged: .*starts anew, since no other is there"):
+        train(settings(tmp_path / "out", tune="lora", lora_rank=2, steps=2, save_steps=1))
+
+
 OTHER = {
     "a word in the middle": (
         lambda rows: rows[2].update(caption="a blue square on black"),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,59 @@ def test_a_wrong_hostfile_is_told_and_not_passed_over(text, sentence, tmp_path):
     run = launched("scripts/stage1.sh", ["--help"], GPUS="1", HOSTFILE=str(tmp_path / "hosts"))
     assert run.returncode == 2
     assert run.stderr.startswith(f"error: HOSTFILE '{tmp_path / 'hosts'}' {sentence}")
+
+
+PDSH = """#!{python}
+# What pdsh does over ssh, here: one line for a shell of a bare environment, %n the number of the node.
+import os, re, subprocess, sys
+line = " ".join(sys.argv[sys.argv.index("-w") + 2:])
+line = re.sub("%(.)", lambda found: {{"%": "%", "n": "0"}}[found[1]], line)
+line = line.replace(" -u -m deepspeed", " {folder}/node.py -u -m deepspeed", 1)
+sys.exit(subprocess.run(["sh", "-c", line], env={{"PATH": os.environ["PATH"]}}).returncode)
+"""
+NODE = """import json, os, sys
+json.dump([dict(os.environ), sys.argv], open("{folder}/seen.json", "w"))
+"""
+KEYS = {
+    "HF_HOME": "/a folder/with 'quotes' and \"more\"",
+    "HF_TOKEN": "hf_$(echo stolen)`date`",
+    "WANDB_API_KEY": "0123 secret",
+    "WANDB_NOTES": "first; second & 100%n of it\nnext line",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "3",
+    "NCCL_SOCKET_IFNAME": "^lo,docker0",
+    "UNRELATED": "stays here",
+}
+
+
+def test_the_nodes_of_a_hostfile_get_environment_and_flags_as_they_are_here(settings, flags, world, tmp_path):
+    tools = {"pdsh": PDSH, "ssh": "#!/bin/sh\necho 127.0.0.1\n", "node.py": NODE}
+    for name, text in tools.items():
+        (tmp_path / name).write_text(text.format(python=sys.executable, folder=tmp_path))
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "hosts").write_text("node1 slots=1\nnode2 slots=1\n")
+    os.symlink(world / "data/images", tmp_path / "more images")
+    both = replace(settings(tmp_path).data[0], image_folder=f"{world / 'data/images'};{tmp_path}/more images")
+    config = settings(tmp_path / "out", **{**SAME, "data": (both,)}, device="cpu")
+    run = launched("scripts/stage1.sh", flags(config), HOSTFILE=str(tmp_path / "hosts"), GPUS="1", **KEYS,
+                   PATH=f"{tmp_path}:{PYTHON}:{os.environ['PATH']}")  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    environment, words = json.loads((tmp_path / "seen.json").read_text())
+    wanted = {name: value for name, value in KEYS.items() if name != "UNRELATED"}
+    assert {name: environment.get(name) for name in wanted} == wanted
+    assert "UNRELATED" not in environment
+    assert words[words.index("llmga.llava.train.train") + 1 :] == flags(config)
+    assert not any(secret in run.stdout + run.stderr for secret in ("stolen", "0123 secret"))
+
+
+def test_nodes_without_pdsh_are_told(tmp_path):
+    (tmp_path / "hosts").write_text("node1 slots=1\nnode2 slots=1\n")
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho 127.0.0.1\n")
+    (tmp_path / "ssh").chmod(0o755)
+    run = launched("scripts/stage1.sh", ["--help"], HOSTFILE=str(tmp_path / "hosts"), GPUS="1",
+                   PATH=f"{tmp_path}:{PYTHON}:/usr/bin:/bin")  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.strip().endswith("error: the nodes cannot be reached: launcher 'pdsh' not installed.")
 
 
 def test_an_unknown_launcher_is_told(settings, flags, tmp_path):

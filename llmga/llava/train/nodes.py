@@ -1,0 +1,52 @@
+"""DeepSpeed's launcher, with the environment and the flags that a run has here also on the other nodes.
+
+`python -m llmga.llava.train.nodes --hostfile hosts … --module llmga.llava.train.train …`: what `deepspeed` takes.  Over
+ssh it hands on few variables, and what a shell reads in their values and in flags is lost.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from llmga.errors import UserError, command_line
+from llmga.runtime import quiet_libraries
+
+# Beside those that DeepSpeed hands on: places of models and data, keys, threads, and how processes talk.
+HANDED = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "OMP_", "NCCL_", "TORCH_", "GLOO_")
+SAYS_NO_COMMAND = ("--log_level", "warning")  # the command holds keys, and would be printed
+
+
+def spelled(word: str) -> str:
+    """A word for pdsh to carry to a shell: one word there, whatever is in it."""
+    return shlex.quote(word).replace("%", "%%")  # %n and others mean something to pdsh
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 2 for a launcher or a node that is not there, else that of the run."""
+    quiet_libraries()
+    from deepspeed.launcher import multinode_runner, runner
+
+    class Runner(multinode_runner.PDSHRunner):
+        name = "pdsh"
+
+        def add_export(self, key: str, var: str) -> None:
+            if os.environ.get(key) == var:
+                self.exports[key] = spelled(var)
+            else:  # DeepSpeed's own, and lines of .deepspeed_env, which may mean the node's variables
+                super().add_export(key, var)
+
+        def parse_user_args(self) -> list[str]:
+            return [spelled(word) for word in self.args.user_args]
+
+    runner.PDSHRunner, runner.EXPORT_ENVS = Runner, [*runner.EXPORT_ENVS, *HANDED]
+    try:
+        runner.main([*SAYS_NO_COMMAND, *(sys.argv[1:] if argv is None else argv)])
+    except (RuntimeError, FileNotFoundError) as problem:
+        raise UserError(f"the nodes cannot be reached: {str(problem).rstrip('.')}.") from None
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
