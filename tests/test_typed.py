@@ -1,10 +1,13 @@
 """What a file says is data of the stated types and ranges, or refused in words."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from llmga.typed import is_one_part, like, one_part, parsed, read_json, row_of, typed, up_to, within
 
@@ -131,3 +134,21 @@ def test_one_part_of_a_path_leads_nowhere_else():
     assert typed(Any, 5) == 5
     with pytest.raises(ValueError, match="without folders"):
         typed(Annotated[str, one_part], "a/b")
+
+
+PLAIN = some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=5)
+JSON = some.recursive(
+    PLAIN, lambda inside: some.lists(inside, max_size=4) | some.dictionaries(some.text(max_size=5), inside, max_size=4)
+)
+
+
+@given(JSON, some.sampled_from([Whole, Part, Options, tuple[Part, ...], dict[str, Part], list[float], int | None]))
+def test_any_value_is_of_the_kind_or_refused(told, kind):
+    with suppress(TypeError, ValueError):
+        typed(kind, told)
+
+
+@given(some.text() | some.binary(max_size=50))
+def test_any_text_is_parsed_or_refused(text):
+    with suppress(ValueError):
+        parsed(text)

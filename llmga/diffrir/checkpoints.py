@@ -212,7 +212,7 @@ def _read_folder(folder: Path) -> tuple[DiffRIRConfig, int, dict[str, Tensor]]:
         values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         config, stage = DiffRIRConfig.of(values), values["stage"]
         MODELS[stage]
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         if isinstance(problem, UserError):
             raise
         raise UserError(f"{str(folder / CONFIG_FILE)!r} describes no DiffRIR network; copy the folder again.") from None

@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {str(path.parent)!r} lacks {path.name}; copy the whole diffusers folder.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise UserError(f"{str(path)!r} is no valid JSON object; copy the file again.")

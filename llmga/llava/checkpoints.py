@@ -104,7 +104,7 @@ def read_json(folder: Path, name: str) -> Settings:
         raise UserError(f"checkpoint {str(folder)!r} lacks {name}; download or save it again.")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise UserError(f"{str(file)!r} is not a JSON object; download or save it again.")

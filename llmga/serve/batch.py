@@ -12,6 +12,7 @@ of `/set`.  Empty lines and lines that begin with # are passed over.
 import argparse
 import hashlib
 import json
+import reprlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -62,9 +63,8 @@ class Job:
             raise UserError(f"line {number} of the batch has no text; give it as a string, or a list of strings.")
         for name in asked:
             if name not in OWN and name not in CHANGES:
-                raise UserError(
-                    f"line {number} of the batch has {name!r}, which is unknown; use {', '.join((*OWN, *CHANGES))}."
-                )
+                known = ", ".join((*OWN, *CHANGES))
+                raise UserError(f"line {number} of the batch has {reprlib.repr(name)}, which is unknown; use {known}.")
         digest = hashlib.sha256(line.encode()).hexdigest()[:12]
         return cls(number, f"{number}-{digest}", asked | {"text": texts})
 

@@ -74,7 +74,7 @@ def offered(server: Endpoint) -> list[dict[str, Any]]:
         raise server.refuses_key(answer.status_code)
     try:
         return [dict(card) for card in answer.json()["data"] if card["owned_by"] == "llmga"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

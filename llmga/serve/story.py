@@ -7,6 +7,7 @@
 
 import json
 import re
+import reprlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -89,7 +90,7 @@ class Story:
     style: Words = ""
     seeds: Annotated[str, row_of(SEEDS)] = "same"
     characters: Annotated[tuple[Character, ...], up_to(LONGEST_CAST)] = ()
-    pages: Annotated[tuple[Page, ...], up_to(LONGEST_BOOK, least=1)] = ()
+    pages: Annotated[tuple[Page, ...], up_to(LONGEST_BOOK)] = ()
 
     def prompt(self, number: int) -> str:
         """What the painter is told for page `number` (from 0): every character in the same words, one style."""
@@ -121,8 +122,10 @@ class Story:
         try:
             told = read_json(path)
             story = typed(cls, told)
-            for kind, parts in ((cls, [told]), (Character, told.get("characters", ())), (Page, told["pages"])):
+            for kind, parts in ((cls, [told]), (Character, told.get("characters", ())), (Page, told.get("pages", ()))):
                 _check_names(kind, parts)
+            if not story.pages:
+                raise ValueError("it has no pages")
             return story
         except (OSError, ValueError, TypeError) as problem:
             raise UserError(f"{str(path)!r} is no story ({problem}); give the story.json of a picture book.") from None
@@ -132,7 +135,7 @@ def _check_names(kind: type, parts: Sequence[dict[str, Any]]) -> None:
     """Raises: ValueError for a slip of the pen in the name of a field."""
     known = {entry.name for entry in fields(kind)}
     for name in set().union(*parts) - known:
-        raise ValueError(f"{name!r} is unknown, known are {', '.join(sorted(known))}")
+        raise ValueError(f"{reprlib.repr(name)} is unknown, known are {', '.join(sorted(known))}")
 
 
 def plan(

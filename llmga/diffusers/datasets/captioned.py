@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from llmga.diffusers.datasets.places import open_places
 from llmga.diffusers.datasets.sources import is_text, read_source
@@ -116,7 +116,9 @@ class Captioned:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 turned = image.getexif().get(0x0112) in TURNED
                 return image.size if turned else image.size[::-1]
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        except MemoryError:
+            raise
+        except Exception:  # as `open_image`, whatever a decoder stumbles over
             raise Unreadable(f"the training picture {self.name(index)!r} is not readable; save it again.") from None
 
     def _source(self, index: int) -> Path | bytes:
@@ -164,7 +166,7 @@ def _read_originals(path: str | None) -> dict[str, str]:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as problem:
         raise UserError(f"cannot read the captions {path!r} ({problem.strerror}); check --originals.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise UserError(f"{path!r} must be a JSON object of picture names and captions; check --originals.")

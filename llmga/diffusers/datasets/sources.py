@@ -38,7 +38,7 @@ def _parsed(path: Path) -> list[Any]:
         records = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
     except OSError as problem:
         raise UserError(f"cannot read the training list {str(path)!r} ({problem.strerror}); check --data.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"the training list {str(path)!r} is no valid JSON; write a list of records.") from None
     if not isinstance(records, list) or not records:
         raise UserError(f"the training list {str(path)!r} must be a JSON list with at least one record.")

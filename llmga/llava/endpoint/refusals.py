@@ -94,7 +94,7 @@ def words(body: str, endpoint: Endpoint) -> str:
     """What a server says in an error, wherever it puts it, on one clipped line and without our key."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = re.sub(r"<[^>]*>", " ", body)  # a page
     said = " ".join(_message(content).split())
     said = said.replace(endpoint.key, "…") if endpoint.key else said
