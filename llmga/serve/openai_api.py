@@ -18,6 +18,7 @@ from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
+from llmga.serve.api.connections import Gate, protocol
 from llmga.serve.api.desk import Desk
 from llmga.serve.api.keys import PAGE, Keys, is_local
 from llmga.serve.api.options import build_parser, build_service, keys
@@ -38,7 +39,7 @@ class Server(uvicorn.Server):
     What does not even stop is left behind: the process ends with 128 + the signal's number.
     """
 
-    def __init__(self, app: FastAPI, desk: Desk, grace: float, page: "Mounted | None" = None):
+    def __init__(self, app: FastAPI, desk: Desk, grace: float, gate: Gate, page: "Mounted | None" = None):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -46,6 +47,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
+                http=protocol(gate),
+                ws="none",
             )
         )
         self.desk, self.grace, self.page = desk, grace, page
@@ -111,7 +114,7 @@ def serve(args: argparse.Namespace) -> int:
     service = build_service(args, models)
     app = build_app(service, known, is_local(args.host))
     page = with_page(app, args, models, known) if args.page else None
-    server = Server(app, service.desk, args.grace, page)
+    server = Server(app, service.desk, args.grace, Gate(args.max_connections, args.max_connections_each), page)
     if not known and not is_local(args.host):
         logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)
     server.run(sockets=[bound])

@@ -14,6 +14,7 @@ from llmga.serve.api.body_limit import BodyLimit
 from llmga.serve.api.chat_shapes import ChatRequest, ChatResponse
 from llmga.serve.api.errors import ErrorResponse
 from llmga.serve.api.image_shapes import EditForm, GenerationRequest, ImagesResponse, VariationForm
+from llmga.serve.api.json_body import json_route
 from llmga.serve.api.keys import Door, Keys, bearer
 from llmga.serve.api.observed import Observed
 from llmga.serve.api.service import Service
@@ -61,6 +62,7 @@ def build_app(service: Service, keys: Keys, local: bool = False) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
+    app.router.route_class = json_route(service.limits.json)
     add_open(app, service)
     add_protected(app, service)
     errors.install(app)

@@ -16,6 +16,7 @@ from llmga.serve.api.errors import ApiError
 
 PAGE = "/page"  # where a web page may be beside the API; it asks for the key itself
 VARIABLE = "LLMGA_SERVER_KEYS"  # comma-separated
+OPEN = "/health"  # of which everybody may know
 SHORTEST = 8
 bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it was started with any.")
 
@@ -67,23 +68,24 @@ class Keys:
 
 
 class Door:
-    """Asks for the key before anything of a request under /v1 is read; at the page, for names only.
+    """Asks for the key before anything of a request under /v1 is read; elsewhere, for names only.
 
     Args:
-        local: only this machine reaches the server.  Without keys, a request under another name than this machine's
-            then comes from a web page whose name server sends browsers here, and is refused.
+        local: only this machine reaches the server.  A request under another name than this machine's then comes from
+            a web page whose name server sends browsers here, and is refused where no key is asked for.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, local: bool = False):
-        self.app, self.keys, self.local = app, keys, local and not keys
+        self.app, self.keys, self.local = app, keys, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(("/v1", PAGE)):
-            connection = HTTPConnection(scope)
+        if scope["type"] == "http" and scope["path"] != OPEN:
+            connection, within = HTTPConnection(scope), scope["path"].startswith(("/v1", PAGE))
+            asks_keys = within and bool(self.keys)
             try:
-                if self.local and not is_local(connection.url.hostname or ""):
+                if self.local and not asks_keys and not is_local(connection.url.hostname or ""):
                     raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
-                if not self.keys and sent_by_another_site(connection):
+                if within and not self.keys and sent_by_another_site(connection):
                     raise ApiError(403, "without API keys, pages of other sites may send nothing here.",
                                    code="foreign_site")  # fmt: skip
                 if scope["path"].startswith("/v1"):

@@ -14,6 +14,7 @@ from typing import Any
 NAME = "llmga.serve.api"
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 log = logging.getLogger(NAME)
+PERIOD, MOST_REFUSALS, MOST_KINDS = 10.0, 20, 1000  # seconds; lines of a kind in them
 
 
 class JsonLines(logging.Formatter):
@@ -33,6 +34,44 @@ class JsonLines(logging.Formatter):
         return json.dumps({key: value for key, value in line.items() if value is not None}, default=str)
 
 
+class Sparing(logging.Filter):
+    """So many lines of a kind in a period; the next one tells how many were left out.
+
+    A kind is a warning by its words and exception, and a refusal by its route and status; every other request has its
+    line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[Any, tuple[float, int, int]] = {}  # by kind: when the period began, lines, lines left out
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, most = self._kind(record)
+        if kind is None:
+            return True
+        if len(self._seen) > MOST_KINDS:
+            self._seen.clear()
+        began, lines, left_out = self._seen.get(kind, (0.0, 0, 0))
+        if record.created - began > PERIOD:
+            began, lines = record.created, 0
+        if lines >= most:
+            self._seen[kind] = began, lines, left_out + 1
+            return False
+        self._seen[kind] = began, lines + 1, 0
+        if left_out:
+            record.fields = {**getattr(record, "fields", {}), "left_out": left_out}
+        return True
+
+    @staticmethod
+    def _kind(record: logging.LogRecord) -> tuple[Any, int]:
+        fields = getattr(record, "fields", {})
+        if record.levelno >= logging.WARNING:
+            return (record.name, record.msg, record.exc_info and record.exc_info[0]), 1
+        if fields.get("status", 0) >= 400:
+            return (record.msg, fields["status"], fields.get("route")), MOST_REFUSALS
+        return None, 0
+
+
 def tell(event: str, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
     """Log what happened and its figures."""
     log.log(level, event, exc_info=exc_info, extra={"fields": fields})
@@ -43,7 +82,8 @@ def configure(level: int = logging.INFO) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in (NAME, "uvicorn"):
+    handler.addFilter(Sparing())
+    for name in (NAME, "uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

@@ -77,6 +77,9 @@ def add_limits(parser: flags.Parser) -> None:
         ("at-once", int, 1, 64, 4, "requests at work; pictures are painted one by one"),
         ("queue", int, 0, 10_000, 64, "requests that wait; beyond it they are told when to come again"),
         ("warm-chats", int, 0, 1000, 4, "conversations whose cache is kept, each with memory of the device"),
+        ("max-connections", int, 1, 100_000, 1024, "connections at once"),
+        ("max-connections-each", int, 1, 100_000, 128, "of one address; a reverse proxy has but one"),
+        ("max-json-mb", float, 0.01, 1000, usual.json / MEGA, "megabytes of a request beside its pictures"),
         ("max-request-mb", float, 0.01, 1000, usual.body / MEGA, "megabytes of a request"),
         ("max-picture-mb", float, 0.01, 1000, usual.picture / MEGA, "megabytes of a picture"),
         ("max-megapixels", float, 0.01, 64, usual.pixels / MEGA, "million pixels of a picture"),
@@ -117,6 +120,7 @@ def limits(args: argparse.Namespace) -> Limits:
         picture=int(args.max_picture_mb * MEGA),
         pixels=int(args.max_megapixels * MEGA),
         pictures=args.max_pictures,
+        json=int(args.max_json_mb * MEGA),
     )
 
 

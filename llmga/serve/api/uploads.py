@@ -26,6 +26,7 @@ class Limits:
 
     Attributes:
         body: bytes of a whole request.
+        json: bytes of a request's JSON beside its pictures.
         picture: bytes of one picture.
         pixels: of one picture.
         pictures: of one request.
@@ -35,6 +36,7 @@ class Limits:
     picture: int = 20_000_000
     pixels: int = 25_000_000
     pictures: int = 16
+    json: int = 1_000_000
 
 
 @cache

@@ -80,6 +80,15 @@ def test_without_keys_a_local_server_answers_under_names_of_this_machine_only(se
         assert client.get("/v1/models", headers=headers).status_code == status
 
 
+@pytest.mark.parametrize("keys", [(), (KEY,)])
+@pytest.mark.parametrize("path", ["/metrics", "/docs", "/openapi.json", "/nowhere"])
+def test_what_asks_no_key_is_told_under_names_of_this_machine_only(service, path, keys):
+    with TestClient(build_app(service(), Keys(keys), local=True)) as client:
+        assert client.get(path, headers={"Host": "rebound.example"}).status_code == 403
+        assert client.get(path, headers={"Host": "localhost:8000"}).status_code != 403
+        assert client.get("/health", headers={"Host": "rebound.example"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

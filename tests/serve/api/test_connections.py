@@ -1,0 +1,173 @@
+"""Connections are few enough and in time, and what is refused does not fill the log."""
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from llmga.serve.api import connections
+from llmga.serve.api.app import build_app
+from llmga.serve.api.connections import Gate, protocol
+from llmga.serve.api.keys import Keys
+from llmga.serve.api.logs import MOST_REFUSALS, Sparing
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+SOON = 0.4  # seconds, in place of half a minute
+
+
+@pytest.fixture
+def door(service):
+    """`door(gate)` is the port of a running server behind it."""
+    servers = []
+
+    def start(gate):
+        config = uvicorn.Config(build_app(service(), Keys()), port=0, log_config=None, access_log=False,
+                                http=protocol(gate), ws="none")  # fmt: skip
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+        servers.append((server, thread))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        return server.servers[0].sockets[0].getsockname()[1]
+
+    yield start
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join(20)
+
+
+def connected(port, sent=b""):
+    opened = socket.create_connection(("127.0.0.1", port), 60)
+    opened.sendall(sent)
+    return opened
+
+
+def answer(opened):
+    """All that comes until the server closes."""
+    pieces = []
+    while piece := opened.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def healthy(opened):
+    opened.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    said = b""
+    while not said.endswith(b"}"):
+        said += opened.recv(65536)
+    return said.startswith(b"HTTP/1.1 200")
+
+
+def drip(opened, piece):
+    """Send a little again and again; whether the server ended that."""
+    opened.settimeout(SOON / 4)
+    for _ in range(100):
+        try:
+            opened.sendall(piece)
+            opened.recv(65536)
+            return True
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n", HEAD + b"Content-Length: 50\r\n\r\n{"],
+    ids=["nothing", "half of the headers", "half of the body"],
+)
+def test_who_says_nothing_more_is_not_waited_for(door, monkeypatch, sent):
+    monkeypatch.setattr(connections, "HEADERS", SOON)
+    monkeypatch.setattr(connections, "BODY", SOON)
+    with connected(door(Gate(9, 9)), sent) as opened:
+        assert answer(opened).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    ("sent", "piece"),
+    [(b"GET /health HTTP/1.1\r\nX-Long: ", b"x"), (HEAD + b"Content-Length: 5000\r\n\r\n", b" ")],
+    ids=["headers", "body"],
+)
+def test_dripping_makes_no_deadline_later(door, monkeypatch, sent, piece):
+    monkeypatch.setattr(connections, "HEADERS", SOON)
+    monkeypatch.setattr(connections, "BODY", SOON)
+    with connected(door(Gate(9, 9)), sent) as opened:
+        assert drip(opened, piece)
+
+
+def test_what_comes_steadily_may_take_its_time(door, monkeypatch):
+    monkeypatch.setattr(connections, "BODY", SOON)
+    monkeypatch.setattr(connections, "SLOWEST", 10)
+    content = json.dumps({"messages": [{"role": "user", "content": "hello"}]}).encode()
+    with connected(
+        door(Gate(9, 9)), HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(content)
+    ) as opened:
+        for start in range(0, len(content), 20):
+            time.sleep(SOON / 2)
+            opened.sendall(content[start : start + 20])
+        assert b"You said: hello" in answer(opened)
+
+
+def test_a_connection_is_used_again_and_its_place_given_back(door):
+    gate = Gate(9, 9)
+    port = door(gate)
+    for _ in range(3):
+        with connected(port) as opened:
+            for _ in range(3):
+                assert healthy(opened)
+            assert gate.of == {"127.0.0.1": 1}
+        until_left(gate)
+
+
+def until_left(gate):
+    while gate.of:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("gate", "status"), [(Gate(2, 9), b"503"), (Gate(9, 2), b"429")])
+def test_one_connection_too_many_is_told_when_to_come_again(door, gate, status):
+    port = door(gate)
+    with connected(port) as first, connected(port):
+        assert healthy(first)
+        with connected(port) as third:
+            said = answer(third)
+        assert said.startswith(b"HTTP/1.1 " + status) and b"Retry-After: 5" in said and b"connections_full" in said
+    until_left(gate)
+
+
+def line(level, event, **fields):
+    record = logging.LogRecord("llmga", level, "", 0, event, None, None)
+    record.fields = fields
+    return record
+
+
+def test_the_log_has_one_line_of_a_warning_and_a_few_of_a_refusal_in_a_period():
+    sparing, told = Sparing(), []
+    for _ in range(1000):
+        for record in (
+            line(logging.WARNING, "Invalid HTTP request received."),
+            line(logging.INFO, "answered", status=401, route="/v1/models"),
+            line(logging.INFO, "answered", status=200, route="/v1/models"),
+        ):
+            if sparing.filter(record):
+                told.append(record.fields.get("status"))
+    assert told.count(None) == 1 and told.count(401) == MOST_REFUSALS and told.count(200) == 1000
+    later = line(logging.WARNING, "Invalid HTTP request received.")
+    later.created += 60
+    assert sparing.filter(later) and later.fields["left_out"] == 999
+
+
+def test_defects_of_different_kinds_are_all_told():
+    sparing = Sparing()
+    for error in (ValueError, KeyError):
+        record = line(logging.ERROR, "defect")
+        record.exc_info = (error, error(), None)
+        assert sparing.filter(record)
