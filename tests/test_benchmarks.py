@@ -15,6 +15,7 @@ SMALL = {
     "--tokens 3 --repeats 2",
     "diffrir": "--dim 8 --side 64 --tile 64 --overlap 32 --repeats 1",
     "generation": "--steps 2 --rounds 1",
+    "matching": "--side 96 --repeats 1",
     "page_ready": "--visits 1",
     "server_load": "--clients 5 --seconds 2 --queue 2 --at-once 2",
     "stage1_data": "--records 40 --small 20 --samples 4",

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from llmga.diffrir.blending import blended
 from llmga.diffrir.checkpoints import load_model
 from llmga.diffrir.layers import PRIOR_WIDTH
-from llmga.diffrir.matching import blended, matched
+from llmga.diffrir.matching import matched, surroundings
 from llmga.diffrir.model import Stage2
 from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
@@ -77,9 +78,11 @@ class DiffRIR:
         """Smooth the seam of one restored picture (H, W, 3) in place; what was levelled shows the painting's side."""
         if hole.all() or not hole.any():
             return
-        painted = np.where(hole[..., None], output, levelled.permute(1, 2, 0).numpy() * 255)
-        smooth = blended(painted.astype(np.float64), original.astype(np.float64), ~hole)
-        output[hole] = smooth[hole].round().clip(0, 255)
+        box = surroundings(hole)
+        inside, known = hole[box], original[box].astype(np.float32)
+        beside = levelled.permute(1, 2, 0)[box].numpy() * np.float32(255)
+        painted = np.where(inside[..., None], output[box], beside).astype(np.float32)
+        output[box][inside] = blended(painted, known, ~inside)[inside].round().clip(0, 255)
 
     def _noise(self, count: int) -> Tensor:
         """Drawn on the CPU and the same for each picture, so that neither device nor batch changes a picture."""

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from llmga.diffrir.matching import fit_tone, match, spread
+from llmga.diffrir.blending import spread
+from llmga.diffrir.matching import match, surroundings
+from llmga.diffrir.tone import fit_tone
 from llmga.errors import UserError
 from llmga.seams import seam_error
 
@@ -132,3 +134,40 @@ def test_a_strong_tone_of_the_same_thing_is_still_followed(scene):
     dark = reference.point(lambda level: round(level * 0.5))
     error = np.abs(pixels(match(dark, reference, mask)) - pixels(reference)).mean()
     assert error < 1.5 < np.abs(pixels(dark) - pixels(reference)).mean() / 10
+
+
+def test_blending_is_what_it_was_when_it_looked_at_the_whole_picture(scene):
+    """Levels recorded from windows of 33x33 over every pixel: a part is off by 30 on both sides of the seam."""
+    _, reference, mask = scene(96, 80)
+    painted = pixels(reference) * 1.06 - 9
+    painted[30:50, :40] += 30
+    output = match(Image.fromarray(painted.round().clip(0, 255).astype(np.uint8)), reference, mask, blend=True)
+    recorded = [
+        *[(106, 166, 108), (149, 106, 92), (187, 86, 86), (207, 140, 91), (178, 175, 80), (157, 168, 108)],
+        *[(125, 101, 140), (93, 66, 167), (71, 112, 183), (68, 176, 186), (84, 176, 173), (115, 110, 149)],
+    ]
+    np.testing.assert_allclose(pixels(output)[40, 24:72:4], recorded, atol=1)
+
+
+def test_what_is_far_from_the_hole_is_not_looked_at():
+    """The cost is of the hole's surroundings: the seam is the same in a picture of four times as many pixels."""
+    rng = np.random.default_rng(0)
+    known = rng.integers(60, 200, (64, 160, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    painted = (known * 0.95 + rng.integers(0, 9, known.shape)).round().astype(np.uint8)
+    mask = np.zeros(known.shape[:2], np.uint8)
+    mask[200:260, 192:250] = 255
+    rows, columns = surroundings(mask > 0)
+    assert rows.stop - rows.start <= 512 and columns.stop - columns.start <= 512
+    other = painted.copy()
+    other[:, 1152:] = rng.integers(0, 255, other[:, 1152:].shape)  # another thing, and none of the tone's business
+    outputs = [np.asarray(match(*map(Image.fromarray, (each, known, mask)), blend=True)) for each in (painted, other)]
+    assert np.abs(outputs[0].astype(int) - outputs[1])[mask > 0].max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 40), (300, 3), (65, 64), (129, 200)])
+def test_holes_that_leave_little_anywhere(size):
+    known = Image.new("RGB", size, (90, 120, 150))
+    mask = Image.new("L", size, 255)
+    mask.putpixel((size[0] - 1, size[1] - 1), 0)
+    output = match(known.point(lambda level: level + 9), known, mask, blend=True)
+    assert output.size == size and output.getpixel((0, 0)) == pytest.approx((90, 120, 150), abs=10)

@@ -82,3 +82,33 @@ def test_the_bundled_toy_beats_the_tone_fit_where_the_tone_drifts_and_where_deta
 
 def test_the_bundled_toy_is_small():
     assert sum(file.stat().st_size for file in TOY.iterdir()) < 8_000_000
+
+
+def slow_drift(truth):
+    """Warmer on one side and colder on the other by up to ten levels, as no single tone is."""
+    height, width = truth.height, truth.width
+    ramp = np.linspace(-10, 10, width)[None, :, None] * np.array([1, 0.2, -0.8])
+    bend = 5 * np.sin(np.linspace(0, 3, height))[:, None, None] * np.array([0.4, -1, 0.6])
+    return Image.fromarray((np.asarray(truth) + ramp + bend).round().clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("blend", ["match", "match+blend"])
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "cat", "rocket"])
+def test_colours_that_drift_slowly_are_levelled_and_not_made_worse(name, blend):
+    truth = dict(photographs())[name].resize((200, 200))
+    hole = np.zeros((200, 200), dtype=bool)
+    hole[60:150, 40:130] = True
+    painted, mask = slow_drift(truth), Image.fromarray(hole).convert("L")
+    pasted, output = (judge(METHODS[each](painted, truth, mask), truth, hole) for each in ("paste", blend))
+    assert output["psnr"] > pasted["psnr"] + 6 and output["shift"] < pasted["shift"] / 3 and output["kept"] == 0
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "cat", "rocket"])
+def test_noise_alone_is_no_reason_to_change_a_painting(name):
+    truth = dict(photographs())[name].resize((200, 200))
+    hole = np.zeros((200, 200), dtype=bool)
+    hole[60:150, 40:130] = True
+    noisy = np.asarray(truth) + np.random.default_rng(0).normal(0, 20, (200, 200, 3))
+    painted, mask = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)), Image.fromarray(hole).convert("L")
+    pasted, output = (judge(METHODS[each](painted, truth, mask), truth, hole) for each in ("paste", "match"))
+    assert output["psnr"] >= pasted["psnr"] - 0.05
