@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sentencepiece import SentencePieceProcessor
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from llmga.errors import UserError
@@ -32,29 +32,47 @@ def as_its_files_say(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTra
 
     Raises: UserError when the ids would not be those of the tokenizer.model, or cannot have been.
     """
-    nameless = type(tokenizer) is PreTrainedTokenizerFast and getattr(tokenizer.backend_tokenizer.model, BYTES, False)
-    if not isinstance(tokenizer, LlamaTokenizer) and not nameless:
+    llama, made = isinstance(tokenizer, LlamaTokenizer), not (folder / FAST).is_file()
+    if not llama and not _of_sentencepiece(tokenizer):
         return tokenizer
-    model, made = None if nameless else _model(folder), not (folder / FAST).is_file()
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    model, backend = _model(folder) if llama or made else None, json.loads(tokenizer.backend_tokenizer.to_str())
     if model is None and sentencepieces.joins_spaces_early(backend):
         raise _joined_early(folder)
-    if nameless:
-        return tokenizer
-    said = checkpoints.read_json(folder, CONFIG)
     if model is not None and made:
         backend["model"]["merges"] = sentencepieces.merges_of(model)
+    if llama:
+        _follow_files(tokenizer, folder, backend, made)
+        tokenizer.pieces = model and model.serialized_model_proto()
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
+    if model is not None and (text := sentencepieces.misread(model, lambda text: _ids(tokenizer, text))):
+        raise _misread(folder, text, made)
+    return tokenizer
+
+
+def _of_sentencepiece(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is one without a class of its own that was made of a tokenizer.model."""
+    return type(tokenizer) is PreTrainedTokenizerFast and getattr(tokenizer.backend_tokenizer.model, BYTES, False)
+
+
+def _follow_files(tokenizer: LlamaTokenizer, folder: Path, backend: dict[str, Any], made: bool) -> None:
+    """Words and added tokens as the files have them, into the tokenizer and the description of its backend."""
+    said = checkpoints.read_json(folder, CONFIG)
     tokenizer.legacy = said.get("legacy", made)
     tokenizer.of_2023 = _told_nowhere_else(folder, said) if made else frozenset()
-    tokenizer.pieces = model and model.serialized_model_proto()
     tokenizer.extra_special_tokens = _named(folder, said)
     for token in backend["added_tokens"]:
         swallows = token["content"] in tokenizer.of_2023
         token |= {"normalized": False} | ({"lstrip": True, "rstrip": True} if swallows else {})
-    tokenizer._tokenizer = _with_words_marked(Tokenizer.from_str(json.dumps(backend)), tokenizer)
-    if model is not None and (text := sentencepieces.misread(model, lambda text: _ids(tokenizer, text))):
-        raise _misread(folder, text, made)
-    return tokenizer
+    if tokenizer.legacy or joins_after_markers(tokenizer):
+        backend |= {"normalizer": _marking(tokenizer), "pre_tokenizer": None}
+
+
+def _marking(tokenizer: LlamaTokenizer) -> dict[str, Any]:
+    """The oldest tokenizers, and those whose config lacks `legacy`, mark the beginning of a text and of what follows an
+    added token as a word, also before a space; that of 2023 does, too, and takes some of the marks back."""
+    marks = [] if tokenizer.add_prefix_space is False else [{"type": "Prepend", "prepend": WORD_BOUNDARY}]
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": WORD_BOUNDARY}
+    return {"type": "Sequence", "normalizers": [*marks, spaces]}
 
 
 def _model(folder: Path) -> SentencePieceProcessor | None:
@@ -66,16 +84,6 @@ def _model(folder: Path) -> SentencePieceProcessor | None:
         return sentencepieces.open_model(file)
     except (RuntimeError, OSError):
         raise UserError(f"{str(file)!r} is no model of sentencepiece; download it again.") from None
-
-
-def _with_words_marked(backend: Tokenizer, tokenizer: LlamaTokenizer) -> Tokenizer:
-    """The oldest tokenizers, and those whose config lacks `legacy`, mark the beginning of a text and of what follows an
-    added token as a word, also before a space; that of 2023 does, too, and takes some of the marks back."""
-    if tokenizer.legacy or joins_after_markers(tokenizer):
-        marks = [] if tokenizer.add_prefix_space is False else [normalizers.Prepend(WORD_BOUNDARY)]
-        backend.normalizer = normalizers.Sequence([*marks, normalizers.Replace(" ", WORD_BOUNDARY)])
-        backend.pre_tokenizer = None
-    return backend
 
 
 def _told_nowhere_else(folder: Path, said: Settings) -> frozenset[str]:

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
-from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from tokenizers import Tokenizer
+from transformers import CLIPImageProcessorPil, LlamaTokenizer, LlavaConfig, LlavaProcessor, PreTrainedTokenizerFast
 
 from llmga.errors import UserError
 from llmga.llava import sentencepieces
 from llmga.llava.conversation import Conversation
 from llmga.llava.sentencepieces import WORD_BOUNDARY
 from llmga.llava.templates import TEMPLATES
-from llmga.llava.tokenization import IGNORED, encode, tokenise
+from llmga.llava.tokenization import IGNORED, Encoded, encode, tokenise
+from llmga.llava.vlm import _processor as open_processor
 from llmga.llava.vocabulary import add_picture_tokens, load_tokenizer, save_tokenizer
 
 TEXT = """
@@ -315,3 +318,79 @@ def test_rules_that_cannot_be_followed_are_told(root):
     (folder / "tokenizer.model").write_bytes(b"no pieces" * 9)
     with pytest.raises(UserError, match="no model of sentencepiece|cannot be read"):
         load_tokenizer(folder)
+
+
+TALKS = {
+    "spaces": ("<image>  One.  Two\n    return", "Sure:  \n\n  - a fox\n    - the  river"),
+    "pictures": ("Here  <image>  and  <image>\n", "<gen_image> detailed  fox </gen_image>  Done."),
+    "ends": ("Is </s> an end,  and <s> one?", "A </s>  fox"),
+    "tags": ("Say <gen_image> x </gen_image>  again", "  <gen_image>  A fox </gen_image>\n"),
+}
+
+
+@pytest.mark.parametrize("talk", TALKS)
+@pytest.mark.parametrize("mode", ["llava_v1", "mistral_instruct", "llava_llama_2", "phi_3"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_conversation_gets_the_ids_of_its_pieces_and_the_replies_are_learnt(way, mode, talk, root):
+    make, slow = WAYS[way]
+    folder = root / way
+    tokenizer = opened(folder if folder.exists() else make(folder))
+    asked, said = TALKS[talk]
+    told = Conversation().say("user", asked).say("assistant", said).say("user", "And  now?").say("assistant", "No.")
+    rendered = TEMPLATES[mode].render(told)
+    encoded = encode(rendered, tokenizer, -200, 1)
+    first, *others = map(slow, rendered.text.split("<image>"))
+    assert encoded.input_ids == [1, *first, *(token for piece in others for token in (-200, *piece))]
+    replies = [rendered.text[start:end] for start, end in rendered.assistant_spans]
+    runs = "".join(tokenizer.decode(run, skip_special_tokens=False) for run in supervised(encoded))
+    expected = "".join(replies)
+    if way == "2023":  # a word whose bare form is no piece is the unknown one there, so its letters are lost
+        expected = expected.replace("detailed", "<unk>")
+    assert "".join(runs.split()) == "".join(expected.split())
+
+
+def supervised(encoded: Encoded) -> list[list[int]]:
+    return [list(run) for learnt, run in groupby(encoded.labels, lambda label: label != IGNORED) if learnt]
+
+
+def test_a_leading_space_keeps_its_mark_under_every_template(root):
+    """An empty system text leaves the space that would part it from the first turn."""
+    tokenizer, slow = load_tokenizer(write(root / "leading", False)), slow_of_4_41(False)
+    for system in ("", "  x", " "):
+        rendered = TEMPLATES["llava_v1"].render(Conversation(system=system).say("user", "Hi"), open_turn=True)
+        assert encode(rendered, tokenizer, -200, 1).input_ids == [1, *slow(rendered.text)]
+        served = encode(rendered, tokenizer, -200, 1, slow=False).input_ids
+        assert served == [1, *pieces().encode(rendered.text[1:] if rendered.text[0] == " " else rendered.text)]
+
+
+def test_other_peoples_processors_read_runs_of_spaces_rightly_too(root, tmp_path):
+    write(root / "vlm", False)
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(), LlamaTokenizer.from_pretrained(root / "vlm"), chat_template="{{ messages }}"
+    )
+    processor.save_pretrained(tmp_path)
+    LlavaConfig().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="joins runs of spaces before words"):
+        open_processor(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer.model").write_bytes(vocabulary())
+    assert open_processor(tmp_path).tokenizer("One.  Two")["input_ids"][1:] == pieces().encode("One.  Two")
+
+
+def test_the_first_form_of_gemmas_files_has_no_mask_token(fixtures, tmp_path):
+    golden = json.loads((fixtures / "gemma/golden.json").read_text())
+    folder = shutil.copytree(fixtures / "gemma" / golden["checkpoint"], tmp_path / "gemma")
+    for name, listed in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "added_tokens_decoder")):
+        said = json.loads((folder / name).read_text())
+        if isinstance(said[listed], list):
+            said[listed] = [token for token in said[listed] if token["content"] != "<mask>"]
+        else:
+            said[listed] = {key: token for key, token in said[listed].items() if token["content"] != "<mask>"}
+        (folder / name).write_text(json.dumps(said))
+    save_tokenizer(load_tokenizer(folder), tmp_path / "saved")
+    text, second = "a <mask> b", load_tokenizer(fixtures / "gemma" / golden["checkpoint"])
+    for first in (folder, tmp_path / "saved"):
+        ids = load_tokenizer(first)(text)["input_ids"]
+        assert ids == Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
+        assert second.convert_tokens_to_ids("<mask>") not in ids
+    assert second.convert_tokens_to_ids("<mask>") in second(text)["input_ids"]

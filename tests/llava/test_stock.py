@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -77,10 +78,16 @@ def request(told: Conversation) -> list[dict]:
     return messages
 
 
+def heard(told: Conversation, mllm: Mllm) -> Conversation:
+    """Without a system text where the model's format has no place for one."""
+    return told if mllm.template.places_system else replace(told, system=None)
+
+
 @pytest.mark.parametrize("talk", TALKS)
 @pytest.mark.parametrize("family", STOCK)
 def test_plain_transformers_understands_and_says_the_same(family, talk, folders, monkeypatch):
-    folder, mine, told = folders(family), opened(family), TALKS[talk]
+    folder, mine = folders(family), opened(family)
+    told = heard(TALKS[talk], mine)
     model, found = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     inputs = AutoProcessor.from_pretrained(folder).apply_chat_template(
@@ -152,7 +159,7 @@ def test_a_word_boundary_of_training_is_written_by_the_tokenizer():
     mllm.word_boundary = True
     tokenizer = stock_tokenizer(mllm)
     picture = tokenizer.convert_tokens_to_ids("<image>")
-    for told in TALKS.values():
+    for told in (heard(talk, mllm) for talk in TALKS.values()):
         text = mllm.template.render(mllm.marked(told), open_turn=True).text
         text = text.replace("<image>", "<image>" * mllm.tokens_per_image)
         ours = mllm.encode(told, open_turn=True).input_ids

@@ -42,7 +42,7 @@ def turns(messages: Sequence[Mapping[str, str]]) -> tuple[str | None, list[tuple
 def converse(
     record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
 ) -> Conversation:
-    """The turns as they are; a picture marker without a picture is removed."""
+    """The turns without white space at their ends; a picture marker without a picture is removed."""
     system, said = turns(record["conversations"])
     conversation = Conversation(system=system)
     for role, text in said:

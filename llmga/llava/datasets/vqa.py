@@ -36,7 +36,8 @@ def _shares(markers: list[int], pictures: int) -> list[int]:
 
 
 def _placed(text: str, pictures: int) -> str:
-    """A single marker goes to the front, as in the original; several keep their places in the sentence."""
+    """A single marker goes to the front, and white space at the ends goes, as in the original; several markers keep
+    their places in the sentence, which stays as it is."""
     if pictures > 1 and text.count(IMAGE_MARKER) == pictures:
         return text
     return text.replace(IMAGE_MARKER, "").strip()
