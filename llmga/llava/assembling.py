@@ -15,7 +15,7 @@ from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.places import find_checkpoint
 from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.templates import TEMPLATES
-from llmga.llava.vocabulary import load_tokenizer, stop_ids
+from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids
 from llmga.llava.weights import read_text_model, read_tower
 
 
@@ -91,7 +91,7 @@ def add_prompt_tags(mllm: Mllm) -> None:
     Their rows are the mean of all others; where the tokenizer has the tags already, nothing changes.
     """
     before = len(mllm.tokenizer)
-    mllm.tokenizer.add_tokens([START, END], special_tokens=True)
+    add_special_tokens(mllm.tokenizer, [START, END])
     if len(mllm.tokenizer) > before:
         fit_rows(mllm.model, len(mllm.tokenizer))
         for layer in (mllm.model.get_input_embeddings(), mllm.model.get_output_embeddings()):

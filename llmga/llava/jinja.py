@@ -5,7 +5,7 @@ from dataclasses import asdict
 from importlib.resources import files
 
 from llmga.llava.conversation import IMAGE_MARKER
-from llmga.llava.templates import ChatTemplate
+from llmga.llava.templates import NO_PLACE, ChatTemplate
 
 
 def jinja_template(template: ChatTemplate, *, begins: bool = False, picture: str = IMAGE_MARKER) -> str:
@@ -17,5 +17,8 @@ def jinja_template(template: ChatTemplate, *, begins: bool = False, picture: str
         begins: the tokenizer puts a begin token in front; other engines expect the template to write it.
         picture: what a picture's place looks like; it holds "<image>".
     """
-    form = json.dumps(asdict(template) | {"begins": begins, "picture": picture})  # a JSON object is a Jinja literal
+    no_place = "" if template.places_system else f"{NO_PLACE}; say it in the first message"
+    form = json.dumps(
+        asdict(template) | {"begins": begins, "picture": picture, "no_place": no_place}
+    )  # a JSON object is a Jinja literal
     return "{%- set form = " + form + " -%}\n" + files(__package__).joinpath("chat.jinja").read_text("utf-8")

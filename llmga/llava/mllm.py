@@ -110,8 +110,11 @@ class Mllm:
         """
         rendered = self.template.render(self.marked(conversation), open_turn, begun)
         _check_pictures(rendered.text.count(IMAGE_MARKER), len(conversation.images()))
-        boundary = self.word_boundary or (self.backbone.word_boundary and not open_turn)
-        return encode(rendered, self.tokenizer, self.image_token_id, self.tokens_per_image, boundary)
+        return encode(rendered, self.tokenizer, self.image_token_id, self.tokens_per_image, self.slow(open_turn))
+
+    def slow(self, open_turn: bool) -> bool:
+        """Whether pieces begin as the slow tokenizer began them (`tokenization.encode`)."""
+        return self.word_boundary or not self.backbone.word_boundary or not open_turn
 
     def marked(self, conversation: Conversation) -> Conversation:
         """The conversation with the tokens around each picture marker that this model was trained with, if any."""

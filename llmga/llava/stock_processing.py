@@ -9,9 +9,11 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
+from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.mllm import Mllm
-from llmga.llava.tokenization import WORD_BOUNDARY
+from llmga.llava.sentencepieces import WORD_BOUNDARY
+from llmga.llava.tokenization import joins_after_markers
 from llmga.registry import Registry
 
 ASPECTS = Registry(
@@ -46,13 +48,19 @@ def stock_tokenizer(mllm: Mllm) -> PreTrainedTokenizerFast:
     We tokenise each piece between two pictures on its own.  A tokenizer that marks only the first word of a text as a
     word (sentencepiece's dummy prefix) would not mark the first word after a picture: there the mark becomes a rule
     about the beginning of a piece, as a normalizer sees it.
+
+    Raises: UserError for the tokenizer of 2023, which such rules cannot describe.
     """
     known = mllm.tokenizer
+    if joins_after_markers(known):
+        raise UserError(
+            "transformers' layout cannot tell how the tokenizer of 2023 reads the word after <gen_image>, so that "
+            "other engines would read other ids; serve this model with python -m llmga.serve.openai_api."
+        )
     backend = json.loads(known.backend_tokenizer.to_str())
     marking = backend["pre_tokenizer"] or {}
     if marking.get("prepend_scheme") == "first":
-        named = known.all_special_tokens
-        rule = _piece_begins(known.bos_token, [entry["content"] for entry in backend["added_tokens"]], named, mllm)
+        rule = _piece_begins(known, [entry["content"] for entry in backend["added_tokens"]], mllm.slow(open_turn=True))
         backend["pre_tokenizer"] = marking | {"prepend_scheme": "never"}
         backend["normalizer"] = {"type": "Replace", "pattern": {"Regex": rule}, "content": WORD_BOUNDARY}
         backend["added_tokens"] = [entry | {"normalized": True} for entry in backend["added_tokens"]]
@@ -61,18 +69,19 @@ def stock_tokenizer(mllm: Mllm) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _piece_begins(begin: str | None, added: list[str], named: list[str | None], mllm: Mllm) -> str:
-    """Where sentencepiece's mark is put: before a piece that does not open with an added token or a space.
+def _piece_begins(tokenizer: PreTrainedTokenizerBase, added: list[str], slow: bool) -> str:
+    """Where sentencepiece's mark is put: before a piece that does not open with an added token.
 
-    A piece may follow a written begin token.  With `word_boundary` the tokens without a role do not count; alone, as
-    the tokenizer looks at them when it learns how they are spelt, they stay as they are.
+    A piece may follow a written begin token.  The fast tokenizer puts none before a space, either.  With the slow one
+    the tokens without a role do not count; alone, as the tokenizer looks at them when it learns how they are spelt,
+    they stay as they are.
     """
-    roles = [token for token in added if token in named] if mllm.word_boundary else added
-    alone = [token for token in added if token not in roles]
-    no = "|".join(
-        [*map(re.escape, roles), *(rf"{re.escape(token)}\z" for token in alone), f"[ {WORD_BOUNDARY}]", r"\z"]
-    )
-    return rf"(?:(?<=\A{re.escape(begin)})|\A)(?!{no})" if begin else rf"\A(?!{no})"
+    roles = [token for token in added if token in tokenizer.all_special_tokens]
+    others = [re.escape(token) for token in added if token not in roles]
+    no = [rf"{token}\z" for token in others] if slow else [*others, f"[ {WORD_BOUNDARY}]"]
+    before = "|".join([*map(re.escape, roles), *no, r"\z"])
+    begin = tokenizer.bos_token
+    return rf"(?:(?<=\A{re.escape(begin)})|\A)(?!{before})" if begin else rf"\A(?!{before})"
 
 
 def _names(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

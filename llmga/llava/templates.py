@@ -5,8 +5,12 @@ The texts are wire constants: the published weights were trained on exactly thes
 
 from dataclasses import dataclass
 
+from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
 from llmga.registry import Registry
+
+SYSTEM = "{system}"  # its place in an opening
+NO_PLACE = "this model's chat format has no place for a system text"
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class ChatTemplate:
 
     Attributes:
         system: the default system text.
-        opening: everything before the first user's words; "{system}" is replaced.
+        opening: everything before the first user's words; "{system}" is replaced.  One without it has no place for a
+            system text.
         user_head: before the words of every later user turn.
         user_tail: after the user's words.
         assistant_head: the header that opens the assistant's turn.
@@ -56,9 +61,13 @@ class ChatTemplate:
 
         Args:
             begun: the first words of the open turn's reply, which the model is to complete.
+
+        Raises: UserError for a system text that this format has no place for.
         """
         system = self.system if conversation.system is None else conversation.system
-        text, spans = self.opening.replace("{system}", system), []
+        if system and not self.places_system:
+            raise UserError(f"{NO_PLACE} (it says {system[:60]!r}); leave it out, or say it in the first message.")
+        text, spans = self.opening.replace(SYSTEM, system), []
         for index, message in enumerate(_from_the_user_on(conversation.messages)):
             if message.role == "user":
                 text += self._user(message, first=index == 0, training=not open_turn)
@@ -69,6 +78,11 @@ class ChatTemplate:
                 spans.append((start, start + len(reply)))
         opened = self.assistant_head + (begun and self.reply_head + begun) if open_turn else ""
         return Rendered(text + opened, tuple(spans))
+
+    @property
+    def places_system(self) -> bool:
+        """Whether a system text can be told."""
+        return SYSTEM in self.opening
 
     def _user(self, message: Message, *, first: bool, training: bool) -> str:
         head, words = "" if first else self.user_head, message.marked_text()
@@ -140,9 +154,10 @@ def _llama_3(system: str) -> ChatTemplate:
 
 
 _GEMMA_USER = "<start_of_turn>user\n"
-_GEMMA = ChatTemplate("", _GEMMA_USER, _GEMMA_USER, "<end_of_turn>\n", "<start_of_turn>model\n", "<end_of_turn>\n<eos>")
+_GEMMA_MODEL, _GEMMA_END = "<start_of_turn>model\n", "<end_of_turn>\n"
+_GEMMA = ChatTemplate("", SYSTEM + _GEMMA_USER, _GEMMA_USER, _GEMMA_END, _GEMMA_MODEL, f"{_GEMMA_END}<eos>")
 _PHI_3 = ChatTemplate("", "<|user|>\n", "<|user|>\n", "<|end|>\n", "<|assistant|>\n", "<|end|>", assistant_tail="\n")
-_PLAIN = ChatTemplate("", "", "", "\n", "", "\n", drops_user_text=True)
+_PLAIN = ChatTemplate("", SYSTEM, "", "\n", "", "\n", drops_user_text=True)
 
 TEMPLATES: Registry[ChatTemplate] = Registry(
     "conversation mode",

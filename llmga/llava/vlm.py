@@ -7,7 +7,14 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import is_torchvision_available
 
@@ -17,7 +24,9 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.instructions import PLANNING
 from llmga.llava.placement import Placement, placement
 from llmga.llava.places import find_checkpoint
+from llmga.llava.slow_tokenizers import CONFIG, FAST, as_its_files_say
 from llmga.llava.templates import TEMPLATES, ChatTemplate
+from llmga.llava.vocabulary import load_tokenizer
 from llmga.llava.weights import complain
 
 DEFAULT_CONTEXT = 2048
@@ -126,7 +135,19 @@ def _processor(folder: Path) -> ProcessorMixin:
         raise UserError(f"{str(folder)!r} has a processor for words only; give a vision-language model.")
     if not processor.chat_template:
         raise UserError(f"{str(folder)!r} has no chat template; add its chat_template.jinja, or give a chat model.")
+    processor.tokenizer = _tokenizer(processor, folder)
     return processor
+
+
+def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBase:
+    """The processor's own; of a tokenizer.model alone the library makes one for LLaVA that knows no word boundary.
+
+    Raises: UserError when it would give other ids than its files say.
+    """
+    named = checkpoints.read_json(folder, CONFIG).get("tokenizer_class") if (folder / CONFIG).is_file() else None
+    if str(named).startswith("LlamaTokenizer") and not (folder / FAST).is_file():
+        return load_tokenizer(folder)
+    return as_its_files_say(processor.tokenizer, folder)
 
 
 def _processor_class(folder: Path) -> type:

@@ -1,16 +1,16 @@
 """A checkpoint's tokenizer: which class reads it, which tokens its config adds, which tokens end an answer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import normalizers
+from tokenizers import AddedToken
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
+from llmga.llava.backbones import Settings
+from llmga.llava.slow_tokenizers import CONFIG, FAST, as_its_files_say, save_slow_files
 from llmga.llava.templates import ChatTemplate
-from llmga.llava.tokenization import WORD_BOUNDARY
 
 ENDS = "generation_config.json"
 
@@ -18,44 +18,46 @@ ENDS = "generation_config.json"
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """By the class that the tokenizer's own config names: config.json's model_type would mislead the library.
 
-    Raises: UserError when its files cannot be read.
+    Raises: UserError when its files cannot be read, or give other ids than the model was trained with.
     """
     import transformers
 
-    said = checkpoints.read_json(folder, "tokenizer_config.json")
+    said = checkpoints.read_json(folder, CONFIG)
     loader = getattr(transformers, said.get("tokenizer_class") or "", None) or transformers.AutoTokenizer
     try:
-        tokenizer = loader.from_pretrained(folder, trust_remote_code=False)
+        unsaid = _unsaid(loader.__name__, said, folder)
+        tokenizer = loader.from_pretrained(folder, trust_remote_code=False, **unsaid)
     except Exception as problem:  # the Rust library raises bare Exception for a file that it cannot parse
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be read ({reason}); download it again.") from None
-    if isinstance(tokenizer, LlamaTokenizer) and said.get("legacy", not (folder / "tokenizer.json").is_file()):
-        _mark_words(tokenizer)
-    return tokenizer
+    return as_its_files_say(tokenizer, folder)
 
 
-def _mark_words(tokenizer: LlamaTokenizer) -> None:
-    """As Llama's tokenizers did at first, and those whose config lacks `legacy` do: the beginning of a text and of what
-    follows a special token is marked as a word, also before a space, where the library of today leaves it out."""
-    tokenizer.legacy = True
-    marks = [] if tokenizer.add_prefix_space is False else [normalizers.Prepend(WORD_BOUNDARY)]
-    backend = tokenizer.backend_tokenizer
-    backend.normalizer = normalizers.Sequence([*marks, normalizers.Replace(" ", WORD_BOUNDARY)])
-    backend.pre_tokenizer = None
+def _unsaid(loader: str, said: Settings, folder: Path) -> Settings:
+    """What the files leave to the library, and meant otherwise when they were written."""
+    if "Gemma" in loader and "mask_token" not in said:
+        return {"mask_token": None}  # the first form of Gemma's files has no such token; the library gives it to all
+    if "Llama" in loader and "add_bos_token" not in said and not (folder / FAST).is_file():
+        return {"add_bos_token": True}
+    return {}
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """So that `load_tokenizer` gives the same one: the library forgets `legacy`, on which word boundaries depend."""
+    """So that `load_tokenizer` gives the same one: of Llama's tokenizers the library forgets half."""
     tokenizer.save_pretrained(folder)
-    if (legacy := getattr(tokenizer, "legacy", None)) is not None:
-        said = checkpoints.read_json(folder, "tokenizer_config.json") | {"legacy": legacy}
-        text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
-        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    if isinstance(tokenizer, LlamaTokenizer):
+        save_slow_files(tokenizer, folder)
 
 
 def add_special_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> None:
-    """New tokens under names of their own; those that are there already stay."""
-    tokenizer.add_tokens(list(names), special_tokens=True)
+    """New tokens under names of their own; a tokenizer of 2023 lets them swallow the spaces around them."""
+    new = [name for name in names if name not in tokenizer.added_tokens_encoder]
+    if swallowing := getattr(tokenizer, "of_2023", None):
+        tokenizer.of_2023 = swallowing.union(new)
+        tokenizer.add_tokens([AddedToken(name, lstrip=True, rstrip=True, normalized=False) for name in new])
+    elif new:
+        added = {"extra_special_tokens": new}
+        tokenizer.add_special_tokens(added, replace_extra_special_tokens=False)
 
 
 def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> frozenset[int]:

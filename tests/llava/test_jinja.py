@@ -3,12 +3,14 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2.exceptions import TemplateError
 from PIL import Image
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from llmga.errors import UserError
 from llmga.llava.conversation import Conversation, Message
 from llmga.llava.jinja import jinja_template
-from llmga.llava.templates import TEMPLATES
+from llmga.llava.templates import NO_PLACE, TEMPLATES
 
 DOT = Image.new("RGB", (1, 1))
 WORDS = st.text(max_size=12) | st.sampled_from(["<image>\nhi", "a <image> b", "</s>", "{{ x }}", "{system}", "\n"])
@@ -30,6 +32,12 @@ def rendered(source: str, told: Conversation, open_turn: bool, **names: str) -> 
 def test_any_conversation_is_the_same_text(mode, messages, system, open_turn):
     said = [Message(role, text, (DOT,) * many if role == "user" else ()) for role, text, many in messages]
     told = Conversation(tuple(said), system)
+    if system and not TEMPLATES[mode].places_system:
+        with pytest.raises(UserError, match=NO_PLACE):
+            TEMPLATES[mode].render(told, open_turn)
+        with pytest.raises(TemplateError, match=NO_PLACE):
+            rendered(jinja_template(TEMPLATES[mode]), told, open_turn)
+        return
     ours = TEMPLATES[mode].render(told, open_turn).text
     assert rendered(jinja_template(TEMPLATES[mode]), told, open_turn) == ours
 

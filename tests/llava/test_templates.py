@@ -1,6 +1,7 @@
 """Every chat format writes the bytes that the published weights were trained on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_plain_training_text_is_picture_then_caption():
 def test_a_system_text_replaces_the_templates_own():
     text = TEMPLATES["qwen_2"].render(Conversation(system="Be {brief}.").say("user", "Hi")).text
     assert text.startswith("<|im_start|>system\nBe {brief}.<|im_end|>")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_system_text_is_told_or_refused_and_never_lost(name):
+    told = Conversation(system="Paint {boldly}.").say("user", "Hi")
+    if name == "phi_3":  # the original drops it
+        with pytest.raises(UserError, match="no place for a system text .it says 'Paint {boldly}.'.*first message"):
+            TEMPLATES[name].render(told)
+        assert TEMPLATES[name].render(replace(told, system="")) == TEMPLATES[name].render(replace(told, system=None))
+    else:
+        for open_turn in (True, False):
+            assert "Paint {boldly}." in TEMPLATES[name].render(told, open_turn).text
+
+
+def test_gemma_reads_a_system_text_before_the_first_turn():
+    """As the original writes it, whose separator there is empty."""
+    text = TEMPLATES["gemma"].render(Conversation(system="Be brief.").say("user", "Hi"), open_turn=True).text
+    assert text == "Be brief.<start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n"
 
 
 def test_pictures_without_a_marker_are_seen_first():

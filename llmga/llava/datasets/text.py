@@ -85,7 +85,10 @@ def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[str, str]]]:
 def converse(
     record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
 ) -> Conversation:
-    """The turns as they are.  Raises: Unusable, also for words about a picture, which nobody would see."""
+    """The turns without white space at their ends.
+
+    Raises: Unusable, also for words about a picture, which nobody would see.
+    """
     system, said = turns(record["conversations"])
     if any(IMAGE_MARKER in text for _, text in said):
         raise Unusable(BLIND) from UserError(f"{IMAGE_MARKER} in a record of kind text, which shows none")

@@ -45,8 +45,8 @@ def _shares(markers: list[int], pictures: int) -> list[int]:
 
 
 def _placed(text: str, pictures: int) -> str:
-    """A single marker goes to the front, as in the original, and so do fewer than pictures; several keep their places
-    in the sentence."""
+    """A single marker goes to the front, and white space at the ends goes, as in the original, and so do fewer markers
+    than pictures; as many as pictures keep their places in the sentence, which stays as it is."""
     if pictures > 1 and text.count(IMAGE_MARKER) == pictures:
         return text
     return text.replace(IMAGE_MARKER, "").strip()

@@ -141,7 +141,9 @@ class Inspection:
     def _tokens(self, looked: Looked, place: str, conversation: Conversation) -> bool:
         try:
             encoded = encoded_of(conversation, self.mllm.encode)
-        except Unusable:  # markers and half characters were complained of already
+        except Unusable as problem:  # markers and half characters were complained of already
+            if conversation.system and not self.mllm.template.places_system:
+                self.findings.add("malformed", place, str(problem.__cause__))
             return False
         told = list(tokens.complaints(conversation, encoded, self.mllm, self.max_length))
         for check, why in told:

@@ -1,0 +1,165 @@
+"""Llama's tokenizers as the slow ones of their time read their files: the published models were trained with these ids.
+
+The library of today makes a fast tokenizer of a tokenizer.model, whose ids differ in what is mended here: how runs of
+spaces are joined (`sentencepieces`), where words are marked (`legacy`), and what added tokens swallow (`of_2023`).
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import SentencePieceProcessor
+from tokenizers import Tokenizer
+from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from llmga.errors import UserError
+from llmga.llava import checkpoints, sentencepieces
+from llmga.llava.backbones import Settings
+from llmga.llava.sentencepieces import MODEL, WORD_BOUNDARY
+from llmga.llava.tokenization import joins_after_markers, tokenise
+
+CONFIG, FAST, ADDED, NAMED = "tokenizer_config.json", "tokenizer.json", "added_tokens.json", "special_tokens_map.json"
+BYTES = "byte_fallback"  # a model made of sentencepiece's
+
+
+def as_its_files_say(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that the library made of a folder, with the ids that its slow tokenizer gives.
+
+    A LlamaTokenizer gets these attributes: `legacy`, every text and what follows an added token begins with a word
+    boundary; `of_2023`, the tokens that swallow the spaces around them; `pieces`, the content of its tokenizer.model.
+    Others stay as they are.
+
+    Raises: UserError when the ids would not be those of the tokenizer.model, or cannot have been.
+    """
+    llama, made = isinstance(tokenizer, LlamaTokenizer), not (folder / FAST).is_file()
+    if not llama and not _of_sentencepiece(tokenizer):
+        return tokenizer
+    model, backend = _model(folder) if llama or made else None, json.loads(tokenizer.backend_tokenizer.to_str())
+    if model is None and sentencepieces.joins_spaces_early(backend):
+        raise _joined_early(folder)
+    if model is not None and made:
+        backend["model"]["merges"] = sentencepieces.merges_of(model)
+    if llama:
+        _follow_files(tokenizer, folder, backend, made)
+        tokenizer.pieces = model and model.serialized_model_proto()
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
+    if model is not None and (text := sentencepieces.misread(model, lambda text: _ids(tokenizer, text))):
+        raise _misread(folder, text, made)
+    return tokenizer
+
+
+def _of_sentencepiece(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is one without a class of its own that was made of a tokenizer.model."""
+    return type(tokenizer) is PreTrainedTokenizerFast and getattr(tokenizer.backend_tokenizer.model, BYTES, False)
+
+
+def _follow_files(tokenizer: LlamaTokenizer, folder: Path, backend: dict[str, Any], made: bool) -> None:
+    """Words and added tokens as the files have them, into the tokenizer and the description of its backend."""
+    said = checkpoints.read_json(folder, CONFIG)
+    tokenizer.legacy = said.get("legacy", made)
+    tokenizer.of_2023 = _told_nowhere_else(folder, said) if made else frozenset()
+    tokenizer.extra_special_tokens = _named(folder, said)
+    for token in backend["added_tokens"]:
+        swallows = token["content"] in tokenizer.of_2023
+        token |= {"normalized": False} | ({"lstrip": True, "rstrip": True} if swallows else {})
+    if tokenizer.legacy or joins_after_markers(tokenizer):
+        backend |= {"normalizer": _marking(tokenizer), "pre_tokenizer": None}
+
+
+def _marking(tokenizer: LlamaTokenizer) -> dict[str, Any]:
+    """The oldest tokenizers, and those whose config lacks `legacy`, mark the beginning of a text and of what follows an
+    added token as a word, also before a space; that of 2023 does, too, and takes some of the marks back."""
+    marks = [] if tokenizer.add_prefix_space is False else [{"type": "Prepend", "prepend": WORD_BOUNDARY}]
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": WORD_BOUNDARY}
+    return {"type": "Sequence", "normalizers": [*marks, spaces]}
+
+
+def _model(folder: Path) -> SentencePieceProcessor | None:
+    """Raises: UserError for a file that sentencepiece cannot read."""
+    file = folder / MODEL
+    if not file.is_file():
+        return None
+    try:
+        return sentencepieces.open_model(file)
+    except (RuntimeError, OSError):
+        raise UserError(f"{str(file)!r} is no model of sentencepiece; download it again.") from None
+
+
+def _told_nowhere_else(folder: Path, said: Settings) -> frozenset[str]:
+    """Added tokens that stand in added_tokens.json only.
+
+    transformers up to 4.33 let such a token swallow the white space on both sides, unless a file told its own rules;
+    later versions write all rules down (`added_tokens_decoder`).
+    """
+    if "added_tokens_decoder" in said or not (folder / ADDED).is_file():
+        return frozenset()
+    told = {entry["content"] for entry in _entries(folder, said) if isinstance(entry, dict) and "content" in entry}
+    return frozenset(checkpoints.read_json(folder, ADDED).keys() - told)
+
+
+def _named(folder: Path, said: Settings) -> list[str]:
+    """The special tokens that are no begin, end, unknown or padding one; none that only the vocabulary knows."""
+    kinds = ("extra_special_tokens", "additional_special_tokens")
+    listed = [entry for known in (said, _special_map(folder)) for kind in kinds for entry in known.get(kind) or ()]
+    return list(dict.fromkeys(entry["content"] if isinstance(entry, dict) else entry for entry in listed))
+
+
+def _entries(folder: Path, said: Settings) -> Iterator[Any]:
+    for value in (*said.values(), *_special_map(folder).values()):
+        yield from value if isinstance(value, list) else [value]
+
+
+def _special_map(folder: Path) -> Settings:
+    return checkpoints.read_json(folder, NAMED) if (folder / NAMED).is_file() else {}
+
+
+def _ids(tokenizer: LlamaTokenizer, text: str) -> list[int]:
+    ids = [token for token, _ in tokenise(text, tokenizer)[1]]
+    return ids[:-1] if getattr(tokenizer, "add_eos_token", False) else ids
+
+
+def _joined_early(folder: Path) -> UserError:
+    return UserError(
+        f"the {FAST} in {str(folder)!r} joins runs of spaces before words, so that indented text gets wrong ids: it "
+        f"was made of a {MODEL} without the scores in it. Put the {MODEL} of the model that it comes from in its "
+        "place, or convert that one again; a model that was trained with such ids has to be trained again."
+    )
+
+
+def _misread(folder: Path, text: str, made: bool) -> UserError:
+    if made:
+        return UserError(
+            f"the {MODEL} in {str(folder)!r} has rules that cannot be followed here: of {text!r} sentencepiece makes "
+            "other ids; use the published one."
+        )
+    return UserError(
+        f"the {FAST} in {str(folder)!r} makes other ids of {text!r} than the {MODEL} beside it. Remove {FAST}, so that "
+        f"{MODEL} is read; a model that was trained with the other ids has to be trained again."
+    )
+
+
+def save_slow_files(tokenizer: LlamaTokenizer, folder: Path) -> None:
+    """What the library does not write beside its own files, so that a slow tokenizer, and we, read the same again.
+
+    A tokenizer.json has no words for how the tokenizer of 2023 marks words, so that one is left as it was published.
+    """
+    begins = bool(tokenise("a", tokenizer)[0])
+    said = checkpoints.read_json(folder, CONFIG) | {"legacy": tokenizer.legacy, "add_bos_token": begins}
+    added = tokenizer.added_tokens_decoder
+    if getattr(tokenizer, "pieces", None):
+        (folder / MODEL).write_bytes(tokenizer.pieces)
+    if getattr(tokenizer, "of_2023", None):
+        (folder / FAST).unlink()
+        further = {entry.content: token for token, entry in added.items() if entry.content in tokenizer.of_2023}
+        _write(folder / ADDED, further)
+    else:
+        rules = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+        said["added_tokens_decoder"] = {
+            str(token): {rule: getattr(entry, rule) for rule in rules} for token, entry in added.items()
+        }
+    _write(folder / CONFIG, said)
+
+
+def _write(file: Path, content: Settings) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

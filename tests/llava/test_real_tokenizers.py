@@ -1,0 +1,191 @@
+"""Real vocabularies: the recorded ids and labels of every published folder below a root, and what sentencepiece says.
+
+Any other root of the same layout (LLMGA_TOKENIZERS) runs through the same tests.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from llmga.llava.blueprint import blueprint
+from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
+from llmga.llava.mllm import Mllm
+from llmga.llava.templates import TEMPLATES, Rendered
+from llmga.llava.tokenization import IGNORED, Encoded, encode, tokenise
+
+ROOT = Path(os.environ.get("LLMGA_TOKENIZERS", Path(__file__).parents[1] / "fixtures/tokenizers"))
+FOLDERS = sorted(
+    folder
+    for golden in ROOT.rglob("golden.json.gz")
+    for folder in (golden.parent, *golden.parent.iterdir())
+    if (folder / "tokenizer_config.json").is_file()
+)
+PICTURE = -200  # how the recorded ids mark a picture
+TRAINED_AS = {"llava_v1": "v1"}  # published Vicunas are served with another system text than they were trained with
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published folder as it is opened, and what was recorded of it."""
+
+    folder: Path
+    golden: dict
+    mllm: Mllm
+
+
+@pytest.fixture(scope="module", autouse=True)
+def copies():
+    """Every folder is opened as a copy, which the missing file can be put into."""
+    yield
+    opened.cache_clear()
+    shutil.rmtree(copies_folder())
+    copies_folder.cache_clear()
+
+
+@cache
+def copies_folder() -> Path:
+    return Path(mkdtemp(prefix="llmga-tokenizers-"))
+
+
+@cache
+def opened(source: Path) -> Published:
+    folder = copies_folder() / str(FOLDERS.index(source)) / source.name
+    shutil.copytree(source, folder)
+    if not (folder / "tokenizer.model").is_file():
+        shutil.copy(packaged_model(), folder / "tokenizer.model")
+    recorded = next(
+        place / "golden.json.gz" for place in (source, source.parent) if (place / "golden.json.gz").is_file()
+    )
+    golden = json.loads(gzip.decompress(recorded.read_bytes()))
+    return Published(folder, golden, blueprint(folder, conv_mode=golden["conv_mode"]))
+
+
+def packaged_model() -> Path:
+    """Mistral's first vocabulary, which the package mistral-common holds; the set says which file it means."""
+    package = find_spec("mistral_common")
+    assert package, "the package mistral-common is missing; install the extra dev"
+    model = Path(package.submodule_search_locations[0]) / "data/tokenizer.model.v1"
+    wanted = (ROOT / "sha256.txt").read_text().split()
+    assert hashlib.sha256(model.read_bytes()).hexdigest() in wanted
+    return model
+
+
+@pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
+def published(request) -> Published:
+    return opened(request.param)
+
+
+def asked(prompt: dict) -> Conversation:
+    messages = (
+        Message(role, text, (None,) * (index in prompt["images"]))
+        for index, (role, text) in enumerate(prompt["messages"])
+    )
+    return Conversation(tuple(messages), prompt["system"])
+
+
+def lesson(turns: list[dict[str, str]]) -> Conversation:
+    """A training record; a marker stands in front of its message, as the models were trained."""
+    told = Conversation()
+    for turn in turns:
+        text = turn["value"]
+        if IMAGE_MARKER in text:
+            text = f"{IMAGE_MARKER}\n{text.replace(IMAGE_MARKER, '').strip()}"
+        told = told.say("user" if turn["from"] == "human" else "assistant", text)
+    return told
+
+
+def short(mllm: Mllm, rendered: Rendered, slow: bool = True) -> Encoded:
+    """With one id per picture, as the ids are recorded."""
+    return encode(rendered, mllm.tokenizer, PICTURE, 1, slow)
+
+
+def wrong_prompts(published: Published, slow: bool) -> list[int]:
+    mllm = published.mllm
+    return [
+        prompt["id"]
+        for prompt in published.golden["prompts"]
+        if short(mllm, mllm.template.render(mllm.marked(asked(prompt)), True), slow).input_ids != prompt["ids"]
+    ]
+
+
+def lessons(published: Published, style: str) -> list[tuple[dict, Rendered, Encoded]]:
+    rendered = [TEMPLATES[style].render(lesson(sample["conversations"])) for sample in published.golden["training"]]
+    return [
+        (sample, text, short(published.mllm, text))
+        for sample, text in zip(published.golden["training"], rendered, strict=True)
+    ]
+
+
+def same_ids(sample: dict, encoded: Encoded, longest: int) -> bool:
+    """The original cut a sample without a picture at the longest sequence."""
+    found, expected = encoded.input_ids, sample["ids"]
+    return found == expected or (len(expected) == longest and found[:longest] == expected)
+
+
+def told_lessons(published: Published) -> list[tuple[dict, Rendered, Encoded]]:
+    """In the style in which the set was recorded."""
+    mode, longest = published.golden["conv_mode"], published.mllm.tokenizer.model_max_length
+    styles = dict.fromkeys((mode, TRAINED_AS.get(mode, mode)))
+    candidates = [lessons(published, style) for style in styles]
+    return max(candidates, key=lambda told: sum(same_ids(sample, encoded, longest) for sample, _, encoded in told))
+
+
+def test_there_is_a_real_vocabulary():
+    assert FOLDERS
+
+
+def test_every_prompt_gets_the_recorded_ids(published):
+    mllm = published.mllm
+    # Phi-3 was trained with the slow tokenizer and is served with the fast one; either may have been recorded.
+    ways = {mllm.slow(open_turn=True), True}
+    assert published.golden["prompts"]
+    assert min((wrong_prompts(published, slow) for slow in ways), key=len) == []
+
+
+def test_every_lesson_gets_the_recorded_ids_and_labels(published):
+    longest, told = published.mllm.tokenizer.model_max_length, told_lessons(published)
+    assert told
+    assert [sample["id"] for sample, _, encoded in told if not same_ids(sample, encoded, longest)] == []
+    wrong = [
+        sample["id"]
+        for sample, _, encoded in told
+        if sample["labels"] is not None and encoded.labels[: len(sample["labels"])] != sample["labels"]
+    ]
+    assert wrong == []
+
+
+def test_where_the_original_learnt_nothing_the_replies_are_learnt(published):
+    """Every character of a reply and its end, and none of another's, belongs to a supervised token."""
+    tokenizer = published.mllm.tokenizer
+    for sample, rendered, encoded in told_lessons(published):
+        if sample["labels"] is None:
+            runs = supervised_runs(encoded)
+            replies = [rendered.text[start:end] for start, end in rendered.assistant_spans]
+            assert len(runs) == len(replies)
+            for run, reply in zip(runs, replies, strict=True):
+                assert run[-1] == tokenise(reply, tokenizer)[1][-1][0]
+                if tokenizer.unk_token_id not in run:
+                    assert dense(tokenizer.decode(run, skip_special_tokens=False)) == dense(reply)
+
+
+def supervised_runs(encoded: Encoded) -> list[list[int]]:
+    runs: list[list[int]] = [[]]
+    for label in encoded.labels:
+        if label != IGNORED:
+            runs[-1].append(label)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def dense(text: str) -> str:
+    return "".join(text.split())
