@@ -28,7 +28,7 @@ from llmga.llava.sentencepieces import WORD_BOUNDARY
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.tokenization import IGNORED, Encoded, encode, tokenise
 from llmga.llava.vlm import _processor as open_processor
-from llmga.llava.vocabulary import add_picture_tokens, load_tokenizer, save_tokenizer
+from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, save_tokenizer
 
 TEXT = """
 One fox sees two foxes. Here are three owls, and four red towers near the river; the light is soft!
@@ -248,10 +248,9 @@ def test_a_saved_tokenizer_is_the_same(way, root, tmp_path):
 
 def test_tokens_that_are_added_later_follow_the_rules_of_their_time(root, tmp_path):
     """Named, so that nothing stands before one that opens a piece; in 2023 they swallow the spaces around them."""
-    marks = {"mm_use_im_patch_token": False, "mm_use_im_start_end": True}
     of_today, of_2023 = load_tokenizer(write(root / "t", False)), load_tokenizer(write_2023(root / "o", False))
     for tokenizer, spaces in ((of_today, True), (of_2023, False)):
-        add_picture_tokens(tokenizer, marks)
+        add_special_tokens(tokenizer, ["<im_start>", "<im_end>"])
         save_tokenizer(tokenizer, tmp_path / str(spaces))
         for one in (tokenizer, load_tokenizer(tmp_path / str(spaces))):
             start, end = one.convert_tokens_to_ids(["<im_start>", "<im_end>"])
