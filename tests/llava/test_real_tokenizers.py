@@ -15,12 +15,17 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from transformers import LlamaTokenizer
 
+from llmga.errors import UserError
+from llmga.llava import sentencepieces
 from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
 from llmga.llava.mllm import Mllm
+from llmga.llava.stock_processing import stock_tokenizer
 from llmga.llava.templates import TEMPLATES, Rendered
-from llmga.llava.tokenization import IGNORED, Encoded, encode, tokenise
+from llmga.llava.tokenization import IGNORED, Encoded, encode, joins_after_markers, tokenise
+from llmga.llava.vocabulary import load_tokenizer, save_tokenizer
 
 ROOT = Path(os.environ.get("LLMGA_TOKENIZERS", Path(__file__).parents[1] / "fixtures/tokenizers"))
 FOLDERS = sorted(
@@ -29,6 +34,7 @@ FOLDERS = sorted(
     for folder in (golden.parent, *golden.parent.iterdir())
     if (folder / "tokenizer_config.json").is_file()
 )
+TOWER = "openai/clip-vit-base-patch32"  # one whose shape is known: pictures say nothing about words
 PICTURE = -200  # how the recorded ids mark a picture
 TRAINED_AS = {"llava_v1": "v1"}  # published Vicunas are served with another system text than they were trained with
 
@@ -66,6 +72,8 @@ def opened(source: Path) -> Published:
         place / "golden.json.gz" for place in (source, source.parent) if (place / "golden.json.gz").is_file()
     )
     golden = json.loads(gzip.decompress(recorded.read_bytes()))
+    config = json.loads((folder / "config.json").read_text()) | {"mm_vision_tower": TOWER}
+    (folder / "config.json").write_text(json.dumps(config))
     return Published(folder, golden, blueprint(folder, conv_mode=golden["conv_mode"]))
 
 
@@ -139,6 +147,16 @@ def told_lessons(published: Published) -> list[tuple[dict, Rendered, Encoded]]:
     return max(candidates, key=lambda told: sum(same_ids(sample, encoded, longest) for sample, _, encoded in told))
 
 
+SENTENCES = (
+    "One.  Two.   Three.    Four.",
+    " leading, and  \n  trailing ",
+    "```python\ndef f(x):\n        return x  # eight\n```",
+    "| a   | b |\n|-----|---|\n| 1   | 2 |\n",
+    "\u7ea2\u697c\u68a6  \u2014  \U0001f9d1\u200d\U0001f3a8 na\u00efve \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u3000",
+    "\t\ttabs\r\n \r\n\n\n" + " " * 40 + "end",
+)
+
+
 def test_there_is_a_real_vocabulary():
     assert FOLDERS
 
@@ -189,3 +207,42 @@ def supervised_runs(encoded: Encoded) -> list[list[int]]:
 
 def dense(text: str) -> str:
     return "".join(text.split())
+
+
+def test_sentencepiece_itself_says_the_same(published):
+    model, tokenizer = sentencepieces.open_model(published.folder / "tokenizer.model"), published.mllm.tokenizer
+    assert model.get_piece_size() <= len(tokenizer)
+    for text in (*SENTENCES, *sentencepieces.PROBES):
+        assert [token for token, _ in tokenise(text, tokenizer)[1]] == model.encode(text), text
+
+
+def test_a_saved_tokenizer_reads_the_same(published, tmp_path):
+    save_tokenizer(published.mllm.tokenizer, tmp_path)
+    again = load_tokenizer(tmp_path)
+    for prompt in published.golden["prompts"][::3]:
+        rendered = published.mllm.template.render(published.mllm.marked(asked(prompt)), True)
+        assert encode(rendered, again, PICTURE, 1) == short(published.mllm, rendered)
+
+
+def test_other_engines_read_the_same(published):
+    mllm = published.mllm
+    if joins_after_markers(mllm.tokenizer):
+        with pytest.raises(UserError, match="cannot tell how the tokenizer of 2023 reads"):
+            stock_tokenizer(mllm)
+        return
+    tokenizer = stock_tokenizer(mllm)
+    picture = tokenizer.convert_tokens_to_ids(IMAGE_MARKER)
+    for prompt in published.golden["prompts"][::3]:
+        rendered = mllm.template.render(mllm.marked(asked(prompt)), True)
+        ours = short(mllm, rendered, mllm.slow(open_turn=True)).input_ids
+        assert tokenizer(rendered.text)["input_ids"] == [picture if token == PICTURE else token for token in ours]
+
+
+def test_a_folder_that_the_library_made_of_it_is_refused(published, tmp_path):
+    """Its merges are in the order of the ids; so was every folder that we converted or trained once."""
+    LlamaTokenizer.from_pretrained(published.folder).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="joins runs of spaces before words"):
+        load_tokenizer(tmp_path)
+    shutil.copy(published.folder / "tokenizer.model", tmp_path)
+    with pytest.raises(UserError, match="Remove tokenizer.json, so that tokenizer.model is read"):
+        load_tokenizer(tmp_path)

@@ -1,5 +1,6 @@
 """What is supervised is what the assistant says, in every family's template and tokenizer."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,11 @@ from PIL import Image
 
 from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import Conversation
+from llmga.llava.datasets.records import open_records
+from llmga.llava.datasets.sources import DataSource
 from llmga.llava.inspection import tokens
+from llmga.llava.inspection.inspection import inspect
+from llmga.llava.templates import NO_PLACE
 from llmga.llava.tokenization import IGNORED, Encoded
 from llmga.llava.train.config import FAMILIES
 
@@ -87,3 +92,13 @@ def test_what_the_limit_takes_is_counted_in_tokens_and_answers(limit, lost, brok
 def test_what_the_limit_takes_of_several_samples_adds_up():
     both = tokens.beyond(THREE_ANSWERS, 9) + tokens.beyond(THREE_ANSWERS, 5)
     assert str(both) == "6 of 12 supervised tokens are lost, and 5 of 6 answers are not learnt whole"
+
+
+def test_a_system_text_without_a_place_costs_the_record_and_is_named(mllm, tmp_path):
+    record = {"conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Hi"}]}
+    record["conversations"].append({"from": "gpt", "value": "Hello."})
+    (tmp_path / "text.json").write_text(json.dumps([record]))
+    source = DataSource("text", str(tmp_path / "text.json"))
+    found = inspect([(source, open_records(source))], mllm, 2048)
+    told = [place for place in found.findings.places["malformed"] if NO_PLACE in place]
+    assert (len(told), len(found.sources[0].lessons)) == ((0, 1) if mllm.template.places_system else (1, 0))
