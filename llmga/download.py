@@ -16,6 +16,7 @@ from pathlib import Path
 
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
+from llmga.weight_files import common_variant
 
 CHECKPOINTS = Path("checkpoints")
 PATIENCE = 10.0  # seconds in which the hub has to answer at all
@@ -89,14 +90,17 @@ def download(name: str, root: Path = CHECKPOINTS) -> Path:
 def fetch_pipeline(hub_id: str) -> Path:
     """Fetch a diffusion model into the Hugging Face cache: only the files that its pipeline opens; its folder.
 
+    Where a part is there only in a variant, such as fp16, all parts that have it come in it.
+
     Raises: UserError.
     """
     from diffusers import DiffusionPipeline
     from huggingface_hub import HfApi, constants
 
     with told(hub_id, Path(constants.HF_HUB_CACHE)):
-        HfApi().model_info(hub_id, timeout=PATIENCE)
-        return Path(DiffusionPipeline.download(hub_id, trust_remote_code=False))
+        there = HfApi().model_info(hub_id, timeout=PATIENCE).siblings or []
+        variant = common_variant(file.rfilename for file in there)
+        return Path(DiffusionPipeline.download(hub_id, variant=variant, trust_remote_code=False))
 
 
 def cached(hub_id: str) -> Path | None:

@@ -18,6 +18,13 @@ class UserError(ValueError):
     """
 
 
+def reason(problem: BaseException) -> str:
+    """A library's error in one line, without the full stop; that it would run code, as we say it."""
+    if "trust_remote_code" in str(problem):
+        return "it asks to run code of its own, which is never done"
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
+
+
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
     """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from llmga.diffrir.kernels import chance
 from llmga.errors import UserError
+from llmga.weight_files import opening
 
 SHARE = 0.5  # of the batches that make the trip
 
@@ -28,7 +29,9 @@ class RoundTrip:
 
         folder = Path(path, "vae") if Path(path, "vae").is_dir() else Path(path)
         try:
-            vae = AutoencoderKL.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            vae = AutoencoderKL.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **opening(folder, "diffusers")
+            )
         except (OSError, ValueError):
             raise UserError(
                 f"{str(path)!r} holds no VAE in diffusers layout; give its folder or a pipeline's."

@@ -1,5 +1,6 @@
 """Diffusers folders: found, checked file by file before anything is loaded, and opened."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import torch
 
 from llmga.download import cached, fetch_pipeline, is_hub_id
-from llmga.errors import UserError
+from llmga.errors import UserError, reason
+from llmga.weight_files import STEMS, choose, damaged, opening
 
 SHELVES = ("checkpoints/Inference", "checkpoints/Training")
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
@@ -39,13 +41,22 @@ def _from_hub(name: str) -> Path:
 def read_index(folder: Path) -> dict[str, Any]:
     """The pipeline's `model_index.json`, after every part that it names was seen to be there.
 
-    Raises: UserError naming the file or folder that is missing.
+    Raises: UserError naming the file or folder that is missing, or the part that asks for code of the folder.
     """
     index = read_json(folder / "model_index.json")
-    for name, value in index.items():
-        if isinstance(value, list) and value and value[0] and name not in NOT_NEEDED:
-            _check_part(folder, name)
+    if not isinstance(index.get("_class_name"), str | None):
+        raise UserError(f"checkpoint {str(folder)!r} names its pipeline's class as {index['_class_name']!r}, code of "
+                        "its own, which is never run.")  # fmt: skip
+    for name, (library, kind) in _parts(index).items():
+        _check_part(folder, name, library, kind)
+        _check_code(folder / name, library, kind)
     return index
+
+
+def _parts(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Library and class of each part that is loaded."""
+    named = {name: value for name, value in index.items() if isinstance(value, list) and name not in NOT_NEEDED}
+    return {name: tuple(value) for name, value in named.items() if [str, str] == [type(word) for word in value]}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -61,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_part(folder: Path, name: str) -> None:
+def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
     part = folder / name
     if not part.is_dir():
         raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names.")
@@ -69,46 +80,75 @@ def _check_part(folder: Path, name: str) -> None:
         kinds = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
         whole = any(all((part / file).is_file() for file in files) for files in kinds)
         lacking = None if whole else "tokenizer.json (or vocab.json and merges.txt)"
-    elif name == "scheduler":
-        lacking = None if (part / "scheduler_config.json").is_file() else "scheduler_config.json"
     else:
-        lacking = _lacking_weights(part)
+        config = "scheduler_config.json" if name == "scheduler" else "config.json"
+        needed = name == "scheduler" or _has_weights(name, kind)
+        lacking = config if needed and not (part / config).is_file() else None
     if lacking:
         raise UserError(f"checkpoint {str(folder)!r} lacks {name}/{lacking}; copy the whole diffusers folder.")
+    if _has_weights(name, kind) and library in STEMS:
+        choose(part, library)
 
 
-def _lacking_weights(part: Path) -> str | None:
-    """Name of the first file that a model folder lacks."""
-    if not (part / "config.json").is_file():
-        return "config.json"
-    for index in part.glob("*.index*.json"):
-        shards = sorted(set(read_json(index).get("weight_map", {}).values()))
-        return next((shard for shard in shards if not (part / shard).is_file()), None)
-    stem = "model" if part.name.startswith("text_encoder") else "diffusion_pytorch_model"
-    return None if any(part.glob("*.safetensors")) or any(part.glob("*.bin")) else f"{stem}.safetensors"
+def _has_weights(name: str, kind: str) -> bool:
+    return not name.startswith(("tokenizer", "scheduler")) and not kind.endswith(("Processor", "Extractor"))
+
+
+def _check_code(part: Path, library: str, kind: str) -> None:
+    """Diffusers is told not to run code, but does not hand that on to every part, which would ask on the terminal.
+
+    Raises: UserError.
+    """
+    files = [file for file in part.glob("*.json") if file.name.endswith("config.json")]
+    mapped = kind.startswith("Auto") and any("auto_map" in read_json(file) for file in files)
+    known = library in STEMS or _is_pipeline_module(library)
+    if mapped or not known or (part / f"{library}.py").is_file():
+        raise UserError(f"{str(part)!r} asks to run code of its own ({library}.{kind}), which is never done.")
+
+
+def _is_pipeline_module(name: str) -> bool:
+    from diffusers import pipelines
+
+    return name.isidentifier() and hasattr(pipelines, name)
 
 
 def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
     """Load a checked folder on the CPU.
 
-    Raises: UserError when a file is damaged.
+    Every part is opened in the variant in which its weights are there, whatever the others are.
+
+    Raises: UserError.
     """
     from safetensors import SafetensorError
 
-    read_index(folder)
+    index = read_index(folder)
+    models = {name: made for name, made in _parts(index).items() if made[0] in STEMS and _has_weights(name, made[1])}
     try:
+        opened = {name: _open_model(folder / name, *made, dtype) for name, made in models.items()}
         return pipeline_class.from_pretrained(
-            folder,
-            dtype=dtype,
-            variant=_variant(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            **_unwanted(pipeline_class),
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **_unwanted(pipeline_class)
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as problem:
-        raise UserError(
-            f"checkpoint {str(folder)!r} cannot be opened, a file may be damaged: {_first_line(problem)}"
-        ) from None
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as problem:
+        why = damaged(folder) or reason(problem)[:300]
+        raise UserError(f"checkpoint {str(folder)!r} cannot be opened: {why}.") from None
+
+
+def _open_model(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
+    """Raises: UserError for weights that the library would make up."""
+    model, found = getattr(importlib.import_module(library), kind).from_pretrained(
+        part,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **opening(part, library),
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(f"the weights in {str(part)!r} do not fit their config.json: {len(missing)} missing keys, "
+                        f"such as {', '.join(missing[:3])}.")  # fmt: skip
+    return model
 
 
 def _unwanted(pipeline_class: Any) -> dict[str, Any]:
@@ -116,14 +156,3 @@ def _unwanted(pipeline_class: Any) -> dict[str, Any]:
     if pipeline_class.__name__ in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
         return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return {}
-
-
-def _variant(folder: Path) -> str | None:
-    """`fp16` when the UNet (or transformer) is there only in files named so."""
-    denoisers = [*folder.glob("unet/*"), *folder.glob("transformer/*")]
-    names = [path.name for path in denoisers if path.suffix in (".safetensors", ".bin")]
-    return "fp16" if names and all(".fp16." in name for name in names) else None
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:300]

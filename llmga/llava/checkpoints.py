@@ -90,13 +90,6 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     )
 
 
-def reason(problem: BaseException) -> str:
-    """A library's error in one line, without the full stop; that it would run code, as we say it."""
-    if "trust_remote_code" in str(problem):
-        return "it asks to run code of its own, which is never done"
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
-
-
 def read_json(folder: Path, name: str) -> Settings:
     """Raises: UserError when the file is missing or is no JSON object."""
     file = folder / name

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import is_torchvision_available
 
-from llmga.errors import UserError
+from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
 from llmga.llava.conversation import Conversation, Message
 from llmga.llava.instructions import PLANNING
@@ -73,9 +73,7 @@ class Vlm:
                 return_tensors="pt",
             )
         except TemplateError as problem:
-            raise UserError(
-                f"the chat template of {str(self.folder)!r} refuses: {checkpoints.reason(problem)}."
-            ) from None
+            raise UserError(f"the chat template of {str(self.folder)!r} refuses: {reason(problem)}.") from None
         return dict(found.to(self.model.device, dtype=self.model.dtype))  # only floats change their format
 
     def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
@@ -128,9 +126,7 @@ def _processor(folder: Path) -> ProcessorMixin:
             folder, backend="pil", local_files_only=True, trust_remote_code=False
         )
     except _BROKEN as problem:
-        raise UserError(
-            f"{str(folder)!r} has no processor that can be opened here ({checkpoints.reason(problem)})."
-        ) from None
+        raise UserError(f"{str(folder)!r} has no processor that can be opened here ({reason(problem)}).") from None
     if not isinstance(processor, ProcessorMixin):
         raise UserError(f"{str(folder)!r} has a processor for words only; give a vision-language model.")
     if not processor.chat_template:
@@ -177,7 +173,7 @@ def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreT
             **where.options(),
         )
     except _BROKEN as problem:
-        kind, why = config.get("model_type"), checkpoints.reason(problem)
+        kind, why = config.get("model_type"), reason(problem)
         raise UserError(
             f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({why}); give a folder of ours, or of a "
             "vision-language model that transformers knows."

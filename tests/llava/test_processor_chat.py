@@ -240,3 +240,18 @@ def test_code_in_a_folder_is_never_run_nor_asked_about(file, known, copied, tmp_
         with contextlib.suppress(UserError):
             open_planner(copied, device="cpu")
     assert not (tmp_path / "ran").exists() and not asked and sys.stdin.read() == "y\n"
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "{{ cycler.__init__.__globals__.os.system('touch RAN') }}",
+        "{% for kind in ''.__class__.__mro__[1].__subclasses__() %}{{ kind.__name__ }}{% endfor %}",
+    ],
+)
+def test_a_chat_template_reaches_nothing_but_its_messages(escape, copied, tmp_path):
+    (copied / "chat_template.jinja").write_text((escape + TEMPLATE).replace("RAN", str(tmp_path / "ran")))
+    chat = open_planner(copied, device="cpu")()
+    with pytest.raises(UserError, match="the chat template of .* refuses: "):
+        list(chat.say("Hello", (), GREEDY))
+    assert not (tmp_path / "ran").exists()
