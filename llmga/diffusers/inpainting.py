@@ -8,6 +8,7 @@ from PIL import Image
 
 from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.canvas import AT_ONCE, stages
+from llmga.diffusers.latents import has_statistics, scaled
 from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
@@ -31,6 +32,14 @@ class Inpainter(Generator):
     A UNet of nine channels is shown the kept part; one of four, made for painting from words, is held to it by
     putting the kept part back into its latents after every step.
     """
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        if self.family.prompt_arguments is not None and has_statistics(self.pipeline.vae):
+            encode, vae = self.pipeline._encode_vae_image, self.pipeline.vae  # which decoding follows, but it does not
+            self.pipeline._encode_vae_image = lambda image, generator: scaled(
+                vae, encode(image, generator) / vae.config.scaling_factor
+            )
 
     def __call__(
         self,
