@@ -75,6 +75,13 @@ def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
     raise UserError(f"the {name} is of type {type(value).__name__}; give a Pillow image, a path or an array{several}.")
 
 
+def as_pictures(image: Any, reference: Any, mask: Any) -> tuple[Image.Image, Image.Image | None, Image.Image | None]:
+    """What a restorer is handed; raises UserError as `as_picture`, and without a picture."""
+    if image is None:
+        raise UserError("there is no picture to restore; give the painted one.")
+    return as_picture(image), as_picture(reference, "reference"), as_picture(mask, "mask")
+
+
 def _levels(array: np.ndarray, name: str) -> np.ndarray:
     """uint8, (height, width) or (height, width, channels)."""
     flat = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
