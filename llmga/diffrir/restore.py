@@ -20,6 +20,7 @@ from llmga.diffrir.matching import matched, surroundings
 from llmga.diffrir.model import Stage2
 from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
+from llmga.inputs import as_pictures
 from llmga.runtime import pick_device
 
 PAINTED = 128  # a mask's level from which on a pixel counts as painted: half of 255, as published
@@ -51,6 +52,7 @@ class DiffRIR:
 
         Raises: UserError when sizes do not fit.
         """
+        image, reference, mask = as_pictures(image, reference, mask)
         return self.many([image], [reference], [mask])[0]
 
     def many(

@@ -12,24 +12,35 @@ from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.matching import match
 from llmga.diffrir.restore import DiffRIR, open_diffrir
 from llmga.errors import UserError
+from llmga.inputs import as_pictures
 from llmga.registry import Registry
 
 # restorer(image, reference, mask) -> image: the painted picture, the picture before painting (None when there was
 # none) and the mask whose white part was painted (None for all of it).  The painted picture shows the kept region as
-# it was painted, too: only so can a restorer see how far off the painting is.
+# it was painted, too: only so can a restorer see how far off the painting is.  Each may be a Pillow image, a path or an
+# array, as in `inputs.as_picture`.
 Restorer = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]
 DEFAULT = "match+blend"
 SCALES = (2, 4)  # by which a DiffRIR network may enlarge
 
 
-def none(image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
+def none(image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None) -> Image.Image:
     """Leave the picture as it was painted."""
-    return image
+    return as_pictures(image, reference, mask)[0]
 
 
-def match_and_blend(image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
+def match_only(
+    image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None
+) -> Image.Image:
+    """Fit the tone."""
+    return match(*as_pictures(image, reference, mask))
+
+
+def match_and_blend(
+    image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None
+) -> Image.Image:
     """Fit the tone, then blend what still differs at the seam into the painted region."""
-    return match(image, reference, mask, blend=True)
+    return match(*as_pictures(image, reference, mask), blend=True)
 
 
 @dataclass
@@ -49,7 +60,9 @@ class Weighted:
         """Raises: UserError when there are no such weights."""
         return open_diffrir(self.path or default_path(self.scale), self.scale, device=self.device)
 
-    def __call__(self, image: Image.Image, reference: Image.Image | None, mask: Image.Image | None) -> Image.Image:
+    def __call__(
+        self, image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None
+    ) -> Image.Image:
         return self.restorer(image, reference, mask)
 
 
@@ -57,7 +70,7 @@ RESTORERS: Registry[Restorer] = Registry(
     "restorer",
     {
         "none": none,
-        "match": match,
+        "match": match_only,
         "match+blend": match_and_blend,
         **{f"diffrir-x{scale}": Weighted(scale) for scale in (1, *SCALES)},
     },

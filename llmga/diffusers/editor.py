@@ -19,6 +19,7 @@ from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.images import to_rgb
+from llmga.inputs import as_number, as_picture, as_text, as_whole
 from llmga.masks import read_mask
 
 STEPS, SKIP, MAPS = 50, 0.25, 10
@@ -76,7 +77,7 @@ class Editor(Generator):
 
         Args:
             prompt: the picture after the change.
-            image: of any size and mode.
+            image: of any size and mode; a Pillow image, a path or an array, as in `inputs.as_picture`.
             mask: what may change, white; None finds it out.
             source_prompt: the picture as it is.
             skip: share of the way to pure noise that is not gone; more stays closer to the picture.
@@ -87,19 +88,27 @@ class Editor(Generator):
         Returns:
             A picture of the same size and mode (a palette becomes RGB), identical outside the changed part.
 
-        Raises: UserError for a value out of range, or when the prompts do not differ anywhere.
+        Raises: UserError for a value out of range, or when the prompts do not differ anywhere; TypeError for a keyword
+            that no painter knows.
         """
         if image is None:
             return super().__call__(
                 prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
                 guidance_scale=guidance_scale, on_step=on_step, **options,
             )  # fmt: skip
-        image, allowed = able_to_hold(image), mask and read_mask(mask, image.size)
+        self._own_options(options)
+        texts = [as_text(source_prompt, "source prompt"), as_text(prompt)]
+        image, mask = able_to_hold(as_picture(image)), as_picture(mask, "mask")
+        allowed = mask and read_mask(mask, image.size)
         _, scale = self._checked(None, GUIDANCE if guidance_scale is None else guidance_scale)
-        times = edit_timesteps(STEPS if steps is None else steps, skip, self.schedule.config.num_train_timesteps)
+        _, source_guidance = self._checked(None, source_guidance)
+        skip, ratio = as_number(skip, "skip"), as_number(ratio, "ratio")
+        times = edit_timesteps(
+            STEPS if steps is None else as_whole(steps, "steps"), skip, self.schedule.config.num_train_timesteps
+        )
         area, chance = self._area(image.size, size), self._chance(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
-        source, target = self._told([source_prompt, prompt], negative_prompt, area.canvas)
+        source, target = self._told(texts, negative_prompt, area.canvas)
         if allowed is None:
             changed = self._difference(source, target, mean, std, chance, ratio)
         else:
@@ -132,7 +141,7 @@ class Editor(Generator):
 
     def _told(self, prompts: Sequence[str], negative: str | None, size: tuple[int, int]) -> list[Predict]:
         """The UNet told each prompt, all padded to one length: they should differ in what they say only."""
-        negatives = None if negative is None else [negative] * len(prompts)
+        negatives = None if negative is None else [as_text(negative, "negative prompt")] * len(prompts)
         words = encode_prompt(self.pipeline, prompts, negatives, self.layout, weighted=self.encoder.weighted)
         device = working_device(self.denoiser)
         time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=device)

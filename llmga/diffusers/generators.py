@@ -13,7 +13,8 @@ from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE, Family
 from llmga.diffusers.inpainting import Inpainter
 from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.diffusers.memory import place
-from llmga.diffusers.samplers import SAMPLERS
+from llmga.diffusers.noise import training_schedule
+from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
 from llmga.diffusers.sd15 import SD15, SD15_EDITING, SD15_INPAINTING
 from llmga.diffusers.sdxl import SDXL, SDXL_EDITING, SDXL_INPAINTING
 from llmga.diffusers.text_to_image import Generator
@@ -71,7 +72,7 @@ def load_generator(
     family = GENERATORS[name] if name else family_of(index.get("_class_name"), folder, task)
     _check_input(family, folder)
     defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
-    SAMPLERS[defaults.get("sampler", "checkpoint")]
+    _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
     pipeline = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
     place(pipeline, target, offload=offload, tile_vae=tile_vae)
     generator = PAINTERS[family.task](
@@ -173,6 +174,29 @@ def _check_input(family: Family, folder: Path) -> None:
     if extra not in ((0, latent + 1) if family.task == INPAINTING else (0,)):
         raise UserError(f"the UNet of {str(folder)!r} takes {latent + extra} channels, which {family.name} does not "
                         "give; choose another checkpoint or command.")  # fmt: skip
+
+
+def read_scheduler(folder: Path) -> Any:
+    """The scheduler of a diffusers folder, before the weights are opened.
+
+    Raises: UserError when a part of the folder is missing, or the scheduler's file cannot be read.
+    """
+    import diffusers
+
+    _, name = read_index(folder).get("scheduler", (None, None))
+    try:
+        return getattr(diffusers, str(name)).from_config(read_json(folder / "scheduler/scheduler_config.json"))
+    except (AttributeError, TypeError, ValueError, RuntimeError, ImportError) as problem:
+        raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: {problem}") from None
+
+
+def _check_scheduler(family: Family, sampler: Sampler, folder: Path) -> None:
+    """Raises: UserError when the checkpoint's kind cannot be sampled so, or is not for the task."""
+    if family.prompt_arguments is not None:
+        own = read_scheduler(folder)
+        scheduler_of(sampler, own)
+        if family.task == EDITING:
+            training_schedule(own)
 
 
 def read_defaults(folder: Path) -> dict[str, Any]:

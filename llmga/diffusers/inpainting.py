@@ -9,10 +9,12 @@ from PIL import Image
 from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.canvas import AT_ONCE, stages
 from llmga.diffusers.interruption import interruptible
+from llmga.diffusers.latents import has_statistics, scaled
 from llmga.diffusers.text_to_image import Generator, OnStep, joined
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
 from llmga.images import to_rgb
+from llmga.inputs import as_number, as_picture, as_seeds
 from llmga.masks import read_mask
 from llmga.registry import Registry
 
@@ -33,6 +35,14 @@ class Inpainter(Generator):
     putting the kept part back into its latents after every step.
     """
 
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        if self.family.prompt_arguments is not None and has_statistics(self.pipeline.vae):
+            encode, vae = self.pipeline._encode_vae_image, self.pipeline.vae  # which decoding follows, but it does not
+            self.pipeline._encode_vae_image = lambda image, generator: scaled(
+                vae, encode(image, generator) / vae.config.scaling_factor
+            )
+
     @interruptible
     def __call__(
         self,
@@ -46,7 +56,7 @@ class Inpainter(Generator):
         """Repaint the masked part of a picture, or paint a whole one when neither is given.
 
         Args:
-            image: of any size, aspect and mode.
+            image: of any size, aspect and mode; a Pillow image, a path or an array, as in `inputs.as_picture`.
             mask: of the same size: white, or transparent where anything in it is transparent, is painted anew.
             options: as in `batch`.
 
@@ -87,23 +97,32 @@ class Inpainter(Generator):
             restore: makes each painting agree with what is kept, before that is put back.
             options: as in `Generator.batch`.
 
-        Raises: UserError.
+        Raises: UserError; TypeError for a keyword that no painter knows.
         """
+        options, seeds = self._own_options(options), as_seeds(seeds)
+        image, mask = as_picture(image), as_picture(mask, "mask")
         _check_pair(image, mask)
         options["strength"] = self._checked_strength(strength, options.get("steps"))
         canvas = self._checked_size(size)
+        if not seeds:
+            return []
         if image is None:
             blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
             options["strength"] = 1.0  # nothing is there that could shine through
             return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
         region, shown, image = read_mask(mask, image.size, soft=soft), AREAS[area], able_to_hold(image)
+        growth = as_number(growth, "growth")
         parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
         if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture
             options |= dict(size=size, strength=strength, area=area, growth=growth, restore=restore, on_step=on_step)
             return [self.batch(prompt, [seed], image, mask, **options)[0] for seed in seeds]
         for number, (box, part_mask) in enumerate(parts):
             part, seen = image.crop(box), shown(part_mask, self.native_size)
-            place = WorkArea.within(seen, canvas) if size else WorkArea.fitted(seen, self.native_size, self.unit)
+            place = (
+                WorkArea.within(seen, canvas)
+                if size is not None
+                else WorkArea.fitted(seen, self.native_size, self.unit)
+            )
             painted = self._fill(
                 prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
                 on_step=joined(on_step, number, len(parts)), **options,
@@ -145,6 +164,7 @@ class Inpainter(Generator):
         steps, _ = self._checked(steps, None)
         if strength is None:
             return self.strength if int(steps * self.strength) >= 1 else 1.0
+        strength = as_number(strength, "strength")
         if not 0 < strength <= 1:
             raise UserError(f"strength {strength} is out of range; use more than 0, at most 1.")
         if int(steps * strength) < 1:

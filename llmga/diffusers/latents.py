@@ -10,12 +10,17 @@ from llmga.diffusers.memory import working_device
 from llmga.errors import UserError
 
 
+def has_statistics(vae: Any) -> bool:
+    """Whether the VAE states mean and spread of its latents, per channel."""
+    return None not in (getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None))
+
+
 def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread that are taken out of the latents, broadcast over (batch, channel, height, width)."""
-    mean, std = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
-    if mean is None or std is None:
+    if not has_statistics(vae):
         return like.new_tensor(getattr(vae.config, "shift_factor", None) or 0.0), like.new_ones(())
-    return like.new_tensor(mean).view(1, -1, 1, 1), like.new_tensor(std).view(1, -1, 1, 1)
+    mean, std = like.new_tensor(vae.config.latents_mean), like.new_tensor(vae.config.latents_std)
+    return mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
 
 
 def scaled(vae: Any, latents: Tensor) -> Tensor:

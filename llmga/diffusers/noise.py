@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from diffusers import DDPMScheduler
-
 from llmga.errors import UserError
 
 # What a scheduler's settings say of the training.  They are always handed on by name: what a checkpoint leaves to its
@@ -53,8 +51,8 @@ def trained_with(scheduler: Any) -> dict[str, Any]:
     return {name: scheduler.config[name] for name in TRAINED if name in scheduler.config}
 
 
-def training_schedule(scheduler: Any, prediction: str | None = None) -> DDPMScheduler:
-    """The noise that a checkpoint was trained with.
+def training_schedule(scheduler: Any, prediction: str | None = None) -> Any:
+    """The noise that a checkpoint was trained with, as a `DDPMScheduler`.
 
     Args:
         scheduler: the checkpoint's.
@@ -62,6 +60,8 @@ def training_schedule(scheduler: Any, prediction: str | None = None) -> DDPMSche
 
     Raises: UserError for a checkpoint without a schedule of betas, and for one that contradicts itself.
     """
+    from diffusers import DDPMScheduler
+
     kind = kind_of(scheduler)
     if kind not in (None, ZERO_TERMINAL):
         raise UserError(f"the checkpoint is of the kind {kind} ({type(scheduler).__name__}), which is neither trained "

@@ -1,5 +1,6 @@
 """Prompt in, picture out: a stock diffusers pipeline, fed with embeddings of text of any length."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
 from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError
+from llmga.inputs import as_number, as_seeds, as_size, as_text, as_whole, check_keywords
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
 SEEDS = 2**63
@@ -141,13 +143,13 @@ class Generator:
                 painting.
             of_other_tasks: what painters that change a picture are told; not used here.
 
-        Raises: UserError for a value out of range.
+        Raises: UserError for a value out of range; TypeError for a keyword that no painter knows.
         """
         if mask is not None:
             raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
                             "choose an inpainting checkpoint.")  # fmt: skip
         options = dict(negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size)
-        return self.batch(prompt, [seed], **options, on_step=on_step, on_preview=on_preview)[0]
+        return self.batch(prompt, [seed], **options, on_step=on_step, on_preview=on_preview, **of_other_tasks)[0]
 
     @torch.inference_mode()
     def batch(
@@ -161,13 +163,15 @@ class Generator:
         size: tuple[int, int] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
+        **of_other_tasks: Any,
     ) -> list[Image.Image]:
         """Several pictures of one prompt at once; picture k is the one that its seed gives alone.
 
         A larger batch may round differently, so that some pixels differ by a level.  A preview shows the first one.
 
-        Raises: UserError for a value out of range.
+        Raises: UserError for a value out of range; TypeError for a keyword that no painter knows.
         """
+        self._own_options(of_other_tasks)
         width, height = self._checked_size(size)
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, width=width, height=height
@@ -186,7 +190,9 @@ class Generator:
     ) -> list[Image.Image]:
         """Run the pipeline with these keyword arguments, and decode."""
         steps, guidance_scale = self._checked(steps, guidance_scale)
-        arguments |= self._words(prompt, negative_prompt, guidance_scale)
+        if not (seeds := as_seeds(seeds)):
+            return []
+        arguments |= self._words(as_text(prompt), negative_prompt, guidance_scale)
 
         def work() -> list[Image.Image]:
             result = self.pipeline(
@@ -203,9 +209,23 @@ class Generator:
 
         return with_less_memory(self.pipeline, work)
 
+    def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Those of the options that this kind of painter takes; raises TypeError for one that none takes."""
+        kinds = (Generator, *Generator.__subclasses__())
+        check_keywords(type(self).__name__, options, set().union(*(kind.keywords() for kind in kinds)))
+        return {name: value for name, value in options.items() if name in self.keywords()}
+
+    @classmethod
+    def keywords(cls) -> set[str]:
+        """What a call may name, read off the methods that it passes through."""
+        methods = [vars(kind).get(name) for kind in cls.__mro__ for name in ("__call__", "batch", "_fill")]
+        taken = [inspect.signature(method).parameters.values() for method in methods if method is not None]
+        return {each.name for some in taken for each in some if each.kind is inspect.Parameter.KEYWORD_ONLY}
+
     @staticmethod
     def _chance(seed: int) -> torch.Generator:
         """On the CPU whatever the device, so that a seed means one picture everywhere; UserError out of range."""
+        seed = as_whole(seed, "seed")
         if not 0 <= seed < SEEDS:
             raise UserError(f"seed {seed} is out of range; use 0 to {SEEDS - 1}.")
         return torch.Generator("cpu").manual_seed(seed)
@@ -215,6 +235,7 @@ class Generator:
 
     def _words(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
         """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
+        negative = negative if negative is None else as_text(negative, "negative prompt")
         if self.family.prompt_arguments is None:
             return {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
         return self.family.prompt_arguments(self.encoder(prompt, negative, guided=guidance_scale > 1))
@@ -235,8 +256,8 @@ class Generator:
 
     def _checked(self, steps: int | None, guidance_scale: float | None) -> tuple[int, float]:
         """The values with defaults filled in; raises UserError when one is out of range."""
-        steps = self.steps if steps is None else steps
-        guidance_scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        steps = self.steps if steps is None else as_whole(steps, "steps")
+        guidance_scale = self.guidance_scale if guidance_scale is None else as_number(guidance_scale, "guidance scale")
         most = most_steps(self.pipeline.scheduler)
         if not 1 <= steps <= most:
             raise UserError(f"{steps} steps are out of range for sampler {self.sampler_name!r}; use 1 to {most}.")
@@ -248,7 +269,7 @@ class Generator:
         """The size, or the native one; raises UserError when the model cannot paint it."""
         if size is None:
             return self.native_size
-        unit = self.unit
+        unit, size = self.unit, as_size(size)
         for side in size:
             if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
                 raise UserError(f"size {side} is out of range; use {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side.")

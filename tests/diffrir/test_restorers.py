@@ -1,5 +1,6 @@
 import functools
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -54,3 +55,20 @@ def test_a_network_is_found_by_path_or_on_the_shelf(tiny, scene, scale, tmp_path
 def test_a_restorer_knows_its_row_also_under_a_wrapper():
     assert [restorer_name(row) for row in RESTORERS.values()] == list(RESTORERS)
     assert restorer_name(functools.wraps(RESTORERS["match"])(lambda *given: given)) == "match"
+
+
+@pytest.mark.parametrize("name", [*WEIGHTLESS, "diffrir-x1"])
+def test_a_restorer_takes_paths_and_arrays_and_answers_other_things_in_one_sentence(name, scene, tiny, tmp_path):
+    restorer = open_restorer(name, None if name in WEIGHTLESS else save_model(tiny(1), tmp_path / "weights"))
+    pictures = scene(16, 12)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for picture, path in zip(pictures, paths, strict=True):
+        picture.save(path)
+    arrays = [np.asarray(picture) for picture in pictures]
+    assert len({restorer(*form).tobytes() for form in (pictures, paths, map(str, paths), arrays)}) == 1
+    assert restorer(arrays[0] / 255).size == (16, 12)  # nothing is known of the original
+    for wrong in ([pictures[0]], 5, np.zeros((3, 3, 9))):
+        with pytest.raises(UserError, match="the picture is"):
+            restorer(wrong, *pictures[1:])
+    with pytest.raises(UserError, match="no picture to restore"):
+        restorer(None, *pictures[1:])

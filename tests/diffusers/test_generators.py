@@ -210,3 +210,42 @@ def test_a_partner_fills_in_place_of_a_painter_from_words_also_for_its_twins(gol
 
 def test_what_is_no_painter_of_ours_is_left_alone():
     assert suited(len, EDITING) is len
+
+
+def with_scheduler(folder, name, **stated):
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps({"_class_name": name, **stated}))
+    index = json.loads((folder / "model_index.json").read_text()) | {"scheduler": ["diffusers", name]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+KINDS = {
+    "EDM": ("EDMDPMSolverMultistepScheduler", {"sigma_data": 0.5, "sigma_max": 80.0}),
+    "flow-matching": ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_without_a_schedule_of_betas_paint_by_their_own_scheduler_only(folder, kind, monkeypatch):
+    name, stated = KINDS[kind]
+    painter = load_generator(with_scheduler(folder, name, **stated), device="cpu")
+    picture = painter("a cat", steps=3)
+    assert painter.describe()["sampler"] == name and len(set(picture.getdata())) > 1
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (0, 0, 32, 64))
+    suited(painter, INPAINTING)("a cat", picture, mask, steps=3)
+    with pytest.raises(UserError, match=f"kind {kind}"):
+        painter.use_sampler("euler")
+    assert painter.sampler_name == "checkpoint"
+    with pytest.raises(UserError, match=f"kind {kind}"):
+        suited(painter, EDITING)
+    monkeypatch.setattr("llmga.diffusers.generators.open_pipeline", None)  # told before any weights are opened
+    with pytest.raises(UserError, match=f"kind {kind}"):
+        load_generator(folder, device="cpu", sampler="ddim")
+    with pytest.raises(UserError, match=f"kind {kind}"):
+        load_generator(folder, device="cpu", task=EDITING)
+
+
+def test_a_scheduler_that_the_pipeline_cannot_call_is_told(folder):
+    with pytest.raises(UserError, match="kind flow-matching .* cannot sample"):
+        load_generator(with_scheduler(folder, "FlowMatchEulerDiscreteScheduler"), device="cpu")

@@ -7,8 +7,9 @@ import torch
 from PIL import Image, ImageCms, ImageDraw
 
 from llmga.diffusers.canvas import Canvas
-from llmga.diffusers.generators import GENERATORS, load_generator
+from llmga.diffusers.generators import GENERATORS, load_generator, twin_of
 from llmga.diffusers.inpainting import AREAS, Inpainter
+from llmga.diffusers.latents import unscaled
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.masks import random_mask
@@ -331,3 +332,17 @@ def test_nine_channels_saved_as_text_to_image_are_inpainting(goldens, tmp_path):
 
 def test_the_record_says_the_strength(inpainter):
     assert inpainter.describe()["strength"] == inpainter.family.strength
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_picture_is_shown_as_the_vaes_statistics_say(goldens, name):
+    painter = load_generator(goldens.folder(name), task="inpainting", device="cpu")
+    pixels = painter.pipeline.image_processor.preprocess(goldens.picture("inpaint_image.png").convert("RGB"))
+    shown = painter.pipeline._encode_vae_image(pixels, torch.Generator().manual_seed(0))
+    vae = painter.pipeline.vae
+    vae.register_to_config(latents_mean=[0.5, -1.0, 0.0, 2.0], latents_std=[2.0, 1.0, 0.5, 3.0])
+    twin = twin_of(painter)
+    again = twin.pipeline._encode_vae_image(pixels, torch.Generator().manual_seed(0))
+    assert not torch.allclose(again, shown, atol=0.1)
+    torch.testing.assert_close(unscaled(vae, again), shown / vae.config.scaling_factor, atol=1e-5, rtol=1e-5)

@@ -1,3 +1,4 @@
+import diffusers
 import pytest
 import torch
 
@@ -38,3 +39,47 @@ def test_sizes_are_told_exactly_whatever_the_number_format():
     sizes = torch.tensor([[1023, 801, 3, 0, 1024, 1024]])
     told = GENERATORS["sdxl"].conditions(torch.zeros(1, 4, dtype=torch.bfloat16), sizes)
     assert torch.equal(told["time_ids"].long(), sizes)
+
+
+STABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def test_zero_terminal_snr_is_trained_where_nothing_of_a_picture_is_left():
+    own = diffusers.EulerDiscreteScheduler(**STABLE, rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    objective, seen = Objective(own, snr_gamma=5.0), []
+
+    def velocity(noisy, times):
+        seen.append(noisy)
+        signal = objective.schedule.alphas_cumprod[times].view(-1, 1, 1, 1).sqrt()
+        return signal * noise - (1 - signal**2).sqrt() * latents
+
+    latents, noise = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    assert objective.loss(velocity, latents, noise, torch.tensor([999, 500, 0])).item() < 1e-10
+    assert torch.equal(seen[0][0], noise[0])
+    assert torch.isfinite(objective.loss(lambda noisy, times: noisy, latents, noise, torch.tensor([999, 998, 0])))
+
+
+def test_the_schedule_is_the_checkpoints_however_little_it_states():
+    """Left to the defaults of LCM, which differ from those of other classes."""
+    objective = Objective(diffusers.LCMScheduler())
+    assert torch.equal(objective.schedule.alphas_cumprod, diffusers.LCMScheduler().alphas_cumprod)
+
+
+@pytest.mark.parametrize(
+    ("own", "kind"),
+    [
+        (diffusers.EDMEulerScheduler(), "EDM"),
+        (diffusers.EDMDPMSolverMultistepScheduler(sigma_data=1.0, prediction_type="v_prediction"), "EDM"),
+        (diffusers.EulerDiscreteScheduler(timestep_type="continuous", prediction_type="v_prediction"), "EDM"),
+        (diffusers.FlowMatchEulerDiscreteScheduler(), "flow-matching"),
+        (diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction"), "flow-matching"),
+        (diffusers.KarrasVeScheduler(), "unknown"),
+        (diffusers.DDIMScheduler(rescale_betas_zero_snr=True), "zero-terminal-SNR .*epsilon"),
+    ],
+)
+def test_kinds_that_are_not_trained_are_named(own, kind):
+    with pytest.raises(UserError, match=f"^the checkpoint is of the kind {kind}"):
+        Objective(own)
+    if "epsilon" not in kind:
+        with pytest.raises(UserError, match=kind):
+            Objective(own, prediction="v_prediction")

@@ -223,6 +223,70 @@ def test_the_result_says_what_it_predicts_and_how_prompts_are_laid_out(config):
     assert generator.layout == "a1111" and generator.steps == 3
 
 
+def with_scheduler(config, **changes):
+    """The run on a base whose scheduler says something else."""
+    path = Path(config.pipeline, "scheduler/scheduler_config.json")
+    stated = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(stated))
+    index = Path(config.pipeline, "model_index.json")
+    pipeline = json.loads(index.read_text()) | {"scheduler": ["diffusers", stated["_class_name"]]}
+    index.write_text(json.dumps(pipeline))
+    return config
+
+
+def test_a_zero_terminal_snr_checkpoint_stays_one(config):
+    zero = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+    output = train(replace(with_scheduler(config, **zero), validation_every=2))
+    assert np.isfinite(losses(config)).all()
+    for sampler in ("checkpoint", "ddim", "dpm++-2m"):
+        painter = load_generator(output, device="cpu", sampler=sampler)
+        painter("a star", steps=2)
+        assert painter.pipeline.scheduler.alphas_cumprod[-1] < 1e-7
+        assert painter.pipeline.scheduler.timesteps[0] == 999
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"_class_name": "EDMEulerScheduler"}, "of the kind EDM"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "of the kind flow-matching"),
+        ({"rescale_betas_zero_snr": True}, "of the kind zero-terminal-SNR .* noise"),
+        ({"prediction_type": "sample"}, "predicts 'sample'"),
+        ({"_class_name": "NoScheduler"}, "no scheduler that can be used"),
+    ],
+)
+def test_a_kind_that_is_not_trained_is_told_before_any_folder_is_made(config, stated, message):
+    with pytest.raises(UserError, match=message):
+        train(with_scheduler(config, **stated))
+    assert not Path(config.run).exists()
+
+
+def test_pictures_on_the_way_are_sampled_as_the_unet_learns_to_answer(config):
+    trainer = Trainer(replace(config, prediction="v_prediction"))
+    assert trainer.validation.pipeline.scheduler.config.prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize(
+    ("part", "cause"),
+    [
+        ("unet", "nothing was learnt yet, so --lr is not to blame"),
+        ("vae", "folder vae/"),
+        ("text_encoder", "text enco"),
+    ],
+)
+def test_what_is_no_number_is_blamed_on_what_it_comes_from(config, part, cause):
+    path = next(Path(config.pipeline, part).glob("*.safetensors"))
+    damaged = {name: torch.full_like(tensor, float("nan")) for name, tensor in load_file(path).items()}
+    save_file(damaged, path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"the loss is nan at step 1, and .*{cause}"):
+        train(replace(config, cache_latents=False, cache_embeddings=False))
+
+
+def test_weights_that_go_astray_are_blamed_on_the_learning_rate(config):
+    with pytest.raises(UserError, match="the loss is (nan|inf) at step .*: lower --lr"):
+        train(replace(config, lr=1e30, max_grad_norm=1e30, warmup=0))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_pictures_on_the_way_change_nothing(config, task):
     config = replace(config, task=task, steps=2)

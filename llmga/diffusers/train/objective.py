@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
+from llmga.diffusers.noise import training_schedule
+from llmga.diffusers.train.config import TrainConfig
 from llmga.errors import UserError
 
 
@@ -17,10 +18,10 @@ class Objective:
         scheduler: the checkpoint's sampler; its configuration states the schedule and what the UNet predicts.
         snr_gamma: weigh each picture by min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556); None for equal weights.
         noise_offset: share of a constant added to each channel's noise, so that very dark and bright can be learnt.
-
         prediction: what the UNet is to say, epsilon or v_prediction; None for what the configuration states.
 
-    Raises: UserError for a prediction other than epsilon and v_prediction.
+    Raises: UserError for a prediction other than epsilon and v_prediction, and for a checkpoint of a kind that is not
+        trained here, see `noise`.
     """
 
     def __init__(
@@ -31,8 +32,7 @@ class Objective:
         noise_offset: float = 0.0,
         prediction: str | None = None,
     ):
-        changed = {} if prediction is None else {"prediction_type": prediction}
-        self.schedule = DDPMScheduler.from_config(scheduler.config, **changed)
+        self.schedule = training_schedule(scheduler, prediction)
         self.prediction: str = self.schedule.config.prediction_type
         if self.prediction not in ("epsilon", "v_prediction"):
             raise UserError(f"the checkpoint predicts {self.prediction!r}; epsilon and v_prediction can be trained.")
@@ -62,7 +62,18 @@ class Objective:
         return noise if self.prediction == "epsilon" else self.schedule.get_velocity(latents, noise, times)
 
     def _weights(self, times: Tensor) -> Tensor:
-        """(batch,): the loss on x0 is capped at gamma; dividing turns it into one on epsilon or on the velocity."""
+        """(batch,): the loss on x0 is capped at gamma; dividing turns it into one on epsilon or on the velocity.
+
+        Where nothing of a picture is left (zero terminal SNR) this is 0: that time is not learnt with min-SNR.
+        """
         snr = compute_snr(self.schedule, times)
         capped = snr.clamp(max=self.snr_gamma)
         return capped / snr if self.prediction == "epsilon" else capped / (snr + 1)
+
+
+def objective_of(config: TrainConfig, scheduler: object) -> Objective:
+    """What a run asks of the UNet of a checkpoint with this scheduler; raises UserError as `Objective`."""
+    return Objective(
+        scheduler, snr_gamma=config.snr_gamma, noise_offset=config.noise_offset,
+        prediction=None if config.prediction == "checkpoint" else config.prediction,
+    )  # fmt: skip

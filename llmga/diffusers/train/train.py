@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmga.checkpointing import check_writable
 from llmga.configuration import run, save
-from llmga.diffusers.checkpoints import find_checkpoint, read_index
+from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.datasets.sources import check_sources
 from llmga.diffusers.train.config import PRESETS, TrainConfig
 from llmga.runtime import quiet_libraries
@@ -16,9 +16,11 @@ def train(config: TrainConfig) -> Path:
 
     Raises: UserError.
     """
+    from llmga.diffusers.generators import read_scheduler
+    from llmga.diffusers.train.objective import objective_of
     from llmga.diffusers.train.trainer import Trainer
 
-    read_index(find_checkpoint(config.pipeline))  # before any folder is made
+    objective_of(config, read_scheduler(find_checkpoint(config.pipeline)))  # before any folder is made
     check_sources(config.data)
     check_writable(config.output)
     save(config, config.run)

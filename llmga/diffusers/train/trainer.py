@@ -18,8 +18,9 @@ from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.train.batches import Batch, Examples, loader
 from llmga.diffusers.train.config import TrainConfig
+from llmga.diffusers.train.diagnosis import cause_of
 from llmga.diffusers.train.latent_cache import cached_latents
-from llmga.diffusers.train.objective import Objective
+from llmga.diffusers.train.objective import objective_of
 from llmga.diffusers.train.opening import TOWERS, open_accelerator, open_base, place, unit_of
 from llmga.diffusers.train.results import save_result
 from llmga.diffusers.train.tasks import TASKS
@@ -65,14 +66,12 @@ class Trainer:
         self.accelerator = open_accelerator(config)
         self.main = self.accelerator.is_main_process
         self.base, self.pipeline = open_base(config, self.family, self.task)
-        self.objective = Objective(
-            self.pipeline.scheduler, snr_gamma=config.snr_gamma, noise_offset=config.noise_offset,
-            prediction=None if config.prediction == "checkpoint" else config.prediction,
-        )  # fmt: skip
+        self.objective = objective_of(config, self.pipeline.scheduler)
+        self.pipeline.scheduler.register_to_config(prediction_type=self.objective.prediction)  # what validation samples
         place(self.pipeline, config, self.accelerator)
         self._prepare_data()
         self._prepare_unet()
-        self.step = self._resume()
+        self.first = self.step = self._resume()
 
     def _prepare_data(self) -> None:
         """Records, their shapes, and what of them is encoded beforehand; the first process makes what others read."""
@@ -168,7 +167,7 @@ class Trainer:
         rate = learning_rate(self.config, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses, norm = [], None
+        losses, norm, self.given = [], None, []
         for part in range(self.config.accumulation):
             with self.accelerator.accumulate(self.unet):
                 loss = self._loss(next(batches), self.step * self.config.accumulation + part)
@@ -182,7 +181,8 @@ class Trainer:
             self.ema.step(self.learning)
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
-            raise UserError(f"the loss is {mean} at step {self.step + 1}; lower --lr or check the pictures.")
+            cause = cause_of(self.given, learnt=self.step > self.first)
+            raise UserError(f"the loss is {mean} at step {self.step + 1}, and {cause}.")
         return {"loss": mean, "grad_norm": float(norm or 0), "lr": rate}
 
     def _loss(self, batch: Batch, number: int) -> Tensor:
@@ -195,6 +195,7 @@ class Trainer:
         noise, times = self.objective.draw(latents.shape, generator)
         beside = self.task.beside(self.pipeline.vae, batch, generator)
         embeds, pooled = self.words(batch, device)
+        self.given.append({"latents": latents, "embeddings": embeds})
         conditions = self.family.conditions(pooled, batch.time_ids.to(device))
 
         def predict(noisy: Tensor, at: Tensor) -> Tensor:

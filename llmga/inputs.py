@@ -1,0 +1,109 @@
+"""What a caller of Python hands in: text, numbers and pictures in any usual form, each checked in one sentence."""
+
+import difflib
+import operator
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.images import open_image
+
+
+def as_text(value: Any, name: str = "prompt") -> str:
+    """Text, the empty one included.  Raises: UserError for anything else, such as None or a list."""
+    if isinstance(value, str):
+        return str(value)
+    several = "; several are several calls" if isinstance(value, list | tuple) else ""
+    raise UserError(f"the {name} is of type {type(value).__name__}, not text; give a str{several}.")
+
+
+def as_whole(value: Any, name: str) -> int:
+    """A whole number of Python, numpy or torch.  Raises: UserError."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"{name} {value!r} is no whole number; give an int.") from None
+
+
+def as_number(value: Any, name: str) -> float:
+    """A number of Python, numpy or torch; a whole one stays whole.  Raises: UserError."""
+    with suppress(TypeError):
+        return operator.index(value)
+    try:
+        return float(value + 0)  # text has no sum with 0
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"{name} {value!r} is no number; give a float.") from None
+
+
+def as_seeds(values: Any) -> list[int]:
+    """Seeds of a batch, of which there may be none.  Raises: UserError."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise UserError(f"the seeds are {values!r}; give a list of whole numbers, one for each picture.")
+    return [as_whole(each, "seed") for each in values]
+
+
+def as_size(value: Any) -> tuple[int, int]:
+    """(width, height).  Raises: UserError."""
+    sides = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
+    if len(sides) != 2:
+        raise UserError(f"size {value!r} is no pair; give (width, height) in pixels.")
+    width, height = (as_whole(side, "size") for side in sides)
+    return width, height
+
+
+def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
+    """A picture as Pillow holds it, every pixel kept; None stays None.
+
+    Args:
+        value: a Pillow image; the path of a file; or an array (height, width) or (height, width, 1, 3 or 4), of uint8,
+            of floats in [0, 1] or of booleans.
+
+    Raises: UserError for a file that is no picture, and for anything else.
+    """
+    if value is None or isinstance(value, Image.Image):
+        return value
+    if isinstance(value, str | Path):
+        return open_image(value, exact=True)
+    if isinstance(value, np.ndarray):
+        return Image.fromarray(_levels(value, name))
+    several = "; several are several calls" if isinstance(value, list | tuple) else ""
+    raise UserError(f"the {name} is of type {type(value).__name__}; give a Pillow image, a path or an array{several}.")
+
+
+def as_pictures(image: Any, reference: Any, mask: Any) -> tuple[Image.Image, Image.Image | None, Image.Image | None]:
+    """What a restorer is handed; raises UserError as `as_picture`, and without a picture."""
+    if image is None:
+        raise UserError("there is no picture to restore; give the painted one.")
+    return as_picture(image), as_picture(reference, "reference"), as_picture(mask, "mask")
+
+
+def _levels(array: np.ndarray, name: str) -> np.ndarray:
+    """uint8, (height, width) or (height, width, channels)."""
+    flat = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    if not (flat.ndim == 2 or (flat.ndim == 3 and flat.shape[-1] in (3, 4))) or not flat.size:
+        raise UserError(f"the {name} is an array of shape {array.shape}; give (height, width), or (height, width, 3 or "
+                        "4 channels).")  # fmt: skip
+    if flat.dtype == np.uint8:
+        return np.ascontiguousarray(flat)
+    if flat.dtype == bool:
+        return flat.astype(np.uint8) * 255
+    if not np.issubdtype(flat.dtype, np.floating) or not ((flat >= 0) & (flat <= 1)).all():
+        raise UserError(f"the {name} is an array of {flat.dtype} from {flat.min()} to {flat.max()}; give uint8, or "
+                        "floats from 0 to 1.")  # fmt: skip
+    return (flat * 255).round().astype(np.uint8)
+
+
+def check_keywords(called: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises: TypeError naming a keyword that is not known, and the known one that was probably meant."""
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            part_of = [each for each in known if each in name or name in each]
+            close = difflib.get_close_matches(name, known, n=1) or sorted(part_of, key=len)[-1:]
+            hint = f", did you mean {close[0]!r}?" if close else "."
+            raise TypeError(f"{called}() takes no keyword {name!r}{hint} Known are: {', '.join(known)}.")
