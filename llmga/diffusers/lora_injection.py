@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from llmga.diffusers.lora_files import LoraFile
-from llmga.diffusers.lora_layers import PARTS, Layer, Layers, weighed
+from llmga.diffusers.lora_layers import Layer, Layers, weighed
+from llmga.diffusers.lora_names import PARTS
 from llmga.errors import UserError
 
 
