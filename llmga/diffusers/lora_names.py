@@ -124,8 +124,7 @@ def _peft_name(name: str) -> str:
     state: dict[str, Any] = {name: None}
     if "text_" in name:
         state = convert_state_dict_to_peft(state, StateDictType.DIFFUSERS_OLD)
-    else:
-        state = convert_unet_state_dict_to_peft(state)
+    state = convert_unet_state_dict_to_peft(state)
     return next(iter(convert_state_dict_to_peft(state, StateDictType.DIFFUSERS)))
 
 
