@@ -24,7 +24,7 @@ PEFT_PREFIX = "base_model.model."
 PEFT_CLASSES = {"CLIPTextModel": "text_encoder", "CLIPTextModelWithProjection": "text_encoder_2"}
 KEY = re.compile(
     r"(?P<module>.+?)\.(?P<role>lora_down|lora_A|lora_up|lora_B|lora_mid|alpha|dora_scale|lora_magnitude_vector)"
-    r"(\.default)?(\.weight)?"
+    r"(\.default(_\d+)?)?(\.weight)?"
 )
 ROLES = {"lora_A": "lora_down", "lora_B": "lora_up"}  # peft's name -> kohya's
 MERGE = "merge them into their checkpoint with the tool that trained them and give that, or train them as LoRA"
