@@ -51,7 +51,7 @@ def add_loras(generator: Generator, given: Sequence[str]) -> None:
         file = open_lora(place)
         check_origin(file, generator)
         opened.append((file, weight, layers_of(file, generator.pipeline, generator.family.name)))
-    check_decomposed(generator.pipeline, [(file, layers) for file, _, layers in opened])
+    check_decomposed(generator.pipeline, [(file, layers) for file, _, layers in opened], generator.offload)
     with _unhooked(generator):
         for file, weight, layers in opened:
             inject(generator.pipeline, layers, weight)
@@ -62,7 +62,8 @@ def add_loras(generator: Generator, given: Sequence[str]) -> None:
 
 def remove_loras(generator: Generator) -> None:
     """Paint without any low-rank weights from now on."""
-    generator.pipeline.unload_lora_weights()
+    with _unhooked(generator):
+        generator.pipeline.unload_lora_weights()
     generator.added[:] = [entry for entry in generator.added if entry["kind"] != "lora"]
     _forget(generator)
 

@@ -3,7 +3,7 @@
 import json
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from llmga.errors import UserError
 PREFERRED = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_model.bin")
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 SUFFIXES = (".safetensors", *PICKLES)
+MOST_TENSORS = 20_000  # SDXL with all its layers, in four tensors each, has some 10,000
 PEFT_CONFIG, OWN_CONFIG = "adapter_config.json", "lora_adapter_metadata"
 ADAPTER_KEY = re.compile(
     r"lora_|lora\.|_lora|hada_|lokr_|oft_|ia3_|vera_|\.on_input$|\.diff(_b)?$|\.[wb]_norm$|\.[ab][12]\.weight$|bundle_emb"
@@ -57,6 +58,11 @@ class LoraFile:
     def said(self) -> str:
         """How messages begin."""
         return f"low-rank weights {str(self.path)!r}"
+
+
+def such_as(names: Sequence[str]) -> str:
+    """An example in a message; names of strangers may be long, or of several lines."""
+    return f"such as {names[0][:100]!r}"
 
 
 def open_lora(place: str | Path) -> LoraFile:
@@ -108,7 +114,9 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             names = list(stream.keys())
             _check_kind(path, names)  # before any of a whole checkpoint is read
             return {name: stream.get_tensor(name) for name in names}, dict(stream.metadata() or {})
-    except SafetensorError:
+    except UserError:
+        raise
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError):  # formats that torch does not know
         raise UserError(f"{str(path)!r} {_what_it_is(path) or 'is damaged or not whole; fetch it again'}.") from None
 
 
@@ -152,7 +160,7 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
     _check_kind(path, map(str, content))
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
-        raise UserError(f"{str(path)!r} holds more than tensors, such as {others[0]!r}; give low-rank weights alone.")
+        raise UserError(f"{str(path)!r} holds more than tensors, {such_as(others)}; give low-rank weights alone.")
     return {str(name): tensor for name, tensor in content.items()}
 
 
@@ -161,25 +169,45 @@ def _check_kind(path: Path, names: Iterable[str]) -> None:
     names = list(names)
     if not names:
         raise UserError(f"{str(path)!r} holds no tensors at all; give another file.")
+    if len(names) > MOST_TENSORS:
+        raise UserError(f"{str(path)!r} holds {len(names)} tensors, more than low-rank weights have ({MOST_TENSORS} at "
+                        "most); give another file.")  # fmt: skip
     if any(ADAPTER_KEY.search(name) for name in names):
         return
     for pattern, what, remedy in OTHERS:
         if any(re.search(pattern, name) for name in names):
             raise UserError(f"{str(path)!r} is {what} and no low-rank weights; {remedy}.")
-    raise UserError(f"{str(path)!r} holds no low-rank weights that are known here, but tensors such as {names[0]!r}; "
-                    "give another file.")  # fmt: skip
+    raise UserError(f"{str(path)!r} holds no low-rank weights that are known here, but tensors {such_as(names)}; give "
+                    "another file.")  # fmt: skip
 
 
 def _configs(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """peft's set-up: of a file beside the weights, or in the head of those that diffusers saves (`unet.r`, …)."""
+    """peft's settings: of a file beside the weights, or in the head of those that diffusers saves (`unet.r`, …)."""
     beside = path.with_name(PEFT_CONFIG)
     if path.name.startswith("adapter_model.") and beside.is_file():
-        return {"": _json_object(beside.read_text(encoding="utf-8", errors="replace"), beside)}
+        settings = _json_object(beside.read_text(encoding="utf-8", errors="replace"), beside)
+        wrapped = settings.pop("auto_mapping", None)  # {"base_model_class": "CLIPTextModel", …}
+        return {"": _checked({**(wrapped if isinstance(wrapped, dict) else {}), **settings}, beside)}
     parts: dict[str, dict[str, Any]] = {}
     for name, value in _json_object(metadata.get(OWN_CONFIG, "{}"), path).items():
         part, _, setting = name.partition(".")
         parts.setdefault(part, {})[setting] = value
-    return parts
+    return {part: _checked(settings, path) for part, settings in parts.items()}
+
+
+def _checked(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Those that are read here.  Raises: UserError for a value of a wrong type."""
+    patterns = settings.get("alpha_pattern") or {}
+    numbers = [settings.get("lora_alpha", 1), *(patterns.values() if isinstance(patterns, dict) else [None])]
+    for value in numbers:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+            raise UserError(f"the adapter's settings in {str(path)!r} state {str(value)[:50]!r} as an alpha; give a "
+                            "number there.")  # fmt: skip
+    try:
+        re.compile("|".join(patterns))
+    except (re.error, RecursionError, OverflowError):
+        raise UserError(f"the adapter's settings in {str(path)!r} name layers in no regular expression.") from None
+    return settings
 
 
 def _json_object(text: str, path: Path) -> dict[str, Any]:

@@ -10,14 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from llmga.diffusers.lora_files import LoraFile
-from llmga.diffusers.lora_layers import PARTS, Layer, Layers, weighed
+from llmga.diffusers.lora_layers import Layer, Layers, weighed
+from llmga.diffusers.lora_names import PARTS
 from llmga.errors import UserError
 
 
-def check_decomposed(pipeline: Any, given: Sequence[tuple[LoraFile, Layers]]) -> None:
-    """Raises: UserError for a second DoRA in one part: each would scale what the other adds."""
+def check_decomposed(pipeline: Any, given: Sequence[tuple[LoraFile, Layers]], offload: str) -> None:
+    """Raises: UserError for a second DoRA in one part: each would scale what the other adds; and for one whose matrices
+    would be away when it looks at them."""
     for name, part in _parts(pipeline):
         new = [file for file, layers in given if _decomposed(layers.get(name, {}))]
+        if new and offload == "sequential":
+            raise UserError(f"{new[0].said} are DoRA, which needs a layer's weights together; give --offload model "
+                            "instead of sequential.")  # fmt: skip
         if new and len(new) + sum(_there(part).values()) > 1:
             raise UserError(f"{new[-1].said} are a second DoRA for the {name}, which would scale what the first adds; "
                             "give one DoRA, beside any number of plain low-rank weights.")  # fmt: skip

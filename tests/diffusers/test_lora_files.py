@@ -1,15 +1,22 @@
 """What opens as low-rank weights, and the one sentence for everything else."""
 
 import io
+import json
 import os
 import re
 import zipfile
+from functools import cache
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from llmga.diffusers.generators import load_generator
 from llmga.diffusers.lora_files import open_lora
+from llmga.diffusers.lora_layers import layers_of
+from llmga.diffusers.lora_origin import check_origin
 from llmga.errors import UserError
 
 PAIR = {"lora_unet_conv_in.lora_down.weight": torch.ones(2, 4), "lora_unet_conv_in.lora_up.weight": torch.ones(8, 2)}
@@ -147,3 +154,51 @@ def test_a_pickle_is_read_without_making_anything_of_it(tmp_path, monkeypatch):
     (tmp_path / "it.pt").write_bytes(stream.getvalue())
     assert "stays closed" in told("it.pt")
     assert not (tmp_path / "opened").exists()
+
+
+NAMES = st.sampled_from([
+    "lora_unet_conv_in", "lora_unet_input_blocks_4_1_proj_in", "lora_te_text_model_encoder_layers_0_mlp_fc1",
+    "unet.conv_in", "text_encoder.text_model.encoder.layers.0.mlp.fc1", "base_model.model.conv_in", "clip_l.x", "unet.",
+    "", "lora_te1_", "lora_unet_", "transformer.x", "lora_unet_input_blocks_99999999999999999999_1_x", "a\nb",
+    "\ud7ff" * 50,
+])  # fmt: skip
+ENDS = st.sampled_from([
+    ".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight", ".alpha", ".dora_scale",
+    ".lora_mid.weight", ".lora_magnitude_vector", ".lora.down.weight", "_lora.up.weight", ".hada_w1_a", ".weight", "",
+])  # fmt: skip
+TENSORS = st.builds(
+    lambda shape, kind, value: torch.full(shape, value).to(kind),
+    st.sampled_from([(), (1,), (0, 4), (2, 4), (8, 2), (2, 4, 3, 3), (8, 2, 1, 1), (1, 8), (2, 2, 3, 3)]),
+    st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.float8_e4m3fn]),
+    st.sampled_from([0.0, 1.0, float("inf"), float("nan")]),
+)
+SETTINGS = st.dictionaries(
+    st.sampled_from(["unet.r", "unet.lora_alpha", "unet.alpha_pattern", "unet.init_lora_weights", "unet", ".", "r"]),
+    st.one_of(
+        st.none(), st.booleans(), st.floats(), st.text(), st.lists(st.none()), st.dictionaries(st.text(), st.floats())
+    ),
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.dictionaries(st.tuples(NAMES, ENDS).map("".join), TENSORS, max_size=6),
+    SETTINGS,
+    st.dictionaries(
+        st.sampled_from(["ss_base_model_version", "ss_v2", "modelspec.prediction_type", "llmga.layout"]), st.text()
+    ),
+)
+def test_whatever_a_stranger_writes_is_applied_or_told(goldens, tmp_path, tensors, peft, metadata):
+    painter = strangers_painter(goldens)
+    save_file(tensors, tmp_path / "it.safetensors", {"lora_adapter_metadata": json.dumps(peft), **metadata})
+    try:
+        file = open_lora(tmp_path / "it.safetensors")
+        check_origin(file, painter)
+        layers_of(file, painter.pipeline, "sd15")
+    except UserError as problem:
+        assert len(str(problem).splitlines()) == 1 and len(str(problem)) < 1000
+
+
+@cache
+def strangers_painter(goldens):
+    return load_generator(goldens.folder("sd15"), device="cpu")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from llmga.diffusers.adapters import add_loras, remove_loras
-from llmga.diffusers.generators import load_generator
+from llmga.diffusers.generators import load_generator, suited
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_layers import layers_of
 from llmga.errors import UserError
@@ -194,6 +194,10 @@ TRAINERS = {
     "peft": (spelt_peft, False),
     "DreamBooth": (spelt_dreambooth, False),
     "attention processors": (spelt_processors, False),
+    "peft, named by its adapter": (
+        lambda p, t: spelt_peft(p, t, ".lora_A.default_0.weight", ".lora_B.default_0.weight"),
+        False,
+    ),
 }
 
 
@@ -260,6 +264,20 @@ def test_a_second_call_adds_to_the_first(painter, tmp_path):
     one_by_one = painter.with_files(files[1])
     assert np.array_equal(one_by_one, together)
     assert painter.generator.added == []
+
+
+def test_painters_of_other_tasks_that_share_the_weights_paint_with_them(painters, tmp_path):
+    """What they remember of prompts is of the text towers as they were."""
+    painter = painters("sd15")
+    twin = suited(painter.generator, "inpainting")
+    paint = lambda: twin("a cat", seed=1, steps=2).tobytes()  # noqa: E731
+    before = paint()
+    save_file(spelt_kohya(painter, painter.learnt(parts=("text_encoder",))), tmp_path / "it.safetensors")
+    add_loras(painter.generator, [str(tmp_path / "it.safetensors")])
+    assert paint() != before
+    assert suited(painter.generator, "inpainting").describe()["added"] == painter.generator.added
+    remove_loras(painter.generator)
+    assert paint() == before
 
 
 def test_the_record_names_the_file_and_its_weight(painter, tmp_path):

@@ -4,12 +4,14 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from llmga.diffusers import adapters
-from llmga.diffusers.adapters import use_controlnet
+from llmga.diffusers.adapters import add_loras, remove_loras, use_controlnet
 from llmga.diffusers.generators import load_generator
 from llmga.diffusers.memory import working_device
+from llmga.errors import UserError
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 64))
 MASK = Image.new("L", (64, 64))
@@ -53,3 +55,26 @@ def test_a_controlnet_is_offloaded_with_the_rest(goldens, tmp_path, monkeypatch)
     use_controlnet(offloaded, tmp_path, PICTURE)
     assert offloaded.pipeline.controlnet.device.type == "meta"
     assert offloaded("a cat", steps=2).tobytes() == plain("a cat", steps=2).tobytes()
+
+
+def test_low_rank_weights_are_offloaded_with_the_rest(goldens, tmp_path, monkeypatch):
+    plain, offloaded = (load_generator(goldens.folder("sd15"), device="cpu") for _ in range(2))
+    weight = plain.denoiser.conv_in.weight
+    tensors = {"lora_unet_conv_in.lora_down.weight": torch.ones(2, *weight.shape[1:]),
+               "lora_unet_conv_in.lora_up.weight": torch.ones(len(weight), 2, 1, 1)}  # fmt: skip
+    save_file(tensors, tmp_path / "it.safetensors")
+    before = plain("a cat", steps=2).tobytes()
+    offload(offloaded.pipeline)
+    offloaded.offload = "sequential"
+    monkeypatch.setattr(adapters, "put", offload)
+    for painter in (plain, offloaded):
+        add_loras(painter, [f"{tmp_path / 'it.safetensors'}:0.5"])
+    assert offloaded.denoiser.device.type == "meta"
+    assert offloaded("a cat", steps=2).tobytes() == plain("a cat", steps=2).tobytes() != before
+    remove_loras(offloaded)
+    assert offloaded.denoiser.device.type == "meta"
+    assert offloaded("a cat", steps=2).tobytes() == before
+    magnitude = {"lora_unet_conv_in.dora_scale": torch.ones(len(weight), 1, 1, 1)}
+    save_file(tensors | magnitude, tmp_path / "decomposed.safetensors")
+    with pytest.raises(UserError, match="are DoRA, .*--offload model instead of sequential"):
+        add_loras(offloaded, [str(tmp_path / "decomposed.safetensors")])

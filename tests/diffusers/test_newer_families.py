@@ -12,6 +12,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -21,6 +22,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from llmga.diffusers.adapters import add_loras, remove_loras
 from llmga.diffusers.generators import load_generator
 from llmga.errors import UserError
 
@@ -101,3 +103,30 @@ def test_they_repaint_and_keep_the_rest(folder):
     kept = np.asarray(mask) == 0
     assert np.array_equal(np.asarray(result)[kept], np.asarray(picture)[kept])
     assert (np.asarray(result)[~kept] != np.asarray(picture)[~kept]).any()
+
+
+@pytest.mark.parametrize("spelling", ["peft", "its first one"])
+def test_they_take_low_rank_weights_of_their_own(folder, tmp_path, spelling):
+    generator = load_generator(folder, device="cpu")
+    paint = lambda: generator("a cat", seed=1, size=(32, 32), steps=2).tobytes()  # noqa: E731
+    layers, tensors, plain = {}, {}, paint()
+    ends = {"peft": (".lora_A.weight", ".lora_B.weight"), "its first one": (".lora.down.weight", ".lora.up.weight")}
+    for part in ("transformer", "text_encoder"):
+        for name, layer in getattr(generator.pipeline, part).named_modules():
+            if name.endswith((".to_q", ".q_proj")):
+                layers[f"{part}.{name}"] = layer
+    torch.manual_seed(0)
+    for name, layer in layers.items():
+        down, up = (name + end for end in ends[spelling])
+        tensors |= {down: torch.randn(2, layer.in_features), up: torch.randn(layer.out_features, 2)}
+    save_file(tensors, tmp_path / "it.safetensors")
+    add_loras(generator, [str(tmp_path / "it.safetensors")])
+    beside = paint()
+    remove_loras(generator)
+    assert paint() == plain
+    matrices = list(tensors.values())
+    for layer, down, up in zip(layers.values(), matrices[::2], matrices[1::2], strict=True):
+        layer.weight.data += up @ down
+    merged = paint()
+    assert np.abs(np.frombuffer(beside, np.uint8).astype(int) - np.frombuffer(merged, np.uint8)).mean() <= 0.01
+    assert beside != plain
