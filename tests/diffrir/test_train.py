@@ -293,12 +293,62 @@ def test_a_mistake_is_told_in_one_sentence(small, change, complaint):
         train(check(small("x1-s1", **change)))
 
 
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def folder_of_that_name(path):
+    path.unlink()
+    path.mkdir()
+
+
+FAULTS = {
+    "truncated": truncated,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("this is no picture"),
+    "gone": Path.unlink,
+    "a folder": folder_of_that_name,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_next_picture_takes_the_place_of_a_damaged_one(small, album, capsys, fault):
+    FAULTS[fault](album / "1.png")
+    (album / "valid.txt").write_text("1.png\n2.png\n")
+    config = small("x1-s1", validation=str(album / "valid.txt"), steps=4)
+    pictures = Pictures(config)
+    assert torch.equal(pictures[(7, 1)].pictures, pictures[(7, 2)].pictures)
+    train(config)
+    told = capsys.readouterr().err
+    assert told.count("passed over: ") == 1 and "1.png" in told and "1 picture was passed over" in told
+    lines = [json.loads(line) for line in Path(config.run, "left_out.jsonl").read_text().splitlines()]
+    assert [line["picture"] for line in lines] == ["1.png"]
+    assert "psnr" in json.loads(Path(config.run, "log.jsonl").read_text().splitlines()[-1])
+
+
+def test_a_damaged_mask_takes_its_picture_out(small, album, tmp_path):
+    (tmp_path / "masks").mkdir()
+    for number, size in enumerate([(80, 70), (64, 64), (50, 90)]):
+        Image.new("L", size, 255).save(tmp_path / f"masks/{number}.png")
+    (tmp_path / "masks/0.png").write_bytes(b"")
+    pictures = Pictures(small("x1-s1", masks=str(tmp_path / "masks")))
+    assert torch.equal(pictures[(7, 0)].pictures, pictures[(7, 1)].pictures)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_cannot_be_read_is_told_in_one_sentence(small, album, workers):
-    (album / "1.png").write_bytes(b"no picture")
+def test_when_no_picture_can_be_read_one_sentence_says_so(small, album, workers):
+    for number in range(3):
+        (album / f"{number}.png").write_bytes(b"no picture")
     with pytest.raises(UserError) as told:
         train(small("x1-s1", workers=workers))
-    assert str(told.value).startswith("picture ") and "1.png" in str(told.value) and "\n" not in str(told.value)
+    assert str(told.value).startswith("picture ") and ".png" in str(told.value) and "\n" not in str(told.value)
+    assert "Nor can 2 more be used" in str(told.value)
+
+
+def test_when_no_picture_of_the_validation_can_be_read_one_sentence_says_so(small, album):
+    (album / "valid.txt").write_text("gone.png\n")
+    with pytest.raises(UserError, match="gone.png' does not exist"):
+        train(small("x1-s1", validation=str(album / "valid.txt")))
 
 
 def test_weights_of_another_stage_or_scale_are_refused(small, tiny, tmp_path):

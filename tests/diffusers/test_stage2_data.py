@@ -3,6 +3,8 @@ import json
 import multiprocessing
 import pickle
 import shutil
+import struct
+import zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -26,12 +28,14 @@ from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.places import Lmdb
 from llmga.diffusers.datasets.shapes import bucketed
 from llmga.diffusers.datasets.sources import FORMS
+from llmga.diffusers.latents import posterior
 from llmga.diffusers.long_prompt import LAYOUTS, encode_texts
 from llmga.diffusers.train.batches import loader
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.trainer import Trainer, open_records
 from llmga.diffusers.train.words import cached_words
 from llmga.errors import UserError
+from llmga.passed_over import Unreadable
 from llmga.stream import BucketOrder, Order
 
 NAMES = ["plain-0.png", "plain-1.png", "plain-2.png"]
@@ -237,6 +241,107 @@ def test_a_damaged_picture_is_told_and_another_of_its_shape_takes_its_place(conf
         (folder / name).write_bytes(b"no picture")
     with pytest.raises(UserError, match=f"'{names[4]}' cannot be used"):
         trainer.examples[(0, 4)]
+
+
+def truncated(path):
+    noise(300, 200).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def bomb(path):
+    """A head that promises 400 megapixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)))
+
+
+def folder_of_that_name(path):
+    path.unlink()
+    path.mkdir()
+
+
+FAULTS = {
+    "truncated": truncated,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("this is no picture"),
+    "gone": Path.unlink,
+    "a folder": folder_of_that_name,
+    "a bomb": bomb,
+}
+
+
+def spoilt(world, tmp_path, faults):
+    """The training folder of the mixed list with a fault for each number of a record."""
+    folder = shutil.copytree(world, tmp_path / "world", dirs_exist_ok=True)
+    names = [record["image"] for record in json.loads((folder / "mixed.json").read_text())]
+    for number, fault in faults.items():
+        FAULTS[fault](folder / names[number])
+    return folder, names
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("change", [{}, {"buckets": True}, {"task": "inpainting"}])
+def test_cached_latents_pass_over_what_training_without_a_cache_does(config, world, tmp_path, capsys, fault, change):
+    folder, names = spoilt(world, tmp_path, {1: fault})
+    config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), **change)
+    caching, reading = (
+        Trainer(replace(config, cache_latents=cache, run=str(tmp_path / f"run-{cache}"))) for cache in (True, False)
+    )
+    for position, index in enumerate([*range(len(names)), 1]):
+        cached, read = (trainer.examples[(position, index)] for trainer in (caching, reading))
+        assert cached.captions == read.captions and torch.equal(cached.dropped, read.dropped)
+        assert torch.equal(cached.time_ids, read.time_ids)
+        posterior_of_read = posterior(reading.pipeline.vae, read.pixels)
+        torch.testing.assert_close(cached.mean, posterior_of_read[0], atol=1e-5, rtol=0)
+    caching.fit()
+    told = capsys.readouterr().err
+    assert told.count("passed over: the training picture") == 2  # once for each of the two runs
+    assert f"1 picture was passed over; {str(tmp_path / 'run-True' / 'left_out.jsonl')!r} says why." in told
+    listed = [json.loads(line) for line in (tmp_path / "run-True/left_out.jsonl").read_text().splitlines()]
+    assert [line["picture"] for line in listed] == [names[1]]
+    Trainer(replace(config, cache_latents=True, run=str(tmp_path / "run-True"))).examples[(0, 1)]
+    assert "passed over" not in capsys.readouterr().err
+
+
+def test_a_shape_of_damaged_pictures_alone_takes_another_picture(config, world, tmp_path):
+    folder, names = spoilt(world, tmp_path, {})
+    records = json.loads((folder / "mixed.json").read_text())
+    noise(64, 300).save(folder / "tall.png")
+    (folder / "tall.png").write_bytes((folder / "tall.png").read_bytes()[:3000])  # its head says its shape
+    (folder / "mixed.json").write_text(json.dumps([*records, {"image": "tall.png", "caption": "tall"}]))
+    config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), buckets=True, workers=1)
+    cached, read = (
+        Trainer(replace(config, cache_latents=cache, run=str(tmp_path / f"run-{cache}"))) for cache in (True, False)
+    )
+    last = len(records)
+    both = [trainer.examples[(3, last)] for trainer in (cached, read)]
+    assert both[0].captions == both[1].captions == [records[0]["caption"]]
+    assert both[0].mean.shape[-2:] == tuple(side // 8 for side in read.shapes[last])
+    torch.testing.assert_close(both[0].mean, posterior(read.pipeline.vae, both[1].pixels)[0], atol=1e-5, rtol=0)
+    cached.fit()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_run_of_damaged_pictures_alone_stops_with_a_sentence(config, world, tmp_path, capsys, cache):
+    faults = list(FAULTS)
+    folder, names = spoilt(world, tmp_path, {number: faults[number % len(faults)] for number in range(5)})
+    listed = [record for record in json.loads((folder / "mixed.json").read_text()) if record["image"] in names[:5]]
+    (folder / "mixed.json").write_text(json.dumps(listed))
+    config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), cache_latents=cache)
+    with pytest.raises(UserError, match=r"^the training picture '.*Nor can \d more be used") as problem:
+        Trainer(config).fit()
+    assert "\n" not in str(problem.value)
+    assert not list(Path(config.run).glob("latents-*"))
+
+
+def test_a_row_without_a_picture_is_passed_over(world, tmp_path):
+    image = {"bytes": (world / NAMES[0]).read_bytes(), "path": None}
+    rows = pa.table({"image": [None, {"bytes": None, "path": None}, image], "caption": CAPTIONS})
+    parquet.write_table(rows, tmp_path / "data.parquet")
+    records = Captioned([str(tmp_path / "data.parquet")], [], tmp_path / "cache")
+    for index in (0, 1):
+        with pytest.raises(Unreadable, match="is empty"):
+            records.picture(index)
+    assert records.picture(2).size
 
 
 @pytest.mark.parametrize("workers", [0, 1])

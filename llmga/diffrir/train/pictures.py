@@ -15,6 +15,7 @@ from llmga.errors import UserError
 from llmga.filetypes import file_type
 from llmga.fingerprints import digest
 from llmga.images import open_image
+from llmga.passed_over import PassedOver, Unreadable
 from llmga.stream import EXAMPLE, seed_of
 
 
@@ -69,13 +70,16 @@ def square(side: int, *, random: bool = True):
 class Pictures(Dataset):
     """A picture of the list, at a position of the stream, to a batch of one.
 
-    Raises: UserError when the list or a picture or its mask is not there.
+    One that is damaged or not there, or whose mask is, ends no run: the next of the list takes its place.
+
+    Raises: UserError when the list is not there, no picture of it can be used, or a mask has another size.
     """
 
     def __init__(self, config: TrainConfig):
         self.config = config
         self.names = read_list(config.data)
         self.square = square(config.picture)
+        self.passed_over = PassedOver(config.run)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -86,18 +90,33 @@ class Pictures(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> Clean:
         position, index = key
+        count = len(self.names)
+        candidates = (other % count for other in range(index, index + count))
+        return self.passed_over.first_usable(
+            candidates, lambda other: self._cut(position, self.names[other]), self.names.__getitem__
+        )
+
+    def _cut(self, position: int, name: str) -> Clean:
         self.square.set_random_seed(seed_of(self.config.seed, EXAMPLE, position) % 2**32)
-        return cut(self.square, *self._read(self.names[index]))
+        return cut(self.square, *self._read(name))
 
     def _read(self, name: str) -> tuple[Image.Image, Image.Image | None]:
-        picture = open_image(Path(self.config.images, name), working_side=None)
+        picture = opened(Path(self.config.images, name))
         if self.config.masks is None:
             return picture, None
-        mask = open_image(_mask_of(Path(self.config.masks), name), working_side=None).convert("L")
+        mask = opened(_mask_of(Path(self.config.masks), name)).convert("L")
         if mask.size != picture.size:
             raise UserError(f"the mask of {name!r} is {mask.width}x{mask.height}, but the picture is "
                             f"{picture.width}x{picture.height}; give one of the picture's size.")  # fmt: skip
         return picture, mask
+
+
+def opened(path: Path) -> Image.Image:
+    """RGB, upright, every pixel kept.  Raises: Unreadable."""
+    try:
+        return open_image(path, working_side=None)
+    except UserError as problem:
+        raise Unreadable(str(problem)) from None
 
 
 def _mask_of(folder: Path, name: str) -> Path:

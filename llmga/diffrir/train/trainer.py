@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +158,8 @@ class Trainer:
                     print(json.dumps({"step": self.step, **record}), file=log, flush=True)
                 if self.step % config.checkpoint_every == 0 or last:
                     save_checkpoint(self.accelerator, config, self.step, self._own_files(), self.pictures)
+        if main and (summary := self.pictures.passed_over.summary()):
+            print(summary, file=sys.stderr)
 
     def _batches(self) -> Iterator[Clean]:
         config, accelerator = self.config, self.accelerator

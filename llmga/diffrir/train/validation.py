@@ -14,8 +14,8 @@ from llmga.diffrir.model import WINDOW, Stage1, Stage2
 from llmga.diffrir.perceptual import around, at_hand
 from llmga.diffrir.train.config import TrainConfig
 from llmga.diffrir.train.pairs import Pairs
-from llmga.diffrir.train.pictures import cut, read_list, square
-from llmga.images import open_image
+from llmga.diffrir.train.pictures import cut, opened, read_list, square
+from llmga.passed_over import PassedOver, Unreadable, none_usable
 from llmga.stream import PAIR, seed_of
 
 
@@ -32,17 +32,30 @@ class Validation:
         whole = config.picture // WINDOW * WINDOW
         self.pairs = Pairs(replace(config, pool=0, patch=whole), device, network_matched)
         self.device = device
+        self.passed_over = PassedOver(config.run)
         self.perceptual = at_hand(config.metrics, device)
 
     def _pairs(self) -> Iterator[tuple[Pair, Tensor]]:
-        """One picture at a time, with the noise that its restoration starts from."""
+        """One picture at a time, with the noise that its restoration starts from; damaged ones are told and left out.
+
+        Raises: UserError when all are.
+        """
         transform = square(self.config.picture, random=False)
+        damaged: dict[str, Unreadable] = {}
         for number, name in enumerate(self.names):
-            picture = open_image(Path(self.config.images, name), working_side=None)
+            try:
+                picture = opened(Path(self.config.images, name))
+            except Unreadable as problem:
+                damaged[name] = problem
+                continue
             generator = torch.Generator().manual_seed(seed_of(self.config.seed, PAIR, number))
             pair = self.pairs.make(cut(transform, picture), generator)
             if pair.mask.any():  # else there is nothing to be scored
                 yield pair, torch.randn(1, PRIOR_WIDTH, generator=generator).to(self.device)
+        if len(damaged) == len(self.names):
+            raise none_usable(list(damaged.values()))
+        for name, problem in damaged.items():
+            self.passed_over.tell(name, str(problem))
 
     @torch.inference_mode()
     def figures(self, network: Stage1 | Stage2) -> dict[str, float]:

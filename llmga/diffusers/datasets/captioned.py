@@ -16,12 +16,9 @@ from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
 from llmga.fingerprints import digest, picture_stand_ins
 from llmga.images import open_image
+from llmga.passed_over import Unreadable
 
 TURNED = range(5, 9)  # EXIF orientations that swap width and height
-
-
-class Unreadable(UserError):
-    """A record's picture or mask is there, and damaged."""
 
 
 class Captioned:
@@ -101,7 +98,7 @@ class Captioned:
         return next((stamp for place in self.places if (stamp := place.stamp(name))), "")
 
     def picture(self, index: int) -> Image.Image:
-        """RGB, upright, every pixel kept; raises UserError for one that is nowhere, `Unreadable` for a damaged one."""
+        """RGB, upright, every pixel kept; raises `Unreadable` for one that is damaged or nowhere."""
         return self._opened(self._source(index), self.name(index))
 
     def mask(self, index: int) -> Image.Image | None:
@@ -110,7 +107,7 @@ class Captioned:
         return name and self._opened(self._found(name), name).convert("L")
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) in pixels of the upright picture, without reading it whole."""
+        """(height, width) in pixels of the upright picture, without reading it whole; raises `Unreadable`."""
         source = self._source(index)
         try:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -128,13 +125,16 @@ class Captioned:
             return self._found(image)
         if isinstance(image, bytes):
             return image
-        return image["bytes"] if image.get("bytes") is not None else Path(image["path"])
+        kept, path = ((image or {}).get(part) for part in ("bytes", "path"))
+        if kept is None and path is None:
+            raise Unreadable(f"the training picture {self.name(index)!r} is empty; take the row out or fill it.")
+        return Path(path) if kept is None else kept
 
     def _found(self, name: str) -> Path | bytes:
         for place in self.places:
             if (found := place.find(name)) is not None:
                 return found
-        raise UserError(f"the training picture {name!r} is in none of --images; check the list and the places.")
+        raise Unreadable(f"the training picture {name!r} is in none of --images; check the list and the places.")
 
     @staticmethod
     def _opened(source: Path | bytes, name: str) -> Image.Image:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llmga.diffusers.datasets.captioned import Captioned, Unreadable
+from llmga.diffusers.datasets.captioned import Captioned
+from llmga.passed_over import Unreadable
 
 Shape = tuple[int, int]  # height, width in pixels
 

@@ -1,9 +1,7 @@
 """What becomes of the records that a forward pass sees."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from itertools import count, islice
 from random import Random
 
 import numpy as np
@@ -12,16 +10,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from llmga.diffusers.datasets.captioned import Captioned, Unreadable
+from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.holes import hole
-from llmga.diffusers.datasets.shapes import Shapes
+from llmga.diffusers.datasets.shapes import Shape, Shapes
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
 from llmga.errors import UserError
+from llmga.passed_over import PassedOver, Unreadable
 from llmga.stream import EXAMPLE, HOLE, Order, seed_of
-
-TRIES = 20  # records that may be damaged one after the other
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,11 @@ class Batch:
 class Examples(Dataset):
     """A record, at a position of the stream, to a batch of one.
 
-    A damaged picture is told on stderr and ends no run: the next record of its shape takes its place.
+    A damaged picture ends no run: the next record of its shape takes its place, or when there is none, another one
+    in that shape.
 
     Args:
+        cached: where pictures are read from instead, those that could not be read before being known.
         holes: whether pictures come with a region that is to be filled.
     """
 
@@ -65,47 +64,47 @@ class Examples(Dataset):
     ):
         self.records, self.config, self.shapes = records, config, shapes
         self.cached, self.holes = cached, holes
-        self.told: set[str] = set()
+        self.passed_over = PassedOver(config.run)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         position, index = key
-        complaints = []
-        for other in islice(self._alike(index), TRIES):
-            try:
-                return self._example(position, other)
-            except Unreadable as problem:
-                complaints.append(problem)
-                self._tell(str(problem))
-        raise complaints[0]
+        shape = self.shapes[index]
+        return self.passed_over.first_usable(
+            self._candidates(index), lambda other: self._example(position, other, shape), self.records.name
+        )
 
-    def _alike(self, index: int) -> Iterator[int]:
-        """The record, then those after it that are trained in the same rectangle, without end."""
-        around = (other % len(self.records) for other in count(index))
-        return (other for other in around if self.shapes[other] == self.shapes[index])
+    def _candidates(self, index: int) -> Iterator[int]:
+        """The record, then those after it that are trained in the same rectangle, then all others."""
+        count, shape = len(self.records), self.shapes[index]
+        around = (other % count for other in range(index, index + count))
+        yield from (other for other in around if self.shapes[other] == shape)
+        yield from (other for other in range(count) if self.shapes[other] != shape)
 
-    def _tell(self, complaint: str) -> None:
-        if complaint not in self.told:
-            self.told.add(complaint)
-            print(f"passed over: {complaint}", file=sys.stderr)
-
-    def _example(self, position: int, index: int) -> Batch:
+    def _example(self, position: int, index: int, shape: Shape) -> Batch:
         rng = Random(seed_of(self.config.seed, EXAMPLE, position))
         dropped = torch.tensor([rng.random() < self.config.caption_dropout])
         given = {"captions": [self.records.caption(index, rng)], "dropped": dropped}
         if self.cached is not None:
-            given |= self.cached[index]
+            given |= self._latents(index, shape)
         if self.cached is None or self.holes:
-            framed = self._framed(index, rng)
+            framed = self._framed(index, shape, rng)
             given |= {"time_ids": torch.tensor([framed.time_ids]), "pixels": framed.pixels[None]}
         if self.holes:
-            given["masks"] = (self._drawn(position, index) if framed.mask is None else framed.mask)[None]
+            given["masks"] = (self._drawn(position, shape) if framed.mask is None else framed.mask)[None]
         return Batch(**given)
 
-    def _framed(self, index: int, rng: Random) -> Framed:
+    def _latents(self, index: int, shape: Shape) -> dict[str, Tensor]:
+        found = self.cached.at(index, shape)
+        if found is None:
+            raise Unreadable(f"the training picture {self.records.name(index)!r} could not be read when the latents "
+                             "were encoded; save it again.")  # fmt: skip
+        return found
+
+    def _framed(self, index: int, shape: Shape, rng: Random) -> Framed:
         picture = self.records.picture(index)
         mask = self._own_mask(index, picture.size) if self.holes else None
         crop, flip = self.config.center_crop, self.config.flip
-        return frame(picture, self.shapes[index], center_crop=crop, flip=flip, rng=rng, mask=mask)
+        return frame(picture, shape, center_crop=crop, flip=flip, rng=rng, mask=mask)
 
     def _own_mask(self, index: int, size: tuple[int, int]) -> Image.Image | None:
         mask = self.records.mask(index)
@@ -114,9 +113,9 @@ class Examples(Dataset):
                             f"the picture {size[0]}x{size[1]}; give masks of the pictures' sizes.")  # fmt: skip
         return mask
 
-    def _drawn(self, position: int, index: int) -> Tensor:
+    def _drawn(self, position: int, shape: Shape) -> Tensor:
         """(1, height, width), 1 where to paint."""
-        height, width = self.shapes[index]
+        height, width = shape
         chance = np.random.default_rng(seed_of(self.config.seed, HOLE, position))
         drawn = hole((width, height), chance, whole=self.config.full_mask, scale=self.config.mask_scale)
         return torch.tensor(drawn, dtype=torch.float32)[None]

@@ -10,10 +10,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from llmga.diffusers.datasets.captioned import Captioned
-from llmga.diffusers.datasets.framing import frame
+from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.shapes import Shape, Shapes
 from llmga.diffusers.latents import posterior
 from llmga.diffusers.train.caching import fingerprint, kept
+from llmga.passed_over import PassedOver, Unreadable, none_usable
 
 AT_ONCE = 32
 
@@ -23,7 +24,8 @@ class CachedLatents:
 
     Args:
         tensors: for each shape, `mean.HxW`, `std.HxW` (pictures, channels, height, width) and `time_ids.HxW`
-            (pictures, 6); `row` (records,): which of its shape's pictures a record names.
+            (pictures, 6); `row` (records,): which of its shape's pictures a record names, -1 for one that is damaged.
+            A shape of damaged pictures alone has the first whole one of all.
         shapes: the shape of each record.
     """
 
@@ -31,49 +33,87 @@ class CachedLatents:
         self.tensors, self.shapes = tensors, shapes
         self.row = tensors["row"].tolist()
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        row, label = self.row[index], _label(self.shapes[index])
-        return {name: self.tensors[f"{name}.{label}"][row : row + 1] for name in ("mean", "std", "time_ids")}
+    def at(self, index: int, shape: Shape) -> dict[str, Tensor] | None:
+        """A record's picture in a shape: its own, or one that has no whole picture; None when it is damaged."""
+        row = self.row[index]
+        if row < 0:
+            return None
+        row = row if shape == self.shapes[index] else 0
+        return {name: self.tensors[f"{name}.{_label(shape)}"][row : row + 1] for name in ("mean", "std", "time_ids")}
+
+    def __getitem__(self, index: int) -> dict[str, Tensor] | None:
+        return self.at(index, self.shapes[index])
 
 
 def cached_latents(records: Captioned, vae: Any, shapes: Shapes, folder: Path, *, main: bool = True) -> CachedLatents:
     """Read the cache of exactly these pictures, these shapes and this VAE; make it first if it is not there.
 
     Args:
+        folder: of the run; damaged pictures are listed there.
         main: False in the other processes of a run, which keep silent and write nothing.
+
+    Raises: UserError when no picture is whole.
     """
     names = [records.name(index) for index in range(len(records))]
     facts = [[name, records.stamp(index), shapes[index]] for index, name in enumerate(names)]
     path = folder / f"latents-{fingerprint(facts, vae)}.safetensors"
-    return CachedLatents(kept(path, lambda: _encode_all(records, names, vae, shapes, main), write=main), shapes)
+    made = kept(
+        path, lambda: _Encoder(records, names, vae, PassedOver(folder) if main else None).all(shapes), write=main
+    )
+    return CachedLatents(made, shapes)
 
 
-def _encode_all(records: Captioned, names: list[str], vae: Any, shapes: Shapes, loud: bool) -> dict[str, Tensor]:
-    seen: dict[Shape, dict[str, tuple[int, int]]] = defaultdict(dict)  # picture -> its row, the first record with it
-    rows = []
-    for index, name in enumerate(names):
-        pictures = seen[shapes[index]]
-        rows.append(pictures.setdefault(name, (len(pictures), index))[0])
-    found = {"row": torch.tensor(rows)}
-    for shape, pictures in seen.items():
-        for name, tensor in _encode(records, [index for _, index in pictures.values()], vae, shape, loud).items():
-            found[f"{name}.{_label(shape)}"] = tensor
-    return found
+class _Encoder:
+    """Pictures through the VAE, in batches of one shape."""
 
+    def __init__(self, records: Captioned, names: list[str], vae: Any, passed_over: PassedOver | None):
+        self.records, self.names, self.vae, self.passed_over = records, names, vae, passed_over
+        self.damaged: dict[str, Unreadable] = {}
 
-def _encode(records: Captioned, indices: list[int], vae: Any, shape: Shape, loud: bool) -> dict[str, Tensor]:
-    means, stds, times = [], [], []
-    bar = tqdm(total=len(indices), desc=f"encoding pictures {_label(shape)}", disable=not loud)
-    for start in range(0, len(indices), AT_ONCE):
-        some = indices[start : start + AT_ONCE]
-        framed = [frame(records.picture(i), shape, center_crop=True, flip=False, rng=Random(0)) for i in some]
-        mean, std = posterior(vae, torch.stack([each.pixels for each in framed]))
-        means.append(mean.cpu())
-        stds.append(std.cpu())
-        times.extend(each.time_ids for each in framed)
-        bar.update(len(some))
-    bar.close()
-    return {"mean": torch.cat(means), "std": torch.cat(stds), "time_ids": torch.tensor(times)}
+    def all(self, shapes: Shapes) -> dict[str, Tensor]:
+        """The tensors of `CachedLatents`."""
+        first: dict[Shape, dict[str, int]] = defaultdict(dict)  # by picture, the first record that names it
+        for index, name in enumerate(self.names):
+            first[shapes[index]].setdefault(name, index)
+        whole = {shape: self._encoded(list(members.values()), shape) for shape, members in first.items()}
+        if not any(rows for rows, _ in whole.values()):
+            raise none_usable(list(self.damaged.values()))
+        row = [whole[shapes[index]][0].get(name, -1) for index, name in enumerate(self.names)]
+        any_whole = next(index for index, each in enumerate(row) if each >= 0)
+        found = {"row": torch.tensor(row)}
+        for shape, (rows, tensors) in whole.items():
+            tensors = tensors if rows else self._encoded([any_whole], shape)[1]
+            found |= {f"{name}.{_label(shape)}": tensor for name, tensor in tensors.items()}
+        if self.passed_over is not None:
+            for name, problem in self.damaged.items():
+                self.passed_over.tell(name, str(problem))
+        return found
+
+    def _encoded(self, indices: list[int], shape: Shape) -> tuple[dict[str, int], dict[str, Tensor]]:
+        """Rows of those that are whole, by name, and what they are encoded as."""
+        rows: dict[str, int] = {}
+        means, stds, times = [], [], []
+        bar = tqdm(total=len(indices), desc=f"encoding pictures {_label(shape)}", disable=self.passed_over is None)
+        for start in range(0, len(indices), AT_ONCE):
+            some = indices[start : start + AT_ONCE]
+            framed = {self.names[index]: each for index in some if (each := self._framed(index, shape))}
+            bar.update(len(some))
+            if not framed:
+                continue
+            mean, std = posterior(self.vae, torch.stack([each.pixels for each in framed.values()]))
+            means.append(mean.cpu())
+            stds.append(std.cpu())
+            times.extend(each.time_ids for each in framed.values())
+            rows |= {name: len(rows) + number for number, name in enumerate(framed)}
+        bar.close()
+        return rows, {"mean": torch.cat(means), "std": torch.cat(stds), "time_ids": torch.tensor(times)} if rows else {}
+
+    def _framed(self, index: int, shape: Shape) -> Framed | None:
+        try:
+            return frame(self.records.picture(index), shape, center_crop=True, flip=False, rng=Random(0))
+        except Unreadable as problem:
+            self.damaged[self.names[index]] = problem
+            return None
 
 
 def _label(shape: Shape) -> str:

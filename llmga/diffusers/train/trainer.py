@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,6 +156,8 @@ class Trainer:
                     save_checkpoint(self.accelerator, config, self.step, self._own_files(), self.records)
                 if config.validation_every and (self.step % config.validation_every == 0 or last):
                     self._validate()
+        if self.main and (summary := self.examples.passed_over.summary()):
+            print(summary, file=sys.stderr)
 
     def _own_files(self) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint holds beside accelerate's own files."""
