@@ -28,6 +28,7 @@ from llmga.llava.train.checkpointing import (
     told_if_full,
     what_comes_next,
 )
+from llmga.llava.train.frozen import exact
 from llmga.llava.train.low_rank import save_low_rank
 from llmga.llava.train.parameters import parameter_groups
 from llmga.llava.train.preflight import deepspeed_settings
@@ -179,8 +180,12 @@ class StageOneTrainer(Trainer):
         if self.settings.low_rank:
             save_low_rank(self.mllm, folder, state_dict, self.saved_dtype)
         else:
-            mllm = self.mllm if state_dict is None else _with_weights(self.mllm, state_dict)
-            save_published(mllm, folder, dtype=self.saved_dtype)
+            weights = self.mllm.model.state_dict() if state_dict is None else state_dict
+            kind = self.mllm.model.config.projector_type
+            frozen = {name for name, weight in self.mllm.model.named_parameters() if not weight.requires_grad}
+            weights = {name: _apart(weight) for name, weight in weights.items()}
+            weights = {**weights, **exact(weights, frozen & weights.keys(), self.settings, kind)}
+            save_published(_with_weights(self.mllm, weights), folder, dtype=self.saved_dtype)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Nothing: the story opened the model from this very checkpoint."""
@@ -229,8 +234,13 @@ def _collate(mllm: Mllm, config: TrainConfig) -> Collate | PackCollate:
     return Collate(padding, mllm.pixel_values)
 
 
+def _apart(weight: Tensor) -> Tensor:
+    """A weight of its own: of a single process under ZeRO-3 they are parts of one piece, which is not saved as such."""
+    return weight if weight.untyped_storage().nbytes() == weight.nbytes else weight.clone()
+
+
 def _with_weights(mllm: Mllm, weights: dict[str, Tensor]) -> Mllm:
-    """The same model with gathered weights: under ZeRO-3 the model itself holds only fragments."""
+    """The same model with other weights: under ZeRO-3 the model itself holds only fragments, and none are exact."""
     model = copy.copy(mllm.model)
     model.state_dict = lambda *args, **kwargs: weights
     return replace(mllm, model=model)
