@@ -18,7 +18,7 @@ import math
 import re
 import reprlib
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,17 +28,17 @@ from PIL import Image
 
 from llmga.compositing import able_to_hold
 from llmga.errors import UserError
-from llmga.files import file_in, plain_file, write_whole
+from llmga.files import write_whole
 from llmga.images import open_image, size_of
 from llmga.llava.conversation import Conversation
 from llmga.serve.history import Exchange, Painting, Region, State
 from llmga.serve.provenance import ModelMark, Name, picture_hash
+from llmga.serve.unpacking import content_of, unpacked
 from llmga.typed import parsed, typed, up_to
 
 FORMAT, VERSION, INDEX = "llmga-session", 1, "session.json"
-LARGEST_INDEX, LARGEST_PICTURE = 8_000_000, 256_000_000  # bytes that are read of a file from somewhere
+LARGEST_INDEX, LARGEST_PICTURE = 16_000_000, 256_000_000  # bytes that are read of a file from somewhere
 MOST_PIXELS, MOST_BYTES = 200_000_000, 512_000_000  # of all pictures together: 800 MB of memory
-CHUNK = 1 << 20  # bytes that are read at once, and that a zip's list of members may have
 HASH = re.compile(r"[0-9a-f]{64}")
 PNG_MODES, TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16"), ("CMYK", "I", "F", "I;16B")
 KINDS = {".png": ("PNG",), ".tif": ("TIFF",)}  # what a picture's file may be
@@ -265,7 +265,7 @@ class _Reader:
 
     def _content(self) -> dict[str, Any]:
         """All that the session says; `index` is the part that tells of its pictures."""
-        content = parsed(self._bytes(INDEX, LARGEST_INDEX), longest=LARGEST_INDEX)
+        content = typed(dict[str, Any], parsed(self._bytes(INDEX, LARGEST_INDEX), longest=LARGEST_INDEX))
         version = content["version"] if content["format"] == FORMAT else None
         if not isinstance(version, int) or version < 1:
             raise ValueError("its format is another one")
@@ -277,13 +277,11 @@ class _Reader:
         return content
 
     def _bytes(self, name: str, limit: int) -> bytes:
-        content = io.BytesIO()
         with _reading(self.path, name), self.opened(name) as stream:
-            while content.tell() <= limit and (chunk := stream.read(CHUNK)):
-                content.write(chunk)
-        if content.tell() > limit:
+            content = content_of(stream, limit)
+        if len(content) > limit:
             raise UserError(f"{name} of session {str(self.path)!r} has more than {limit} bytes; it is not from here.")
-        return content.getvalue()
+        return content
 
     def _checked_name(self, name: Any) -> str:
         if not isinstance(name, str) or not HASH.fullmatch(name) or name not in self.index.pictures:
@@ -321,7 +319,9 @@ def _read(path: str | Path, most_pixels: int) -> Iterator[_Reader]:
     """What reads the session.  Raises: UserError."""
     path = Path(path)
     try:
-        with _files(path) as opened:
+        with ExitStack() as stack:
+            with _reading(path, INDEX):
+                opened = stack.enter_context(unpacked(path))
             yield _Reader(path, opened, most_pixels)
     except UserError:
         raise
@@ -349,37 +349,6 @@ def _reading(path: Path, name: str) -> Iterator[None]:
     except Exception:
         what = "is no session" if name == INDEX else f"lacks {name}, or it is broken"
         raise UserError(f"{str(path)!r} {what}; give a folder or a .zip that was saved here.") from None
-
-
-@contextmanager
-def _files(path: Path) -> Iterator[Callable[[str], IO[bytes]]]:
-    """What opens the files of a folder or a zip by their names."""
-    with ExitStack() as stack:
-        with _reading(path, INDEX):
-            if path.is_dir():
-                archive = None
-            else:
-                archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(_Archive(plain_file(path)))))
-                _check_members(archive.infolist())
-        yield archive.open if archive else lambda name: file_in(path, name).open("rb")
-
-
-class _Archive(io.FileIO):
-    """A zip's file of which nothing is read at once that is longer than what a session needs, its list of members
-    included, of which each would take hundreds of bytes of memory."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        content = super().read(CHUNK + 1 if size is None or not 0 <= size <= CHUNK else size)
-        if len(content) > CHUNK:
-            raise zipfile.BadZipFile(size)
-        return content
-
-
-def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
-    """Raises: BadZipFile for a name that stands twice, and for methods that are not needed and want much memory."""
-    plain = all(member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members)
-    if not plain or len({member.filename for member in members}) < len(members):
-        raise zipfile.BadZipFile
 
 
 def _check_order(state: State) -> None:

@@ -315,9 +315,10 @@ def targets(folder: Path) -> dict[str, Target]:
         noise("RGB").save(buffer, kind, **({"exif": exif} if kind in ("PNG", "JPEG", "WEBP", "TIFF") else {}))
         pictures.append(buffer.getvalue())
     head, load = low_rank(folder)
-    plain = in_utf8(values(json.loads(record().to_json())))
-    pair = in_utf8(values({"a": {"caption": "c"}, "b": "d"}))
-    many = in_utf8(values(RECORDS))
+    two, carries = {"a": {"caption": "c"}, "b": "d"}, record().to_json()
+    plain = either(in_utf8(values(json.loads(carries))), in_utf8(values(json.loads(carries))), bits(carries.encode()))
+    pair = either(in_utf8(values(two)), bits(json.dumps(two).encode()))
+    many = either(in_utf8(values(RECORDS)), bits(json.dumps(RECORDS).encode()))
     return {
         "session zips": Target(0.07, zips, load_session),
         "session folders": Target(0.03, index, in_folder(folder)),

@@ -352,8 +352,8 @@ def test_pictures_that_promise_too_much_are_not_decoded(zipped):
 
 
 def test_files_that_grow_when_they_are_unpacked_are_refused(zipped):
-    with pytest.raises(UserError, match="more than 8000000 bytes"):
-        load_session(zipped(lambda files: files.update({"session.json": b" " * 9_000_000})))
+    with pytest.raises(UserError, match="more than 16000000 bytes"):
+        load_session(zipped(lambda files: files.update({"session.json": b" " * 17_000_000})))
     with pytest.raises(UserError, match="more than 500000 values"):
         load_session(zipped(lambda files: files.update({"session.json": b"[" + b"[]," * 600_000 + b"0]"})))
 

@@ -34,11 +34,8 @@ def items(path: Path) -> Iterator[Item]:
     """
     check_text(path)
     with path.open(encoding="utf-8-sig") as file:
-        try:
-            window = _Window(file, path)
-            yield from _listed(window) if window.peek() == "[" else _lines(window)
-        except UnicodeDecodeError as problem:
-            raise UserError(f"data file {str(path)!r} is not in UTF-8 ({problem.reason}); save it so.") from None
+        window = _Window(file, path)
+        yield from _listed(window) if window.peek() == "[" else _lines(window)
 
 
 def pairs(path: Path) -> Iterator[tuple[str, Any]]:
@@ -99,7 +96,11 @@ class _Window:
         """Read on and forget what was taken; False at the end of the file, where nothing changes."""
         if len(self.text) - self.at > LONGEST:
             raise self.broken(f"a record is longer than {LONGEST} characters")
-        if chunk := self.file.read(CHUNK):
+        try:
+            chunk = self.file.read(CHUNK)
+        except UnicodeDecodeError as problem:
+            raise UserError(f"data file {str(self.path)!r} is not in UTF-8 ({problem.reason}); save it so.") from None
+        if chunk:
             self.text, self.at = self.text[self.at :] + chunk, 0
         return bool(chunk)
 
