@@ -41,7 +41,7 @@ def blocks(pipeline: Any) -> list[nn.Module]:
     """The blocks of all its networks, each once."""
     networks = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
     lists = (each for network in networks for each in network.modules() if isinstance(each, nn.ModuleList))
-    return list(dict.fromkeys(block for each in lists for block in each))
+    return list(dict.fromkeys(block for each in lists for block in each if block is not None))
 
 
 def interruptible(paint: Callable[..., Any]) -> Callable[..., Any]:

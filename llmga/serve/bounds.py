@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LARGER = 4  # times the painter's native number of pixels: twice as wide and twice as high
 STEPS = 150
 UNKNOWN_NATIVE = (1024, 1024)  # of a painter that does not say
-LONGEST_PROMPT = 32_000  # characters, OpenAI's own limit
+LONGEST_PROMPT = 8_000  # characters: some thirty chunks of a text encoder, which every block of a step attends to
 LONGEST_ANSWER = 8192  # tokens
 MESSAGES = 32  # of the longest kind, that all messages of a conversation may be as long as together
 

@@ -63,7 +63,7 @@ def test_a_picture_may_have_four_times_the_painters_native_pixels(native, size, 
         (Settings(steps=151), "steps"),
         (Settings(steps=150, size=(128, 128), versions=2), "versions"),
         (Settings(versions=10**9), "versions"),
-        (Settings(negative_prompt="x" * 32_001), "negative_prompt"),
+        (Settings(negative_prompt="x" * 8_001), "negative_prompt"),
         (Settings(max_new_tokens=8193), "max_new_tokens"),
     ],
 )

@@ -9,9 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
-from llmga.serve.bounds import LONGEST_PROMPT
-
 LARGEST_SEED = 2**32 - 1
+LONGEST_PROMPT = 32_000  # characters, OpenAI's own limit; how many are painted, `bounds` says
 SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
