@@ -108,8 +108,9 @@ class Bounds:
 
         Raises: TooMuch.
         """
-        self._check_prompt(order.prompt, "prompt")
-        self._check_prompt(order.negative_prompt or "", "negative_prompt")
+        said = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
+        for setting, text in (said | {"source_prompt": order.changes.get("source_prompt")}).items():
+            self._check_prompt(text or "", setting)
         steps, size = _steps(painter, order.steps, **order.changes), order.size or native_size(painter)
         self._check_picture(steps, size, painter)
         spent += steps * self._area(size, painter)
