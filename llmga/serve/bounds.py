@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LARGER = 4  # times the painter's native number of pixels: twice as wide and twice as high
 STEPS = 150
 UNKNOWN_NATIVE = (1024, 1024)  # of a painter that does not say
-LONGEST_PROMPT = 32_000  # characters, OpenAI's own limit
+LONGEST_PROMPT = 8_000  # characters: some thirty chunks of a text encoder, which every block of a step attends to
 LONGEST_ANSWER = 8192  # tokens
 MESSAGES = 32  # of the longest kind, that all messages of a conversation may be as long as together
 
@@ -94,7 +94,7 @@ class Bounds:
         self._check_prompt(chosen.negative_prompt or "", "negative_prompt")
         steps, size = _steps(painter, chosen.steps), chosen.size or native_size(painter)
         self._check_picture(steps, size, painter)
-        self._check_work(steps * _area(size) * chosen.versions, painter, "versions")
+        self._check_work(steps * self._area(size, painter) * chosen.versions, painter, "versions")
 
     def check_order(self, order: "Order", scale: int, painter: Painter, spent: float) -> float:
         """Before a picture is painted.
@@ -108,11 +108,12 @@ class Bounds:
 
         Raises: TooMuch.
         """
-        self._check_prompt(order.prompt, "prompt")
-        self._check_prompt(order.negative_prompt or "", "negative_prompt")
+        said = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
+        for setting, text in (said | {"source_prompt": order.changes.get("source_prompt")}).items():
+            self._check_prompt(text or "", setting)
         steps, size = _steps(painter, order.steps, **order.changes), order.size or native_size(painter)
         self._check_picture(steps, size, painter)
-        spent += steps * _area(size)
+        spent += steps * self._area(size, painter)
         self._check_work(spent, painter, None)
         seen = order.region.picture.size if order.region else size
         if _area(seen) * scale**2 > self.finished:
@@ -128,9 +129,9 @@ class Bounds:
     def _check_picture(self, steps: int, size: tuple[int, int], painter: Painter) -> None:
         if steps > self.steps:
             raise TooMuch(f"{steps} steps are too many for this server; use at most {self.steps}.", "steps")
-        if _area(size) > (most := self._pixels(painter)):
-            raise TooMuch(f"a size of {_named(size)} is {_area(size):,} pixels, at most {most:,} are painted here; "
-                          "choose a smaller --size.", "size")  # fmt: skip
+        if (area := self._area(size, painter)) > (most := self._pixels(painter)):
+            raise TooMuch(f"a size of {_named(size)} is {area:,} pixels, at most {most:,} are painted here; choose a "
+                          "smaller --size.", "size")  # fmt: skip
 
     def _check_work(self, work: float, painter: Painter, setting: str | None) -> None:
         most = self._pixels(painter) * self.steps if self.work is None else self.work
@@ -140,6 +141,10 @@ class Bounds:
 
     def _pixels(self, painter: Painter) -> float:
         return LARGER * _area(native_size(painter)) if self.pixels is None else self.pixels
+
+    def _area(self, size: tuple[int, int], painter: Painter) -> float:
+        """Pixels of this size; where it is only guessed, no more than are allowed."""
+        return min(_area(size), self._pixels(painter)) if size is UNKNOWN_NATIVE else _area(size)
 
 
 class _Unbounded(Bounds):

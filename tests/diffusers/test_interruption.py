@@ -9,8 +9,10 @@ from PIL import Image
 
 from llmga.diffusers.generators import load_generator
 from llmga.diffusers.interruption import blocks, watched
+from llmga.serve import args as flags
 
-PAINTERS = [("sd15", None), ("sdxl", None), ("sdxl", "inpainting"), ("sdxl", "editing")]
+BUNDLED = "llmga-toy-sdxl-t2i"
+PAINTERS = [("sd15", None), ("sdxl", None), ("sdxl", "inpainting"), ("sdxl", "editing"), (BUNDLED, None)]
 
 
 class Enough(Exception):
@@ -20,7 +22,8 @@ class Enough(Exception):
 @pytest.fixture(scope="module", params=PAINTERS, ids=str)
 def painter(goldens, request):
     folder, task = request.param
-    return load_generator(goldens.folder(folder), task=task, device="cpu")
+    place = flags.shipped(f"checkpoints/Inference/{folder}", "") if folder == BUNDLED else goldens.folder(folder)
+    return load_generator(place, task=task, device="cpu")
 
 
 @pytest.fixture

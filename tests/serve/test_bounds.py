@@ -11,6 +11,7 @@ from llmga.serve.api.options import build_parser as api_parser
 from llmga.serve.bounds import Bounds, TooMuch
 from llmga.serve.flow import Denoising, Failed, PictureReady, Settings, Turn
 from llmga.serve.gradio_web_server import build_parser as page_parser
+from llmga.serve.painting import Order
 
 ONE = "Here: <gen_image> a red circle </gen_image>"
 SMALL = Bounds(message=100)
@@ -63,7 +64,7 @@ def test_a_picture_may_have_four_times_the_painters_native_pixels(native, size, 
         (Settings(steps=151), "steps"),
         (Settings(steps=150, size=(128, 128), versions=2), "versions"),
         (Settings(versions=10**9), "versions"),
-        (Settings(negative_prompt="x" * 32_001), "negative_prompt"),
+        (Settings(negative_prompt="x" * 8_001), "negative_prompt"),
         (Settings(max_new_tokens=8193), "max_new_tokens"),
     ],
 )
@@ -105,6 +106,12 @@ def test_painting_again_in_other_words_meets_the_same_bounds(bounded):
         assert not [event for event in events if isinstance(event, Denoising)]
     assistant.settings = Settings(steps=1000)
     assert "1000 steps" in refusals(assistant.repaint())[0]
+
+
+def test_what_a_changed_picture_was_said_to_show_is_bounded_too():
+    region = SimpleNamespace(changes={"source_prompt": "x" * 8_001}, picture=Image.new("RGB", (8, 8)))
+    with pytest.raises(TooMuch, match="source prompt has 8,001"):
+        SMALL.check_order(Order("a dog", 1, region), 1, painter(), 0)
 
 
 def test_a_large_picture_is_not_enlarged_without_end(bounded):

@@ -93,7 +93,7 @@ def add_protected(app: FastAPI, service: Service) -> None:
     """Paths under /v1, which `Door` guards."""
     refusals = {status: {"model": ErrorResponse, "description": text} for status, text in REFUSALS.items()}
     shared = {"dependencies": [Security(bearer)], "responses": refusals}
-    answer = shared | {"response_model_exclude_none": True, "responses": refusals | {200: {"content": STREAM}}}
+    answer = shared | {"responses": refusals | {200: {"content": STREAM}}}
 
     @app.get("/v1/models", **shared)
     async def models() -> ModelList:

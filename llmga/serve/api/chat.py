@@ -37,6 +37,8 @@ async def complete(service: Service, body: ChatRequest, request: Request) -> Cha
     if service.names.is_painter(body.model):
         raise ApiError(400, "this model paints and does not talk; ask it under /v1/images, or leave the model out.",
                        param="model")  # fmt: skip
+    if (body.tools or body.functions) and not service.ignore_tools:
+        raise ApiError(400, "tools are not served here; leave them out, or start the server with --ignore-tools.")
     answer = Answer(service, body.model or service.names.assistant[0])
     client = request.state.client
     fetched = await while_present(request.receive, service.fetched(addresses(body.messages), client))

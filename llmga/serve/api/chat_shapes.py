@@ -4,17 +4,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from llmga.serve.api.shapes import ModelName, Painting, Text, Words
+from llmga.serve.api.shapes import ModelName, Painting, Sent, Text, Words
 
 MOST_MESSAGES = 512
-NOT_SERVED = ("tools", "functions", "stop", "logprobs", "logit_bias", "audio")  # they would change the answer
+# What would change the answer, beside values that would not; `tools` and `functions` may be passed over.
+NOT_SERVED: dict[str, tuple[Any, ...]] = {
+    "stop": (),
+    "logprobs": (),
+    "top_logprobs": (),
+    "logit_bias": (),
+    "audio": (),
+    "frequency_penalty": (),
+    "presence_penalty": (),
+    "repetition_penalty": (1,),
+    "web_search_options": (),
+}
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=1, le=8192)]
 
 
-class ImageUrl(BaseModel):
+class ImageUrl(Sent):
     """Where a picture is."""
 
     url: str = Field(description="data:image/…;base64,…; an http(s) address where the server allows it")
@@ -45,7 +56,7 @@ class RefusalPart(BaseModel):
 Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
 
 
-class PaintedImage(BaseModel):
+class PaintedImage(Sent):
     """A picture that the assistant painted.
 
     OpenRouter's and LiteLLM's shape, with what the next turn needs to know of it: send the message back as it came, and
@@ -88,17 +99,24 @@ class ChatRequest(Painting):
     picture: Literal["auto", "always"] | None = Field(None, description="always: every answer holds a picture")
     paint: bool | None = Field(None, description="false: prompts stay in the words, in their tags, and wait")
     n: Literal[1] | None = 1
+    tools: Any = Field(None, description="refused, or passed over where the server was started with --ignore-tools")
+    functions: Any = Field(None, description="as tools")
 
     @model_validator(mode="before")
     @classmethod
     def _served(cls, values: Any) -> Any:
         """Refuse what would change the answer and is not served."""
-        for name in NOT_SERVED:
-            if isinstance(values, dict) and values.get(name):
+        if not isinstance(values, dict):
+            return values
+        for name, neutral in NOT_SERVED.items():
+            if values.get(name) and values[name] not in neutral:
                 raise ValueError(f"{name!r} is not served here; leave it out")
-        form = values.get("response_format") if isinstance(values, dict) else None
+        form = values.get("response_format")
         if isinstance(form, dict) and form.get("type") != "text":
             raise ValueError("only the response_format 'text' is served here")
+        asked = values.get("modalities") or []
+        if not isinstance(asked, list) or any(each not in ("text", "image") for each in asked):
+            raise ValueError("modalities other than 'text' and 'image' are not served here; leave them out")
         return values
 
 
@@ -110,8 +128,10 @@ class Usage(BaseModel):
     total_tokens: int = 0
 
 
-class MessageOut(BaseModel):
+class MessageOut(Sent):
     """What the assistant says and paints."""
+
+    always = ("refusal",)
 
     role: Literal["assistant"] = "assistant"
     content: str = ""
@@ -119,8 +139,10 @@ class MessageOut(BaseModel):
     refusal: str | None = Field(None, description="why a picture could not be painted")
 
 
-class Choice(BaseModel):
+class Choice(Sent):
     """The answer."""
+
+    always = ("logprobs",)
 
     index: int = 0
     message: MessageOut
@@ -128,7 +150,7 @@ class Choice(BaseModel):
     logprobs: None = None
 
 
-class ChatResponse(BaseModel):
+class ChatResponse(Sent):
     """A whole answer."""
 
     id: str
@@ -139,7 +161,7 @@ class ChatResponse(BaseModel):
     usage: Usage | None = None
 
 
-class Delta(BaseModel):
+class Delta(Sent):
     """What has come since the piece before."""
 
     role: Literal["assistant"] | None = None
@@ -148,15 +170,18 @@ class Delta(BaseModel):
     refusal: str | None = None
 
 
-class ChunkChoice(BaseModel):
+class ChunkChoice(Sent):
     """A piece of the answer."""
+
+    always = ("finish_reason", "logprobs")
 
     index: int = 0
     delta: Delta
     finish_reason: Literal["stop", "length", "content_filter"] | None = None
+    logprobs: None = None
 
 
-class ChatChunk(BaseModel):
+class ChatChunk(Sent):
     """A piece of a streamed answer."""
 
     id: str

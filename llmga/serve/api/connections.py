@@ -131,7 +131,9 @@ class Guarded(H11Protocol):
             self._wait()
             return
         tell("too slow", logging.WARNING, waited_for=self._phase)
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        if self._phase == "headers":  # to nothing that was asked there is no answer, as with nginx
+            self.transport.close()
+        elif self.conn.our_state is h11.SEND_RESPONSE:
             self._answer(LATE)
         else:
             self.transport.abort()

@@ -169,7 +169,7 @@ def as_event(piece: Any) -> str:
         return f": {piece}\n\n"
     name, piece = piece if isinstance(piece, tuple) else (None, piece)
     if isinstance(piece, BaseModel):
-        piece = piece.model_dump_json(exclude_none=True)
+        piece = piece.model_dump_json()
     elif not isinstance(piece, str):
         piece = json.dumps(piece)
     return (f"event: {name}\n" if name else "") + f"data: {piece}\n\n"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, Field
 
-from llmga.serve.api.shapes import ModelName, Painting, Prompt, Text
+from llmga.serve.api.shapes import ModelName, Painting, Prompt, Sent, Text
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
@@ -49,7 +49,7 @@ class EditForm(Painting, Output):
     )
 
 
-class ImageOut(BaseModel):
+class ImageOut(Sent):
     """A picture."""
 
     b64_json: str | None = None
@@ -58,15 +58,23 @@ class ImageOut(BaseModel):
     seed: int | None = None
 
 
+class InputTokens(BaseModel):
+    """Of which kinds."""
+
+    image_tokens: int = 0
+    text_tokens: int = 0
+
+
 class ImageUsage(BaseModel):
-    """For clients that want it."""
+    """For clients that want it; pictures cost no tokens here."""
 
     input_tokens: int = 0
+    input_tokens_details: InputTokens = InputTokens()
     output_tokens: int = 0
     total_tokens: int = 0
 
 
-class ImagesResponse(BaseModel):
+class ImagesResponse(Sent):
     """Pictures, in the order of their seeds."""
 
     created: int
@@ -77,7 +85,7 @@ class ImagesResponse(BaseModel):
     usage: ImageUsage = ImageUsage()
 
 
-class ImageEvent(BaseModel):
+class ImageEvent(Sent):
     """A preview or a finished picture of a stream; `type` is OpenAI's name of the event."""
 
     type: str

@@ -9,31 +9,33 @@ from PIL import Image
 from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
 from llmga.llava.generation_prompt import END, START
 from llmga.serve.api.chat_shapes import ImagePart, MessageIn, PaintedImage, TextPart
-from llmga.serve.api.errors import ApiError
 
 # A picture that was painted, as `as_markdown` writes it.
 PAINTED = re.compile(r"!\[((?:[^\]\\]|\\.)*)\]\(data:image/[a-z]+;base64,[A-Za-z0-9+/=]*\)", re.DOTALL)
+
+GO_ON = "Please go on."
 
 Look = Callable[[str], Image.Image]
 
 
 def conversation_of(messages: Sequence[MessageIn], look: Look) -> Conversation:
-    """The whole conversation; its last message is the one to be answered.
+    """The whole conversation; its last message is the one to be answered, and the user's.
 
-    Several messages of one speaker in a row are one turn.
+    Several messages of one speaker in a row are one turn.  After the assistant's own last words it is asked to go on;
+    where nobody but the developer spoke, that is what is to be answered.
 
     Args:
         look: opens the picture at an address.
-
-    Raises: ApiError where it does not begin and end with the user.
     """
     system = "\n\n".join(_text(message) for message in messages if message.role in ("system", "developer"))
     turns: list[Message] = []
     for message in messages:
         if message.role in ("user", "assistant"):
             _add(turns, _user(message, look) if message.role == "user" else Message("assistant", _said(message)))
-    if not turns or turns[0].role != "user" or turns[-1].role != "user":
-        raise ApiError(400, "the conversation has to begin and to end with a message of the user.", param="messages")
+    if not turns:
+        return Conversation((Message("user", system),))
+    if turns[-1].role != "user":
+        turns.append(Message("user", GO_ON))
     return Conversation(tuple(turns), system or None)
 
 
@@ -101,6 +103,6 @@ def recent(conversation: Conversation, characters: int) -> Conversation:
     while turns and (not kept or len(turns[-1].text) <= left):
         left -= len(turns[-1].text)
         kept.insert(0, turns.pop())
-    while kept and kept[0].role != "user":
+    while turns and kept[0].role != "user":
         kept.pop(0)
     return replace(conversation, messages=tuple(kept))

@@ -56,7 +56,15 @@ def add_place(parser: flags.Parser) -> None:
     group.add_argument(
         "--api-keys-file", metavar="FILE", help=f"keys that clients must send, one a line; also from {VARIABLE}"
     )
-    group.add_argument("--served-name", action="append", metavar="NAME", help="another name of the assistant; repeats")
+    group.add_argument(
+        "--served-name",
+        action="append",
+        metavar="NAME",
+        help="another name of the assistant, such as gpt-image-1 or dall-e-2; repeats",
+    )
+    group.add_argument(
+        "--ignore-tools", action="store_true", help="answer requests with tools as if they had none, not with an error"
+    )
     group.add_argument(
         "--markdown-pictures", action="store_true", help="a chat's pictures stand in its text, for programs that "
         "show nothing else"
@@ -110,6 +118,7 @@ def build_service(args: argparse.Namespace, models: Models) -> Service:
         created=int(time.time()),
         fetcher=Fetcher(limits(args)) if args.remote_pictures else None,
         markdown=args.markdown_pictures,
+        ignore_tools=args.ignore_tools,
     )
 
 

@@ -149,7 +149,8 @@ class Answer:
     def _out(self, event: PictureReady) -> ImageOut:
         content, record = self._encoded(event), event.record
         told = {"revised_prompt": record.prompt, "seed": record.seed}
-        if self.asked.response_format == "url":
+        usual = "url" if (self.asked.model or "").startswith("dall-e") else "b64_json"  # as OpenAI's own answer
+        if (self.asked.response_format or usual) == "url":
             return ImageOut(url=data_uri(content, self._form), **told)
         return ImageOut(b64_json=content, **told)
 

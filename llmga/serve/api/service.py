@@ -77,6 +77,7 @@ class Service:
     Attributes:
         defaults: what a request that says nothing else gets.
         fetcher: gets pictures from elsewhere; None where that is not allowed.
+        ignore_tools: requests with tools are answered without them.
         markdown: pictures of a chat stand in its text, for programs that show nothing else.
         created: when the server started, in seconds of Unix time.
     """
@@ -90,6 +91,7 @@ class Service:
     created: int
     fetcher: Fetcher | None = None
     markdown: bool = False
+    ignore_tools: bool = False
 
     @property
     def bounds(self) -> Bounds:

@@ -5,13 +5,12 @@ change the answer and is not served is refused.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
-
-from llmga.serve.bounds import LONGEST_PROMPT
+from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 LARGEST_SEED = 2**32 - 1
+LONGEST_PROMPT = 32_000  # characters, OpenAI's own limit; how many are painted, `bounds` says
 SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -29,6 +28,20 @@ def parsed_size(text: str | None) -> tuple[int, int] | None:
     """(width, height) of "1024x768"; None for "auto"."""
     sides = SIZE.fullmatch(text or "")
     return sides and (int(sides[1]), int(sides[2]))
+
+
+class Sent(BaseModel):
+    """What is answered: keys without a value are left out, unless OpenAI's own answers always have them.
+
+    Attributes:
+        always: those that are then null.
+    """
+
+    always: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _sent(self, usual: SerializerFunctionWrapHandler):  # noqa: ANN202  (the document would show its type)
+        return {name: value for name, value in usual(self).items() if value is not None or name in self.always}
 
 
 class Painting(BaseModel):

@@ -32,7 +32,7 @@ def events(answer):
 
 def test_words_come_back_as_openai_shapes_them(running):
     answer = running().chat("hello")
-    assert message(answer) == {"role": "assistant", "content": "You said: hello "}
+    assert message(answer) == {"role": "assistant", "content": "You said: hello ", "refusal": None}
     body = answer.json()
     assert body["object"] == "chat.completion" and body["model"] == "echo" and body["id"].startswith("chatcmpl-")
     assert body["choices"][0]["finish_reason"] == "stop"
@@ -78,7 +78,7 @@ def test_a_stream_tells_the_same_piece_by_piece(running):
     assert deltas[0]["delta"] == {"role": "assistant", "content": ""}
     assert "".join(delta["delta"].get("content", "") for delta in deltas) == whole["content"]
     assert [image for delta in deltas for image in delta["delta"].get("images", ())] == whole["images"]
-    assert [delta["finish_reason"] for delta in deltas if "finish_reason" in delta] == ["stop"]
+    assert [delta["finish_reason"] for delta in deltas] == [None] * (len(deltas) - 1) + ["stop"]
 
 
 def test_pictures_are_seen_in_the_order_in_which_they_are_sent(running):
@@ -124,13 +124,18 @@ def test_a_defect_tells_its_request_and_nothing_else(running, stream):
     ("body", "param"),
     [
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "assistant", "content": "hello"}]}, "messages"),
         ({"messages": [{"role": "user", "content": "hello"}], "temperature": 3}, "temperature"),
         ({"messages": [{"role": "user", "content": "hello"}], "n": 2}, "n"),
         ({"messages": [{"role": "user", "content": "hello"}], "seed": -1}, "seed"),
         ({"messages": [{"role": "user", "content": "hello"}], "size": "huge"}, "size"),
         ({"messages": [{"role": "user", "content": "hello"}], "num_inference_steps": 999}, "num_inference_steps"),
         ({"messages": [{"role": "user", "content": "hello"}], "tools": [{}]}, None),
+        ({"messages": [{"role": "user", "content": "hello"}], "functions": [{}]}, None),
+        ({"messages": [{"role": "user", "content": "hello"}], "frequency_penalty": 0.5}, None),
+        ({"messages": [{"role": "user", "content": "hello"}], "presence_penalty": -1}, None),
+        ({"messages": [{"role": "user", "content": "hello"}], "repetition_penalty": 1.1}, None),
+        ({"messages": [{"role": "user", "content": "hello"}], "modalities": ["text", "audio"]}, None),
+        ({"messages": [{"role": "user", "content": "hello"}], "modalities": "audio"}, None),
         ({"messages": [{"role": "user", "content": "x" * 600_000}]}, "messages"),
     ],
 )
@@ -152,3 +157,36 @@ def test_other_names_of_the_assistant_are_served(running):
     server = running("--served-name", "gpt-9")
     assert server.chat("hello", model="gpt-9").json()["model"] == "gpt-9"
     assert [card["id"] for card in server.http.get("/v1/models").json()["data"]] == ["echo", "gpt-9", "plain"]
+
+
+@pytest.mark.parametrize("roles", [["assistant", "user"], ["user", "assistant"], ["assistant"], ["developer"]])
+def test_histories_may_begin_and_end_with_anybody(running, roles):
+    messages = [{"role": role, "content": "hello"} for role in roles]
+    answer = running().http.post("/v1/chat/completions", json={"messages": messages})
+    wanted = "hello" if roles[-1] != "assistant" else "Please go on."
+    assert message(answer)["content"].strip() == f"You said: {wanted}"
+
+
+def test_what_leaves_the_answer_as_it_is_is_taken(running):
+    neutral = {"frequency_penalty": 0, "presence_penalty": 0.0, "repetition_penalty": 1, "logprobs": False,
+               "modalities": ["text", "image"], "tools": [], "tool_choice": "none", "stop": None}  # fmt: skip
+    assert message(running().chat("hello", **neutral))["content"] == "You said: hello "
+
+
+def test_tools_are_passed_over_where_the_host_wants_it_so(running):
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {}}}]
+    assert "--ignore-tools" in running().chat("hello", tools=tools).json()["error"]["message"]
+    said = message(running("--ignore-tools").chat("hello", tools=tools, tool_choice="auto"))
+    assert said["content"] == "You said: hello "
+
+
+def test_names_of_openais_models_paint_as_theirs_do(running):
+    server = running("--served-name", "gpt-image-1", "--served-name", "dall-e-2")
+    names = [card["id"] for card in server.http.get("/v1/models").json()["data"]]
+    assert names == ["echo", "gpt-image-1", "dall-e-2", "plain"]
+    made = {
+        name: server.http.post("/v1/images/generations", json={"prompt": "red", "model": name}).json()["data"][0]
+        for name in names[1:3]
+    }
+    assert "b64_json" in made["gpt-image-1"] and "url" not in made["gpt-image-1"]
+    assert made["dall-e-2"]["url"].startswith("data:image/png;base64,") and "b64_json" not in made["dall-e-2"]

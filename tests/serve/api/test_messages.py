@@ -5,7 +5,6 @@ from PIL import Image
 
 from llmga.llava.conversation import Conversation, Message
 from llmga.serve.api.chat_shapes import MessageIn
-from llmga.serve.api.errors import ApiError
 from llmga.serve.api.messages import conversation_of, recent
 
 PICTURES = {name: Image.new("RGB", (1, 1)) for name in "ab"}
@@ -56,10 +55,21 @@ def test_prompts_of_earlier_pictures_return_to_their_places():
     assert made.messages[1].text == wrote
 
 
-@pytest.mark.parametrize("roles", [["assistant"], ["user", "assistant"], ["assistant", "user"], ["system"]])
-def test_the_user_begins_and_ends(roles):
-    with pytest.raises(ApiError, match="has to begin and to end"):
-        conversation(*((role, "x") for role in roles))
+@pytest.mark.parametrize(
+    ("roles", "turns", "system"),
+    [
+        (["assistant"], ["assistant: x", "user: Please go on."], None),
+        (["user", "assistant"], ["user: x", "assistant: x", "user: Please go on."], None),
+        (["assistant", "user"], ["assistant: x", "user: x"], None),
+        (["system", "developer", "user", "assistant"], ["user: x", "assistant: x", "user: Please go on."], "x\n\nx"),
+        (["system"], ["user: x"], None),
+        (["developer", "developer"], ["user: x\n\nx"], None),
+    ],
+)
+def test_whoever_begins_and_ends_there_is_something_to_answer(roles, turns, system):
+    made = conversation(*((role, "x") for role in roles))
+    assert [f"{message.role}: {message.text}" for message in made.messages] == turns and made.system == system
+    assert recent(made, 1000) == made
 
 
 def test_what_no_model_would_read_is_left_out_from_the_front():

@@ -151,6 +151,7 @@ def test_a_wrong_form_is_refused_in_openais_shape(running, photo, path, body, fi
         ({"size": "2056x2048"}, "size"),
         ({"num_inference_steps": 151}, "num_inference_steps"),
         ({"num_inference_steps": 150, "size": "2048x2048", "n": 2}, "n"),
+        ({"negative_prompt": "x" * 8_001}, "negative_prompt"),
         ({"negative_prompt": "x" * 32_001}, "negative_prompt"),
         ({"prompt": "x" * 32_001}, "prompt"),
     ],
