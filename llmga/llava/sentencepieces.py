@@ -5,7 +5,7 @@ the order of the ids; in the published vocabularies (Llama 2, Vicuna, Mistral, P
 the pieces of several spaces, which have low ids and the score -1e9, and so must be joined last.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,23 @@ def merges_of(model: SentencePieceProcessor) -> Merges:
     Of one piece, and of pieces with the same score, the one with the longer left side comes first: sentencepiece joins
     the leftmost of equals, so that a run of spaces grows from its beginning.
     """
-    scores = {model.id_to_piece(index): model.get_score(index) for index in _words(model)}
-    found = [
-        (-score, -cut, -len(piece), piece[:cut], piece[cut:])
-        for piece, score in scores.items()
+    scores = _scores(model)
+    ways = [
+        (piece, cut)
+        for piece in scores
         for cut in range(1, len(piece))
         if piece[:cut] in scores and piece[cut:] in scores
     ]
-    return [(left, right) for *_, left, right in sorted(found)]
+    ways.sort(key=lambda way: (-scores[way[0]], -way[1], -len(way[0])))
+    return [(piece[:cut], piece[cut:]) for piece, cut in ways]
 
 
-def _words(model: SentencePieceProcessor) -> Iterable[int]:
-    """The ids of pieces that words are made of: no byte, no control symbol."""
-    apart = (model.is_byte, model.is_control, model.is_unknown, model.is_unused)
-    return (index for index in range(model.get_piece_size()) if not any(kind(index) for kind in apart))
+def _scores(model: SentencePieceProcessor) -> dict[str, float]:
+    """Of the pieces that words are made of: no byte, no control symbol."""
+    ids = list(range(model.get_piece_size()))
+    apart = zip(model.is_byte(ids), model.is_control(ids), model.is_unknown(ids), model.is_unused(ids), strict=True)
+    known = zip(model.id_to_piece(ids), model.get_score(ids), apart, strict=True)
+    return {piece: score for piece, score, kinds in known if not any(kinds)}
 
 
 def misread(model: SentencePieceProcessor, ids_of: Callable[[str], list[int]]) -> str | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sentencepiece import SentencePieceProcessor
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer, normalizers
+from tokenizers.models import BPE
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from llmga.errors import UserError
@@ -35,18 +36,45 @@ def as_its_files_say(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTra
     llama, made = isinstance(tokenizer, LlamaTokenizer), not (folder / FAST).is_file()
     if not llama and not _of_sentencepiece(tokenizer):
         return tokenizer
-    model, backend = _model(folder) if llama or made else None, json.loads(tokenizer.backend_tokenizer.to_str())
-    if model is None and sentencepieces.joins_spaces_early(backend):
+    model, backend = _model(folder) if llama or made else None, tokenizer.backend_tokenizer
+    if model is None and sentencepieces.joins_spaces_early(json.loads(backend.to_str())):
         raise _joined_early(folder)
-    if model is not None and made:
-        backend["model"]["merges"] = sentencepieces.merges_of(model)
     if llama:
-        _follow_files(tokenizer, folder, backend, made)
+        _follow_files(tokenizer, folder, made)
         tokenizer.pieces = model and model.serialized_model_proto()
-    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
+    joined = _joined_by_score(backend, model) if model is not None and made else backend.model
+    tokenizer._tokenizer = _rebuilt(tokenizer, joined)
     if model is not None and (text := sentencepieces.misread(model, lambda text: _ids(tokenizer, text))):
         raise _misread(folder, text, made)
     return tokenizer
+
+
+def _joined_by_score(backend: Tokenizer, model: SentencePieceProcessor) -> BPE:
+    vocabulary = backend.get_vocab(with_added_tokens=False)
+    unknown = backend.model.unk_token
+    return BPE(vocabulary, sentencepieces.merges_of(model), unk_token=unknown, fuse_unk=True, byte_fallback=True)
+
+
+def _rebuilt(tokenizer: PreTrainedTokenizerBase, model: BPE) -> Tokenizer:
+    """The backend around another model, its words and added tokens as `_follow_files` found them."""
+    old, new = tokenizer.backend_tokenizer, Tokenizer(model)
+    for part in ("normalizer", "pre_tokenizer", "decoder", "post_processor"):
+        if (held := getattr(old, part)) is not None:
+            setattr(new, part, held)
+    known = [token for _, token in sorted(tokenizer.added_tokens_decoder.items())]
+    if isinstance(tokenizer, LlamaTokenizer):
+        known = [_as_of_its_time(token, tokenizer.of_2023) for token in known]
+        if tokenizer.legacy or joins_after_markers(tokenizer):
+            new.normalizer, new.pre_tokenizer = _marking(tokenizer), None
+    new.add_tokens(known)
+    return new
+
+
+def _as_of_its_time(token: AddedToken, of_2023: frozenset[str]) -> AddedToken:
+    """The slow tokenizers find every added token in the text as it is written."""
+    swallows = token.content in of_2023
+    strips = {side: swallows or getattr(token, side) for side in ("lstrip", "rstrip")}
+    return AddedToken(token.content, **strips, single_word=token.single_word, normalized=False, special=token.special)
 
 
 def _of_sentencepiece(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -54,25 +82,19 @@ def _of_sentencepiece(tokenizer: PreTrainedTokenizerBase) -> bool:
     return type(tokenizer) is PreTrainedTokenizerFast and getattr(tokenizer.backend_tokenizer.model, BYTES, False)
 
 
-def _follow_files(tokenizer: LlamaTokenizer, folder: Path, backend: dict[str, Any], made: bool) -> None:
-    """Words and added tokens as the files have them, into the tokenizer and the description of its backend."""
+def _follow_files(tokenizer: LlamaTokenizer, folder: Path, made: bool) -> None:
+    """What the files say of words and of added tokens, as attributes."""
     said = checkpoints.read_json(folder, CONFIG)
     tokenizer.legacy = said.get("legacy", made)
     tokenizer.of_2023 = _told_nowhere_else(folder, said) if made else frozenset()
     tokenizer.extra_special_tokens = _named(folder, said)
-    for token in backend["added_tokens"]:
-        swallows = token["content"] in tokenizer.of_2023
-        token |= {"normalized": False} | ({"lstrip": True, "rstrip": True} if swallows else {})
-    if tokenizer.legacy or joins_after_markers(tokenizer):
-        backend |= {"normalizer": _marking(tokenizer), "pre_tokenizer": None}
 
 
-def _marking(tokenizer: LlamaTokenizer) -> dict[str, Any]:
+def _marking(tokenizer: LlamaTokenizer) -> normalizers.Normalizer:
     """The oldest tokenizers, and those whose config lacks `legacy`, mark the beginning of a text and of what follows an
     added token as a word, also before a space; that of 2023 does, too, and takes some of the marks back."""
-    marks = [] if tokenizer.add_prefix_space is False else [{"type": "Prepend", "prepend": WORD_BOUNDARY}]
-    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": WORD_BOUNDARY}
-    return {"type": "Sequence", "normalizers": [*marks, spaces]}
+    marks = [] if tokenizer.add_prefix_space is False else [normalizers.Prepend(WORD_BOUNDARY)]
+    return normalizers.Sequence([*marks, normalizers.Replace(" ", WORD_BOUNDARY)])
 
 
 def _model(folder: Path) -> SentencePieceProcessor | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoProcessor, LlamaTokenizer, LlavaForConditionalGeneration
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
@@ -128,6 +128,9 @@ def test_the_way_back_is_the_published_folder_bit_for_bit(family, folders, tmp_p
     for file in (path for path in (tmp_path / "direct").rglob("*.json")):
         name = file.relative_to(tmp_path / "direct")
         assert json.loads((tmp_path / "back" / name).read_text()) == json.loads(file.read_text()), name
+    if isinstance(opened(family).tokenizer, LlamaTokenizer):
+        models = [folder / "tokenizer.model" for folder in (tmp_path / "back", FAMILIES[family])]
+        assert models[0].read_bytes() == models[1].read_bytes()
 
 
 @pytest.mark.parametrize("family", STOCK)
