@@ -12,6 +12,7 @@ from PIL import Image
 
 import llmga
 from llmga.compositing import able_to_hold
+from llmga.deep import levels
 from llmga.errors import UserError
 from llmga.llava.endpoint.address import Endpoint
 from llmga.seams import Seam
@@ -163,7 +164,7 @@ class Record:
 
 
 def picture_hash(image: Image.Image) -> str:
-    """SHA-256 over a picture's mode, size, colour profile and pixels, whatever file it is in.
+    """SHA-256 over a picture's mode, size, colour profile and pixels, of 16 bits too, whatever file it is in.
 
     Palettes and transparent colours are looked up first: files differ in how they write them.
     """
@@ -171,6 +172,8 @@ def picture_hash(image: Image.Image) -> str:
         image = able_to_hold(image)
     whole = hashlib.sha256(repr((image.mode, image.size, image.info.get("icc_profile"))).encode())
     whole.update(image.tobytes())
+    if (fine := levels(image)) is not None:
+        whole.update(fine.astype("<u2").tobytes())
     return whole.hexdigest()
 
 
