@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 KEY = "levels of 16 bits"
@@ -52,7 +52,7 @@ def with_levels(upright: Image.Image, source: str | Path | bytes) -> Image.Image
     A TIFF that holds its channels one after the other, instead of pixel by pixel, is left at 8 bits.
     """
     if upright.mode in CHANNELS:
-        with suppress(UnidentifiedImageError):  # of another format
+        with suppress(OSError, ValueError, SyntaxError):  # another format, or a layout that is read at 8 bits
             upright.info |= {KEY: values} if (values := _read(source)) is not None else {}
     return upright
 
