@@ -3,13 +3,14 @@
 import numpy as np
 from PIL import Image
 
+from llmga import deep
 from llmga.errors import UserError
 from llmga.images import white_of
 
 # What cannot hold every colour, or not plainly, is widened without loss; all else stays as it is.
 WIDENED = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB"}
 TRANSPARENT = {"L": "LA", "RGB": "RGBA"}
-PASTED = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")  # 8 bits a channel
+PASTED = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV")  # 8 bits a channel, or more beside it (`llmga.deep`)
 DEEP = ("I;16", "I;16L", "I;16B", "I", "F")  # gray of more than 8 bits, as `images.to_rgb` reads them
 
 
@@ -39,6 +40,8 @@ def paste_back(picture: Image.Image, painted: Image.Image, mask: Image.Image) ->
     Raises: UserError for a mode that cannot be painted into.
     """
     result = able_to_hold(picture)
+    if (fine := deep.mixed(result, painted, mask)) is not None:
+        return fine
     if result.mode in PASTED:
         result.paste(painted.convert(result.mode), mask=mask)
         return result
@@ -47,6 +50,6 @@ def paste_back(picture: Image.Image, painted: Image.Image, mask: Image.Image) ->
     new = np.asarray(painted.convert("L"), dtype=np.float64) * (white_of(result) / 255)
     mixed = before * (1 - weight) + new * weight
     mixed = np.where(weight == 0, before, mixed if before.dtype.kind == "f" else np.rint(mixed)).astype(before.dtype)
-    deep = Image.fromarray(mixed)
-    deep.info = dict(result.info)
-    return deep
+    gray = Image.fromarray(mixed)
+    gray.info = dict(result.info)
+    return gray

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from llmga.deep import with_levels
 from llmga.errors import UserError
 
 MAX_PIXELS = 64_000_000  # 192 MB as RGB; beyond it a picture is scaled while decoding (JPEG) or refused
@@ -34,7 +35,8 @@ def open_image(
     Args:
         source: a file, or the bytes of one.
         working_side: the longer side is reduced to this, keeping the aspect; None keeps every pixel.
-        exact: only turn it upright; mode, transparency, bit depth, colour profile and every pixel stay.
+        exact: only turn it upright; mode, transparency, bit depth, colour profile and every pixel stay; colours of 16
+            bits are beside the picture's own 8 (`llmga.deep`).
         formats: Pillow's names of those that are opened; None is all that it knows.
         max_pixels: a picture of more is refused.
 
@@ -45,7 +47,7 @@ def open_image(
         _bound(image, name, None if exact else working_side, max_pixels)
         image.load()
         upright = ImageOps.exif_transpose(image)
-        return upright if exact else reduced(to_rgb(upright), working_side)
+        return with_levels(upright, source) if exact else reduced(to_rgb(upright), working_side)
 
 
 def size_of(source: str | Path | bytes, *, formats: Sequence[str] | None = None) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ from typing import Any, NoReturn, TypedDict
 import numpy as np
 from PIL import Image
 
+from llmga.compositing import paste_back
+from llmga.deep import into_png, levels, of_levels, tiff
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.listing import KINDS
 from llmga.diffrir.restore import PAINTED, DiffRIR, open_diffrir
@@ -67,13 +70,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """The pictures of a job; the original's transparency and colour profile go into the result."""
+    """The pictures of a job; the original's transparency, colour profile and depth go into the result.
+
+    Attributes:
+        deep: the original as its file has it, when that has 16 bits a channel.
+    """
 
     image: Image.Image
     reference: Image.Image | None
     mask: Image.Image | None
     alpha: Image.Image | None
     profile: bytes | None
+    deep: Image.Image | None = None
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -93,7 +101,11 @@ def open_job(job: Job) -> Opened:
     if covered.all():
         raise UserError(f"mask {str(job.mask)!r} covers the whole picture, so nothing is kept to agree with; "
                         "make the kept region black.")  # fmt: skip
-    return Opened(image, reference, mask, alpha, profile)
+    deep = open_image(job.reference, exact=True)
+    if levels(deep) is None:
+        return Opened(image, reference, mask, alpha, profile)
+    reference, fine = of_levels(levels(deep)[..., :3]), open_image(job.image, exact=True)
+    return Opened(fine if fine.mode == "RGB" else image, reference, mask, alpha, profile, deep)
 
 
 def _open_mask(path: Path) -> Image.Image:
@@ -206,19 +218,37 @@ class Manifest:
             ) from None
 
 
-def save(opened: Opened, restored: Image.Image, path: Path) -> None:
-    """Write the result with the original's transparency and profile, whole or not at all.  Raises: UserError."""
-    if opened.alpha is not None and opened.alpha.size == restored.size:
+def save(opened: Opened, restored: Image.Image, path: Path, soft: bool = False) -> None:
+    """Write the result with the original's transparency, profile and depth, whole or not at all.  Raises: UserError."""
+    if opened.deep is not None and opened.deep.size == opened.mask.size == restored.size:
+        mask = opened.mask if soft else opened.mask.point(lambda level: 255 if level >= PAINTED else 0)
+        restored = paste_back(opened.deep, restored, mask)
+    elif opened.alpha is not None and opened.alpha.size == restored.size:
         restored = restored.copy()
         restored.putalpha(opened.alpha)
     draft = path.with_name(path.stem + ".part" + path.suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        restored.save(draft, icc_profile=opened.profile, lossless=True, exact=True)  # the last two are WEBP's
+        draft.write_bytes(_encoded(restored, opened.profile, path))
         os.replace(draft, path)
     except (OSError, ValueError) as problem:
         draft.unlink(missing_ok=True)
         raise UserError(f"{str(path)!r} cannot be written ({problem}); choose another --output.") from None
+
+
+def _encoded(image: Image.Image, profile: bytes | None, path: Path) -> bytes:
+    fine, kind = levels(image), path.suffix.lower()
+    if fine is not None and kind in (".tif", ".tiff"):
+        return tiff(fine, profile)
+    buffer = io.BytesIO()
+    form = Image.registered_extensions()[kind]
+    image.save(buffer, form, icc_profile=profile, lossless=True, exact=True)  # the last two are WEBP's
+    if fine is None:
+        return buffer.getvalue()
+    if kind != ".png":
+        print(f"{str(path)!r} holds 8 of the original's 16 bits; give a .png or .tif for all.", file=sys.stderr)
+        return buffer.getvalue()
+    return into_png(buffer.getvalue(), fine)
 
 
 class Run:
@@ -231,6 +261,7 @@ class Run:
     def __init__(self, restorer: Restorer, manifest: Manifest, batch: int = 1):
         self.restorer, self.manifest = restorer, manifest
         self.batch = batch if isinstance(restorer, DiffRIR) else 1
+        self.soft = isinstance(restorer, DiffRIR) and restorer.soft
         self.failures: dict[str, str] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> None:
@@ -252,7 +283,7 @@ class Run:
         results = self._restored([opened for _, _, opened in group])
         seconds = (time.perf_counter() - started) / len(group)
         for (job, fingerprint, opened), result in zip(group, results, strict=True):
-            save(opened, result, job.output)
+            save(opened, result, job.output, self.soft)
             self.manifest.write(job.name, **_entry(job, fingerprint, opened, result, seconds))
 
     def _restored(self, opened: list[Opened]) -> list[Image.Image]:

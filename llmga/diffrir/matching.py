@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from llmga.deep import SCALE, levels, of_levels, scaled
 from llmga.diffrir.blending import Box, blended, bounds
 from llmga.diffrir.levelling import levelled
 from llmga.diffrir.tone import ENOUGH
@@ -29,7 +30,7 @@ def match(
         blend: also carry what still differs along the seam into the painted region, and fade from the original to
             the painting over its first pixels, wherever both show the same thing there.
 
-    Returns: the image as it is where nothing is known of the original.
+    Returns: RGB, of the reference's bit depth; the image as it is where nothing is known of the original.
     Raises: UserError when the sizes differ.
     """
     if reference is None or mask is None:
@@ -38,15 +39,22 @@ def match(
     hole = np.asarray(mask.convert("L")) >= 128
     if hole.all():
         return image
-    painted, result = np.asarray(image.convert("RGB")), np.array(reference.convert("RGB"))
+    deep = reference.mode == "RGB" and levels(reference) is not None
+    painted, known = (_in_fine_levels(each.convert("RGB"), deep) for each in (image, reference))
+    result = scaled(reference).copy() if deep else known.copy()
     if hole.any():
         box = surroundings(hole)
-        part, inside = result[box], hole[box]
-        toned = levelled(painted, result, ~hole, box)
+        inside = hole[box]
+        toned = levelled(painted, known, ~hole, box)
         if blend:
-            toned = blended(toned, part.astype(np.float32), ~inside)
-        part[inside] = toned[inside].round().clip(0, 255)
-    return Image.fromarray(result)
+            toned = blended(toned, known[box].astype(np.float32), ~inside)
+        result[box][inside] = (toned[inside].clip(0, 255) * (SCALE if deep else 1)).round()
+    return of_levels(result) if deep else Image.fromarray(result)
+
+
+def _in_fine_levels(image: Image.Image, deep: bool) -> np.ndarray:
+    """(height, width, 3) in levels of 0 to 255; float32 with fractions, or uint8."""
+    return scaled(image) / np.float32(SCALE) if deep else np.asarray(image)
 
 
 def surroundings(hole: np.ndarray) -> Box:

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
+from llmga import deep
 from llmga.compositing import able_to_hold, paste_back
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, MAX_SIDE, to_rgb
@@ -122,11 +123,12 @@ class Canvas:
         grown = Image.new(picture.mode, self.size)
         grown.paste(picture, self.box)
         grown.info = dict(picture.info)
+        deep.grown(picture, self.box[:2], grown)
         return paste_back(grown, Image.fromarray(filled), mask), mask
 
     def shrink(self, grown: Image.Image) -> Image.Image:
         """The inverse of `grow`: the picture alone."""
-        return grown.crop(self.box)
+        return deep.cropped(grown, self.box)
 
 
 def _pairs(text: str) -> dict[str, str]:

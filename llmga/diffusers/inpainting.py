@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from llmga.compositing import able_to_hold, paste_back
+from llmga.deep import cropped, paste
 from llmga.diffusers.canvas import AT_ONCE, stages
 from llmga.diffusers.interruption import interruptible
 from llmga.diffusers.latents import has_statistics, scaled
@@ -117,7 +118,7 @@ class Inpainter(Generator):
             options |= dict(size=size, strength=strength, area=area, growth=growth, restore=restore, on_step=on_step)
             return [self.batch(prompt, [seed], image, mask, **options)[0] for seed in seeds]
         for number, (box, part_mask) in enumerate(parts):
-            part, seen = image.crop(box), shown(part_mask, self.native_size)
+            part, seen = cropped(image, box), shown(part_mask, self.native_size)
             place = (
                 WorkArea.within(seen, canvas)
                 if size is not None
@@ -189,8 +190,8 @@ def _composed(
     painting = place.back(painted, part.size)
     if restore is not None:
         hole = mask.point(lambda level: 255 if level else 0)  # what a soft mask mixes in was painted, too
-        seen = [picture.crop(place.box) for picture in (painting, to_rgb(part), hole)]
-        painting.paste(restore(*seen), place.box[:2])
+        seen = [cropped(picture, place.box) for picture in (painting, to_rgb(part), hole)]
+        paste(painting, restore(*seen), place.box[:2])
     return paste_back(part, painting, mask)
 
 
@@ -198,5 +199,5 @@ def _with_part(image: Image.Image, part: Image.Image, box: tuple[int, int, int, 
     if part.size == image.size:
         return part
     whole = image.copy()
-    whole.paste(part, box[:2])
+    paste(whole, part, box[:2])
     return whole

@@ -5,6 +5,8 @@ Where it stands, and in the same words in every kind of file (both are UTF-8 whe
 * PNG: text chunks `llmga` (the record, a JSON object with the attributes of `Record`) and `parameters`.
 * JPEG, WEBP: in the EXIF block, the record after the eight bytes `llmga` + three zeros in tag 0x927C (MakerNote), and
   the parameters in tag 0x9286 (UserComment, `UNICODE` + one zero, UTF-16 big endian), where other tools look for them.
+
+Colours of 16 bits (`llmga.deep`) stay so in a PNG; JPEG and WEBP hold 8.
 """
 
 import io
@@ -18,6 +20,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from llmga.deep import into_png, levels
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, check_file, to_rgb
 from llmga.registry import Registry
@@ -37,7 +40,9 @@ def _png(image: Image.Image, record: Record | None, quality: int | None) -> byte
     if record is not None:
         chunks.add_text("parameters", parameters(record))
         chunks.add_text("llmga", record.to_json())
-    return _saved(_in_mode(image, PNG_MODES), "PNG", pnginfo=chunks)
+    image = _in_mode(image, PNG_MODES)
+    file, own = _saved(image, "PNG", pnginfo=chunks), levels(image)
+    return file if own is None else into_png(file, own)
 
 
 def _jpeg(image: Image.Image, record: Record | None, quality: int | None) -> bytes:

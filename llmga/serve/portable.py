@@ -27,6 +27,7 @@ from typing import IO, Annotated, Any
 from PIL import Image
 
 from llmga.compositing import able_to_hold
+from llmga.deep import into_png, levels
 from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image, size_of
@@ -394,4 +395,5 @@ def _relabelled(image: Image.Image, mode: str | None) -> Image.Image:
 def _lossless(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG" if image.mode in PNG_MODES else "TIFF", icc_profile=image.info.get("icc_profile"))
-    return buffer.getvalue()
+    fine = levels(image)
+    return buffer.getvalue() if fine is None else into_png(buffer.getvalue(), fine)

@@ -11,6 +11,7 @@ from PIL import Image
 
 import llmga
 from llmga.compositing import able_to_hold
+from llmga.deep import levels
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.text_to_image import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 from llmga.errors import UserError
@@ -179,7 +180,7 @@ class Record:
 
 
 def picture_hash(image: Image.Image) -> str:
-    """SHA-256 over a picture's mode, size, colour profile and pixels, whatever file it is in.
+    """SHA-256 over a picture's mode, size, colour profile and pixels, of 16 bits too, whatever file it is in.
 
     Palettes and transparent colours are looked up first: files differ in how they write them.
     """
@@ -187,6 +188,8 @@ def picture_hash(image: Image.Image) -> str:
         image = able_to_hold(image)
     whole = hashlib.sha256(repr((image.mode, image.size, image.info.get("icc_profile"))).encode())
     whole.update(image.tobytes())
+    if (fine := levels(image)) is not None:
+        whole.update(fine.astype("<u2").tobytes())
     return whole.hexdigest()
 
 

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -6,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
+from llmga import deep
 from llmga.diffrir.checkpoints import save_model
 from llmga.diffrir.folders import main
+from llmga.images import open_image
 
 
 @pytest.fixture
@@ -195,3 +198,54 @@ def test_a_manifest_that_is_none_is_one_sentence(folders, capsys, content):
     Path("out/manifest.json").write_text(content)
     assert restore() == 2
     assert "cannot be used as a manifest" in capsys.readouterr().err
+
+
+def deep_case(tmp_path, suffix, channels=3):
+    """A smooth original of 16 bits, a darker painting that is as fine, and a mask of the middle, as files."""
+    y, x = np.mgrid[:96, :96]
+    ramp = np.stack([x * 500 + 3000, y * 400 + 9000, (x + y) * 200 + 20_000, np.full_like(x, 50_000)], -1)
+    values = (ramp + np.random.default_rng(0).integers(0, 200, ramp.shape)).astype(np.uint16)[..., :channels]
+    original = tmp_path / f"original{suffix}"
+    original.write_bytes(_deep_file(values, suffix))
+    (tmp_path / "painted.png").write_bytes(_deep_file((values[..., :3] * 0.9).round().astype(np.uint16), ".png"))
+    mask = np.zeros((96, 96), np.uint8)
+    mask[30:66, 30:66] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return values, original, mask > 0
+
+
+def _deep_file(values, suffix):
+    if suffix == ".tif":
+        return deep.tiff(values, PROFILE)
+    buffer = io.BytesIO()
+    deep.of_levels(values).save(buffer, "PNG", icc_profile=PROFILE)
+    return deep.into_png(buffer.getvalue(), values)
+
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("restorer", ["none", "match", "match+blend", None])
+@pytest.mark.parametrize(("suffix", "channels"), [(".png", 3), (".tif", 3), (".png", 4), (".tif", 4)])
+def test_a_picture_of_16_bits_stays_one(tmp_path, tiny, suffix, channels, restorer):
+    values, original, hole = deep_case(tmp_path, suffix, channels)
+    output = tmp_path / f"result{suffix}"
+    weights = ["--restorer", restorer] if restorer else ["--weights", str(save_model(tiny(), tmp_path / "weights"))]
+    given = ["--image", tmp_path / "painted.png", "--reference", original, "--mask", tmp_path / "mask.png"]
+    assert main([*map(str, given), "--output", str(output), "--device", "cpu", *weights]) == 0
+    result = open_image(output, exact=True)
+    found = deep.levels(result)
+    np.testing.assert_array_equal(found[~hole], values[~hole])
+    assert result.info["icc_profile"] == PROFILE
+    if channels == 4:
+        assert (found[hole][:, 3] == 65_535).all()
+    if restorer in ("match", "match+blend"):
+        assert np.abs(found[hole][:, :3].astype(float) - values[hole][:, :3]).max() < 3 * 257
+        assert len(np.unique(found[hole][:, :3] % 257)) > 100  # no steps of 8 bits
+
+
+def test_a_format_of_8_bits_says_so(tmp_path, capsys):
+    _, original, _ = deep_case(tmp_path, ".png")
+    given = ["--image", tmp_path / "painted.png", "--reference", original, "--mask", tmp_path / "mask.png"]
+    assert main([*map(str, given), "--output", str(tmp_path / "a.webp"), "--restorer", "match"]) == 0
+    assert "holds 8 of the original's 16 bits" in capsys.readouterr().err

@@ -6,6 +6,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageDraw
 
+from llmga import deep
+from llmga.diffrir.restorers import open_restorer
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.generators import GENERATORS, load_generator, twin_of
 from llmga.diffusers.inpainting import AREAS, Inpainter
@@ -346,3 +348,28 @@ def test_a_picture_is_shown_as_the_vaes_statistics_say(goldens, name):
     again = twin.pipeline._encode_vae_image(pixels, torch.Generator().manual_seed(0))
     assert not torch.allclose(again, shown, atol=0.1)
     torch.testing.assert_close(unscaled(vae, again), shown / vae.config.scaling_factor, atol=1e-5, rtol=1e-5)
+
+
+def fine(size=(96, 60), channels=3):
+    values = np.random.default_rng(0).integers(0, 65_536, (*size[::-1], channels), dtype=np.uint16)
+    return deep.of_levels(values), values
+
+
+@pytest.mark.parametrize("restore", [None, open_restorer("match+blend")])
+@pytest.mark.parametrize(("channels", "area", "soft"), [(3, "picture", False), (4, "mask", False), (3, "mask", True)])
+def test_colours_of_16_bits_keep_every_bit_outside_the_mask(channels, area, soft, restore):
+    picture, values = fine(channels=channels)
+    mask = Image.new("L", picture.size)
+    ImageDraw.Draw(mask).rectangle((30, 20, 50, 40), fill=255)
+    result = Scribbler()("x", picture, mask, area=area, soft=soft, restore=restore)
+    found, hole = deep.levels(result), np.asarray(mask) > 0
+    np.testing.assert_array_equal(found[~hole], values[~hole])
+    assert found[hole][:, :3].max() > 60_000
+
+
+def test_colours_of_16_bits_stay_when_a_picture_grows_in_stages():
+    picture, values = fine((40, 24))
+    canvas = Canvas(40, 24, 60, 30, 60, 30)
+    result = Scribbler()("x", *canvas.grow(picture), growth=2)
+    np.testing.assert_array_equal(deep.levels(canvas.shrink(result)), values)
+    assert deep.levels(result).shape == (84, 160, 3)

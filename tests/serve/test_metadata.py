@@ -2,10 +2,13 @@
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from llmga import deep
 from llmga.errors import UserError
+from llmga.images import open_image
 from llmga.seams import Seam
 from llmga.serve.metadata import EXIF_IFD, FORMATS, MAKER_NOTE, USER_COMMENT, encoded, kind_of, read
 from llmga.serve.provenance import ModelMark, Record, parameters
@@ -36,6 +39,17 @@ def test_the_record_comes_back_from_every_kind_and_mode(kind, mode, tmp_path):
     (tmp_path / "a").write_bytes(content)
     assert read(tmp_path / "a") == RECORD and kind_of(tmp_path / "a") == kind
     assert encoded(Image.new(mode, (8, 8)), RECORD, kind) == content
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_png_of_16_bits_holds_them_beside_the_record(tmp_path, channels):
+    values = np.random.default_rng(0).integers(0, 65_536, (9, 8, channels), dtype=np.uint16)
+    picture = deep.of_levels(values)
+    (tmp_path / "a.png").write_bytes(encoded(picture, RECORD))
+    assert read(tmp_path / "a.png") == RECORD
+    np.testing.assert_array_equal(deep.levels(open_image(tmp_path / "a.png", exact=True)), values)
+    for kind in ("jpeg", "webp"):
+        assert Image.open(io.BytesIO(encoded(picture, RECORD, kind))).size == (8, 9)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])

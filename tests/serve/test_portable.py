@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import llmga
+from llmga import deep
 from llmga.errors import UserError
 from llmga.serve.flow import PictureReady, Turn
 from llmga.serve.metadata import png_bytes
@@ -432,3 +433,10 @@ def test_a_pipe_is_no_session(tmp_path, place):
     os.mkfifo(tmp_path / place)
     with pytest.raises(UserError, match="is no session"):
         load_session(tmp_path / place.partition("/")[0])
+
+
+def test_a_picture_of_16_bits_is_stored_with_all_of_them(toy, tmp_path):
+    values = np.random.default_rng(0).integers(0, 65_536, (24, 32, 3), dtype=np.uint16)
+    session = load_session(save_session(tmp_path / "s.zip", talked(toy, deep.of_levels(values)).state()))
+    stored = [fine for picture in session.pictures.values() if (fine := deep.levels(picture)) is not None]
+    assert any(np.array_equal(fine, values) for fine in stored) and len(stored) > 1  # what was made of it, too
