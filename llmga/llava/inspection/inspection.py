@@ -98,9 +98,9 @@ class Inspection:
         looked_at = sum(looked.looked_at for looked in self.sources)
         if looked_at and not sum(lesson.supervised for lesson in lessons):
             worst = max(self.findings.of("loss"), key=self.findings.counts.__getitem__, default="")
-            because = f"{worst}: {self.findings.places[worst][0]}" if worst else "check the data"
+            because = f" ({worst}: {self.findings.places[worst][0].rstrip('.')})" if worst else ""
             self.findings.add(
-                "unsupervised", f"not one of {looked_at} records looked at teaches a token; {because.rstrip('.')}"
+                "unsupervised", f"not one of {looked_at} records looked at teaches a token; check the data{because}"
             )
         opened = sum(lesson.opens for lesson in lessons)
         if opened and not any(lesson.closes for lesson in lessons):

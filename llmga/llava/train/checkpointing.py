@@ -64,11 +64,15 @@ def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
         )
 
 
-def require_usable(checkpoint: Path) -> None:
-    """Raises: UserError for one that is damaged, which names the one before it."""
+def require_usable(checkpoint: Path, *, complete: bool = False) -> None:
+    """Raises: UserError for one that is damaged, which names the one before it.
+
+    Args:
+        complete: see also that no file is missing.
+    """
     before = [one for one in checkpoints(checkpoint.parent) if one.name != checkpoint.name]
-    parts = any(checkpoint.glob("global_step*"))
-    require_whole(checkpoint, before[-1] if before else None, NEEDED_OF_PARTS if parts else NEEDED)
+    needed = NEEDED_OF_PARTS if any(checkpoint.glob("global_step*")) else NEEDED
+    require_whole(checkpoint, before[-1] if before else None, needed if complete else ())
 
 
 def save_data(folder: Path, sources: Sequence[DataSource], records: Sequence[Records]) -> None:

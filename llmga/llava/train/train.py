@@ -17,6 +17,7 @@ from llmga.llava.loading import Mllm, load_mllm, new_mllm
 from llmga.llava.train.checkpointing import (
     discard_unfinished,
     newest_checkpoint,
+    require_usable,
     what_comes_next,
 )
 from llmga.llava.train.config import PRESETS
@@ -35,6 +36,8 @@ def train(config: TrainConfig) -> StageOneTrainer:
     """Machine, model, data, trainer, fit, save; goes on from the newest checkpoint if there is one."""
     config = ready(config)
     checkpoint = newest_checkpoint(config.resume_dir())
+    if checkpoint:
+        require_usable(checkpoint, complete=True)
     if Processes.launched().rank == 0:
         discard_unfinished(config.output_dir, config.resume_dir())
         configuration.save(config, config.output_dir)
