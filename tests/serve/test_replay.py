@@ -210,6 +210,22 @@ def test_restorer_and_upscaler_are_told_and_replayed(networks, tmp_path, capsys)
     assert "the restorer" in capsys.readouterr().err
 
 
+def test_a_restorer_that_was_chosen_in_the_session_is_told_and_replayed(models, tmp_path):
+    loaded, args = models
+    assistant = loaded.assistant(args)
+    assistant.settings = replace(assistant.settings, restorer="diffrir-x1")
+    scene = open_image(shipped(SCENE, "--image-file"))
+    mask = Image.new("L", scene.size)
+    mask.paste(255, (0, 0, scene.width // 2, scene.height))
+    ready = next(
+        event for event in assistant.respond(Turn("fill it", (scene,), mask)) if isinstance(event, PictureReady)
+    )
+    assert ready.record.model("restorer").name == "llmga-toy-diffrir-x1"
+    (tmp_path / "a.png").write_bytes(encoded(ready.image, ready.record))
+    save_session(tmp_path, assistant.state())
+    assert replay.main([str(tmp_path / "a.png")]) == 0
+
+
 def test_a_restorer_that_enlarges_works_after_the_usual_one(networks, tmp_path):
     record = one_picture(flags_of(restorer="diffrir-x2", restorer_path=networks[1]), tmp_path / "a.png")
     assert (record.restorer, record.upscaler, record.size) == (None, "diffrir-x2", (128, 128))
