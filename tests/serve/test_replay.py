@@ -26,7 +26,7 @@ from llmga.serve.demo import SCENE
 from llmga.serve.flow import Failed, PictureReady, Turn
 from llmga.serve.metadata import FORMATS, encoded, read
 from llmga.serve.portable import load_session, save_session
-from llmga.serve.provenance import ModelMark
+from llmga.serve.provenance import ModelMark, fingerprint
 
 REQUEST = "a big red circle on a blue background"
 
@@ -340,6 +340,14 @@ def test_recorded_values_are_checked_before_anything_is_loaded(strangers, monkey
     monkeypatch.setattr(replay, "load_generator", lambda *given, **more: pytest.fail("a painter was loaded"))
     assert replay.main([strangers(**told)]) == 2
     assert re.search(words, capsys.readouterr().err)
+
+
+def test_a_painter_of_another_family_is_not_loaded(strangers, monkeypatch, capsys):
+    monkeypatch.setattr(replay, "load_generator", lambda *given, **more: pytest.fail("a painter was loaded"))
+    painter = shipped(BUNDLED_PAINTER, "--sdmodel_id")
+    mark = ModelMark("painter", painter.name, fingerprint(painter))
+    assert replay.main([strangers(models=(mark,), painter={"family": "sd15"})]) == 2
+    assert "painted by a sd15 model" in capsys.readouterr().err
 
 
 def test_a_record_that_is_nested_without_end_is_one_sentence(strangers, monkeypatch, capsys):
