@@ -21,7 +21,7 @@ from llmga.llava.sampling import Sampling
 from llmga.serve.bounds import UNBOUNDED, Bounds
 from llmga.serve.events import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn, shown
-from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
+from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, shelf_mark, upscaler_of
 from llmga.serve.plain_text import plain
 from llmga.serve.provenance import ModelMark
 from llmga.serve.safety import NO_GUARD, Guard
@@ -372,10 +372,19 @@ class Assistant:
         yield PictureReady(image, record)
 
     def _took_part(self, painter: Callable[..., Image.Image]) -> tuple[ModelMark, ...]:
-        """The models behind a picture: of the painter and the inpainter only the one that painted it."""
+        """The models behind a picture: of the painter and the inpainter only the one that painted it, and the restorers
+        that were chosen meanwhile in place of those that the assistant was made with."""
         idle = "inpainter" if _path(painter) == _path(self.generator) else "painter"
-        marks = [mark for mark in self.models if mark.role != idle]
+        chosen = {mark.role: mark for mark in self._chosen_marks()}
+        marks = [mark for mark in self.models if mark.role not in (idle, *chosen)] + list(chosen.values())
         return tuple(replace(mark, role="painter") if mark.role == "inpainter" else mark for mark in marks)
+
+    def _chosen_marks(self) -> Iterator[ModelMark]:
+        restorer, upscale = self.settings.restorer, self.settings.upscale
+        if restorer and (mark := shelf_mark("restorer", restorer)):
+            yield mark
+        if upscale and getattr(self.upscaler, "scale", None) != upscale:
+            yield shelf_mark("upscaler", f"diffrir-x{upscale}")
 
     def _painter(self, region: Region | None) -> Callable[..., Image.Image]:
         """The generator, or one for the task that shares its weights."""

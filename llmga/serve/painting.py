@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from PIL import Image
 
 from llmga.compositing import paste_back
+from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, restorer_name
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -100,6 +102,15 @@ def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
     if scale is None:
         return None
     return own if getattr(own, "scale", None) == scale else ready(RESTORERS[f"diffrir-x{scale}"])
+
+
+def shelf_mark(role: str, name: str) -> ModelMark | None:
+    """What records say of a row whose weights are those on the shelf; None for one without weights."""
+    row = RESTORERS[name]
+    return _mark(role, str(default_path(row.scale))) if isinstance(row, Weighted) else None
+
+
+_mark = cache(ModelMark.of)  # which reads the weights
 
 
 def paint(

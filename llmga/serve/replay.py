@@ -17,8 +17,8 @@ from PIL import Image
 
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
-from llmga.diffusers.checkpoints import SHELVES, find_checkpoint
-from llmga.diffusers.generators import GENERATORS, Generator, load_generator
+from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
+from llmga.diffusers.generators import GENERATORS, Generator, family_of, load_generator
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError, command_line
 from llmga.files import write_whole
@@ -115,6 +115,7 @@ def open_painter(record: Record, args: argparse.Namespace) -> Generator:
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", args.sdmodel_id, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
+    _check_family(setup.get("family"), folder)
     generator = load_generator(
         folder,
         name=setup.get("family"),
@@ -128,6 +129,14 @@ def open_painter(record: Record, args: argparse.Namespace) -> Generator:
     flags.guide(generator, args)
     _check_added(setup.get("added", []), generator.added)
     return generator
+
+
+def _check_family(name: str | None, folder: Path) -> None:
+    """Raises: UserError when the folder holds a painter of another family than the recorded one."""
+    own = family_of(read_index(folder).get("_class_name"), folder)
+    if name is not None and GENERATORS[name].architecture != own.architecture:
+        raise UserError(f"the picture was painted by a {name} model, but {str(folder)!r} is {own.name}; "
+                        "give the painter with --sdmodel_id.")  # fmt: skip
 
 
 def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any]]) -> None:

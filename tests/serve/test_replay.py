@@ -26,7 +26,7 @@ from llmga.serve.demo import SCENE
 from llmga.serve.flow import Failed, PictureReady, Turn
 from llmga.serve.metadata import FORMATS, encoded, read
 from llmga.serve.portable import load_session, save_session
-from llmga.serve.provenance import ModelMark
+from llmga.serve.provenance import ModelMark, fingerprint
 
 REQUEST = "a big red circle on a blue background"
 
@@ -210,6 +210,22 @@ def test_restorer_and_upscaler_are_told_and_replayed(networks, tmp_path, capsys)
     assert "the restorer" in capsys.readouterr().err
 
 
+def test_a_restorer_that_was_chosen_in_the_session_is_told_and_replayed(models, tmp_path):
+    loaded, args = models
+    assistant = loaded.assistant(args)
+    assistant.settings = replace(assistant.settings, restorer="diffrir-x1")
+    scene = open_image(shipped(SCENE, "--image-file"))
+    mask = Image.new("L", scene.size)
+    mask.paste(255, (0, 0, scene.width // 2, scene.height))
+    ready = next(
+        event for event in assistant.respond(Turn("fill it", (scene,), mask)) if isinstance(event, PictureReady)
+    )
+    assert ready.record.model("restorer").name == "llmga-toy-diffrir-x1"
+    (tmp_path / "a.png").write_bytes(encoded(ready.image, ready.record))
+    save_session(tmp_path, assistant.state())
+    assert replay.main([str(tmp_path / "a.png")]) == 0
+
+
 def test_a_restorer_that_enlarges_works_after_the_usual_one(networks, tmp_path):
     record = one_picture(flags_of(restorer="diffrir-x2", restorer_path=networks[1]), tmp_path / "a.png")
     assert (record.restorer, record.upscaler, record.size) == (None, "diffrir-x2", (128, 128))
@@ -324,6 +340,14 @@ def test_recorded_values_are_checked_before_anything_is_loaded(strangers, monkey
     monkeypatch.setattr(replay, "load_generator", lambda *given, **more: pytest.fail("a painter was loaded"))
     assert replay.main([strangers(**told)]) == 2
     assert re.search(words, capsys.readouterr().err)
+
+
+def test_a_painter_of_another_family_is_not_loaded(strangers, monkeypatch, capsys):
+    monkeypatch.setattr(replay, "load_generator", lambda *given, **more: pytest.fail("a painter was loaded"))
+    painter = shipped(BUNDLED_PAINTER, "--sdmodel_id")
+    mark = ModelMark("painter", painter.name, fingerprint(painter))
+    assert replay.main([strangers(models=(mark,), painter={"family": "sd15"})]) == 2
+    assert "painted by a sd15 model" in capsys.readouterr().err
 
 
 def test_a_record_that_is_nested_without_end_is_one_sentence(strangers, monkeypatch, capsys):
