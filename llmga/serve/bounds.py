@@ -92,7 +92,7 @@ class Bounds:
             raise TooMuch(f"an answer of {chosen.max_new_tokens:,} tokens is too long; use --max-new-tokens up to "
                           f"{self.tokens:,}.", "max_new_tokens")  # fmt: skip
         self._check_prompt(chosen.negative_prompt or "", "negative_prompt")
-        steps, size = _steps(painter, chosen.steps), chosen.size or native_size(painter)
+        steps, size = self._steps(painter, chosen.steps), chosen.size or native_size(painter)
         self._check_picture(steps, size, painter)
         self._check_work(steps * self._area(size, painter) * chosen.versions, painter, "versions")
 
@@ -111,7 +111,7 @@ class Bounds:
         said = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
         for setting, text in (said | {"source_prompt": order.changes.get("source_prompt")}).items():
             self._check_prompt(text or "", setting)
-        steps, size = _steps(painter, order.steps, **order.changes), order.size or native_size(painter)
+        steps, size = self._steps(painter, order.steps, **order.changes), order.size or native_size(painter)
         self._check_picture(steps, size, painter)
         spent += steps * self._area(size, painter)
         self._check_work(spent, painter, None)
@@ -126,7 +126,7 @@ class Bounds:
             raise TooMuch(f"the {setting.replace('_', ' ')} has {len(text):,} characters, {self.prompt:,} are painted "
                           "at most; shorten it.", setting)  # fmt: skip
 
-    def _check_picture(self, steps: int, size: tuple[int, int], painter: Painter) -> None:
+    def _check_picture(self, steps: float, size: tuple[int, int], painter: Painter) -> None:
         if steps > self.steps:
             raise TooMuch(f"{steps} steps are too many for this server; use at most {self.steps}.", "steps")
         if (area := self._area(size, painter)) > (most := self._pixels(painter)):
@@ -141,6 +141,10 @@ class Bounds:
 
     def _pixels(self, painter: Painter) -> float:
         return LARGER * _area(native_size(painter)) if self.pixels is None else self.pixels
+
+    def _steps(self, painter: Painter, steps: int | None, **changes: Any) -> float:
+        """The steps; the painter's own ones, which are the host's choice, count as no more than are allowed."""
+        return steps or min(painter.describe(**changes).get("steps") or 1, self.steps)
 
     def _area(self, size: tuple[int, int], painter: Painter) -> float:
         """Pixels of this size; where it is only guessed, no more than are allowed."""
@@ -169,11 +173,6 @@ UNBOUNDED = _Unbounded()
 def native_size(painter: Painter) -> tuple[int, int]:
     """Width and height in pixels that a painter was made for, as far as it says."""
     return getattr(painter, "native_size", None) or UNKNOWN_NATIVE
-
-
-def _steps(painter: Painter, steps: int | None, **changes: Any) -> int:
-    """The steps, the painter's own ones where none are asked for."""
-    return steps or painter.describe(**changes).get("steps") or 1
 
 
 def _area(size: tuple[int, int]) -> int:

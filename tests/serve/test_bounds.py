@@ -74,6 +74,11 @@ def test_what_is_too_much_names_the_setting(chosen, setting):
     assert told.value.setting == setting
 
 
+def test_steps_that_nobody_asked_for_are_the_hosts_choice():
+    SMALL.check_settings(Settings(), painter(steps=1000))
+    assert SMALL.check_order(Order("a dog", 1), 1, painter(steps=1000), 0) == 150 * 64 * 64
+
+
 def test_one_picture_at_both_limits_and_ten_usual_ones_are_not():
     SMALL.check_settings(Settings(steps=150, size=(128, 128)), painter())
     SMALL.check_settings(Settings(steps=50, versions=10), painter())
