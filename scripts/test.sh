@@ -8,10 +8,10 @@ cd "$root"
 export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 NO_ALBUMENTATIONS_UPDATE=1 TOKENIZERS_PARALLELISM=false
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the test models are tiny: more threads only wait for each other
 
-# The whole suite takes a process a core, each file in one of them; with arguments, or where a GPU is shared, one process.
+# The whole suite takes a process a core; with arguments, or where a GPU is shared, one process.
 select=()
 if ! nvidia-smi -L >/dev/null 2>&1; then
     select=(-m "not gpu")
-    (($#)) || select+=(-n logical --maxprocesses 8 --dist loadfile)
+    (($#)) || select+=(-n logical --maxprocesses 8 --dist worksteal)
 fi
 exec .venv/bin/python -m pytest ${select[@]+"${select[@]}"} "$@"
