@@ -96,7 +96,10 @@ def url(models: Models) -> Iterator[str]:
 
 
 def arguments() -> argparse.Namespace:
-    return build_parser().parse_args(["--port", "0", "--seed", "7", "--temperature", "0"])
+    """With room for pictures that take a while, see `paint_slowly`."""
+    return build_parser().parse_args(
+        ["--port", "0", "--seed", "7", "--temperature", "0", "--max-pixels-painted", str(256 * 256)]
+    )
 
 
 @contextmanager
