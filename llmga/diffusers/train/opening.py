@@ -1,7 +1,5 @@
 """What a run starts from: the checkpoint, made to fit the task, and the machine it runs on."""
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.lora import add_lora
 from llmga.diffusers.train.tasks import Task, widened
 from llmga.errors import UserError
-from llmga.runtime import pick_device
+from llmga.runtime import introduce_alone, pick_device
 
 HALF = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TOWERS = ("text_encoder", "text_encoder_2")
@@ -47,17 +45,8 @@ def _deepspeed(config: TrainConfig) -> Any:
     except ImportError:
         raise UserError("--deepspeed needs the package deepspeed; install llmga[train].") from None
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
-    _alone()
+    introduce_alone()
     return plugin
-
-
-def _alone() -> None:
-    """What a launcher tells its processes, for one that was started without: DeepSpeed asks for it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    if "RANK" not in os.environ:
-        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
 
 def read_deepspeed(path: str) -> dict[str, Any]:

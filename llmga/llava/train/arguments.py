@@ -1,7 +1,5 @@
 """Our settings in the words of transformers' Trainer and of DeepSpeed."""
 
-import os
-import socket
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +8,7 @@ from transformers import TrainingArguments
 
 from llmga.llava.train.preflight import deepspeed_settings
 from llmga.llava.train.settings import TrainConfig
+from llmga.runtime import introduce_alone
 
 COMPILED_FOR_NOTHING = "deepspeed_shm_comm"  # collectives in shared memory: minutes to compile; gloo does as well
 
@@ -59,20 +58,9 @@ def _deepspeed(config: TrainConfig, on_cpu: bool) -> dict[str, Any] | None:
     """The JSON's content; what DeepSpeed wants of the environment is put there."""
     if config.deepspeed is None:
         return None
-    _introduce_alone()
+    introduce_alone()
     if on_cpu:
         import deepspeed.ops
 
         deepspeed.ops.__compatible_ops__[COMPILED_FOR_NOTHING] = False
     return deepspeed_settings(config)
-
-
-def _introduce_alone() -> None:
-    """A single process without a launcher is a group of one; DeepSpeed would look for MPI to learn that."""
-    if "RANK" in os.environ:
-        return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update(alone)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from llmga.errors import UserError, command_line
-from llmga.runtime import quiet_libraries
+from llmga.runtime import free_port, quiet_libraries
 
 # Beside those that DeepSpeed hands on: places of models and data, keys, threads, and how processes talk.
 HANDED = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "OMP_", "NCCL_", "TORCH_", "GLOO_")
@@ -40,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         def parse_user_args(self) -> list[str]:
             return [spelled(word) for word in self.args.user_args]
 
+    given = list(sys.argv[1:] if argv is None else argv)
+    if "--hostfile" not in given:  # on one machine several runs may stand side by side
+        given = ["--master_port", str(free_port()), *given]
     runner.PDSHRunner, runner.EXPORT_ENVS = Runner, [*runner.EXPORT_ENVS, *HANDED]
     try:
-        runner.main([*SAYS_NO_COMMAND, *(sys.argv[1:] if argv is None else argv)])
+        runner.main([*SAYS_NO_COMMAND, *given])
     except (RuntimeError, FileNotFoundError) as problem:
         raise UserError(f"the nodes cannot be reached: {str(problem).rstrip('.')}.") from None
     return 0

@@ -1,6 +1,7 @@
 """What would stop a run later is told in one sentence before anything is loaded."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import fields, replace
@@ -11,10 +12,11 @@ import torch
 
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
-from llmga.llava.train import arguments, preflight
+from llmga.llava.train import preflight
 from llmga.llava.train.doctor import DoctorConfig, examine
 from llmga.llava.train.preflight import Processes, main, ready
 from llmga.llava.train.train import train
+from llmga.runtime import introduce_alone
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -235,9 +237,9 @@ def test_a_single_process_introduces_itself_to_deepspeed(monkeypatch):
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "before")
     monkeypatch.delenv("RANK")
-    arguments._introduce_alone()
-    assert arguments.os.environ["WORLD_SIZE"] == "1"
-    assert int(arguments.os.environ["MASTER_PORT"]) > 0
+    introduce_alone()
+    assert os.environ["WORLD_SIZE"] == "1"
+    assert int(os.environ["MASTER_PORT"]) > 0
 
 
 def test_the_command_line_looks_and_trains_nothing(settings, flags, tmp_path, capsys):
