@@ -13,6 +13,7 @@ from llmga.llava.backbones import Settings
 from llmga.llava.modeling import LlmgaConfig
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+PROJECTOR = "mm_projector.bin"  # a first stage's whole result
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 _TEXT_AND_TOWER = (
@@ -110,6 +111,8 @@ def has_tokenizer(folder: Path) -> bool:
 
 def require_files(folder: Path) -> None:
     """Raises: UserError that names what the folder lacks."""
+    if (folder / PROJECTOR).is_file() and not any((folder / name).is_file() for name in WEIGHTS):
+        raise UserError(f"{str(folder)!r} holds a projector only; give the model that it belongs to as --model-base.")
     for kind, names in (("weights", WEIGHTS), ("tokenizer", TOKENIZERS)):
         if not any((folder / name).is_file() for name in names):
             raise UserError(

@@ -49,7 +49,7 @@ def load_mllm(
     if adapters.is_low_rank(folder):
         return _with_adapter(folder, said, base, mode, merge_lora, where)
     if base is not None:
-        weights = checkpoints.read_tensors(folder / "mm_projector.bin")  # complains before the base is read
+        weights = checkpoints.read_tensors(folder / checkpoints.PROJECTOR)  # complains before the base is read
         mllm = adapters.plain_base(Published.of(said, folder), base, mode)
         adapters.add_projector(mllm, weights, folder)
         return _put(mllm, where)

@@ -170,6 +170,8 @@ def test_a_projector_saved_alone_and_its_base_are_the_model_again(tiny_mllm, bas
     (tmp_path / "alone").mkdir()
     (tmp_path / "alone/config.json").write_text(json.dumps(config | {"mm_vision_tower": str(tower)}))
     torch.save(published_projector(tiny_mllm), tmp_path / "alone/mm_projector.bin")
+    with pytest.raises(UserError, match="holds a projector only; give the model that it belongs to as --model-base"):
+        load_mllm(tmp_path / "alone", device="cpu")
     tiny_mllm.model.lm_head.load_state_dict(new_mllm(text, tower, conv_mode="qwen_2").model.lm_head.state_dict())
     joined = load_mllm(tmp_path / "alone", text, device="cpu", dtype=torch.float32)
     before, after = tiny_mllm.model.state_dict(), joined.model.state_dict()
