@@ -12,7 +12,7 @@ from typing import Any
 
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.datasets.json_stream import Item, items, pairs
-from llmga.llava.datasets.text import words_of
+from llmga.llava.datasets.text import speaker_of, words_of
 from llmga.registry import Registry
 
 DIGITS = 12  # of a picture's number in the names of COCO's files
@@ -36,18 +36,22 @@ class Layout:
 
 
 # Other names of a key, the first that says something counts: `images` and `messages` are those of LLaMA-Factory,
-# ms-swift and TRL, whose turns have role and content.
+# ms-swift and TRL, whose turns have role and content and the first two of which have a system text beside them, too.
 SPELLINGS = {"image": ("images", "image_path", "image_paths"), "conversations": ("messages",)}
 
 
 def spelled(record: dict[str, Any]) -> dict[str, Any]:
-    """The record under our keys, its turns' parts joined to texts; the very record when nothing is to be done."""
+    """The record under our keys, a `system` beside the turns as the first of them, their parts joined to texts; the
+    very record when nothing is to be done."""
     for key, others in SPELLINGS.items():
         if not record.get(key) and (other := next((name for name in others if record.get(name)), None)):
             record = {**{name: record[name] for name in record if name != other}, key: record[other]}
             if key == "image" and isinstance(record[key], list) and len(record[key]) == 1:
                 record[key] = record[key][0]  # where only one is wanted, a list of one is meant so
     said = record.get("conversations")
+    if isinstance(said, list) and (system := record.get("system")) and not _has_system(said):
+        said = [{"from": "system", "value": system}, *said]
+        record = {**record, "conversations": said}
     if not isinstance(said, list) or not any(isinstance(turn, dict) and _parts(turn) for turn in said):
         return record
     shown: list[Any] = []
@@ -55,6 +59,10 @@ def spelled(record: dict[str, Any]) -> dict[str, Any]:
     # Parts either bring their pictures along, or stand for those of the record in order.
     own = {"image": shown} if shown and not record.get("image") and None not in shown else {}
     return {**record, "conversations": joined, **own}
+
+
+def _has_system(turns: list[Any]) -> bool:
+    return any(isinstance(turn, dict) and speaker_of(turn) == "system" for turn in turns)
 
 
 def _parts(turn: dict[str, Any]) -> list[Any] | None:

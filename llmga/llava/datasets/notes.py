@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from llmga.llava.datasets.base import Kind, Record
 from llmga.llava.datasets.text import words_of
 
-VERSION = 4  # of the files
+VERSION = 5  # of the files
 BATCH = 8192  # notes that are written at once: each column is a stretch of some pages
 
 

@@ -18,6 +18,12 @@ MISSING = "picture missing or unreadable"
 LMDB_FILE = "data.mdb"
 LONGEST_SHOWN = 200  # characters of a name that a message quotes
 
+HINTS = {  # what a name may hold that no file's name should: the remedy
+    "data:image/": "save what the URL holds as a file and give its name",
+    "://": "nothing is fetched while training: download it and give the file's name",
+    "\\": "write / for \\ between folders",
+}
+
 
 def opener(places: str) -> Callable[[Any], Image.Image]:
     """What opens a picture: its name below one of `places`, or its bytes, also in `{"bytes": …}`, as tables hold it.
@@ -52,7 +58,7 @@ def located(places: str, name: Any) -> Path | bytes:
             if isinstance(found, bytes) or _is_file(found):
                 return found
     shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"  # a whole data: URI was seen here
-    hint = "; write / for \\ between folders" if "\\" in name else ""
+    hint = next((f"; {remedy}" for part, remedy in HINTS.items() if part in name), "")
     raise UserError(f"picture {shown!r} is not in {places or 'the working folder'!r}{hint}.")
 
 

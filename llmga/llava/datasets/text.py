@@ -57,8 +57,8 @@ def _strange_part(parts: list[Any]) -> Any:
 def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[str, str]]]:
     """The system text, and (role, text) in strict alternation, from a user's turn to an assistant's.
 
-    Neighbours of the same role are joined; an answer before any question and a question after the last answer
-    teach nothing and are left out.
+    Neighbours of the same role are joined, and so are system texts; an answer before any question and a question after
+    the last answer teach nothing and are left out.
 
     Raises: Unusable for a turn that cannot be read, an answer without words, or when nothing is left.
     """
@@ -68,7 +68,7 @@ def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[str, str]]]:
             raise Unusable(MALFORMED) from UserError(f"turn {number} {fault}")
         speaker, text = speaker_of(message), words_of(message)
         if speaker == "system":
-            system = text
+            system = text if system is None else f"{system}\n{text}"
         elif said and said[-1][0] == ROLES[speaker]:
             said[-1] = (ROLES[speaker], f"{said[-1][1]}\n{text}")
         elif said or ROLES[speaker] == "user":

@@ -95,6 +95,8 @@ def _check_devices(processes: Processes, on_cpu: bool) -> None:
 def _check_formats(config: TrainConfig, on_cpu: bool) -> None:
     if on_cpu and "fp16" in (config.precision, config.frozen_dtype):
         raise UserError("--precision fp16 needs a CUDA GPU; use bf16 or fp32 on a CPU.")
+    if on_cpu and config.tune == "dora" and config.bits == 8:  # bitsandbytes loses their scales after the first step
+        raise UserError("--tune dora with --bits 8 needs a CUDA GPU; give --tune lora or --bits 4 on a CPU.")
     if not on_cpu and config.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError(f"{torch.cuda.get_device_name()} cannot compute in bf16; give --precision fp16 or fp32.")
 

@@ -86,6 +86,18 @@ def test_accents_in_one_and_apart_are_the_same_name(tmp_path):
     assert opener(str(tmp_path / "lmdb"))("caf\u00e9.png").size == (6, 4)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("data:image/png;base64,iVBORw0KGgo", "save what the URL holds as a file and give its name"),
+        ("https://example.com/a.png", "nothing is fetched while training: download it and give the file's name"),
+    ],
+)
+def test_what_is_no_name_of_a_file_is_told_with_its_remedy(name, remedy, tmp_path):
+    with pytest.raises(UserError, match=f"is not in .*; {remedy}"):
+        located(str(tmp_path), name)
+
+
 def test_a_backslash_is_told_and_what_it_may_mean(tmp_path):
     (tmp_path / "sub").mkdir()
     GREY.save(tmp_path / "sub/a.png")

@@ -134,6 +134,24 @@ def test_other_trainers_spellings_are_read(spelling, table, tmp_path):
     assert [image.size for image in question.images] == [(3, 2)]
 
 
+@pytest.mark.parametrize("spelling", ["conversations", "messages"])
+def test_a_system_text_beside_the_turns_is_theirs(spelling, tmp_path):
+    own = {"role": "system", "content": "Rhyme."}
+    rows = [
+        {"system": "Be brief.", spelling: [ASKED, ANSWERED], "image": "a.png"},
+        {"system": "Be brief.", spelling: [own, ASKED, ANSWERED], "image": "a.png"},
+        {"system": None, spelling: [ASKED, ANSWERED], "image": "a.png"},
+        {spelling: [own, own, ASKED, ANSWERED], "image": "a.png"},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    PIL.Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    source = open_records(DataSource("vqa", str(tmp_path / "a.json")))
+    read = [KINDS["vqa"].converse(one, opener(str(tmp_path)), np.random.default_rng(0)) for one in source]
+    assert [one.system for one in read] == ["Be brief.", "Rhyme.", None, "Rhyme.\nRhyme."]
+    assert source.characters().tolist() == [len(said) + len("<image>\nWhat?A cat.") for said in
+                                            ("Be brief.", "Rhyme.", "", "Rhyme.Rhyme.")]  # fmt: skip
+
+
 def test_parts_keep_their_order_and_a_strange_one_is_named(tmp_path):
     parts = [
         {"type": "text", "text": "Compare"},

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llmga.llava.convert import convert
 from llmga.llava.train.frozen import exact
 from llmga.llava.train.train import train
 
@@ -97,3 +98,11 @@ def test_rows_of_new_tokens_stand_behind_the_stored_ones(settings, world, tmp_pa
     grown = torch.cat([table, table[:2]]).bfloat16()
     found = exact({name: grown}, {name}, settings(tmp_path, whole=True), "mlp2x_gelu")[name]
     assert torch.equal(found[:-2], table) and torch.equal(found[-2:], grown[-2:].float())
+
+
+def test_a_folder_in_transformers_layout_gives_its_stored_weights_too(settings, world, tmp_path):
+    base, name = stored(world / "mllm"), "model.language_model.norm.weight"
+    convert(world / "mllm", tmp_path / "stock", "hf")
+    config = replace(settings(tmp_path / "out", whole=True), mllm=str(tmp_path / "stock"))
+    found = exact({name: base["model.norm.weight"].bfloat16()}, {name}, config, "mlp2x_gelu")
+    assert torch.equal(found[name], base["model.norm.weight"])

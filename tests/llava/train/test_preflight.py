@@ -248,3 +248,9 @@ def test_the_command_line_looks_and_trains_nothing(settings, flags, tmp_path, ca
     (tmp_path / "zero.json").write_text(json.dumps(3))
     assert main(flags(settings(tmp_path / "out", deepspeed=str(tmp_path / "zero.json")))) == 2
     assert capsys.readouterr().err.startswith("error: --deepspeed file")
+
+
+def test_dora_upon_8_bits_is_refused_on_a_cpu(settings, tmp_path):
+    with pytest.raises(UserError, match="--tune dora with --bits 8 needs a CUDA GPU; give --tune lora or --bits 4"):
+        ready(settings(tmp_path, tune="dora", bits=8))
+    ready(settings(tmp_path, tune="dora", bits=4))
