@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, Field
 
-from llmga.serve.api.shapes import READABLE, ModelName, Painting, Prompt, Sent
+from llmga.serve.api.shapes import ModelName, Painting, Prompt, Sent, Text
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
@@ -23,7 +23,7 @@ class Output(BaseModel):
     background: Literal["auto", "opaque"] | None = None
     stream: bool | None = False
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = Field(0, description="previews in a stream, per picture")
-    user: Annotated[str, Field(max_length=1000), READABLE] | None = None
+    user: Annotated[Text, Field(max_length=1000)] | None = None
 
 
 class GenerationRequest(Painting, Output):

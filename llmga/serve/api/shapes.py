@@ -18,11 +18,10 @@ Steps = Annotated[int, Field(ge=1, le=1000)]
 Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", examples=["auto", "1024x768"])]
 # JSON can hold halves of characters, which nothing behind this door can read.
-READABLE = AfterValidator(lambda text: text.encode("utf-8", "replace").decode())
-Text = Annotated[str, READABLE]
-Words = Annotated[str, Field(max_length=LONGEST_PROMPT), READABLE]
-Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST_PROMPT), READABLE]
-ModelName = Annotated[str, Field(max_length=200), READABLE]
+Text = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
+Words = Annotated[Text, Field(max_length=LONGEST_PROMPT)]
+Prompt = Annotated[Text, Field(min_length=1, max_length=LONGEST_PROMPT)]
+ModelName = Annotated[Text, Field(max_length=200)]
 
 
 def parsed_size(text: str | None) -> tuple[int, int] | None:
