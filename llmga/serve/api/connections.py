@@ -20,8 +20,9 @@ from llmga.serve.api.logs import tell
 
 HEADERS = 20.0  # seconds from a connection, or the answer before, to the end of the headers
 BODY = 30.0  # seconds from the headers to the end of the body …
-SLOWEST = 32_768  # … and one more for each so many bytes that came
-UNREAD = 60.0  # seconds that an answer may wait for being read
+UNREAD = 60.0  # seconds that an answer may wait for being read …
+SLOWEST = 32_768  # … and one more for each so many bytes that came, or were read
+UNREADABLE = ApiError(400, "this is no HTTP request that could be read; send another.", code="invalid_http")
 LATE = ApiError(408, "the request did not come in time; send it again.", code="request_timeout")
 
 
@@ -70,6 +71,7 @@ class Guarded(H11Protocol):
         self._until = 0.0
         self._watch: TimerHandle | None = None
         self._unread: TimerHandle | None = None
+        self._paused, self._waiting = 0.0, 0  # since when and with how many bytes an answer waits for being read
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -100,12 +102,20 @@ class Guarded(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD, self.transport.abort)
+        self._paused, self._waiting = self.loop.time(), self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(UNREAD, self._still_unread)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        """For what is no HTTP; uvicorn's own fails where an answer was begun already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._answer(UNREADABLE)
+        else:
+            self.transport.close()
 
     @property
     def _address(self) -> str:
@@ -137,6 +147,15 @@ class Guarded(H11Protocol):
             self._answer(LATE)
         else:
             self.transport.abort()
+
+    def _still_unread(self) -> None:
+        read = self._waiting - self.transport.get_write_buffer_size()
+        until = self._paused + UNREAD + read / SLOWEST
+        if self.loop.time() < until:
+            self._unread = self.loop.call_at(until, self._still_unread)
+            return
+        tell("too slow", logging.WARNING, waited_for="reading")
+        self.transport.abort()
 
     def _answer(self, refusal: ApiError) -> None:
         """The last words of this connection."""

@@ -17,7 +17,6 @@ from llmga.serve.api.fairness import FairQueue
 from llmga.serve.api.logs import request_id, tell
 from llmga.serve.flow import Failed
 
-SLOWEST_READER = 60.0  # seconds that a client may leave a piece of its answer unread
 Result = TypeVar("Result")
 
 
@@ -133,8 +132,6 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await while_present(receive, self._send_all(send))
-        except TimeoutError:
-            raise ClientLeft from None
         finally:
             self.job.cancel()
 
@@ -142,8 +139,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._told()) as told:
             async for text in told:
-                message = {"type": "http.response.body", "body": text.encode(), "more_body": True}
-                await asyncio.wait_for(send(message), SLOWEST_READER)
+                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _told(self) -> AsyncIterator[str]:

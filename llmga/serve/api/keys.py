@@ -83,7 +83,7 @@ class Door:
             connection, within = HTTPConnection(scope), scope["path"].startswith(("/v1", PAGE))
             asks_keys = within and bool(self.keys)
             try:
-                if self.local and not asks_keys and not is_local(connection.url.hostname or ""):
+                if self.local and not asks_keys and not is_local(asked_name(connection)):
                     raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
                 if within and not self.keys and sent_by_another_site(connection):
                     raise ApiError(403, "without API keys, pages of other sites may send nothing here.",
@@ -107,6 +107,18 @@ def sent_by_another_site(connection: HTTPConnection) -> bool:
         return site not in ("same-origin", "none")
     origin = connection.headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != connection.headers.get("host")
+
+
+def asked_name(connection: HTTPConnection) -> str:
+    """The name under which the server was asked; empty where the header is none that could be read.
+
+    Starlette's own URL falls back on the server's address then, which no door may take for the name.
+    """
+    host = connection.headers.get("host", "localhost")  # HTTP/1.0 asks without, browsers never
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_local(host: str) -> bool:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import uvicorn
+from starlette.responses import Response
 
 from llmga.serve.api import connections
 from llmga.serve.api.app import build_app
@@ -18,15 +19,19 @@ from llmga.serve.api.logs import MOST_REFUSALS, Sparing
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 SOON = 0.4  # seconds, in place of half a minute
+LARGE = 20_000_000
 
 
 @pytest.fixture
 def door(service):
-    """`door(gate)` is the port of a running server behind it."""
+    """`door(gate)` is the port of a running server behind it, with such pages beside its own."""
     servers = []
 
-    def start(gate):
-        config = uvicorn.Config(build_app(service(), Keys()), port=0, log_config=None, access_log=False,
+    def start(gate, pages=None):
+        app = build_app(service(), Keys())
+        for path, page in (pages or {}).items():
+            app.add_route(path, lambda _, page=page: page())
+        config = uvicorn.Config(app, port=0, log_config=None, access_log=False,
                                 http=protocol(gate), ws="none")  # fmt: skip
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
@@ -118,6 +123,62 @@ def test_what_comes_steadily_may_take_its_time(door, monkeypatch):
             time.sleep(SOON / 2)
             opened.sendall(content[start : start + 20])
         assert b"You said: hello" in answer(opened)
+
+
+class Picture(Response):
+    """More bytes than any socket holds by itself."""
+
+    def __init__(self):
+        super().__init__(b" " * LARGE)
+
+
+@pytest.fixture
+def painted(door, monkeypatch):
+    """`painted(gate)` is a connection on which an answer waits that is larger than what sockets hold."""
+    monkeypatch.setattr(connections, "UNREAD", SOON)
+
+    def ask(gate):
+        opened = socket.socket()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE // 20)
+        opened.connect(("127.0.0.1", door(gate, {"/large": Picture})))
+        opened.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return opened
+
+    return ask
+
+
+def test_an_answer_that_is_read_steadily_may_take_its_time(painted, monkeypatch):
+    monkeypatch.setattr(connections, "SLOWEST", LARGE // 40)
+    with painted(Gate(9, 9)) as opened:
+        said = opened.recv(65536)
+        while piece := opened.recv(LARGE // 20):
+            said += piece
+            time.sleep(SOON / 8)
+    assert len(said) > LARGE
+
+
+def test_an_answer_that_nobody_reads_is_not_kept(painted, monkeypatch):
+    monkeypatch.setattr(connections, "SLOWEST", LARGE * 100)
+    gate = Gate(9, 9)
+    with painted(gate) as opened:
+        opened.recv(1)
+        until_left(gate)
+        assert len(answer(opened)) < LARGE
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"RUBBISH\r\n\r\n", b"HTTP/1.1 400"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n", b"HTTP/1.1 400"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nRUBBISH\r\n\r\n", b"HTTP/1.1 200"),
+    ],
+    ids=["instead of a request", "in a body", "after the last request"],
+)
+def test_what_is_no_http_ends_a_connection_and_nothing_else(door, caplog, sent, told):
+    with connected(door(Gate(9, 9)), sent) as opened:
+        said = answer(opened)
+    assert said.startswith(told) and said.endswith(b"}") and "Fatal error" not in caplog.text
 
 
 def test_a_connection_is_used_again_and_its_place_given_back(door):

@@ -80,6 +80,13 @@ def test_without_keys_a_local_server_answers_under_names_of_this_machine_only(se
         assert client.get("/v1/models", headers=headers).status_code == status
 
 
+@pytest.mark.parametrize("host", ["", "a{b.rebound.example", "rebound.example:port", "[", "x@rebound.example", "a b"])
+def test_a_host_that_cannot_be_read_is_not_taken_for_this_machine(service, host):
+    with TestClient(build_app(service(), Keys(), local=True), base_url="http://127.0.0.1:8000") as client:
+        assert client.get("/v1/models").status_code == 200
+        assert client.get("/v1/models", headers={"Host": host}).status_code == 403
+
+
 @pytest.mark.parametrize("keys", [(), (KEY,)])
 @pytest.mark.parametrize("path", ["/metrics", "/docs", "/openapi.json", "/nowhere"])
 def test_what_asks_no_key_is_told_under_names_of_this_machine_only(service, path, keys):
