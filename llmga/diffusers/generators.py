@@ -13,7 +13,7 @@ from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE, Family
 from llmga.diffusers.inpainting import Inpainter
 from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.diffusers.memory import place
-from llmga.diffusers.noise import training_schedule
+from llmga.diffusers.noise import kind_of, training_schedule
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
 from llmga.diffusers.sd15 import SD15, SD15_EDITING, SD15_INPAINTING
 from llmga.diffusers.sdxl import SDXL, SDXL_EDITING, SDXL_INPAINTING
@@ -179,15 +179,30 @@ def _check_input(family: Family, folder: Path) -> None:
 def read_scheduler(folder: Path) -> Any:
     """The scheduler of a diffusers folder, before the weights are opened.
 
-    Raises: UserError when a part of the folder is missing, or the scheduler's file cannot be read.
+    Raises: UserError when a part of the folder is missing, the scheduler's file cannot be read, or the folder's two
+        files name schedulers of different kinds (`noise.kind_of`).
     """
     import diffusers
 
     _, name = read_index(folder).get("scheduler", (None, None))
+    stated = read_json(folder / "scheduler/scheduler_config.json")
     try:
-        return getattr(diffusers, str(name)).from_config(read_json(folder / "scheduler/scheduler_config.json"))
+        own, other = (
+            _opened(getattr(diffusers, str(each), None), stated) for each in (name, stated.get("_class_name"))
+        )
     except (AttributeError, TypeError, ValueError, RuntimeError, ImportError) as problem:
         raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: {problem}") from None
+    if own is None:
+        raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: diffusers has no {name}.")
+    if other is not None and kind_of(own) != kind_of(other):
+        raise UserError(f"{str(folder)!r} names {name} in model_index.json, but {stated['_class_name']}, of another kind, "
+                        "in its scheduler folder; make both the one that it was trained with.")  # fmt: skip
+    return own
+
+
+def _opened(kind: Any, stated: dict[str, Any]) -> Any:
+    """A scheduler of this class; None where the library has no such class."""
+    return None if kind is None else kind.from_config(stated)
 
 
 def _check_scheduler(family: Family, sampler: Sampler, folder: Path) -> None:

@@ -249,3 +249,11 @@ def test_kinds_without_a_schedule_of_betas_paint_by_their_own_scheduler_only(fol
 def test_a_scheduler_that_the_pipeline_cannot_call_is_told(folder):
     with pytest.raises(UserError, match="kind flow-matching .* cannot sample"):
         load_generator(with_scheduler(folder, "FlowMatchEulerDiscreteScheduler"), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler"])
+def test_two_files_that_name_schedulers_of_different_kinds_are_told(folder, name):
+    file = folder / "scheduler/scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"_class_name": name}))
+    with pytest.raises(UserError, match=f"in model_index.json, but {name}, of another kind"):
+        load_generator(folder, device="cpu")
