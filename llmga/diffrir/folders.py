@@ -101,11 +101,19 @@ def open_job(job: Job) -> Opened:
     if covered.all():
         raise UserError(f"mask {str(job.mask)!r} covers the whole picture, so nothing is kept to agree with; "
                         "make the kept region black.")  # fmt: skip
-    deep = open_image(job.reference, exact=True)
+    deep = _with_gray_levels(open_image(job.reference, exact=True))
     if levels(deep) is None:
         return Opened(image, reference, mask, alpha, profile)
     reference, fine = of_levels(levels(deep)[..., :3]), open_image(job.image, exact=True)
     return Opened(fine if fine.mode == "RGB" else image, reference, mask, alpha, profile, deep)
+
+
+def _with_gray_levels(original: Image.Image) -> Image.Image:
+    """A gray original of 16 bits in RGB, which what is painted into it may need; all others as they are."""
+    if not original.mode.startswith("I;16"):
+        return original
+    gray = np.asarray(original).astype(np.uint16)
+    return of_levels(np.stack([gray] * 3, axis=-1), original.info)
 
 
 def _open_mask(path: Path) -> Image.Image:

@@ -4,6 +4,7 @@ Each is checked against the painter's own widths first: libraries load what fits
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from llmga.diffusers.text_to_image import Generator
 from llmga.errors import UserError
 from llmga.files import fingerprint
 
+LARGEST_WEIGHT = 1000
+NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?"
 CONTROLLED = {
     "StableDiffusionPipeline": "StableDiffusionControlNetPipeline",
     "StableDiffusionXLPipeline": "StableDiffusionXLControlNetPipeline",
@@ -35,7 +38,8 @@ def add_loras(generator: Generator, given: Sequence[str]) -> None:
     A weight is a share of the difference that the file makes, for DoRA as well.
 
     Args:
-        given: files or folders that `open_lora` reads, each with an optional `:weight` (1 when left out).
+        given: files or folders that `open_lora` reads, each with an optional `:weight` (1 when left out), at most
+            `LARGEST_WEIGHT`.
 
     Raises: UserError when one is missing, damaged, made for another family or otherwise not to be applied exactly;
         nothing is changed then.
@@ -77,8 +81,18 @@ def _mark(kind: str, place: Path, weight: float, picture: Image.Image | None = N
 
 
 def _place_and_weight(text: str) -> tuple[str, float]:
+    """Raises: UserError for a weight that is none, or too large; a path may hold colons of its own."""
     path, _, last = text.rpartition(":")
-    return (path, float(last)) if path and re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", last) else (text, 1.0)
+    if path and re.fullmatch(NUMBER, last):
+        weight = float(last)
+    elif path and Path(path).exists() and not Path(text).exists():
+        weight = math.nan
+    else:
+        return text, 1.0
+    if not abs(weight) <= LARGEST_WEIGHT:
+        raise UserError(f"low-rank weights {path!r} are given the weight {last[:50]!r}; give a number from "
+                        f"-{LARGEST_WEIGHT} to {LARGEST_WEIGHT}, such as :0.8.")  # fmt: skip
+    return path, weight
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Low-rank weights of any trainer as changes of a painter's layers: all of a file is applied, or it is refused."""
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -9,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmga.diffusers.lora_files import LoraFile, such_as
-from llmga.diffusers.lora_names import MERGE, flat, modules_of, targets_of
+from llmga.diffusers.lora_files import PEFT_CONFIG, LoraFile, such_as
+from llmga.diffusers.lora_names import MERGE, PEFT_PREFIX, flat, modules_of, targets_of
 from llmga.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # Methods that change weights otherwise than by one product of two matrices, told by their tensors.
 METHODS = {
@@ -57,6 +60,7 @@ def layers_of(file: LoraFile, pipeline: Any, family: str) -> Layers:
         applied exactly.
     """
     _refuse_methods(file)
+    _tell_unknown_scale(file)
     targets = targets_of(pipeline)
     modules = modules_of(file, pipeline, targets)
     layers: Layers = {}
@@ -83,6 +87,14 @@ def _refuse_methods(file: LoraFile) -> None:
         begun = str(config.get("init_lora_weights"))[:50]
         if begun.lower().startswith(CHANGED_BASES):
             raise UserError(f"{file.said} were begun with {begun!r}, which changed their base as well; {MERGE}.")
+
+
+def _tell_unknown_scale(file: LoraFile) -> None:
+    """peft states what it multiplies with in a file of its own, which is left behind easily."""
+    peft = any(name.startswith(PEFT_PREFIX) for name in file.tensors)
+    if peft and not file.configs and not any(name.endswith(".alpha") for name in file.tensors):
+        log.warning("%s come without peft's %s, which states their alpha: it is taken to be their rank; put that file "
+                    "beside them, or give a weight.", file.said, PEFT_CONFIG)  # fmt: skip
 
 
 def _module_of(name: str) -> str:

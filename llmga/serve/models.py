@@ -1,13 +1,16 @@
 """What is loaded once and serves any number of sessions."""
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from PIL import Image
 
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.generators import Generator, load_generator
@@ -22,6 +25,8 @@ from llmga.serve.flow import Assistant, Settings
 from llmga.serve.provenance import ModelMark
 from llmga.serve.safety import NO_GUARD, Guard, open_guard
 from llmga.serve.turns import Turns
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,7 @@ class Models:
         parts = {"language": words, "language base": base, "painter": painter}
         if args.inpainter is not None:
             parts["inpainter"] = find_checkpoint(args.inpainter)
-            options = flags.painter_options(args) | {"task": INPAINTING, "loras": ()}
-            generator.partners[INPAINTING] = load_generator(parts["inpainter"], **options)
+            generator.partners[INPAINTING] = _inpainter(parts["inpainter"], args)
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(new_chat, generator, restorers["restorer"], marks, restorers.get("upscaler"), guard)
@@ -82,6 +86,21 @@ class Models:
     ) -> Assistant:
         """An assistant with this chat and painter, and the rest as it is here."""
         return Assistant(chat, painter, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
+
+
+def _inpainter(folder: Path, args: argparse.Namespace) -> Generator:
+    """What fills marked parts, with the painter's low-rank weights; that they do not fit it is told in the log.
+
+    Raises: UserError.
+    """
+    options = flags.painter_options(args)
+    loras = options.pop("loras")
+    inpainter = load_generator(folder, **options | {"task": INPAINTING})
+    try:
+        add_loras(inpainter, loras)
+    except UserError as problem:
+        log.warning("marked parts are painted without low-rank weights, which suit the painter only: %s", problem)
+    return inpainter
 
 
 def _weights(name: str | None, path: str | None) -> tuple[str | None, str | None]:

@@ -12,6 +12,7 @@ from PIL import Image
 import llmga
 from llmga.compositing import able_to_hold
 from llmga.deep import levels
+from llmga.diffusers.adapters import LARGEST_WEIGHT
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.text_to_image import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 from llmga.errors import UserError
@@ -85,7 +86,7 @@ class Added(TypedDict):
     kind: Name
     name: Name
     sha256: Digest
-    weight: Annotated[float, within(-1000, 1000)]
+    weight: Annotated[float, within(-LARGEST_WEIGHT, LARGEST_WEIGHT)]
     picture: Digest | None
 
 

@@ -244,6 +244,19 @@ def test_a_picture_of_16_bits_stays_one(tmp_path, tiny, suffix, channels, restor
         assert len(np.unique(found[hole][:, :3] % 257)) > 100  # no steps of 8 bits
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_gray_picture_of_16_bits_keeps_them_in_colour(tmp_path, suffix):
+    values, _, hole = deep_case(tmp_path, ".png")
+    gray = values[..., 0]
+    Image.fromarray(gray).save(tmp_path / f"gray{suffix}")
+    output = tmp_path / f"result{suffix}"
+    given = ["--image", tmp_path / "painted.png", "--reference", tmp_path / f"gray{suffix}"]
+    given = [*given, "--mask", tmp_path / "mask.png", "--output", output, "--restorer", "match"]
+    assert main([*map(str, given)]) == 0
+    found = deep.levels(open_image(output, exact=True))
+    np.testing.assert_array_equal(found[~hole], np.stack([gray] * 3, -1)[~hole])
+
+
 def test_a_format_of_8_bits_says_so(tmp_path, capsys):
     _, original, _ = deep_case(tmp_path, ".png")
     given = ["--image", tmp_path / "painted.png", "--reference", original, "--mask", tmp_path / "mask.png"]

@@ -538,6 +538,27 @@ def test_beginnings_that_changed_the_base_are_refused(painter, tmp_path):
         painter.with_files(tmp_path)
 
 
+def test_files_of_peft_without_its_settings_are_told(painters, tmp_path, caplog):
+    painter = painters("sdxl")
+    tensors = {f"base_model.model.{name.removeprefix('unet.')}": tensor for name, tensor in
+               spelt_peft(painter, painter.learnt(parts=("unet",))).items()}  # fmt: skip
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    layers_of(open_lora(tmp_path), painter.generator.pipeline, "sdxl")
+    assert "without peft's adapter_config.json" in caplog.text and str(tmp_path) in caplog.text
+    caplog.clear()
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2}))
+    layers_of(open_lora(tmp_path), painter.generator.pipeline, "sdxl")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("weight", ["x", "nan", "1e9", "-1001", ""])
+def test_weights_that_are_no_share_are_told(painters, tmp_path, weight):
+    painter = painters("sdxl")
+    save_file(spelt_peft(painter, painter.learnt()), tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match=f"the weight '{weight}'; give a number from -1000 to 1000"):
+        add_loras(painter.generator, [f"{tmp_path / 'it.safetensors'}:{weight}"])
+
+
 # Names in published files, and the layers that they mean in SDXL.
 PUBLISHED = {
     "lora_unet_input_blocks_0_0": ("unet", "conv_in"),
