@@ -195,8 +195,8 @@ def read_scheduler(folder: Path) -> Any:
     if own is None:
         raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: diffusers has no {name}.")
     if other is not None and kind_of(own) != kind_of(other):
-        raise UserError(f"{str(folder)!r} names {name} in model_index.json, but {stated['_class_name']}, of another kind, "
-                        "in its scheduler folder; make both the one that it was trained with.")  # fmt: skip
+        raise UserError(f"{str(folder)!r} names {name} in model_index.json, but {stated['_class_name']}, of another "
+                        "kind, in its scheduler folder; make both the one that it was trained with.")  # fmt: skip
     return own
 
 
