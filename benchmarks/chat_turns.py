@@ -70,7 +70,8 @@ def build(options: argparse.Namespace) -> Mllm:
         CLIPImageProcessorPil(
             size={"shortest_edge": options.side}, crop_size={"height": options.side, "width": options.side}
         ).save_pretrained(tower)
-        mllm = new_mllm(text, tower, conv_mode="qwen_2", context_length=4096)
+        mllm = new_mllm(text, tower, conv_mode="qwen_2")
+        mllm.context_length = 4096
     mllm.stop_ids = frozenset()
     return mllm
 

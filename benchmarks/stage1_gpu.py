@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from llmga.llava.checkpoints import make_config, published_weights
+from llmga.llava.checkpoints import published_weights
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.placement import placement
+from llmga.llava.published import make_config
 from llmga.llava.towers import KNOWN_TOWERS
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.low_rank import add_low_rank
