@@ -11,12 +11,12 @@ import pytest
 import llmga
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
-CASES = 100_000
+CASES = 20_000  # scripts/fuzz.sh reads as many as it is told to, five times as many by default
 MOST_MEMORY = 300_000_000  # bytes by which the process may grow
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_altered_files_are_read_or_refused():
+def test_altered_files_by_the_thousand_are_read_or_refused():
     command = [sys.executable, "tests/fuzz/strangers.py", "--cases", str(CASES)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
