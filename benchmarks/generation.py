@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from llmga.diffusers.generators import load_generator
+from llmga.diffusers.pipelines import load_generator
 from llmga.diffusers.text_to_image import Generator
 from llmga.runtime import peak_memory, quiet_libraries
 

@@ -67,9 +67,9 @@ def measured(visits: int) -> dict[str, float]:
     import gradio
     from playwright.sync_api import sync_playwright
 
+    from llmga.assistant.loading import Models
     from llmga.serve import args as flags
     from llmga.serve.gradio_web_server import build_parser, keep_to_itself
-    from llmga.serve.models import Models
     from llmga.serve.page.serving import launch
 
     keep_to_itself()

@@ -12,7 +12,7 @@ from llmga.diffusers.checkpoints import find_checkpoint as find_painter
 from llmga.download import PUBLISHED, download, main, place
 from llmga.errors import UserError
 from llmga.llava.backbones import BACKBONES
-from llmga.llava.places import find_checkpoint, speaking_name
+from llmga.llava.paths import find_checkpoint, speaking_name
 from llmga.llava.templates import conversation_mode
 
 

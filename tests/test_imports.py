@@ -64,14 +64,14 @@ def test_a_module_does_not_need_torchvision(path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "count"),
     [
-        ("from llmga.diffusers.generators import GENERATORS", "llmga.llava.chat", 1),
+        ("from llmga.diffusers.pipelines import GENERATORS", "llmga.llava.chat", 1),
         ("def f():\n    import llmga.llava.chat", "llmga.diffusers.sdxl", 1),
         ("from llmga import llava", "llmga.images", 1),
         ("from ..serve import flow", "llmga.evaluation.toyworld", 1),
-        ("from llmga.serve.flow import Assistant", "llmga.toyworld.pretrain", 1),
+        ("from llmga.assistant.assistant import Assistant", "llmga.toyworld.pretrain", 1),
         ("from llmga.errors import UserError\nfrom diffusers import UNet2DConditionModel", "llmga.diffusers.sd15", 0),
-        ("from ..images import open_image\nfrom . import flow", "llmga.serve.cli", 0),
-        ("from llmga.llava.chat import Chat", "llmga.serve.cli", 0),
+        ("from ..images import open_image\nfrom . import flow", "llmga.serve.terminal.cli", 0),
+        ("from llmga.llava.chat import Chat", "llmga.serve.terminal.cli", 0),
     ],
 )
 def test_the_rule_tells_right_from_wrong(source: str, module: str, count: int) -> None:

@@ -27,7 +27,7 @@ from llmga.diffrir.tiles import OVERLAP, TILE
 from llmga.errors import UserError, command_line
 from llmga.images import check_file, open_image, to_rgb
 from llmga.seams import seam
-from llmga.stream import LARGEST_SEED
+from llmga.training.stream import LARGEST_SEED
 from llmga.typed import read_json, typed
 
 MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot

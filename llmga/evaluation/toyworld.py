@@ -21,7 +21,7 @@ from PIL import Image, ImageChops
 from tqdm import tqdm
 
 from llmga.diffusers.families import INPAINTING
-from llmga.diffusers.generators import Generator, load_generator
+from llmga.diffusers.pipelines import Generator, load_generator
 from llmga.errors import command_line
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import GenerationPrompt, parse

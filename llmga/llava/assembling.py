@@ -12,7 +12,7 @@ from llmga.llava.backbones import published_type
 from llmga.llava.generation_prompt import END, START
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
-from llmga.llava.places import find_checkpoint
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids

@@ -10,7 +10,7 @@ from llmga.llava.assembling import fit_rows, read_text_config
 from llmga.llava.loading import describe, load_mllm
 from llmga.llava.mllm import Mllm
 from llmga.llava.modeling import LlmgaConfig, LlmgaForConditionalGeneration
-from llmga.llava.places import find_checkpoint
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids

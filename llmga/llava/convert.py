@@ -12,10 +12,10 @@ import torch
 
 from llmga.errors import UserError, command_line
 from llmga.llava import adapters, checkpoints
+from llmga.llava.hf_layout import save_stock
 from llmga.llava.loading import load_mllm
-from llmga.llava.places import find_checkpoint
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.saving import check_new, new_folder, save_published
-from llmga.llava.stock import save_stock
 from llmga.runtime import DTYPES
 
 LAYOUTS = {"hf": save_stock, "llmga": save_published}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmga.errors import UserError, command_line
 from llmga.llava import checkpoints
-from llmga.llava.places import find_checkpoint
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.saving import check_new, new_folder
 from llmga.llava.towers import OWN_TOWER
 

@@ -8,12 +8,12 @@ import torch
 from llmga.llava import adapters, checkpoints, towers
 from llmga.llava.assembling import fit_rows, new_mllm
 from llmga.llava.backbones import BACKBONES, Settings
+from llmga.llava.hf_layout_reading import is_stock, stock_config, stock_weights
 from llmga.llava.mllm import Mllm
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
-from llmga.llava.places import find_checkpoint
 from llmga.llava.published import Published, mode_of, trained_upon
 from llmga.llava.saving import save_published
-from llmga.llava.stock_reading import is_stock, stock_config, stock_weights
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids
 from llmga.llava.weights import load_weights

@@ -10,11 +10,11 @@ from llmga.llava.backbones import BACKBONES
 from llmga.llava.chat import Chat
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat
+from llmga.llava.hf_layout_reading import is_stock
 from llmga.llava.loading import load_mllm
-from llmga.llava.places import find_checkpoint
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.planner import Planner
 from llmga.llava.processor_chat import ProcessorChat
-from llmga.llava.stock_reading import is_stock
 from llmga.llava.vlm import load_vlm
 
 NewChat = Callable[[], Planner]

@@ -13,7 +13,7 @@ from llmga.llava.backbones import BACKBONES, Backbone, Settings, published_type
 from llmga.llava.generation_prompt import END, START
 from llmga.llava.mllm import PICTURE_MARKS
 from llmga.llava.modeling import LlmgaConfig
-from llmga.llava.places import speaking_name
+from llmga.llava.paths import speaking_name
 from llmga.llava.templates import TEMPLATES, conversation_mode
 from llmga.llava.towers import OWN_TOWER, VisionConfig
 

@@ -15,7 +15,7 @@ from transformers import (
 
 from llmga.errors import UserError
 from llmga.llava.checkpoints import read_json
-from llmga.llava.places import ROOTS
+from llmga.llava.paths import ROOTS
 
 OWN_TOWER = "vision_tower"  # the subfolder of our saves that says how the embedded vision tower is built
 

@@ -22,8 +22,8 @@ from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
 from llmga.llava.conversation import Conversation, Message
 from llmga.llava.instructions import PLANNING
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
-from llmga.llava.places import find_checkpoint
 from llmga.llava.slow_tokenizers import CONFIG, FAST, as_its_files_say
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.vocabulary import load_tokenizer

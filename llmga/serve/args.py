@@ -11,6 +11,10 @@ from typing import Any, NoReturn
 from PIL import Image
 
 import llmga
+from llmga.assistant import bounds
+from llmga.assistant.assistant import Settings, Turn
+from llmga.assistant.image_files import FORMATS
+from llmga.assistant.session_file import MOST_PIXELS
 from llmga.diffrir.restorers import DEFAULT, RESTORERS, SCALES
 from llmga.diffusers.adapters import use_controlnet, use_ip_adapter
 from llmga.diffusers.canvas import FILLS, Canvas
@@ -29,11 +33,7 @@ from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.masks import read_mask
 from llmga.runtime import DTYPES
-from llmga.serve import bounds
-from llmga.serve.flow import Settings, Turn
-from llmga.serve.inline import INLINE
-from llmga.serve.metadata import FORMATS
-from llmga.serve.portable import MOST_PIXELS
+from llmga.serve.terminal.inline import INLINE
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
@@ -160,7 +160,7 @@ def add_painting(parser: Parser) -> None:
 
 
 def add_bounds(parser: Parser) -> None:
-    """What one answer may cost where others ask for it, see `llmga.serve.bounds`."""
+    """What one answer may cost where others ask for it, see `llmga.assistant.bounds`."""
     group = parser.add_argument_group("bounds of one answer")
     for name, default, told in (
         ("max-pixels-painted", None, f"pixels of a picture (default: {bounds.LARGER} times the painter's native ones)"),

@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+from llmga.assistant.assistant import Turn
+from llmga.assistant.loading import Models
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image
+from llmga.plain_text import plain
 from llmga.serve import args as flags
-from llmga.serve.changing import CHANGES, change, checked_fill
-from llmga.serve.flow import Turn
-from llmga.serve.models import Models
-from llmga.serve.plain_text import plain
-from llmga.serve.terminal import Terminal
+from llmga.serve.terminal.drawing import Terminal
+from llmga.serve.terminal.settings_command import CHANGES, change, checked_fill
 from llmga.typed import one_part, parsed, read_json, typed
 
 MANIFEST = "manifest.json"

@@ -13,14 +13,14 @@ from typing import NoReturn
 
 from PIL import Image
 
+from llmga.assistant.assistant import Assistant, Turn
+from llmga.assistant.image_folder import SavedPictures, new_folder
+from llmga.assistant.loading import Models
 from llmga.images import open_image
 from llmga.runtime import peak_memory, quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.cli import chat, run
-from llmga.serve.flow import Assistant, Turn
-from llmga.serve.models import Models
-from llmga.serve.session import SavedPictures, new_folder
-from llmga.serve.terminal import Terminal
+from llmga.serve.terminal.cli import chat, run
+from llmga.serve.terminal.drawing import Terminal
 
 REQUEST = "a big red circle on a blue background"
 SCENE = "data/demo/scene.jpg"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from llmga.assistant.loading import Models
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.borrowed import borrow
-from llmga.serve.cli import run
-from llmga.serve.models import Models
+from llmga.serve.remote import borrow
+from llmga.serve.terminal.cli import run
 
 SHELF = Path("checkpoints/Inference")  # models that visitors may choose beside those of the flags
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4

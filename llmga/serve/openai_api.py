@@ -19,11 +19,11 @@ from llmga.serve import args as flags
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
 from llmga.serve.api.connections import Gate, protocol
-from llmga.serve.api.desk import Desk
 from llmga.serve.api.keys import PAGE, Keys, is_local
 from llmga.serve.api.options import build_parser, build_service, keys
-from llmga.serve.cli import Models, run
+from llmga.serve.api.scheduler import Desk
 from llmga.serve.gradio_web_server import keep_to_itself
+from llmga.serve.terminal.cli import Models, run
 
 if TYPE_CHECKING:
     from llmga.serve.page.serving import Mounted

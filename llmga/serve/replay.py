@@ -15,10 +15,15 @@ from typing import Any
 
 from PIL import Image
 
+from llmga.assistant.image_files import encoded, kind_of, read
+from llmga.assistant.painting import Finish, Order, paint
+from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
+from llmga.assistant.session import Region
+from llmga.assistant.session_file import INDEX, load_pictures
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
-from llmga.diffusers.generators import GENERATORS, Generator, family_of, load_generator
+from llmga.diffusers.pipelines import GENERATORS, Generator, family_of, load_generator
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError, command_line
 from llmga.files import write_whole
@@ -26,11 +31,6 @@ from llmga.images import open_image
 from llmga.masks import read_mask
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.history import Region
-from llmga.serve.metadata import encoded, kind_of, read
-from llmga.serve.painting import Finish, Order, paint
-from llmga.serve.portable import INDEX, load_pictures
-from llmga.serve.provenance import ModelMark, Record, fingerprint, picture_hash
 from llmga.typed import is_one_part
 
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours

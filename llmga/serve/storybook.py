@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.image_files import encoded
+from llmga.assistant.loading import Models
+from llmga.assistant.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
 from llmga.errors import UserError, command_line
 from llmga.files import write_whole
 from llmga.llava.instructions import language_of
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
 from llmga.serve.book import to_html, to_pdf
-from llmga.serve.flow import Assistant
-from llmga.serve.metadata import encoded
-from llmga.serve.models import Models
-from llmga.serve.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
 from llmga.serve.story import MOST_PAGES, SEEDS, Character, Story, plan
 
 STORY, HTML, PDF = "story.json", "book.html", "book.pdf"

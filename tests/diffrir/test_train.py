@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from llmga.checkpointing import checkpoints
 from llmga.diffrir.checkpoints import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model, start_stage2
 from llmga.diffrir.model import DiffRIRConfig, Stage1
 from llmga.diffrir.restore import open_diffrir
@@ -21,6 +20,7 @@ from llmga.diffrir.train.plain_start import BOOST, LUMA, start_plain
 from llmga.diffrir.train.train import train
 from llmga.diffrir.train.trainer import Trainer, learning_rate
 from llmga.errors import UserError
+from llmga.training.checkpoints import checkpoints
 
 SMALL = dict(
     dim=8, num_blocks=(1, 0, 1, 1), num_refinement_blocks=0, n_encoder_res=0, picture=160, patch=32, pool=4,
@@ -287,7 +287,7 @@ def test_rates_fall_and_never_rise_after_the_warm_up(preset):
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(small, change, complaint):
-    from llmga.configuration import check
+    from llmga.training.config import check
 
     with pytest.raises(UserError, match=complaint):
         train(check(small("x1-s1", **change)))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
-from llmga.diffusers.generators import load_generator
+from llmga.diffusers.pipelines import load_generator
 from llmga.errors import UserError
 
 FAMILIES = ["sd15", "sdxl"]

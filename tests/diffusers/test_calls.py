@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.diffusers.generators import PAINTERS, load_generator
+from llmga.diffusers.pipelines import PAINTERS, load_generator
 from llmga.errors import UserError
 
 ROWS = {"text-to-image": {}, "inpainting": {"strength": 1.0}, "editing": {"source_prompt": "a dog", "ratio": 1.0}}

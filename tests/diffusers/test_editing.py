@@ -7,9 +7,9 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 from llmga.diffusers.editing import edit_timesteps, follow, invert
 from llmga.diffusers.editor import prediction
-from llmga.diffusers.generators import load_generator
 from llmga.diffusers.latents import decode, posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
+from llmga.diffusers.pipelines import load_generator
 from llmga.images import open_image
 from llmga.serve.args import BUNDLED_PAINTER, shipped
 from llmga.serve.demo import SCENE

@@ -5,7 +5,7 @@ from PIL import Image
 
 from llmga.diffusers.editing import edit_timesteps
 from llmga.diffusers.editor import Editor
-from llmga.diffusers.generators import load_generator
+from llmga.diffusers.pipelines import load_generator
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 

@@ -17,10 +17,10 @@ from llmga.diffusers.datasets.holes import KINDS, hole
 from llmga.diffusers.editing import Path as Way
 from llmga.diffusers.editing import difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.editor import prediction
-from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.inpainting import Inpainter
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import LAYOUTS, encode_prompt, encode_texts, text_towers, tokens_per_chunk
+from llmga.diffusers.pipelines import GENERATORS
 from llmga.diffusers.prompt_weights import parse_weights
 from llmga.diffusers.train.batches import Batch
 from llmga.diffusers.train.objective import Objective

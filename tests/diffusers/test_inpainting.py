@@ -9,9 +9,9 @@ from PIL import Image, ImageCms, ImageDraw
 from llmga import deep
 from llmga.diffrir.restorers import open_restorer
 from llmga.diffusers.canvas import Canvas
-from llmga.diffusers.generators import GENERATORS, load_generator, twin_of
 from llmga.diffusers.inpainting import AREAS, Inpainter
 from llmga.diffusers.latents import unscaled
+from llmga.diffusers.pipelines import GENERATORS, load_generator, twin_of
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.masks import random_mask

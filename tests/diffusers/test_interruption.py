@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.diffusers.generators import load_generator
 from llmga.diffusers.interruption import blocks, watched
+from llmga.diffusers.pipelines import load_generator
 from llmga.serve import args as flags
 
 BUNDLED = "llmga-toy-sdxl-t2i"

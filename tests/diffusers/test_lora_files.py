@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from llmga.diffusers.generators import load_generator
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_origin import check_origin
+from llmga.diffusers.pipelines import load_generator
 from llmga.errors import UserError
 
 PAIR = {"lora_unet_conv_in.lora_down.weight": torch.ones(2, 4), "lora_unet_conv_in.lora_up.weight": torch.ones(8, 2)}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from llmga.diffusers.generators import load_generator
 from llmga.diffusers.lora_files import LoraFile
 from llmga.diffusers.lora_origin import Origin, check_origin, origin_metadata
+from llmga.diffusers.pipelines import load_generator
 from llmga.errors import UserError
 
 SAYINGS = [

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from llmga.diffusers.adapters import add_loras, remove_loras
-from llmga.diffusers.generators import load_generator, suited
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_layers import layers_of
+from llmga.diffusers.pipelines import load_generator, suited
 from llmga.errors import UserError
 
 FAMILIES = ["sd15", "sdxl"]

@@ -9,8 +9,8 @@ from torch import nn
 
 from llmga.diffusers import adapters
 from llmga.diffusers.adapters import add_loras, remove_loras, use_controlnet
-from llmga.diffusers.generators import load_generator
 from llmga.diffusers.memory import working_device
+from llmga.diffusers.pipelines import load_generator
 from llmga.errors import UserError
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 64))

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from llmga.diffusers.adapters import add_loras, remove_loras
-from llmga.diffusers.generators import load_generator
+from llmga.diffusers.pipelines import load_generator
 from llmga.errors import UserError
 
 

@@ -2,7 +2,7 @@ import diffusers
 import pytest
 import torch
 
-from llmga.diffusers.generators import GENERATORS
+from llmga.diffusers.pipelines import GENERATORS
 from llmga.diffusers.train.objective import Objective
 from llmga.errors import UserError
 

@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKL
 
 from llmga.diffusers import memory
-from llmga.diffusers.generators import load_generator
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.memory import with_less_memory
+from llmga.diffusers.pipelines import load_generator
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.folders import Lmdb
 from llmga.diffusers.datasets.framing import frame
 from llmga.diffusers.datasets.holes import hole
-from llmga.diffusers.datasets.places import Lmdb
 from llmga.diffusers.datasets.shapes import bucketed
 from llmga.diffusers.datasets.sources import FORMS
 from llmga.diffusers.latents import posterior
@@ -36,7 +36,7 @@ from llmga.diffusers.train.trainer import Trainer, open_records
 from llmga.diffusers.train.words import cached_words
 from llmga.errors import UserError
 from llmga.passed_over import Unreadable
-from llmga.stream import BucketOrder, Order
+from llmga.training.stream import BucketOrder, Order
 
 NAMES = ["plain-0.png", "plain-1.png", "plain-2.png"]
 CAPTIONS = ["first", "second", "third"]

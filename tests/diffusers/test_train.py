@@ -17,10 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import llmga
-from llmga.configuration import check
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.captioned import Captioned
-from llmga.diffusers.generators import GENERATORS, load_generator
+from llmga.diffusers.pipelines import GENERATORS, load_generator
 from llmga.diffusers.train.batches import collate
 from llmga.diffusers.train.config import PRESETS, TrainConfig
 from llmga.diffusers.train.tasks import TASKS, widened
@@ -28,6 +27,7 @@ from llmga.diffusers.train.train import train
 from llmga.diffusers.train.trainer import Trainer, learning_rate
 from llmga.errors import UserError
 from llmga.files import fingerprint
+from llmga.training.config import check
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 LORA = "pytorch_lora_weights.safetensors"
@@ -441,7 +441,7 @@ def test_wrong_settings_are_told(config, change, message, monkeypatch):
     ],
 )
 def test_wrong_flags_are_told(flags, message):
-    from llmga.configuration import parse_arguments
+    from llmga.training.config import parse_arguments
 
     with pytest.raises(UserError, match=message):
         parse_arguments(PRESETS, ["--preset", "toy_sdxl", *flags])

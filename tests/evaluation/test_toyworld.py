@@ -4,7 +4,7 @@ import random
 import pytest
 from PIL import Image
 
-from llmga.diffusers.generators import load_generator
+from llmga.diffusers.pipelines import load_generator
 from llmga.evaluation import toyworld
 from llmga.serve.args import BUNDLED_INPAINTER, BUNDLED_MLLM, shipped
 from llmga.toyworld import captions

@@ -24,10 +24,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from llmga.assistant.image_files import FORMATS, encoded, read
+from llmga.assistant.record import ModelMark, Record
+from llmga.assistant.session import Exchange, Painting, Region, Settings, State, Turn
+from llmga.assistant.session_file import load_session, save_session
 from llmga.diffrir import folders
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.sources import read_list
-from llmga.diffusers.generators import load_generator
+from llmga.diffusers.pipelines import load_generator
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation
@@ -40,10 +44,6 @@ from llmga.llava.datasets.sources import DataSource
 from llmga.runtime import peak_memory, quiet_libraries
 from llmga.seams import Seam
 from llmga.serve import batch
-from llmga.serve.history import Exchange, Painting, Region, Settings, State, Turn
-from llmga.serve.metadata import FORMATS, encoded, read
-from llmga.serve.portable import load_session, save_session
-from llmga.serve.provenance import ModelMark, Record
 from llmga.serve.story import Character, Page, Story
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,8 +21,8 @@ from llmga.errors import UserError
 from llmga.llava import sentencepieces
 from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
+from llmga.llava.hf_layout_processing import stock_tokenizer
 from llmga.llava.mllm import Mllm
-from llmga.llava.stock_processing import stock_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate, Rendered
 from llmga.llava.tokenization import IGNORED, Encoded, encode, joins_after_markers, tokenise
 from llmga.llava.vocabulary import load_tokenizer, save_tokenizer

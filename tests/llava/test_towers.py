@@ -26,9 +26,9 @@ from llmga.images import stretch_square
 from llmga.llava import towers
 from llmga.llava.blueprint import blueprint, new_blueprint
 from llmga.llava.conversation import Conversation
+from llmga.llava.hf_layout import KEPT, save_stock
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
 from llmga.llava.modeling import LlmgaForConditionalGeneration
-from llmga.llava.stock import KEPT, save_stock
 from llmga.llava.towers import TOWERS
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 import llmga
+from llmga.assistant.assistant import Assistant, Settings
 from llmga.compositing import paste_back
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.serve.flow import Assistant, Settings
 
 
 class ToyChat:

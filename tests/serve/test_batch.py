@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from llmga.assistant.assistant import Turn
+from llmga.assistant.image_files import read
+from llmga.assistant.image_folder import SavedPictures
 from llmga.errors import UserError
 from llmga.serve.batch import Manifest, batch, read_jobs
-from llmga.serve.flow import Turn
-from llmga.serve.metadata import read
-from llmga.serve.session import SavedPictures
-from llmga.serve.terminal import Terminal
+from llmga.serve.terminal.drawing import Terminal
 
 NOTHING = Turn("")
 ONE = "Here. <gen_image> a red circle </gen_image>"

@@ -24,7 +24,7 @@ from llmga.serve.api.connections import Gate
 from llmga.serve.api.keys import Keys
 from llmga.serve.api.options import build_parser, build_service
 from llmga.serve.api.verbatim import Verbatim
-from llmga.serve.models import Models
+from llmga.assistant.loading import Models
 from llmga.serve.openai_api import Server, bind
 
 class Painter:

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 import llmga
+from llmga.assistant.image_files import read as record_of
+from llmga.assistant.loading import Models
 from llmga.errors import UserError
 from llmga.serve.api.keys import VARIABLE
 from llmga.serve.api.options import build_parser
-from llmga.serve.metadata import read as record_of
-from llmga.serve.models import Models
 from llmga.serve.openai_api import serve
 from llmga.toyworld.oracle import read
 from llmga.toyworld.scenes import Scene, draw

@@ -14,6 +14,10 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
+from llmga.assistant.assistant import Failed, PictureReady, Turn
+from llmga.assistant.image_files import FORMATS, encoded, read
+from llmga.assistant.record import ModelMark, fingerprint
+from llmga.assistant.session_file import load_session, save_session
 from llmga.diffrir.checkpoints import save_model
 from llmga.diffrir.model import MODELS, DiffRIRConfig
 from llmga.diffusers import checkpoints
@@ -21,12 +25,8 @@ from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.serve import replay
 from llmga.serve.args import BUNDLED_PAINTER, build_parser, check, shipped
-from llmga.serve.cli import Models
 from llmga.serve.demo import SCENE
-from llmga.serve.flow import Failed, PictureReady, Turn
-from llmga.serve.metadata import FORMATS, encoded, read
-from llmga.serve.portable import load_session, save_session
-from llmga.serve.provenance import ModelMark, fingerprint
+from llmga.serve.terminal.cli import Models
 
 REQUEST = "a big red circle on a blue background"
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from llmga.assistant.image_files import read
 from llmga.errors import UserError
 from llmga.llava.sampling import Sampling
 from llmga.serve import storybook
 from llmga.serve.book import to_html, to_pdf
-from llmga.serve.metadata import read
 from llmga.serve.story import Character, Page, Story, plan
 
 MIA = Character("Mia", "a small girl with red hair and a yellow coat")

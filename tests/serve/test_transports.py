@@ -8,19 +8,19 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, LlavaProcessor
 
+from llmga.assistant.assistant import Assistant, PictureReady, PromptFound, Settings, TextDelta, Turn
 from llmga.images import open_image
 from llmga.llava.chat import Chat
 from llmga.llava.conversation import Conversation
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat
+from llmga.llava.hf_layout import save_stock
 from llmga.llava.loading import load_mllm
 from llmga.llava.planner import USUAL
 from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.sampling import Sampling
-from llmga.llava.stock import save_stock
 from llmga.llava.vlm import load_vlm
 from llmga.serve.args import BUNDLED_MLLM, shipped
-from llmga.serve.flow import Assistant, PictureReady, PromptFound, Settings, TextDelta, Turn
 
 
 @pytest.fixture(scope="module")

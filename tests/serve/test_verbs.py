@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from llmga.assistant.assistant import Failed, PictureReady, PromptFound, TextDelta, Turn
 from llmga.errors import UserError
-from llmga.serve.flow import Failed, PictureReady, PromptFound, TextDelta, Turn
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
 TWO = "First <gen_image> a cat </gen_image> then <gen_image> a dog </gen_image> done"

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmga.configuration import setting
 from llmga.diffrir.degradation import least_side
 from llmga.diffrir.model import WINDOW, DiffRIRConfig
 from llmga.diffrir.perceptual import FOLDER
 from llmga.errors import UserError
 from llmga.registry import Registry
-from llmga.stream import LARGEST_SEED
+from llmga.training.config import setting
+from llmga.training.stream import LARGEST_SEED
 
 TRAINING = "checkpoints/Training"
 

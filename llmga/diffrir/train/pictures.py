@@ -16,7 +16,7 @@ from llmga.filetypes import file_type
 from llmga.fingerprints import digest
 from llmga.images import open_image
 from llmga.passed_over import PassedOver, Unreadable
-from llmga.stream import EXAMPLE, seed_of
+from llmga.training.stream import EXAMPLE, seed_of
 
 
 @dataclass(frozen=True)

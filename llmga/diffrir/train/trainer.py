@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from llmga.checkpointing import averaged, find_resume, load_checkpoint, restore_averaged, save_checkpoint
-from llmga.configuration import save
 from llmga.diffrir.checkpoints import load_model, save_model, start_stage2
 from llmga.diffrir.discriminator import Discriminator
 from llmga.diffrir.layers import PRIOR_WIDTH
@@ -29,7 +27,9 @@ from llmga.diffrir.train.plain_start import start_plain
 from llmga.diffrir.train.validation import Validation
 from llmga.errors import UserError
 from llmga.runtime import DTYPES, pick_device
-from llmga.stream import NOISE, Order, seed_of
+from llmga.training.checkpoints import averaged, find_resume, load_checkpoint, restore_averaged, save_checkpoint
+from llmga.training.config import save
+from llmga.training.stream import NOISE, Order, seed_of
 
 EMA_FILE, POOL_FILE = "averaged.safetensors", "pool-{}.safetensors"
 # What may differ between the two halves of a run without changing its course.

@@ -16,7 +16,7 @@ from llmga.diffrir.train.config import TrainConfig
 from llmga.diffrir.train.pairs import Pairs
 from llmga.diffrir.train.pictures import cut, opened, read_list, square
 from llmga.passed_over import PassedOver, Unreadable, none_usable
-from llmga.stream import PAIR, seed_of
+from llmga.training.stream import PAIR, seed_of
 
 
 class Validation:

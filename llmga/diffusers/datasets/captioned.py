@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.diffusers.datasets.places import open_places
+from llmga.diffusers.datasets.folders import open_places
 from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
 from llmga.fingerprints import digest, picture_stand_ins

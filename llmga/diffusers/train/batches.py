@@ -18,7 +18,7 @@ from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.latent_cache import CachedLatents
 from llmga.errors import UserError
 from llmga.passed_over import PassedOver, Unreadable
-from llmga.stream import EXAMPLE, HOLE, Order, seed_of
+from llmga.training.stream import EXAMPLE, HOLE, Order, seed_of
 
 
 @dataclass(frozen=True)

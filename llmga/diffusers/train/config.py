@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmga.configuration import setting
 from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.errors import UserError
 from llmga.registry import Registry
-from llmga.stream import LARGEST_SEED
+from llmga.training.config import setting
+from llmga.training.stream import LARGEST_SEED
 
 
 @dataclass(frozen=True)

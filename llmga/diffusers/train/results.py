@@ -9,8 +9,8 @@ from torch import Tensor
 
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, open_pipeline
 from llmga.diffusers.families import Family
-from llmga.diffusers.generators import read_defaults
 from llmga.diffusers.lora_origin import origin_metadata
+from llmga.diffusers.pipelines import read_defaults
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.lora import save_lora
 from llmga.diffusers.train.objective import Objective

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from llmga.checkpointing import check_writable
-from llmga.configuration import run, save
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.datasets.sources import check_sources
 from llmga.diffusers.train.config import PRESETS, TrainConfig
 from llmga.runtime import quiet_libraries
+from llmga.training.checkpoints import check_writable
+from llmga.training.config import run, save
 
 
 def train(config: TrainConfig) -> Path:
@@ -16,7 +16,7 @@ def train(config: TrainConfig) -> Path:
 
     Raises: UserError.
     """
-    from llmga.diffusers.generators import read_scheduler
+    from llmga.diffusers.pipelines import read_scheduler
     from llmga.diffusers.train.objective import objective_of
     from llmga.diffusers.train.trainer import Trainer
 

@@ -12,23 +12,23 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from tqdm import tqdm
 
-from llmga.checkpointing import averaged, find_resume, load_checkpoint, restore_averaged, save_checkpoint
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.shapes import Shapes, bucketed
-from llmga.diffusers.generators import GENERATORS
 from llmga.diffusers.latents import posterior, scaled
+from llmga.diffusers.pipelines import GENERATORS
 from llmga.diffusers.train.batches import Batch, Examples, loader
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.diagnosis import cause_of
 from llmga.diffusers.train.latent_cache import cached_latents
+from llmga.diffusers.train.loading import TOWERS, open_accelerator, open_base, place, unit_of
 from llmga.diffusers.train.objective import objective_of
-from llmga.diffusers.train.opening import TOWERS, open_accelerator, open_base, place, unit_of
 from llmga.diffusers.train.results import save_result
 from llmga.diffusers.train.tasks import TASKS
 from llmga.diffusers.train.validation import Validation
 from llmga.diffusers.train.words import Words, cached_words
 from llmga.errors import UserError
-from llmga.stream import NOISE, BucketOrder, Order, seed_of
+from llmga.training.checkpoints import averaged, find_resume, load_checkpoint, restore_averaged, save_checkpoint
+from llmga.training.stream import NOISE, BucketOrder, Order, seed_of
 
 EMA_FILE = "unet_ema.safetensors"
 # What may differ between the two halves of a run without changing its course.

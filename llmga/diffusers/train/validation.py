@@ -15,10 +15,10 @@ from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.shapes import Shapes
 from llmga.diffusers.families import INPAINTING, Family
-from llmga.diffusers.generators import PAINTERS, read_defaults
+from llmga.diffusers.pipelines import PAINTERS, read_defaults
 from llmga.diffusers.train.config import TrainConfig
 from llmga.passed_over import Unreadable
-from llmga.stream import HOLE, seed_of
+from llmga.training.stream import HOLE, seed_of
 
 
 class Validation:

@@ -12,7 +12,6 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from llmga import configuration
 from llmga.errors import UserError
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
@@ -50,7 +49,7 @@ def discard_unfinished(*folders: str | Path) -> None:
 
 def require_same_course(checkpoint: Path, config: TrainConfig) -> None:
     """Raises: UserError when the checkpoint was made with settings that this run would break with."""
-    file = checkpoint / configuration.FILE_NAME
+    file = checkpoint / config.FILE_NAME
     if not file.is_file():
         return  # older checkpoints do not tell
     then, now = json.loads(file.read_text())["settings"], json.loads(json.dumps(asdict(config)))

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
-from llmga import configuration
-from llmga.configuration import setting
 from llmga.errors import UserError, command_line
 from llmga.llava.blueprint import blueprint, new_blueprint, without_weights
 from llmga.llava.datasets.mixture import Mixture, held_out_of, samples_in
@@ -34,6 +32,8 @@ from llmga.llava.train.report import Report, labels, table
 from llmga.llava.train.settings import TrainConfig
 from llmga.registry import Registry
 from llmga.runtime import quiet_libraries
+from llmga.training import config
+from llmga.training.config import setting
 
 USUAL_DEVICES, USUAL_MEMORY = 8, 80.0  # the machine for which the presets are written: 8 A100 of 80 GiB
 WITHOUT_PICTURES = ("text", "t2i")  # kinds that show none, whatever their records hold
@@ -213,7 +213,7 @@ PATIENTS = Registry(
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 when something is lost or stops the run, 2 for a user's mistake."""
     quiet_libraries()
-    report = examine(configuration.parse_arguments(PATIENTS, argv))
+    report = examine(config.parse_arguments(PATIENTS, argv))
     print(report.text())
     return 0 if report.healthy else 1
 

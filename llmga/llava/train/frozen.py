@@ -9,8 +9,8 @@ from torch import Tensor
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints, towers
-from llmga.llava.places import find_checkpoint
-from llmga.llava.stock_reading import is_stock, stock_weights
+from llmga.llava.hf_layout_reading import is_stock, stock_weights
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.train.checkpointing import newest_checkpoint
 from llmga.llava.train.settings import TrainConfig
 from llmga.llava.weights import TOWER

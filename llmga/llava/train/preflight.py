@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 
-from llmga import configuration
 from llmga.errors import UserError
 from llmga.llava.adapters import is_low_rank
 from llmga.llava.blueprint import new_config
 from llmga.llava.datasets.mixture import held_out_of, open_sources, samples_in
 from llmga.llava.loading import describe
+from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import placement
-from llmga.llava.places import find_checkpoint
 from llmga.llava.train.checkpointing import (
     newest_checkpoint,
     require_same_course,
@@ -32,6 +31,7 @@ from llmga.llava.train.checkpointing import (
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
 from llmga.runtime import DTYPES, quiet_libraries
+from llmga.training import config
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _attention(config: TrainConfig, on_cpu: bool) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 when a run could start, 2 for a user's mistake."""
     quiet_libraries()
-    return configuration.run(ready, PRESETS, argv)
+    return config.run(ready, PRESETS, argv)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from llmga.configuration import setting
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.templates import TEMPLATES
+from llmga.training.config import setting
 
 LOW_RANK = ("lora", "dora")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from llmga import configuration
 from llmga.errors import STOPPED, UserError
 from llmga.llava import packed_attention
 from llmga.llava.assembling import add_prompt_tags
@@ -30,6 +29,7 @@ from llmga.llava.train.settings import TrainConfig
 from llmga.llava.train.stopping import StopWatch
 from llmga.llava.train.trainer import StageOneTrainer
 from llmga.runtime import DTYPES, quiet_libraries
+from llmga.training import config
 
 
 def train(config: TrainConfig) -> StageOneTrainer:
@@ -40,7 +40,7 @@ def train(config: TrainConfig) -> StageOneTrainer:
         require_usable(checkpoint, complete=True)
     if Processes.launched().rank == 0:
         discard_unfinished(config.output_dir, config.resume_dir())
-        configuration.save(config, config.output_dir)
+        config.save(config, config.output_dir)
 
     mllm = open_model(config, checkpoint)
 
@@ -163,7 +163,7 @@ def say(trainer: StageOneTrainer, text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for a user's mistake."""
     quiet_libraries()
-    return configuration.run(train, PRESETS, argv)
+    return config.run(train, PRESETS, argv)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback
 
-from llmga import configuration
 from llmga.errors import UserError
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.mixture import Mixture
@@ -36,6 +35,7 @@ from llmga.llava.train.samples import SampleWriter
 from llmga.llava.train.settings import TrainConfig
 from llmga.llava.train.stopping import anywhere
 from llmga.runtime import DTYPES
+from llmga.training import config
 
 
 class StageOneTrainer(Trainer):
@@ -162,7 +162,7 @@ class StageOneTrainer(Trainer):
                 self.saved_in = None
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                configuration.save(self.settings, run / UNFINISHED / name)
+                config.save(self.settings, run / UNFINISHED / name)
                 save_data(run / UNFINISHED / name, self.data.sources, self.data.records)
                 publish(run / UNFINISHED / name, run / name, self.settings.save_total_limit)
         self.accelerator.wait_for_everyone()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from fastapi import Request, Response
 
+from llmga.assistant.assistant import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn
+from llmga.assistant.safety import WITHHELD
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Planner
 from llmga.serve.api.chat_shapes import (
@@ -22,14 +24,12 @@ from llmga.serve.api.chat_shapes import (
     PaintedImage,
     Usage,
 )
-from llmga.serve.api.desk import Comment, EventStream, while_present
 from llmga.serve.api.encoding import data_uri, encoded
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.messages import addresses, as_markdown, conversation_of, recent, tagged
+from llmga.serve.api.scheduler import Comment, EventStream, while_present
 from llmga.serve.api.service import Service
-from llmga.serve.flow import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn
-from llmga.serve.safety import WITHHELD
 
 
 async def complete(service: Service, body: ChatRequest, request: Request) -> ChatResponse | Response:

@@ -5,8 +5,8 @@ import io
 
 from PIL import Image
 
-from llmga.serve import metadata
-from llmga.serve.provenance import Record
+from llmga.assistant import image_files
+from llmga.assistant.record import Record
 
 
 def encoded(image: Image.Image, record: Record, form: str = "png", quality: int | None = None) -> str:
@@ -16,7 +16,7 @@ def encoded(image: Image.Image, record: Record, form: str = "png", quality: int 
         form: png, jpeg or webp; each keeps the record of how the picture was made.
         quality: of JPEG and WEBP, 0 to 100.
     """
-    return _text(metadata.encoded(image, record, form, quality=None if quality is None else max(1, quality)))
+    return _text(image_files.encoded(image, record, form, quality=None if quality is None else max(1, quality)))
 
 
 def preview(image: Image.Image) -> str:

@@ -11,15 +11,15 @@ from typing import Any
 
 from PIL import Image
 
+from llmga.assistant.assistant import Failed, FlowEvent, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.loading import Models
+from llmga.assistant.shared_pipeline import Brush
 from llmga.diffusers.families import TEXT_TO_IMAGE
-from llmga.diffusers.generators import suited
+from llmga.diffusers.pipelines import suited
 from llmga.diffusers.text_to_image import OnStep
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.verbatim import Verbatim
-from llmga.serve.flow import Failed, FlowEvent, PictureReady, PromptFound, Settings, TextDelta, Turn
-from llmga.serve.models import Models
-from llmga.serve.painters import Brush
 
 _DONE = object()
 FLAG = re.compile(r"--([a-z][\w-]+)")

@@ -9,10 +9,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmga.serve.api.desk import ClientLeft
 from llmga.serve.api.errors import defect
 from llmga.serve.api.logs import request_id, tell
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.scheduler import ClientLeft
 
 ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 LEFT = 499  # nginx' number for a client that did not wait

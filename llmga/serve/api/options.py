@@ -6,19 +6,19 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from llmga.assistant.bounds import Bounds
+from llmga.assistant.loading import Models
 from llmga.llava.endpoint.address import Endpoint
 from llmga.serve import args as flags
-from llmga.serve.api.desk import Desk
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.fairness import FairQueue
+from llmga.serve.api.fetching import Fetcher
 from llmga.serve.api.keys import VARIABLE, Keys
 from llmga.serve.api.metrics import Metrics
-from llmga.serve.api.remote import Fetcher
+from llmga.serve.api.scheduler import Desk
 from llmga.serve.api.service import Names, Service
 from llmga.serve.api.uploads import Limits
 from llmga.serve.api.warm import WarmChats
-from llmga.serve.bounds import Bounds
-from llmga.serve.models import Models
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average
 UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from fastapi import Request, Response, UploadFile
 
+from llmga.assistant.assistant import SIMILAR, Denoising, Failed, PictureReady, Stopped, Turn
+from llmga.assistant.safety import WITHHELD
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
-from llmga.serve.api.desk import Comment, EventStream
 from llmga.serve.api.encoding import data_uri, encoded, preview
 from llmga.serve.api.engine import Job
 from llmga.serve.api.errors import ApiError
@@ -27,11 +28,10 @@ from llmga.serve.api.image_shapes import (
     Output,
     VariationForm,
 )
+from llmga.serve.api.scheduler import Comment, EventStream
 from llmga.serve.api.service import Service, too_many
 from llmga.serve.api.uploads import decode
 from llmga.serve.api.verbatim import Verbatim
-from llmga.serve.flow import SIMILAR, Denoising, Failed, PictureReady, Stopped, Turn
-from llmga.serve.safety import WITHHELD
 
 
 async def generate(service: Service, body: GenerationRequest, request: Request) -> ImagesResponse | Response:

@@ -6,15 +6,15 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.serve.api.desk import Desk
+from llmga.assistant.assistant import Settings
+from llmga.assistant.bounds import Bounds, TooMuch
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.remote import Fetcher
+from llmga.serve.api.fetching import Fetcher
+from llmga.serve.api.scheduler import Desk
 from llmga.serve.api.shapes import ModelCard, Painting, parsed_size
 from llmga.serve.api.uploads import Limits, decode, from_data_uri
 from llmga.serve.api.warm import WarmChats
-from llmga.serve.bounds import Bounds, TooMuch
-from llmga.serve.flow import Settings
 
 ELSEWHERE = ("http:", "https:")
 FIELDS = {  # of requests, by the settings that they become

@@ -1,1 +1,1 @@
-"""The web page: one person's visit drawn with gradio, on the one flow of `llmga.serve.flow`."""
+"""The web page: one person's visit drawn with gradio, on the one flow of `llmga.assistant.assistant`."""

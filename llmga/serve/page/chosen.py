@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from llmga.serve.flow import Assistant, Settings
+from llmga.assistant.assistant import Assistant, Settings
 
 
 @dataclass(frozen=True)

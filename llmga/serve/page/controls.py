@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from llmga.assistant.assistant import Settings
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.canvas import FILLS
 from llmga.diffusers.editor import SKIP
@@ -14,7 +15,6 @@ from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.serve import args as flags
-from llmga.serve.flow import Settings
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.labels import Labels
 

@@ -11,7 +11,7 @@ from html import escape
 from markdown_it import MarkdownIt
 
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
-from llmga.serve.page.words import Words
+from llmga.serve.page.strings import Words
 
 # Neither HTML nor pictures of elsewhere: a model's words must not make the reader's browser ask anybody anything.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable("image")

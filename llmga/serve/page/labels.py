@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from llmga.serve.page.words import WORDS, Words
+from llmga.serve.page.strings import WORDS, Words
 
 
 class Labels:

@@ -13,8 +13,8 @@ from llmga.serve import args as flags
 from llmga.serve.page import drawing
 from llmga.serve.page.controls import Controls
 from llmga.serve.page.labels import Labels
-from llmga.serve.page.studio import Studio
-from llmga.serve.page.words import LANGUAGES, WORDS
+from llmga.serve.page.model_pool import Studio
+from llmga.serve.page.strings import LANGUAGES, WORDS
 
 HERE = Path(__file__).parent
 SYSTEM_FONTS = [

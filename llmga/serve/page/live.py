@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from llmga.assistant.assistant import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta, Turn
+from llmga.assistant.record import Record
 from llmga.llava.generation_prompt import END, START
-from llmga.serve.flow import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta, Turn
 from llmga.serve.page.drawing import Mark, Progress
 from llmga.serve.page.pictures import data_uri
-from llmga.serve.provenance import Record
 
 
 @dataclass

@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from llmga.assistant.image_files import PNG_MODES, png_bytes
+from llmga.assistant.record import Record
 from llmga.errors import UserError
 from llmga.images import to_rgb
-from llmga.serve.metadata import PNG_MODES, png_bytes
 from llmga.serve.page.drawing import Shown
-from llmga.serve.provenance import Record
 
 PREVIEW = 256  # longer side in pixels of an unfinished picture
 

@@ -14,15 +14,15 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llmga.assistant.bounds import Bounds
+from llmga.assistant.loading import Models
 from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.api.keys import sent_by_another_site
-from llmga.serve.bounds import Bounds
-from llmga.serve.models import Models
 from llmga.serve.page.layout import HERE, THEME, Page
+from llmga.serve.page.model_pool import Studio
 from llmga.serve.page.moderation import Moderator
-from llmga.serve.page.studio import Studio
-from llmga.serve.page.visit import LONGEST_MESSAGE
+from llmga.serve.page.user_session import LONGEST_MESSAGE
 from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures

@@ -12,17 +12,17 @@ from weakref import WeakSet
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from llmga.assistant.assistant import Assistant
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS
 from llmga.serve.api.uploads import Limits, decode
-from llmga.serve.flow import Assistant
 from llmga.serve.page import drawing
-from llmga.serve.page.easel import Marks
 from llmga.serve.page.layout import Page, canvas, heading
+from llmga.serve.page.mask_editor import Marks
+from llmga.serve.page.model_pool import Studio
 from llmga.serve.page.moderation import Moderator
-from llmga.serve.page.studio import Studio
-from llmga.serve.page.visit import REPAINT, Visit
-from llmga.serve.page.words import WORDS, language_of
+from llmga.serve.page.strings import WORDS, language_of
+from llmga.serve.page.user_session import REPAINT, Visit
 from llmga.serve.turns import Turns
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from llmga.configuration import check
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.loading import new_mllm, save_published
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.train.config import PRESETS, TrainConfig
+from llmga.training.config import check
 
 CAPTIONS = [f"a {colour} square on white" for colour in ("red", "green", "blue", "black")]
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig
 
-from llmga.configuration import check
 from llmga.diffrir.train.config import PRESETS as DIFFRIR
 from llmga.diffusers.train.config import PRESETS as STAGE_TWO
 from llmga.llava.mllm import Mllm
@@ -21,6 +20,7 @@ from llmga.llava.towers import KNOWN_TOWERS
 from llmga.llava.train.config import FAMILIES, PRESETS
 from llmga.llava.train.low_rank import add_low_rank
 from llmga.llava.train.parameters import freeze, parameter_groups
+from llmga.training.config import check
 
 ROOT = Path(__file__).resolve().parents[3]
 LAUNCHERS = sorted([*ROOT.glob("train_*.sh"), *(ROOT / "scripts").glob("*.sh")])

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
-from llmga.configuration import FILE_NAME
 from llmga.errors import UserError
 from llmga.llava.assembling import add_prompt_tags
 from llmga.llava.conversation import Conversation
@@ -19,6 +18,7 @@ from llmga.llava.loading import load_mllm
 from llmga.llava.train.checkpointing import newest_checkpoint
 from llmga.llava.train.parameters import freeze, parameter_groups
 from llmga.llava.train.train import main, train
+from llmga.training.config import FILE_NAME
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from llmga.assistant.loading import Models
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
@@ -20,7 +21,6 @@ from llmga.serve.api.app import build_app
 from llmga.serve.api.keys import Keys
 from llmga.serve.api.options import build_parser, build_service
 from llmga.serve.api.service import Service
-from llmga.serve.models import Models
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llmga.assistant.assistant import Assistant, Settings, Turn
+from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
+from llmga.assistant.shared_pipeline import Brush
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.errors import UserError
 from llmga.serve import args as flags
-from llmga.serve.borrowed import borrow
-from llmga.serve.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
-from llmga.serve.flow import Assistant, Settings, Turn
 from llmga.serve.gradio_web_server import build_parser
 from llmga.serve.page.serving import build
-from llmga.serve.painters import Brush
+from llmga.serve.remote import borrow
 from llmga.serve.turns import Turns
 
 KEY = "sk-of-the-tests"

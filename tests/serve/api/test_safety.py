@@ -9,13 +9,13 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil
 
+from llmga.assistant.loading import Models
+from llmga.assistant.record import ModelMark
+from llmga.assistant.safety import WITHHELD, Guard, load_checker, open_guard, watermark
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.serve.gradio_web_server import build_parser
-from llmga.serve.models import Models
-from llmga.serve.page.studio import Studio
-from llmga.serve.provenance import ModelMark
-from llmga.serve.safety import WITHHELD, Guard, load_checker, open_guard, watermark
+from llmga.serve.page.model_pool import Studio
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import pytest
 from PIL import Image
 
-from llmga.serve.flow import Settings
+from llmga.assistant.assistant import Settings
 from llmga.serve.page.chosen import Chosen
-from llmga.serve.page.easel import Marks
-from llmga.serve.page.visit import Visit
+from llmga.serve.page.mask_editor import Marks
+from llmga.serve.page.user_session import Visit
 
 
 class ToyBrush:

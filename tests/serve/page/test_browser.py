@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 import llmga
+from llmga.assistant.loading import Models
 from llmga.serve import args as flags
 from llmga.serve.gradio_web_server import AT_ONCE, build_parser, keep_to_itself
-from llmga.serve.models import Models
 from llmga.toyworld.oracle import read
 
 ROOT = Path(llmga.__file__).resolve().parent.parent

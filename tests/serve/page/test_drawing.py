@@ -1,7 +1,7 @@
 """What an exchange looks like."""
 
 from llmga.serve.page.drawing import Entry, Mark, Progress, Shown, about, blocks, gallery, log
-from llmga.serve.page.words import WORDS
+from llmga.serve.page.strings import WORDS
 
 ENGLISH = WORDS["en"]
 BOOK = "Once <gen_image> a fox </gen_image> met <gen_image> a hare </gen_image> the end."

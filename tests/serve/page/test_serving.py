@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from llmga.assistant.loading import Models
+from llmga.assistant.record import ModelMark
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.serve.gradio_web_server import build_parser, keep_to_itself
-from llmga.serve.models import Models
-from llmga.serve.provenance import ModelMark
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from llmga.assistant.loading import Models
+from llmga.assistant.record import ModelMark
 from llmga.diffrir.restorers import RESTORERS
 from llmga.serve.gradio_web_server import build_parser
-from llmga.serve.models import Models
 from llmga.serve.page.layout import Page
-from llmga.serve.page.studio import Studio
+from llmga.serve.page.model_pool import Studio
 from llmga.serve.page.wiring import Wiring
-from llmga.serve.provenance import ModelMark
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,183 @@
+"""What one answer may cost where others ask for it: decided here, whichever way they came in.
+
+The flow asks before a message is read and before a picture is painted, so that a request over HTTP, a visitor of the
+page, a session that was loaded and a picture painted again all meet the same bounds.  At a terminal there are none.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmga.errors import UserError
+from llmga.images import MAX_PIXELS
+from llmga.llava.conversation import Conversation
+
+if TYPE_CHECKING:
+    from llmga.assistant.painting import Order
+    from llmga.assistant.session import Settings
+
+LARGER = 4  # times the painter's native number of pixels: twice as wide and twice as high
+STEPS = 150
+UNKNOWN_NATIVE = (1024, 1024)  # of a painter that does not say
+LONGEST_PROMPT = 8_000  # characters: some thirty chunks of a text encoder, which every block of a step attends to
+LONGEST_ANSWER = 8192  # tokens
+MESSAGES = 32  # of the longest kind, that all messages of a conversation may be as long as together
+
+Painter = Callable[..., Any]
+
+
+class TooMuch(UserError):
+    """More than is done for one answer.
+
+    Attributes:
+        setting: which field of `Settings` it is about; None for words.
+    """
+
+    def __init__(self, message: str, setting: str | None = None):
+        super().__init__(message)
+        self.setting = setting
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one answer may cost.
+
+    Attributes:
+        pixels: that a picture is painted with; None is `LARGER` times the painter's native number.
+        steps: of the denoising of one picture.
+        work: steps times pixels, of all pictures of an answer together; None is what one picture takes that has the
+            most of both.
+        prompt: characters that are painted, or said not to be.
+        message: characters of a message.
+        tokens: of the words of an answer.
+        finished: pixels of a picture with what it was painted into, enlarged.
+    """
+
+    pixels: float | None = None
+    steps: float = STEPS
+    work: float | None = None
+    prompt: float = LONGEST_PROMPT
+    message: float = math.inf
+    tokens: float = LONGEST_ANSWER
+    finished: float = MAX_PIXELS
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, message: int) -> "Bounds":
+        """What the flags of `args.add_bounds` say.
+
+        Args:
+            message: characters of a message where the flags do not say.
+        """
+        longest = message if args.max_message is None else args.max_message
+        return cls(args.max_pixels_painted, args.max_steps, args.max_pixel_steps, args.max_prompt, longest)
+
+    def check_message(self, text: str) -> None:
+        """Raises: TooMuch."""
+        if len(text) > self.message:
+            raise TooMuch(f"the message has {len(text):,} characters, {self.message:,} are read at most; shorten it.")
+
+    def check_conversation(self, conversation: Conversation) -> None:
+        """What was said so far, brought along by somebody.  Raises: TooMuch."""
+        said = [conversation.system or "", *(message.text for message in conversation.messages)]
+        if sum(map(len, said)) > self.message * MESSAGES:
+            raise TooMuch(
+                f"the conversation has over {self.message * MESSAGES:,} characters; go on with a shorter one."
+            )
+
+    def check_settings(self, chosen: "Settings", painter: Painter) -> None:
+        """Before anything is begun.  Raises: TooMuch."""
+        if chosen.max_new_tokens > self.tokens:
+            raise TooMuch(f"an answer of {chosen.max_new_tokens:,} tokens is too long; use --max-new-tokens up to "
+                          f"{self.tokens:,}.", "max_new_tokens")  # fmt: skip
+        self._check_prompt(chosen.negative_prompt or "", "negative_prompt")
+        steps, size = self._steps(painter, chosen.steps), chosen.size or native_size(painter)
+        self._check_picture(steps, size, painter)
+        self._check_work(steps * self._area(size, painter) * chosen.versions, painter, "versions")
+
+    def check_order(self, order: "Order", scale: int, painter: Painter, spent: float) -> float:
+        """Before a picture is painted.
+
+        Args:
+            scale: how many times it is enlarged afterwards.
+            spent: steps times pixels of the answer's pictures before it.
+
+        Returns:
+            The same with this picture.
+
+        Raises: TooMuch.
+        """
+        said = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
+        for setting, text in (said | {"source_prompt": order.changes.get("source_prompt")}).items():
+            self._check_prompt(text or "", setting)
+        steps, size = self._steps(painter, order.steps, **order.changes), order.size or native_size(painter)
+        self._check_picture(steps, size, painter)
+        spent += steps * self._area(size, painter)
+        self._check_work(spent, painter, None)
+        seen = order.region.picture.size if order.region else size
+        if _area(seen) * scale**2 > self.finished:
+            raise TooMuch(f"a picture of {_named(seen)} enlarged {scale} times has over {self.finished:,} pixels; give "
+                          "a smaller one.", "upscale")  # fmt: skip
+        return spent
+
+    def _check_prompt(self, text: str, setting: str) -> None:
+        if len(text) > self.prompt:
+            raise TooMuch(f"the {setting.replace('_', ' ')} has {len(text):,} characters, {self.prompt:,} are painted "
+                          "at most; shorten it.", setting)  # fmt: skip
+
+    def _check_picture(self, steps: float, size: tuple[int, int], painter: Painter) -> None:
+        if steps > self.steps:
+            raise TooMuch(f"{steps} steps are too many for this server; use at most {self.steps}.", "steps")
+        if (area := self._area(size, painter)) > (most := self._pixels(painter)):
+            raise TooMuch(f"a size of {_named(size)} is {area:,} pixels, at most {most:,} are painted here; choose a "
+                          "smaller --size.", "size")  # fmt: skip
+
+    def _check_work(self, work: float, painter: Painter, setting: str | None) -> None:
+        most = self._pixels(painter) * self.steps if self.work is None else self.work
+        if work > most:
+            raise TooMuch(f"steps times pixels of all pictures of the answer are {work:,}, at most {most:,} are done "
+                          "for one; ask for fewer or smaller pictures, or for fewer --steps.", setting)  # fmt: skip
+
+    def _pixels(self, painter: Painter) -> float:
+        return LARGER * _area(native_size(painter)) if self.pixels is None else self.pixels
+
+    def _steps(self, painter: Painter, steps: int | None, **changes: Any) -> float:
+        """The steps; the painter's own ones, which are the host's choice, count as no more than are allowed."""
+        return steps or min(painter.describe(**changes).get("steps") or 1, self.steps)
+
+    def _area(self, size: tuple[int, int], painter: Painter) -> float:
+        """Pixels of this size; where it is only guessed, no more than are allowed."""
+        return min(_area(size), self._pixels(painter)) if size is UNKNOWN_NATIVE else _area(size)
+
+
+class _Unbounded(Bounds):
+    """The owner of the machine knows what it can do."""
+
+    def check_message(self, text: str) -> None:
+        pass
+
+    def check_conversation(self, conversation: Conversation) -> None:
+        pass
+
+    def check_settings(self, chosen: "Settings", painter: Painter) -> None:
+        pass
+
+    def check_order(self, order: "Order", scale: int, painter: Painter, spent: float) -> float:
+        return 0.0
+
+
+UNBOUNDED = _Unbounded()
+
+
+def native_size(painter: Painter) -> tuple[int, int]:
+    """Width and height in pixels that a painter was made for, as far as it says."""
+    return getattr(painter, "native_size", None) or UNKNOWN_NATIVE
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _named(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,81 @@
+"""Pictures of a session on disk: numbered, never overwritten."""
+
+import tempfile
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from PIL import Image
+
+from llmga.assistant.image_files import FORMATS, SUFFIXES, encoded
+from llmga.assistant.record import Record
+from llmga.errors import UserError
+from llmga.files import write_new
+
+
+class SavedPictures:
+    """Writes `000.png`, `001.png` … into a folder, going on after those that are there; whole or not at all.
+
+    The folder is made, and writing to it tried, at once: a session should not fail after the first painting.
+
+    Args:
+        kind, strip: as in `metadata.encoded`.
+
+    Raises: UserError when nothing can be written there, or for an unknown kind.
+    """
+
+    def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False):
+        FORMATS[kind]
+        self.kind, self.strip = kind, strip
+        if not str(save_path):
+            raise UserError("--save-path is empty; give a folder, or leave it out for outputs.")
+        self.folder = Path(save_path)
+        self.paths: list[Path] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):  # file modes do not tell: root, read-only disks, quotas
+                pass
+        except OSError as problem:
+            raise self._unwritable(problem) from None
+
+    def save(self, image: Image.Image, record: Record) -> Path:
+        """Raises: UserError when the disk does not take it; the session can go on."""
+        content = encoded(image, record, self.kind, strip=self.strip)
+        try:
+            path = self._written(content)
+        except OSError as problem:
+            raise self._unwritable(problem) from None
+        self.paths.append(path)
+        return path
+
+    def _written(self, content: bytes) -> Path:
+        """A new file of the next free number; another session in the same folder gets another one."""
+        names = (path.stem for suffix in SUFFIXES.values() for path in self.folder.glob(f"*{suffix}"))
+        taken = [int(name) for name in names if name.isdecimal()]
+        for number in count(max(taken, default=-1) + 1):
+            path = self.folder / f"{number:03d}{SUFFIXES[self.kind]}"
+            with suppress(FileExistsError):
+                write_new(path, content)
+                return path
+        raise AssertionError("unreachable: count() does not end")
+
+    def _unwritable(self, problem: OSError) -> UserError:
+        reason = (problem.strerror or str(problem)).lower()
+        return UserError(f"pictures cannot be saved in {str(self.folder)!r} ({reason}); give another --save-path.")
+
+
+def new_folder(parent: str | Path, name: str) -> Path:
+    """Make and return the first of `parent/name-1`, `parent/name-2` … that is not there yet.  Raises: UserError."""
+    try:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = Path(parent) / f"{name}-{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise UserError(f"no folder can be made in {str(parent)!r} ({reason}); give another --save-path.") from None
+    raise AssertionError("unreachable: count() does not end")

@@ -1,0 +1,196 @@
+"""One picture painted to the end, the same way whether a conversation asks for it or a record is replayed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from PIL import Image
+
+from llmga.assistant.record import ModelMark, Record, picture_hash
+from llmga.assistant.session import Region, Settings, task_of
+from llmga.compositing import paste_back
+from llmga.diffrir.checkpoints import default_path
+from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, restorer_name
+from llmga.errors import UserError
+from llmga.images import to_rgb
+from llmga.seams import Seam, seam
+
+PAINTER_FACTS = ("family", "layout", "dtype", "device", "weighted", "tile_vae", "added")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be painted; the same order gives the same picture.
+
+    Attributes:
+        region: what it is painted into; None paints a whole picture.
+    """
+
+    prompt: str
+    seed: int
+    region: Region | None = None
+    negative_prompt: str | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    size: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, prompt: str, seed: int, region: Region | None, chosen: Settings) -> "Order":
+        """The order under a session's settings."""
+        return cls(prompt, seed, region, chosen.negative_prompt, chosen.steps, chosen.guidance_scale, chosen.size)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return dict(self.region.changes) if self.region else {}
+
+
+@dataclass
+class Finish:
+    """What happens to a painting afterwards, and what is told of it.
+
+    Attributes:
+        seams: (before, after) of each painting that the restorer saw; more than one where a picture grew in stages.
+    """
+
+    restorer: Restorer
+    upscaler: Restorer | None = None
+    seams: list[tuple[Seam, Seam]] = field(default_factory=list)
+
+    def restore(self, painting: Image.Image, picture: Image.Image, mask: Image.Image) -> Image.Image:
+        """The restored painting, before the kept pixels are put back; its seam is measured with them."""
+        restored = self.restorer(painting, picture, mask)
+        seen = (paste_back(picture, version, mask) for version in (painting, restored))
+        self.seams.append(tuple(seam(version, mask) for version in seen))
+        return restored
+
+    def enlarge(self, image: Image.Image, region: Region | None) -> Image.Image:
+        """The picture at the upscaler's size, what is known of the original guiding it."""
+        if self.upscaler is None:
+            return image
+        known = (None, None) if region is None or region.mask is None else (to_rgb(region.picture), region.mask)
+        return self.upscaler(to_rgb(image), *known)
+
+    @property
+    def worst(self) -> tuple[Seam | None, Seam | None]:
+        """The seam that shows most, before and after; None where nothing was restored."""
+        if not self.seams:
+            return None, None
+        before, after = zip(*self.seams, strict=True)
+        return max(before, key=_shows), max(after, key=_shows)
+
+
+def _shows(measured: Seam) -> float:
+    return measured.colour
+
+
+def ready(restorer: Restorer) -> Restorer:
+    """The restorer with its weights opened: before anything is painted.  Raises: UserError when there are none."""
+    return restorer.restorer if isinstance(restorer, Weighted) else restorer
+
+
+def restorer_of(name: str | None, own: Restorer) -> Restorer:
+    """The row of this name, or the assistant's own.  Raises: UserError, for one that enlarges, too."""
+    found = ready(RESTORERS[name] if name else own)
+    if (scale := getattr(found, "scale", 1)) != 1:
+        raise UserError(f"restorer {restorer_name(found)!r} enlarges {scale} times; choose it as upscale {scale}.")
+    return found
+
+
+def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
+    """The restorer that enlarges by `scale`, the assistant's own where it does.  Raises: UserError."""
+    if scale is None:
+        return None
+    return own if getattr(own, "scale", None) == scale else ready(RESTORERS[f"diffrir-x{scale}"])
+
+
+def shelf_mark(role: str, name: str) -> ModelMark | None:
+    """What records say of a row whose weights are those on the shelf; None for one without weights."""
+    row = RESTORERS[name]
+    return _mark(role, str(default_path(row.scale))) if isinstance(row, Weighted) else None
+
+
+_mark = cache(ModelMark.of)  # which reads the weights
+
+
+def paint(
+    generator: Callable[..., Image.Image],
+    order: Order,
+    finish: Finish,
+    on_step: Callable[[int, int], None] | None = None,
+    on_preview: Callable[[int, Image.Image], None] | None = None,
+    still_wanted: Callable[[], None] | None = None,
+) -> Image.Image:
+    """The finished picture.
+
+    Args:
+        on_step, on_preview, still_wanted: as a generator takes them; what `on_step` and `still_wanted` raise stops the
+            painting.
+
+    Raises: UserError.
+    """
+    region, given = order.region, order.changes
+    if region is not None and region.mask is not None:
+        given["restore"] = finish.restore
+    if on_preview is not None:
+        given["on_preview"] = on_preview
+    if still_wanted is not None:
+        given["still_wanted"] = still_wanted
+    image = generator(
+        order.prompt,
+        image=region and region.picture,
+        mask=region and region.mask,
+        negative_prompt=order.negative_prompt,
+        seed=order.seed,
+        steps=order.steps,
+        guidance_scale=order.guidance_scale,
+        size=order.size,
+        on_step=on_step or (lambda step, total: None),
+        **given,
+    )
+    if still_wanted is not None and finish.upscaler is not None:
+        still_wanted()
+    return finish.enlarge(image, region)
+
+
+def record_of(
+    generator: Callable[..., Image.Image],
+    order: Order,
+    finish: Finish,
+    image: Image.Image,
+    *,
+    request: str,
+    words: dict[str, Any],
+    models: tuple[ModelMark, ...],
+) -> Record:
+    """How the picture was made, every default filled in."""
+    region, changes = order.region, order.changes
+    described = generator.describe(steps=order.steps, guidance_scale=order.guidance_scale, **changes)
+    if "strength" in changes:
+        changes["strength"] = described.get("strength", changes["strength"])
+    masked = region is not None and region.mask is not None
+    before, after = finish.worst
+    return Record(
+        prompt=order.prompt,
+        request=request,
+        negative_prompt=order.negative_prompt or "",
+        seed=order.seed,
+        steps=described.get("steps"),
+        guidance_scale=described.get("guidance_scale"),
+        sampler=described.get("sampler"),
+        size=image.size,
+        work_size=order.size,
+        task=task_of(region),
+        parent=region and picture_hash(region.parent),
+        mask=picture_hash(region.mask) if masked else None,
+        outpaint=region and region.outpaint,
+        fill=region and region.fill,
+        changes=changes,
+        restorer=restorer_name(finish.restorer) if masked else None,
+        upscaler=finish.upscaler and restorer_name(finish.upscaler),
+        seam_before=before,
+        seam_after=after,
+        words=words,
+        painter={"sampler": described.get("sampler_name")} | {k: described[k] for k in PAINTER_FACTS if k in described},
+        models=models,
+    )

@@ -1,0 +1,234 @@
+"""How a picture was made; `llmga.assistant.image_files` writes it into files and reads it back."""
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from PIL import Image
+
+import llmga
+from llmga.compositing import able_to_hold
+from llmga.deep import levels
+from llmga.diffusers.adapters import LARGEST_WEIGHT
+from llmga.diffusers.inpainting import AREAS
+from llmga.diffusers.text_to_image import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
+from llmga.errors import UserError
+from llmga.files import fingerprint
+from llmga.images import MAX_SIDE
+from llmga.llava.endpoint.address import Endpoint
+from llmga.seams import Seam
+from llmga.typed import like, parsed, row_of, typed, up_to, within
+
+LONGEST_RECORD = 2_000_000  # characters
+LONGEST_PROMPT = 8192 * 16  # characters: as many tokens as a language model may write, of as many letters as they have
+
+# What a file may say; a name of a row is looked up where it is used.
+Name = Annotated[str, up_to(300)]
+Prompt = Annotated[str, up_to(LONGEST_PROMPT)]
+Digest = Annotated[str, like("[0-9a-f]{1,64}", "a hexadecimal digest")]
+Seed = Annotated[int, within(0, SEEDS - 1)]
+Steps = Annotated[int, within(1, 1000)]
+Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
+WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
+Share = Annotated[float, within(0, 1)]
+Extents = Annotated[str, up_to(300)]  # as `Canvas.parse` takes them
+
+
+@dataclass(frozen=True)
+class ModelMark:
+    """Which model took part.
+
+    Attributes:
+        role: "language", "language base", "painter", "inpainter", "restorer" or "upscaler"; in a picture's record
+            "painter" is the one that painted it.
+        name: the last part of the folder's path, the rest of the path is nobody's business; its id where it came from
+            the hub; of a model that a server runs, its name there and the server's URL.
+        sha256: fingerprint of the weights, None when they do not lie in a local folder.
+    """
+
+    role: Name
+    name: Annotated[str, up_to(1000)]
+    sha256: Digest | None
+
+    @classmethod
+    def of(cls, role: str, path: str | Path | Endpoint) -> "ModelMark":
+        """Reads every weights file once; do it when the model is loaded and keep the mark."""
+        if isinstance(path, Endpoint):
+            return cls(role, f"{path.model} at {path.shown}", None)
+        return cls(role, _name(Path(path).resolve()) if Path(path).exists() else str(path), fingerprint(path))
+
+
+def _name(place: Path) -> str:
+    """The last part of the path; in the hub's cache, whose folders are called by revisions, the model's id."""
+    repository = place.parent.parent.name
+    if place.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return place.name
+
+
+class Changes(TypedDict, total=False):
+    """What a painter is told of a picture that it changes, beside the picture and the mask."""
+
+    strength: Share | None
+    area: Annotated[str, row_of(AREAS)]
+    soft: bool
+    skip: Share
+    ratio: Annotated[float, within(0, 1000)]
+    source_prompt: Prompt
+
+
+class Added(TypedDict):
+    """What was added to a painter: a low-rank adapter, a ControlNet or an IP-Adapter."""
+
+    kind: Name
+    name: Name
+    sha256: Digest
+    weight: Annotated[float, within(-LARGEST_WEIGHT, LARGEST_WEIGHT)]
+    picture: Digest | None
+
+
+class Words(TypedDict, total=False):
+    """How the language model was sampled."""
+
+    temperature: Annotated[float, within(0, 5)]
+    top_p: Share
+    max_new_tokens: Annotated[int, within(1, 1_000_000)]
+    seed: Seed | None
+    picture: Name
+
+
+class Setup(TypedDict, total=False):
+    """How a painter was set up."""
+
+    family: Name
+    sampler: Name | None
+    layout: Name
+    dtype: Name
+    device: Name
+    weighted: bool
+    tile_vae: bool
+    added: Annotated[list[Added], up_to(100)]
+
+
+@dataclass(frozen=True)
+class Record:
+    """How one picture was made: all that `llmga.serve.replay` needs to make it again.
+
+    The time is left out on purpose: the same seed and the same conversation give the same bytes of the file.
+
+    Attributes:
+        prompt: what the language model wrote for the painter, or a person in its place.
+        request: the user's turn that led to it.
+        steps, guidance_scale: as they were used, the painter's own choice filled in.
+        sampler: class of the scheduler; its row in the table of samplers is in `painter`.
+        size: (width, height) in pixels.
+        work_size: the size that was asked for; None left it to the painter.
+        task: "text-to-image", "inpainting", "outpainting" or "editing".
+        parent: the picture that was changed, by `picture_hash`; of an outpainted one the picture before it grew.
+        mask: what was painted anew, by `picture_hash` of the mask in mode L, 255 being painted.
+        outpaint: how the parent grew, as `Canvas.parse` takes it.
+        fill: a row of `FILLS`, what was under the painting.
+        changes: what else the painter was told beside parent and mask.
+        restorer: the row that made painting and parent agree; None without a mask.
+        upscaler: the row that enlarged the finished picture.
+        seam_before, seam_after: how much the mask's edge shows, without and with the restorer.
+        words: how the language model was sampled: temperature, top_p, max_new_tokens, seed, picture.
+        painter: how the painter was set up.
+        quality: of a lossy file, 1 to 100; None where the file is lossless, or of the usual quality.
+        llmga: version of this package.
+    """
+
+    prompt: Prompt
+    request: str
+    seed: Seed
+    negative_prompt: Prompt = ""
+    steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    sampler: Name | None = None
+    size: tuple[Annotated[int, within(1, MAX_SIDE)], Annotated[int, within(1, MAX_SIDE)]] | None = None
+    work_size: tuple[WorkSide, WorkSide] | None = None
+    task: Name = "text-to-image"
+    parent: Digest | None = None
+    mask: Digest | None = None
+    outpaint: Extents | None = None
+    fill: Name | None = None
+    changes: Changes = field(default_factory=dict)
+    restorer: Name | None = None
+    upscaler: Name | None = None
+    seam_before: Seam | None = None
+    seam_after: Seam | None = None
+    words: Words = field(default_factory=dict)
+    painter: Setup = field(default_factory=dict)
+    models: Annotated[tuple[ModelMark, ...], up_to(16)] = ()
+    quality: Annotated[int, within(1, 100)] | None = None
+    llmga: Name = field(default=llmga.__version__)
+
+    def model(self, role: str) -> ModelMark | None:
+        """The mark of the model in this role."""
+        return next((mark for mark in self.models if mark.role == role), None)
+
+    def to_json(self) -> str:
+        """The documented block: one JSON object, its keys these attributes."""
+        return _writable(json.dumps(asdict(self), ensure_ascii=False, sort_keys=True))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """Keys of a later version are left aside.  Raises: ValueError, TypeError when it is no record."""
+        return typed(cls, parsed(text, longest=LONGEST_RECORD))
+
+
+def picture_hash(image: Image.Image) -> str:
+    """SHA-256 over a picture's mode, size, colour profile and pixels, of 16 bits too, whatever file it is in.
+
+    Palettes and transparent colours are looked up first: files differ in how they write them.
+    """
+    with suppress(UserError):
+        image = able_to_hold(image)
+    whole = hashlib.sha256(repr((image.mode, image.size, image.info.get("icc_profile"))).encode())
+    whole.update(image.tobytes())
+    if (fine := levels(image)) is not None:
+        whole.update(fine.astype("<u2").tobytes())
+    return whole.hexdigest()
+
+
+def parameters(record: Record) -> str:
+    """The text that A1111, and the many tools that follow it, show and read back."""
+    painter, language = record.model("painter"), record.model("language")
+    named: dict[str, Any] = {
+        "Steps": record.steps,
+        "Sampler": record.sampler,
+        "CFG scale": record.guidance_scale,
+        "Seed": record.seed,
+        "Size": record.size and "{}x{}".format(*record.size),
+        "Model hash": _short(painter),
+        "Model": painter and painter.name,
+        "Denoising strength": record.changes.get("strength"),
+        "Request": record.request,
+        "Language model hash": _short(language),
+        "Language model": language and language.name,
+        "Parent": record.parent,
+        "Mask": record.mask,
+        "Restorer": record.restorer,
+        "Upscaler": record.upscaler,
+        "Version": f"llmga {record.llmga}",
+    }
+    negative = [f"Negative prompt: {record.negative_prompt}"] if record.negative_prompt else []
+    listed = ", ".join(f"{name}: {_quoted(value)}" for name, value in named.items() if value is not None)
+    return _writable("\n".join([record.prompt, *negative, listed]))
+
+
+def _writable(text: str) -> str:
+    """Half characters, which JSON from somewhere may hold and no file can, become question marks."""
+    return text.encode(errors="replace").decode()
+
+
+def _short(mark: ModelMark | None) -> str | None:
+    return mark and mark.sha256 and mark.sha256[:10]
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text

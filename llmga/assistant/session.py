@@ -1,0 +1,203 @@
+"""A session as data: what a person gave, what came of it, and all that is needed to go on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from llmga.assistant.record import Changes, Extents, Guidance, Prompt, Record, Seed, Steps, WorkSide
+from llmga.diffrir.restorers import RESTORERS
+from llmga.diffusers.canvas import FILLS, Canvas
+from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
+from llmga.diffusers.samplers import SAMPLERS
+from llmga.errors import UserError
+from llmga.images import reduced, to_rgb
+from llmga.llava.conversation import Conversation
+from llmga.llava.sampling import PICTURE
+from llmga.masks import hide, read_mask
+from llmga.typed import row_of, within
+
+OUTPAINTING = "outpainting"
+Count = Annotated[int, within(0, 10_000_000)]
+Fill = Annotated[str, row_of(FILLS)]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a person gives in one go.
+
+    Attributes:
+        text: the words.
+        images: pictures that come with the words, of any mode and size; with a mask, or to grow, the first one is the
+            picture to change.
+        mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it is
+            to be painted anew.  Later turns without pictures repaint the same part of the same picture.
+        outpaint: how the first picture is to grow, as `Canvas.parse` takes it, such as "left=25%"; in place of a mask.
+        fill: a row of `FILLS`, what is under the grown part.
+    """
+
+    text: str
+    images: tuple[Image.Image, ...] = ()
+    mask: Image.Image | None = None
+    outpaint: Extents | None = None
+    fill: Fill = "edge"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How words are sampled and pictures painted; None leaves the choice to the generator.
+
+    Attributes:
+        seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
+        picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
+        size: (width, height) in pixels.
+        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
+        repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
+        edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
+        restorer: a row of `RESTORERS` of scale 1; None is the one that the assistant was made with.
+        upscale: 2 or 4 enlarges every finished picture.
+        versions: how many pictures are painted of every prompt.
+        previews: report small pictures of unfinished paintings.
+        paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
+    """
+
+    temperature: Annotated[float, within(0, 5)] = 0.2
+    top_p: Annotated[float, within(0.001, 1)] = 1.0
+    max_new_tokens: Annotated[int, within(1, 8192)] = 512
+    seed: Seed | None = None
+    picture: Annotated[str, row_of(PICTURE)] = "auto"
+    steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    negative_prompt: Prompt | None = None
+    size: tuple[WorkSide, WorkSide] | None = None
+    sampler: Annotated[str, row_of(SAMPLERS)] | None = None
+    repaint: Changes = field(default_factory=dict)
+    edit: Changes | None = None
+    restorer: Annotated[str, row_of(RESTORERS)] | None = None
+    upscale: Literal[2, 4] | None = None
+    versions: Annotated[int, within(1, 10)] = 1
+    previews: bool = False
+    paint: bool = True
+
+
+@dataclass(frozen=True)
+class Region:
+    """The picture at work: what a painter is told beside the words.
+
+    Attributes:
+        picture: the picture to change; an outpainted one is on its canvas already.
+        mask: mode L, of the picture's size, 255 being painted anew; None where the painter finds the part out.
+        changes: further arguments of the painter.
+        parent: the picture that the person gave.
+        outpaint, fill: how the parent grew to the picture; None where it did not.
+    """
+
+    picture: Image.Image
+    mask: Image.Image | None
+    changes: Changes
+    parent: Image.Image
+    outpaint: Extents | None = None
+    fill: Fill | None = None
+
+    @property
+    def task(self) -> str:
+        """What a record calls it."""
+        if self.mask is None:
+            return EDITING
+        return INPAINTING if self.outpaint is None else OUTPAINTING
+
+    @classmethod
+    def of(cls, turn: Turn, changes: Mapping[str, Any]) -> "Region | None":
+        """The region of a turn with a mask or a canvas to grow to; None for any other turn.
+
+        Raises: UserError when they do not fit.
+        """
+        if turn.mask is None and turn.outpaint is None:
+            return None
+        if not turn.images:
+            given = "a mask" if turn.outpaint is None else "an outpainting"
+            raise UserError(f"{given} was given without a picture; give the picture that it belongs to.")
+        parent = turn.images[0]
+        if turn.outpaint is None:
+            return cls(parent, read_mask(turn.mask, parent.size, soft=changes.get("soft", False)), changes, parent)
+        if turn.mask is not None:
+            raise UserError("a mask and an outpainting were given for one picture; give one of them.")
+        picture, mask = Canvas.parse(turn.outpaint, parent.size).grow(parent, turn.fill)
+        return cls(picture, mask, changes, parent, turn.outpaint, turn.fill)
+
+    def shown(self) -> Image.Image:
+        """The picture as the language model sees it: what a mask covers is black, as in its training."""
+        return shown(self.picture if self.mask is None else hide(self.picture, np.asarray(self.mask) > 0))
+
+
+def shown(image: Image.Image) -> Image.Image:
+    """A picture of any mode and size as the language model sees it: RGB, and not larger than needed."""
+    return reduced(image if image.mode == "RGB" and not image.has_transparency_data else to_rgb(image))
+
+
+def task_of(region: Region | None) -> str:
+    """What a record calls the painting of this region, or of none."""
+    return TEXT_TO_IMAGE if region is None else region.task
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A finished picture.
+
+    Attributes:
+        image: a saved session calls it `picture`.
+        region: what it was painted into; None for a picture from words.
+        number: which prompt of its answer it shows, from 0; several paintings may show one.
+    """
+
+    image: Image.Image = field(metadata={"key": "picture"})
+    record: Record
+    region: Region | None
+    number: Count
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A turn and what came of it.
+
+    Attributes:
+        start, end: its messages in the conversation are messages[start:end].
+        region: the picture at work from here on.
+    """
+
+    turn: Turn
+    start: Count
+    end: Count
+    region: Region | None
+    paintings: tuple[Painting, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a session needs to go on as if it had never been interrupted.
+
+    Attributes:
+        seed: of the session.
+        turns: how many answers were asked for, those taken back included: each is sampled with a seed of its own.
+        painted: how many pictures were painted, those taken back included.
+    """
+
+    seed: Seed
+    turns: Count = 0
+    painted: Count = 0
+    conversation: Conversation = field(default_factory=Conversation)
+    exchanges: tuple[Exchange, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+
+    def before(self, number: int) -> "State":
+        """The session without exchange `number` and those after it; what was counted stays counted."""
+        start = self.exchanges[number].start
+        shorter = replace(self.conversation, messages=self.conversation.messages[:start])
+        return replace(self, conversation=shorter, exchanges=self.exchanges[:number])
+
+    @property
+    def region(self) -> Region | None:
+        """The picture at work."""
+        return self.exchanges[-1].region if self.exchanges else None

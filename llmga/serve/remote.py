@@ -1,0 +1,249 @@
+"""Models that a server of ours runs (`llmga.serve.openai_api`), used as if they were loaded here."""
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from llmga.assistant.loading import Models
+from llmga.assistant.record import ModelMark
+from llmga.compositing import paste_back
+from llmga.diffrir.restorers import RESTORERS
+from llmga.diffusers.families import EDITING
+from llmga.diffusers.text_to_image import OnPreview, OnStep
+from llmga.errors import UserError
+from llmga.images import MAX_PIXELS, open_image, to_rgb
+from llmga.llava.conversation import Conversation
+from llmga.llava.endpoint.address import Endpoint, told
+from llmga.llava.endpoint.chat import EndpointChat
+from llmga.llava.endpoint.completions import LONGEST_WAIT, TRIES
+from llmga.llava.endpoint.refusals import Refusal, words
+from llmga.llava.sampling import Sampling
+from llmga.serve import args as flags
+
+LOOK_AGAIN = 0.2  # seconds between two looks at whether a picture is still wanted
+PREVIEWS = 3  # the most that the protocol has
+BUSY = (429, 503)
+OWN = (
+    "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
+    "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
+    "safety_checker", "watermark", "inpainter",
+)  # fmt: skip
+
+
+def borrow(args: argparse.Namespace) -> Models:
+    """What the server at `--server` talks and paints with.
+
+    Raises: UserError where it cannot be reached, is none of ours, or flags are given that are for models loaded here.
+    """
+    for name in OWN:
+        if getattr(args, name):
+            raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
+    server = Endpoint(
+        args.server,
+        key=flags.key(args),
+        connect_timeout=args.mllm_connect_timeout,
+        timeout=args.mllm_timeout,
+        system="",  # its language model was trained on the tags, or is taught them there
+    )
+    cards = {bool(card.get("steps")): card for card in reversed(offered(server))}
+    if len(cards) < 2:
+        raise UserError(
+            f"{server.shown} is no server of this project; start python -m llmga.serve.openai_api there, or reach its "
+            "language model by --mllm-url."
+        )
+    talks, paints = (replace(server, model=str(cards[steps]["id"])) for steps in (False, True))
+    usual = {name: cards[True][name] for name in ("steps", "guidance_scale")}
+    marks = (ModelMark.of("language", talks), ModelMark.of("painter", paints))
+    return Models(partial(BorrowedChat, talks), BorrowedPainter(paints, usual), RESTORERS["none"], marks)
+
+
+def offered(server: Endpoint) -> list[dict[str, Any]]:
+    """The models as /v1/models tells of them; nothing where that is not what is found there.  Raises: UserError."""
+    with told(server), httpx.Client(**server.client_settings()) as client:
+        answer = client.get(server.path("models"))
+    if answer.status_code in (401, 403):
+        raise server.refuses_key(answer.status_code)
+    try:
+        return [dict(card) for card in answer.json()["data"] if card["owned_by"] == "llmga"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+class BorrowedChat(EndpointChat):
+    """A conversation with the server's language model: its prompts come in their tags, and nothing is painted there."""
+
+    steers = True
+
+    def _request(self, window: Conversation, sampling: Sampling, limited: bool) -> dict[str, Any]:
+        return super()._request(window, sampling, limited) | {"paint": False, "picture": sampling.picture}
+
+
+@dataclass
+class BorrowedPainter:
+    """The server's painter: `painter(prompt, image, mask, …) -> image`, one request a picture.
+
+    Attributes:
+        endpoint: the server; its model is the painter.
+        usual: `steps` and `guidance_scale` where a call names none.
+    """
+
+    endpoint: Endpoint
+    usual: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return str(self.endpoint.model)
+
+    def __call__(
+        self,
+        prompt: str,
+        image: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        *,
+        on_step: OnStep,
+        on_preview: OnPreview | None = None,
+        restore: Callable[[Image.Image, Image.Image, Image.Image], Image.Image] | None = None,
+        strength: float | None = None,
+        area: str = "picture",
+        soft: bool = False,
+        still_wanted: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> Image.Image:
+        """Paint one picture, or a part of one, as `Generator` and `Inpainter` do.
+
+        Args:
+            still_wanted: not used, `on_step` being called often enough.
+            on_step: also called now and then while the server is silent; what it raises ends the request.
+            restore: for a part: what happens to it beside what the server does.
+            options: negative_prompt, seed, steps, guidance_scale, size.
+
+        Raises: UserError.
+        """
+        if (strength, area, soft) != (None, "picture", False):
+            raise UserError("how a part is painted (strength, area, soft) is the server's choice; leave it as it was.")
+        form = _form(self.path, prompt, previews=on_preview is not None, **options)
+        if mask is None:
+            return asyncio.run(self._asked("images/generations", on_step, on_preview, json=form))
+        files = {"image": ("picture.png", _png(image)), "mask": ("mask.png", _png(mask.convert("L")))}
+        data = {name: str(value) for name, value in form.items()}
+        painted = to_rgb(asyncio.run(self._asked("images/edits", on_step, on_preview, data=data, files=files)))
+        return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), mask), mask)
+
+    def use_sampler(self, name: str | None = None) -> None:
+        """Raises: UserError for any but the server's own."""
+        if name not in (None, "checkpoint"):
+            raise UserError(f"sampler {name!r} cannot be chosen for a painter of a server; leave it at 'checkpoint'.")
+
+    def suited(self, task: str) -> "BorrowedPainter":
+        """Itself.  Raises: UserError for changing a picture by words alone."""
+        if task == EDITING:
+            raise UserError("a painter of a server changes what is marked only; mark the part that is to change.")
+        return self
+
+    def describe(self, **given: Any) -> dict[str, Any]:
+        """What is known of it here."""
+        chosen = {name: value if given.get(name) is None else given[name] for name, value in self.usual.items()}
+        return {"family": "server", "sampler": None, "sampler_name": "checkpoint"} | chosen
+
+    def report(self, prompt: str) -> str:
+        """Only the server could say how the prompt is cut."""
+        return ""
+
+    async def _asked(self, path: str, on_step: OnStep, on_preview: OnPreview | None, **request: Any) -> Image.Image:
+        """The finished picture; a busy server is asked again."""
+        seen = (0, 1)
+
+        def step(*reached: int) -> None:
+            nonlocal seen
+            seen = reached
+            on_step(*reached)
+
+        work = asyncio.ensure_future(self._tried(path, step, on_preview, request))
+        try:
+            while not (await asyncio.wait({work}, timeout=LOOK_AGAIN))[0]:
+                on_step(*seen)
+            return work.result()
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _tried(
+        self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]
+    ) -> Image.Image:
+        for tried in range(1, TRIES + 1):
+            try:
+                return await self._once(path, on_step, on_preview, request)
+            except Refusal as refusal:
+                wait = 2.0 ** (tried - 1) if refusal.retry_after is None else refusal.retry_after
+                if refusal.status not in BUSY or tried == TRIES or wait > LONGEST_WAIT:
+                    raise await asyncio.to_thread(refusal.told, self.endpoint, False) from None
+            await asyncio.sleep(wait)
+        raise AssertionError
+
+    async def _once(
+        self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]
+    ) -> Image.Image:
+        endpoint = self.endpoint
+        with told(endpoint):
+            async with (
+                httpx.AsyncClient(**endpoint.client_settings()) as client,
+                client.stream("POST", endpoint.path(path), **request) as answer,
+            ):
+                if answer.status_code != 200:
+                    raise Refusal.of(answer, (await answer.aread()).decode(errors="replace"), endpoint)
+                async for kind, content in _events(answer, on_step):
+                    if kind.endswith("completed"):
+                        return _opened(content)
+                    if on_preview is not None and kind.endswith("partial_image"):
+                        on_preview(content["partial_image_index"], _opened(content))
+                    if "error" in content:
+                        raise UserError(f"{endpoint.shown} failed ({words(json.dumps(content), endpoint)}); ask again.")
+        raise UserError(f"{endpoint.shown} broke off its answer before the end; look at its log and ask again.")
+
+
+def _form(model: str, prompt: str, *, previews: bool, **options: Any) -> dict[str, Any]:
+    size = options.get("size")
+    fields = {
+        "model": model,
+        "prompt": prompt,
+        "stream": True,
+        "partial_images": PREVIEWS if previews else 0,
+        "seed": options.get("seed"),
+        "negative_prompt": options.get("negative_prompt"),
+        "num_inference_steps": options.get("steps"),
+        "guidance_scale": options.get("guidance_scale"),
+        "size": size and "{}x{}".format(*size),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+async def _events(answer: httpx.Response, on_step: OnStep) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """The events of a stream by their type; the steps of the painting go to `on_step`."""
+    async for line in answer.aiter_lines():
+        name, _, value = line.partition(": ")
+        if line.startswith(": painting "):
+            step, _, total = line.removeprefix(": painting ").partition("/")
+            on_step(int(step), int(total))
+        elif name == "data":
+            content = json.loads(value)
+            yield str(content.get("type", "")), content
+
+
+def _opened(content: Mapping[str, Any]) -> Image.Image:
+    return open_image(base64.b64decode(content["b64_json"]), exact=True, max_pixels=MAX_PIXELS)
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", icc_profile=image.info.get("icc_profile"))
+    return buffer.getvalue()

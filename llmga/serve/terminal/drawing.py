@@ -1,0 +1,162 @@
+"""Answers drawn in a terminal."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from PIL import Image
+from tqdm import tqdm
+
+from llmga.assistant.assistant import (
+    Assistant,
+    Denoising,
+    Failed,
+    FlowEvent,
+    PictureReady,
+    PromptFound,
+    Stopped,
+    TextDelta,
+    Turn,
+)
+from llmga.assistant.image_folder import SavedPictures
+from llmga.assistant.record import Record
+from llmga.errors import UserError
+from llmga.plain_text import plain
+from llmga.seams import Seam
+from llmga.serve.terminal.inline import Draw, reduced
+
+DIM, PLAIN = "\033[2m", "\033[0m"
+
+
+@dataclass
+class Terminal:
+    """Draws events: words and pictures on `out`, progress and errors on `err`.
+
+    Attributes:
+        inline: makes escapes that show a picture; None where the terminal shows none.
+    """
+
+    pictures: SavedPictures
+    debug: bool = False
+    inline: Draw | None = None
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+    failures: int = 0
+    _bar: tqdm | None = None
+    _line_open: bool = False
+    _trims: bool = True
+
+    def answer(self, assistant: Assistant, turn: Turn) -> None:
+        """Draw the answer to a turn."""
+        self.play(assistant, assistant.respond(turn))
+
+    def play(self, assistant: Assistant, events: Iterator[FlowEvent], speaker: str = "Assistant: ") -> None:
+        """Draw what an assistant does.  Ctrl-C ends it and keeps the session."""
+        print(speaker, end="", flush=True, file=self.out)
+        self._line_open, self._trims = bool(speaker), True
+        try:
+            with ctrl_c(assistant.cancel):
+                for event in events:
+                    self.draw(event)
+        except Exception as defect:  # a defect in one answer should not cost the conversation
+            self.confess(defect)
+        finally:
+            self._close_bar()
+            self._fresh_line()
+        if self.debug and assistant.chat.conversation.messages:
+            print(f"raw reply: {assistant.chat.conversation.messages[-1].text!r}", file=self.err)
+
+    def draw(self, event: FlowEvent) -> None:
+        """Show one event."""
+        if not isinstance(event, Denoising):
+            self._close_bar()
+        match event:
+            case TextDelta(text):
+                self._write(plain(text))
+            case PromptFound(prompt, tokens):
+                self._prompt(plain(prompt), tokens)
+            case Denoising(step=step, total=total):
+                self._progress(step, total)
+            case PictureReady(image, record):
+                self._save(image, record)
+            case Failed(message):
+                self.fail(message)
+            case Stopped():
+                self.tell("stopped")
+
+    def tell(self, text: str) -> None:
+        """One or more whole lines."""
+        self._fresh_line()
+        print(text, flush=True, file=self.out)
+
+    def fail(self, message: str) -> None:
+        """An error, in one sentence."""
+        self._close_bar()
+        self._fresh_line()
+        self.failures += 1
+        print(f"error: {message}", file=self.err, flush=True)
+
+    def confess(self, defect: Exception) -> None:
+        """What should not have happened, while it is being handled."""
+        self.fail(f"{type(defect).__name__}: {defect}" + ("" if self.debug else " (--debug shows where)"))
+        if self.debug:
+            traceback.print_exc(file=self.err)
+
+    def _prompt(self, prompt: str, tokens: str) -> None:
+        """The prompt; how it is cut where it is longer than one chunk, which costs time and weakens its end."""
+        meter = f" ({tokens})" if tokens and ("chunks" in tokens or self.debug) else ""
+        self.tell(f"{DIM}[{prompt}]{meter}{PLAIN}" if self.out.isatty() else f"[{prompt}]{meter}")
+
+    def _save(self, image: Image.Image, record: Record) -> None:
+        try:
+            path = self.pictures.save(image, record)
+        except UserError as problem:
+            self.fail(str(problem))
+            return
+        seam = _seam(record.seam_before, record.seam_after)
+        self.tell(f"saved {path} (seed {record.seed}{seam})")
+        if self.inline is not None:
+            print(self.inline(reduced(image)), end="", flush=True, file=self.out)
+
+    def _progress(self, step: int, total: int) -> None:
+        if self._bar is None:
+            self._fresh_line()
+            self._bar = tqdm(total=total, desc="painting", unit="step", file=self.err, leave=False)
+        self._bar.update(step - self._bar.n)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _write(self, text: str) -> None:
+        text = text.lstrip() if self._trims else text  # the spaces around a cut-out prompt
+        if text:
+            print(text, end="", flush=True, file=self.out)
+            self._line_open, self._trims = not text.endswith("\n"), False
+
+    def _fresh_line(self) -> None:
+        if self._line_open:
+            print(flush=True, file=self.out)
+        self._line_open, self._trims = False, True
+
+
+def _seam(before: Seam | None, after: Seam | None) -> str:
+    """How much the edge shows, in levels of 0 to 255, without and with the restorer."""
+    return (
+        "" if before is None or after is None else f", seam {max(0, before.colour):.1f} -> {max(0, after.colour):.1f}"
+    )
+
+
+@contextmanager
+def ctrl_c(action: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, Ctrl-C calls `action` instead of raising: nothing is torn in mid-token or mid-step."""
+    previous = signal.signal(signal.SIGINT, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

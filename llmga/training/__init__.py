@@ -1,0 +1,1 @@
+"""What the three trainings share: configuration, checkpoints, the stream of examples."""

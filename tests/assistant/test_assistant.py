@@ -1,0 +1,327 @@
+"""One turn in, events out."""
+
+import threading
+
+import pytest
+from PIL import Image
+
+from llmga.assistant.assistant import Denoising, Failed, PictureReady, PromptFound, Region, Stopped, TextDelta, Turn
+from llmga.masks import read_mask
+
+ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
+TWO = "First <gen_image> a cat </gen_image> then <gen_image> a dog </gen_image> done"
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def spoken(events):
+    return "".join(event.text for event in of(TextDelta, events))
+
+
+def kinds(events):
+    """Kinds in order, repetitions left out."""
+    names = [type(event).__name__ for event in events]
+    return [name for index, name in enumerate(names) if index == 0 or names[index - 1] != name]
+
+
+def answer(assistant, text="go", **turn):
+    return list(assistant.respond(Turn(text, **turn)))
+
+
+def test_words_alone_lead_to_words_alone(toy):
+    events = answer(toy("Hello, what shall I paint?"))
+    assert kinds(events) == ["TextDelta"]
+    assert spoken(events) == "Hello, what shall I paint?"
+
+
+def test_the_prompt_is_painted_and_not_spoken(toy):
+    events = answer(toy(ONE))
+    assert "circle" not in spoken(events) and "gen_image" not in spoken(events)
+    assert " ".join(spoken(events).split()) == "Here it is. Do you like it?"
+    assert of(PromptFound, events) == [PromptFound("a red circle")]
+    assert kinds(events) == ["TextDelta", "PromptFound", "Denoising", "PictureReady", "TextDelta"]
+
+
+def test_every_step_is_reported_once(toy):
+    assert of(Denoising, answer(toy(ONE))) == [Denoising(1, 3), Denoising(2, 3), Denoising(3, 3)]
+
+
+def test_several_prompts_are_painted_in_order(toy):
+    events = answer(toy(TWO))
+    assert [event.prompt for event in of(PromptFound, events)] == ["a cat", "a dog"]
+    assert [event.record.prompt for event in of(PictureReady, events)] == ["a cat", "a dog"]
+
+
+def test_a_prompt_is_found_before_the_reply_has_ended(toy):
+    assistant = toy(ONE + " more" * 50)
+    next(event for event in assistant.respond(Turn("go")) if isinstance(event, PromptFound))
+    assert assistant.chat.given < 15
+
+
+def test_a_prompt_that_the_token_limit_cut_is_painted(toy):
+    assert of(PromptFound, answer(toy("Yes <gen_image> a red circle on a"))) == [PromptFound("a red circle on a")]
+
+
+def test_an_answer_that_the_token_limit_cut_says_so(toy):
+    assistant = toy("Once upon a time <gen_image> a fox", max_new_tokens=9)
+    assistant.chat.ended_by = "limit"
+    events = answer(assistant)
+    assert kinds(events)[-2:] == ["PictureReady", "Failed"]
+    assert "--max-new-tokens 9" in events[-1].message
+
+
+def test_a_picture_can_be_asked_of_every_answer(toy):
+    assistant = toy("a", picture="always")
+    answer(assistant)
+    assert assistant.chat.samplings[0].picture == "always"
+
+
+def test_an_empty_prompt_paints_nothing(toy):
+    assert kinds(answer(toy("Yes <gen_image> </gen_image> ok"))) == ["TextDelta"]
+
+
+def test_steps_arrive_while_the_painting_goes_on(toy, toy_generator_class):
+    seen = threading.Event()
+
+    class Patient(toy_generator_class):
+        def __call__(self, *args, on_step, **rest):
+            def wait(step, total):
+                on_step(step, total)
+                assert seen.wait(timeout=20), "the step was not delivered before the next one"
+
+            return super().__call__(*args, on_step=wait, **rest)
+
+    events = []
+    for event in toy(ONE, generator=Patient()).respond(Turn("go")):
+        events.append(event)
+        if isinstance(event, Denoising):
+            seen.set()
+    assert of(PictureReady, events)
+
+
+def test_a_refused_prompt_fails_and_the_rest_goes_on(toy):
+    assistant = toy("<gen_image> forbidden </gen_image> and <gen_image> a dog </gen_image> end", seed=5)
+    events = answer(assistant)
+    assert of(Failed, events) == [Failed("this prompt is forbidden; ask for another.")]
+    assert [event.record.seed for event in of(PictureReady, events)] == [5]
+    assert spoken(events).split() == ["and", "end"]
+
+
+def test_a_defect_is_raised_and_the_next_turn_works(toy):
+    assistant = toy("<gen_image> broken </gen_image>", ONE)
+    with pytest.raises(RuntimeError, match="a defect"):
+        answer(assistant)
+    assert of(PictureReady, answer(assistant))
+
+
+def test_picture_k_of_a_session_has_seed_plus_k(toy):
+    assistant = toy(TWO, ONE, seed=40)
+    ready = of(PictureReady, answer(assistant) + answer(assistant))
+    assert [event.record.seed for event in ready] == [40, 41, 42]
+    assert [event.image.getpixel((0, 0))[0] for event in ready] == [40, 41, 42]
+
+
+def test_without_a_seed_one_is_drawn_and_recorded(toy):
+    first, second = (toy(ONE) for _ in range(2))
+    seeds = [of(PictureReady, answer(assistant))[0].record.seed for assistant in (first, second)]
+    assert seeds == [first.generator.calls[0].seed, second.generator.calls[0].seed]
+    assert seeds[0] != seeds[1]
+
+
+def test_words_are_sampled_with_a_seed_of_their_turn(toy):
+    assistant = toy("a", "b", seed=7, temperature=0.5, max_new_tokens=9)
+    answer(assistant), answer(assistant)
+    assert [(s.seed, s.temperature, s.max_new_tokens) for s in assistant.chat.samplings] == [(7, 0.5, 9), (8, 0.5, 9)]
+
+
+def test_the_record_tells_how_it_was_made(toy):
+    event = of(PictureReady, answer(toy(ONE, seed=3, negative_prompt="blur", size=(24, 16)), "a circle, please"))[0]
+    record = event.record
+    assert (record.prompt, record.request, record.negative_prompt) == ("a red circle", "a circle, please", "blur")
+    assert (record.seed, record.steps, record.guidance_scale, record.sampler) == (3, 3, 2.5, "ToySampler")
+    assert record.size == event.image.size == (24, 16)
+
+
+def test_what_was_asked_for_is_recorded_and_passed_on(toy):
+    assistant = toy(ONE, steps=2, guidance_scale=0.0)
+    record = of(PictureReady, answer(assistant))[0].record
+    call = assistant.generator.calls[0]
+    assert (record.steps, record.guidance_scale) == (call.steps, call.guidance_scale) == (2, 0.0)
+
+
+def test_cancelling_stops_the_words_within_one_token(toy):
+    assistant = toy("word " * 100, "hello")
+    events = []
+    for event in assistant.respond(Turn("go")):
+        events.append(event)
+        if len(events) == 3:
+            given = assistant.chat.given
+            assistant.cancel()
+    assert kinds(events) == ["TextDelta", "Stopped"]
+    assert assistant.chat.given <= given + 1
+    assert kinds(answer(assistant)) == ["TextDelta"]
+
+
+def test_cancelling_stops_a_painting_within_one_step(toy, toy_generator_class):
+    class Endless(toy_generator_class):
+        total = 10**9
+
+    assistant = toy(TWO, "hello", generator=Endless(), seed=1)
+    events = []
+    for event in assistant.respond(Turn("go")):
+        events.append(event)
+        if event == Denoising(2, 10**9):
+            assistant.cancel()
+    assert kinds(events)[-1] == "Stopped"
+    assert not of(PictureReady, events)
+    assert len(of(PromptFound, events)) == 1
+    assert assistant.generator.steps_done < 10**9
+    assert kinds(answer(assistant)) == ["TextDelta"]
+
+
+def test_a_cancel_between_answers_does_not_stop_the_next(toy):
+    assistant = toy("hello")
+    assistant.cancel()
+    assert not of(Stopped, answer(assistant))
+
+
+def test_leaving_early_leaves_no_thread_behind(toy, toy_generator_class):
+    class Endless(toy_generator_class):
+        total = 10**9
+
+    before = threading.active_count()
+    events = toy(ONE, generator=Endless()).respond(Turn("go"))
+    next(event for event in events if isinstance(event, Denoising))
+    events.close()
+    assert threading.active_count() == before
+
+
+def picture_and_mask():
+    picture = Image.new("RGB", (8, 8), (200, 100, 50))
+    mask = Image.new("L", (8, 8), 0)
+    mask.paste(255, (0, 0, 4, 8))
+    return picture, mask
+
+
+def test_the_restorer_is_called_with_a_mask_only(toy):
+    calls = []
+
+    def restorer(image, reference, mask):
+        calls.append((reference, mask))
+        return Image.new("RGB", image.size, "white")
+
+    picture, mask = picture_and_mask()
+    assistant = toy(ONE, ONE, restorer=restorer)
+    answer(assistant, images=(picture,))
+    assert calls == []
+    assert assistant.generator.calls[0].image is None
+    ready = of(PictureReady, answer(assistant, images=(picture,), mask=mask))[0]
+    assert calls == [(picture, read_mask(mask, picture.size))]
+    assert assistant.generator.calls[1].image is picture
+    assert ready.image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_what_a_mask_covers_is_black_to_the_language_model():
+    picture, mask = picture_and_mask()
+    shown = Region.of(Turn("fill it", (picture,), mask), {}).shown()
+    assert shown.getpixel((0, 0)) == (0, 0, 0) and shown.getpixel((7, 7)) == (200, 100, 50)
+    assert picture.getpixel((0, 0)) == (200, 100, 50)
+
+
+def test_what_a_mask_covers_is_repainted_until_another_picture_comes(toy):
+    picture, mask = picture_and_mask()
+    assistant = toy(ONE, ONE, ONE, repaint={"strength": 0.5})
+    answer(assistant, images=(picture.convert("RGBA"),), mask=mask)
+    answer(assistant)
+    answer(assistant, images=(picture,))
+    first, second, third = assistant.generator.calls
+    assert first.image is second.image and second.mask is not None and second.strength == 0.5
+    assert third.image is None and third.mask is None and not hasattr(third, "strength")
+
+
+def test_how_a_prompt_is_cut_is_told_where_the_painter_knows(toy, toy_generator_class):
+    assert of(PromptFound, answer(toy(ONE)))[0].tokens == ""
+    toy_generator_class.report = lambda self, prompt: f"{len(prompt.split())} tokens"
+    try:
+        assert of(PromptFound, answer(toy(ONE)))[0].tokens.endswith(" tokens")
+    finally:
+        del toy_generator_class.report
+
+
+def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
+    picture, _ = picture_and_mask()
+    assistant = toy(
+        "Sure. <gen_image> a red dog </gen_image>", ONE, "<gen_image> a cat </gen_image>", edit={"skip": 0.5}
+    )
+    events = answer(assistant, images=(picture,))
+    answer(assistant)
+    first, second = assistant.generator.calls
+    assert (first.image, first.mask, first.source_prompt, first.skip) == (picture, None, "a red dog", 0.5)
+    assert (second.image, second.source_prompt, second.prompt) == (picture, "a red dog", "a cat")
+    assert [event.prompt for event in of(PromptFound, events)] == [first.prompt]
+    users = [message for message in assistant.chat.conversation.messages if message.role == "user"]
+    assert [len(message.images) for message in users] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("images", [(), (Image.new("RGB", (9, 8)),)])
+def test_a_mask_that_does_not_fit_fails_in_words(toy, images):
+    events = answer(toy(ONE), images=images, mask=picture_and_mask()[1])
+    assert kinds(events) == ["Failed"]
+    assert "mask" in events[0].message
+
+
+def test_several_versions_of_a_prompt_have_seeds_that_follow_each_other(toy):
+    events = answer(toy(TWO, seed=40, versions=2))
+    painted = [(event.record.prompt, event.record.seed) for event in of(PictureReady, events)]
+    assert painted == [("a cat", 40), ("a cat", 41), ("a dog", 42), ("a dog", 43)]
+
+
+def test_a_cancelled_answer_paints_no_further_version(toy):
+    assistant = toy(ONE, versions=5)
+    for event in assistant.respond(Turn("go")):
+        if isinstance(event, PictureReady):
+            assistant.cancel()
+    assert len(assistant.generator.calls) == 1
+
+
+def test_previews_come_with_the_progress_where_asked_for(toy, toy_generator_class):
+    class Showing(toy_generator_class):
+        def __call__(self, *args, on_step, on_preview=None, **rest):
+            def step(number, total):
+                if on_preview is not None:
+                    on_preview(number, Image.new("RGB", (number, 1)))
+                on_step(number, total)
+
+            return super().__call__(*args, on_step=step, **rest)
+
+    shown = [event.preview for event in of(Denoising, answer(toy(ONE, generator=Showing(), previews=True)))]
+    assert [preview.width for preview in shown] == [1, 2, 3]
+    assert [event.preview for event in of(Denoising, answer(toy(ONE, generator=Showing())))] == [None] * 3
+
+
+def test_a_cut_answer_is_told_from_one_that_failed(toy):
+    assistant = toy("Once upon a time", "<gen_image> forbidden </gen_image>")
+    assistant.chat.ended_by = "limit"
+    assert [event.cut for event in of(Failed, answer(assistant))] == [True]
+    assistant.chat.ended_by = "marker"
+    assert [event.cut for event in of(Failed, answer(assistant))] == [False]
+
+
+def test_sessions_that_share_a_painter_have_samplers_of_their_own(toy, toy_generator_class):
+    class Sampling(toy_generator_class):
+        def use_sampler(self, name=None):
+            self.name = name
+
+        def describe(self, **given):
+            return super().describe(**given) | {"sampler_name": self.name}
+
+    shared = Sampling()
+    one, two = toy(ONE, ONE, generator=shared, sampler="euler"), toy(ONE, generator=shared)
+    continued = toy(ONE, generator=shared)
+    drawn = [answer(one), answer(two)]
+    continued.resume(one.state())
+    drawn += [answer(one), answer(continued)]
+    records = [of(PictureReady, events)[0].record for events in drawn]
+    assert [record.painter["sampler"] for record in records] == ["euler", None, "euler", "euler"]

@@ -1,0 +1,61 @@
+"""What the browser reports of the canvas."""
+
+import base64
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.serve.page.mask_editor import LARGEST_REPORT, Marks
+
+
+def png(size=(8, 4), colour=255):
+    buffer = io.BytesIO()
+    image = Image.new("L", size)
+    image.paste(colour, (0, 0, size[0] // 2, size[1]))
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def report(**told):
+    return json.dumps({"picture": 2, "mask": "", "left": 0, "top": 0, "right": 0, "bottom": 0} | told)
+
+
+@pytest.mark.parametrize("empty", ["", "{}", json.dumps({"words": {"brush": "Brush"}, "picture": None, "url": ""})])
+def test_an_empty_canvas_marks_nothing(empty):
+    assert Marks.read(empty) == Marks()
+
+
+def test_a_mask_comes_to_the_size_of_its_picture():
+    mask = Marks.read(report(mask=png())).mask((16, 8))
+    assert mask.mode == "L" and mask.size == (16, 8)
+    assert mask.getpixel((0, 0)) == 255 and mask.getpixel((15, 7)) == 0
+
+
+def test_what_grows_takes_the_place_of_a_mask():
+    marks = Marks.read(report(mask=png(), left=12.4, bottom=50, top=0.2))
+    assert marks == Marks(2, None, "left=12%,bottom=50%")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "no json",
+        "[1]",
+        report(picture="x"),
+        report(left="wide"),
+        report(left=float("inf")),
+        report(mask="data:image/png;base64,!!!"),
+        report(mask=[1]),
+        report(mask="data:image/png;base64," + base64.b64encode(b"no picture").decode()),
+        report(left=-1),
+        "[" * 200_000,
+        '"' + "x" * (LARGEST_REPORT + 5) + '"',
+    ],
+    ids=range(11),
+)
+def test_what_the_page_never_sends_is_refused_in_a_sentence(bad):
+    with pytest.raises(UserError, match="wipe the canvas"):
+        Marks.read(bad)

@@ -1,0 +1,98 @@
+"""Pictures as escapes, read back by small decoders of the three protocols."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.serve.terminal.inline import PROTOCOLS, SHOWN_SIDE, drawer, protocol_of, reduced
+
+
+def scene(size=(37, 23)):
+    pixels = np.zeros((size[1], size[0], 3), dtype=np.uint8)
+    pixels[:, : size[0] // 2] = (255, 0, 0)
+    pixels[5:14, 10:30] = (0, 102, 255)
+    return Image.fromarray(pixels)
+
+
+def from_kitty(text):
+    chunks = re.findall(r"\033_G([^;]*);([^\033]*)\033\\", text)
+    assert "a=T,f=100" in chunks[0][0] and [head[-3:] for head, _ in chunks] == ["m=1"] * (len(chunks) - 1) + ["m=0"]
+    assert all(len(data) <= 4096 for _, data in chunks)
+    return Image.open(io.BytesIO(base64.b64decode("".join(data for _, data in chunks))))
+
+
+def from_iterm2(text):
+    return Image.open(io.BytesIO(base64.b64decode(re.fullmatch(r"\033\]1337;File=inline=1;.*:(.*)\a\n", text)[1])))
+
+
+def from_sixel(text):
+    body = re.fullmatch(r'\033Pq"1;1;(\d+);(\d+)(.*)\033\\\n', text, re.DOTALL)
+    pixels = np.zeros((int(body[2]) + 6, int(body[1]), 3))
+    colours, x, y, colour = {}, 0, 0, None
+    for define, use, run, piece, mark in re.findall(r"(#\d+;2;[\d;]+)|(#\d+)|!(\d+)([?-~])|([$-])", body[3]):
+        if define:
+            number, _, *rgb = map(int, define[1:].split(";"))
+            colours[number] = np.array(rgb) * 2.55
+        elif use:
+            colour = colours[int(use[1:])]
+        elif mark:
+            x, y = 0, y + 6 * (mark == "-")
+        else:
+            for row in range(6):
+                if (ord(piece) - 63) >> row & 1:
+                    pixels[y + row, x : x + int(run)] = colour
+            x += int(run)
+    return Image.fromarray(pixels[: int(body[2])].round().astype(np.uint8))
+
+
+READ = {"kitty": from_kitty, "iterm2": from_iterm2, "sixel": from_sixel}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("picture", [scene(), scene((200, 150)), Image.new("RGB", (1, 1), "red")])
+def test_what_is_drawn_is_the_picture(name, picture):
+    back = READ[name](PROTOCOLS[name](picture)).convert("RGB")
+    assert back.size == picture.size
+    assert np.abs(np.asarray(back).astype(int) - np.asarray(picture)).max() <= (3 if name == "sixel" else 0)
+
+
+def test_a_large_picture_takes_several_escapes_of_kitty():
+    noise = Image.effect_noise((128, 128), 90).convert("RGB")
+    assert from_kitty(PROTOCOLS["kitty"](noise)).tobytes() == noise.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"TERM": "xterm-256color"}, "none"),
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "kitty"),
+        ({"TERM": "xterm-ghostty"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm2"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "iterm2"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"TERM": "xterm-sixel"}, "sixel"),
+        ({"TERM": "tmux-256color", "TERM_PROGRAM": "iTerm.app"}, "none"),
+        ({"TERM": "xterm-kitty", "TMUX": "/tmp/x"}, "none"),
+        ({}, "none"),
+    ],
+)
+def test_the_terminal_is_known_by_its_environment(environment, name):
+    assert protocol_of(environment) == name
+    assert drawer("auto", environment, False) is None
+    assert (drawer("auto", environment, True) is None) == (name == "none")
+
+
+def test_a_protocol_can_be_named():
+    assert drawer("sixel", {}, False) is PROTOCOLS["sixel"] and drawer("none", {"TERM": "foot"}, True) is None
+    with pytest.raises(UserError, match="did you mean 'kitty'"):
+        drawer("kity", {}, True)
+
+
+def test_what_is_shown_is_small():
+    assert max(reduced(Image.new("RGBA", (2000, 1000))).size) == SHOWN_SIDE

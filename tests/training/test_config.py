@@ -1,0 +1,112 @@
+"""Flags, help and checks derive from the dataclass."""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from llmga.errors import UserError
+from llmga.registry import Registry
+from llmga.training import config
+from llmga.training.config import check, parse_arguments, run, save, setting
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        return cls(text.upper())
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = setting(10, help="optimiser steps", minimum=1)
+    learning_rate: float = setting(1e-3, help="100% of the peak rate", minimum=0, maximum=1)
+    shuffle: bool = setting(True, help="mix the records")
+    tune: Literal["projector", "full"] = setting("full", help="what learns")
+    size: tuple[int, int] = setting((64, 64), help="width and height")
+    parts: tuple[Part, ...] = setting((), help="parts")
+    base: str | None = setting(None, help="a folder")
+    limit: int | None = setting(None, help="at most", minimum=1)
+
+    def check(self) -> None:
+        if self.steps == 13:
+            raise UserError("13 steps bring bad luck; take 12.")
+
+
+PRESETS = Registry("preset", {"toy": Config(), "long": Config(steps=9000)})
+
+
+def parse(*argv: str) -> Config:
+    return parse_arguments(PRESETS, list(argv))
+
+
+def test_a_preset_is_taken_as_it_is():
+    assert parse("--preset", "long") == Config(steps=9000)
+
+
+@pytest.mark.parametrize("flag", ["--learning-rate", "--learning_rate"])
+def test_a_flag_may_be_written_with_hyphens_or_underscores(flag):
+    assert parse("--preset", "toy", flag, "1e-4").learning_rate == 1e-4
+
+
+def test_every_type_is_read():
+    line = "--preset toy --steps 3 --shuffle false --tune projector --size 96,64 --parts a b --base x --limit 5"
+    config = parse(*line.split())
+    assert config == Config(3, 1e-3, False, "projector", (96, 64), (Part("A"), Part("B")), "x", 5)
+    assert parse("--preset", "toy", "--base", "none", "--size", "1", "2").base is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["--preset", "tay"], "did you mean 'toy'"),
+        ([], "--preset is missing; give one of: toy, long"),
+        (["--preset", "toy", "--steps", "many"], "--steps is 'many', but must be a whole number"),
+        (["--preset", "toy", "--steps", "0"], "--steps is 0, but must be at least 1"),
+        (["--preset", "toy", "--learning-rate", "2"], "must be from 0 to 1"),
+        (["--preset", "toy", "--learning-rate", "nan"], "must be from 0 to 1"),
+        (["--preset", "toy", "--shuffle", "maybe"], "must be true or false"),
+        (["--preset", "toy", "--tune", "half"], "must be one of: projector, full"),
+        (["--preset", "toy", "--size", "64"], "must be 2 values"),
+        (["--preset", "toy", "--stebs", "3"], "unrecognized arguments: --stebs 3"),
+        (["--preset", "toy", "--steps", "13"], "take 12"),
+    ],
+)
+def test_a_bad_value_is_told_as_a_sentence(argv, sentence, capsys):
+    assert run(print, PRESETS, argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert sentence in error
+
+
+def test_help_lists_every_field_with_its_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--help")
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "100% of the peak rate (default: 0.001)" in text
+    assert "--learning-rate" in text
+    assert "toy, long" in text
+
+
+def test_check_also_holds_for_instances_made_in_code():
+    with pytest.raises(UserError, match="--size"):
+        check(Config(size=[64, 64]))  # type: ignore[arg-type]
+
+
+def test_the_run_saves_its_settings_and_versions(tmp_path):
+    path = save(Config(parts=(Part("A"),)), tmp_path / "new")
+    saved = json.loads(path.read_text())
+    assert saved["settings"]["parts"] == [{"name": "A"}]
+    assert "torch" in saved["versions"]
+    assert path.name == config.FILE_NAME
+
+
+def test_an_unwritable_folder_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        save(Config(), tmp_path / "file")
