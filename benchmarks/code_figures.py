@@ -10,6 +10,7 @@
 import argparse
 import ast
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1] / "llmga"
+NAMESPACE = re.compile(r"\bNamespace\b")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -30,7 +32,7 @@ def takes_namespace(function: Function) -> bool:
     """Whether a parameter is what `argparse` parses."""
     given = function.args
     annotations = (each.annotation for each in (*given.posonlyargs, *given.args, *given.kwonlyargs))
-    return any(each is not None and "Namespace" in ast.unparse(each) for each in annotations)
+    return any(each is not None and NAMESPACE.search(ast.unparse(each)) for each in annotations)
 
 
 def spread(numbers: Iterable[int]) -> dict[str, int]:

@@ -65,11 +65,11 @@ class Page:
         return None
 def _told(text: str) -> str:
     class Job: ...
-    def told(*, args: Namespace) -> str:
+    def told(*, args: Namespace, rest: SimpleNamespace | None = None) -> str:
 
         return text
     return told(args=text)
-async def main(): ...
+async def main(rest: SimpleNamespace): ...
 """
 
 
