@@ -12,8 +12,8 @@ from PIL import Image
 
 import llmga
 from llmga.assistant import bounds
-from llmga.assistant.assistant import Settings, Turn
 from llmga.assistant.image_files import FORMATS
+from llmga.assistant.session import Settings, Turn
 from llmga.assistant.session_file import MOST_PIXELS
 from llmga.diffrir.restorers import DEFAULT, RESTORERS, SCALES
 from llmga.diffusers.adapters import use_controlnet, use_ip_adapter

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from llmga.assistant.assistant import Settings
+from llmga.assistant.session import Settings
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.canvas import FILLS
 from llmga.diffusers.editor import SKIP
