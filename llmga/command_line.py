@@ -31,11 +31,13 @@ class Parser(argparse.ArgumentParser):
         self.aliases = dict(aliases or {})
         self.needed: list[tuple[str, ...]] = []
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse does, and sees that what is needed was given."""
         return self._complete(super().parse_args(self._spelled(args), namespace))
 
-    def parse_intermixed_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_intermixed_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """The same where words may stand between flags."""
         return self._complete(super().parse_intermixed_args(self._spelled(args), namespace))
 
