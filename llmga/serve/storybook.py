@@ -41,7 +41,8 @@ def planned(assistant: Assistant, args: argparse.Namespace, characters: tuple[Ch
     if (story := begun(args, place)) is not None:
         print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
         return story
-    book = {"title": args.title or args.request, "seed": assistant.session.seed, "style": args.style, "seeds": args.seeds}
+    title, seed = args.title or args.request, assistant.session.seed
+    book = {"title": title, "seed": seed, "style": args.style, "seeds": args.seeds}
     sampling = assistant.sampling()
     for story in plan(assistant.planner, args.request, args.pages, sampling, characters, **book):
         print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
@@ -99,7 +100,7 @@ def storybook(args: argparse.Namespace) -> int:
 def build_parser() -> flags.Parser:
     """The flags."""
     about = "Make a picture book from one request."
-    parser = flags.Parser(prog="python -m llmga.serve.storybook", description=about, allow_abbrev=False)
+    parser = flags.Parser(prog="python -m llmga.serve.storybook", description=about)
     for add in (flags.add_models, flags.add_endpoint, flags.add_words, flags.add_painting, flags.add_painter):
         add(parser)
     parser.set_defaults(task=None)
