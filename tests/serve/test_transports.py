@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, LlavaProcessor
 
 from llmga.assistant.assistant import Assistant, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.loading import BUNDLED_MLLM, bundled
 from llmga.images import open_image
 from llmga.llava.chat import Chat
 from llmga.llava.conversation import Conversation
@@ -20,12 +21,11 @@ from llmga.llava.planner import USUAL
 from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.sampling import Sampling
 from llmga.llava.vlm import load_vlm
-from llmga.serve.args import BUNDLED_MLLM, shipped
 
 
 @pytest.fixture(scope="module")
 def mllm():
-    return load_mllm(shipped(BUNDLED_MLLM, "--model-path"), device="cpu", dtype=torch.float32)
+    return load_mllm(bundled(BUNDLED_MLLM, "--model-path"), device="cpu", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def played(chat, generator, settings, turns):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_same_session_gives_the_same_plan(chats, toy_pipeline_class, temperature):
-    scene = open_image(shipped("data/demo/scene.jpg", "--image-file"))
+    scene = open_image(bundled("data/demo/scene.jpg", "--image-file"))
     turns = [
         Turn("a big red circle on a blue background"),
         Turn("make it green"),

@@ -11,8 +11,9 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.assistant.assistant import AssistantEvent, Failed, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.assistant import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta, Turn
 from llmga.assistant.loading import Models
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipelines import suited
@@ -23,7 +24,7 @@ from llmga.serve.api.verbatim import Verbatim
 
 _DONE = object()
 FLAG = re.compile(r"--([a-z][\w-]+)")
-FIELDS = {"max-new-tokens": "max_tokens", "steps": "num_inference_steps"}
+FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
 
 
 class Engine:
@@ -86,7 +87,7 @@ class Job:
         self.engine, self.turn, self.insist, self.done = engine, turn, insist, done
         models = engine.models
         self.assistant = models.around(
-            chat, CountedPipeline(models.pipeline, models.turns, self), settings, models.marks
+            chat, CountedPipeline(models.pipeline, models.lock, self), settings, models.marks
         )
         self._cancelled = Event()
         self._first: Any = None
