@@ -198,6 +198,11 @@ class Settings:
         ("Show me each prompt before it is painted", "绘制前先让我查看提示词"), flag="", command="", record="",
     )] = True  # fmt: skip
 
+    @property
+    def changes(self) -> Changes:
+        """How a pipeline is to change a picture: by words where that is set, else its masked part."""
+        return self.repaint if self.edit is None else self.edit
+
 
 def usual_edits() -> Changes:
     """How a picture is changed by words where nobody chose."""

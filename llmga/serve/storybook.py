@@ -13,7 +13,7 @@ from typing import Any
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.image_files import encoded
 from llmga.assistant.loading import Models
-from llmga.assistant.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
+from llmga.assistant.painting import Finish, ImageRequest, paint, record_of, restorer_of, upscaler_of
 from llmga.errors import UserError, command_line
 from llmga.files import write_whole
 from llmga.llava.instructions import language_of
@@ -47,7 +47,8 @@ def planned(assistant: Assistant, request: str, pages: int, place: Path, **book:
     if (story := begun(request, place)) is not None:
         print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
         return story
-    for story in plan(assistant.chat, request, pages, assistant.sampling(), seed=assistant.seed, **book):
+    sampling, seed = assistant.sampling(), assistant.session.seed
+    for story in plan(assistant.planner, request, pages, sampling, seed=seed, **book):
         print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
     story.save(place)
     return story
@@ -59,7 +60,7 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
     for number, page in enumerate(story.pages):
         if page.picture is not None and (folder / Path(page.picture).name).exists():
             continue
-        order = Order.of(story.prompt(number), story.page_seed(number), None, chosen)
+        order = ImageRequest.of(story.prompt(number), story.page_seed(number), None, chosen)
         finish = Finish(
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from llmga.assistant.assistant import Turn
 from llmga.assistant.loading import bundled
+from llmga.assistant.session import Turn
 from llmga.diffusers.families import INPAINTING
 from llmga.errors import UserError
 from llmga.serve.args import build_parser, first_picture, model_spec, opening, settings
