@@ -1,12 +1,17 @@
-"""What every command line shares: a parser that says in one sentence what is wrong, and readers of values."""
+"""What every command line shares: a parser that says in one sentence what is wrong, readers of values, the start."""
 
 import argparse
 import difflib
+import logging
 import math
+import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
+
+from llmga.errors import command_line
 
 ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
 SIDES = (16, 2048)  # pixels
@@ -124,3 +129,35 @@ def size(text: str) -> tuple[int, int]:
             below = side // 8 * 8
             raise argparse.ArgumentTypeError(f"{side} is not a multiple of 8; use {below} or {below + 8}")
     return width, height
+
+
+def run(command: Callable[[], int | None]) -> NoReturn:
+    """Exit with what `command` returns, or as every command line does."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
+    sys.exit(command_line(lambda argv: command() or 0)(None))
+
+
+def quiet_libraries() -> None:
+    """Silence start-up chatter of the libraries, once the flags are read: this imports them, which takes seconds.
+
+    For entry points only: importing a module must set nothing.
+    """
+    import torch
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed prints on stdout that it found no GPU
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (transformers_logging, diffusers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()

@@ -29,6 +29,7 @@ from PIL import Image
 from llmga.assistant.record import ModelMark, Name, picture_hash
 from llmga.assistant.session import Exchange, Painting, Region, State
 from llmga.assistant.unpacking import content_of, unpacked
+from llmga.choices import MOST_PIXELS
 from llmga.compositing import able_to_hold
 from llmga.deep import into_png, levels
 from llmga.errors import UserError
@@ -39,7 +40,7 @@ from llmga.typed import parsed, typed, up_to
 
 FORMAT, VERSION, INDEX = "llmga-session", 1, "session.json"
 LARGEST_INDEX, LARGEST_PICTURE = 16_000_000, 256_000_000  # bytes that are read of a file from somewhere
-MOST_PIXELS, MOST_BYTES = 200_000_000, 512_000_000  # of all pictures together: 800 MB of memory
+MOST_BYTES = 512_000_000  # of all pictures together
 HASH = re.compile(r"[0-9a-f]{64}")
 PNG_MODES, TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16"), ("CMYK", "I", "F", "I;16B")
 KINDS = {".png": ("PNG",), ".tif": ("TIFF",)}  # what a picture's file may be

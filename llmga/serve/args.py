@@ -5,33 +5,39 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 import llmga
 from llmga.assistant import bounds
-from llmga.assistant.assistant import Settings, Turn
-from llmga.assistant.image_files import FORMATS
-from llmga.assistant.session_file import MOST_PIXELS
-from llmga.choices import OFFLOADS, PICTURE, RATIO, RESTORER, SCALES, SKIP
+from llmga.choices import (
+    AREAS,
+    ATTENTIONS,
+    DTYPES,
+    EDITING,
+    FILLS,
+    FORMATS,
+    INLINE,
+    INPAINTING,
+    MOST_PIXELS,
+    OFFLOADS,
+    PICTURE,
+    RATIO,
+    RESTORER,
+    RESTORERS,
+    SAMPLERS,
+    SCALES,
+    SKIP,
+    TEMPLATES,
+)
 from llmga.command_line import Parser, number, size
-from llmga.diffrir.restorers import RESTORERS
-from llmga.diffusers.adapters import use_controlnet, use_ip_adapter
-from llmga.diffusers.canvas import FILLS, Canvas
-from llmga.diffusers.families import EDITING, INPAINTING
-from llmga.diffusers.inpainting import AREAS
-from llmga.diffusers.samplers import SAMPLERS
-from llmga.diffusers.text_to_image import Pipeline
 from llmga.errors import UserError
-from llmga.images import open_image
-from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.instructions import PLANNING
-from llmga.llava.placement import ATTENTIONS, parse_max_memory, placement
-from llmga.llava.templates import TEMPLATES
-from llmga.masks import read_mask
-from llmga.runtime import DTYPES
-from llmga.serve.terminal.inline import INLINE
+
+if TYPE_CHECKING:  # for a help text no library is loaded
+    from PIL import Image
+
+    from llmga.assistant.assistant import Settings, Turn
+    from llmga.diffusers.text_to_image import Pipeline
+    from llmga.llava.endpoint.address import Endpoint
 
 BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
 BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
@@ -168,8 +174,11 @@ def add_guides(group: "argparse._ActionsContainer") -> None:
         _add(group, f"{name}-scale", type=number(float, 0, 2), default=1.0, help="how much, 0 to 2 (default: 1)")
 
 
-def guide(pipeline: Pipeline, args: argparse.Namespace) -> None:
+def guide(pipeline: "Pipeline", args: argparse.Namespace) -> None:
     """Let the pipeline be guided as the flags say.  Raises: UserError."""
+    from llmga.diffusers.adapters import use_controlnet, use_ip_adapter
+    from llmga.images import open_image
+
     for name, use in (("controlnet", use_controlnet), ("ip-adapter", use_ip_adapter)):
         place, image, scale = (getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))
         if (place is None) != (image is None):
@@ -226,6 +235,8 @@ def _add(parser: "argparse._ActionsContainer", name: str, **options: object) -> 
 
 def memory(text: str) -> dict[int | str, str]:
     """`0=20GiB,cpu=60GiB` as caps by device."""
+    from llmga.llava.placement import parse_max_memory
+
     try:
         return parse_max_memory(text)
     except UserError as problem:
@@ -239,13 +250,16 @@ def add_safety(parser: Parser) -> None:
     group.add_argument("--watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
 
 
-def check(args: argparse.Namespace) -> Image.Image | None:
+def check(args: argparse.Namespace) -> "Image.Image | None":
     """What needs a look at the machine: device, names, the server, the picture (returned, as it is in its file).
 
     Fills in the models.
 
     Raises: UserError.
     """
+    from llmga.images import open_image
+    from llmga.llava.templates import TEMPLATES
+
     place_words(args)
     if args.restorer is not None:
         _finish(args)
@@ -272,6 +286,8 @@ def _choose_inpainter(args: argparse.Namespace) -> None:
 
 def _finish(args: argparse.Namespace) -> None:
     """A restorer that enlarges becomes the upscaler, after the default restorer.  Raises: UserError."""
+    from llmga.diffrir.restorers import RESTORERS
+
     scale = getattr(RESTORERS[args.restorer], "scale", 1)
     if scale == 1:
         return
@@ -281,8 +297,11 @@ def _finish(args: argparse.Namespace) -> None:
     args.restorer = args.restorer_path = None
 
 
-def endpoint(args: argparse.Namespace) -> Endpoint | None:
+def endpoint(args: argparse.Namespace) -> "Endpoint | None":
     """The server that takes the place of --model-path, if one is given and answers.  Raises: UserError."""
+    from llmga.llava.endpoint.address import Endpoint
+    from llmga.llava.instructions import PLANNING
+
     if args.mllm_url is None:
         if args.mllm_model is not None:
             raise UserError(f"--mllm-model {args.mllm_model!r} needs a server that has it; give --mllm-url, too.")
@@ -312,6 +331,9 @@ def bundled_painter(args: argparse.Namespace) -> str:
 
 def painter_options(args: argparse.Namespace) -> dict[str, object]:
     """The flags that `load_pipeline` knows.  Raises: UserError for an unknown name."""
+    from llmga.diffusers.samplers import SAMPLERS
+    from llmga.runtime import DTYPES
+
     if args.sampler is not None:
         SAMPLERS[args.sampler]
     if args.dtype is not None:
@@ -328,11 +350,15 @@ def painter_options(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def opening(args: argparse.Namespace, picture: Image.Image | None) -> Turn:
+def opening(args: argparse.Namespace, picture: "Image.Image | None") -> "Turn":
     """What goes with the first message: the picture, and in an inpainting command line what is done to it.
 
     Raises: UserError.
     """
+    from llmga.assistant.session import Turn
+    from llmga.diffusers.canvas import FILLS, Canvas
+    from llmga.diffusers.inpainting import AREAS
+
     if args.task == INPAINTING:
         AREAS[args.area], FILLS[args.fill]
     if args.task != INPAINTING or picture is None:
@@ -345,8 +371,11 @@ def opening(args: argparse.Namespace, picture: Image.Image | None) -> Turn:
     return Turn("", (picture,), open_mask(args.mask_file, picture.size, soft=args.soft_mask))
 
 
-def open_mask(file: str | Path, size: tuple[int, int], *, soft: bool = False) -> Image.Image:
+def open_mask(file: str | Path, size: tuple[int, int], *, soft: bool = False) -> "Image.Image":
     """A mask for a picture of this size, as it is in its file.  Raises: UserError, naming the file."""
+    from llmga.images import open_image
+    from llmga.masks import read_mask
+
     mask = open_image(file, exact=True)
     try:
         read_mask(mask, size, soft=soft)
@@ -366,14 +395,18 @@ def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
 
 def place_words(args: argparse.Namespace) -> dict[str, Any]:
     """Where the language model runs: keywords of `load_mllm`, seen to suit this machine.  Raises: UserError."""
+    from llmga.llava.placement import placement
+
     names = ("device", "load_8bit", "load_4bit", "attention", "num_gpus", "device_map", "max_memory", "offload_folder")
     place = {name: getattr(args, name) for name in names}
     placement(**place)
     return place
 
 
-def settings(args: argparse.Namespace) -> Settings:
+def settings(args: argparse.Namespace) -> "Settings":
     """The flags that the flow knows."""
+    from llmga.assistant.session import Settings
+
     repaint, edit = {}, None
     if args.task == INPAINTING:
         repaint = {"strength": args.strength, "area": args.area, "soft": args.soft_mask}

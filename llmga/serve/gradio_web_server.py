@@ -4,13 +4,13 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from llmga.assistant.loading import Models
-from llmga.runtime import quiet_libraries
+from llmga.command_line import quiet_libraries, run
 from llmga.serve import args as flags
-from llmga.serve.remote import load_remote_models
-from llmga.serve.terminal.cli import run
+
+if TYPE_CHECKING:
+    from llmga.assistant.loading import Models
 
 SHELF = Path("checkpoints/Inference")  # models that visitors may choose beside those of the flags
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
@@ -71,22 +71,25 @@ def add_page(parser: flags.Parser) -> None:
 
 def serve(args: argparse.Namespace) -> None:
     """Check, load, serve until Ctrl-C.  Raises: UserError."""
+    quiet_libraries()
     from llmga.serve.page.moderation import moderator
     from llmga.serve.page.serving import launch
+    from llmga.serve.remote import load_remote_models
 
     asked = moderator(args)
     launch(loaded(args) if args.server is None else load_remote_models(args), args, asked)
 
 
-def loaded(args: argparse.Namespace) -> Models:
+def loaded(args: argparse.Namespace) -> "Models":
     """The models of the flags.  Raises: UserError."""
+    from llmga.assistant.loading import Models
+
     flags.check(args)
     return Models.load(args)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The command line."""
-    quiet_libraries()
     keep_to_itself()
     run(lambda: serve(build_parser().parse_args(argv)))
 

@@ -14,10 +14,10 @@ from PIL import Image
 import llmga
 from llmga.assistant.assistant import Failed, PictureReady, TextDelta, Turn
 from llmga.assistant.image_files import png_bytes, read
+from llmga.assistant.loading import Models
 from llmga.images import open_image
 from llmga.serve.args import BUNDLED_PAINTER, build_parser, check, shipped
 from llmga.serve.demo import SCENE
-from llmga.serve.terminal.cli import Models
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
 REQUEST = "a big red circle on a blue background"
