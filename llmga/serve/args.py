@@ -35,7 +35,7 @@ from llmga.errors import UserError
 if TYPE_CHECKING:  # for a help text no library is loaded
     from PIL import Image
 
-    from llmga.assistant.assistant import Settings, Turn
+    from llmga.assistant.session import Settings, Turn
     from llmga.diffusers.text_to_image import Pipeline
     from llmga.llava.endpoint.address import Endpoint
 

@@ -5,9 +5,10 @@ import time
 
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, Turn
+from llmga.assistant.assistant import Assistant
 from llmga.assistant.image_folder import ImageFolder, new_folder
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Turn
 from llmga.images import open_image
 from llmga.runtime import peak_memory
 from llmga.serve import args as flags

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.image_files import encoded, kind_of, read
-from llmga.assistant.painting import Finish, Order, paint
+from llmga.assistant.painting import Finish, ImageRequest, paint
 from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
@@ -44,7 +44,7 @@ def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region 
 
     Raises: UserError.
     """
-    order = Order(
+    order = ImageRequest(
         prompt=record.prompt,
         seed=record.seed,
         region=region,

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from llmga.assistant.assistant import Settings
+from llmga.assistant.session import Settings
 from llmga.choices import RATIO, SKIP
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.canvas import FILLS

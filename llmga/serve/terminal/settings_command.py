@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from llmga.assistant.assistant import Assistant, Settings
+from llmga.assistant.assistant import Assistant
 from llmga.assistant.painting import restorer_of, upscaler_of
+from llmga.assistant.session import Settings
 from llmga.choices import RATIO, SKIP
 from llmga.diffusers.canvas import FILLS
 from llmga.diffusers.inpainting import AREAS
