@@ -1,4 +1,4 @@
-"""Our generator against the stock pipeline called by hand: time and peak memory of the same pictures.
+"""Our pipeline against the stock pipeline called by hand: time and peak memory of the same pictures.
 
 python benchmarks/generation.py [--sdmodel_id FOLDER] [--device cuda] [--steps 20] [--rounds 5]
 
@@ -16,25 +16,25 @@ from collections.abc import Callable
 
 import torch
 
-from llmga.diffusers.pipelines import load_generator
-from llmga.diffusers.text_to_image import Generator
+from llmga.diffusers.pipelines import load_pipeline
+from llmga.diffusers.text_to_image import Pipeline
 from llmga.runtime import peak_memory, quiet_libraries
 
 BUNDLED = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 PROMPT = "The picture shows a big red circle on the left of a small green square, on a blue background."
 
 
-def painters(generator: Generator, steps: int) -> dict[str, Callable[[int], object]]:
+def pipelines(pipeline: Pipeline, steps: int) -> dict[str, Callable[[int], object]]:
     """`ours` and `stock`, each painting the picture of a seed."""
-    pipe = generator.pipeline
+    pipe = pipeline.pipe
 
     def stock(seed: int) -> object:
         chance = torch.Generator("cpu").manual_seed(seed)
-        return pipe(PROMPT, num_inference_steps=steps, guidance_scale=5.0, generator=chance).images[0]
+        return pipe(PROMPT, num_inference_steps=steps, guidance_scale=5.0, pipeline=chance).images[0]
 
     def ours(seed: int) -> object:
-        generator.encoder.forget()  # the stock pipeline encodes every time, too
-        return generator(PROMPT, seed=seed, steps=steps, guidance_scale=5.0)
+        pipeline.encoder.forget()  # the stock pipeline encodes every time, too
+        return pipeline(PROMPT, seed=seed, steps=steps, guidance_scale=5.0)
 
     return {"ours": ours, "stock": stock}
 
@@ -66,8 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.given = argv
     quiet_libraries()
-    generator = load_generator(args.sdmodel_id, device=args.device)
-    device, ways = generator.denoiser.device, painters(generator, args.steps)
+    pipeline = load_pipeline(args.sdmodel_id, device=args.device)
+    device, ways = pipeline.denoiser.device, pipelines(pipeline, args.steps)
     if args.only:
         ways[args.only](0)
         used = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
@@ -80,10 +80,10 @@ def main(argv: list[str] | None = None) -> int:
     medians = {name: statistics.median(times[1:]) for name, times in taken.items()}  # the first round warms up
     memory = {name: peak(args, name) for name in ways}
     calls: list[int] = []
-    generator.encoder.forget()
-    handle = generator.pipeline.text_encoder.register_forward_hook(lambda *_: calls.append(1))
+    pipeline.encoder.forget()
+    handle = pipeline.pipe.text_encoder.register_forward_hook(lambda *_: calls.append(1))
     for _ in range(2):
-        generator(PROMPT, steps=1)
+        pipeline(PROMPT, steps=1)
     handle.remove()
     print(json.dumps({
         "device": str(device), "steps": args.steps, "seconds": medians, "megabytes": memory,

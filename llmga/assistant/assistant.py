@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.bounds import UNBOUNDED, Bounds
-from llmga.assistant.events import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta
+from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.painting import Finish, Order, paint, record_of, restorer_of, shelf_mark, upscaler_of
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
@@ -27,15 +27,15 @@ from llmga.llava.sampling import Sampling
 from llmga.plain_text import plain
 
 __all__ = [
-    "Assistant", "Denoising", "Exchange", "Failed", "FlowEvent", "Painting", "PictureReady", "PromptFound", "Region",
-    "Settings", "State", "Stopped", "TextDelta", "Turn",
+    "Assistant", "AssistantEvent", "Denoising", "Exchange", "Failed", "Painting", "PictureReady", "PromptFound",
+    "Region", "Settings", "State", "Stopped", "TextDelta", "Turn",
 ]  # fmt: skip
 
 SIMILAR = "Generate a similar image."  # one of the questions that the language models were trained on
 
 
 class _Cancelled(Exception):
-    """Raised inside the generator, in or between its steps, to end a painting."""
+    """Raised inside the pipeline, in or between its steps, to end a painting."""
 
 
 class Assistant:
@@ -46,8 +46,8 @@ class Assistant:
 
     Args:
         chat: the conversation, with any planner.
-        generator: `generator(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.pipelines`; turns that need
-            a painter for another task get one that shares its weights.
+        pipeline: `pipeline(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.pipelines`; turns that need
+            a pipeline for another task get one that shares its weights.
         restorer: `restorer(image, reference, mask) -> image` of scale 1; called only where there is a mask.
         models: what the records say about the models in use.
         upscaler: a restorer of scale 2 or 4, for `Settings.upscale`; None takes the one on the shelf.
@@ -62,7 +62,7 @@ class Assistant:
     def __init__(
         self,
         chat: Planner,
-        generator: Callable[..., Image.Image],
+        pipeline: Callable[..., Image.Image],
         restorer: Restorer,
         settings: Settings | None = None,
         models: Sequence[ModelMark] = (),
@@ -70,7 +70,7 @@ class Assistant:
         guard: Guard = NO_GUARD,
         bounds: Bounds = UNBOUNDED,
     ):
-        self.chat, self.generator, self.restorer, self.upscaler = chat, generator, restorer, upscaler
+        self.chat, self.pipeline, self.restorer, self.upscaler = chat, pipeline, restorer, upscaler
         self.guard, self.bounds, self.settings = guard, bounds, settings or Settings()
         self.models = tuple(models)
         self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
@@ -84,15 +84,15 @@ class Assistant:
 
     # What a person can do.
 
-    def respond(self, turn: Turn) -> Iterator[FlowEvent]:
+    def respond(self, turn: Turn) -> Iterator[AssistantEvent]:
         """Answer one turn; pictures are painted in the order in which their prompts are closed."""
         return self._started(lambda cancelled: self._exchange(turn, cancelled))
 
-    def retry(self) -> Iterator[FlowEvent]:
+    def retry(self) -> Iterator[AssistantEvent]:
         """Answer the last turn anew: other words, other pictures.  The old answer is forgotten."""
         return self.edit(-1)
 
-    def edit(self, number: int, text: str | None = None) -> Iterator[FlowEvent]:
+    def edit(self, number: int, text: str | None = None) -> Iterator[AssistantEvent]:
         """Answer turn `number` (0 is the first, -1 the last) anew, in other words or not; what followed is forgotten.
 
         An edit that fails before its first word leaves everything as it was.
@@ -101,7 +101,7 @@ class Assistant:
 
     def repaint(
         self, number: int = -1, painting: int = -1, *, prompt: str | None = None, seed: int | None = None
-    ) -> Iterator[FlowEvent]:
+    ) -> Iterator[AssistantEvent]:
         """Paint a picture of turn `number` again: only the picture; nothing is said, and the old one stays.
 
         Args:
@@ -111,7 +111,7 @@ class Assistant:
         """
         return self._started(lambda cancelled: self._repaint(number, painting, prompt, seed, cancelled))
 
-    def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[FlowEvent]:
+    def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[AssistantEvent]:
         """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not."""
         return self._started(lambda cancelled: self._paint_prompt(number, prompt, text, cancelled))
 
@@ -124,7 +124,7 @@ class Assistant:
         """The picture at work, which the next turn without pictures goes on with."""
         return self._region
 
-    def repair(self) -> Iterator[FlowEvent]:
+    def repair(self) -> Iterator[AssistantEvent]:
         """Go on with the last answer until it asks for a picture, and paint that."""
         return self._started(self._repair)
 
@@ -176,11 +176,13 @@ class Assistant:
 
     # How an answer comes about.
 
-    def _started(self, events: Callable[[Event], Iterator[FlowEvent]]) -> Iterator[FlowEvent]:
+    def _started(self, events: Callable[[Event], Iterator[AssistantEvent]]) -> Iterator[AssistantEvent]:
         self._cancelled = Event()
         return self._guarded(events, self._cancelled)
 
-    def _guarded(self, events: Callable[[Event], Iterator[FlowEvent]], cancelled: Event) -> Iterator[FlowEvent]:
+    def _guarded(
+        self, events: Callable[[Event], Iterator[AssistantEvent]], cancelled: Event
+    ) -> Iterator[AssistantEvent]:
         self._fresh, self._spent = [], 0.0
         try:
             yield from events(cancelled)
@@ -189,10 +191,10 @@ class Assistant:
         if cancelled.is_set():
             yield Stopped()
 
-    def _exchange(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
+    def _exchange(self, turn: Turn, cancelled: Event) -> Iterator[AssistantEvent]:
         turn, start, region = _legible(turn), self._said(), self._region
         self.bounds.check_message(turn.text)
-        self.bounds.check_settings(self.settings, self.generator)
+        self.bounds.check_settings(self.settings, self.pipeline)
         try:
             yield from self._reply(turn, cancelled)
         finally:
@@ -203,7 +205,7 @@ class Assistant:
             else:
                 self._region = region
 
-    def _edit(self, number: int, text: str | None, cancelled: Event) -> Iterator[FlowEvent]:
+    def _edit(self, number: int, text: str | None, cancelled: Event) -> Iterator[AssistantEvent]:
         before = self.state()
         index = self._index(number)
         turn, region = self.exchanges[index].turn, self.exchanges[index].region
@@ -218,7 +220,7 @@ class Assistant:
 
     def _repaint(
         self, number: int, which: int, prompt: str | None, seed: int | None, cancelled: Event
-    ) -> Iterator[FlowEvent]:
+    ) -> Iterator[AssistantEvent]:
         index = self._index(number)
         paintings = self.exchanges[index].paintings
         if not -len(paintings) <= which < len(paintings):
@@ -227,7 +229,7 @@ class Assistant:
         wanted = old.record.prompt if prompt is None else plain(prompt).strip()
         yield from self._paint_anew(index, old.number, wanted, old, seed, cancelled, reworded=prompt is not None)
 
-    def _paint_prompt(self, number: int, prompt: int, text: str | None, cancelled: Event) -> Iterator[FlowEvent]:
+    def _paint_prompt(self, number: int, prompt: int, text: str | None, cancelled: Event) -> Iterator[AssistantEvent]:
         index = self._index(number)
         exchange = self.exchanges[index]
         answer = parse([self.chat.conversation.messages[exchange.end - 1].text])
@@ -248,7 +250,7 @@ class Assistant:
         cancelled: Event,
         *,
         reworded: bool,
-    ) -> Iterator[FlowEvent]:
+    ) -> Iterator[AssistantEvent]:
         """Paint a prompt of an earlier answer, as the old painting of it was asked for if there is one."""
         exchange, conversation = self.exchanges[index], self.chat.conversation
         if reworded:
@@ -263,7 +265,7 @@ class Assistant:
                 self.chat.conversation = conversation
                 self._add_paintings(index)
 
-    def _repair(self, cancelled: Event) -> Iterator[FlowEvent]:
+    def _repair(self, cancelled: Event) -> Iterator[AssistantEvent]:
         repair = getattr(self.chat, "repair", None)
         if repair is None:
             raise UserError("an answer can be repaired where one of our own models gave it; ask again instead.")
@@ -281,7 +283,7 @@ class Assistant:
         if self.chat.conversation is before:
             raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
 
-    def _reply(self, turn: Turn, cancelled: Event) -> Iterator[FlowEvent]:
+    def _reply(self, turn: Turn, cancelled: Event) -> Iterator[AssistantEvent]:
         if turn.images or turn.mask is not None or turn.outpaint is not None:
             turn = self._taken_up(turn, cancelled)
         pieces = self.chat.say(turn.text, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
@@ -300,7 +302,7 @@ class Assistant:
         turn: Turn,
         region: Region | None,
         cancelled: Event,
-    ) -> Iterator[FlowEvent]:
+    ) -> Iterator[AssistantEvent]:
         """What an answer says, and the pictures that it asks for."""
         with closing(pieces):
             for event in parse(pieces, parser):
@@ -347,34 +349,34 @@ class Assistant:
         number: int,
         cancelled: Event,
         seed: int | None = None,
-    ) -> Iterator[FlowEvent]:
-        """A generator's `UserError` ends this picture only: words and further pictures of the reply go on."""
+    ) -> Iterator[AssistantEvent]:
+        """A pipeline's `UserError` ends this picture only: words and further pictures of the reply go on."""
         if cancelled.is_set():
             return
-        report = getattr(self.generator, "report", None)
+        report = getattr(self.pipeline, "report", None)
         yield PromptFound(prompt, str(report(prompt)) if report else "")
         if not self.settings.paint:
             return
         order = Order.of(prompt, self.seed + self.painted if seed is None else seed, region, self.settings)
         try:
-            painter, finish = self._painter(region), self._finish()
-            self._spent = self.bounds.check_order(order, self.settings.upscale or 1, painter, self._spent)
-            image = self.guard((yield from self._paint(painter, order, finish, cancelled)))
+            pipeline, finish = self._painter(region), self._finish()
+            self._spent = self.bounds.check_order(order, self.settings.upscale or 1, pipeline, self._spent)
+            image = self.guard((yield from self._paint(pipeline, order, finish, cancelled)))
         except _Cancelled:
             return
         except UserError as problem:
             yield Failed(str(problem))
             return
-        marks, words = self._took_part(painter), dict(self._words)
-        record = record_of(painter, order, finish, image, request=request, words=words, models=marks)
+        marks, words = self._took_part(pipeline), dict(self._words)
+        record = record_of(pipeline, order, finish, image, request=request, words=words, models=marks)
         self.painted += 1
         self._fresh.append(Painting(image, record, region, number))
         yield PictureReady(image, record)
 
-    def _took_part(self, painter: Callable[..., Image.Image]) -> tuple[ModelMark, ...]:
-        """The models behind a picture: of the painter and the inpainter only the one that painted it, and the restorers
+    def _took_part(self, pipeline: Callable[..., Image.Image]) -> tuple[ModelMark, ...]:
+        """The models behind a picture: of pipeline and inpainter only the one that painted it, and the restorers
         that were chosen meanwhile in place of those that the assistant was made with."""
-        idle = "inpainter" if _path(painter) == _path(self.generator) else "painter"
+        idle = "inpainter" if _path(pipeline) == _path(self.pipeline) else "painter"
         chosen = {mark.role: mark for mark in self._chosen_marks()}
         marks = [mark for mark in self.models if mark.role not in (idle, *chosen)] + list(chosen.values())
         return tuple(replace(mark, role="painter") if mark.role == "inpainter" else mark for mark in marks)
@@ -387,23 +389,23 @@ class Assistant:
             yield shelf_mark("upscaler", f"diffrir-x{upscale}")
 
     def _painter(self, region: Region | None) -> Callable[..., Image.Image]:
-        """The generator, or one for the task that shares its weights."""
+        """The pipeline, or one for the task that shares its weights."""
         self._choose_sampler()
         if region is None:
-            return suited(self.generator, TEXT_TO_IMAGE)
-        return suited(self.generator, INPAINTING if "source_prompt" not in region.changes else EDITING)
+            return suited(self.pipeline, TEXT_TO_IMAGE)
+        return suited(self.pipeline, INPAINTING if "source_prompt" not in region.changes else EDITING)
 
     def _choose_sampler(self) -> None:
-        """A painter may serve several sessions, one after the other.  Raises: UserError."""
-        if hasattr(self.generator, "use_sampler"):
-            self.generator.use_sampler(self.settings.sampler)
+        """A pipeline may serve several sessions, one after the other.  Raises: UserError."""
+        if hasattr(self.pipeline, "use_sampler"):
+            self.pipeline.use_sampler(self.settings.sampler)
 
     def _finish(self) -> Finish:
         chosen = self.settings
         return Finish(restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler))
 
     def _paint(
-        self, painter: Callable[..., Image.Image], order: Order, finish: Finish, cancelled: Event
+        self, pipeline: Callable[..., Image.Image], order: Order, finish: Finish, cancelled: Event
     ) -> Generator[Denoising, None, Image.Image]:
         latest: list[Image.Image] = []
 
@@ -418,7 +420,7 @@ class Assistant:
 
             previews = self.settings.previews and self.guard.unsafe is None
             seen = (lambda step, small: latest.append(small)) if previews else None
-            return paint(painter, order, finish, on_step, seen, still_wanted)
+            return paint(pipeline, order, finish, on_step, seen, still_wanted)
 
         return (yield from reports_of(work, cancelled.set))
 
@@ -443,8 +445,8 @@ class Assistant:
         self.exchanges = (*self.exchanges[:index], more, *self.exchanges[index + 1 :])
 
 
-def _path(painter: Callable[..., Image.Image]) -> str | None:
-    return getattr(painter, "path", None)
+def _path(pipeline: Callable[..., Image.Image]) -> str | None:
+    return getattr(pipeline, "path", None)
 
 
 def _legible(turn: Turn) -> Turn:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from llmga.assistant.painting import Order
     from llmga.assistant.session import Settings
 
-LARGER = 4  # times the painter's native number of pixels: twice as wide and twice as high
+LARGER = 4  # times the pipeline's native number of pixels: twice as wide and twice as high
 STEPS = 150
-UNKNOWN_NATIVE = (1024, 1024)  # of a painter that does not say
+UNKNOWN_NATIVE = (1024, 1024)  # of a pipeline that does not say
 LONGEST_PROMPT = 8_000  # characters: some thirty chunks of a text encoder, which every block of a step attends to
 LONGEST_ANSWER = 8192  # tokens
 MESSAGES = 32  # of the longest kind, that all messages of a conversation may be as long as together
@@ -45,7 +45,7 @@ class Bounds:
     """What one answer may cost.
 
     Attributes:
-        pixels: that a picture is painted with; None is `LARGER` times the painter's native number.
+        pixels: that a picture is painted with; None is `LARGER` times the pipeline's native number.
         steps: of the denoising of one picture.
         work: steps times pixels, of all pictures of an answer together; None is what one picture takes that has the
             most of both.
@@ -86,17 +86,17 @@ class Bounds:
                 f"the conversation has over {self.message * MESSAGES:,} characters; go on with a shorter one."
             )
 
-    def check_settings(self, chosen: "Settings", painter: Painter) -> None:
+    def check_settings(self, chosen: "Settings", pipeline: Painter) -> None:
         """Before anything is begun.  Raises: TooMuch."""
         if chosen.max_new_tokens > self.tokens:
             raise TooMuch(f"an answer of {chosen.max_new_tokens:,} tokens is too long; use --max-new-tokens up to "
                           f"{self.tokens:,}.", "max_new_tokens")  # fmt: skip
         self._check_prompt(chosen.negative_prompt or "", "negative_prompt")
-        steps, size = self._steps(painter, chosen.steps), chosen.size or native_size(painter)
-        self._check_picture(steps, size, painter)
-        self._check_work(steps * self._area(size, painter) * chosen.versions, painter, "versions")
+        steps, size = self._steps(pipeline, chosen.steps), chosen.size or native_size(pipeline)
+        self._check_picture(steps, size, pipeline)
+        self._check_work(steps * self._area(size, pipeline) * chosen.versions, pipeline, "versions")
 
-    def check_order(self, order: "Order", scale: int, painter: Painter, spent: float) -> float:
+    def check_order(self, order: "Order", scale: int, pipeline: Painter, spent: float) -> float:
         """Before a picture is painted.
 
         Args:
@@ -111,10 +111,10 @@ class Bounds:
         said = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
         for setting, text in (said | {"source_prompt": order.changes.get("source_prompt")}).items():
             self._check_prompt(text or "", setting)
-        steps, size = self._steps(painter, order.steps, **order.changes), order.size or native_size(painter)
-        self._check_picture(steps, size, painter)
-        spent += steps * self._area(size, painter)
-        self._check_work(spent, painter, None)
+        steps, size = self._steps(pipeline, order.steps, **order.changes), order.size or native_size(pipeline)
+        self._check_picture(steps, size, pipeline)
+        spent += steps * self._area(size, pipeline)
+        self._check_work(spent, pipeline, None)
         seen = order.region.picture.size if order.region else size
         if _area(seen) * scale**2 > self.finished:
             raise TooMuch(f"a picture of {_named(seen)} enlarged {scale} times has over {self.finished:,} pixels; give "
@@ -126,29 +126,29 @@ class Bounds:
             raise TooMuch(f"the {setting.replace('_', ' ')} has {len(text):,} characters, {self.prompt:,} are painted "
                           "at most; shorten it.", setting)  # fmt: skip
 
-    def _check_picture(self, steps: float, size: tuple[int, int], painter: Painter) -> None:
+    def _check_picture(self, steps: float, size: tuple[int, int], pipeline: Painter) -> None:
         if steps > self.steps:
             raise TooMuch(f"{steps} steps are too many for this server; use at most {self.steps}.", "steps")
-        if (area := self._area(size, painter)) > (most := self._pixels(painter)):
+        if (area := self._area(size, pipeline)) > (most := self._pixels(pipeline)):
             raise TooMuch(f"a size of {_named(size)} is {area:,} pixels, at most {most:,} are painted here; choose a "
                           "smaller --size.", "size")  # fmt: skip
 
-    def _check_work(self, work: float, painter: Painter, setting: str | None) -> None:
-        most = self._pixels(painter) * self.steps if self.work is None else self.work
+    def _check_work(self, work: float, pipeline: Painter, setting: str | None) -> None:
+        most = self._pixels(pipeline) * self.steps if self.work is None else self.work
         if work > most:
             raise TooMuch(f"steps times pixels of all pictures of the answer are {work:,}, at most {most:,} are done "
                           "for one; ask for fewer or smaller pictures, or for fewer --steps.", setting)  # fmt: skip
 
-    def _pixels(self, painter: Painter) -> float:
-        return LARGER * _area(native_size(painter)) if self.pixels is None else self.pixels
+    def _pixels(self, pipeline: Painter) -> float:
+        return LARGER * _area(native_size(pipeline)) if self.pixels is None else self.pixels
 
-    def _steps(self, painter: Painter, steps: int | None, **changes: Any) -> float:
-        """The steps; the painter's own ones, which are the host's choice, count as no more than are allowed."""
-        return steps or min(painter.describe(**changes).get("steps") or 1, self.steps)
+    def _steps(self, pipeline: Painter, steps: int | None, **changes: Any) -> float:
+        """The steps; the pipeline's own ones, which are the host's choice, count as no more than are allowed."""
+        return steps or min(pipeline.describe(**changes).get("steps") or 1, self.steps)
 
-    def _area(self, size: tuple[int, int], painter: Painter) -> float:
+    def _area(self, size: tuple[int, int], pipeline: Painter) -> float:
         """Pixels of this size; where it is only guessed, no more than are allowed."""
-        return min(_area(size), self._pixels(painter)) if size is UNKNOWN_NATIVE else _area(size)
+        return min(_area(size), self._pixels(pipeline)) if size is UNKNOWN_NATIVE else _area(size)
 
 
 class _Unbounded(Bounds):
@@ -160,19 +160,19 @@ class _Unbounded(Bounds):
     def check_conversation(self, conversation: Conversation) -> None:
         pass
 
-    def check_settings(self, chosen: "Settings", painter: Painter) -> None:
+    def check_settings(self, chosen: "Settings", pipeline: Painter) -> None:
         pass
 
-    def check_order(self, order: "Order", scale: int, painter: Painter, spent: float) -> float:
+    def check_order(self, order: "Order", scale: int, pipeline: Painter, spent: float) -> float:
         return 0.0
 
 
 UNBOUNDED = _Unbounded()
 
 
-def native_size(painter: Painter) -> tuple[int, int]:
-    """Width and height in pixels that a painter was made for, as far as it says."""
-    return getattr(painter, "native_size", None) or UNKNOWN_NATIVE
+def native_size(pipeline: Painter) -> tuple[int, int]:
+    """Width and height in pixels that a pipeline was made for, as far as it says."""
+    return getattr(pipeline, "native_size", None) or UNKNOWN_NATIVE
 
 
 def _area(size: tuple[int, int]) -> int:

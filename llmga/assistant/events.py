@@ -19,7 +19,7 @@ class PromptFound:
     """The language model asked for this picture; painting starts now.
 
     Attributes:
-        tokens: how the painter cuts the prompt, such as "98 tokens in 2 chunks (75 + 23)"; empty if it does not say.
+        tokens: how the pipeline cuts the prompt, such as "98 tokens in 2 chunks (75 + 23)"; empty if it does not say.
     """
 
     prompt: str
@@ -64,4 +64,4 @@ class Stopped:
     """The answer ended early because `Assistant.cancel` was called."""
 
 
-FlowEvent = TextDelta | PromptFound | Denoising | PictureReady | Failed | Stopped
+AssistantEvent = TextDelta | PromptFound | Denoising | PictureReady | Failed | Stopped

@@ -13,7 +13,7 @@ from llmga.errors import UserError
 from llmga.files import write_new
 
 
-class SavedPictures:
+class ImageFolder:
     """Writes `000.png`, `001.png` … into a folder, going on after those that are there; whole or not at all.
 
     The folder is made, and writing to it tried, at once: a session should not fail after the first painting.

@@ -114,7 +114,7 @@ _mark = cache(ModelMark.of)  # which reads the weights
 
 
 def paint(
-    generator: Callable[..., Image.Image],
+    pipeline: Callable[..., Image.Image],
     order: Order,
     finish: Finish,
     on_step: Callable[[int, int], None] | None = None,
@@ -124,7 +124,7 @@ def paint(
     """The finished picture.
 
     Args:
-        on_step, on_preview, still_wanted: as a generator takes them; what `on_step` and `still_wanted` raise stops the
+        on_step, on_preview, still_wanted: as a pipeline takes them; what `on_step` and `still_wanted` raise stops the
             painting.
 
     Raises: UserError.
@@ -136,7 +136,7 @@ def paint(
         given["on_preview"] = on_preview
     if still_wanted is not None:
         given["still_wanted"] = still_wanted
-    image = generator(
+    image = pipeline(
         order.prompt,
         image=region and region.picture,
         mask=region and region.mask,
@@ -154,7 +154,7 @@ def paint(
 
 
 def record_of(
-    generator: Callable[..., Image.Image],
+    pipeline: Callable[..., Image.Image],
     order: Order,
     finish: Finish,
     image: Image.Image,
@@ -165,7 +165,7 @@ def record_of(
 ) -> Record:
     """How the picture was made, every default filled in."""
     region, changes = order.region, order.changes
-    described = generator.describe(steps=order.steps, guidance_scale=order.guidance_scale, **changes)
+    described = pipeline.describe(steps=order.steps, guidance_scale=order.guidance_scale, **changes)
     if "strength" in changes:
         changes["strength"] = described.get("strength", changes["strength"])
     masked = region is not None and region.mask is not None

@@ -47,7 +47,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Settings:
-    """How words are sampled and pictures painted; None leaves the choice to the generator.
+    """How words are sampled and pictures painted; None leaves the choice to the pipeline.
 
     Attributes:
         seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
@@ -84,12 +84,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Region:
-    """The picture at work: what a painter is told beside the words.
+    """The picture at work: what a pipeline is told beside the words.
 
     Attributes:
         picture: the picture to change; an outpainted one is on its canvas already.
-        mask: mode L, of the picture's size, 255 being painted anew; None where the painter finds the part out.
-        changes: further arguments of the painter.
+        mask: mode L, of the picture's size, 255 being painted anew; None where the pipeline finds the part out.
+        changes: further arguments of the pipeline.
         parent: the picture that the person gave.
         outpaint, fill: how the parent grew to the picture; None where it did not.
     """

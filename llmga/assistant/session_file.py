@@ -367,7 +367,7 @@ def _regions(state: State) -> Iterator[Region]:
 
 
 def _check_region(region: Region) -> None:
-    """Raises: ValueError where mask and picture are not as a painter takes them."""
+    """Raises: ValueError where mask and picture are not as a pipeline takes them."""
     mask, edits = region.mask, "source_prompt" in region.changes
     if (mask is None) != edits or (mask and (mask.mode != "L" or mask.size != region.picture.size)):
         raise ValueError("a mask does not fit its picture")

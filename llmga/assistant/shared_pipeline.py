@@ -1,34 +1,92 @@
 """One set of picture weights for many sessions, and one painting with them at a time."""
 
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Condition
 from typing import Any
 
 from PIL import Image
 
 from llmga.diffusers.pipelines import suited, twin_of
-from llmga.diffusers.text_to_image import Generator, OnStep
-from llmga.serve.turns import Turns
+from llmga.diffusers.text_to_image import OnStep, Pipeline
+
+LOOK_AGAIN = 0.1  # seconds between two looks at whether the one who waits still wants to
+
+
+class FairLock:
+    """A lock that is fair, and that a thread may leave the line of.
+
+    A diffusion pipeline keeps state between its steps, so that it paints one picture at a time.
+
+    Args:
+        places: how many may hold it at once.
+    """
+
+    def __init__(self, places: int = 1) -> None:
+        self.places = places
+        self._line: deque[object] = deque()
+        self._moved = Condition()
+
+    @property
+    def waiting(self) -> int:
+        """How many hold it or wait for it."""
+        return len(self._line)
+
+    @contextmanager
+    def line(self) -> Iterator[Callable[[float], bool]]:
+        """Stand in line, then hold the turn until the end.
+
+        `reached(seconds)` waits for the turn, for at most so long, and tells whether it is there.
+        """
+        ticket = object()
+        with self._moved:
+            self._line.append(ticket)
+
+        def reached(seconds: float) -> bool:
+            with self._moved:
+                return self._moved.wait_for(lambda: self._line.index(ticket) < self.places, seconds)
+
+        try:
+            yield reached
+        finally:
+            with self._moved:
+                self._line.remove(ticket)
+                self._moved.notify_all()
+
+    @contextmanager
+    def taken(self, still_wanted: Callable[[], None]) -> Iterator[None]:
+        """Wait for the turn and hold it.
+
+        Args:
+            still_wanted: called now and then while waiting; what it raises ends the wait.
+        """
+        with self.line() as reached:
+            while not reached(LOOK_AGAIN):
+                still_wanted()
+            yield
 
 
 @dataclass(frozen=True)
-class Brush:
-    """One session's painter: `brush(prompt, image, mask, …) -> image`.
+class SharedPipeline:
+    """One session's pipeline: `pipeline(prompt, image, mask, …) -> image`.
 
     Attributes:
-        generator: with weights that others use, too.
+        pipeline: with weights that others use, too.
         turns: taken by whoever paints with these weights.
     """
 
-    generator: Generator
-    turns: Turns
+    pipeline: Pipeline
+    turns: FairLock
 
     @classmethod
-    def of(cls, shared: Generator, turns: Turns) -> "Brush":
-        """A new one with a sampler of its own; a painter that runs elsewhere has but one."""
-        return cls(twin_of(shared) if isinstance(shared, Generator) else shared, turns)
+    def of(cls, shared: Pipeline, turns: FairLock) -> "SharedPipeline":
+        """A new one with a sampler of its own; a pipeline that runs elsewhere has but one."""
+        return cls(twin_of(shared) if isinstance(shared, Pipeline) else shared, turns)
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
-        """As the generator.
+        """As the pipeline.
 
         Args:
             on_step: called with (0, 1) while it waits for its turn, then after each step; what it raises ends it.
@@ -37,33 +95,33 @@ class Brush:
         """
         with self.turns.taken(lambda: on_step(0, 1)):
             on_step(0, 1)
-            return self.generator(prompt, on_step=on_step, **options)
+            return self.pipeline(prompt, on_step=on_step, **options)
 
     @property
     def path(self) -> str:
         """Where the weights lie."""
-        return self.generator.path
+        return self.pipeline.path
 
     @property
     def native_size(self) -> tuple[int, int] | None:
-        """As the generator; None where it does not say."""
-        return getattr(self.generator, "native_size", None)
+        """As the pipeline; None where it does not say."""
+        return getattr(self.pipeline, "native_size", None)
 
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.
 
         Raises: UserError.
         """
-        self.generator.use_sampler(name)
+        self.pipeline.use_sampler(name)
 
-    def suited(self, task: str) -> "Brush":
-        """The brush for another task; see `llmga.diffusers.pipelines.suited`."""
-        return replace(self, generator=suited(self.generator, task))
+    def suited(self, task: str) -> "SharedPipeline":
+        """The pipeline for another task; see `llmga.diffusers.pipelines.suited`."""
+        return replace(self, pipeline=suited(self.pipeline, task))
 
     def describe(self, **options: Any) -> dict[str, Any]:
-        """As the generator."""
-        return self.generator.describe(**options)
+        """As the pipeline."""
+        return self.pipeline.describe(**options)
 
     def report(self, prompt: str) -> object:
-        """As the generator."""
-        return self.generator.report(prompt)
+        """As the pipeline."""
+        return self.pipeline.report(prompt)

@@ -1,6 +1,6 @@
-"""What is added to a loaded painter: low-rank weights, a ControlNet, a picture as prompt.
+"""What is added to a loaded pipeline: low-rank weights, a ControlNet, a picture as prompt.
 
-Each is checked against the painter's own widths first: libraries load what fits and leave the rest aside in silence.
+Each is checked against the pipeline's own widths first: libraries load what fits and leave the rest aside in silence.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from llmga.diffusers.lora_injection import activate, check_decomposed, inject
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_origin import check_origin
 from llmga.diffusers.memory import put, working_device
-from llmga.diffusers.text_to_image import Generator
+from llmga.diffusers.text_to_image import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
 
@@ -32,7 +32,7 @@ CONTROLLED = {
 }
 
 
-def add_loras(generator: Generator, given: Sequence[str]) -> None:
+def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
     """Load low-rank weights, all active together with those that are there.
 
     A weight is a share of the difference that the file makes, for DoRA as well.
@@ -48,28 +48,28 @@ def add_loras(generator: Generator, given: Sequence[str]) -> None:
         return
     if find_spec("peft") is None:
         raise UserError(f"low-rank weights {given[0]!r} need the package peft; install llmga[train].")
-    if not hasattr(generator.pipeline, "lora_state_dict"):
-        raise UserError(f"{generator.path!r} takes no low-rank weights; leave out {given[0]!r}.")
+    if not hasattr(pipeline.pipe, "lora_state_dict"):
+        raise UserError(f"{pipeline.path!r} takes no low-rank weights; leave out {given[0]!r}.")
     opened = []
     for place, weight in map(_place_and_weight, given):
         file = open_lora(place)
-        check_origin(file, generator)
-        opened.append((file, weight, layers_of(file, generator.pipeline, generator.family.name)))
-    check_decomposed(generator.pipeline, [(file, layers) for file, _, layers in opened], generator.offload)
-    with _unhooked(generator):
+        check_origin(file, pipeline)
+        opened.append((file, weight, layers_of(file, pipeline.pipe, pipeline.family.name)))
+    check_decomposed(pipeline.pipe, [(file, layers) for file, _, layers in opened], pipeline.offload)
+    with _unhooked(pipeline):
         for file, weight, layers in opened:
-            inject(generator.pipeline, layers, weight)
-            generator.added.append(_mark("lora", file.path, weight))
-        activate(generator.pipeline)
-    _forget(generator)
+            inject(pipeline.pipe, layers, weight)
+            pipeline.added.append(_mark("lora", file.path, weight))
+        activate(pipeline.pipe)
+    _forget(pipeline)
 
 
-def remove_loras(generator: Generator) -> None:
+def remove_loras(pipeline: Pipeline) -> None:
     """Paint without any low-rank weights from now on."""
-    with _unhooked(generator):
-        generator.pipeline.unload_lora_weights()
-    generator.added[:] = [entry for entry in generator.added if entry["kind"] != "lora"]
-    _forget(generator)
+    with _unhooked(pipeline):
+        pipeline.pipe.unload_lora_weights()
+    pipeline.added[:] = [entry for entry in pipeline.added if entry["kind"] != "lora"]
+    _forget(pipeline)
 
 
 def _mark(kind: str, place: Path, weight: float, picture: Image.Image | None = None) -> dict[str, Any]:
@@ -96,51 +96,51 @@ def _place_and_weight(text: str) -> tuple[str, float]:
 
 
 @contextmanager
-def _unhooked(generator: Generator) -> Iterator[None]:
+def _unhooked(pipeline: Pipeline) -> Iterator[None]:
     """Weights in reach; what is added in the body is offloaded with the rest afterwards."""
-    device = working_device(generator.denoiser)
-    generator.pipeline.remove_all_hooks()
+    device = working_device(pipeline.denoiser)
+    pipeline.pipe.remove_all_hooks()
     try:
         yield
     finally:
-        put(generator.pipeline, device, generator.offload)
+        put(pipeline.pipe, device, pipeline.offload)
 
 
-def _forget(generator: Generator) -> None:
-    for painter in (generator, *generator.companions.values()):
-        painter.encoder.forget()
+def _forget(pipeline: Pipeline) -> None:
+    for each in (pipeline, *pipeline.companions.values()):
+        each.encoder.forget()
 
 
-def use_controlnet(generator: Generator, folder: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
+def use_controlnet(pipeline: Pipeline, folder: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
     """Paint along the lines of a picture (edges, depth, pose: what the ControlNet was trained on) from now on.
 
-    Raises: UserError when it does not fit the painter, or the painter repaints pictures.
+    Raises: UserError when it does not fit the pipeline, or the pipeline repaints pictures.
     """
     from diffusers import ControlNetModel
 
-    name = generator.family.pipeline_class
-    if generator.family.task == INPAINTING or name not in CONTROLLED:
-        raise UserError(f"a ControlNet cannot guide {generator.family.name}; use one of SD1.5 or SDXL, from words.")
-    controlnet = _opened(ControlNetModel, folder, "ControlNet", torch_dtype=generator.denoiser.dtype)
-    _check_width(generator, controlnet.config.cross_attention_dim, f"ControlNet {str(folder)!r}")
+    name = pipeline.family.pipeline_class
+    if pipeline.family.task == INPAINTING or name not in CONTROLLED:
+        raise UserError(f"a ControlNet cannot guide {pipeline.family.name}; use one of SD1.5 or SDXL, from words.")
+    controlnet = _opened(ControlNetModel, folder, "ControlNet", torch_dtype=pipeline.denoiser.dtype)
+    _check_width(pipeline, controlnet.config.cross_attention_dim, f"ControlNet {str(folder)!r}")
     import diffusers
 
     kind = getattr(diffusers, CONTROLLED[name])
-    device = working_device(generator.denoiser)
-    parts = generator.pipeline.components | {"controlnet": controlnet}
-    generator.pipeline = put(kind(**parts), device, generator.offload)
-    generator.pipeline.set_progress_bar_config(disable=True)
-    generator.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
-    generator.added.append(_mark("controlnet", Path(folder), scale, picture))
+    device = working_device(pipeline.denoiser)
+    parts = pipeline.pipe.components | {"controlnet": controlnet}
+    pipeline.pipe = put(kind(**parts), device, pipeline.offload)
+    pipeline.pipe.set_progress_bar_config(disable=True)
+    pipeline.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
+    pipeline.added.append(_mark("controlnet", Path(folder), scale, picture))
 
 
-def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
+def use_ip_adapter(pipeline: Pipeline, file: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
     """Let a picture speak beside the words from now on.
 
     Args:
         file: the adapter's safetensors file, with the folder `image_encoder` beside it.
 
-    Raises: UserError when it does not fit the painter.
+    Raises: UserError when it does not fit the pipeline.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -151,20 +151,20 @@ def use_ip_adapter(generator: Generator, file: str | Path, picture: Image.Image,
             widths = {tensors.get_slice(name).get_shape()[1] for name in names if name.endswith("to_k_ip.weight")}
     except (OSError, SafetensorError):
         raise UserError(f"IP-Adapter {str(file)!r} is missing or damaged; give its .safetensors file.") from None
-    _check_width(generator, widths.pop() if len(widths) == 1 else None, f"IP-Adapter {str(file)!r}")
+    _check_width(pipeline, widths.pop() if len(widths) == 1 else None, f"IP-Adapter {str(file)!r}")
     if not (file.parent / "image_encoder").is_dir():
         raise UserError(f"IP-Adapter {str(file)!r} needs the folder image_encoder beside it; copy it there.")
     try:
-        with _unhooked(generator):
-            generator.pipeline.load_ip_adapter(
+        with _unhooked(pipeline):
+            pipeline.pipe.load_ip_adapter(
                 str(file.parent), subfolder="", weight_name=file.name, image_encoder_folder="image_encoder"
             )
     except (OSError, ValueError, RuntimeError, KeyError) as problem:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise UserError(f"IP-Adapter {str(file)!r} does not fit {generator.family.name}: {reason}") from None
-    generator.pipeline.set_ip_adapter_scale(scale)
-    generator.extra |= {"ip_adapter_image": picture.convert("RGB")}
-    generator.added.append(_mark("ip-adapter", file, scale, picture))
+        raise UserError(f"IP-Adapter {str(file)!r} does not fit {pipeline.family.name}: {reason}") from None
+    pipeline.pipe.set_ip_adapter_scale(scale)
+    pipeline.extra |= {"ip_adapter_image": picture.convert("RGB")}
+    pipeline.added.append(_mark("ip-adapter", file, scale, picture))
 
 
 def _opened(kind: Any, folder: str | Path, what: str, **options: Any) -> Any:
@@ -175,9 +175,9 @@ def _opened(kind: Any, folder: str | Path, what: str, **options: Any) -> Any:
         raise UserError(f"{what} {str(folder)!r} cannot be opened: {reason}") from None
 
 
-def _check_width(generator: Generator, width: int | None, what: str) -> None:
+def _check_width(pipeline: Pipeline, width: int | None, what: str) -> None:
     """The width of the text that attention reads tells the families apart."""
-    own = generator.denoiser.config.cross_attention_dim
+    own = pipeline.denoiser.config.cross_attention_dim
     if width != own:
-        raise UserError(f"{what} was made for another family than {generator.family.name}: its text is {width} wide, "
+        raise UserError(f"{what} was made for another family than {pipeline.family.name}: its text is {width} wide, "
                         f"this one's {own}; choose another.")  # fmt: skip

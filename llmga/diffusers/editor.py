@@ -1,4 +1,4 @@
-"""The painter that changes a picture by words: see `editing`."""
+"""The pipeline that changes a picture by words: see `editing`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.diffusers.memory import working_device
 from llmga.diffusers.noise import training_schedule
-from llmga.diffusers.text_to_image import Generator, OnStep, joined
+from llmga.diffusers.text_to_image import OnStep, Pipeline, joined
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -42,7 +42,7 @@ def prediction(unet: Any, told: Tensor, conditions: Any) -> Predict:
     return predict
 
 
-class Editor(Generator):
+class Editor(Pipeline):
     """A pipeline for painting from words that also changes a picture.
 
     Raises: UserError for a checkpoint that has no schedule of betas, see `noise`.
@@ -89,7 +89,7 @@ class Editor(Generator):
             A picture of the same size and mode (a palette becomes RGB), identical outside the changed part.
 
         Raises: UserError for a value out of range, or when the prompts do not differ anywhere; TypeError for a keyword
-            that no painter knows.
+            that no pipeline knows.
         """
         if image is None:
             return super().__call__(
@@ -113,7 +113,7 @@ class Editor(Generator):
             changed = self._difference(source, target, mean, std, chance, ratio)
         else:
             changed = self._on_latents(area.mask_on_canvas(allowed), mean.shape[-2:])
-        clean = scaled(self.pipeline.vae, mean)
+        clean = scaled(self.pipe.vae, mean)
         noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
         path = invert(source, self.schedule, clean, noise, times, source_guidance,
                       on_step=joined(on_step, 0, 2))  # fmt: skip
@@ -123,7 +123,7 @@ class Editor(Generator):
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
 
     def describe(self, *, source_prompt: str | None = None, **options: Any) -> dict[str, Any]:
-        """As `Generator.describe`; with the prompt of a picture that is changed, which other defaults are for."""
+        """As `Pipeline.describe`; with the prompt of a picture that is changed, which other defaults are for."""
         if source_prompt is not None:
             given = {name: value for name, value in options.items() if value is not None}
             options = {"steps": STEPS, "guidance_scale": GUIDANCE} | given
@@ -137,12 +137,12 @@ class Editor(Generator):
         return WorkArea.fitted(whole, self.native_size, self.unit)
 
     def _encoded(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
-        return posterior(self.pipeline.vae, self.pipeline.image_processor.preprocess(picture))
+        return posterior(self.pipe.vae, self.pipe.image_processor.preprocess(picture))
 
     def _told(self, prompts: Sequence[str], negative: str | None, size: tuple[int, int]) -> list[Predict]:
         """The UNet told each prompt, all padded to one length: they should differ in what they say only."""
         negatives = None if negative is None else [as_text(negative, "negative prompt")] * len(prompts)
-        words = encode_prompt(self.pipeline, prompts, negatives, self.layout, weighted=self.encoder.weighted)
+        words = encode_prompt(self.pipe, prompts, negatives, self.layout, weighted=self.encoder.weighted)
         device = working_device(self.denoiser)
         time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=device)
         sides = [words.negative_embeds, words.embeds, words.negative_pooled, words.pooled]
@@ -160,7 +160,7 @@ class Editor(Generator):
         draws, noise = (torch.randn(shape, generator=chance).to(mean.device) for _ in range(2))
         middle = self.schedule.config.num_train_timesteps // 2
         share = self.schedule.alphas_cumprod[middle].to(mean.device)
-        noisy = share.sqrt() * scaled(self.pipeline.vae, mean + std * draws) + (1 - share).sqrt() * noise
+        noisy = share.sqrt() * scaled(self.pipe.vae, mean + std * draws) + (1 - share).sqrt() * noise
         mask, maps = difference_mask(source, target, noisy, middle, scale=GUIDANCE, ratio=ratio)
         if not maps.any():
             raise UserError("the prompt of the change is that of the picture, so there is nothing to change; say what "

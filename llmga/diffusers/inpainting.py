@@ -11,7 +11,7 @@ from llmga.deep import cropped, paste
 from llmga.diffusers.canvas import AT_ONCE, stages
 from llmga.diffusers.interruption import interruptible
 from llmga.diffusers.latents import has_statistics, scaled
-from llmga.diffusers.text_to_image import Generator, OnStep, joined
+from llmga.diffusers.text_to_image import OnStep, Pipeline, joined
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -29,7 +29,7 @@ Restore = Callable[[Image.Image, Image.Image, Image.Image], Image.Image]
 AREAS = Registry("area", {"picture": lambda mask, native: (0, 0, *mask.size), "mask": around})
 
 
-class Inpainter(Generator):
+class Inpainter(Pipeline):
     """A loaded inpainting pipeline.
 
     A UNet of nine channels is shown the kept part; one of four, made for painting from words, is held to it by
@@ -38,9 +38,9 @@ class Inpainter(Generator):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        if self.family.prompt_arguments is not None and has_statistics(self.pipeline.vae):
-            encode, vae = self.pipeline._encode_vae_image, self.pipeline.vae  # which decoding follows, but it does not
-            self.pipeline._encode_vae_image = lambda image, generator: scaled(
+        if self.family.prompt_arguments is not None and has_statistics(self.pipe.vae):
+            encode, vae = self.pipe._encode_vae_image, self.pipe.vae  # which decoding follows, but it does not
+            self.pipe._encode_vae_image = lambda image, generator: scaled(
                 vae, encode(image, generator) / vae.config.scaling_factor
             )
 
@@ -96,9 +96,9 @@ class Inpainter(Generator):
             soft: gray in the mask mixes old and new; otherwise a pixel is one of them.
             growth: how many times as wide or high a stage makes a picture at most, above 1.
             restore: makes each painting agree with what is kept, before that is put back.
-            options: as in `Generator.batch`.
+            options: as in `Pipeline.batch`.
 
-        Raises: UserError; TypeError for a keyword that no painter knows.
+        Raises: UserError; TypeError for a keyword that no pipeline knows.
         """
         options, seeds = self._own_options(options), as_seeds(seeds)
         image, mask = as_picture(image), as_picture(mask, "mask")
@@ -173,7 +173,7 @@ class Inpainter(Generator):
         return strength
 
     def describe(self, *, strength: float | None = None, **options: Any) -> dict[str, Any]:
-        """As `Generator.describe`, with the strength."""
+        """As `Pipeline.describe`, with the strength."""
         return super().describe(**options) | {"strength": self._checked_strength(strength, options.get("steps"))}
 
 

@@ -12,7 +12,7 @@ Look = Callable[[], None]
 
 
 @contextmanager
-def watched(pipeline: Any, look: Look | None) -> Iterator[None]:
+def watched(pipe: Any, look: Look | None) -> Iterator[None]:
     """Call `look` before every block that the pipeline's networks compute in this thread; what it raises ends them.
 
     A block is a member of a `ModuleList`: the layers of the text encoders, the residual and attention blocks of the
@@ -32,14 +32,14 @@ def watched(pipeline: Any, look: Look | None) -> Iterator[None]:
             look()
 
     with ExitStack() as hooks:
-        for block in blocks(pipeline):
+        for block in blocks(pipe):
             hooks.callback(block.register_forward_pre_hook(before).remove)
         yield
 
 
-def blocks(pipeline: Any) -> list[nn.Module]:
+def blocks(pipe: Any) -> list[nn.Module]:
     """The blocks of all its networks, each once."""
-    networks = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    networks = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
     lists = (each for network in networks for each in network.modules() if isinstance(each, nn.ModuleList))
     return list(dict.fromkeys(block for each in lists for block in each if block is not None))  # no attention: a None
 
@@ -49,7 +49,7 @@ def interruptible(paint: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(paint)
     def call(self: Any, *given: Any, still_wanted: Look | None = None, **options: Any) -> Any:
-        with watched(self.pipeline, still_wanted):
+        with watched(self.pipe, still_wanted):
             return paint(self, *given, **options)
 
     return call

@@ -15,10 +15,10 @@ from llmga.diffusers.lora_names import PARTS
 from llmga.errors import UserError
 
 
-def check_decomposed(pipeline: Any, given: Sequence[tuple[LoraFile, Layers]], offload: str) -> None:
+def check_decomposed(pipe: Any, given: Sequence[tuple[LoraFile, Layers]], offload: str) -> None:
     """Raises: UserError for a second DoRA in one part: each would scale what the other adds; and for one whose matrices
     would be away when it looks at them."""
-    for name, part in _parts(pipeline):
+    for name, part in _parts(pipe):
         new = [file for file, layers in given if _decomposed(layers.get(name, {}))]
         if new and offload == "sequential":
             raise UserError(f"{new[0].said} are DoRA, which needs a layer's weights together; give --offload model "
@@ -28,31 +28,31 @@ def check_decomposed(pipeline: Any, given: Sequence[tuple[LoraFile, Layers]], of
                             "give one DoRA, beside any number of plain low-rank weights.")  # fmt: skip
 
 
-def inject(pipeline: Any, layers: Layers, share: float) -> None:
+def inject(pipe: Any, layers: Layers, share: float) -> None:
     """Put the changes, times `share`, beside the layers under a name of their own.
 
     They paint after `activate`.
     """
-    parts = dict(_parts(pipeline))
+    parts = dict(_parts(pipe))
     taken = {name for part in parts.values() for name in _there(part)}
     free = next(name for name in map("lora{}".format, count()) if name not in taken)
     for name, changes in layers.items():
         _inject(parts[name], changes, share, free)
 
 
-def activate(pipeline: Any) -> None:
+def activate(pipe: Any) -> None:
     """Paint with all that was injected; DoRA comes first, because it scales what stands before it."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for _, part in _parts(pipeline):
+    for _, part in _parts(pipe):
         names = _there(part)
         for layer in part.modules():
             if isinstance(layer, BaseTunerLayer):
                 layer.set_adapter(sorted(names, key=names.get, reverse=True), inference_mode=True)
 
 
-def _parts(pipeline: Any) -> Iterator[tuple[str, Any]]:
-    named = ((name, getattr(pipeline, name, None)) for name in PARTS)
+def _parts(pipe: Any) -> Iterator[tuple[str, Any]]:
+    named = ((name, getattr(pipe, name, None)) for name in PARTS)
     return ((name, part) for name, part in named if part is not None)
 
 

@@ -53,7 +53,7 @@ class Layer:
 Layers = dict[str, dict[str, Layer]]  # by the pipeline's part and the layer's own name in it
 
 
-def layers_of(file: LoraFile, pipeline: Any, family: str) -> Layers:
+def layers_of(file: LoraFile, pipe: Any, family: str) -> Layers:
     """What a file changes in a pipeline.
 
     Raises: UserError when the file was made for another family than `family`, or holds anything that would not be
@@ -61,8 +61,8 @@ def layers_of(file: LoraFile, pipeline: Any, family: str) -> Layers:
     """
     _refuse_methods(file)
     _tell_unknown_scale(file)
-    targets = targets_of(pipeline)
-    modules = modules_of(file, pipeline, targets)
+    targets = targets_of(pipe)
+    modules = modules_of(file, pipe, targets)
     layers: Layers = {}
     strangers = []
     for (part, module), tensors in modules.items():

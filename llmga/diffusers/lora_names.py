@@ -39,9 +39,9 @@ Place = tuple[str, str]  # the pipeline's part, and the module in it as the file
 Targets = Mapping[str, Mapping[str, tuple[str, Tensor]]]  # part -> flat name -> (own name, weight)
 
 
-def targets_of(pipeline: Any) -> Targets:
+def targets_of(pipe: Any) -> Targets:
     """The layers that low-rank weights can stand beside."""
-    parts = {part: getattr(pipeline, part, None) for part in PARTS}
+    parts = {part: getattr(pipe, part, None) for part in PARTS}
     return {part: _layers(model) for part, model in parts.items() if model is not None}
 
 
@@ -59,7 +59,7 @@ def flat(name: str) -> str:
     return name.removeprefix("text_model.").replace(".", "_")
 
 
-def modules_of(file: LoraFile, pipeline: Any, targets: Targets) -> dict[Place, dict[str, Tensor]]:
+def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[Place, dict[str, Tensor]]:
     """The tensors of each module by their role: `lora_down`, `lora_up`, `lora_mid`, `alpha`, `dora_scale` (kohya's) or
     `lora_magnitude_vector` (peft's).
 
@@ -70,13 +70,13 @@ def modules_of(file: LoraFile, pipeline: Any, targets: Targets) -> dict[Place, d
     modules: dict[Place, dict[str, Tensor]] = {}
     unknown = []
     known: dict[str, Place] = {}
-    for name, tensor in _spelt(file, pipeline):
+    for name, tensor in _spelt(file, pipe):
         if (match := KEY.fullmatch(name)) is None:
             unknown.append(name)
             continue
         module, role = match["module"], ROLES.get(match["role"], match["role"])
         if module not in known:
-            known[module] = _place(module, file, pipeline, targets)
+            known[module] = _place(module, file, pipe, targets)
         roles = modules.setdefault(known[module], {})
         if role in roles:
             raise UserError(f"{file.said} state a module twice, {such_as([module])}; fetch them again.")
@@ -90,25 +90,25 @@ def modules_of(file: LoraFile, pipeline: Any, targets: Targets) -> dict[Place, d
     return modules
 
 
-def _spelt(file: LoraFile, pipeline: Any) -> Iterator[tuple[str, Tensor]]:
+def _spelt(file: LoraFile, pipe: Any) -> Iterator[tuple[str, Tensor]]:
     """Names as kohya (`lora_unet_… .lora_down.weight`) or peft (`unet.… .lora_A.weight`) spell them."""
     tensors = file.tensors
-    if not hasattr(pipeline, "unet"):  # newer families have names, and fused layers, of their own
-        tensors = _translated(file, pipeline)
+    if not hasattr(pipe, "unet"):  # newer families have names, and fused layers, of their own
+        tensors = _translated(file, pipe)
     for name, tensor in tensors.items():
         for pattern, start in WITH_DOTS:
             name = pattern.sub(start, name, count=1) if pattern.match(name) else name
         yield name if name.startswith("lora_") else _peft_name(name), tensor
 
 
-def _translated(file: LoraFile, pipeline: Any) -> dict[str, Tensor]:
+def _translated(file: LoraFile, pipe: Any) -> dict[str, Tensor]:
     if any("dora_scale" in name for name in file.tensors):
         raise UserError(f"{file.said} hold DoRA, which diffusers does not read for this family; {MERGE}.")
     try:
-        state = pipeline.lora_state_dict(dict(file.tensors))
+        state = pipe.lora_state_dict(dict(file.tensors))
     except Exception as problem:  # every converter has its own kind
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise UserError(f"{file.said} cannot be read for {type(pipeline).__name__}: {reason}") from None
+        raise UserError(f"{file.said} cannot be read for {type(pipe).__name__}: {reason}") from None
     state, alphas = state[:2] if isinstance(state, tuple) else (state, None)
     return state | {name: torch.tensor(alpha) for name, alpha in (alphas or {}).items()}
 
@@ -128,10 +128,10 @@ def _peft_name(name: str) -> str:
     return next(iter(convert_state_dict_to_peft(state, StateDictType.DIFFUSERS)))
 
 
-def _place(module: str, file: LoraFile, pipeline: Any, targets: Targets) -> Place:
+def _place(module: str, file: LoraFile, pipe: Any, targets: Targets) -> Place:
     """The pipeline's part and the layer's path in it; no part where it cannot be told."""
     if module.startswith("lora_"):
-        return _place_of_kohya(module.replace(".", "_"), pipeline, targets)
+        return _place_of_kohya(module.replace(".", "_"), pipe, targets)
     part, _, rest = module.partition(".")
     if part in PARTS:
         return part, rest
@@ -141,16 +141,16 @@ def _place(module: str, file: LoraFile, pipeline: Any, targets: Targets) -> Plac
     return next((part for part, layers in targets.items() if flat(module) in layers), ""), module
 
 
-def _place_of_kohya(module: str, pipeline: Any, targets: Targets) -> Place:
+def _place_of_kohya(module: str, pipe: Any, targets: Targets) -> Place:
     """Today's names with underscores, or else those of the first authors, which diffusers' converter knows."""
     for start, part in KOHYA_PARTS.items():
         flat = module.removeprefix(start).removeprefix("text_model_")
         if module.startswith(start) and (name := targets.get(part, {}).get(flat)):
             return part, name[0]
     probe = {f"{module}.lora_{end}.weight": torch.empty(0) for end in ("down", "up")}
-    options = {"unet_config": pipeline.unet.config} if hasattr(pipeline, "unet") else {}  # they number blocks by it
+    options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}  # they number blocks by it
     try:
-        state = pipeline.lora_state_dict(probe, **options)
+        state = pipe.lora_state_dict(probe, **options)
     except (ValueError, IndexError, KeyError, AttributeError):  # a name of another family
         return "", module
     name = _peft_name(next(iter(state[0])))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.lora_files import LoraFile
-from llmga.diffusers.text_to_image import Generator
+from llmga.diffusers.text_to_image import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
 
@@ -86,40 +86,40 @@ def origin_metadata(
     }
 
 
-def check_origin(file: LoraFile, generator: Generator) -> None:
-    """Raises: UserError when a file was trained for another family, prediction or layout than the painter's; another
+def check_origin(file: LoraFile, pipeline: Pipeline) -> None:
+    """Raises: UserError when a file was trained for another family, prediction or layout than the pipeline's; another
     base of the same family is told in the log."""
     origin = Origin.read(file.metadata)
-    family = _family_of(generator)
+    family = _family_of(pipeline)
     if origin.family is not None and family is not None and origin.family != family:
-        raise UserError(f"{file.said} were made for another family than {generator.family.name}: their file says "
+        raise UserError(f"{file.said} were made for another family than {pipeline.family.name}: their file says "
                         f"{origin.family}; choose others.")  # fmt: skip
-    prediction = generator.own_scheduler.config.get("prediction_type")
+    prediction = pipeline.own_scheduler.config.get("prediction_type")
     if None not in (origin.prediction, prediction) and origin.prediction != prediction:
         raise UserError(
-            f"{file.said} were trained to predict {origin.prediction}, but {generator.path!r} predicts {prediction}; "
+            f"{file.said} were trained to predict {origin.prediction}, but {pipeline.path!r} predicts {prediction}; "
             "give them to a painter that predicts the same."
         )
-    if origin.layout is not None and origin.layout != generator.layout:
+    if origin.layout is not None and origin.layout != pipeline.layout:
         raise UserError(
-            f"{file.said} were trained on prompts in the layout {origin.layout!r}, but {generator.path!r} lays them "
-            f"out as {generator.layout!r}; give a painter whose generation_defaults.json states that layout, or train "
-            f"them again with --layout {generator.layout}."
+            f"{file.said} were trained on prompts in the layout {origin.layout!r}, but {pipeline.path!r} lays them "
+            f"out as {pipeline.layout!r}; give a painter whose generation_defaults.json states that layout, or train "
+            f"them again with --layout {pipeline.layout}."
         )
-    _tell_base(file, origin, generator)
+    _tell_base(file, origin, pipeline)
 
 
-def _family_of(generator: Generator) -> str | None:
+def _family_of(pipeline: Pipeline) -> str | None:
     """As `Origin.family`; SD2's pipelines are those of SD1.5, with a UNet of other layers."""
-    family = generator.family.architecture
-    if family == "sd15" and generator.denoiser.config.get("use_linear_projection"):
+    family = pipeline.family.architecture
+    if family == "sd15" and pipeline.denoiser.config.get("use_linear_projection"):
         return "sd2"
     return family if family in ARCHITECTURES else None
 
 
-def _tell_base(file: LoraFile, origin: Origin, generator: Generator) -> None:
-    if origin.base_sha256 and generator.path and fingerprint(find_checkpoint(generator.path) / "unet") != (
+def _tell_base(file: LoraFile, origin: Origin, pipeline: Pipeline) -> None:
+    if origin.base_sha256 and pipeline.path and fingerprint(find_checkpoint(pipeline.path) / "unet") != (
         origin.base_sha256
     ):  # fmt: skip
         log.warning("%s were trained beside another base, %s; they may do less beside %s.",
-                    file.said, origin.base, generator.path)  # fmt: skip
+                    file.said, origin.base, pipeline.path)  # fmt: skip

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 OFFLOADS = ("none", "model", "sequential")
 
 
-def place(pipeline: Any, device: torch.device, *, offload: str = "none", tile_vae: bool = False) -> Any:
+def place(pipe: Any, device: torch.device, *, offload: str = "none", tile_vae: bool = False) -> Any:
     """Put a pipeline on its device.
 
     Args:
@@ -26,21 +26,21 @@ def place(pipeline: Any, device: torch.device, *, offload: str = "none", tile_va
     if offload not in OFFLOADS:
         raise UserError(f"unknown offload {offload!r}; use one of: {', '.join(OFFLOADS)}.")
     if tile_vae:
-        pipeline.vae.enable_tiling()
+        pipe.vae.enable_tiling()
     if offload != "none" and device.type == "cpu":
         raise UserError(f"offload {offload!r} moves weights from a GPU to the CPU, but --device is cpu; use none.")
-    return put(pipeline, device, offload)
+    return put(pipe, device, offload)
 
 
-def put(pipeline: Any, device: torch.device, offload: str) -> Any:
+def put(pipe: Any, device: torch.device, offload: str) -> Any:
     """As `place`, without a look at whether it makes sense; again for a pipeline that has a new part."""
     if offload == "none":
-        return pipeline.to(device)
+        return pipe.to(device)
     if offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
+        pipe.enable_model_cpu_offload(device=device)
     else:
-        pipeline.enable_sequential_cpu_offload(device=device)
-    return pipeline
+        pipe.enable_sequential_cpu_offload(device=device)
+    return pipe
 
 
 def working_device(part: Any) -> torch.device:
@@ -51,7 +51,7 @@ def working_device(part: Any) -> torch.device:
     return torch.device(found)
 
 
-def with_less_memory(pipeline: Any, work: Callable[[], Result]) -> Result:
+def with_less_memory(pipe: Any, work: Callable[[], Result]) -> Result:
     """`work()`; each time the device runs out of memory, ease its load, say so and try once more.
 
     Raises: UserError when nothing helps.
@@ -60,7 +60,7 @@ def with_less_memory(pipeline: Any, work: Callable[[], Result]) -> Result:
         try:
             return work()
         except torch.OutOfMemoryError:
-            eased = ease and ease(pipeline)
+            eased = ease and ease(pipe)
         if not eased:
             break
         log.warning("out of memory; trying again %s", eased)
@@ -70,14 +70,14 @@ def with_less_memory(pipeline: Any, work: Callable[[], Result]) -> Result:
                     "or --device cpu.")  # fmt: skip
 
 
-def _tile(pipeline: Any) -> str:
-    pipeline.vae.enable_tiling()
+def _tile(pipe: Any) -> str:
+    pipe.vae.enable_tiling()
     return "with the picture decoded in tiles."
 
 
-def _offload(pipeline: Any) -> str | None:
+def _offload(pipe: Any) -> str | None:
     """Nothing where there is no GPU, or only the part at work is on it already."""
-    if pipeline.device.type != "cuda":
+    if pipe.device.type != "cuda":
         return None
-    pipeline.enable_model_cpu_offload(device=pipeline.device)
+    pipe.enable_model_cpu_offload(device=pipe.device)
     return "with only the part at work on the device, which is slower."

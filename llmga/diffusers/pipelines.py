@@ -1,4 +1,4 @@
-"""The table of painters, and how one is opened: `generator(prompt, image, mask, …) -> image`."""
+"""The table of pipelines, and how one is opened: `pipeline(prompt, image, mask, …) -> image`."""
 
 import inspect
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from llmga.diffusers.noise import kind_of, training_schedule
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
 from llmga.diffusers.sd15 import SD15, SD15_EDITING, SD15_INPAINTING
 from llmga.diffusers.sdxl import SDXL, SDXL_EDITING, SDXL_INPAINTING
-from llmga.diffusers.text_to_image import Generator
+from llmga.diffusers.text_to_image import Pipeline
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.runtime import pick_device, pick_dtype
@@ -29,16 +29,16 @@ AUTO_INPAINTING = replace(
     AUTO, name="auto-inpainting", pipeline_class="AutoPipelineForInpainting", task=INPAINTING, strength=0.99
 )
 
-GENERATORS = Registry("generator", {
+PIPELINES = Registry("generator", {
     family.name: family
     for family in (
         SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING, SDXL_EDITING, SD15_EDITING, AUTO, AUTO_INPAINTING,
     )
 })  # fmt: skip
-PAINTERS = {TEXT_TO_IMAGE: Generator, INPAINTING: Inpainter, EDITING: Editor}
+PIPELINE_CLASSES = {TEXT_TO_IMAGE: Pipeline, INPAINTING: Inpainter, EDITING: Editor}
 
 
-def load_generator(
+def load_pipeline(
     path: str | Path,
     *,
     name: str | None = None,
@@ -50,7 +50,7 @@ def load_generator(
     tile_vae: bool = False,
     weighted: bool = False,
     loras: Sequence[str] = (),
-) -> Generator:
+) -> Pipeline:
     """Open a diffusers folder.
 
     Args:
@@ -69,68 +69,68 @@ def load_generator(
     target = pick_device(device)
     folder = find_checkpoint(path)
     index = read_index(folder)
-    family = GENERATORS[name] if name else family_of(index.get("_class_name"), folder, task)
+    family = PIPELINES[name] if name else family_of(index.get("_class_name"), folder, task)
     _check_input(family, folder)
     defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
     _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
-    pipeline = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
-    place(pipeline, target, offload=offload, tile_vae=tile_vae)
-    generator = PAINTERS[family.task](
-        pipeline, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
+    pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
+    place(pipe, target, offload=offload, tile_vae=tile_vae)
+    pipeline = PIPELINE_CLASSES[family.task](
+        pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
     )
-    add_loras(generator, loras)
-    return generator
+    add_loras(pipeline, loras)
+    return pipeline
 
 
-def suited(painter: Any, task: str) -> Any:
-    """A painter for the task: this one itself where it is for the task, or not ours; its partner for the task; or one
+def suited(pipeline: Any, task: str) -> Any:
+    """A pipeline for the task: this one itself where it is for the task, or not ours; its partner for the task; or one
     with the weights of this one.
 
     A checkpoint made for painting from words serves every task, one made for inpainting all but editing; what was made
-    of it is kept.  A partner has its own sampler until another one is chosen for this painter.
+    of it is kept.  A partner has its own sampler until another one is chosen for this pipeline.
 
-    Raises: UserError when the painter cannot do the task.
+    Raises: UserError when the pipeline cannot do the task.
     """
-    if not isinstance(painter, Generator):
-        return painter.suited(task) if hasattr(painter, "suited") else painter
-    if task in (painter.family.task, TEXT_TO_IMAGE):
-        return painter  # inpainters and editors paint a whole picture where none is given
-    if partner := painter.partners.get(task):
-        usual = painter.defaults.get("sampler", "checkpoint")
-        partner.use_sampler(None if painter.sampler_name == usual else painter.sampler_name)
+    if not isinstance(pipeline, Pipeline):
+        return pipeline.suited(task) if hasattr(pipeline, "suited") else pipeline
+    if task in (pipeline.family.task, TEXT_TO_IMAGE):
+        return pipeline  # inpainters and editors paint a whole picture where none is given
+    if partner := pipeline.partners.get(task):
+        usual = pipeline.defaults.get("sampler", "checkpoint")
+        partner.use_sampler(None if pipeline.sampler_name == usual else pipeline.sampler_name)
         return partner
-    name = f"{painter.family.architecture}-{task}"
-    if painter.family.prompt_arguments is None or name not in GENERATORS or (task == EDITING and _is_filler(painter)):
-        raise UserError(f"checkpoint {painter.path!r} ({painter.family.name}) is not made for {task}; "
+    name = f"{pipeline.family.architecture}-{task}"
+    if pipeline.family.prompt_arguments is None or name not in PIPELINES or (task == EDITING and _is_filler(pipeline)):
+        raise UserError(f"checkpoint {pipeline.path!r} ({pipeline.family.name}) is not made for {task}; "
                         "choose another checkpoint.")  # fmt: skip
-    if task not in painter.companions:
-        painter.companions[task] = twin_of(painter, GENERATORS[name])
-    twin = painter.companions[task]
-    twin.added = [entry for entry in painter.added if entry["kind"] != "controlnet"]  # of the weights that it shares
-    twin.extra = {name: value for name, value in painter.extra.items() if name == "ip_adapter_image"}
-    if twin.sampler_name != painter.sampler_name:
-        twin.use_sampler(painter.sampler_name)
+    if task not in pipeline.companions:
+        pipeline.companions[task] = twin_of(pipeline, PIPELINES[name])
+    twin = pipeline.companions[task]
+    twin.added = [entry for entry in pipeline.added if entry["kind"] != "controlnet"]  # of the weights that it shares
+    twin.extra = {name: value for name, value in pipeline.extra.items() if name == "ip_adapter_image"}
+    if twin.sampler_name != pipeline.sampler_name:
+        twin.use_sampler(pipeline.sampler_name)
     return twin
 
 
-def _is_filler(painter: Generator) -> bool:
+def _is_filler(pipeline: Pipeline) -> bool:
     """Whether its UNet takes more than latents: a mask and what it leaves."""
-    return painter.denoiser.config.in_channels != painter.pipeline.vae.config.latent_channels
+    return pipeline.denoiser.config.in_channels != pipeline.pipe.vae.config.latent_channels
 
 
-def twin_of(painter: Generator, family: Family | None = None) -> Generator:
-    """Another painter with the same weights and a sampler of its own, for its own family or another one."""
+def twin_of(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
+    """Another pipeline with the same weights and a sampler of its own, for its own family or another one."""
     own = family is None  # and then all that was added to it, a ControlNet changing even its pipeline
-    family = family or painter.family
-    kind, weighted = type(painter.pipeline) if own else family.load_pipeline_class(), painter.encoder.weighted
-    parts = {**painter.pipeline.config, **painter.pipeline.components, "scheduler": painter.own_scheduler}
+    family = family or pipeline.family
+    kind, weighted = type(pipeline.pipe) if own else family.load_pipeline_class(), pipeline.encoder.weighted
+    parts = {**pipeline.pipe.config, **pipeline.pipe.components, "scheduler": pipeline.own_scheduler}
     taken = inspect.signature(kind.__init__).parameters  # a ControlNet, for one, has no place in the others
-    pipeline = kind(**{name: part for name, part in parts.items() if name in taken})
-    twin = PAINTERS[family.task](
-        pipeline, family, path=painter.path, defaults=painter.defaults, weighted=weighted, offload=painter.offload
+    pipe = kind(**{name: part for name, part in parts.items() if name in taken})
+    twin = PIPELINE_CLASSES[family.task](
+        pipe, family, path=pipeline.path, defaults=pipeline.defaults, weighted=weighted, offload=pipeline.offload
     )
-    twin.added, twin.extra = painter.added, dict(painter.extra) if own else {}
-    twin.partners = {task: twin_of(partner) for task, partner in painter.partners.items()}
+    twin.added, twin.extra = pipeline.added, dict(pipeline.extra) if own else {}
+    twin.partners = {task: twin_of(partner) for task, partner in pipeline.partners.items()}
     return twin
 
 
@@ -141,14 +141,14 @@ def family_of(class_name: str | None, folder: Path, task: str | None = None) -> 
 
     Raises: UserError when there is none.
     """
-    by_class = {family.pipeline_class: family for family in GENERATORS.values() if family.task != EDITING}
+    by_class = {family.pipeline_class: family for family in PIPELINES.values() if family.task != EDITING}
     family = by_class.get(class_name) or _automatic(class_name)
     if family is None:
         raise UserError(f"checkpoint {str(folder)!r} is a {class_name}; supported are {', '.join(by_class)}.")
     if task is None:
         task = INPAINTING if _channels(folder)[1] else family.task
     wanted = family.architecture if task == TEXT_TO_IMAGE else f"{family.architecture}-{task}"
-    return GENERATORS[wanted]
+    return PIPELINES[wanted]
 
 
 def _automatic(class_name: str | None) -> Family | None:

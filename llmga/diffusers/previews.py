@@ -18,20 +18,20 @@ class Previews:
         pipeline: whose VAE decodes, and whose scheduler tells how much noise is left.
     """
 
-    def __init__(self, pipeline: Any):
-        self.pipeline = pipeline
+    def __init__(self, pipe: Any):
+        self.pipe = pipe
 
     def __call__(self, latents: Tensor) -> Image.Image:
         height, width = latents.shape[-2:]
         scale = min(1.0, LATENT_SIDE / max(height, width))
         few = max(1, round(height * scale)), max(1, round(width * scale))
         small = torch.nn.functional.adaptive_avg_pool2d(latents.float() / self._noise_scale(), few)
-        pixels = decode(self.pipeline.vae, small.to(latents.dtype))[0].float().clamp(-1, 1)
+        pixels = decode(self.pipe.vae, small.to(latents.dtype))[0].float().clamp(-1, 1)
         return Image.fromarray(((pixels + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
 
     def _noise_scale(self) -> float:
         """How much larger than clean ones the latents are at this step: samplers of the Euler kind add noise on top."""
-        scheduler = self.pipeline.scheduler
+        scheduler = self.pipe.scheduler
         sigmas, step = getattr(scheduler, "sigmas", None), getattr(scheduler, "step_index", None)
         if sigmas is None or step is None or float(scheduler.init_noise_sigma) <= 1:
             return 1.0

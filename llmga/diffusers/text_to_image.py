@@ -30,7 +30,7 @@ def joined(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
     return on_step and (lambda step, total: on_step(number * total + step, count * total))
 
 
-class Generator:
+class Pipeline:
     """A loaded pipeline that paints from words.
 
     Args:
@@ -42,7 +42,7 @@ class Generator:
 
     def __init__(
         self,
-        pipeline: Any,
+        pipe: Any,
         family: Family,
         *,
         path: str = "",
@@ -50,18 +50,18 @@ class Generator:
         weighted: bool = False,
         offload: str = "none",
     ):
-        self.pipeline, self.family, self.path, self.offload = pipeline, family, path, offload
+        self.pipe, self.family, self.path, self.offload = pipe, family, path, offload
         self.defaults = defaults or {}
         self.layout: str = self.defaults.get("layout", "joined")
-        self.encoder = PromptEncoder(pipeline, self.layout, weighted=weighted)
+        self.encoder = PromptEncoder(pipe, self.layout, weighted=weighted)
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
-        self.companions: dict[str, Generator] = {}  # painters for other tasks with the same weights, by task
-        self.partners: dict[str, Generator] = {}  # painters for other tasks with weights of their own, by task
+        self.companions: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
+        self.partners: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
-        self.own_scheduler = pipeline.scheduler
+        self.own_scheduler = pipe.scheduler
         self.sampler_name = ""
         self.use_sampler()
-        pipeline.set_progress_bar_config(disable=True)
+        pipe.set_progress_bar_config(disable=True)
 
     def use_sampler(self, name: str | None = None) -> None:
         """Sample with a row of `SAMPLERS` from now on.
@@ -78,7 +78,7 @@ class Generator:
             raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
         sampler = SAMPLERS[name]
         if self.family.prompt_arguments is not None:  # the others' schedulers are none of ours
-            self.pipeline.scheduler = scheduler_of(sampler, self.own_scheduler)
+            self.pipe.scheduler = scheduler_of(sampler, self.own_scheduler)
         self.sampler_name, self.sampler = name, sampler
 
     @property
@@ -95,20 +95,20 @@ class Generator:
     @property
     def denoiser(self) -> Any:
         """The UNet, or the transformer of newer families."""
-        return getattr(self.pipeline, "unet", None) or self.pipeline.transformer
+        return getattr(self.pipe, "unet", None) or self.pipe.transformer
 
     @property
     def native_size(self) -> tuple[int, int]:
         """Width and height in pixels that the model was made for."""
-        side = getattr(self.pipeline, "default_sample_size", None) or self.denoiser.config.sample_size
+        side = getattr(self.pipe, "default_sample_size", None) or self.denoiser.config.sample_size
         height, width = (side, side) if isinstance(side, int) else side
-        return width * self.pipeline.vae_scale_factor, height * self.pipeline.vae_scale_factor
+        return width * self.pipe.vae_scale_factor, height * self.pipe.vae_scale_factor
 
     @property
     def unit(self) -> int:
         """Every side of a painted picture is a multiple of this many pixels."""
-        patch = 1 if hasattr(self.pipeline, "unet") else 2
-        return max(8, self.pipeline.vae_scale_factor * patch)  # the pipelines themselves ask for multiples of 8
+        patch = 1 if hasattr(self.pipe, "unet") else 2
+        return max(8, self.pipe.vae_scale_factor * patch)  # the pipelines themselves ask for multiples of 8
 
     def report(self, prompt: str) -> TokenReport | str:
         """How the prompt is cut into chunks; nothing where the pipeline reads the text itself."""
@@ -141,9 +141,9 @@ class Generator:
             on_preview: called with the step and a small picture of how far it is, after each step.
             still_wanted: called between the blocks of the networks, so inside a step, too; what it raises stops the
                 painting.
-            of_other_tasks: what painters that change a picture are told; not used here.
+            of_other_tasks: what pipelines that change a picture are told; not used here.
 
-        Raises: UserError for a value out of range; TypeError for a keyword that no painter knows.
+        Raises: UserError for a value out of range; TypeError for a keyword that no pipeline knows.
         """
         if mask is not None:
             raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
@@ -169,7 +169,7 @@ class Generator:
 
         A larger batch may round differently, so that some pixels differ by a level.  A preview shows the first one.
 
-        Raises: UserError for a value out of range; TypeError for a keyword that no painter knows.
+        Raises: UserError for a value out of range; TypeError for a keyword that no pipeline knows.
         """
         self._own_options(of_other_tasks)
         width, height = self._checked_size(size)
@@ -195,7 +195,7 @@ class Generator:
         arguments |= self._words(as_text(prompt), negative_prompt, guidance_scale)
 
         def work() -> list[Image.Image]:
-            result = self.pipeline(
+            result = self.pipe(
                 **arguments,
                 **self.extra,
                 **self.sampler.schedule(steps),
@@ -207,11 +207,11 @@ class Generator:
             ).images
             return self._decoded(result) if self.family.prompt_arguments else result
 
-        return with_less_memory(self.pipeline, work)
+        return with_less_memory(self.pipe, work)
 
     def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Those of the options that this kind of painter takes; raises TypeError for one that none takes."""
-        kinds = (Generator, *Generator.__subclasses__())
+        """Those of the options that this kind of pipeline takes; raises TypeError for one that none takes."""
+        kinds = (Pipeline, *Pipeline.__subclasses__())
         check_keywords(type(self).__name__, options, set().union(*(kind.keywords() for kind in kinds)))
         return {name: value for name, value in options.items() if name in self.keywords()}
 
@@ -231,7 +231,7 @@ class Generator:
         return torch.Generator("cpu").manual_seed(seed)
 
     def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
-        return self.pipeline.image_processor.postprocess(decode(self.pipeline.vae, latents).float())
+        return self.pipe.image_processor.postprocess(decode(self.pipe.vae, latents).float())
 
     def _words(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
         """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
@@ -243,13 +243,13 @@ class Generator:
     def _reporter(self, on_step: OnStep | None, on_preview: OnPreview | None) -> Callable[..., dict] | None:
         if on_step is None and on_preview is None:
             return None
-        previews = Previews(self.pipeline)
+        previews = Previews(self.pipe)
 
-        def report(pipeline: Any, step: int, timestep: Any, tensors: dict) -> dict:
+        def report(pipe: Any, step: int, timestep: Any, tensors: dict) -> dict:
             if on_preview is not None and tensors["latents"].ndim == 4:  # some families fold theirs
                 on_preview(step + 1, previews(tensors["latents"][:1]))
             if on_step is not None:
-                on_step(step + 1, pipeline.num_timesteps)
+                on_step(step + 1, pipe.num_timesteps)
             return {}
 
         return report
@@ -258,7 +258,7 @@ class Generator:
         """The values with defaults filled in; raises UserError when one is out of range."""
         steps = self.steps if steps is None else as_whole(steps, "steps")
         guidance_scale = self.guidance_scale if guidance_scale is None else as_number(guidance_scale, "guidance scale")
-        most = most_steps(self.pipeline.scheduler)
+        most = most_steps(self.pipe.scheduler)
         if not 1 <= steps <= most:
             raise UserError(f"{steps} steps are out of range for sampler {self.sampler_name!r}; use 1 to {most}.")
         if not 0 <= guidance_scale <= LARGEST_GUIDANCE:
@@ -287,20 +287,20 @@ class Generator:
         size: tuple[int, int] | None = None,
         **of_other_tasks: Any,
     ) -> dict[str, Any]:
-        """What a picture's record says about its painter; values left out are the ones a call would use."""
+        """What a picture's record says about its pipeline; values left out are the ones a call would use."""
         steps, guidance_scale = self._checked(steps, guidance_scale)
         return {
             "family": self.family.name,
             "model": self.path,
-            "sampler": type(self.pipeline.scheduler).__name__,
+            "sampler": type(self.pipe.scheduler).__name__,
             "sampler_name": self.sampler_name,
             "steps": steps,
             "guidance_scale": guidance_scale,
             "size": list(self._checked_size(size)),
             "layout": self.layout,
             "dtype": str(self.denoiser.dtype).removeprefix("torch."),
-            "device": getattr(self.pipeline, "_execution_device", self.pipeline.device).type,
+            "device": getattr(self.pipe, "_execution_device", self.pipe.device).type,
             "weighted": self.encoder.weighted,
-            "tile_vae": bool(getattr(getattr(self.pipeline, "vae", None), "use_tiling", False)),
+            "tile_vae": bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False)),
             "added": list(self.added),
         }

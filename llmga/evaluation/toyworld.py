@@ -21,7 +21,7 @@ from PIL import Image, ImageChops
 from tqdm import tqdm
 
 from llmga.diffusers.families import INPAINTING
-from llmga.diffusers.pipelines import Generator, load_generator
+from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.errors import command_line
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import GenerationPrompt, parse
@@ -87,7 +87,7 @@ class Tally:
 class Subject:
     """The system under test: a language model and a painter."""
 
-    def __init__(self, mllm: Mllm, painter: Generator, seed: int):
+    def __init__(self, mllm: Mllm, painter: Pipeline, seed: int):
         self.mllm, self.painter, self.seed = mllm, painter, seed
 
     def answer(self, chat: Chat, text: str, images: tuple[Image.Image, ...] = ()) -> tuple[str, str | None]:
@@ -218,7 +218,7 @@ def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
             tally.missed("hole", wish.text, {"wanted": wish.scene.attributes, "prompt": prompt, "seen": seen})
 
 
-def judge_stage2(finetuned: Generator, base: Generator, count: int, seed: int, tally: Tally) -> None:
+def judge_stage2(finetuned: Pipeline, base: Pipeline, count: int, seed: int, tally: Tally) -> None:
     """The same detailed prompts, the same seeds: what stage 2 adds to its base."""
     for name, painter in (("finetuned", finetuned), ("base", base)):
         for number, scene, rng in tqdm(_scenes(count, 6), total=count, desc=f"stage 2, {name}"):
@@ -226,7 +226,7 @@ def judge_stage2(finetuned: Generator, base: Generator, count: int, seed: int, t
             tally.add(f"stage2.{name}.all", _judge(tally, f"stage2.{name}", oracle.score(picture, scene.attributes)))
 
 
-def judge_inpainting(inpainter: Generator, count: int, seed: int, tally: Tally) -> None:
+def judge_inpainting(inpainter: Pipeline, count: int, seed: int, tally: Tally) -> None:
     """Half of the scenes lost their thing, half their sides; told the whole caption, what is hidden comes back, and
     what is not hidden stays, pixel for pixel."""
     for number, scene, rng in tqdm(_scenes(count, 7), total=count, desc="inpainting"):
@@ -266,13 +266,13 @@ def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
     quiet_libraries()
     tally = Tally()
     if part in ("inpainting", "holes"):
-        painter = load_generator(paths.inpainter, device="cpu", task=INPAINTING)
+        painter = load_pipeline(paths.inpainter, device="cpu", task=INPAINTING)
     else:
-        painter = load_generator(paths.painter, device="cpu")
+        painter = load_pipeline(paths.painter, device="cpu")
     if part == "inpainting":
         judge_inpainting(painter, count, seed, tally)
     elif part == "stage2":
-        judge_stage2(painter, load_generator(paths.base, device="cpu"), count, seed, tally)
+        judge_stage2(painter, load_pipeline(paths.base, device="cpu"), count, seed, tally)
     else:
         PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), painter, seed), count, tally)
     return tally

@@ -23,7 +23,7 @@ from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.memory import OFFLOADS
 from llmga.diffusers.samplers import SAMPLERS
-from llmga.diffusers.text_to_image import Generator
+from llmga.diffusers.text_to_image import Pipeline
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint
@@ -75,7 +75,7 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
 
     Args:
         picture: whether a picture must (True), may (None) or cannot (False) be given.
-        task: what the painter is for, `inpainting` or `editing`; None leaves it to the checkpoint.
+        task: what the pipeline is for, `inpainting` or `editing`; None leaves it to the checkpoint.
     """
     parser = Parser(prog=f"python -m llmga.serve.{module}", description=description, allow_abbrev=False)
     add_models(parser)
@@ -188,21 +188,21 @@ def add_painter(parser: Parser) -> None:
 
 
 def add_guides(group: "argparse._ActionsContainer") -> None:
-    """Pictures that guide the painter."""
+    """Pictures that guide the pipeline."""
     for name, what in GUIDES.items():
         _add(group, name, metavar="PATH", help=f"{what} to paint along --{name}-image")
         _add(group, f"{name}-image", metavar="FILE", help=f"the picture that guides the --{name}")
         _add(group, f"{name}-scale", type=number(float, 0, 2), default=1.0, help="how much, 0 to 2 (default: 1)")
 
 
-def guide(generator: Generator, args: argparse.Namespace) -> None:
-    """Let the painter be guided as the flags say.  Raises: UserError."""
+def guide(pipeline: Pipeline, args: argparse.Namespace) -> None:
+    """Let the pipeline be guided as the flags say.  Raises: UserError."""
     for name, use in (("controlnet", use_controlnet), ("ip-adapter", use_ip_adapter)):
         place, image, scale = (getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))
         if (place is None) != (image is None):
             raise UserError(f"--{name} and --{name}-image belong together; give both.")
         if place is not None:
-            use(generator, place, open_image(image), scale)
+            use(pipeline, place, open_image(image), scale)
 
 
 def add_region(parser: Parser) -> None:
@@ -322,7 +322,7 @@ def check(args: argparse.Namespace) -> Image.Image | None:
 
 
 def _choose_inpainter(args: argparse.Namespace) -> None:
-    """What fills marked parts beside a painter from words.  Raises: UserError where another command is for that."""
+    """What fills marked parts beside a pipeline from words.  Raises: UserError where another command is for that."""
     if args.task is None:
         if args.sdmodel_id is None and args.inpainter is None:
             with suppress(UserError):
@@ -372,7 +372,7 @@ def bundled_painter(args: argparse.Namespace) -> str:
 
 
 def painter_options(args: argparse.Namespace) -> dict[str, object]:
-    """The flags that `load_generator` knows.  Raises: UserError for an unknown name."""
+    """The flags that `load_pipeline` knows.  Raises: UserError for an unknown name."""
     if args.sampler is not None:
         SAMPLERS[args.sampler]
     if args.dtype is not None:

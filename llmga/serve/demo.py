@@ -14,7 +14,7 @@ from typing import NoReturn
 from PIL import Image
 
 from llmga.assistant.assistant import Assistant, Turn
-from llmga.assistant.image_folder import SavedPictures, new_folder
+from llmga.assistant.image_folder import ImageFolder, new_folder
 from llmga.assistant.loading import Models
 from llmga.images import open_image
 from llmga.runtime import peak_memory, quiet_libraries
@@ -34,7 +34,7 @@ def script(args: argparse.Namespace) -> int:
     if picture is None:
         args.image_file = str(flags.shipped(SCENE, "--image-file"))
         picture = open_image(args.image_file, exact=True)
-    pictures = SavedPictures(new_folder(args.save_path, "demo"), args.format, strip=args.strip_metadata)
+    pictures = ImageFolder(new_folder(args.save_path, "demo"), args.format, strip=args.strip_metadata)
     if args.restorer is None and args.restorer_path is None:
         args.restorer = "diffrir-x1"
         args.restorer_path = str(flags.shipped(flags.BUNDLED_RESTORER, "--restorer-path"))

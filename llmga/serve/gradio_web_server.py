@@ -9,7 +9,7 @@ from typing import NoReturn
 from llmga.assistant.loading import Models
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.remote import borrow
+from llmga.serve.remote import load_remote_models
 from llmga.serve.terminal.cli import run
 
 SHELF = Path("checkpoints/Inference")  # models that visitors may choose beside those of the flags
@@ -76,7 +76,7 @@ def serve(args: argparse.Namespace) -> None:
     from llmga.serve.page.serving import launch
 
     asked = moderator(args)
-    launch(loaded(args) if args.server is None else borrow(args), args, asked)
+    launch(loaded(args) if args.server is None else load_remote_models(args), args, asked)
 
 
 def loaded(args: argparse.Namespace) -> Models:

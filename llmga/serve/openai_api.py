@@ -21,7 +21,7 @@ from llmga.serve.api.app import build_app
 from llmga.serve.api.connections import Gate, protocol
 from llmga.serve.api.keys import PAGE, Keys, is_local
 from llmga.serve.api.options import build_parser, build_service, keys
-from llmga.serve.api.scheduler import Desk
+from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.gradio_web_server import keep_to_itself
 from llmga.serve.terminal.cli import Models, run
 
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
     What does not even stop is left behind: the process ends with 128 + the signal's number.
     """
 
-    def __init__(self, app: FastAPI, desk: Desk, grace: float, gate: Gate, page: "Mounted | None" = None):
+    def __init__(self, app: FastAPI, desk: RequestScheduler, grace: float, gate: Gate, page: "Mounted | None" = None):
         super().__init__(
             uvicorn.Config(
                 app,

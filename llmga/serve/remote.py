@@ -39,7 +39,7 @@ OWN = (
 )  # fmt: skip
 
 
-def borrow(args: argparse.Namespace) -> Models:
+def load_remote_models(args: argparse.Namespace) -> Models:
     """What the server at `--server` talks and paints with.
 
     Raises: UserError where it cannot be reached, is none of ours, or flags are given that are for models loaded here.
@@ -63,7 +63,7 @@ def borrow(args: argparse.Namespace) -> Models:
     talks, paints = (replace(server, model=str(cards[steps]["id"])) for steps in (False, True))
     usual = {name: cards[True][name] for name in ("steps", "guidance_scale")}
     marks = (ModelMark.of("language", talks), ModelMark.of("painter", paints))
-    return Models(partial(BorrowedChat, talks), BorrowedPainter(paints, usual), RESTORERS["none"], marks)
+    return Models(partial(RemoteChat, talks), RemotePipeline(paints, usual), RESTORERS["none"], marks)
 
 
 def offered(server: Endpoint) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def offered(server: Endpoint) -> list[dict[str, Any]]:
         return []
 
 
-class BorrowedChat(EndpointChat):
+class RemoteChat(EndpointChat):
     """A conversation with the server's language model: its prompts come in their tags, and nothing is painted there."""
 
     steers = True
@@ -88,11 +88,11 @@ class BorrowedChat(EndpointChat):
 
 
 @dataclass
-class BorrowedPainter:
-    """The server's painter: `painter(prompt, image, mask, …) -> image`, one request a picture.
+class RemotePipeline:
+    """The server's pipeline: `pipeline(prompt, image, mask, …) -> image`, one request a picture.
 
     Attributes:
-        endpoint: the server; its model is the painter.
+        endpoint: the server; its model is the pipeline.
         usual: `steps` and `guidance_scale` where a call names none.
     """
 
@@ -119,7 +119,7 @@ class BorrowedPainter:
         still_wanted: Callable[[], None] | None = None,
         **options: Any,
     ) -> Image.Image:
-        """Paint one picture, or a part of one, as `Generator` and `Inpainter` do.
+        """Paint one picture, or a part of one, as `Pipeline` and `Inpainter` do.
 
         Args:
             still_wanted: not used, `on_step` being called often enough.
@@ -144,7 +144,7 @@ class BorrowedPainter:
         if name not in (None, "checkpoint"):
             raise UserError(f"sampler {name!r} cannot be chosen for a painter of a server; leave it at 'checkpoint'.")
 
-    def suited(self, task: str) -> "BorrowedPainter":
+    def suited(self, task: str) -> "RemotePipeline":
         """Itself.  Raises: UserError for changing a picture by words alone."""
         if task == EDITING:
             raise UserError("a painter of a server changes what is marked only; mark the part that is to change.")

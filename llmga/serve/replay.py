@@ -1,6 +1,6 @@
 """Make a picture again from what stands in its file: `python -m llmga.serve.replay FILE [--out FILE]`.
 
-The file may come from anybody.  The painter and the restorer are found by their names on the shelves here, nowhere
+The file may come from anybody.  The pipeline and the restorer are found by their names on the shelves here, nowhere
 else, and must have the recorded weights; any other one is given by its flag.  The language model is not needed.  A
 picture that was made from another one needs that one and its mask: from the session that has it (`--session`, or the
 folder of the file where it is one), or as `--image-file` and `--mask-file`.
@@ -23,7 +23,7 @@ from llmga.assistant.session_file import INDEX, load_pictures
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
-from llmga.diffusers.pipelines import GENERATORS, Generator, family_of, load_generator
+from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError, command_line
 from llmga.files import write_whole
@@ -36,11 +36,11 @@ from llmga.typed import is_one_part
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
 
 
-def replayed(record: Record, generator: Generator, finish: Finish, region: Region | None) -> Image.Image:
+def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region | None) -> Image.Image:
     """The picture that the record tells of.
 
     Args:
-        generator, finish: the painter, the restorer and the upscaler, set up as they were.
+        pipeline, finish: the pipeline, the restorer and the upscaler, set up as they were.
         region: the picture that was changed; None for one from words.
 
     Raises: UserError.
@@ -54,7 +54,7 @@ def replayed(record: Record, generator: Generator, finish: Finish, region: Regio
         guidance_scale=record.guidance_scale,
         size=record.work_size,
     )
-    return paint(generator, order, finish)
+    return paint(pipeline, order, finish)
 
 
 def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | None:
@@ -100,7 +100,7 @@ def check_rows(record: Record) -> None:
     if (dtype := setup.get("dtype")) is not None and dtype not in DTYPES:
         raise UserError(f"the painter's number format {dtype!r} is unknown; known are {', '.join(DTYPES)}.")
     for table, name in (
-        (GENERATORS, setup.get("family")),
+        (PIPELINES, setup.get("family")),
         (SAMPLERS, setup.get("sampler")),
         (RESTORERS, record.restorer),
         (RESTORERS, record.upscaler),
@@ -110,13 +110,13 @@ def check_rows(record: Record) -> None:
             table[name]
 
 
-def open_painter(record: Record, args: argparse.Namespace) -> Generator:
-    """The painter as it was set up.  Raises: UserError when it is not here, or has other weights."""
+def open_painter(record: Record, args: argparse.Namespace) -> Pipeline:
+    """The pipeline as it was set up.  Raises: UserError when it is not here, or has other weights."""
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", args.sdmodel_id, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
     _check_family(setup.get("family"), folder)
-    generator = load_generator(
+    pipeline = load_pipeline(
         folder,
         name=setup.get("family"),
         device=args.device or setup.get("device", "auto"),
@@ -126,21 +126,21 @@ def open_painter(record: Record, args: argparse.Namespace) -> Generator:
         weighted=setup.get("weighted", False),
         loras=args.lora,
     )
-    flags.guide(generator, args)
-    _check_added(setup.get("added", []), generator.added)
-    return generator
+    flags.guide(pipeline, args)
+    _check_added(setup.get("added", []), pipeline.added)
+    return pipeline
 
 
 def _check_family(name: str | None, folder: Path) -> None:
-    """Raises: UserError when the folder holds a painter of another family than the recorded one."""
+    """Raises: UserError when the folder holds a pipeline of another family than the recorded one."""
     own = family_of(read_index(folder).get("_class_name"), folder)
-    if name is not None and GENERATORS[name].architecture != own.architecture:
+    if name is not None and PIPELINES[name].architecture != own.architecture:
         raise UserError(f"the picture was painted by a {name} model, but {str(folder)!r} is {own.name}; "
                         "give the painter with --sdmodel_id.")  # fmt: skip
 
 
 def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any]]) -> None:
-    """Raises: UserError when other weights are added to the painter than were."""
+    """Raises: UserError when other weights are added to the pipeline than were."""
     if list(recorded) != list(here):
         told = ", ".join(f"{each['kind']} {each['name']} ({each['sha256'][:10]})" for each in recorded) or "nothing"
         raise UserError(

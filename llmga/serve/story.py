@@ -1,4 +1,4 @@
-"""A picture book as data: what a language model plans, what a person may change, what the painter is told.
+"""A picture book as data: what a language model plans, what a person may change, what the pipeline is told.
 
 {"title": "Mia and the moon", "request": "…", "style": "watercolour", "seed": 7, "seeds": "same",
  "characters": [{"name": "Mia", "look": "a small girl with red hair and a yellow coat"}],
@@ -93,7 +93,7 @@ class Story:
     pages: Annotated[tuple[Page, ...], up_to(LONGEST_BOOK)] = ()
 
     def prompt(self, number: int) -> str:
-        """What the painter is told for page `number` (from 0): every character in the same words, one style."""
+        """What the pipeline is told for page `number` (from 0): every character in the same words, one style."""
         page = self.pages[number]
         seen = [each for each in self.characters if each.is_in(page.text, page.prompt)]
         looks = (f"{each.name} is {each.look.rstrip('.')}." for each in seen if each.look not in page.prompt)

@@ -59,9 +59,9 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
         finish = Finish(
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )
-        image = paint(assistant.generator, order, finish)
+        image = paint(assistant.pipeline, order, finish)
         told: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
-        record = record_of(assistant.generator, order, finish, image, **told)
+        record = record_of(assistant.pipeline, order, finish, image, **told)
         file = f"page-{number + 1:02d}.png"
         _write(folder / file, encoded(image, record))
         story = story.with_picture(number, file)

@@ -82,10 +82,10 @@ def test_an_empty_prompt_paints_nothing(toy):
     assert kinds(answer(toy("Yes <gen_image> </gen_image> ok"))) == ["TextDelta"]
 
 
-def test_steps_arrive_while_the_painting_goes_on(toy, toy_generator_class):
+def test_steps_arrive_while_the_painting_goes_on(toy, toy_pipeline_class):
     seen = threading.Event()
 
-    class Patient(toy_generator_class):
+    class Patient(toy_pipeline_class):
         def __call__(self, *args, on_step, **rest):
             def wait(step, total):
                 on_step(step, total)
@@ -94,7 +94,7 @@ def test_steps_arrive_while_the_painting_goes_on(toy, toy_generator_class):
             return super().__call__(*args, on_step=wait, **rest)
 
     events = []
-    for event in toy(ONE, generator=Patient()).respond(Turn("go")):
+    for event in toy(ONE, pipeline=Patient()).respond(Turn("go")):
         events.append(event)
         if isinstance(event, Denoising):
             seen.set()
@@ -126,7 +126,7 @@ def test_picture_k_of_a_session_has_seed_plus_k(toy):
 def test_without_a_seed_one_is_drawn_and_recorded(toy):
     first, second = (toy(ONE) for _ in range(2))
     seeds = [of(PictureReady, answer(assistant))[0].record.seed for assistant in (first, second)]
-    assert seeds == [first.generator.calls[0].seed, second.generator.calls[0].seed]
+    assert seeds == [first.pipeline.calls[0].seed, second.pipeline.calls[0].seed]
     assert seeds[0] != seeds[1]
 
 
@@ -147,7 +147,7 @@ def test_the_record_tells_how_it_was_made(toy):
 def test_what_was_asked_for_is_recorded_and_passed_on(toy):
     assistant = toy(ONE, steps=2, guidance_scale=0.0)
     record = of(PictureReady, answer(assistant))[0].record
-    call = assistant.generator.calls[0]
+    call = assistant.pipeline.calls[0]
     assert (record.steps, record.guidance_scale) == (call.steps, call.guidance_scale) == (2, 0.0)
 
 
@@ -164,11 +164,11 @@ def test_cancelling_stops_the_words_within_one_token(toy):
     assert kinds(answer(assistant)) == ["TextDelta"]
 
 
-def test_cancelling_stops_a_painting_within_one_step(toy, toy_generator_class):
-    class Endless(toy_generator_class):
+def test_cancelling_stops_a_painting_within_one_step(toy, toy_pipeline_class):
+    class Endless(toy_pipeline_class):
         total = 10**9
 
-    assistant = toy(TWO, "hello", generator=Endless(), seed=1)
+    assistant = toy(TWO, "hello", pipeline=Endless(), seed=1)
     events = []
     for event in assistant.respond(Turn("go")):
         events.append(event)
@@ -177,7 +177,7 @@ def test_cancelling_stops_a_painting_within_one_step(toy, toy_generator_class):
     assert kinds(events)[-1] == "Stopped"
     assert not of(PictureReady, events)
     assert len(of(PromptFound, events)) == 1
-    assert assistant.generator.steps_done < 10**9
+    assert assistant.pipeline.steps_done < 10**9
     assert kinds(answer(assistant)) == ["TextDelta"]
 
 
@@ -187,12 +187,12 @@ def test_a_cancel_between_answers_does_not_stop_the_next(toy):
     assert not of(Stopped, answer(assistant))
 
 
-def test_leaving_early_leaves_no_thread_behind(toy, toy_generator_class):
-    class Endless(toy_generator_class):
+def test_leaving_early_leaves_no_thread_behind(toy, toy_pipeline_class):
+    class Endless(toy_pipeline_class):
         total = 10**9
 
     before = threading.active_count()
-    events = toy(ONE, generator=Endless()).respond(Turn("go"))
+    events = toy(ONE, pipeline=Endless()).respond(Turn("go"))
     next(event for event in events if isinstance(event, Denoising))
     events.close()
     assert threading.active_count() == before
@@ -216,10 +216,10 @@ def test_the_restorer_is_called_with_a_mask_only(toy):
     assistant = toy(ONE, ONE, restorer=restorer)
     answer(assistant, images=(picture,))
     assert calls == []
-    assert assistant.generator.calls[0].image is None
+    assert assistant.pipeline.calls[0].image is None
     ready = of(PictureReady, answer(assistant, images=(picture,), mask=mask))[0]
     assert calls == [(picture, read_mask(mask, picture.size))]
-    assert assistant.generator.calls[1].image is picture
+    assert assistant.pipeline.calls[1].image is picture
     assert ready.image.getpixel((0, 0)) == (255, 255, 255)
 
 
@@ -236,18 +236,18 @@ def test_what_a_mask_covers_is_repainted_until_another_picture_comes(toy):
     answer(assistant, images=(picture.convert("RGBA"),), mask=mask)
     answer(assistant)
     answer(assistant, images=(picture,))
-    first, second, third = assistant.generator.calls
+    first, second, third = assistant.pipeline.calls
     assert first.image is second.image and second.mask is not None and second.strength == 0.5
     assert third.image is None and third.mask is None and not hasattr(third, "strength")
 
 
-def test_how_a_prompt_is_cut_is_told_where_the_painter_knows(toy, toy_generator_class):
+def test_how_a_prompt_is_cut_is_told_where_the_painter_knows(toy, toy_pipeline_class):
     assert of(PromptFound, answer(toy(ONE)))[0].tokens == ""
-    toy_generator_class.report = lambda self, prompt: f"{len(prompt.split())} tokens"
+    toy_pipeline_class.report = lambda self, prompt: f"{len(prompt.split())} tokens"
     try:
         assert of(PromptFound, answer(toy(ONE)))[0].tokens.endswith(" tokens")
     finally:
-        del toy_generator_class.report
+        del toy_pipeline_class.report
 
 
 def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
@@ -257,7 +257,7 @@ def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
     )
     events = answer(assistant, images=(picture,))
     answer(assistant)
-    first, second = assistant.generator.calls
+    first, second = assistant.pipeline.calls
     assert (first.image, first.mask, first.source_prompt, first.skip) == (picture, None, "a red dog", 0.5)
     assert (second.image, second.source_prompt, second.prompt) == (picture, "a red dog", "a cat")
     assert [event.prompt for event in of(PromptFound, events)] == [first.prompt]
@@ -283,11 +283,11 @@ def test_a_cancelled_answer_paints_no_further_version(toy):
     for event in assistant.respond(Turn("go")):
         if isinstance(event, PictureReady):
             assistant.cancel()
-    assert len(assistant.generator.calls) == 1
+    assert len(assistant.pipeline.calls) == 1
 
 
-def test_previews_come_with_the_progress_where_asked_for(toy, toy_generator_class):
-    class Showing(toy_generator_class):
+def test_previews_come_with_the_progress_where_asked_for(toy, toy_pipeline_class):
+    class Showing(toy_pipeline_class):
         def __call__(self, *args, on_step, on_preview=None, **rest):
             def step(number, total):
                 if on_preview is not None:
@@ -296,9 +296,9 @@ def test_previews_come_with_the_progress_where_asked_for(toy, toy_generator_clas
 
             return super().__call__(*args, on_step=step, **rest)
 
-    shown = [event.preview for event in of(Denoising, answer(toy(ONE, generator=Showing(), previews=True)))]
+    shown = [event.preview for event in of(Denoising, answer(toy(ONE, pipeline=Showing(), previews=True)))]
     assert [preview.width for preview in shown] == [1, 2, 3]
-    assert [event.preview for event in of(Denoising, answer(toy(ONE, generator=Showing())))] == [None] * 3
+    assert [event.preview for event in of(Denoising, answer(toy(ONE, pipeline=Showing())))] == [None] * 3
 
 
 def test_a_cut_answer_is_told_from_one_that_failed(toy):
@@ -309,8 +309,8 @@ def test_a_cut_answer_is_told_from_one_that_failed(toy):
     assert [event.cut for event in of(Failed, answer(assistant))] == [False]
 
 
-def test_sessions_that_share_a_painter_have_samplers_of_their_own(toy, toy_generator_class):
-    class Sampling(toy_generator_class):
+def test_sessions_that_share_a_painter_have_samplers_of_their_own(toy, toy_pipeline_class):
+    class Sampling(toy_pipeline_class):
         def use_sampler(self, name=None):
             self.name = name
 
@@ -318,8 +318,8 @@ def test_sessions_that_share_a_painter_have_samplers_of_their_own(toy, toy_gener
             return super().describe(**given) | {"sampler_name": self.name}
 
     shared = Sampling()
-    one, two = toy(ONE, ONE, generator=shared, sampler="euler"), toy(ONE, generator=shared)
-    continued = toy(ONE, generator=shared)
+    one, two = toy(ONE, ONE, pipeline=shared, sampler="euler"), toy(ONE, pipeline=shared)
+    continued = toy(ONE, pipeline=shared)
     drawn = [answer(one), answer(two)]
     continued.resume(one.state())
     drawn += [answer(one), answer(continued)]

@@ -19,14 +19,14 @@ def opened_with(path, painter, layer):
     save_file(dict(zip((f"unet.{layer}.lora_{end}.weight" for end in "AB"), halves, strict=True)), path)
     args = build_parser("cli", "a test").parse_args(["--lora", f"{path}:0.5"])
     check(args)
-    generator = Models.load(args).generator
+    generator = Models.load(args).pipeline
     return generator, generator.partners[INPAINTING]
 
 
 def test_marked_parts_are_painted_with_the_low_rank_weights_too_or_it_is_told(tmp_path, caplog):
     args = build_parser("cli", "a test").parse_args([])
     check(args)
-    plain = Models.load(args).generator
+    plain = Models.load(args).pipeline
     assert plain.added == plain.partners[INPAINTING].added == []
 
     painter, inpainter = opened_with(tmp_path / "inside.safetensors", plain, INSIDE)

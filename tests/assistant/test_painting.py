@@ -96,7 +96,7 @@ def test_weights_that_are_not_there_are_told_before_anything_is_painted(toy, tmp
     assistant = toy(ONE, upscale=4)
     events = list(assistant.respond(Turn("go")))
     assert "no restoration weights of scale 4" in events[-1].message
-    assert assistant.generator.steps_done == 0
+    assert assistant.pipeline.steps_done == 0
 
 
 def test_a_picture_is_the_same_whatever_file_it_is_in(tmp_path):

@@ -5,8 +5,7 @@ from threading import Event, Thread
 
 import pytest
 
-from llmga.assistant.shared_pipeline import Brush
-from llmga.serve.turns import Turns
+from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 
 
 def slow(turns):
@@ -20,11 +19,11 @@ def slow(turns):
         inside.remove(prompt)
         return alone
 
-    return Brush(paint, turns)
+    return SharedPipeline(paint, turns)
 
 
 def test_nobody_paints_while_somebody_else_does():
-    brush, found = slow(Turns()), []
+    brush, found = slow(FairLock()), []
     threads = [Thread(target=lambda name=name: found.append(brush(name, on_step=lambda *_: None))) for name in "abc"]
     for thread in threads:
         thread.start()
@@ -34,7 +33,7 @@ def test_nobody_paints_while_somebody_else_does():
 
 
 def test_who_waits_for_the_painter_can_be_stopped():
-    turns, stopped, waiting = Turns(), Event(), Event()
+    turns, stopped, waiting = FairLock(), Event(), Event()
 
     class Stopped(Exception):
         pass
@@ -63,12 +62,12 @@ def test_who_waits_for_the_painter_can_be_stopped():
 
 
 def test_the_painter_is_free_after_a_mistake():
-    turns = Turns()
+    turns = FairLock()
 
     def broken(prompt, **options):
         raise ValueError
 
     with pytest.raises(ValueError):
-        Brush(broken, turns)("x", on_step=lambda *_: None)
+        SharedPipeline(broken, turns)("x", on_step=lambda *_: None)
     with turns.taken(lambda: pytest.fail("still taken")):
         pass

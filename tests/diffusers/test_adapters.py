@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 
 FAMILIES = ["sd15", "sdxl"]
@@ -21,7 +21,7 @@ PICTURE = Image.linear_gradient("L").convert("RGB")
 
 @pytest.fixture
 def open_painter(goldens):
-    return lambda family, **options: load_generator(goldens.folder(family), device="cpu", **options)
+    return lambda family, **options: load_pipeline(goldens.folder(family), device="cpu", **options)
 
 
 def paint(generator):
@@ -56,7 +56,7 @@ def test_low_rank_weights_change_the_picture_by_their_weight(open_painter, lora,
 def test_low_rank_weights_with_blocks_numbered_as_other_trainers_do_are_taken(open_painter, tmp_path):
     """The form in which most of SDXL's are shared: `input_blocks_4_1` is `down_blocks.1.attentions.0`."""
     generator = open_painter("sdxl")
-    unet, tensors = generator.pipeline.unet, {}
+    unet, tensors = generator.pipe.unet, {}
     per_level = unet.config.layers_per_block + 1
     for name, layer in unet.named_modules():
         if match := re.fullmatch(r"down_blocks\.(\d)\.attentions\.(\d)\.(.+\.to_[qv])", name):
@@ -76,7 +76,7 @@ def test_low_rank_weights_with_blocks_numbered_as_other_trainers_do_are_taken(op
 def test_low_rank_weights_in_the_first_spelling_are_taken_and_checked(open_painter, tmp_path, part):
     generator, tensors = open_painter("sd15"), {}
     spelt = {"to_q": "processor.to_q", "to_out.0": "processor.to_out", "q_proj": "to_q", "out_proj": "to_out"}
-    for name, layer in getattr(generator.pipeline, part).named_modules():
+    for name, layer in getattr(generator.pipe, part).named_modules():
         for end in (end for end in spelt if name.endswith(f"attn1.{end}") or name.endswith(f"self_attn.{end}")):
             own = f"{part}.{name.removesuffix(end)}{spelt[end]}_lora"
             tensors[f"{own}.down.weight"] = torch.ones(2, layer.in_features)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.diffusers.pipelines import PAINTERS, load_generator
+from llmga.diffusers.pipelines import PIPELINE_CLASSES, load_pipeline
 from llmga.errors import UserError
 
 ROWS = {"text-to-image": {}, "inpainting": {"strength": 1.0}, "editing": {"source_prompt": "a dog", "ratio": 1.0}}
 
 
-@pytest.fixture(scope="module", params=PAINTERS)
+@pytest.fixture(scope="module", params=PIPELINE_CLASSES)
 def painter(goldens, request):
-    return load_generator(goldens.folder("sdxl"), task=request.param, device="cpu")
+    return load_pipeline(goldens.folder("sdxl"), task=request.param, device="cpu")
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def test_what_is_no_value_of_its_kind_is_one_sentence(call, options, message):
         call(**options)
 
 
-@pytest.mark.parametrize("task", [task for task in PAINTERS if task != "text-to-image"])
+@pytest.mark.parametrize("task", [task for task in PIPELINE_CLASSES if task != "text-to-image"])
 def test_a_picture_comes_in_any_usual_form(goldens, task, tmp_path):
-    painter = load_generator(goldens.folder("sd15"), task=task, device="cpu")
+    painter = load_pipeline(goldens.folder("sd15"), task=task, device="cpu")
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
     mask = Image.new("L", picture.size)
     mask.paste(255, (0, 0, 32, 48))
@@ -105,7 +105,7 @@ def test_a_picture_comes_in_any_usual_form(goldens, task, tmp_path):
 
 @pytest.mark.parametrize("task", ["text-to-image", "inpainting"])
 def test_a_batch_of_none_is_none(goldens, task):
-    painter = load_generator(goldens.folder("sd15"), task=task, device="cpu")
+    painter = load_pipeline(goldens.folder("sd15"), task=task, device="cpu")
     assert painter.batch("a cat", []) == painter.batch("a cat", np.array([], int)) == []
     with pytest.raises(UserError, match="the seeds are 5"):
         painter.batch("a cat", 5)

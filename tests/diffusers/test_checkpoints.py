@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 from llmga.weight_files import STEMS
 
@@ -62,7 +62,7 @@ def rewrite(folder, part, variant=None, kind="safetensors", shards=False, old=Fa
 
 def compare(folder, changed: dict[str, Weights]) -> None:
     """What was opened is what the files hold, and for the other parts what they held before."""
-    pipeline = load_generator(folder, device="cpu", dtype="fp32").pipeline
+    pipeline = load_pipeline(folder, device="cpu", dtype="fp32").pipe
     for part in PARTS:
         there = getattr(pipeline, part)
         assert there.dtype == torch.float32
@@ -120,12 +120,12 @@ def test_what_a_part_lacks_is_told_without_a_word_of_damage(folder):
     first, *_ = sorted((folder / "unet").glob("*-of-*"))
     first.unlink()
     with pytest.raises(UserError, match=rf"unet' lacks {first.name}, which belongs to .*index.fp16.json") as caught:
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
     assert "damage" not in str(caught.value)
     for file in (folder / "unet").glob("diffusion*"):
         file.rename(file.with_name("other" + file.name))
     with pytest.raises(UserError, match="it holds otherdiffusion_pytorch_model") as caught:
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
     assert "damage" not in str(caught.value)
 
 
@@ -135,7 +135,7 @@ def test_weights_that_do_not_fit_are_not_called_damaged(folder):
         json.dumps(config | {"block_out_channels": [2 * width for width in config["block_out_channels"]]})
     )
     with pytest.raises(UserError, match="cannot be opened: ") as caught:
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
     assert "damage" not in str(caught.value)
 
 
@@ -146,7 +146,7 @@ def test_weights_that_a_part_lacks_are_never_made_up(part, folder):
     lost = sorted(weights)[3]
     save_file({key: weight for key, weight in weights.items() if key != lost}, file, metadata={"format": "pt"})
     with pytest.raises(UserError, match=f"1 missing keys, such as .*{lost.removeprefix('text_model.')}"):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_module_in_the_folder_is_never_run(changes, files, folder, ran):
     said(folder, **changes)
     plant(ran, *(folder / file for file in files))
     with pytest.raises(UserError, match="code of its own.*, which is never"):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
     assert not ran.exists() and sys.stdin.read() == "y\n"
 
 
@@ -203,7 +203,7 @@ def test_a_map_to_code_is_never_followed(part, kind, config, folder, ran):
     (folder / part / config).write_text(json.dumps(content | {"auto_map": maps, "model_type": "own"}))
     plant(ran, folder / part / "own.py")
     with pytest.raises(UserError, match=f"{part}' asks to run code of its own"):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
     assert not ran.exists() and sys.stdin.read() == "y\n"
 
 
@@ -212,8 +212,8 @@ def test_files_that_a_library_might_take_for_code_change_nothing(folder, ran):
         ran, folder / "None.py", folder / "pipeline.py", folder / "StableDiffusionXLPipeline.py", folder / "unet/x.py"
     )
     (folder / "None.py").unlink()
-    load_generator(folder, device="cpu")
+    load_pipeline(folder, device="cpu")
     plant(ran, folder / "None.py")
     with pytest.raises(UserError, match="cannot be opened"):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
     assert not ran.exists() and sys.stdin.read() == "y\n"

@@ -9,7 +9,7 @@ from llmga.diffusers.editing import edit_timesteps, follow, invert
 from llmga.diffusers.editor import prediction
 from llmga.diffusers.latents import decode, posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.images import open_image
 from llmga.serve.args import BUNDLED_PAINTER, shipped
 from llmga.serve.demo import SCENE
@@ -86,13 +86,13 @@ def test_a_picture_can_be_led_to_where_nothing_of_it_is_left(goldens):
 
 @torch.no_grad()
 def test_a_trained_painter_told_the_same_twice_gives_back_what_its_vae_makes_of_the_picture():
-    editor = load_generator(shipped(BUNDLED_PAINTER, ""), task="editing", device="cpu")
+    editor = load_pipeline(shipped(BUNDLED_PAINTER, ""), task="editing", device="cpu")
     picture = open_image(shipped(SCENE, "")).convert("RGB").resize(editor.native_size)
     mask = picture.convert("L").point(lambda level: 255)
     mask.putpixel((0, 0), 0)  # one that covers all leaves nothing to edit
     prompt = "a large red circle in the middle of a plain white background. " * 8
     same = editor(prompt, picture, mask, source_prompt=prompt, steps=50, guidance_scale=3.5, source_guidance=3.5)
-    vae, processor = editor.pipeline.vae, editor.pipeline.image_processor
+    vae, processor = editor.pipe.vae, editor.pipe.image_processor
     seen = processor.postprocess(decode(vae, scaled(vae, posterior(vae, processor.preprocess(picture))[0])))[0]
     difference = np.abs(np.asarray(same).astype(int) - np.asarray(seen)).max(-1)
     assert difference.ravel()[1:].max() <= 1

@@ -5,14 +5,14 @@ from PIL import Image
 
 from llmga.diffusers.editing import edit_timesteps
 from llmga.diffusers.editor import Editor
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
 def editor(goldens, request):
-    return load_generator(goldens.folder(request.param), task="editing", device="cpu")
+    return load_pipeline(goldens.folder(request.param), task="editing", device="cpu")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from llmga.diffusers.editor import prediction
 from llmga.diffusers.inpainting import Inpainter
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import LAYOUTS, encode_prompt, encode_texts, text_towers, tokens_per_chunk
-from llmga.diffusers.pipelines import GENERATORS
+from llmga.diffusers.pipelines import PIPELINES
 from llmga.diffusers.prompt_weights import parse_weights
 from llmga.diffusers.train.batches import Batch
 from llmga.diffusers.train.objective import Objective
@@ -202,7 +202,7 @@ def test_text_to_image(goldens, t2i_case):
     prompt = embeddings_of(goldens, kind, pipe, t2i_case, 3 if kind == "sd15" else REACH)
     start = recorded.get(f"{name}.init_latents")
     image = pipe(
-        **GENERATORS[kind].prompt_arguments(prompt), latents=start, callback_on_step_end=steps,
+        **PIPELINES[kind].prompt_arguments(prompt), latents=start, callback_on_step_end=steps,
         height=t2i_case["height"], width=t2i_case["width"], num_inference_steps=t2i_case["num_inference_steps"],
         guidance_scale=t2i_case["guidance_scale"], generator=torch.Generator().manual_seed(0),
     ).images[0]  # fmt: skip
@@ -215,7 +215,7 @@ def test_text_to_image(goldens, t2i_case):
 def test_inpainting(goldens, inpaint_case):
     name, case = inpaint_case["name"], inpaint_case
     kind, steps, recorded = name.split("_")[0], Steps(), goldens.tensors("inpaint")
-    pipe, family = goldens.pipeline(f"{kind}_inpaint"), GENERATORS[f"{kind}-inpainting"]
+    pipe, family = goldens.pipeline(f"{kind}_inpaint"), PIPELINES[f"{kind}-inpainting"]
     picture, mask = goldens.picture(case["image"]), goldens.picture(case["mask"])
     if "do_not_reproduce" in case:  # the reference squashed it to a square
         assert Inpainter(pipe, family)("a cat", picture, mask, steps=1).size == picture.size
@@ -305,7 +305,7 @@ class Training:
 
     def __init__(self, goldens, case):
         self.case, self.pipe = case, goldens.pipeline(case["pipeline"])
-        self.family = GENERATORS[case["pipeline"].replace("_inpaint", "-inpainting")]
+        self.family = PIPELINES[case["pipeline"].replace("_inpaint", "-inpainting")]
         self.recorded = goldens.tensors(f"train_{case['name']}")
         self.base = goldens.tensors(f"train_{case['pipeline']}_base")
         self.objective = Objective(

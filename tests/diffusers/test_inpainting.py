@@ -11,12 +11,12 @@ from llmga.diffrir.restorers import open_restorer
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.inpainting import AREAS, Inpainter
 from llmga.diffusers.latents import unscaled
-from llmga.diffusers.pipelines import GENERATORS, load_generator, twin_of
+from llmga.diffusers.pipelines import PIPELINES, load_pipeline, twin_of
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.masks import random_mask
 
-INPAINTING = [name for name, family in GENERATORS.items() if family.task == "inpainting"]
+INPAINTING = [name for name, family in PIPELINES.items() if family.task == "inpainting"]
 
 
 class Scribbler(Inpainter):
@@ -25,7 +25,7 @@ class Scribbler(Inpainter):
     native_size, unit, sampler_name = (64, 64), 8, "checkpoint"
 
     def __init__(self):
-        self.family, self.defaults = GENERATORS["sdxl-inpainting"], {}
+        self.family, self.defaults = PIPELINES["sdxl-inpainting"], {}
         self.sampler = SimpleNamespace(steps=None, guidance_scale=None)
         self.pipeline = SimpleNamespace(scheduler=SimpleNamespace(config=SimpleNamespace(num_train_timesteps=1000)))
         self.seen = []
@@ -146,7 +146,7 @@ def test_a_restorer_of_a_batch_sees_each_version():
 @pytest.fixture(scope="module", params=[("sd15_inpaint", None), ("sdxl_inpaint", None), ("sdxl", "inpainting")])
 def inpainter(goldens, request):
     folder, task = request.param
-    return load_generator(goldens.folder(folder), task=task, device="cpu")
+    return load_pipeline(goldens.folder(folder), task=task, device="cpu")
 
 
 @pytest.fixture
@@ -311,13 +311,13 @@ def test_extreme_shapes_are_painted(inpainter, size):
 
 
 def test_a_damaged_vae_is_told(goldens, scene):
-    inpainter = load_generator(goldens.folder("sd15_inpaint"), device="cpu")
+    inpainter = load_pipeline(goldens.folder("sd15_inpaint"), device="cpu")
     with torch.no_grad():
-        inpainter.pipeline.vae.decoder.conv_out.bias.fill_(float("nan"))
+        inpainter.pipe.vae.decoder.conv_out.bias.fill_(float("nan"))
     with pytest.raises(UserError, match="VAE gave no finite numbers"):
         inpainter("a cat", *scene, steps=1)
     with torch.no_grad():
-        inpainter.pipeline.unet.conv_out.bias.fill_(float("nan"))
+        inpainter.pipe.unet.conv_out.bias.fill_(float("nan"))
     with pytest.raises(UserError, match="diffusion model gave no finite numbers"):
         inpainter("a cat", *scene, steps=1)
 
@@ -327,9 +327,9 @@ def test_nine_channels_saved_as_text_to_image_are_inpainting(goldens, tmp_path):
     folder = shutil.copytree(goldens.folder("sdxl_inpaint"), tmp_path / "pipe")
     index = folder / "model_index.json"
     index.write_text(index.read_text().replace("StableDiffusionXLInpaintPipeline", "StableDiffusionXLPipeline"))
-    assert load_generator(folder, device="cpu").family.name == "sdxl-inpainting"
+    assert load_pipeline(folder, device="cpu").family.name == "sdxl-inpainting"
     with pytest.raises(UserError, match="9 channels, which sdxl does not"):
-        load_generator(folder, name="sdxl", device="cpu")
+        load_pipeline(folder, name="sdxl", device="cpu")
 
 
 def test_the_record_says_the_strength(inpainter):
@@ -339,13 +339,13 @@ def test_the_record_says_the_strength(inpainter):
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
 def test_a_picture_is_shown_as_the_vaes_statistics_say(goldens, name):
-    painter = load_generator(goldens.folder(name), task="inpainting", device="cpu")
-    pixels = painter.pipeline.image_processor.preprocess(goldens.picture("inpaint_image.png").convert("RGB"))
-    shown = painter.pipeline._encode_vae_image(pixels, torch.Generator().manual_seed(0))
-    vae = painter.pipeline.vae
+    painter = load_pipeline(goldens.folder(name), task="inpainting", device="cpu")
+    pixels = painter.pipe.image_processor.preprocess(goldens.picture("inpaint_image.png").convert("RGB"))
+    shown = painter.pipe._encode_vae_image(pixels, torch.Generator().manual_seed(0))
+    vae = painter.pipe.vae
     vae.register_to_config(latents_mean=[0.5, -1.0, 0.0, 2.0], latents_std=[2.0, 1.0, 0.5, 3.0])
     twin = twin_of(painter)
-    again = twin.pipeline._encode_vae_image(pixels, torch.Generator().manual_seed(0))
+    again = twin.pipe._encode_vae_image(pixels, torch.Generator().manual_seed(0))
     assert not torch.allclose(again, shown, atol=0.1)
     torch.testing.assert_close(unscaled(vae, again), shown / vae.config.scaling_factor, atol=1e-5, rtol=1e-5)
 

@@ -8,22 +8,22 @@ import pytest
 from PIL import Image
 
 from llmga.diffusers.interruption import blocks, watched
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.serve import args as flags
 
 BUNDLED = "llmga-toy-sdxl-t2i"
-PAINTERS = [("sd15", None), ("sdxl", None), ("sdxl", "inpainting"), ("sdxl", "editing"), (BUNDLED, None)]
+PIPELINE_CLASSES = [("sd15", None), ("sdxl", None), ("sdxl", "inpainting"), ("sdxl", "editing"), (BUNDLED, None)]
 
 
 class Enough(Exception):
     pass
 
 
-@pytest.fixture(scope="module", params=PAINTERS, ids=str)
+@pytest.fixture(scope="module", params=PIPELINE_CLASSES, ids=str)
 def painter(goldens, request):
     folder, task = request.param
     place = flags.shipped(f"checkpoints/Inference/{folder}", "") if folder == BUNDLED else goldens.folder(folder)
-    return load_generator(place, task=task, device="cpu")
+    return load_pipeline(place, task=task, device="cpu")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def given(painter):
 
 
 def hooks(painter):
-    return sum(len(module._forward_pre_hooks) for module in blocks(painter.pipeline))
+    return sum(len(module._forward_pre_hooks) for module in blocks(painter.pipe))
 
 
 def test_a_painting_that_is_watched_is_bit_for_bit_the_same_and_leaves_nothing_behind(painter, given):
@@ -56,7 +56,7 @@ def done(painter):
         def count(*_, name=name):
             done[name] += 1
 
-        only = SimpleNamespace(components={name: getattr(painter.pipeline, name)})
+        only = SimpleNamespace(components={name: getattr(painter.pipe, name)})
         counting += [block.register_forward_hook(count) for block in blocks(only)]
     yield done
     for hook in counting:
@@ -78,7 +78,7 @@ def test_once_it_is_not_wanted_no_network_computes_another_block(painter, given,
 
 def test_a_network_that_serves_another_thread_meanwhile_is_not_ended_there(painter):
     ended = []
-    with watched(painter.pipeline, lambda: ended.append(1)):
+    with watched(painter.pipe, lambda: ended.append(1)):
         thread = threading.Thread(target=painter.encoder, args=("said by another one",))
         thread.start()
         thread.join()

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_origin import check_origin
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 
 PAIR = {"lora_unet_conv_in.lora_down.weight": torch.ones(2, 4), "lora_unet_conv_in.lora_up.weight": torch.ones(8, 2)}
@@ -194,11 +194,11 @@ def test_whatever_a_stranger_writes_is_applied_or_told(goldens, tmp_path, tensor
     try:
         file = open_lora(tmp_path / "it.safetensors")
         check_origin(file, painter)
-        layers_of(file, painter.pipeline, "sd15")
+        layers_of(file, painter.pipe, "sd15")
     except UserError as problem:
         assert len(str(problem).splitlines()) == 1 and len(str(problem)) < 1000
 
 
 @cache
 def strangers_painter(goldens):
-    return load_generator(goldens.folder("sd15"), device="cpu")
+    return load_pipeline(goldens.folder("sd15"), device="cpu")

@@ -6,7 +6,7 @@ import pytest
 
 from llmga.diffusers.lora_files import LoraFile
 from llmga.diffusers.lora_origin import Origin, check_origin, origin_metadata
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 
 SAYINGS = [
@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back(goldens, family, prediction):
 
 @pytest.fixture(scope="module")
 def painters(goldens):
-    return {family: load_generator(goldens.folder(family), device="cpu") for family in ("sd15", "sdxl")}
+    return {family: load_pipeline(goldens.folder(family), device="cpu") for family in ("sd15", "sdxl")}
 
 
 def about(metadata, generator):
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused_with_the_remedy(painters, family, metadata
 
 
 def test_a_painter_that_predicts_velocities_takes_only_its_own(goldens):
-    painter = load_generator(goldens.folder("sdxl"), device="cpu")
+    painter = load_pipeline(goldens.folder("sdxl"), device="cpu")
     painter.own_scheduler.register_to_config(prediction_type="v_prediction")
     about({"modelspec.prediction_type": "v"}, painter)
     with pytest.raises(UserError, match="trained to predict epsilon, but .* predicts v_prediction"):

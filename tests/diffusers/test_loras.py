@@ -18,7 +18,7 @@ from torch import nn
 from llmga.diffusers.adapters import add_loras, remove_loras
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_layers import layers_of
-from llmga.diffusers.pipelines import load_generator, suited
+from llmga.diffusers.pipelines import load_pipeline, suited
 from llmga.errors import UserError
 
 FAMILIES = ["sd15", "sdxl"]
@@ -30,8 +30,8 @@ class Painter:
     """One loaded painter for all cases of a family: every test leaves it as it was."""
 
     def __init__(self, folder, **options):
-        self.generator = load_generator(folder, device="cpu", dtype="fp32", **options)
-        pipeline = self.generator.pipeline
+        self.generator = load_pipeline(folder, device="cpu", dtype="fp32", **options)
+        pipeline = self.generator.pipe
         self.parts = {part: getattr(pipeline, part, None) for part in ("unet", "text_encoder", "text_encoder_2")}
         self.parts = {part: module for part, module in self.parts.items() if module is not None}
         self.plain = self.paint()
@@ -260,31 +260,31 @@ def test_a_second_call_adds_to_the_first(painter, tmp_path):
         save_file(spelt_peft(painter, painter.learnt(seed=number)), tmp_path / f"{number}.safetensors")
     files = [tmp_path / f"{number}.safetensors" for number in (1, 2)]
     together = painter.with_files(*files)
-    add_loras(painter.generator, [str(files[0])])
+    add_loras(painter.pipeline, [str(files[0])])
     one_by_one = painter.with_files(files[1])
     assert np.array_equal(one_by_one, together)
-    assert painter.generator.added == []
+    assert painter.pipeline.added == []
 
 
 def test_painters_of_other_tasks_that_share_the_weights_paint_with_them(painters, tmp_path):
     """What they remember of prompts is of the text towers as they were."""
     painter = painters("sd15")
-    twin = suited(painter.generator, "inpainting")
+    twin = suited(painter.pipeline, "inpainting")
     paint = lambda: twin("a cat", seed=1, steps=2).tobytes()  # noqa: E731
     before = paint()
     save_file(spelt_kohya(painter, painter.learnt(parts=("text_encoder",))), tmp_path / "it.safetensors")
-    add_loras(painter.generator, [str(tmp_path / "it.safetensors")])
+    add_loras(painter.pipeline, [str(tmp_path / "it.safetensors")])
     assert paint() != before
-    assert suited(painter.generator, "inpainting").describe()["added"] == painter.generator.added
-    remove_loras(painter.generator)
+    assert suited(painter.pipeline, "inpainting").describe()["added"] == painter.pipeline.added
+    remove_loras(painter.pipeline)
     assert paint() == before
 
 
 def test_the_record_names_the_file_and_its_weight(painter, tmp_path):
     save_file(spelt_peft(painter, painter.learnt()), tmp_path / "it.safetensors")
-    add_loras(painter.generator, [f"{tmp_path / 'it.safetensors'}:0.5"])
-    (entry,) = painter.generator.describe()["added"]
-    remove_loras(painter.generator)
+    add_loras(painter.pipeline, [f"{tmp_path / 'it.safetensors'}:0.5"])
+    (entry,) = painter.pipeline.describe()["added"]
+    remove_loras(painter.pipeline)
     assert (entry["kind"], entry["name"], entry["weight"]) == ("lora", "it.safetensors", 0.5)
     assert len(entry["sha256"]) == 64
 
@@ -435,9 +435,9 @@ def test_files_of_the_other_family_are_told(painters, tmp_path):
 def test_nothing_changes_when_one_of_several_files_is_refused(painter, tmp_path):
     save_file(spelt_peft(painter, painter.learnt()), tmp_path / "it.safetensors")
     with pytest.raises(UserError, match="are not there"):
-        add_loras(painter.generator, [str(tmp_path / "it.safetensors"), "nowhere.safetensors"])
+        add_loras(painter.pipeline, [str(tmp_path / "it.safetensors"), "nowhere.safetensors"])
     assert np.array_equal(painter.paint(), painter.plain)
-    assert painter.generator.added == []
+    assert painter.pipeline.added == []
 
 
 # What LyCORIS, kohya and peft save for other methods: tensors of one module.
@@ -516,14 +516,14 @@ def test_folders_of_peft_open_with_their_settings(painters, tmp_path, family, pa
     torch.manual_seed(0)
     targets = ["to_q", "to_v"] if part == "unet" else ["q_proj", "fc1"]
     config = LoraConfig(r=2, lora_alpha=6, target_modules=targets, init_lora_weights=False, **SETTINGS[settings])
-    module = getattr(painter.generator.pipeline, part)
+    module = getattr(painter.pipeline.pipe, part)
     wrapped = get_peft_model(module, config)
     try:
         wrapped.save_pretrained(tmp_path / "folder")
         merged = painter.paint()  # wrapped in place: peft itself paints
     finally:
-        setattr(painter.generator.pipeline, part, wrapped.unload())
-        painter.parts[part] = getattr(painter.generator.pipeline, part)
+        setattr(painter.pipeline.pipe, part, wrapped.unload())
+        painter.parts[part] = getattr(painter.pipeline.pipe, part)
     painted = painter.with_files(tmp_path / "folder")
     assert np.abs(painted - painter.plain).mean() > 0.1
     assert np.abs(painted - merged).mean() <= BAR
@@ -543,11 +543,11 @@ def test_files_of_peft_without_its_settings_are_told(painters, tmp_path, caplog)
     tensors = {f"base_model.model.{name.removeprefix('unet.')}": tensor for name, tensor in
                spelt_peft(painter, painter.learnt(parts=("unet",))).items()}  # fmt: skip
     save_file(tensors, tmp_path / "adapter_model.safetensors")
-    layers_of(open_lora(tmp_path), painter.generator.pipeline, "sdxl")
+    layers_of(open_lora(tmp_path), painter.pipeline.pipe, "sdxl")
     assert "without peft's adapter_config.json" in caplog.text and str(tmp_path) in caplog.text
     caplog.clear()
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2}))
-    layers_of(open_lora(tmp_path), painter.generator.pipeline, "sdxl")
+    layers_of(open_lora(tmp_path), painter.pipeline.pipe, "sdxl")
     assert caplog.text == ""
 
 
@@ -556,7 +556,7 @@ def test_weights_that_are_no_share_are_told(painters, tmp_path, weight):
     painter = painters("sdxl")
     save_file(spelt_peft(painter, painter.learnt()), tmp_path / "it.safetensors")
     with pytest.raises(UserError, match=f"the weight '{weight}'; give a number from -1000 to 1000"):
-        add_loras(painter.generator, [f"{tmp_path / 'it.safetensors'}:{weight}"])
+        add_loras(painter.pipeline, [f"{tmp_path / 'it.safetensors'}:{weight}"])
 
 
 # Names in published files, and the layers that they mean in SDXL.
@@ -602,5 +602,5 @@ def test_published_names_mean_these_layers(toy, tmp_path, module):
     ((path, layer),) = [(path, layer) for path, layer in toy.parts[part].named_modules() if path.endswith(ending)]
     down, up = torch.ones(2, *layer.weight.shape[1:]), torch.ones(len(layer.weight), 2)
     save_file({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up}, tmp_path / "it.safetensors")
-    layers = layers_of(open_lora(tmp_path / "it.safetensors"), toy.generator.pipeline, "sdxl")
+    layers = layers_of(open_lora(tmp_path / "it.safetensors"), toy.pipeline.pipe, "sdxl")
     assert {part: list(found) for part, found in layers.items()} == {part: [path]}

@@ -10,7 +10,7 @@ from torch import nn
 from llmga.diffusers import adapters
 from llmga.diffusers.adapters import add_loras, remove_loras, use_controlnet
 from llmga.diffusers.memory import working_device
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 64))
@@ -36,8 +36,8 @@ def offload(pipeline, device=None, kind="sequential"):
 
 @pytest.mark.parametrize(("folder", "task", "given"), CASES)
 def test_an_offloaded_painter_paints_the_same(goldens, folder, task, given):
-    plain, offloaded = (load_generator(goldens.folder(folder), task=task, device="cpu") for _ in range(2))
-    offload(offloaded.pipeline)
+    plain, offloaded = (load_pipeline(goldens.folder(folder), task=task, device="cpu") for _ in range(2))
+    offload(offloaded.pipe)
     assert offloaded.denoiser.device.type == "meta" and working_device(offloaded.denoiser).type == "cpu"
     both = [painter("a cat", seed=1, steps=3, **given).tobytes() for painter in (plain, offloaded)]
     assert both[0] == both[1]
@@ -46,25 +46,25 @@ def test_an_offloaded_painter_paints_the_same(goldens, folder, task, given):
 def test_a_controlnet_is_offloaded_with_the_rest(goldens, tmp_path, monkeypatch):
     from diffusers import ControlNetModel
 
-    plain, offloaded = (load_generator(goldens.folder("sd15"), device="cpu") for _ in range(2))
+    plain, offloaded = (load_pipeline(goldens.folder("sd15"), device="cpu") for _ in range(2))
     ControlNetModel.from_unet(plain.denoiser).save_pretrained(tmp_path)
     use_controlnet(plain, tmp_path, PICTURE)
-    offload(offloaded.pipeline)
+    offload(offloaded.pipe)
     offloaded.offload = "sequential"
     monkeypatch.setattr(adapters, "put", offload)
     use_controlnet(offloaded, tmp_path, PICTURE)
-    assert offloaded.pipeline.controlnet.device.type == "meta"
+    assert offloaded.pipe.controlnet.device.type == "meta"
     assert offloaded("a cat", steps=2).tobytes() == plain("a cat", steps=2).tobytes()
 
 
 def test_low_rank_weights_are_offloaded_with_the_rest(goldens, tmp_path, monkeypatch):
-    plain, offloaded = (load_generator(goldens.folder("sd15"), device="cpu") for _ in range(2))
+    plain, offloaded = (load_pipeline(goldens.folder("sd15"), device="cpu") for _ in range(2))
     weight = plain.denoiser.conv_in.weight
     tensors = {"lora_unet_conv_in.lora_down.weight": torch.ones(2, *weight.shape[1:]),
                "lora_unet_conv_in.lora_up.weight": torch.ones(len(weight), 2, 1, 1)}  # fmt: skip
     save_file(tensors, tmp_path / "it.safetensors")
     before = plain("a cat", steps=2).tobytes()
-    offload(offloaded.pipeline)
+    offload(offloaded.pipe)
     offloaded.offload = "sequential"
     monkeypatch.setattr(adapters, "put", offload)
     for painter in (plain, offloaded):

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from llmga.diffusers.adapters import add_loras, remove_loras
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 
 
@@ -82,7 +82,7 @@ def folder(goldens, request, tmp_path_factory):
 
 
 def test_they_paint_from_words(folder):
-    generator = load_generator(folder, device="cpu")
+    generator = load_pipeline(folder, device="cpu")
     assert generator.family.name == "auto"
     seen = []
     options = dict(size=(48, 64), steps=2, negative_prompt="ugly")
@@ -96,7 +96,7 @@ def test_they_paint_from_words(folder):
 
 
 def test_they_repaint_and_keep_the_rest(folder):
-    painter = load_generator(folder, task="inpainting", device="cpu")
+    painter = load_pipeline(folder, task="inpainting", device="cpu")
     picture, mask = Image.radial_gradient("L").resize((71, 53)).convert("RGBA"), Image.new("L", (71, 53))
     mask.paste(255, (10, 10, 40, 30))
     result = painter("a cat", picture, mask, steps=3, size=(64, 48))
@@ -107,12 +107,12 @@ def test_they_repaint_and_keep_the_rest(folder):
 
 @pytest.mark.parametrize("spelling", ["peft", "its first one"])
 def test_they_take_low_rank_weights_of_their_own(folder, tmp_path, spelling):
-    generator = load_generator(folder, device="cpu")
+    generator = load_pipeline(folder, device="cpu")
     paint = lambda: generator("a cat", seed=1, size=(32, 32), steps=2).tobytes()  # noqa: E731
     layers, tensors, plain = {}, {}, paint()
     ends = {"peft": (".lora_A.weight", ".lora_B.weight"), "its first one": (".lora.down.weight", ".lora.up.weight")}
     for part in ("transformer", "text_encoder"):
-        for name, layer in getattr(generator.pipeline, part).named_modules():
+        for name, layer in getattr(generator.pipe, part).named_modules():
             if name.endswith((".to_q", ".q_proj")):
                 layers[f"{part}.{name}"] = layer
     torch.manual_seed(0)

@@ -2,7 +2,7 @@ import diffusers
 import pytest
 import torch
 
-from llmga.diffusers.pipelines import GENERATORS
+from llmga.diffusers.pipelines import PIPELINES
 from llmga.diffusers.train.objective import Objective
 from llmga.errors import UserError
 
@@ -37,7 +37,7 @@ def test_what_the_unet_says_can_be_changed(goldens):
 
 def test_sizes_are_told_exactly_whatever_the_number_format():
     sizes = torch.tensor([[1023, 801, 3, 0, 1024, 1024]])
-    told = GENERATORS["sdxl"].conditions(torch.zeros(1, 4, dtype=torch.bfloat16), sizes)
+    told = PIPELINES["sdxl"].conditions(torch.zeros(1, 4, dtype=torch.bfloat16), sizes)
     assert torch.equal(told["time_ids"].long(), sizes)
 
 

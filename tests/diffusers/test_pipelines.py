@@ -8,13 +8,13 @@ from PIL import Image
 
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.diffusers.long_prompt import encode_prompt
-from llmga.diffusers.pipelines import GENERATORS, family_of, load_generator, suited, twin_of
+from llmga.diffusers.pipelines import PIPELINES, family_of, load_pipeline, suited, twin_of
 from llmga.errors import UserError
 
 
 @pytest.fixture(scope="session", params=["sd15", "sdxl"])
 def generator(goldens, request):
-    return load_generator(goldens.folder(request.param), device="cpu")
+    return load_pipeline(goldens.folder(request.param), device="cpu")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_family_follows_the_pipeline_class_and_the_task(goldens, folder, task, n
 
 
 def test_picture_is_the_stock_pipelines(generator):
-    pipe = generator.pipeline
+    pipe = generator.pipe
     embeds = generator.family.prompt_arguments(encode_prompt(pipe, ["a cat"], ["ugly"]))
     seed = torch.Generator("cpu").manual_seed(3)
     stock = pipe(**embeds, width=96, height=64, num_inference_steps=4, guidance_scale=6, generator=seed).images[0]
@@ -104,7 +104,7 @@ def test_mask_is_refused_by_a_painter_from_words(generator):
 
 def test_checkpoint_states_its_own_defaults(folder):
     (folder / "generation_defaults.json").write_text(json.dumps({"steps": 2, "guidance_scale": 3.0}))
-    generator = load_generator(folder, device="cpu")
+    generator = load_pipeline(folder, device="cpu")
     record = generator.describe()
     assert (record["steps"], record["guidance_scale"], record["sampler"]) == (2, 3.0, "EulerDiscreteScheduler")
     seen = []
@@ -116,7 +116,7 @@ def test_checkpoint_states_its_own_defaults(folder):
 def test_wrong_defaults_are_told(folder, defaults):
     (folder / "generation_defaults.json").write_text(defaults)
     with pytest.raises(UserError):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -128,50 +128,50 @@ def test_what_a_checkpoint_lacks_is_named(folder, missing):
     path = folder / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UserError, match=missing.split("/")[-1]):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
 
 
 def test_damaged_weights_are_told(folder):
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(UserError, match="damaged"):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")
 
 
 def test_bare_name_is_found_on_the_shelf(folder, monkeypatch, tmp_path):
     shutil.copytree(folder, tmp_path / "checkpoints/Inference/mine")
     monkeypatch.chdir(tmp_path)
-    assert load_generator("mine", device="cpu").family.name == "sdxl"
+    assert load_pipeline("mine", device="cpu").family.name == "sdxl"
 
 
 @pytest.mark.parametrize("path", ["nowhere", "./nowhere", "/nowhere/at/all"])
 def test_a_path_that_is_not_there_is_told(path):
     with pytest.raises(UserError, match="no local folder"):
-        load_generator(path, device="cpu")
+        load_pipeline(path, device="cpu")
 
 
 def test_half_precision_weights_open_in_single_precision_on_cpu(goldens, folder):
-    pipe = GENERATORS["sdxl"].load_pipeline_class().from_pretrained(folder, dtype=torch.float16)
+    pipe = PIPELINES["sdxl"].load_pipeline_class().from_pretrained(folder, dtype=torch.float16)
     pipe.save_pretrained(folder)
-    generator = load_generator(folder, device="cpu")
+    generator = load_pipeline(folder, device="cpu")
     assert generator.describe()["dtype"] == "float32"
     assert generator("a", steps=2).size == (64, 64)
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
 def test_a_painter_from_words_does_the_other_tasks_with_the_same_weights(goldens, name):
-    painter = load_generator(goldens.folder(name), device="cpu", sampler="euler")
+    painter = load_pipeline(goldens.folder(name), device="cpu", sampler="euler")
     for task in (INPAINTING, EDITING):
         twin = suited(painter, task)
         assert twin is suited(painter, task) and twin.family.name == f"{name}-{task}"
-        assert twin.pipeline.unet is painter.pipeline.unet and twin.sampler_name == "euler"
-        assert twin.pipeline.config.get("force_zeros_for_empty_prompt") == painter.pipeline.config.get(
+        assert twin.pipe.unet is painter.pipe.unet and twin.sampler_name == "euler"
+        assert twin.pipe.config.get("force_zeros_for_empty_prompt") == painter.pipe.config.get(
             "force_zeros_for_empty_prompt"
         )
     painter.use_sampler("ddim")
     assert suited(painter, INPAINTING).sampler_name == "ddim"
     painter.use_sampler("checkpoint")
-    assert type(suited(painter, INPAINTING).pipeline.scheduler) is type(painter.own_scheduler)
+    assert type(suited(painter, INPAINTING).pipe.scheduler) is type(painter.own_scheduler)
     assert suited(painter, "text-to-image") is painter
 
 
@@ -179,33 +179,33 @@ def test_a_twin_paints_what_a_checkpoint_opened_for_the_task_paints(goldens):
     picture, mask = Image.new("RGB", (40, 30), "red"), Image.new("L", (40, 30))
     mask.paste(255, (0, 0, 20, 30))
     folder = goldens.folder("sdxl")
-    painters = suited(load_generator(folder, device="cpu"), INPAINTING), load_generator(folder, task=INPAINTING)
+    painters = suited(load_pipeline(folder, device="cpu"), INPAINTING), load_pipeline(folder, task=INPAINTING)
     assert len({painter("a cat", picture, mask, seed=3, steps=2).tobytes() for painter in painters}) == 1
 
 
 def test_an_inpainting_checkpoint_does_not_edit(goldens):
-    painter = load_generator(goldens.folder("sdxl_inpaint"), device="cpu")
+    painter = load_pipeline(goldens.folder("sdxl_inpaint"), device="cpu")
     assert suited(painter, INPAINTING) is suited(painter, "text-to-image") is painter
     with pytest.raises(UserError, match="not made for editing"):
         suited(painter, EDITING)
 
 
 def test_a_checkpoint_that_was_opened_for_editing_fills_too(goldens):
-    painter = load_generator(goldens.folder("sdxl"), device="cpu", task=EDITING)
+    painter = load_pipeline(goldens.folder("sdxl"), device="cpu", task=EDITING)
     assert suited(painter, INPAINTING).family.name == "sdxl-inpainting"
 
 
 def test_a_partner_fills_in_place_of_a_painter_from_words_also_for_its_twins(goldens):
-    painter, partner = (load_generator(goldens.folder(name), device="cpu") for name in ("sdxl", "sdxl_inpaint"))
+    painter, partner = (load_pipeline(goldens.folder(name), device="cpu") for name in ("sdxl", "sdxl_inpaint"))
     painter.partners[INPAINTING] = partner
     assert suited(painter, INPAINTING) is partner and suited(painter, TEXT_TO_IMAGE) is painter
-    assert suited(painter, EDITING).pipeline.unet is painter.pipeline.unet
+    assert suited(painter, EDITING).pipe.unet is painter.pipe.unet
     painter.use_sampler("ddim")
     assert suited(painter, INPAINTING).sampler_name == "ddim"
     painter.use_sampler()
     assert suited(painter, INPAINTING).sampler_name == "checkpoint"
     twin = suited(twin_of(painter), INPAINTING)
-    assert twin is not partner and twin.pipeline.unet is partner.pipeline.unet
+    assert twin is not partner and twin.pipe.unet is partner.pipe.unet
 
 
 def test_what_is_no_painter_of_ours_is_left_alone():
@@ -228,7 +228,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_without_a_schedule_of_betas_paint_by_their_own_scheduler_only(folder, kind, monkeypatch):
     name, stated = KINDS[kind]
-    painter = load_generator(with_scheduler(folder, name, **stated), device="cpu")
+    painter = load_pipeline(with_scheduler(folder, name, **stated), device="cpu")
     picture = painter("a cat", steps=3)
     assert painter.describe()["sampler"] == name and len(set(picture.getdata())) > 1
     mask = Image.new("L", picture.size)
@@ -241,14 +241,14 @@ def test_kinds_without_a_schedule_of_betas_paint_by_their_own_scheduler_only(fol
         suited(painter, EDITING)
     monkeypatch.setattr("llmga.diffusers.pipelines.open_pipeline", None)  # told before any weights are opened
     with pytest.raises(UserError, match=f"kind {kind}"):
-        load_generator(folder, device="cpu", sampler="ddim")
+        load_pipeline(folder, device="cpu", sampler="ddim")
     with pytest.raises(UserError, match=f"kind {kind}"):
-        load_generator(folder, device="cpu", task=EDITING)
+        load_pipeline(folder, device="cpu", task=EDITING)
 
 
 def test_a_scheduler_that_the_pipeline_cannot_call_is_told(folder):
     with pytest.raises(UserError, match="kind flow-matching .* cannot sample"):
-        load_generator(with_scheduler(folder, "FlowMatchEulerDiscreteScheduler"), device="cpu")
+        load_pipeline(with_scheduler(folder, "FlowMatchEulerDiscreteScheduler"), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler"])
@@ -256,4 +256,4 @@ def test_two_files_that_name_schedulers_of_different_kinds_are_told(folder, name
     file = folder / "scheduler/scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"_class_name": name}))
     with pytest.raises(UserError, match=f"in model_index.json, but {name}, of another kind"):
-        load_generator(folder, device="cpu")
+        load_pipeline(folder, device="cpu")

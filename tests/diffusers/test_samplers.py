@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from llmga.diffusers import memory
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.memory import with_less_memory
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError
@@ -24,7 +24,7 @@ from llmga.toyworld.scenes import held_out_scenes
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
 def generator(goldens, request):
-    return load_generator(goldens.folder(request.param), device="cpu")
+    return load_pipeline(goldens.folder(request.param), device="cpu")
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -34,7 +34,7 @@ def test_every_sampler_paints_as_its_scheduler_called_by_hand(generator, name):
     ours = generator("a cat", seed=2, steps=steps)
     generator.use_sampler("checkpoint")
 
-    pipe, row = generator.pipeline, SAMPLERS[name]
+    pipe, row = generator.pipe, SAMPLERS[name]
     if row.scheduler:
         kind = getattr(diffusers, row.scheduler)
         uncut = {"clip_sample": False} if "clip_sample" in inspect.signature(kind).parameters else {}
@@ -51,7 +51,7 @@ def test_few_step_samplers_bring_their_own_steps_and_guidance(generator):
     generator.use_sampler("hyper-1step")
     generator("a cat", on_step=lambda *step: seen.append(step))
     assert seen == [(1, 1)] and generator.guidance_scale == 1
-    assert generator.pipeline.scheduler.timesteps.tolist() == [800]
+    assert generator.pipe.scheduler.timesteps.tolist() == [800]
     generator.use_sampler("checkpoint")
     assert generator.steps == 50
 
@@ -65,7 +65,7 @@ def test_a_sampler_takes_up_to_its_most_steps(generator, name):
         raise Enough
 
     generator.use_sampler(name)
-    most = most_steps(generator.pipeline.scheduler)
+    most = most_steps(generator.pipe.scheduler)
     for steps in (1, 2, most - 1, most):
         with pytest.raises(Enough):
             generator("a cat", steps=steps, guidance_scale=1, on_step=stop)
@@ -196,7 +196,7 @@ def test_saying_the_noise_where_all_is_noise_is_a_contradiction():
 
 @pytest.fixture(scope="module")
 def toy_painter():
-    return load_generator(shipped(BUNDLED_PAINTER, ""), device="cpu")
+    return load_pipeline(shipped(BUNDLED_PAINTER, ""), device="cpu")
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -211,7 +211,7 @@ def test_unknown_samplers_are_told_before_anything_is_loaded(generator, goldens)
     with pytest.raises(UserError, match="did you mean 'euler'"):
         generator.use_sampler("eulr")
     with pytest.raises(UserError, match="unknown sampler"):
-        load_generator(goldens.folder("sd15"), sampler="magic", device="cpu")
+        load_pipeline(goldens.folder("sd15"), sampler="magic", device="cpu")
 
 
 def test_a_preview_of_each_step_is_small(generator):
@@ -243,18 +243,18 @@ def test_out_of_memory_falls_back_with_words(generator, caplog, monkeypatch):
     monkeypatch.setattr(memory, "_offload", lambda pipeline: "offloaded.")
 
     def work():
-        tries.append(generator.pipeline.vae.use_tiling)
+        tries.append(generator.pipe.vae.use_tiling)
         if len(tries) < 3:
             raise torch.OutOfMemoryError
         return "done"
 
-    assert with_less_memory(generator.pipeline, work) == "done"
+    assert with_less_memory(generator.pipe, work) == "done"
     assert tries == [False, True, True]
     assert [record.message for record in caplog.records if record.name == memory.__name__] == [
         "out of memory; trying again with the picture decoded in tiles.",
         "out of memory; trying again offloaded.",
     ]
-    generator.pipeline.vae.disable_tiling()
+    generator.pipe.vae.disable_tiling()
 
 
 def test_out_of_memory_for_good_is_one_sentence(generator):
@@ -262,13 +262,13 @@ def test_out_of_memory_for_good_is_one_sentence(generator):
         raise torch.OutOfMemoryError
 
     with pytest.raises(UserError, match="smaller --size"):
-        with_less_memory(generator.pipeline, work)
-    generator.pipeline.vae.disable_tiling()
+        with_less_memory(generator.pipe, work)
+    generator.pipe.vae.disable_tiling()
 
 
 def test_where_weights_lie_is_checked(goldens):
     with pytest.raises(UserError, match="unknown offload 'disk'"):
-        load_generator(goldens.folder("sd15"), offload="disk", device="cpu")
+        load_pipeline(goldens.folder("sd15"), offload="disk", device="cpu")
     with pytest.raises(UserError, match="--device is cpu"):
-        load_generator(goldens.folder("sd15"), offload="model", device="cpu")
-    assert load_generator(goldens.folder("sd15"), tile_vae=True, device="cpu").pipeline.vae.use_tiling
+        load_pipeline(goldens.folder("sd15"), offload="model", device="cpu")
+    assert load_pipeline(goldens.folder("sd15"), tile_vae=True, device="cpu").pipe.vae.use_tiling

@@ -290,7 +290,7 @@ def test_cached_latents_pass_over_what_training_without_a_cache_does(config, wor
         cached, read = (trainer.examples[(position, index)] for trainer in (caching, reading))
         assert cached.captions == read.captions and torch.equal(cached.dropped, read.dropped)
         assert torch.equal(cached.time_ids, read.time_ids)
-        posterior_of_read = posterior(reading.pipeline.vae, read.pixels)
+        posterior_of_read = posterior(reading.pipe.vae, read.pixels)
         torch.testing.assert_close(cached.mean, posterior_of_read[0], atol=1e-5, rtol=0)
     caching.fit()
     told = capsys.readouterr().err
@@ -316,7 +316,7 @@ def test_a_shape_of_damaged_pictures_alone_takes_another_picture(config, world, 
     both = [trainer.examples[(3, last)] for trainer in (cached, read)]
     assert both[0].captions == both[1].captions == [records[0]["caption"]]
     assert both[0].mean.shape[-2:] == tuple(side // 8 for side in read.shapes[last])
-    torch.testing.assert_close(both[0].mean, posterior(read.pipeline.vae, both[1].pixels)[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(both[0].mean, posterior(read.pipe.vae, both[1].pixels)[0], atol=1e-5, rtol=0)
     cached.fit()
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import llmga
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.captioned import Captioned
-from llmga.diffusers.pipelines import GENERATORS, load_generator
+from llmga.diffusers.pipelines import PIPELINES, load_pipeline
 from llmga.diffusers.train.batches import collate
 from llmga.diffusers.train.config import PRESETS, TrainConfig
 from llmga.diffusers.train.tasks import TASKS, widened
@@ -50,7 +50,7 @@ def farthest(some, others):
 def test_four_steps_make_a_pipeline_that_paints(config):
     output = train(config)
     assert len(losses(config)) == 4 and np.isfinite(losses(config)).all()
-    generator = load_generator(output, device="cpu")
+    generator = load_pipeline(output, device="cpu")
     first, again, other = (generator("a big red star", seed=seed).tobytes() for seed in (1, 1, 2))
     assert first == again != other
     assert generator.describe()["steps"] == 3
@@ -95,8 +95,8 @@ def test_every_family_and_task_trains_with_the_same_code(config, goldens, row):
     base = goldens.folder(row.replace("-inpainting", "_inpaint"))
     config = replace(config, family=family, task=task or "text-to-image", pipeline=str(base), steps=1, warmup=0)
     output = train(config)
-    assert load_generator(output, device="cpu").family.name == row
-    assert type(DiffusionPipeline.from_pretrained(output)).__name__ == GENERATORS[row].pipeline_class
+    assert load_pipeline(output, device="cpu").family.name == row
+    assert type(DiffusionPipeline.from_pretrained(output)).__name__ == PIPELINES[row].pipeline_class
 
 
 def test_a_widened_unet_first_answers_as_before(goldens):
@@ -123,7 +123,7 @@ def test_inpainting_goes_on_from_a_model_that_paints_from_words(config):
     after, before = weights(output)["conv_in.weight"], weights(Path(config.pipeline))["conv_in.weight"]
     assert after.shape[1] == 9 and before.shape[1] == 4
     assert after[:, 4:].any()
-    painter = load_generator(output, device="cpu")
+    painter = load_pipeline(output, device="cpu")
     picture = Image.new("RGB", (64, 64), (200, 20, 20))
     mask = Image.new("L", (64, 64))
     mask.paste(255, (16, 16, 40, 40))
@@ -141,7 +141,7 @@ def test_stock_diffusers_loads_the_low_rank_weights(config):
     told = {"added_cond_kwargs": {"text_embeds": torch.randn(1, pipe.text_encoder_2.config.projection_dim),
                                   "time_ids": torch.ones(1, 6)}}  # fmt: skip
     with torch.no_grad(), trainer._averaged():
-        ours = trainer.pipeline.unet.eval()(*seen, **told).sample
+        ours = trainer.pipe.unet.eval()(*seen, **told).sample
         torch.testing.assert_close(pipe.unet(*seen, **told).sample, ours, atol=1e-5, rtol=0)
         pipe.unload_lora_weights()
         assert (pipe.unet(*seen, **told).sample - ours).abs().max() > 1e-3
@@ -165,13 +165,13 @@ def test_low_rank_weights_say_what_they_were_trained_for(config):
 
 def test_low_rank_weights_go_with_the_painter_that_they_were_trained_for(config, caplog, tmp_path):
     output = low_rank(config)
-    add_loras(load_generator(config.pipeline, device="cpu"), [str(output)])
+    add_loras(load_pipeline(config.pipeline, device="cpu"), [str(output)])
     assert "another base" not in caplog.text
     other = shutil.copytree(config.pipeline, tmp_path / "another")
     file = other / UNET
     changed = {name: tensor * 1.01 for name, tensor in load_file(file).items()}
     save_file(changed, file, {"format": "pt"})
-    add_loras(load_generator(other, device="cpu"), [str(output)])
+    add_loras(load_pipeline(other, device="cpu"), [str(output)])
     assert "were trained beside another base, base; they may do less beside" in caplog.text
 
 
@@ -185,7 +185,7 @@ def test_low_rank_weights_go_with_the_painter_that_they_were_trained_for(config,
 def test_low_rank_weights_for_another_layout_or_prediction_are_refused(config, changes, said):
     output = low_rank(config, **changes)
     with pytest.raises(UserError, match=said):
-        add_loras(load_generator(config.pipeline, device="cpu"), [str(output)])
+        add_loras(load_pipeline(config.pipeline, device="cpu"), [str(output)])
 
 
 def test_low_rank_training_leaves_the_unet_as_it_was(config):
@@ -193,7 +193,7 @@ def test_low_rank_training_leaves_the_unet_as_it_was(config):
     assert {name.split(".lora_")[1][0] for name in trainer.names} == {"A", "B"}
     trainer.fit()
     base = weights(Path(config.pipeline))
-    after = {name.replace(".base_layer", ""): tensor for name, tensor in trainer.pipeline.unet.state_dict().items()}
+    after = {name.replace(".base_layer", ""): tensor for name, tensor in trainer.pipe.unet.state_dict().items()}
     assert all(torch.equal(after[name], tensor) for name, tensor in base.items())
 
 
@@ -218,8 +218,8 @@ def test_saved_weights_are_the_averaged_ones(config):
 
 def test_the_result_says_what_it_predicts_and_how_prompts_are_laid_out(config):
     output = train(replace(config, steps=2, prediction="v_prediction", layout="a1111", snr_gamma=5.0))
-    generator = load_generator(output, device="cpu")
-    assert generator.pipeline.scheduler.config.prediction_type == "v_prediction"
+    generator = load_pipeline(output, device="cpu")
+    assert generator.pipe.scheduler.config.prediction_type == "v_prediction"
     assert generator.layout == "a1111" and generator.steps == 3
 
 
@@ -239,10 +239,10 @@ def test_a_zero_terminal_snr_checkpoint_stays_one(config):
     output = train(replace(with_scheduler(config, **zero), validation_every=2))
     assert np.isfinite(losses(config)).all()
     for sampler in ("checkpoint", "ddim", "dpm++-2m"):
-        painter = load_generator(output, device="cpu", sampler=sampler)
+        painter = load_pipeline(output, device="cpu", sampler=sampler)
         painter("a star", steps=2)
-        assert painter.pipeline.scheduler.alphas_cumprod[-1] < 1e-7
-        assert painter.pipeline.scheduler.timesteps[0] == 999
+        assert painter.pipe.scheduler.alphas_cumprod[-1] < 1e-7
+        assert painter.pipe.scheduler.timesteps[0] == 999
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_kind_that_is_not_trained_is_told_before_any_folder_is_made(config, st
 
 def test_pictures_on_the_way_are_sampled_as_the_unet_learns_to_answer(config):
     trainer = Trainer(replace(config, prediction="v_prediction"))
-    assert trainer.validation.pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert trainer.validation.pipe.scheduler.config.prediction_type == "v_prediction"
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_dropped_captions_are_what_sampling_calls_no_negative(config, goldens, f
     trainer = Trainer(replace(config, family=family, pipeline=str(goldens.folder(family)), caption_dropout=1.0,
                               cache_latents=False, cache_embeddings=embedded))  # fmt: skip
     embeds, pooled = trainer.words(collate([trainer.examples[(0, 0)]]), torch.device("cpu"))
-    sampled = GENERATORS[family].prompt_arguments(load_generator(goldens.folder(family), device="cpu").encoder("a cat"))
+    sampled = PIPELINES[family].prompt_arguments(load_pipeline(goldens.folder(family), device="cpu").encoder("a cat"))
     torch.testing.assert_close(embeds, sampled["negative_prompt_embeds"], atol=1e-6, rtol=0)
     if family == "sdxl":
         assert not pooled.any()

@@ -4,7 +4,7 @@ import random
 import pytest
 from PIL import Image
 
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.evaluation import toyworld
 from llmga.serve.args import BUNDLED_INPAINTER, BUNDLED_MLLM, shipped
 from llmga.toyworld import captions
@@ -150,7 +150,7 @@ def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
 
 def test_the_bundled_model_fills_and_grows_scenes_it_never_saw():
     tally = toyworld.Tally()
-    inpainter = load_generator(shipped(BUNDLED_INPAINTER, ""), device="cpu")
+    inpainter = load_pipeline(shipped(BUNDLED_INPAINTER, ""), device="cpu")
     assert inpainter.family.name == "sdxl-inpainting" and inpainter.denoiser.config.in_channels == 9
     toyworld.judge_inpainting(inpainter, 6, 0, tally)
     figures = tally.fractions()

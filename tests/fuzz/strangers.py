@@ -31,7 +31,7 @@ from llmga.assistant.session_file import load_session, save_session
 from llmga.diffrir import folders
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.sources import read_list
-from llmga.diffusers.pipelines import load_generator
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation
@@ -265,9 +265,9 @@ def low_rank(folder: Path) -> tuple[Alter, Callable[[Path], Any]]:
     import torch
     from safetensors.torch import save
 
-    generator = load_generator(PAINTER, device="cpu")
+    generator = load_pipeline(PAINTER, device="cpu")
     layer = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
-    width = generator.pipeline.unet.get_submodule(layer.removeprefix("unet.")).in_features
+    width = generator.pipe.unet.get_submodule(layer.removeprefix("unet.")).in_features
     named = {"lora_A": torch.ones(2, width), "lora_B": torch.ones(width, 2)}
     kohya = {"lora_down": named["lora_A"], "lora_up": named["lora_B"]}
     flat = "lora_unet_" + layer.removeprefix("unet.").replace(".", "_")
@@ -293,7 +293,7 @@ def low_rank(folder: Path) -> tuple[Alter, Callable[[Path], Any]]:
         try:
             add_loras(generator, [str(file)])
         finally:
-            generator.pipeline.unload_lora_weights()
+            generator.pipe.unload_lora_weights()
             generator.added.clear()
 
     return either(*heads, *map(bits, whole)), load

@@ -10,7 +10,7 @@ from PIL import Image
 
 from llmga.assistant.assistant import Turn
 from llmga.assistant.image_files import read
-from llmga.assistant.image_folder import SavedPictures
+from llmga.assistant.image_folder import ImageFolder
 from llmga.errors import UserError
 from llmga.serve.batch import Manifest, batch, read_jobs
 from llmga.serve.terminal.drawing import Terminal
@@ -20,7 +20,7 @@ ONE = "Here. <gen_image> a red circle </gen_image>"
 
 
 @pytest.fixture
-def work(toy, tmp_path, monkeypatch, toy_generator_class):
+def work(toy, tmp_path, monkeypatch, toy_pipeline_class):
     """`work(lines, replies…, opening=…)` runs a batch; (exit code, manifest, painter, what was shown)."""
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (16, 8)).save("a.png")
@@ -30,9 +30,9 @@ def work(toy, tmp_path, monkeypatch, toy_generator_class):
 
     def run(lines, *replies, opening=NOTHING, seed=None, painter=None):
         (tmp_path / "requests").write_text("\n".join(lines), "utf-8")
-        painter, said = painter or toy_generator_class(), [list(each) for each in replies]
-        models = SimpleNamespace(assistant=lambda args: toy(*said.pop(0), generator=painter, seed=seed))
-        terminal = Terminal(SavedPictures("outputs"), out=io.StringIO(), err=io.StringIO())
+        painter, said = painter or toy_pipeline_class(), [list(each) for each in replies]
+        models = SimpleNamespace(assistant=lambda args: toy(*said.pop(0), pipeline=painter, seed=seed))
+        terminal = Terminal(ImageFolder("outputs"), out=io.StringIO(), err=io.StringIO())
         code = batch(read_jobs("requests"), SimpleNamespace(seed=seed), models, terminal, opening)
         manifest = json.loads((tmp_path / "outputs" / "manifest.json").read_text("utf-8"))["jobs"]
         shown = terminal.out.getvalue() + terminal.err.getvalue()
@@ -88,8 +88,8 @@ def test_a_line_may_bring_a_picture_and_a_mask(work):
     assert [call.image.size for call in done.painter.calls] == [(16, 8), (24, 8), (16, 16)]
 
 
-def test_ctrl_c_ends_the_batch_and_the_next_run_goes_on(work, toy_generator_class):
-    class Interrupted(toy_generator_class):
+def test_ctrl_c_ends_the_batch_and_the_next_run_goes_on(work, toy_pipeline_class):
+    class Interrupted(toy_pipeline_class):
         def __call__(self, *args, on_step, **rest):
             signal.raise_signal(signal.SIGINT)
             return super().__call__(*args, on_step=on_step, **rest)

@@ -160,7 +160,7 @@ def one_picture(argv, path, **turn):
 
 
 def test_added_weights_and_guides_are_asked_for(models, tmp_path, capsys):
-    unet = models[0].generator.pipeline.unet
+    unet = models[0].pipeline.pipe.unet
     lines = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96))  # its VAE divides by 4
     lines.save_pretrained(tmp_path / "lines")
     Image.linear_gradient("L").save(tmp_path / "lines.png")
@@ -337,13 +337,13 @@ def test_a_painter_that_is_given_is_used_unchecked_and_that_is_told(made, tmp_pa
     ],
 )
 def test_recorded_values_are_checked_before_anything_is_loaded(strangers, monkeypatch, capsys, told, words):
-    monkeypatch.setattr(replay, "load_generator", lambda *given, **more: pytest.fail("a painter was loaded"))
+    monkeypatch.setattr(replay, "load_pipeline", lambda *given, **more: pytest.fail("a painter was loaded"))
     assert replay.main([strangers(**told)]) == 2
     assert re.search(words, capsys.readouterr().err)
 
 
 def test_a_painter_of_another_family_is_not_loaded(strangers, monkeypatch, capsys):
-    monkeypatch.setattr(replay, "load_generator", lambda *given, **more: pytest.fail("a painter was loaded"))
+    monkeypatch.setattr(replay, "load_pipeline", lambda *given, **more: pytest.fail("a painter was loaded"))
     painter = shipped(BUNDLED_PAINTER, "--sdmodel_id")
     mark = ModelMark("painter", painter.name, fingerprint(painter))
     assert replay.main([strangers(models=(mark,), painter={"family": "sd15"})]) == 2

@@ -120,7 +120,7 @@ def played(chat, generator, settings, turns):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_the_same_session_gives_the_same_plan(chats, toy_generator_class, temperature):
+def test_the_same_session_gives_the_same_plan(chats, toy_pipeline_class, temperature):
     scene = open_image(shipped("data/demo/scene.jpg", "--image-file"))
     turns = [
         Turn("a big red circle on a blue background"),
@@ -130,7 +130,7 @@ def test_the_same_session_gives_the_same_plan(chats, toy_generator_class, temper
         Turn("make a similar picture"),
     ]
     settings = Settings(temperature=temperature, top_p=0.95, max_new_tokens=80, seed=11)
-    found = {name: played(chat, toy_generator_class(), settings, turns) for name, chat in chats.items()}
+    found = {name: played(chat, toy_pipeline_class(), settings, turns) for name, chat in chats.items()}
     assert found["endpoint"] == found["ours"]
     assert found["processor"] == found["ours"]
     if temperature == 0:

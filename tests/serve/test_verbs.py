@@ -47,7 +47,7 @@ def test_undo_takes_back_the_picture_at_work(toy):
     answer(assistant, images=(picture,), mask=mask)
     assistant.undo()
     answer(assistant)
-    assert assistant.generator.calls[-1].mask is None
+    assert assistant.pipeline.calls[-1].mask is None
 
 
 def test_a_retry_answers_the_same_turn_with_another_seed(toy):
@@ -110,7 +110,7 @@ def test_a_prompt_that_is_none_is_refused(toy, prompt):
     assistant = toy(ONE)
     answer(assistant)
     assert "is no prompt" in of(Failed, assistant.repaint(prompt=prompt))[0].message
-    assert said(assistant)[1] == ONE and len(assistant.generator.calls) == 1
+    assert said(assistant)[1] == ONE and len(assistant.pipeline.calls) == 1
 
 
 def test_a_repaint_is_into_the_same_part_of_the_same_picture(toy):
@@ -119,7 +119,7 @@ def test_a_repaint_is_into_the_same_part_of_the_same_picture(toy):
     assistant = toy(ONE, "b")
     answer(assistant, images=(picture,), mask=mask), answer(assistant, images=(Image.new("RGB", (4, 4)),))
     list(assistant.repaint(0))
-    first, second = assistant.generator.calls
+    first, second = assistant.pipeline.calls
     assert second.image is first.image and second.mask is first.mask
 
 
@@ -187,4 +187,4 @@ def test_a_region_that_was_left_is_not_painted_into(toy):
     assistant.leave_region()
     answer(assistant)
     list(assistant.retry())
-    assert [call.mask is None for call in assistant.generator.calls] == [False, True, True]
+    assert [call.mask is None for call in assistant.pipeline.calls] == [False, True, True]

@@ -72,13 +72,13 @@ def open_base(config: TrainConfig, family: Family, task: Task) -> tuple[Path, An
     own = family_of(read_index(folder).get("_class_name"), folder).architecture
     if own != family.architecture:
         raise UserError(f"{str(folder)!r} is of the family {own}, not {family.architecture}; choose another --family.")
-    pipeline = open_pipeline(folder, family.load_pipeline_class(), torch.float32)
-    _fit_unet(pipeline, config, folder, task)
-    return folder, pipeline
+    pipe = open_pipeline(folder, family.load_pipeline_class(), torch.float32)
+    _fit_unet(pipe, config, folder, task)
+    return folder, pipe
 
 
-def _fit_unet(pipeline: Any, config: TrainConfig, folder: Path, task: Task) -> None:
-    channels, latent = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+def _fit_unet(pipe: Any, config: TrainConfig, folder: Path, task: Task) -> None:
+    channels, latent = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
     expected = latent + task.extra_channels(latent)
     if channels not in (latent, expected):
         raise UserError(f"the UNet of {str(folder)!r} takes {channels} channels, but {config.task} needs "
@@ -86,27 +86,27 @@ def _fit_unet(pipeline: Any, config: TrainConfig, folder: Path, task: Task) -> N
     if channels != expected and config.tune == "lora":
         raise UserError(f"the UNet of {str(folder)!r} takes {channels} channels and has to learn to see {expected}, "
                         "which low-rank weights cannot; give an inpainting checkpoint or --tune full.")  # fmt: skip
-    pipeline.unet = widened(pipeline.unet, expected)
-    if config.resolution % unit_of(pipeline):
+    pipe.unet = widened(pipe.unet, expected)
+    if config.resolution % unit_of(pipe):
         raise UserError(
-            f"--resolution {config.resolution} is not a multiple of {pipeline.vae_scale_factor}; choose one that is."
+            f"--resolution {config.resolution} is not a multiple of {pipe.vae_scale_factor}; choose one that is."
         )
 
 
-def unit_of(pipeline: Any, levels: int = 0) -> int:
+def unit_of(pipe: Any, levels: int = 0) -> int:
     """Pixels of a latent position, or of one at a UNet's level further down."""
-    return pipeline.vae_scale_factor * 2**levels
+    return pipe.vae_scale_factor * 2**levels
 
 
-def place(pipeline: Any, config: TrainConfig, accelerator: Accelerator) -> None:
+def place(pipe: Any, config: TrainConfig, accelerator: Accelerator) -> None:
     """Frozen text towers in the format of the forward pass; the VAE in single precision, which some overflow without;
     what learns in single precision, and low-rank weights beside a UNet in the format of the forward pass."""
     device, half = accelerator.device, HALF[accelerator.mixed_precision]
-    pipeline.vae.to(device).requires_grad_(False).eval()
+    pipe.vae.to(device).requires_grad_(False).eval()
     for name in TOWERS:
-        if (tower := getattr(pipeline, name, None)) is not None:
+        if (tower := getattr(pipe, name, None)) is not None:
             tower.to(device, half).requires_grad_(False).eval()
-    unet = pipeline.unet.to(device, half if config.tune == "lora" else None).requires_grad_(True).train()
+    unet = pipe.unet.to(device, half if config.tune == "lora" else None).requires_grad_(True).train()
     if config.tune == "lora":
         add_lora(unet, config.lora_rank, config.lora_alpha, config.seed)
     if config.gradient_checkpointing:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from llmga.diffusers.datasets.captioned import Captioned
 from llmga.diffusers.datasets.shapes import Shapes, bucketed
 from llmga.diffusers.latents import posterior, scaled
-from llmga.diffusers.pipelines import GENERATORS
+from llmga.diffusers.pipelines import PIPELINES
 from llmga.diffusers.train.batches import Batch, Examples, loader
 from llmga.diffusers.train.config import TrainConfig
 from llmga.diffusers.train.diagnosis import cause_of
@@ -63,13 +63,13 @@ class Trainer:
 
     def __init__(self, config: TrainConfig):
         self.config = config
-        self.family, self.task = GENERATORS[config.row], TASKS[config.task]
+        self.family, self.task = PIPELINES[config.row], TASKS[config.task]
         self.accelerator = open_accelerator(config)
         self.main = self.accelerator.is_main_process
-        self.base, self.pipeline = open_base(config, self.family, self.task)
-        self.objective = objective_of(config, self.pipeline.scheduler)
-        self.pipeline.scheduler.register_to_config(prediction_type=self.objective.prediction)  # what validation samples
-        place(self.pipeline, config, self.accelerator)
+        self.base, self.pipe = open_base(config, self.family, self.task)
+        self.objective = objective_of(config, self.pipe.scheduler)
+        self.pipe.scheduler.register_to_config(prediction_type=self.objective.prediction)  # what validation samples
+        place(self.pipe, config, self.accelerator)
         self._prepare_data()
         self._prepare_unet()
         self.first = self.step = self._resume()
@@ -82,12 +82,12 @@ class Trainer:
             self.shapes = self._shapes(run)
             cached = words = None
             if config.cache_latents:
-                cached = cached_latents(self.records, self.pipeline.vae, self.shapes, run, main=self.main)
+                cached = cached_latents(self.records, self.pipe.vae, self.shapes, run, main=self.main)
             if config.cache_embeddings:
-                words = cached_words(self.pipeline, self.records, config.layout, run, main=self.main)
+                words = cached_words(self.pipe, self.records, config.layout, run, main=self.main)
         self.examples = Examples(self.records, config, self.shapes, cached, holes=self.task.holes)
-        self.words = Words(self.pipeline, config.layout, words)
-        self.validation = Validation(config, self.pipeline, self.base, self.family, self.records, self.shapes)
+        self.words = Words(self.pipe, config.layout, words)
+        self.validation = Validation(config, self.pipe, self.base, self.family, self.records, self.shapes)
         if config.validation_every is None:
             self._set_aside(vae=config.cache_latents and not self.task.holes, towers=config.cache_embeddings)
 
@@ -95,18 +95,18 @@ class Trainer:
         side = self.config.resolution
         if not self.config.buckets:
             return Shapes([(side, side)])
-        unit = unit_of(self.pipeline, levels=len(self.pipeline.unet.config.block_out_channels) - 1)
+        unit = unit_of(self.pipe, levels=len(self.pipe.unet.config.block_out_channels) - 1)
         return bucketed(self.records, side, unit, run, quiet=not self.main)
 
     def _set_aside(self, *, vae: bool, towers: bool) -> None:
         """Parts whose work is done leave the GPU to the UNet."""
         idle = ["vae"] * vae + list(TOWERS) * towers
-        for part in (getattr(self.pipeline, name, None) for name in idle):
+        for part in (getattr(self.pipe, name, None) for name in idle):
             if part is not None:
                 part.to("cpu")
 
     def _prepare_unet(self) -> None:
-        config, unet = self.config, self.pipeline.unet
+        config, unet = self.config, self.pipe.unet
         learning = {name: tensor for name, tensor in unet.named_parameters() if tensor.requires_grad}
         optimizer = torch.optim.AdamW(
             learning.values(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.epsilon,
@@ -196,7 +196,7 @@ class Trainer:
         device = self.accelerator.device
         latents = self._latents(batch, generator)
         noise, times = self.objective.draw(latents.shape, generator)
-        beside = self.task.beside(self.pipeline.vae, batch, generator)
+        beside = self.task.beside(self.pipe.vae, batch, generator)
         embeds, pooled = self.words(batch, device)
         self.given.append({"latents": latents, "embeddings": embeds})
         conditions = self.family.conditions(pooled, batch.time_ids.to(device))
@@ -210,7 +210,7 @@ class Trainer:
 
     def _latents(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """A draw from the VAE's distribution, (batch, 4, height, width), as the UNet sees it."""
-        vae = self.pipeline.vae
+        vae = self.pipe.vae
         mean, std = (batch.mean, batch.std) if batch.mean is not None else posterior(vae, batch.pixels)
         chance = torch.randn(mean.shape, generator=generator).to(mean.device)
         return scaled(vae, mean + std * chance).to(self.accelerator.device)
@@ -231,9 +231,9 @@ class Trainer:
     def _validate(self) -> None:
         with self._averaged():
             if self.main:
-                self.pipeline.unet.eval()
+                self.pipe.unet.eval()
                 self.validation.paint(self.step)
-                self.pipeline.unet.train()
+                self.pipe.unet.train()
         self.accelerator.wait_for_everyone()
 
     def save(self) -> Path:

@@ -1,4 +1,4 @@
-"""Pictures painted on the way, by the painter that will serve: words become pictures, holes are filled."""
+"""Pictures painted on the way, by the pipeline that will serve: words become pictures, holes are filled."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +15,7 @@ from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.shapes import Shapes
 from llmga.diffusers.families import INPAINTING, Family
-from llmga.diffusers.pipelines import PAINTERS, read_defaults
+from llmga.diffusers.pipelines import PIPELINE_CLASSES, read_defaults
 from llmga.diffusers.train.config import TrainConfig
 from llmga.passed_over import Unreadable
 from llmga.training.stream import HOLE, seed_of
@@ -29,10 +29,8 @@ class Validation:
         base: the folder whose defaults (steps, guidance) count.
     """
 
-    def __init__(
-        self, config: TrainConfig, pipeline: Any, base: Path, family: Family, records: Captioned, shapes: Shapes
-    ):
-        self.config, self.pipeline, self.family = config, pipeline, family
+    def __init__(self, config: TrainConfig, pipe: Any, base: Path, family: Family, records: Captioned, shapes: Shapes):
+        self.config, self.pipe, self.family = config, pipe, family
         self.defaults = read_defaults(base) | {"layout": config.layout}
         self.records, self.shapes = records, shapes
         count = min(config.validation_pictures, len(records))
@@ -42,24 +40,24 @@ class Validation:
         """Write the pictures and their captions to `validation/step-N` below the run's folder."""
         folder = Path(self.config.run) / "validation" / f"step-{step}"
         folder.mkdir(parents=True, exist_ok=True)
-        painter = PAINTERS[self.family.task](self.pipeline, self.family, path=str(folder), defaults=self.defaults)
+        pipeline = PIPELINE_CLASSES[self.family.task](self.pipe, self.family, path=str(folder), defaults=self.defaults)
         captions = [self.records.caption(index, Random(0)) for index in self.indices]
         for number, (index, caption) in enumerate(zip(self.indices, captions, strict=True)):
             with suppress(Unreadable):  # training passes over a damaged picture, too, and tells it
-                self._painted(painter, index, caption, seed=number).save(folder / f"{number:03d}.png")
+                self._painted(pipeline, index, caption, seed=number).save(folder / f"{number:03d}.png")
         (folder / "captions.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
         return folder
 
-    def _painted(self, painter: Any, index: int, caption: str, seed: int) -> Image.Image:
+    def _painted(self, pipeline: Any, index: int, caption: str, seed: int) -> Image.Image:
         height, width = self.shapes[index]
         with torch.random.fork_rng(devices=[]):
             if self.family.task != INPAINTING:
-                return painter(caption, seed=seed, size=(width, height))
+                return pipeline(caption, seed=seed, size=(width, height))
             framed = frame(
                 self.records.picture(index), (height, width), center_crop=True, flip=False, rng=Random(0),
                 mask=self.records.mask(index),
             )  # fmt: skip
-            return painter(caption, _picture(framed.pixels), self._mask(framed, seed), seed=seed, size=(width, height))
+            return pipeline(caption, _picture(framed.pixels), self._mask(framed, seed), seed=seed, size=(width, height))
 
     def _mask(self, framed: Framed, seed: int) -> Image.Image:
         """The record's own mask, or a drawn one that leaves something of the picture."""

@@ -15,7 +15,7 @@ from llmga.serve.api.chat_shapes import ChatRequest, ChatResponse
 from llmga.serve.api.errors import ErrorResponse
 from llmga.serve.api.image_shapes import EditForm, GenerationRequest, ImagesResponse, VariationForm
 from llmga.serve.api.json_body import json_route
-from llmga.serve.api.keys import Door, Keys, bearer
+from llmga.serve.api.keys import Auth, Keys, bearer
 from llmga.serve.api.observed import Observed
 from llmga.serve.api.service import Service
 from llmga.serve.api.shapes import Health, ModelCard, ModelList, ModelName
@@ -24,7 +24,7 @@ ABOUT = """Talk, and see it painted: OpenAI's paths and shapes on LLMGA.
 
 * The pictures of a chat come as `message.images` (in a stream: `delta.images`), the shape of OpenRouter and LiteLLM.
   Send the message back as it came, and the assistant remembers what it painted.
-* `/v1/images` rewrites prompts (see `revised_prompt`), unless `model` names the painter.
+* `/v1/images` rewrites prompts (see `revised_prompt`), unless `model` names the pipeline.
 * A mask's transparent pixels are painted anew; a mask without any transparency is white there.
 * Beside OpenAI's fields: `seed`, `negative_prompt`, `num_inference_steps`, `guidance_scale`."""
 REFUSALS = {
@@ -67,7 +67,7 @@ def build_app(service: Service, keys: Keys, local: bool = False) -> FastAPI:
     add_protected(app, service)
     errors.install(app)
     app.add_middleware(BodyLimit, most=service.limits.body)
-    app.add_middleware(Door, keys=keys, local=local)
+    app.add_middleware(Auth, keys=keys, local=local)
     app.add_middleware(Observed, metrics=metrics)
     app.openapi = _documented(app, app.openapi)
     return app
@@ -97,7 +97,7 @@ def add_protected(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models", **shared)
     async def models() -> ModelList:
-        """The assistant, which talks and paints, and the painter alone."""
+        """The assistant, which talks and paints, and the pipeline alone."""
         return ModelList(data=service.cards())
 
     @app.get("/v1/models/{name:path}", **shared)

@@ -11,9 +11,9 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.assistant.assistant import Failed, FlowEvent, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.assistant import AssistantEvent, Failed, PictureReady, PromptFound, Settings, TextDelta, Turn
 from llmga.assistant.loading import Models
-from llmga.assistant.shared_pipeline import Brush
+from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipelines import suited
 from llmga.diffusers.text_to_image import OnStep
@@ -49,9 +49,9 @@ class Engine:
         self._lock = Lock()
 
     def job(self, chat: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any) -> "Job":
-        """A request, ready to begin.  Raises: UserError where the painter cannot do its task."""
+        """A request, ready to begin.  Raises: UserError where the pipeline cannot do its task."""
         with self._lock:
-            suited(self.models.generator, task)  # made once, or refused before anything is begun
+            suited(self.models.pipeline, task)  # made once, or refused before anything is begun
         return Job(self, chat, turn, settings, **options)
 
     def public(self, message: str) -> str:
@@ -85,7 +85,9 @@ class Job:
     ):
         self.engine, self.turn, self.insist, self.done = engine, turn, insist, done
         models = engine.models
-        self.assistant = models.around(chat, CountedBrush(models.generator, models.turns, self), settings, models.marks)
+        self.assistant = models.around(
+            chat, CountedPipeline(models.pipeline, models.turns, self), settings, models.marks
+        )
         self._cancelled = Event()
         self._first: Any = None
         self.steps_after_leaving = 0
@@ -105,7 +107,7 @@ class Job:
         loop = asyncio.get_running_loop()
         self._seen: asyncio.Queue[Any] = asyncio.Queue()
 
-        def put(event: FlowEvent) -> None:
+        def put(event: AssistantEvent) -> None:
             loop.call_soon_threadsafe(self._seen.put_nowait, event)
 
         self._running = loop.run_in_executor(self.engine.threads, self._work, put)
@@ -117,7 +119,7 @@ class Job:
             self.engine.metrics.steps_after_leaving.observe(self.steps_after_leaving)
         self._seen.put_nowait(_DONE)
 
-    async def first(self) -> FlowEvent | None:
+    async def first(self) -> AssistantEvent | None:
         """Wait for the first event, which `events` gives, too; None where there is none.  Raises what the work did."""
         self._first = await self._seen.get()
         if self._first is _DONE:
@@ -125,7 +127,7 @@ class Job:
             return None
         return self._first
 
-    async def events(self) -> AsyncIterator[FlowEvent]:
+    async def events(self) -> AsyncIterator[AssistantEvent]:
         """What happens, to be read once; leaving early cancels the work.  Raises what the work did."""
         event = self._first
         try:
@@ -138,7 +140,7 @@ class Job:
             if not self._running.done():
                 self.cancel()
 
-    def _work(self, put: Callable[[FlowEvent], None]) -> None:
+    def _work(self, put: Callable[[AssistantEvent], None]) -> None:
         clock = Clock(self.engine.metrics)
         for event in self._answers():
             clock.saw(event)
@@ -146,7 +148,7 @@ class Job:
         if self.done is not None and not self.cancelled:
             self.done()
 
-    def _answers(self) -> Iterator[FlowEvent]:
+    def _answers(self) -> Iterator[AssistantEvent]:
         words, asked = "", False
         for event in self._answer(self.turn):
             words += event.text if isinstance(event, TextDelta) else ""
@@ -156,7 +158,7 @@ class Job:
             self.assistant.chat = Verbatim()
             yield from self._answer(Turn(words.strip() or self.turn.text))
 
-    def _answer(self, turn: Turn) -> Iterator[FlowEvent]:
+    def _answer(self, turn: Turn) -> Iterator[AssistantEvent]:
         events = self.assistant.respond(turn)
         if self.cancelled:  # before the assistant began to listen
             self.assistant.cancel()
@@ -164,8 +166,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class CountedBrush(Brush):
-    """The painter as one request sees it: its steps and pictures are counted."""
+class CountedPipeline(SharedPipeline):
+    """The pipeline as one request sees it: its steps and pictures are counted."""
 
     job: "Job"
 
@@ -191,7 +193,7 @@ class Clock:
         self.metrics, self.spoke = metrics, False
         self.began = self.asked = time.perf_counter()
 
-    def saw(self, event: FlowEvent) -> None:
+    def saw(self, event: AssistantEvent) -> None:
         """An event is there."""
         now = time.perf_counter()
         if isinstance(event, TextDelta | PromptFound) and not self.spoke:

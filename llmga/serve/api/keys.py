@@ -67,7 +67,7 @@ class Keys:
         return any([hmac.compare_digest(given, known) for known in self._digests])  # all, whichever fits
 
 
-class Door:
+class Auth:
     """Asks for the key before anything of a request under /v1 is read; elsewhere, for names only.
 
     Args:

@@ -15,7 +15,7 @@ from llmga.serve.api.fairness import FairQueue
 from llmga.serve.api.fetching import Fetcher
 from llmga.serve.api.keys import VARIABLE, Keys
 from llmga.serve.api.metrics import Metrics
-from llmga.serve.api.scheduler import Desk
+from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.service import Names, Service
 from llmga.serve.api.uploads import Limits
 from llmga.serve.api.warm import WarmChats
@@ -105,11 +105,11 @@ def add_limits(parser: flags.Parser) -> None:
 def build_service(args: argparse.Namespace, models: Models) -> Service:
     """Everything that requests need, around models that are loaded.  Raises: UserError."""
     models = replace(models, bounds=Bounds.of(args, LETTERS_PER_TOKEN * context(models)))
-    models.bounds.check_settings(flags.settings(args), models.generator)
+    models.bounds.check_settings(flags.settings(args), models.pipeline)
     queue = FairQueue(args.at_once, args.queue)
     engine = Engine(models, args.at_once, Metrics(queue), private(args, models))
     return Service(
-        desk=Desk(engine, queue),
+        desk=RequestScheduler(engine, queue),
         engine=engine,
         warm=WarmChats(models.new_chat, args.warm_chats),
         names=names(args),
@@ -152,7 +152,7 @@ def last_part(path: str) -> str:
 
 def private(args: argparse.Namespace, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
-    hidden = {models.generator.path: last_part(args.sdmodel_id)}
+    hidden = {models.pipeline.path: last_part(args.sdmodel_id)}
     for path in (args.model_path, args.sdmodel_id, args.inpainter, args.model_base, args.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"

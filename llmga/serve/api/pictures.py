@@ -1,6 +1,6 @@
 """/v1/images: pictures asked for directly.
 
-The assistant rewrites the words into the detailed prompt that its painter was trained on; under the painter's own name
+The assistant rewrites the words into the detailed prompt that its pipeline knows; under the pipeline's own name
 they are painted as they stand.
 """
 

@@ -49,7 +49,7 @@ async def while_present(receive: Receive, work: Awaitable[Result]) -> Result:
         await asyncio.gather(task, watch, return_exceptions=True)
 
 
-class Desk:
+class RequestScheduler:
     """Takes requests in.
 
     Attributes:

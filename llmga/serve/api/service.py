@@ -11,7 +11,7 @@ from llmga.assistant.bounds import Bounds, TooMuch
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fetching import Fetcher
-from llmga.serve.api.scheduler import Desk
+from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.shapes import ModelCard, Painting, parsed_size
 from llmga.serve.api.uploads import Limits, decode, from_data_uri
 from llmga.serve.api.warm import WarmChats
@@ -31,24 +31,24 @@ class Names:
     """What clients call the models.
 
     Attributes:
-        assistant: the language model with the painter behind it; the first name is the one that answers bear.
-        painter: the diffusion model alone.
+        assistant: the language model with the pipeline behind it; the first name is the one that answers bear.
+        pipeline: the diffusion model alone.
     """
 
     assistant: tuple[str, ...]
-    painter: str
+    pipeline: str
 
     def is_painter(self, name: str | None) -> bool:
         """Which of the two a request is for.  Raises: ApiError 404 for another name."""
         if not name or name in self.assistant:
             return False
-        if name == self.painter:
+        if name == self.pipeline:
             return True
         raise self.unknown()
 
     def unknown(self) -> ApiError:
         """What a client is told who asks for another model."""
-        known = ", ".join((*self.assistant, self.painter))
+        known = ", ".join((*self.assistant, self.pipeline))
         return ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
                         code="model_not_found")  # fmt: skip
 
@@ -56,7 +56,7 @@ class Names:
         """All of them, as /v1/models lists them.
 
         Args:
-            usual: `steps` and `guidance_scale` of the painter.
+            usual: `steps` and `guidance_scale` of the pipeline.
         """
         told = {
             name: ModelCard(
@@ -64,8 +64,8 @@ class Names:
             )
             for name in self.assistant
         }
-        told[self.painter] = ModelCard(
-            id=self.painter, created=created, description="paints prompts as they stand", **usual
+        told[self.pipeline] = ModelCard(
+            id=self.pipeline, created=created, description="paints prompts as they stand", **usual
         )
         return list(told.values())
 
@@ -82,7 +82,7 @@ class Service:
         created: when the server started, in seconds of Unix time.
     """
 
-    desk: Desk
+    desk: RequestScheduler
     engine: Engine
     warm: WarmChats
     names: Names
@@ -101,7 +101,7 @@ class Service:
     def cards(self) -> list[ModelCard]:
         """All models."""
         chosen = {"steps": self.defaults.steps, "guidance_scale": self.defaults.guidance_scale}
-        described = self.engine.models.generator.describe(**chosen)
+        described = self.engine.models.pipeline.describe(**chosen)
         return self.names.cards(self.created, {name: described[name] for name in chosen})
 
     async def fetched(self, urls: Sequence[str], client: str) -> dict[str, bytes]:
@@ -143,7 +143,7 @@ class Service:
         }
         chosen = replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
         try:
-            self.bounds.check_settings(chosen, self.engine.models.generator)
+            self.bounds.check_settings(chosen, self.engine.models.pipeline)
         except TooMuch as problem:
             raise ApiError(400, self.engine.public(str(problem)), param=FIELDS.get(problem.setting)) from None
         return chosen

@@ -11,7 +11,7 @@ class Chosen:
 
     Attributes:
         settings: with `edit`, which only an answer that changes a picture uses.
-        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is the painter's own.
+        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is the pipeline's own.
         seed: of the next picture; None goes on with the session's.
         fill: a row of `llmga.diffusers.canvas.FILLS`, what is under a grown part.
     """
@@ -27,9 +27,9 @@ class Chosen:
         Args:
             changes: it changes a picture.
 
-        Raises: UserError for a sampler that the painter cannot use.
+        Raises: UserError for a sampler that the pipeline cannot use.
         """
-        assistant.generator.use_sampler(self.sampler)
+        assistant.pipeline.use_sampler(self.sampler)
         settings = replace(self.settings, sampler=self.sampler)
         assistant.settings = settings if changes else replace(settings, edit=None)
         if self.seed is not None:

@@ -26,13 +26,13 @@ class Controls:
 
     Args:
         usual: settings of the command line.
-        painter: how the painter describes itself, for what the command line leaves open.
+        pipeline: how the pipeline describes itself, for what the command line leaves open.
         restorer: name of the restorer that is loaded.
     """
 
-    def __init__(self, labels: Labels, usual: Settings, painter: Mapping[str, Any], restorer: str):
+    def __init__(self, labels: Labels, usual: Settings, pipeline: Mapping[str, Any], restorer: str):
         self.named: dict[str, Any] = {}
-        self._labels, self._usual, self._painter, self._restorer = labels, usual, painter, restorer
+        self._labels, self._usual, self._painter, self._restorer = labels, usual, pipeline, restorer
         self._words(usual)
         with labels.put(gr.Accordion, label_word="painting settings", open=False):
             self._painting(usual)

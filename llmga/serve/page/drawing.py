@@ -43,7 +43,7 @@ class Progress:
 
     Attributes:
         exchange, prompt: which prompt of which exchange is painted.
-        total: 0 until the painter has begun.
+        total: 0 until the pipeline has begun.
         preview: a data URI of the unfinished picture.
         size: its width and height in pixels.
     """

@@ -13,7 +13,7 @@ from llmga.serve import args as flags
 from llmga.serve.page import drawing
 from llmga.serve.page.controls import Controls
 from llmga.serve.page.labels import Labels
-from llmga.serve.page.model_pool import Studio
+from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.strings import LANGUAGES, WORDS
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ EASEL_WORDS = ("no canvas", "canvas help", "brush", "eraser", "grow", "unmark", 
 class Page:
     """The components; `blocks` is the whole."""
 
-    def __init__(self, studio: Studio, args: argparse.Namespace):
+    def __init__(self, studio: ModelPool, args: argparse.Namespace):
         self.labels = labels = Labels()
         with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
             self.visit = gr.State(None, time_to_live=None, delete_callback=_leave)
@@ -101,7 +101,7 @@ class Page:
                 for verb in ("retry", "repaint", "undo", "clear")
             )
 
-    def _side(self, studio: Studio, args: argparse.Namespace, labels: Labels) -> None:
+    def _side(self, studio: ModelPool, args: argparse.Namespace, labels: Labels) -> None:
         with labels.put(gr.Tab, label_word="pictures", id="pictures"):
             self.gallery = gr.HTML(
                 drawing.gallery([], labels.words),
@@ -119,13 +119,13 @@ class Page:
                 elem_id="easel",
             )
         with labels.put(gr.Tab, label_word="settings", id="settings"):
-            painter = studio.models.generator.describe()
-            self.controls = Controls(labels, flags.settings(args), painter, restorer_name(studio.restorer))
+            pipeline = studio.models.pipeline.describe()
+            self.controls = Controls(labels, flags.settings(args), pipeline, restorer_name(studio.restorer))
             self._models(studio, labels)
         with labels.put(gr.Tab, label_word="session", id="session"):
             self._session(labels)
 
-    def _models(self, studio: Studio, labels: Labels) -> None:
+    def _models(self, studio: ModelPool, labels: Labels) -> None:
         talks, paints = studio.offered()
         with labels.put(gr.Accordion, label_word="models", open=False):
             self.words_model = labels.put(gr.Dropdown, label_word="language model", rows=talks, value=talks[0])

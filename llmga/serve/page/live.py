@@ -4,7 +4,16 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from llmga.assistant.assistant import Denoising, Failed, FlowEvent, PictureReady, PromptFound, Stopped, TextDelta, Turn
+from llmga.assistant.assistant import (
+    AssistantEvent,
+    Denoising,
+    Failed,
+    PictureReady,
+    PromptFound,
+    Stopped,
+    TextDelta,
+    Turn,
+)
 from llmga.assistant.record import Record
 from llmga.llava.generation_prompt import END, START
 from llmga.serve.page.drawing import Mark, Progress
@@ -36,7 +45,7 @@ class Live:
     waits: bool = False
     _prompts: int = 0
 
-    def take(self, event: FlowEvent) -> None:
+    def take(self, event: AssistantEvent) -> None:
         """One event more."""
         match event:
             case TextDelta(text):

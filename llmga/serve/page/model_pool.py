@@ -9,13 +9,12 @@ from threading import Lock
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
-from llmga.assistant.shared_pipeline import Brush
+from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffrir.restorers import Restorer
-from llmga.diffusers.pipelines import Generator, load_generator
+from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.errors import UserError
 from llmga.llava.opening import NewChat, open_planner
 from llmga.serve import args as flags
-from llmga.serve.turns import Turns
 
 ONCE, RELOAD = "once", "reload"
 
@@ -32,12 +31,12 @@ class Words:
 class Paint:
     """A picture model, and the line of those who want to paint with it."""
 
-    generator: Generator
+    pipeline: Pipeline
     mark: ModelMark
-    turns: Turns
+    turns: FairLock
 
 
-class Studio:
+class ModelPool:
     """Models by name; one that is chosen for the first time is loaded, and stays.
 
     Args:
@@ -51,7 +50,7 @@ class Studio:
         self.args, self.models, self.mode, self.shelf = args, models, mode, shelf
         marks = {mark.role: mark for mark in models.marks}
         self.words = {marks["language"].name: Words(models.new_chat, marks["language"])}
-        self.paints = {marks["painter"].name: Paint(models.generator, marks["painter"], models.turns)}
+        self.paints = {marks["painter"].name: Paint(models.pipeline, marks["painter"], models.turns)}
         self.first = marks["language"].name, marks["painter"].name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
@@ -82,7 +81,7 @@ class Studio:
         belongs = {"language base": chosen[0] == self.first[0], "inpainter": chosen[1] == self.first[1]}
         rest = [mark for mark in self._rest if belongs.get(mark.role, True)]
         marks = (talks.mark, paints.mark, *rest)
-        brush = Brush.of(paints.generator, paints.turns)
+        brush = SharedPipeline.of(paints.pipeline, paints.turns)
         return self.models.around(talks.new_chat(), brush, flags.settings(self.args), marks)
 
     def _look(self) -> tuple[list[str], list[str]]:
@@ -102,6 +101,6 @@ class Studio:
 
     def _paint(self, name: str) -> Paint:
         path = self.shelf / name
-        generator = load_generator(path, **flags.painter_options(self.args))
-        flags.guide(generator, self.args)
-        return Paint(generator, ModelMark.of("painter", path), Turns())
+        pipeline = load_pipeline(path, **flags.painter_options(self.args))
+        flags.guide(pipeline, self.args)
+        return Paint(pipeline, ModelMark.of("painter", path), FairLock())

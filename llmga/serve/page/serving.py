@@ -20,7 +20,7 @@ from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.api.keys import sent_by_another_site
 from llmga.serve.page.layout import HERE, THEME, Page
-from llmga.serve.page.model_pool import Studio
+from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.user_session import LONGEST_MESSAGE
 from llmga.serve.page.wiring import LONGEST_LINE, Wiring
@@ -61,9 +61,9 @@ class OnlyHere:
 def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> Wiring:
     """The page, ready to be served."""
     models = replace(models, bounds=Bounds.of(args, LONGEST_MESSAGE))
-    models.bounds.check_settings(flags.settings(args), models.generator)
+    models.bounds.check_settings(flags.settings(args), models.pipeline)
     shelf = args.shelf if args.server is None else None  # a server's models go with nothing from here
-    studio, places = Studio(args, models, args.model_list_mode, shelf), args.at_once
+    studio, places = ModelPool(args, models, args.model_list_mode, shelf), args.at_once
     page = Page(studio, args)
     page.blocks.max_threads = THREADS + places + LONGEST_LINE
     page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=places, api_open=False)

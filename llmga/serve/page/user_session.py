@@ -11,8 +11,9 @@ from threading import Lock
 
 from PIL import Image
 
-from llmga.assistant.assistant import SIMILAR, Assistant, Exchange, FlowEvent, Stopped, Turn
+from llmga.assistant.assistant import SIMILAR, Assistant, AssistantEvent, Exchange, Stopped, Turn
 from llmga.assistant.session_file import differences, load_session, save_session
+from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.drawing import Entry, Mark, Shown
@@ -20,7 +21,6 @@ from llmga.serve.page.live import Live
 from llmga.serve.page.mask_editor import Marks
 from llmga.serve.page.pictures import Pictures
 from llmga.serve.page.strings import WORDS, Words
-from llmga.serve.turns import Turns
 
 LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by the flow
 LOOK_AGAIN = 0.5  # seconds between two looks at whether an answer that waits is still wanted
@@ -35,7 +35,7 @@ class About:
     picture: int | None = None
 
 
-class Visit:
+class UserSession:
     """The state of one browser tab; nothing of it is shared.
 
     What takes its time is an iterator: the visit looks otherwise after each of its steps.
@@ -47,9 +47,9 @@ class Visit:
         turns: of all visits; answers are given by whoever holds one.
     """
 
-    def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en", turns: Turns | None = None):
+    def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en", turns: FairLock | None = None):
         self.assistant, self.language = assistant, language
-        self.turns = turns or Turns()
+        self.turns = turns or FairLock()
         self.folder = Path(tempfile.mkdtemp(prefix=f"visit-{secrets.token_hex(16)}-", dir=folder))
         self.pictures = Pictures(self.folder)
         self.about = About()
@@ -71,7 +71,7 @@ class Visit:
         turn = self._turn(text.strip(), tuple(images), marks, chosen.fill)
         changes, goes_on = self.about.kind == CHANGE, self.subject().kind == REGION
 
-        def events() -> Iterator[FlowEvent]:
+        def events() -> Iterator[AssistantEvent]:
             if not goes_on:
                 self.assistant.leave_region()  # a changed picture is taken up again by its button
             return self.assistant.respond(turn)
@@ -227,7 +227,7 @@ class Visit:
         self,
         turn: Turn,
         chosen: Chosen,
-        events: Callable[[], Iterator[FlowEvent]],
+        events: Callable[[], Iterator[AssistantEvent]],
         *,
         changes: bool = False,
         again: bool = False,
@@ -240,7 +240,7 @@ class Visit:
             self.about, self.live = About(), Live(turn, index, paints=chosen.settings.paint)
             yield from self._drawn(events)
 
-    def _drawn(self, events: Callable[[], Iterator[FlowEvent]]) -> Iterator[None]:
+    def _drawn(self, events: Callable[[], Iterator[AssistantEvent]]) -> Iterator[None]:
         """Show the answer as it comes; what is left over of it once the session has it is what went wrong."""
         live, self._stopped = self.live, False
         try:
@@ -260,7 +260,7 @@ class Visit:
                 self._troubles.setdefault(live.index, []).extend(live.troubles)
                 self.live = None
 
-    def _begun(self, events: Callable[[], Iterator[FlowEvent]]) -> Iterator[FlowEvent]:
+    def _begun(self, events: Callable[[], Iterator[AssistantEvent]]) -> Iterator[AssistantEvent]:
         """The answer's events; only that it was stopped where that happened before it began."""
         if self._stopped:
             yield Stopped()

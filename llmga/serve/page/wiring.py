@@ -13,17 +13,17 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from llmga.assistant.assistant import Assistant
+from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS
 from llmga.serve.api.uploads import Limits, decode
 from llmga.serve.page import drawing
 from llmga.serve.page.layout import Page, canvas, heading
 from llmga.serve.page.mask_editor import Marks
-from llmga.serve.page.model_pool import Studio
+from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import WORDS, language_of
-from llmga.serve.page.user_session import REPAINT, Visit
-from llmga.serve.turns import Turns
+from llmga.serve.page.user_session import REPAINT, UserSession
 
 log = logging.getLogger(__name__)
 MODELS = "models"  # events with this id are answers, or may take as long
@@ -42,13 +42,13 @@ class Wiring:
         moderator: tells whether a text is not to be answered.
     """
 
-    def __init__(self, page: Page, studio: Studio, places: int, moderator: Moderator | None = None):
+    def __init__(self, page: Page, studio: ModelPool, places: int, moderator: Moderator | None = None):
         self.page, self.studio, self.places, self.moderator = page, studio, places, moderator
         served = Path(get_upload_folder())
         served.mkdir(parents=True, exist_ok=True)
         self._files = tempfile.TemporaryDirectory(dir=served)  # of all visits; goes when the server does
-        self.turns = Turns(places)
-        self._visits: WeakSet[Visit] = WeakSet()
+        self.turns = FairLock(places)
+        self._visits: WeakSet[UserSession] = WeakSet()
         self.chosen = page.controls.chosen
         self.drawn = [page.log, page.gallery, page.about]
         self.all = [*self.drawn, page.message, page.easel, page.tabs]
@@ -101,8 +101,8 @@ class Wiring:
         said[self.page.paint_model] |= {"choices": [(name, name) for name in paints]}
         return said | {self.page.visit: visit}
 
-    def _fresh(self, assistant: Assistant, language: str) -> Visit:
-        visit = Visit(assistant, self._files.name, language, self.turns)
+    def _fresh(self, assistant: Assistant, language: str) -> UserSession:
+        visit = UserSession(assistant, self._files.name, language, self.turns)
         self._visits.add(visit)
         return visit
 
@@ -115,13 +115,13 @@ class Wiring:
         """Take the files of all visits away."""
         self._files.cleanup()
 
-    def _said(self, visit: Visit) -> dict[Any, Any]:
+    def _said(self, visit: UserSession) -> dict[Any, Any]:
         page, language = self.page, visit.language
         said = dict(zip(page.labels.components, page.labels.in_language(language), strict=True))
         said[page.language] |= {"value": language}
         return said | self.look(visit) | {page.head: heading(language), page.easel: canvas(language)}
 
-    def look(self, visit: Visit) -> dict[Any, Any]:
+    def look(self, visit: UserSession) -> dict[Any, Any]:
         """The conversation, the gallery and what the next message is about."""
         entries, words = visit.entries(), visit.words
         progress = visit.live.progress if visit.live else None
@@ -134,24 +134,24 @@ class Wiring:
 
     # Answers.
 
-    def say(self, visit: Visit | None, message: dict, easel: str, *values: Any) -> Iterator[dict[Any, Any]]:
+    def say(self, visit: UserSession | None, message: dict, easel: str, *values: Any) -> Iterator[dict[Any, Any]]:
         """A message was sent."""
 
-        def steps(visit: Visit) -> Iterator[None]:
+        def steps(visit: UserSession) -> Iterator[None]:
             images = [decode(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
             return visit.say(self._moderated(visit, message["text"]), images, self.chosen(values), Marks.read(easel))
 
         yield from self._answer(visit, steps, sent=True)
 
-    def retry(self, visit: Visit | None, *values: Any) -> Iterator[dict[Any, Any]]:
+    def retry(self, visit: UserSession | None, *values: Any) -> Iterator[dict[Any, Any]]:
         """The last answer is to be another one."""
         yield from self._answer(visit, lambda visit: visit.retry(self.chosen(values)))
 
-    def repaint(self, visit: Visit | None, *values: Any) -> Iterator[dict[Any, Any]]:
+    def repaint(self, visit: UserSession | None, *values: Any) -> Iterator[dict[Any, Any]]:
         """The last pictures are to be painted again."""
         yield from self._answer(visit, lambda visit: visit.repaint(self.chosen(values)))
 
-    def act(self, visit: Visit | None, easel: str, event: gr.EventData, *values: Any) -> Iterator[dict[Any, Any]]:
+    def act(self, visit: UserSession | None, easel: str, event: gr.EventData, *values: Any) -> Iterator[dict[Any, Any]]:
         """A button in the conversation was pressed."""
         told = event._data or {}
         verb, number, text = str(told.get("verb")), _whole(told.get("number")), str(told.get("text", ""))
@@ -159,7 +159,7 @@ class Wiring:
             yield self._take_up(visit, verb, number)
             return
 
-        def steps(visit: Visit) -> Iterator[None]:
+        def steps(visit: UserSession) -> Iterator[None]:
             if verb == "similar":
                 return visit.similar(number, self.chosen(values))
             words = self._moderated(visit, text)
@@ -169,14 +169,14 @@ class Wiring:
 
         yield from self._answer(visit, steps)
 
-    def _moderated(self, visit: Visit, text: str) -> str:
+    def _moderated(self, visit: UserSession, text: str) -> str:
         """The text.  Raises: UserError where it is not to be answered."""
         if self.moderator is not None and self.moderator(text):
             raise UserError(visit.words["moderated"])
         return text
 
     def _answer(
-        self, visit: Visit | None, steps: Callable[[Visit], Iterator[None]], sent: bool = False
+        self, visit: UserSession | None, steps: Callable[[UserSession], Iterator[None]], sent: bool = False
     ) -> Iterator[dict[Any, Any]]:
         """Draw an answer as it comes.
 
@@ -194,14 +194,14 @@ class Wiring:
         # Of a handler that gives nothing at all gradio makes nulls, which break the message box.
         yield {page.message: gr.skip()} if first else {page.message: _answering(False)} | self.look(visit)
 
-    def stop(self, visit: Visit | None) -> None:
+    def stop(self, visit: UserSession | None) -> None:
         """The current answer is to end."""
         if visit is not None:
             visit.stop()
 
     # What takes no time.
 
-    def _take_up(self, visit: Visit | None, verb: str, number: int) -> dict[Any, Any]:
+    def _take_up(self, visit: UserSession | None, verb: str, number: int) -> dict[Any, Any]:
         page = self.page
         with _told(visit):
             visit.take_up(verb, number)
@@ -211,7 +211,7 @@ class Wiring:
             return {page.easel: given, page.tabs: gr.Tabs(selected="canvas")} | self.look(visit)
         return {page.message: gr.skip()}
 
-    def undo(self, visit: Visit | None, message: dict) -> dict[Any, Any]:
+    def undo(self, visit: UserSession | None, message: dict) -> dict[Any, Any]:
         """The last turn is taken back; what was said in it is there to be said otherwise, unless something else is."""
         with _told(visit):
             text = visit.undo()
@@ -220,14 +220,14 @@ class Wiring:
             return {self.page.message: said, self.page.easel: canvas(visit.language)} | self.look(visit)
         return {self.page.message: gr.skip()}
 
-    def drop(self, visit: Visit | None) -> dict[Any, Any]:
+    def drop(self, visit: UserSession | None) -> dict[Any, Any]:
         """The next message is about nothing in particular."""
         with _told(visit):
             visit.drop()
             return {self.page.easel: canvas(visit.language)} | self.look(visit)
         return {self.page.message: gr.skip()}
 
-    def clear(self, visit: Visit | None, words: str, paint: str) -> dict[Any, Any]:
+    def clear(self, visit: UserSession | None, words: str, paint: str) -> dict[Any, Any]:
         """A new visit in place of this one."""
         with _told(visit):
             fresh = self._fresh(self.studio.assistant(words, paint), visit.language)
@@ -235,33 +235,33 @@ class Wiring:
             return {self.page.visit: fresh, self.page.easel: canvas(visit.language)} | self.look(fresh)
         return {self.page.message: gr.skip()}
 
-    def switch(self, visit: Visit | None, words: str, paint: str) -> dict[Any, Any]:
+    def switch(self, visit: UserSession | None, words: str, paint: str) -> dict[Any, Any]:
         """The same session goes on with other models."""
         with _told(visit):
             visit.go_on_with(self.studio.assistant(words, paint))
             return self.look(visit)
         return {self.page.log: gr.skip()} if visit is None else self._models(visit)
 
-    def _models(self, visit: Visit) -> dict[Any, Any]:
+    def _models(self, visit: UserSession) -> dict[Any, Any]:
         """The models that a visit has, where others were chosen and refused."""
         names = {mark.role: mark.name for mark in visit.assistant.models}
         page = self.page
         return {page.words_model: names["language"], page.paint_model: names["painter"]}
 
-    def speak(self, language: str, visit: Visit | None) -> dict[Any, Any]:
+    def speak(self, language: str, visit: UserSession | None) -> dict[Any, Any]:
         """Another language was chosen."""
         with _told(visit):
             visit.language = language
             return self._said(visit)
         return {self.page.head: gr.skip()}
 
-    def save(self, visit: Visit | None) -> str | None:
+    def save(self, visit: UserSession | None) -> str | None:
         """The session as a file to download."""
         with _told(visit):
             return str(visit.save())
         return None
 
-    def load(self, visit: Visit | None, path: str) -> dict[Any, Any]:
+    def load(self, visit: UserSession | None, path: str) -> dict[Any, Any]:
         """A saved session takes the place of this one."""
         with _told(visit):
             for difference in visit.load(path):
@@ -280,7 +280,7 @@ def _answering(answering: bool, sent: bool = False) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(visit: Visit | None) -> Iterator[None]:
+def _told(visit: UserSession | None) -> Iterator[None]:
     """What goes wrong in the body is shown as one sentence; of a defect only a number that the server's log has."""
     try:
         yield

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from llmga.assistant.assistant import Turn
-from llmga.assistant.image_folder import SavedPictures
+from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.loading import Models
 from llmga.assistant.session_file import INDEX, differences, load_session
 from llmga.errors import command_line
@@ -68,13 +68,13 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     picture = flags.check(args)
     opening = flags.opening(args, picture)
     inline = drawer(args.inline, os.environ, sys.stdout.isatty())
-    terminal = Terminal(SavedPictures(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
+    terminal = Terminal(ImageFolder(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
     room = args.session_megapixels * flags.MEGA
     saved = load_session(args.session, room) if args.session and _is_session(args.session) else None
     jobs = read_jobs(args.batch) if args.batch is not None else None
     models = Models.load(args)
     if bundled:
-        print(f"No --sdmodel_id given: the bundled toy model ({models.generator.describe()['family']}) paints.")
+        print(f"No --sdmodel_id given: the bundled toy model ({models.pipeline.describe()['family']}) paints.")
     if jobs is not None:
         return batch(jobs, args, models, terminal, opening)
     assistant = models.assistant(args)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, FlowEvent, Turn
+from llmga.assistant.assistant import Assistant, AssistantEvent, Turn
 from llmga.assistant.session_file import MOST_PIXELS, differences, load_session, save_session
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
@@ -65,7 +65,7 @@ class Talk:
         if self.assistant.exchanges is before:
             self.pending = pending
 
-    def play(self, events: Iterator[FlowEvent], **options: str) -> None:
+    def play(self, events: Iterator[AssistantEvent], **options: str) -> None:
         """Draw what the assistant does, and keep it."""
         self.terminal.play(self.assistant, events, **options)
         if self.session is not None:

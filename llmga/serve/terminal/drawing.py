@@ -13,16 +13,16 @@ from tqdm import tqdm
 
 from llmga.assistant.assistant import (
     Assistant,
+    AssistantEvent,
     Denoising,
     Failed,
-    FlowEvent,
     PictureReady,
     PromptFound,
     Stopped,
     TextDelta,
     Turn,
 )
-from llmga.assistant.image_folder import SavedPictures
+from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.record import Record
 from llmga.errors import UserError
 from llmga.plain_text import plain
@@ -40,7 +40,7 @@ class Terminal:
         inline: makes escapes that show a picture; None where the terminal shows none.
     """
 
-    pictures: SavedPictures
+    pictures: ImageFolder
     debug: bool = False
     inline: Draw | None = None
     out: TextIO = field(default_factory=lambda: sys.stdout)
@@ -54,7 +54,7 @@ class Terminal:
         """Draw the answer to a turn."""
         self.play(assistant, assistant.respond(turn))
 
-    def play(self, assistant: Assistant, events: Iterator[FlowEvent], speaker: str = "Assistant: ") -> None:
+    def play(self, assistant: Assistant, events: Iterator[AssistantEvent], speaker: str = "Assistant: ") -> None:
         """Draw what an assistant does.  Ctrl-C ends it and keeps the session."""
         print(speaker, end="", flush=True, file=self.out)
         self._line_open, self._trims = bool(speaker), True
@@ -70,7 +70,7 @@ class Terminal:
         if self.debug and assistant.chat.conversation.messages:
             print(f"raw reply: {assistant.chat.conversation.messages[-1].text!r}", file=self.err)
 
-    def draw(self, event: FlowEvent) -> None:
+    def draw(self, event: AssistantEvent) -> None:
         """Show one event."""
         if not isinstance(event, Denoising):
             self._close_bar()

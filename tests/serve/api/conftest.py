@@ -131,7 +131,7 @@ class Running:
     """
 
     def __init__(self, service: Service, keys: Keys):
-        self.service, self.painter = service, service.engine.models.generator
+        self.service, self.painter = service, service.engine.models.pipeline
         config = uvicorn.Config(build_app(service, keys), port=0, log_config=None, access_log=False)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()), daemon=True)

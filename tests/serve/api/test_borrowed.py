@@ -9,14 +9,13 @@ from PIL import Image
 
 from llmga.assistant.assistant import Assistant, Settings, Turn
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
-from llmga.assistant.shared_pipeline import Brush
+from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.gradio_web_server import build_parser
 from llmga.serve.page.serving import build
-from llmga.serve.remote import borrow
-from llmga.serve.turns import Turns
+from llmga.serve.remote import load_remote_models
 
 KEY = "sk-of-the-tests"
 
@@ -29,8 +28,8 @@ def far(running):
         start.server = running(keys=keys)
         given = ["--mllm-key", keys[0]] if keys else []
         args = build_parser().parse_args(["--server", f"{start.server.url}/v1", *given, *argv])
-        start.models = models = borrow(args)
-        brush = Brush.of(models.generator, Turns())
+        start.models = models = load_remote_models(args)
+        brush = SharedPipeline.of(models.pipeline, FairLock())
         return Assistant(models.new_chat(), brush, models.restorer, settings or Settings(seed=5), models.marks)
 
     return start
@@ -154,7 +153,7 @@ def test_a_busy_server_is_asked_again(far, monkeypatch):
 )
 def test_what_only_the_server_can_choose_is_said(far, what, told):
     far()
-    painter = far.models.generator
+    painter = far.models.pipeline
     assert painter.suited(INPAINTING) is painter
     with pytest.raises(UserError, match=told):
         what(painter)
@@ -163,17 +162,17 @@ def test_what_only_the_server_can_choose_is_said(far, what, told):
 def test_a_server_that_asks_for_a_key_gets_it(far):
     assert list(far(keys=(KEY,)).respond(Turn("hello")))
     with pytest.raises(UserError, match="asks for a key"):
-        borrow(build_parser().parse_args(["--server", f"{far.server.url}/v1"]))
+        load_remote_models(build_parser().parse_args(["--server", f"{far.server.url}/v1"]))
 
 
 def test_what_is_no_server_of_ours_is_refused(running):
     url = running().url
     with pytest.raises(UserError, match="no server of this project"):
-        borrow(build_parser().parse_args(["--server", f"{url}/elsewhere"]))
+        load_remote_models(build_parser().parse_args(["--server", f"{url}/elsewhere"]))
     with pytest.raises(UserError, match="cannot be reached"):
-        borrow(build_parser().parse_args(["--server", "http://127.0.0.1:9/v1"]))
+        load_remote_models(build_parser().parse_args(["--server", "http://127.0.0.1:9/v1"]))
     with pytest.raises(UserError, match="leave out --load-4bit"):
-        borrow(build_parser().parse_args(["--server", url, "--load-4bit"]))
+        load_remote_models(build_parser().parse_args(["--server", url, "--load-4bit"]))
 
 
 def test_the_page_offers_the_server_s_models_alone(far, monkeypatch, tmp_path):

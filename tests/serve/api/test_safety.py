@@ -15,7 +15,7 @@ from llmga.assistant.safety import WITHHELD, Guard, load_checker, open_guard, wa
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.serve.gradio_web_server import build_parser
-from llmga.serve.page.model_pool import Studio
+from llmga.serve.page.model_pool import ModelPool
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_what_a_page_would_show_passes_the_same_guard():
     marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
     painter = SimpleNamespace(describe=dict)
     models = Models(lambda: None, painter, RESTORERS["none"], marks, guard=guard)
-    assistant = Studio(build_parser().parse_args([]), models).assistant()
-    assert assistant.guard is guard and assistant.generator.turns is models.turns
+    assistant = ModelPool(build_parser().parse_args([]), models).assistant()
+    assert assistant.guard is guard and assistant.pipeline.turns is models.turns
 
 
 def test_without_its_package_the_watermark_is_one_sentence(monkeypatch):

@@ -6,18 +6,18 @@ from PIL import Image
 from llmga.assistant.assistant import Settings
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.mask_editor import Marks
-from llmga.serve.page.user_session import Visit
+from llmga.serve.page.user_session import UserSession
 
 
-class ToyBrush:
-    """The toy generator as a brush: it has a sampler, and serves every task."""
+class ToySharedPipeline:
+    """The toy pipeline as a shared one: it has a sampler, and serves every task."""
 
-    def __init__(self, generator):
-        self.generator, self.samplers = generator, []
-        self.describe = generator.describe
+    def __init__(self, pipeline):
+        self.pipeline, self.samplers = pipeline, []
+        self.describe = pipeline.describe
 
     def __call__(self, prompt, **options):
-        return self.generator(prompt, **options)
+        return self.pipeline(prompt, **options)
 
     def suited(self, task):
         return self
@@ -27,12 +27,12 @@ class ToyBrush:
 
 
 @pytest.fixture
-def visit(toy, toy_generator_class, tmp_path):
+def visit(toy, toy_pipeline_class, tmp_path):
     """`visit(*replies)` is a visit whose assistant says these replies."""
 
     def make(*replies, restorer=lambda image, reference, mask: image):
-        assistant = toy(*replies, generator=ToyBrush(toy_generator_class()), restorer=restorer, seed=5)
-        return Visit(assistant, tmp_path)
+        assistant = toy(*replies, pipeline=ToySharedPipeline(toy_pipeline_class()), restorer=restorer, seed=5)
+        return UserSession(assistant, tmp_path)
 
     return make
 

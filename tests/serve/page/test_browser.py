@@ -381,7 +381,7 @@ def test_two_visitors_at_once_see_each_their_own(tab: Driver, browser: object) -
 
 def test_the_work_of_who_leaves_ends(tab: Driver, browser: object, models: Models) -> None:
     steps = []
-    hook = models.generator.denoiser.register_forward_hook(lambda *_: steps.append(perf_counter()))
+    hook = models.pipeline.denoiser.register_forward_hook(lambda *_: steps.append(perf_counter()))
     leaver = Driver(browser.new_context(locale="en-GB").new_page(), tab.url)
     leaver.open()
     leaver.paint_slowly()

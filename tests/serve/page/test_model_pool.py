@@ -10,7 +10,7 @@ from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.args import BUNDLED_MLLM, BUNDLED_PAINTER, shipped
 from llmga.serve.gradio_web_server import build_parser
-from llmga.serve.page.model_pool import Studio
+from llmga.serve.page.model_pool import ModelPool
 
 PAINTER = shipped(BUNDLED_PAINTER, "")
 
@@ -33,14 +33,14 @@ def shelf(tmp_path: Path) -> Path:
 
 
 def test_models_of_the_command_line_are_offered_first(models: tuple, shelf: Path) -> None:
-    assert Studio(*models, shelf=shelf).offered() == (["llmga-toy-mllm", "words"], ["llmga-toy-sdxl-t2i", "paint"])
+    assert ModelPool(*models, shelf=shelf).offered() == (["llmga-toy-mllm", "words"], ["llmga-toy-sdxl-t2i", "paint"])
 
 
 @pytest.mark.parametrize(("mode", "later"), [("once", False), ("reload", True)])
 def test_a_model_that_comes_later_is_offered_when_the_list_is_read_again(
     models: tuple, shelf: Path, mode: str, later: bool
 ) -> None:
-    studio = Studio(*models, mode, shelf)
+    studio = ModelPool(*models, mode, shelf)
     (shelf / "new").symlink_to(PAINTER, target_is_directory=True)
     assert ("new" in studio.offered()[1]) == later
 
@@ -48,14 +48,14 @@ def test_a_model_that_comes_later_is_offered_when_the_list_is_read_again(
 @pytest.mark.parametrize("name", ["nothing", "notes", "../words", "/etc", str(PAINTER)])
 def test_only_what_is_offered_is_opened(models: tuple, shelf: Path, name: str) -> None:
     with pytest.raises(UserError, match="not offered"):
-        Studio(*models, shelf=shelf).assistant(words=name)
+        ModelPool(*models, shelf=shelf).assistant(words=name)
 
 
 def test_a_chosen_model_is_loaded_once_and_named_in_the_records(models: tuple, shelf: Path) -> None:
-    studio = Studio(*models, shelf=shelf)
+    studio = ModelPool(*models, shelf=shelf)
     one, two = (studio.assistant(paint="paint") for _ in range(2))
-    assert one.generator.generator.denoiser is two.generator.generator.denoiser
-    assert one.generator.turns is two.generator.turns is not studio.assistant().generator.turns
+    assert one.pipeline.pipeline.denoiser is two.pipeline.pipeline.denoiser
+    assert one.pipeline.turns is two.pipeline.turns is not studio.assistant().pipeline.turns
     assert one.models[1].sha256 == models[1].marks[1].sha256
 
 
@@ -63,14 +63,14 @@ def test_a_model_that_is_torn_is_one_sentence(models: tuple, shelf: Path) -> Non
     shutil.copytree(PAINTER, shelf / "torn")
     (shelf / "torn/unet/config.json").unlink()
     with pytest.raises(UserError, match="torn"):
-        Studio(*models, shelf=shelf).assistant(paint="torn")
+        ModelPool(*models, shelf=shelf).assistant(paint="torn")
 
 
 def test_samplers_of_visits_do_not_meet(models: tuple) -> None:
-    studio = Studio(*models)
+    studio = ModelPool(*models)
     one, two = studio.assistant(), studio.assistant()
-    one.generator.use_sampler("ddim")
-    assert one.generator.describe()["sampler_name"] == "ddim"
-    assert two.generator.describe()["sampler_name"] == "checkpoint"
+    one.pipeline.use_sampler("ddim")
+    assert one.pipeline.describe()["sampler_name"] == "ddim"
+    assert two.pipeline.describe()["sampler_name"] == "checkpoint"
     with pytest.raises(UserError, match="sampler"):
-        two.generator.use_sampler("nonsense")
+        two.pipeline.use_sampler("nonsense")

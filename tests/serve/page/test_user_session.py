@@ -115,14 +115,14 @@ def test_a_change_asks_for_a_description_first_and_shows_only_the_person_s_words
     here.take_up("change", 0)
     _, entry = talk(here, "paint it red", chosen=Chosen(Settings(edit={"skip": 0.25})))
     assert entry.asked == "paint it red" and entry.reply == ONE
-    assert here.assistant.generator.generator.calls[-1].source_prompt == "a teal wall"
+    assert here.assistant.pipeline.pipeline.calls[-1].source_prompt == "a teal wall"
     assert here.subject() == About()
 
 
 def test_only_a_change_changes(visit, talk, photo):
     here = visit(ONE)
     talk(here, "another like this", (photo,), chosen=Chosen(Settings(edit={"skip": 0.25})))
-    assert here.assistant.generator.generator.calls[-1].image is None
+    assert here.assistant.pipeline.pipeline.calls[-1].image is None
 
 
 def test_a_similar_picture_is_asked_for(visit, talk):
@@ -135,11 +135,11 @@ def test_a_similar_picture_is_asked_for(visit, talk):
 def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(visit, talk):
     here = visit(TWO)
     (entry,) = talk(here, chosen=Chosen(Settings(paint=False)))
-    assert entry.all_pictures() == [] and here.assistant.generator.generator.calls == []
+    assert entry.all_pictures() == [] and here.assistant.pipeline.pipeline.calls == []
     list(here.paint("0.1", "a horse", Chosen(Settings(paint=False))))
     (entry,) = here.entries()
     assert list(entry.pictures) == [1] and "a horse" in entry.reply and "a cat" in entry.reply
-    assert here.assistant.generator.generator.calls[-1].prompt == "a horse"
+    assert here.assistant.pipeline.pipeline.calls[-1].prompt == "a horse"
 
 
 def test_painting_again_keeps_the_first_version(visit, talk):

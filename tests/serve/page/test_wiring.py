@@ -11,7 +11,7 @@ from llmga.assistant.record import ModelMark
 from llmga.diffrir.restorers import RESTORERS
 from llmga.serve.gradio_web_server import build_parser
 from llmga.serve.page.layout import Page
-from llmga.serve.page.model_pool import Studio
+from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.wiring import Wiring
 
 
@@ -24,7 +24,9 @@ def built(tmp_path_factory):
     marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        studio = Studio(build_parser().parse_args([]), Models(None, generator, RESTORERS["match"], marks), shelf=folder)
+        studio = ModelPool(
+            build_parser().parse_args([]), Models(None, generator, RESTORERS["match"], marks), shelf=folder
+        )
         return Wiring(Page(studio, studio.args), studio, 2)
 
 
@@ -132,7 +134,7 @@ def test_settings_reach_the_painter(wiring, visit):
     said = {"size": "24x16", "next seed": "77", "negative": "cats", "steps": 3, "guidance": 4.5}
     values = dict(zip(page.page.controls.named, usual(page), strict=True)) | said
     list(page.say(here, message("hi"), "", *values.values()))
-    call = here.assistant.generator.generator.calls[0]
+    call = here.assistant.pipeline.pipeline.calls[0]
     assert (call.size, call.seed, call.negative_prompt, call.steps, call.guidance_scale) == (
         (24, 16),
         77,

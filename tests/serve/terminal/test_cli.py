@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from llmga.assistant.assistant import Turn
-from llmga.assistant.image_folder import SavedPictures
+from llmga.assistant.image_folder import ImageFolder
+from llmga.serve.terminal import cli
 from llmga.serve.terminal.cli import Terminal, converse
 from llmga.serve.terminal.commands import Talk
-from llmga.serve.terminal.drawing import cli
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
 
@@ -27,7 +27,7 @@ def talk(tmp_path, monkeypatch, capsys):
     def run(assistant, lines, debug=False, first=None, **rest):
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         monkeypatch.chdir(tmp_path)
-        converse(Talk(assistant, Terminal(SavedPictures("outputs"), debug), **rest), first)
+        converse(Talk(assistant, Terminal(ImageFolder("outputs"), debug), **rest), first)
         return capsys.readouterr()
 
     return run
@@ -62,10 +62,10 @@ def test_the_picture_goes_with_the_first_message_only(toy, talk):
     assert [(user.text, len(user.images)) for user in users] == [("first", 1), ("second", 0)]
 
 
-def test_a_mask_goes_with_the_picture_and_later_requests_repaint_the_same_part(toy, talk, toy_generator_class):
-    painter, picture, mask = toy_generator_class(), Image.new("RGBA", (16, 8)), Image.new("L", (16, 8))
+def test_a_mask_goes_with_the_picture_and_later_requests_repaint_the_same_part(toy, talk, toy_pipeline_class):
+    painter, picture, mask = toy_pipeline_class(), Image.new("RGBA", (16, 8)), Image.new("L", (16, 8))
     mask.paste(255, (0, 0, 8, 8))
-    talk(toy(ONE, ONE, generator=painter), "fill it\nin green\n", pending=Turn("", (picture,), mask))
+    talk(toy(ONE, ONE, pipeline=painter), "fill it\nin green\n", pending=Turn("", (picture,), mask))
     assert [(call.image, call.mask.tobytes()) for call in painter.calls] == [(picture, mask.tobytes())] * 2
 
 
@@ -93,8 +93,8 @@ def test_debug_shows_tags_and_tracebacks(toy, talk):
     assert "Traceback" in err
 
 
-def test_ctrl_c_stops_the_answer_and_keeps_the_session(toy, talk, toy_generator_class):
-    class Interrupted(toy_generator_class):
+def test_ctrl_c_stops_the_answer_and_keeps_the_session(toy, talk, toy_pipeline_class):
+    class Interrupted(toy_pipeline_class):
         total = 10**9
 
         def __call__(self, prompt, *args, on_step, **rest):
@@ -106,7 +106,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_session(toy, talk, toy_generator_
             return super().__call__(prompt, *args, on_step=report, **rest)
 
     before = signal.getsignal(signal.SIGINT)
-    out, _ = talk(toy(ONE, "Still here.", generator=Interrupted()), "a\nb\n")
+    out, _ = talk(toy(ONE, "Still here.", pipeline=Interrupted()), "a\nb\n")
     assert "stopped\n" in out and "saved" not in out
     assert "Assistant: Still here.\n" in out
     assert signal.getsignal(signal.SIGINT) is before

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from llmga.assistant.assistant import Turn
-from llmga.assistant.image_folder import SavedPictures
+from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.session_file import load_session, save_session
 from llmga.errors import UserError
 from llmga.serve.terminal.commands import COMMANDS, Talk
@@ -28,7 +28,7 @@ def talk(toy, tmp_path, monkeypatch):
     mask.save("m.png")
 
     def make(*replies, **settings):
-        terminal = Terminal(SavedPictures("outputs"), out=io.StringIO(), err=io.StringIO())
+        terminal = Terminal(ImageFolder("outputs"), out=io.StringIO(), err=io.StringIO())
         return Talk(toy(*replies, **settings), terminal)
 
     return make
@@ -55,7 +55,7 @@ def test_a_picture_goes_with_the_next_message_only(talk):
 def test_a_mask_is_for_the_given_picture_or_the_latest_one(talk):
     now = talk(ONE, ONE, ONE, seed=5)
     typed(now, "/image a.png", "/mask m.png", "fill it", "/mask m.png", "again")
-    first, second = now.assistant.generator.calls
+    first, second = now.assistant.pipeline.calls
     assert first.image.mode == "RGBA" and first.mask.getbbox() == (0, 0, 8, 8)
     assert second.image.getpixel((0, 0)) == (5, 0, 9, 255)  # what was painted first
 
@@ -153,7 +153,7 @@ def test_the_next_seed_is_the_one_that_was_set(talk):
 def test_verbs_do_what_they_say(talk):
     now = talk(ONE, "b", "c", "d", seed=3)
     out, _ = typed(now, "one", "/repaint", "/repaint a dog", "two", "/retry", "/edit 0 eins", "/history", "/undo")
-    assert [call.prompt for call in now.assistant.generator.calls] == ["a red circle", "a red circle", "a dog"]
+    assert [call.prompt for call in now.assistant.pipeline.calls] == ["a red circle", "a red circle", "a dog"]
     assert "0: eins" in out and "taken back: eins" in out
     assert now.assistant.exchanges == ()
 
@@ -191,8 +191,8 @@ def test_quit_ends(talk):
     assert now.over
 
 
-def test_a_long_prompt_shows_how_it_is_cut_and_a_mask_how_its_seam_shows(talk, toy_generator_class, monkeypatch):
-    monkeypatch.setattr(toy_generator_class, "report", lambda self, prompt: "98 tokens in 2 chunks", raising=False)
+def test_a_long_prompt_shows_how_it_is_cut_and_a_mask_how_its_seam_shows(talk, toy_pipeline_class, monkeypatch):
+    monkeypatch.setattr(toy_pipeline_class, "report", lambda self, prompt: "98 tokens in 2 chunks", raising=False)
     out, _ = typed(talk(ONE), "/image a.png", "/mask m.png", "fill it")
     assert "[a red circle] (98 tokens in 2 chunks)" in out
     assert ", seam " in out

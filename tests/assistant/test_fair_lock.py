@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from llmga.serve.turns import Turns
+from llmga.assistant.shared_pipeline import FairLock
 
 
 def test_turns_are_taken_in_the_order_of_coming():
-    turns, order, threads = Turns(), [], []
+    turns, order, threads = FairLock(), [], []
 
     def work(number):
         with turns.taken(lambda: None):
@@ -28,7 +28,7 @@ def test_turns_are_taken_in_the_order_of_coming():
 
 
 def test_as_many_as_there_are_places_pass_at_once():
-    turns = Turns(2)
+    turns = FairLock(2)
     with turns.line() as first, turns.line() as second:
         assert first(0) and second(0)
         with turns.line() as third:
@@ -38,7 +38,7 @@ def test_as_many_as_there_are_places_pass_at_once():
 
 
 def test_who_does_not_want_any_more_leaves_the_line():
-    turns = Turns()
+    turns = FairLock()
 
     def unwanted():
         raise KeyError("gone")

@@ -1,0 +1,1 @@
+from tests.toys import toy, toy_pipeline_class  # noqa: F401  fixtures
