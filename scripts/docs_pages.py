@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from unittest.mock import patch
 
+from markdown import Extension
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,8 +95,7 @@ def file_map_page() -> str:
 def escaped(text: str) -> str:
     """Words as a cell of a table: code stays code, everything else is plain."""
     parts = text.replace("|", r"\|").replace("\n", " ").split("`")
-    plain = [re.sub(r"([*_\[\]{}#])", r"\\\1", part).replace("<", "&lt;") for part in parts]
-    return "`".join(part if index % 2 else plain[index] for index, part in enumerate(parts))
+    return "`".join(part if index % 2 else re.sub(r"([*_\[\]{}#])", r"\\\1", part) for index, part in enumerate(parts))
 
 
 # The flags.
@@ -193,7 +193,21 @@ def _reference(group: Group, module: str) -> str:
 MADE = {"reference/files.md": file_map_page, "reference/flags.md": flags_page}
 
 
+class PlainTags(Extension):
+    """What looks like a tag of HTML, `<image>` in a docstring, is text: no page holds HTML of its own."""
+
+    def extendMarkdown(self, md):
+        md.preprocessors.deregister("html_block")
+        md.inlinePatterns.deregister("html")
+
+
 # What MkDocs calls.
+
+
+def on_config(config):
+    """Tags are text."""
+    config.markdown_extensions.append(PlainTags())
+    return config
 
 
 def on_files(files, config):
