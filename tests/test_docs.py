@@ -118,9 +118,17 @@ def test_the_file_map_is_complete_and_every_file_says_something(pages: ModuleTyp
     assert [name for name, said in entries.items() if not said] == []
 
 
-def test_the_file_map_says_what_a_file_says_of_itself(pages: ModuleType) -> None:
-    assert "| `registry.py` | Variants are rows: a table that answers a wrong name" in pages.file_map_page()
-    assert pages.file_map()["scripts/setup.sh"].startswith("Make .venv beside the repository")
+def test_a_file_is_mapped_by_the_first_line_of_what_it_says_of_itself(pages: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text('"""Reads `b`.\n\nMore.\n"""\n')
+    (tmp_path / "a.sh").write_text("#!/bin/sh\n# Set up, then run.\ntrue\n")
+    assert pages.about(tmp_path / "a.py") == "Reads `b`"
+    assert pages.about(tmp_path / "a.sh") == "Set up, then run."
+
+
+def test_the_file_map_has_a_table_for_each_folder(pages: ModuleType) -> None:
+    page = pages.file_map_page()
+    assert "\n## llmga/serve\n" in page and "\n## scripts\n" in page
+    assert "| `cli-sdxl.py` | " in page
 
 
 @pytest.fixture(scope="module")
