@@ -22,7 +22,7 @@ _TEXT_AND_TOWER = (
     ("model.layers.", "model.language_model.layers."),
     ("model.norm.", "model.language_model.norm."),
 )
-_STOCK_PROJECTOR = (
+_HF_PROJECTOR = (
     ("model.mm_projector.0.", "model.multi_modal_projector.linear_1."),
     ("model.mm_projector.2.", "model.multi_modal_projector.linear_2."),
 )
@@ -31,7 +31,7 @@ _OWN_PROJECTOR = (("model.mm_projector.", "model.multi_modal_projector."),)
 
 def key_table(projector_type: str) -> tuple[tuple[str, str], ...]:
     """Pairs of prefixes, published -> ours, that rename every weight of a model with this projector."""
-    return _TEXT_AND_TOWER + (_STOCK_PROJECTOR if projector_type == "mlp2x_gelu" else _OWN_PROJECTOR)
+    return _TEXT_AND_TOWER + (_HF_PROJECTOR if projector_type == "mlp2x_gelu" else _OWN_PROJECTOR)
 
 
 def published_name(key: str, projector_type: str) -> str:

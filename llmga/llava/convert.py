@@ -12,13 +12,13 @@ import torch
 
 from llmga.errors import UserError, command_line
 from llmga.llava import adapters, checkpoints
-from llmga.llava.hf_layout import save_stock
+from llmga.llava.hf_layout.saving import save_hf_layout
 from llmga.llava.loading import load_mllm
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.saving import check_new, new_folder, save_published
 from llmga.runtime import DTYPES
 
-LAYOUTS = {"hf": save_stock, "llmga": save_published}
+LAYOUTS = {"hf": save_hf_layout, "llmga": save_published}
 
 
 def convert(

@@ -8,7 +8,7 @@ import torch
 from llmga.llava import adapters, checkpoints, towers
 from llmga.llava.assembling import fit_rows, new_mllm
 from llmga.llava.backbones import BACKBONES, Settings
-from llmga.llava.hf_layout_reading import is_stock, stock_config, stock_weights
+from llmga.llava.hf_layout.reading import hf_layout_config, hf_layout_weights, is_hf_layout
 from llmga.llava.mllm import Mllm
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
@@ -65,8 +65,8 @@ def describe(folder: Path, result: Settings | None = None) -> Published:
     Raises: UserError for what is not understood.
     """
     place, said = folder, checkpoints.read_json(folder, "config.json")
-    if is_stock(said):
-        place, said = stock_config(folder, said)
+    if is_hf_layout(said):
+        place, said = hf_layout_config(folder, said)
     return Published.of(trained_upon(result or {}, said), place)
 
 
@@ -78,7 +78,7 @@ def _whole(folder: Path, mode: str, where: Placement, result: Settings | None = 
     tokenizer = load_tokenizer(published.folder)
     add_special_tokens(tokenizer, published.added_tokens)
     said = checkpoints.read_json(folder, "config.json")
-    given = stock_weights(folder, said) if is_stock(said) else None
+    given = hf_layout_weights(folder, said) if is_hf_layout(said) else None
     model = load_weights(folder, config, where, tower=tower, given=given)
     fit_rows(model, len(tokenizer))
     return Mllm(

@@ -10,7 +10,7 @@ from llmga.llava.backbones import BACKBONES
 from llmga.llava.chat import Chat
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat
-from llmga.llava.hf_layout_reading import is_stock
+from llmga.llava.hf_layout.reading import is_hf_layout
 from llmga.llava.loading import load_mllm
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.planner import Planner
@@ -53,6 +53,6 @@ def is_ours(path: str | Path) -> bool:
     if adapters.is_low_rank(folder):
         return True
     config = checkpoints.read_json(folder, "config.json")
-    if is_stock(config):
+    if is_hf_layout(config):
         return "conversation_mode" in config
     return config.get("model_type") in BACKBONES and "vision_config" not in config

@@ -26,7 +26,7 @@ from llmga.images import stretch_square
 from llmga.llava import towers
 from llmga.llava.blueprint import blueprint, new_blueprint
 from llmga.llava.conversation import Conversation
-from llmga.llava.hf_layout import KEPT, save_stock
+from llmga.llava.hf_layout.saving import KEPT, save_hf_layout
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.towers import TOWERS
@@ -143,7 +143,7 @@ def test_a_checkpoint_without_a_copy_takes_the_named_siglip(mllm, tmp_path):
 @pytest.mark.parametrize("aspect", ["stretch", "pad", "plain"])
 def test_plain_transformers_opens_a_converted_siglip_model(mllm, tmp_path, aspect):
     mllm.image_aspect = aspect
-    save_stock(mllm, tmp_path / "stock")
+    save_hf_layout(mllm, tmp_path / "stock")
     model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "stock", dtype=torch.float32)
     content = [{"type": "image", "image": WIDE}, {"type": "text", "text": "What is it?"}]
     inputs = AutoProcessor.from_pretrained(tmp_path / "stock").apply_chat_template(

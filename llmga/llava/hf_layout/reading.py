@@ -1,4 +1,4 @@
-"""A folder of transformers' LLaVA layout as one of the published layout: the way back from `stock`."""
+"""A folder of transformers' LLaVA layout as one of the published layout: the way back from `saving`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from transformers import AutoConfig, LlavaConfig
 from llmga.errors import UserError
 from llmga.llava import checkpoints, towers
 from llmga.llava.backbones import BACKBONES, Settings, published_type
-from llmga.llava.hf_layout import KEPT, LAST, REST, ROWS
+from llmga.llava.hf_layout.saving import KEPT, LAST, REST, ROWS
 from llmga.llava.published import make_config, published_config
 
 TOWER, PROJECTOR = "model.vision_tower.vision_tower.vision_model.", "model.mm_projector."
@@ -25,12 +25,12 @@ NAMES = (  # with and without the prefix "model.": both ages of the library
 )
 
 
-def is_stock(config: Settings) -> bool:
+def is_hf_layout(config: Settings) -> bool:
     """Whether a config.json is of transformers' LLaVA; the 2023 checkpoints are called `llava`, too, but are flat."""
     return config.get("model_type") == "llava" and isinstance(config.get("text_config"), dict)
 
 
-def stock_config(folder: Path, said: Settings) -> tuple[Path, Settings]:
+def hf_layout_config(folder: Path, said: Settings) -> tuple[Path, Settings]:
     """Where tokenizer, generation_config.json and picture processor are, and the flat config.
 
     Raises: UserError for a family without a row, another kind of tower or another activation.
@@ -40,8 +40,8 @@ def stock_config(folder: Path, said: Settings) -> tuple[Path, Settings]:
     return folder, _flat(said, folder)
 
 
-def stock_weights(folder: Path, said: Settings) -> dict[str, Tensor]:
-    """Under published names, with what `save_stock` kept beside them.
+def hf_layout_weights(folder: Path, said: Settings) -> dict[str, Tensor]:
+    """Under published names, with what `save_hf_layout` kept beside them.
 
     Raises: UserError for a file that is missing or cannot be read.
     """
@@ -84,16 +84,16 @@ def _flat(config: Settings, folder: Path) -> Settings:
         raise UserError(f"projector_hidden_act {between!r} of {str(folder)!r} is not supported; gelu and linear are.")
     published_type(config["text_config"].get("model_type", ""))
     tower = towers.read_tower_config(folder)  # complains where the library would fail
-    stock = LlavaConfig.from_dict(config)
+    hub = LlavaConfig.from_dict(config)
     own = make_config(
-        stock.text_config,
+        hub.text_config,
         tower,
         projector_type=PROJECTORS[between],
-        select_layer=stock.vision_feature_layer,
-        keeps_class=stock.vision_feature_select_strategy == "full",
+        select_layer=hub.vision_feature_layer,
+        keeps_class=hub.vision_feature_select_strategy == "full",
     )
-    own.tie_word_embeddings = stock.tie_word_embeddings
-    dtype = {"dtype": stock.dtype or torch.float16, "context_length": stock.text_config.max_position_embeddings}
+    own.tie_word_embeddings = hub.tie_word_embeddings
+    dtype = {"dtype": hub.dtype or torch.float16, "context_length": hub.text_config.max_position_embeddings}
     flat = published_config(own, conv_mode=config.get("conversation_mode"), **dtype)
     return flat | {"mm_vision_tower": "."}  # the folder itself says how its tower is built
 
