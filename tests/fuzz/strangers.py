@@ -35,9 +35,9 @@ from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Unusable
 from llmga.llava.datasets.json_stream import items, pairs
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.mixture import conversation_of
 from llmga.llava.datasets.notes import note
 from llmga.llava.datasets.sources import DataSource

@@ -12,7 +12,7 @@ from typing import Any
 
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.datasets.json_stream import Item, items, pairs
-from llmga.llava.datasets.text import speaker_of, words_of
+from llmga.llava.datasets.turns import speaker_of, words_of
 from llmga.registry import Registry
 
 DIGITS = 12  # of a picture's number in the names of COCO's files

@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import OpenPicture, Record, Unusable
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, Tally
 from llmga.llava.datasets.pictures import MISSING, check_places, opener
 from llmga.llava.datasets.records import Records, open_records
@@ -158,7 +158,7 @@ def conversation_of(
     if fault := kind.fault(record):
         raise Unusable(MALFORMED) from UserError(f"a record {fault}")
     try:
-        return kind.converse(record, open_picture, rng, source.manner)
+        return kind.to_conversation(record, open_picture, rng, source.phrasing)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
         raise Unusable(MALFORMED) from problem
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmga.llava.datasets.base import Kind, Record
-from llmga.llava.datasets.text import words_of
+from llmga.llava.datasets.turns import picture_names, words_of
 
 VERSION = 5  # of the files
 BATCH = 8192  # notes that are written at once: each column is a stretch of some pages
@@ -68,9 +68,3 @@ def characters(record: Record) -> int:
     else:
         texts = [record[key] for key in record if key != "image"]
     return sum(len(str(text)) for text in texts)
-
-
-def picture_names(record: Record) -> list[Any]:
-    """What stands under `image`, as a list."""
-    named = record.get("image") or []
-    return list(named) if isinstance(named, (list, tuple)) else [named]

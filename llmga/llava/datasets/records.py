@@ -22,8 +22,8 @@ import numpy as np
 
 from llmga.errors import UserError
 from llmga.fingerprints import digest
-from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.layouts import LAYOUTS
 from llmga.llava.datasets.notes import VERSION, note, write_notes
 from llmga.llava.datasets.shards import Table, read_table, shards

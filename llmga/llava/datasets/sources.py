@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmga.errors import UserError
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Manner
+from llmga.llava.datasets.base import Phrasing
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.layouts import LAYOUTS
 
 NAMES = {"images": "image_folder", "share": "share", "per_vqa": "per_vqa", "layout": "layout",
@@ -41,8 +41,8 @@ class DataSource:
     paint: float | None = None
 
     @property
-    def manner(self) -> Manner:
-        return Manner(self.language, self.paint)
+    def phrasing(self) -> Phrasing:
+        return Phrasing(self.language, self.paint)
 
     @classmethod
     def parse(cls, text: str) -> "DataSource":
@@ -63,7 +63,7 @@ class DataSource:
         """Raises: UserError for an unknown kind, layout or language, and for a number beyond its limits."""
         kind = KINDS[self.kind]
         LAYOUTS[self.layout]
-        self.manner.check()
+        self.phrasing.check()
         for name, number in (("share", self.share), ("per_vqa", self.per_vqa)):
             if number is not None and not 0 < number < 1000:
                 raise UserError(f"the {name} of {self.file!r} is {number}, but must be between 0 and 1000.")

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record, Unusable
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import BLIND, UNANSWERED
 from llmga.llava.datasets.mixture import conversation_of, encoded_of
 from llmga.llava.datasets.records import Records

@@ -123,7 +123,7 @@ def test_full_tuning_goes_before_low_rank(large):
 
 
 def test_a_blueprint_encodes_and_counts_like_the_model(world, captions):
-    from llmga.llava.datasets.base import exchange
+    from llmga.llava.datasets.kinds import exchange
 
     whole = load_mllm(world / "mllm", device="cpu", conv_mode="qwen_2")
     drawn = blueprint(world / "mllm", conv_mode="qwen_2")
