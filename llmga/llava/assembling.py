@@ -48,7 +48,7 @@ def new_mllm(
     model.model.language_model.load_state_dict(text.model.state_dict())
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.lm_head.load_state_dict(text.lm_head.state_dict())
-    fit_rows(model, len(tokenizer))
+    resize_vocabulary(model, len(tokenizer))
     mllm = Mllm(
         model=model.eval(),
         tokenizer=tokenizer,
@@ -70,7 +70,7 @@ def read_text_config(folder: Path) -> PretrainedConfig:
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def fit_rows(model: LlmgaForConditionalGeneration, tokens: int) -> None:
+def resize_vocabulary(model: LlmgaForConditionalGeneration, tokens: int) -> None:
     """Give every token of the tokenizer a row; a new one is the mean of the others.  Surplus rows stay unsaid."""
     rows = model.config.text_config.vocab_size
     model.config.spoken_rows = tokens
@@ -93,7 +93,7 @@ def add_prompt_tags(mllm: Mllm) -> None:
     before = len(mllm.tokenizer)
     add_special_tokens(mllm.tokenizer, [START, END])
     if len(mllm.tokenizer) > before:
-        fit_rows(mllm.model, len(mllm.tokenizer))
+        resize_vocabulary(mllm.model, len(mllm.tokenizer))
         for layer in (mllm.model.get_input_embeddings(), mllm.model.get_output_embeddings()):
             rows = layer.weight
             rows[before : len(mllm.tokenizer)] = rows[:before].float().mean(0).to(rows.dtype)

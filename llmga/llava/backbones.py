@@ -9,7 +9,7 @@ from transformers import AutoConfig, PretrainedConfig
 from llmga.errors import UserError
 from llmga.registry import Registry
 
-Settings = dict[str, Any]
+ConfigDict = dict[str, Any]
 
 _NOT_OF_THE_TEXT_MODEL = ("mm_", "tune_mm", "freeze_mm", "use_mm", "image_", "tokenizer_", "conversation_mode")
 _BOOKKEEPING = ("model_type", "architectures", "transformers_version", "auto_map", "_name_or_path")
@@ -29,12 +29,12 @@ class Backbone:
 
     text_type: str
     architecture: str
-    adapt: Callable[[Settings], Settings] = lambda settings: settings
+    adapt: Callable[[ConfigDict], ConfigDict] = lambda settings: settings
     picture_scale: Callable[[PretrainedConfig], float] = lambda config: 1.0
     word_boundary: bool = False
     short_length: Callable[[PretrainedConfig], int | None] = lambda config: None
 
-    def text_config(self, published: Settings) -> PretrainedConfig:
+    def text_config(self, published: ConfigDict) -> PretrainedConfig:
         """The text model's part of a flat published config."""
         own = {key: value for key, value in published.items() if _of_the_text_model(key)}
         return AutoConfig.for_model(self.text_type, **self.adapt(own))
@@ -44,7 +44,7 @@ def _of_the_text_model(key: str) -> bool:
     return key not in _BOOKKEEPING and not key.startswith(_NOT_OF_THE_TEXT_MODEL)
 
 
-def _phi_3(settings: Settings) -> Settings:
+def _phi_3(settings: ConfigDict) -> ConfigDict:
     """The published rope type "su" is called "longrope" today."""
     scaling = settings.get("rope_scaling")
     if scaling and scaling.get("type") == "su":

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from llmga.errors import UserError
-from llmga.llava.backbones import Settings
+from llmga.llava.backbones import ConfigDict
 from llmga.llava.modeling import LlmgaConfig
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -91,7 +91,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     )
 
 
-def read_json(folder: Path, name: str) -> Settings:
+def read_json(folder: Path, name: str) -> ConfigDict:
     """Raises: UserError when the file is missing or is no JSON object."""
     file = folder / name
     if not file.is_file():

@@ -37,7 +37,7 @@ def _below_roots(name: str) -> list[Path]:
     return [folder for folder in places if (folder / "config.json").is_file()]
 
 
-def speaking_name(folder: Path) -> str:
+def model_name_from_path(folder: Path) -> str:
     """What the name rule reads: of an intermediate save its run's folder, too, in the hub's cache the id."""
     folder = folder.resolve()
     if folder.parent.name == "snapshots":

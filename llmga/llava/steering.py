@@ -14,7 +14,7 @@ _BEFORE = "x"  # a tag is tokenised as it stands after a word
 
 
 @dataclass(frozen=True)
-class Place:
+class ReplyState:
     """Where a reply stands.
 
     Attributes:
@@ -68,7 +68,7 @@ class Steering:
         self._choose = choose
         self._ids = list(begun)
         self._planned: list[int] = []
-        self._looked: tuple[list[int], Place] | None = None
+        self._looked: tuple[list[int], ReplyState] | None = None
         self._for_end = max(len(self._tokens(gap + END)) for gap in ("", " "))
         for_start = max(len(self._tokens(gap + START)) for gap in ("", " "))
         self._for_all = for_start + 1 + self._for_end
@@ -104,13 +104,13 @@ class Steering:
             return [*self._tag(END), *({token} & self.stop_ids)]
         return self._tag(START) if now.silent else [token]
 
-    def _accepted(self, logits: Tensor, now: Place, left: int) -> int:
+    def _accepted(self, logits: Tensor, now: ReplyState, left: int) -> int:
         logits = logits.clone()
         while not self._accepts(token := self._choose(logits), now, left):
             logits[token] = -torch.inf
         return token
 
-    def _accepts(self, token: int, now: Place, left: int) -> bool:
+    def _accepts(self, token: int, now: ReplyState, left: int) -> bool:
         then = self._after(token)
         if self._ends(token):
             return not now.empty
@@ -118,11 +118,11 @@ class Steering:
             return False  # a tag, or the beginning of one
         return left - 1 >= self._needed(then)
 
-    def _needed(self, place: Place) -> int:
+    def _needed(self, state: ReplyState) -> int:
         """The fewest tokens that complete a reply from here."""
-        if place.silent:
+        if state.silent:
             return self._for_all
-        return self._for_end * (place.writing or place.empty) + place.empty
+        return self._for_end * (state.writing or state.empty) + state.empty
 
     def _tag(self, tag: str) -> list[int]:
         """The ids that write the tag, or the rest of it where the model has begun it."""
@@ -147,15 +147,15 @@ class Steering:
     def _ends(self, token: int) -> bool:
         return token in self.stop_ids or self.template.reply_tail in self._after(token).text
 
-    def _after(self, *tokens: int) -> Place:
+    def _after(self, *tokens: int) -> ReplyState:
         """Where the reply stands after these tokens more."""
         ids = [*self._ids, *tokens]
         if self._looked is None or self._looked[0] != ids:
-            self._looked = ids, self._place(ids)
+            self._looked = ids, self._state(ids)
         return self._looked[1]
 
-    def _place(self, ids: list[int]) -> Place:
+    def _state(self, ids: list[int]) -> ReplyState:
         text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         parser = GenerationPromptParser()
         list(parser.feed(text))
-        return Place(text, parser)
+        return ReplyState(text, parser)

@@ -152,8 +152,8 @@ def read_tower_config(folder: Path) -> VisionConfig:
         raise UserError(f"the config of vision tower {str(folder)!r} is not understood ({reason}).") from None
 
 
-def _refuse(folder: Path, said: dict[str, Any]) -> None:
-    kind = f"is of type {said.get('model_type')!r}" if said.get("model_type") else "names no model_type"
+def _refuse(folder: Path, config_dict: dict[str, Any]) -> None:
+    kind = f"is of type {config_dict.get('model_type')!r}" if config_dict.get("model_type") else "names no model_type"
     raise UserError(
         f"vision tower {str(folder)!r} {kind}, which cannot be used; give one of {', '.join(TOWERS)}, such as "
         "openai/clip-vit-large-patch14-336 or google/siglip-so400m-patch14-384."

@@ -24,10 +24,10 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.instructions import PLANNING
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
-from llmga.llava.slow_tokenizers import CONFIG, FAST, as_its_files_say
+from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.vocabulary import load_tokenizer
-from llmga.llava.weights import complain
+from llmga.llava.weights import check_loaded
 
 DEFAULT_CONTEXT = 2048
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError)
@@ -143,7 +143,7 @@ def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBa
     named = checkpoints.read_json(folder, CONFIG).get("tokenizer_class") if (folder / CONFIG).is_file() else None
     if str(named).startswith("LlamaTokenizer") and not (folder / FAST).is_file():
         return load_tokenizer(folder)
-    return as_its_files_say(processor.tokenizer, folder)
+    return match_slow_tokenizer(processor.tokenizer, folder)
 
 
 def _processor_class(folder: Path) -> type:
@@ -162,7 +162,7 @@ class _WithoutFilms:
         return [name for name in super().get_attributes() if "video" not in name]
 
 
-def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreTrainedModel:
+def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> PreTrainedModel:
     """Raises: UserError."""
     try:
         model, found = AutoModelForImageTextToText.from_pretrained(
@@ -178,7 +178,7 @@ def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreT
             f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({why}); give a folder of ours, or of a "
             "vision-language model that transformers knows."
         ) from None
-    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
 

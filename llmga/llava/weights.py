@@ -50,7 +50,7 @@ def load_weights(
     if tower is not None and blind and blind == whole_tower and any(_weights_of(tower)):
         _load_tower(model, tower)
         found["missing_keys"] = set(found["missing_keys"]) - blind
-    complain(found, folder)
+    check_loaded(found, folder)
     return model
 
 
@@ -72,7 +72,7 @@ def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> PreTra
     import transformers
 
     model, found = _read(getattr(transformers, kind_of(config).model), folder, config=config, dtype=dtype)
-    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
 
@@ -84,12 +84,12 @@ def read_text_model(folder: Path) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     model, found = _read(AutoModelForCausalLM, folder, dtype=torch.float32)
-    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
 
 def _read(kind: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """What `from_pretrained` gives, and what it found amiss, which is for `complain`.
+    """What `from_pretrained` gives, and what it found amiss, which is for `check_loaded`.
 
     Raises: UserError for files that are missing or damaged.
     """
@@ -105,7 +105,7 @@ def _read(kind: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dic
         raise UserError(f"the weights in {str(folder)!r} cannot be read ({reason}); download them again.") from None
 
 
-def complain(
+def check_loaded(
     found: dict[str, Any], folder: Path, kinds: tuple[str, ...] = ("missing_keys", "unexpected_keys", "mismatched_keys")
 ) -> None:
     """Raises: UserError with the first few keys when what `from_pretrained` found is of one of these kinds."""

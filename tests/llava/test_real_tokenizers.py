@@ -19,8 +19,8 @@ from transformers import LlamaTokenizer
 
 from llmga.errors import UserError
 from llmga.llava import sentencepieces
-from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
+from llmga.llava.empty import load_empty_mllm
 from llmga.llava.hf_layout.processing import hf_tokenizer
 from llmga.llava.mllm import Mllm
 from llmga.llava.templates import TEMPLATES, ChatTemplate, Rendered
@@ -74,7 +74,7 @@ def opened(source: Path) -> Published:
     golden = json.loads(gzip.decompress(recorded.read_bytes()))
     config = json.loads((folder / "config.json").read_text()) | {"mm_vision_tower": TOWER}
     (folder / "config.json").write_text(json.dumps(config))
-    return Published(folder, golden, blueprint(folder, conv_mode=golden["conv_mode"]))
+    return Published(folder, golden, load_empty_mllm(folder, conv_mode=golden["conv_mode"]))
 
 
 def packaged_model() -> Path:

@@ -19,7 +19,7 @@ OpenPicture = Callable[[Any], Image.Image]
 UNSEEN = ("video", "videos", "audio", "audios")  # what a record may show to other models
 
 
-class Unusable(Exception):
+class UnusableRecord(Exception):
     """A record that cannot be learnt from.  Its text is the reason, which is counted and reported."""
 
 
@@ -69,7 +69,7 @@ class Kind:
         """What a record teaches.
 
         Raises:
-            Unusable: when it teaches nothing.
+            UnusableRecord: when it teaches nothing.
         """
         return self.write(record, open_picture, rng, phrasing)
 

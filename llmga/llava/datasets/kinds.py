@@ -8,7 +8,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
-from llmga.llava.datasets.base import Kind, OpenPicture, Phrasing, Record, Unusable
+from llmga.llava.datasets.base import Kind, OpenPicture, Phrasing, Record, UnusableRecord
 from llmga.llava.datasets.left_out import BLIND
 from llmga.llava.datasets.turns import picture_names, turns
 from llmga.masks import hide, random_mask
@@ -85,11 +85,11 @@ def text(record: Record, open_picture: OpenPicture, rng: np.random.Generator, ph
     Example: `{"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day."}]}`.
 
     Raises:
-        Unusable: for turns that teach nothing, and for words about a picture, which nobody would see.
+        UnusableRecord: for turns that teach nothing, and for words about a picture, which nobody would see.
     """
     system, said = turns(record["conversations"])
     if any(IMAGE_MARKER in words for _, words in said):
-        raise Unusable(BLIND) from UserError(f"{IMAGE_MARKER} in a record of kind text, which shows none")
+        raise UnusableRecord(BLIND) from UserError(f"{IMAGE_MARKER} in a record of kind text, which shows none")
     conversation = Conversation(system=system)
     for role, words in said:
         conversation = conversation.say(role, words.strip())
@@ -106,15 +106,15 @@ def vqa(record: Record, open_picture: OpenPicture, rng: np.random.Generator, phr
     {"from": "gpt", "value": "A cat."}]}`.  `image` may be a list, or missing in records of words only.
 
     Raises:
-        Unusable: as `text`, also for a marker that no picture stands behind and for one in an answer.
+        UnusableRecord: as `text`, also for a marker that no picture stands behind and for one in an answer.
     """
     system, said = turns(record["conversations"])
     names = picture_names(record)
     markers = [words.count(IMAGE_MARKER) for _, words in said]
     if any(count for (role, _), count in zip(said, markers, strict=True) if role == "assistant"):
-        raise Unusable(BLIND) from UserError(f"{IMAGE_MARKER} in an answer, which shows no picture")
+        raise UnusableRecord(BLIND) from UserError(f"{IMAGE_MARKER} in an answer, which shows no picture")
     if sum(markers) > len(names):
-        raise Unusable(BLIND) from UserError(f"{sum(markers)} markers {IMAGE_MARKER}, but {len(names)} pictures")
+        raise UnusableRecord(BLIND) from UserError(f"{sum(markers)} markers {IMAGE_MARKER}, but {len(names)} pictures")
     pictures = [open_picture(name) for name in names]
     conversation = Conversation(system=system)
     for (role, words), share in zip(said, _shares(markers, len(pictures)), strict=True):

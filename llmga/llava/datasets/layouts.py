@@ -19,7 +19,7 @@ DIGITS = 12  # of a picture's number in the names of COCO's files
 
 
 @dataclass(frozen=True)
-class Layout:
+class RecordLayout:
     """Attributes:
     read: a JSON or JSONL file -> its records as they stand there.
     adapt: one of them, or of a table (parquet, arrow) -> the record with the keys that kinds know.
@@ -114,8 +114,8 @@ def _item(record: dict[str, Any]) -> Item:
 LAYOUTS = Registry(
     "layout of records",
     {
-        "2024": Layout(items, spelled),
-        "coco-2023": Layout(items, coco_2023),
-        "laion-2023": Layout(_prompts, spelled),
+        "2024": RecordLayout(items, spelled),
+        "coco-2023": RecordLayout(items, coco_2023),
+        "laion-2023": RecordLayout(_prompts, spelled),
     },
 )

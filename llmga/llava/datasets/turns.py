@@ -8,7 +8,7 @@ from typing import Any
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Role
-from llmga.llava.datasets.base import Record, Unusable
+from llmga.llava.datasets.base import Record, UnusableRecord
 from llmga.llava.datasets.left_out import MALFORMED, UNANSWERED
 
 ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
@@ -58,13 +58,13 @@ def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[Role, str]]]:
     Neighbours of the same role are joined, and so are system texts; an answer before any question and a question after
     the last answer teach nothing and are left out.
 
-    Raises: Unusable for a turn that cannot be read, an answer without words, or when nothing is left.
+    Raises: UnusableRecord for a turn that cannot be read, an answer without words, or when nothing is left.
     """
     system: str | None = None
     said: list[tuple[Role, str]] = []
     for number, message in enumerate(messages):
         if fault := turn_fault(message):
-            raise Unusable(MALFORMED) from UserError(f"turn {number} {fault}")
+            raise UnusableRecord(MALFORMED) from UserError(f"turn {number} {fault}")
         speaker, text = speaker_of(message), words_of(message)
         if speaker == "system":
             system = text if system is None else f"{system}\n{text}"
@@ -75,9 +75,9 @@ def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[Role, str]]]:
     if said and said[-1][0] == "user":
         said.pop()
     if not said:
-        raise Unusable(MALFORMED) from UserError("it is a conversation without an answer to a question")
+        raise UnusableRecord(MALFORMED) from UserError("it is a conversation without an answer to a question")
     if any(role == "assistant" and not text.strip() for role, text in said):
-        raise Unusable(UNANSWERED) from UserError("an answer has no words")
+        raise UnusableRecord(UNANSWERED) from UserError("an answer has no words")
     return system, said
 
 

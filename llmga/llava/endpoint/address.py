@@ -104,7 +104,7 @@ class Endpoint:
 
         Raises: UserError when it cannot be reached or refuses the key.
         """
-        with told(self), httpx.Client(**self.client_settings()) as client:
+        with connection_errors(self), httpx.Client(**self.client_settings()) as client:
             response = client.get(self.path("models"))
         if response.status_code in (401, 403):
             raise self.refuses_key(response.status_code)
@@ -135,7 +135,7 @@ class Endpoint:
 
 
 @contextmanager
-def told(endpoint: Endpoint) -> Iterator[None]:
+def connection_errors(endpoint: Endpoint) -> Iterator[None]:
     """A connection that fails is one sentence.  Raises: UserError."""
     try:
         yield

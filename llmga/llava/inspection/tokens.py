@@ -15,7 +15,7 @@ SHORTEST_MARK = 3  # characters; shorter ones stand in many texts
 
 
 @dataclass(frozen=True)
-class Lesson:
+class SampleStatistics:
     """Attributes:
     tokens: of the sample within the length limit, pictures included.
     supervised: how many of them are learnt.
@@ -27,11 +27,11 @@ class Lesson:
     supervised: int
     opens: bool
     closes: bool
-    beyond: "Beyond"
+    beyond: "Truncation"
 
 
 @dataclass(frozen=True)
-class Beyond:
+class Truncation:
     """What of some samples lies beyond the length limit.
 
     Attributes:
@@ -43,8 +43,8 @@ class Beyond:
     answers: int = 0
     of_answers: int = 0
 
-    def __add__(self, other: "Beyond") -> "Beyond":
-        return Beyond(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "Truncation") -> "Truncation":
+        return Truncation(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         return (
@@ -53,20 +53,20 @@ class Beyond:
         )
 
 
-def beyond(encoded: Encoded, max_length: int) -> Beyond:
+def beyond(encoded: Encoded, max_length: int) -> Truncation:
     """What of a sample is cut off."""
     learnt = [place for place, label in enumerate(encoded.labels) if label != IGNORED]
     ends = [place for place, after in pairwise([*learnt, len(encoded.labels) + 1]) if after != place + 1]
     lost = ([place for place in places if place >= max_length] for places in (learnt, ends))
     tokens, answers = map(len, lost)
-    return Beyond(tokens, len(learnt), answers, len(ends))
+    return Truncation(tokens, len(learnt), answers, len(ends))
 
 
-def lesson(encoded: Encoded, mllm: Mllm, max_length: int) -> Lesson:
+def lesson(encoded: Encoded, mllm: Mllm, max_length: int) -> SampleStatistics:
     """What is left of a sample within the limit."""
     labels = [label for label in encoded.labels[:max_length] if label != IGNORED]
     words = _flat(mllm.tokenizer.decode(labels))
-    return Lesson(
+    return SampleStatistics(
         tokens=min(len(encoded.input_ids), max_length),
         supervised=len(labels),
         opens=_flat(START) in words,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets.base import Unusable
+from llmga.llava.datasets.base import UnusableRecord
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import BLIND
@@ -176,7 +176,7 @@ def test_turns_alternate_from_a_question_to_an_answer():
     conversation = converse("text", record)
     assert words(conversation) == ["a\nb", "c"]
     assert conversation.system == "S"
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRecord):
         converse("text", {"conversations": [{"from": "human", "value": "only a question"}]})
 
 
