@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,7 +11,9 @@ from llmga.llava import checkpoints
 from llmga.llava.assembling import new_mllm, resize_vocabulary
 from llmga.llava.backbones import ConfigDict
 from llmga.llava.mllm import PICTURE_MARKS, Mllm
+from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.published import PublishedConfig
+from llmga.llava.tokenization import token_id
 from llmga.llava.vocabulary import ENDS, add_special_tokens, load_tokenizer, stop_ids
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -93,7 +96,8 @@ def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
     rows = next((tensor for key, tensor in weights.items() if "embed_tokens" in key or "embed_in" in key), None)
     if rows is None or not mllm.marks_pictures:
         return
-    marks, table = mllm.tokenizer.convert_tokens_to_ids(list(PICTURE_MARKS)), mllm.model.get_input_embeddings().weight
+    marks = [token_id(mllm.tokenizer, mark) for mark in PICTURE_MARKS]
+    table = mllm.model.get_input_embeddings().weight
     if rows.ndim != 2 or rows.shape[1] != table.shape[1] or len(rows) < len(marks):
         raise UserError(f"the embeddings in {str(folder)!r} do not fit their base: {tuple(rows.shape)}.")
     table.data[marks] = rows[-len(marks) :].to(table)
@@ -156,7 +160,7 @@ def _unwrapped(key: str) -> str:
     return key.replace(".base_layer.", ".")
 
 
-def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
+def _with_adapter(model: LlmgaForConditionalGeneration, folder: Path, merge: bool) -> LlmgaForConditionalGeneration:
     try:
         from peft import LoraConfig, PeftModel, set_peft_model_state_dict
     except ImportError:
@@ -167,7 +171,7 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     # Full names: a short one like q_proj would also match the vision tower.
     config.target_modules = sorted({key.removeprefix(PEFT).partition(".lora_")[0] for key in weights})
     _check_targets(model, config.target_modules, folder)
-    adapted = PeftModel(model, config)
+    adapted: Any = PeftModel(model, config)
     _check_shapes(adapted.state_dict(), weights, folder)
     set_peft_model_state_dict(adapted, weights)
     return adapted.merge_and_unload() if merge else adapted.base_model.model

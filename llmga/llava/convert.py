@@ -6,6 +6,7 @@ python -m llmga.llava.convert IN OUT --to llmga       the published layout, self
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -57,7 +58,7 @@ def _named_dtype(folder: Path) -> torch.dtype:
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmga.llava.convert", description=__doc__.splitlines()[0])
     parser.add_argument(
         "source", metavar="IN", help="checkpoint folder of either layout, its name below checkpoints/, or a hub id"

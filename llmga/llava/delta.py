@@ -8,7 +8,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -73,7 +73,7 @@ def _combined(key: str, tensor: Tensor, known: Tensor | None, combine: Combine) 
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmga.llava.delta", description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["make", "apply"])
     parser.add_argument("base", help="folder of the plain language model")

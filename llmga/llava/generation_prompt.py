@@ -101,7 +101,7 @@ class GenerationPromptParser:
         self.prompt = None if ends else ""
 
     def _ended(self, closed: bool) -> Iterator[Event]:
-        if self.started:
+        if self.started and self.prompt is not None:
             self.found += 1
             yield GenerationPrompt(self.prompt.removeprefix(" ").removesuffix(" "), closed)
         self.prompt, self.started = None, False

@@ -55,11 +55,14 @@ def attend(
     return torch.cat(rows), None
 
 
-def _cut(row: int, lengths: Sequence[int], *tensors: Tensor) -> Iterator[list[Tensor]]:
-    whole = tensors[0].shape[2]
+def _cut(
+    row: int, lengths: Sequence[int], query: Tensor, key: Tensor, value: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    whole = query.shape[2]
     padding = [whole - sum(lengths)] if sum(lengths) < whole else []
     for start, end in pairwise(accumulate([*lengths, *padding], initial=0)):
-        yield [tensor[row : row + 1, :, start:end] for tensor in tensors]
+        sample = slice(row, row + 1), slice(None), slice(start, end)
+        yield query[sample], key[sample], value[sample]
 
 
 def _sdpa(

@@ -84,7 +84,8 @@ def _spread(
         raise UserError(f"--num-gpus {num_gpus} is out of range; use at least 1.")
     if num_gpus > 1:
         _check_gpus(device, num_gpus)
-        free = {index: torch.cuda.mem_get_info(index)[0] * 9 // 10 for index in range(num_gpus)}  # room for the cache
+        free: dict[int | str, int | str] = {}
+        free |= {index: torch.cuda.mem_get_info(index)[0] * 9 // 10 for index in range(num_gpus)}  # room for the cache
         max_memory = {**free, **(max_memory or {})}
     if num_gpus == 1 and device_map is None and not max_memory and offload_folder is None:
         return {}

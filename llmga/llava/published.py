@@ -129,7 +129,7 @@ def make_config(
     vision: VisionConfig,
     *,
     projector_type: str,
-    select_layer: int,
+    select_layer: int | list[int],
     keeps_class: bool = False,
 ) -> LlmgaConfig:
     """Our config; the image token is the first id after the vocabulary's rows.
@@ -162,7 +162,7 @@ def keeps_class(config: LlmgaConfig) -> bool:
 def published_config(
     config: LlmgaConfig,
     *,
-    conv_mode: str,
+    conv_mode: str | None,
     context_length: int,
     dtype: torch.dtype,
     marks_pictures: bool = False,

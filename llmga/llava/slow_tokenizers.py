@@ -33,15 +33,16 @@ def match_slow_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> Pr
 
     Raises: UserError when the ids would not be those of the tokenizer.model, or cannot have been.
     """
-    llama, made = isinstance(tokenizer, LlamaTokenizer), not (folder / FAST).is_file()
+    llama = tokenizer if isinstance(tokenizer, LlamaTokenizer) else None
+    made = not (folder / FAST).is_file()
     if not llama and not _of_sentencepiece(tokenizer):
         return tokenizer
     model, backend = _model(folder) if llama or made else None, tokenizer.backend_tokenizer
     if model is None and sentencepieces.joins_spaces_early(json.loads(backend.to_str())):
         raise _joined_early(folder)
     if llama:
-        _follow_files(tokenizer, folder, made)
-        tokenizer.pieces = model and model.serialized_model_proto()
+        _follow_files(llama, folder, made)
+        llama.pieces = model and model.serialized_model_proto()
     joined = _joined_by_score(backend, model) if model is not None and made else backend.model
     tokenizer._tokenizer = _rebuilt(tokenizer, joined)
     if model is not None and (text := sentencepieces.misread(model, lambda text: _ids(tokenizer, text))):
@@ -136,7 +137,7 @@ def _special_map(folder: Path) -> ConfigDict:
     return checkpoints.read_json(folder, NAMED) if (folder / NAMED).is_file() else {}
 
 
-def _ids(tokenizer: LlamaTokenizer, text: str) -> list[int]:
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids = [token for token, _ in tokenise(text, tokenizer)[1]]
     return ids[:-1] if getattr(tokenizer, "add_eos_token", False) else ids
 

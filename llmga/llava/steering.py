@@ -9,6 +9,7 @@ from torch import Tensor
 from llmga.errors import UserError
 from llmga.llava.generation_prompt import END, START, GenerationPromptParser
 from llmga.llava.mllm import Mllm
+from llmga.llava.tokenization import decode
 
 _BEFORE = "x"  # a tag is tokenised as it stands after a word
 
@@ -155,7 +156,7 @@ class Steering:
         return self._looked[1]
 
     def _state(self, ids: list[int]) -> ReplyState:
-        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = decode(ids, self.tokenizer)
         parser = GenerationPromptParser()
         list(parser.feed(text))
         return ReplyState(text, parser)

@@ -30,8 +30,10 @@ from llmga.llava.vocabulary import load_tokenizer
 from llmga.llava.weights import check_loaded
 
 DEFAULT_CONTEXT = 2048
-_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError)
-_BROKEN += (SafetensorError, UnpicklingError)
+_BROKEN: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError),
+    *(SafetensorError, UnpicklingError),
+)
 
 Parts = list[dict[str, Any]]
 
@@ -65,7 +67,7 @@ class Vlm:
         Raises: UserError when the chat template does not take this conversation.
         """
         try:
-            found = self.processor.apply_chat_template(
+            found: Any = self.processor.apply_chat_template(
                 self._messages(conversation),
                 add_generation_prompt=True,
                 tokenize=True,
@@ -146,9 +148,10 @@ def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBa
     return match_slow_tokenizer(processor.tokenizer, folder)
 
 
-def _processor_class(folder: Path) -> type:
-    """AutoProcessor, or the processor without its part for films, which needs torchvision and would fail."""
-    known = PROCESSOR_MAPPING.get(
+def _processor_class(folder: Path) -> Any:
+    """What has `from_pretrained`: AutoProcessor, or the processor without its part for films, which needs torchvision
+    and would fail."""
+    known: Any = PROCESSOR_MAPPING.get(
         type(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)), None
     )
     if known is None or is_torchvision_available() or not any("video" in name for name in known.get_attributes()):
@@ -159,13 +162,14 @@ def _processor_class(folder: Path) -> type:
 class _WithoutFilms:
     @classmethod
     def get_attributes(cls) -> list[str]:
-        return [name for name in super().get_attributes() if "video" not in name]
+        named = super().get_attributes()  # type: ignore[misc] # of the processor that this is mixed into
+        return [name for name in named if "video" not in name]
 
 
 def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> PreTrainedModel:
     """Raises: UserError."""
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -178,6 +182,7 @@ def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> Pr
             f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({why}); give a folder of ours, or of a "
             "vision-language model that transformers knows."
         ) from None
+    model, found = loaded
     check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
@@ -187,7 +192,7 @@ def _takes_system(processor: ProcessorMixin) -> bool:
     probe = "llmga-system"
     messages = [("system", probe), ("user", "hello")]
     try:
-        told = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages]
+        told: list[Any] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages]
         return probe in processor.apply_chat_template(told, tokenize=False)
     except TemplateError:
         return False

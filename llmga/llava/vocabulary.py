@@ -56,8 +56,7 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str])
         tokenizer.of_2023 = swallowing.union(new)
         tokenizer.add_tokens([AddedToken(name, lstrip=True, rstrip=True, normalized=False) for name in new])
     elif new:
-        added = {"extra_special_tokens": new}
-        tokenizer.add_special_tokens(added, replace_extra_special_tokens=False)
+        tokenizer.add_special_tokens({"extra_special_tokens": new}, replace_extra_special_tokens=False)
 
 
 def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> frozenset[int]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +14,9 @@ from llmga.llava import checkpoints
 from llmga.llava.modeling import LlmgaConfig, LlmgaForConditionalGeneration
 from llmga.llava.placement import Placement
 from llmga.llava.towers import VisionConfig, kind_of
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModel, SiglipVisionModel
 
 TOWER = "model.vision_tower."
 
@@ -64,7 +67,7 @@ def _load_tower(model: LlmgaForConditionalGeneration, folder: Path) -> None:
     model.model.vision_tower.load_state_dict(weights)
 
 
-def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> PreTrainedModel:
+def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> "CLIPVisionModel | SiglipVisionModel":
     """A vision tower on the CPU; its folder may also hold the text half.
 
     Raises: UserError for weights that are not there, cannot be read or do not fit.
@@ -88,8 +91,8 @@ def read_text_model(folder: Path) -> PreTrainedModel:
     return model
 
 
-def _read(kind: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """What `from_pretrained` gives, and what it found amiss, which is for `check_loaded`.
+def _read(kind: Any, folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The model that `kind.from_pretrained` gives, and what it found amiss, which is for `check_loaded`.
 
     Raises: UserError for files that are missing or damaged.
     """

@@ -72,8 +72,9 @@ def _parts(turn: dict[str, Any]) -> list[Any] | None:
 
 def _joined(turn: dict[str, Any], shown: list[Any]) -> dict[str, Any]:
     """The turn with a text of its parts, one a line; the pictures go to `shown`, None for one that is elsewhere."""
-    said = [_part(part) for part in _parts(turn) or ()]
-    if not said or any(one is None for one in said):
+    parts = _parts(turn) or ()
+    said = [read for part in parts if (read := _part(part)) is not None]
+    if not said or len(said) < len(parts):
         return turn  # the kind tells what is wrong
     shown += [picture for text, picture in said if text == IMAGE_MARKER]
     key = "value" if "value" in turn else "content"

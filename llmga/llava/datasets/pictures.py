@@ -64,8 +64,9 @@ def find_picture(places: str, name: Any) -> Path | bytes:
 
 def _spellings(name: str) -> list[str]:
     """The name, and the same letters with their accents in one and apart, as macOS and others write them."""
-    forms = () if name.isascii() else ("NFC", "NFD")
-    return list(dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in forms))))
+    if name.isascii():
+        return [name]
+    return list(dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))))
 
 
 def _is_file(path: Path) -> bool:

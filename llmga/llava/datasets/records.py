@@ -59,7 +59,7 @@ class Records(Sequence[Record]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, row: int) -> Record:
+    def __getitem__(self, row: int) -> Record:  # type: ignore[override] # one row at a time, never a slice
         if self.table is None:
             return json.loads(self._text(int(row)))
         return LAYOUTS[self.layout].adapt(self.table[int(row)])

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import httpx
 
@@ -14,6 +15,14 @@ from llmga.llava.instructions import PLANNING
 
 _CHAT = "/chat/completions"
 _LISTED = 20  # names that a sentence may list
+
+
+class ClientSettings(TypedDict):
+    """Keywords of httpx.Client and AsyncClient."""
+
+    headers: dict[str, str]
+    timeout: httpx.Timeout
+    trust_env: bool
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,8 @@ class Endpoint:
         base = httpx.URL(self.url)
         return base.copy_with(path=f"{base.path}/{name}")
 
-    def client_settings(self) -> dict[str, object]:
-        """Settings of an httpx client: redirects are told, not followed; silence is watched by the reader."""
+    def client_settings(self) -> ClientSettings:
+        """Keywords of an httpx client: redirects are told, not followed; silence is watched by the reader."""
         return {
             "headers": {"Authorization": f"Bearer {self.key}"} if self.key else {},
             "timeout": httpx.Timeout(self.timeout, connect=self.connect_timeout),

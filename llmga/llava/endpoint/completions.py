@@ -36,6 +36,7 @@ async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> b
             if refusal.status not in _BUSY or tried == TRIES or wait > LONGEST_WAIT:
                 raise
         await asyncio.sleep(wait)
+    raise AssertionError("the last try returns or raises")
 
 
 async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
@@ -138,7 +139,7 @@ def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
 def _piece(content: dict[str, Any], endpoint: Endpoint) -> tuple[str, str | None]:
     """The words of one event or of a whole answer, and what ended the answer, if this did."""
     try:
-        choice = next(iter(content["choices"] or ()), {})
+        choice: dict[str, Any] = next(iter(content["choices"] or ()), {})
         said = choice.get("delta") or choice.get("message") or {}
         return _text(said.get("content")), choice.get("finish_reason")
     except (KeyError, TypeError, AttributeError):

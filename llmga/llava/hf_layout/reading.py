@@ -1,6 +1,7 @@
 """A folder of transformers' LLaVA layout as one of the published layout: the way back from `saving`."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,15 +88,16 @@ def _flat(config: ConfigDict, folder: Path) -> ConfigDict:
     published_type(config["text_config"].get("model_type", ""))
     tower = towers.read_tower_config(folder)  # complains where the library would fail
     hub = LlavaConfig.from_dict(config)
+    text: Any = hub.text_config  # a config by now
     own = make_config(
-        hub.text_config,
+        text,
         tower,
         projector_type=PROJECTORS[between],
         select_layer=hub.vision_feature_layer,
         keeps_class=hub.vision_feature_select_strategy == "full",
     )
     own.tie_word_embeddings = hub.tie_word_embeddings
-    dtype = {"dtype": hub.dtype or torch.float16, "context_length": hub.text_config.max_position_embeddings}
+    dtype = {"dtype": hub.dtype or torch.float16, "context_length": text.max_position_embeddings}
     flat = published_config(own, conv_mode=config.get("conversation_mode"), **dtype)
     return flat | {"mm_vision_tower": "."}  # the folder itself says how its tower is built
 

@@ -15,6 +15,7 @@ from llmga.llava.hf_layout.processing import begins, hf_image_processor, hf_toke
 from llmga.llava.mllm import PICTURE_MARKS, Mllm
 from llmga.llava.modeling import LlmgaConfig
 from llmga.llava.saving import save_description
+from llmga.llava.tokenization import token_id
 from llmga.llava.towers import kind_of
 
 KEPT = "llmga"  # the subfolder with the published config, the tokenizer as it was, and REST
@@ -51,7 +52,7 @@ def save_hf_layout(mllm: Mllm, folder: str | Path) -> None:
     hub, rest = _hf_weights(weights, config, len(mllm.tokenizer), len(tokenizer))
     save_torch_state_dict(hub, folder, metadata={"format": "pt"})
     save_file(rest, folder / KEPT / REST, metadata={"format": "pt"})
-    image_token = tokenizer.convert_tokens_to_ids(IMAGE_MARKER)
+    image_token = token_id(tokenizer, IMAGE_MARKER)
     described = _hf_config(config, image_token, len(tokenizer), mllm.model.dtype)
     described.conversation_mode = mllm.conv_mode
     described.save_pretrained(folder)
@@ -100,7 +101,7 @@ def _hf_weights(
     weights: dict[str, Tensor], config: LlmgaConfig, tokens: int, rows: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Published weights -> the layout's, and what it has no place for."""
-    hub, rest = dict(weights), {}
+    hub, rest = dict(weights), dict[str, Tensor]()
     if config.projector_type != "mlp2x_gelu":
         hub |= _identity(next(tensor for key, tensor in weights.items() if "mm_projector" in key and tensor.ndim == 1))
     for key in (f"{LAST}weight", f"{LAST}bias"):

@@ -129,7 +129,7 @@ class Inspection:
             self.findings.add(check, place, str(problem.__cause__ or problem))
             return False
         self._words(place, conversation)
-        return not lost and (self.mllm is None or self._tokens(looked, place, conversation))
+        return not lost and (self.mllm is None or self._tokens(looked, place, conversation, self.mllm))
 
     def _words(self, place: str, conversation: Conversation) -> None:
         said = [message.text for message in conversation.messages if message.role == "assistant"]
@@ -138,19 +138,19 @@ class Inspection:
         for check, why in told:
             self.findings.add(check, place, why)
 
-    def _tokens(self, looked: SourceInspection, place: str, conversation: Conversation) -> bool:
+    def _tokens(self, looked: SourceInspection, place: str, conversation: Conversation, mllm: Mllm) -> bool:
         try:
-            encoded = encoded_of(conversation, self.mllm.encode)
+            encoded = encoded_of(conversation, mllm.encode)
         except UnusableRecord as problem:  # markers and half characters were complained of already
-            if conversation.system and not self.mllm.template.places_system:
+            if conversation.system and not mllm.template.places_system:
                 self.findings.add("malformed", place, str(problem.__cause__))
             return False
-        told = list(tokens.complaints(conversation, encoded, self.mllm, self.max_length))
+        told = list(tokens.complaints(conversation, encoded, mllm, self.max_length))
         for check, why in told:
             self.findings.add(check, place, why)
         lost = {"too-long", "no-answer"} & {check for check, _ in told}
         if not lost:
-            looked.lessons.append(tokens.lesson(encoded, self.mllm, self.max_length))
+            looked.lessons.append(tokens.lesson(encoded, mllm, self.max_length))
         return not lost
 
 

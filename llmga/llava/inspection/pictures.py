@@ -55,8 +55,8 @@ def oddities(found: Path | bytes) -> Iterator[Complaint]:
                 yield "picture-cmyk", f"is {image.mode}"
             if image.mode[0] in "IF":
                 yield "picture-deep", f"is {image.mode}"
-            if getattr(image, "n_frames", 1) > 1:
-                yield "picture-animated", f"has {image.n_frames} frames"
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                yield "picture-animated", f"has {frames} frames"
 
 
 def _size(width: int, height: int) -> Iterator[Complaint]:

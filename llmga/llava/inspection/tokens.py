@@ -9,7 +9,7 @@ from llmga.llava.generation_prompt import END, START
 from llmga.llava.inspection.pictures import Complaint
 from llmga.llava.inspection.words import quoted
 from llmga.llava.mllm import Mllm
-from llmga.llava.tokenization import IGNORED, Encoded
+from llmga.llava.tokenization import IGNORED, Encoded, decode
 
 SHORTEST_MARK = 3  # characters; shorter ones stand in many texts
 
@@ -65,7 +65,7 @@ def beyond(encoded: Encoded, max_length: int) -> Truncation:
 def lesson(encoded: Encoded, mllm: Mllm, max_length: int) -> SampleStatistics:
     """What is left of a sample within the limit."""
     labels = [label for label in encoded.labels[:max_length] if label != IGNORED]
-    words = _flat(mllm.tokenizer.decode(labels))
+    words = _flat(decode(labels, mllm.tokenizer))
     return SampleStatistics(
         tokens=min(len(encoded.input_ids), max_length),
         supervised=len(labels),
@@ -94,8 +94,8 @@ def _characters(conversation: Conversation, encoded: Encoded, learnt: list[int],
     replies = [message.text for message in conversation.messages if message.role == "assistant"]
     if unknown is not None and unknown in encoded.input_ids:
         yield "unknown-token", f"{encoded.input_ids.count(unknown)} in {quoted(conversation.messages[0].text)}"
-    elif learnt and not _in_order([_flat(reply) for reply in replies], _flat(mllm.tokenizer.decode(learnt))):
-        yield "wrong-labels", f"{quoted(mllm.tokenizer.decode(learnt))} instead of {quoted(replies[0])}"
+    elif learnt and not _in_order([_flat(reply) for reply in replies], _flat(text := decode(learnt, mllm.tokenizer))):
+        yield "wrong-labels", f"{quoted(text)} instead of {quoted(replies[0])}"
 
 
 def _in_order(parts: list[str], text: str) -> bool:
