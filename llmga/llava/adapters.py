@@ -38,7 +38,8 @@ def is_low_rank(folder: Path) -> bool:
 def plain_base(published: PublishedConfig, base: str | Path, conv_mode: str) -> Mllm:
     """A plain text model, the vision tower that the result's config names, and a fresh projector, used as the result.
 
-    Raises: UserError when the tower is not there.
+    Raises:
+        UserError: when the tower is not there.
     """
     tower = published.tower_folder()
     if tower is None:
@@ -72,7 +73,8 @@ def use_own_tokenizer(mllm: Mllm, folder: Path, published: PublishedConfig | Non
 def add_projector(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
     """The first stage's mm_projector.bin, and the rows of its new tokens if it holds any.
 
-    Raises: UserError when it does not fit.
+    Raises:
+        UserError: when it does not fit.
     """
     kind = mllm.model.config.projector_type
     projector = {key: tensor for key, tensor in weights.items() if "mm_projector." in key}
@@ -91,7 +93,8 @@ def _require_whole(model: nn.Module, given: set[str], folder: Path) -> None:
 def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
     """A first stage with picture marks also saves their embeddings: all rows, or only those of the marks.
 
-    Raises: UserError when they do not fit.
+    Raises:
+        UserError: when they do not fit.
     """
     rows = next((tensor for key, tensor in weights.items() if "embed_tokens" in key or "embed_in" in key), None)
     if rows is None or not mllm.marks_pictures:
@@ -106,7 +109,8 @@ def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
 def add_non_lora(mllm: Mllm, folder: Path) -> None:
     """What a low-rank training learned beside its adapter, non_lora_trainables.bin.
 
-    Raises: UserError when it is missing or a tensor does not fit.
+    Raises:
+        UserError: when it is missing or a tensor does not fit.
     """
     _put(mllm.model, _non_lora(folder, mllm.model.config.projector_type), folder)
 
@@ -117,7 +121,8 @@ def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
     Args:
         merge: add the product to the weights; otherwise the adapter's layers stay apart (and can be trained on).
 
-    Raises: UserError when peft or a file is missing, a tensor does not fit, or the model's weights are on a disk.
+    Raises:
+        UserError: when peft or a file is missing, a tensor does not fit, or the model's weights are on a disk.
     """
     if any(weight.is_meta for weight in mllm.model.parameters()):
         raise UserError("an adapter cannot be kept apart from a model that is offloaded; merge it, or do not offload.")
@@ -128,7 +133,8 @@ def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
 def load_low_rank(model: nn.Module, folder: Path) -> None:
     """An adapter's weights into a model that has matrices of these shapes already.
 
-    Raises: UserError when a file is missing or a tensor does not fit.
+    Raises:
+        UserError: when a file is missing or a tensor does not fit.
     """
     weights, plain = _adapter_weights(folder)
     _put(model, plain, folder)
@@ -180,7 +186,8 @@ def _with_adapter(model: LlmgaForConditionalGeneration, folder: Path, merge: boo
 def _settings(folder: Path) -> ConfigDict:
     """What adapter_config.json says of the matrices; nothing else of it is handed on, neither classes nor modules.
 
-    Raises: UserError for another form, and for what would change a plain low-rank product.
+    Raises:
+        UserError: for another form, and for what would change a plain low-rank product.
     """
     config = checkpoints.read_json(folder, ADAPTER_CONFIG)
     strange = [name for name in _OTHER_FORMS if config.get(name)]
@@ -224,7 +231,8 @@ def _check_shapes(there: dict[str, Tensor], weights: dict[str, Tensor], folder: 
 def _put(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
     """Copy tensors into the model by name.
 
-    Raises: UserError for a name that the model lacks or another shape.
+    Raises:
+        UserError: for a name that the model lacks or another shape.
     """
     own = model.state_dict()
     for key, tensor in weights.items():

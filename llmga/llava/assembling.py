@@ -32,8 +32,9 @@ def new_mllm(
 
     Everything is in single precision on the CPU; the projector follows torch's random state.
 
-    Raises: UserError for a folder or its config that is missing, a text model of a family without a row, a tower of
-        another kind, or weights that cannot be read or do not fit.
+    Raises:
+        UserError: for a folder or its config that is missing, a text model of a family without a row, a tower of
+            another kind, or weights that cannot be read or do not fit.
     """
     TEMPLATES[conv_mode]
     text_folder, tower_folder = find_checkpoint(text_model_folder), find_checkpoint(vision_tower_folder)
@@ -64,7 +65,8 @@ def new_mllm(
 def read_text_config(folder: Path) -> PretrainedConfig:
     """How a plain language model is built.
 
-    Raises: UserError when its family has no row.
+    Raises:
+        UserError: when its family has no row.
     """
     published_type(checkpoints.read_json(folder, "config.json").get("model_type", ""))
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

@@ -17,14 +17,16 @@ _BOOKKEEPING = ("model_type", "architectures", "transformers_version", "auto_map
 
 @dataclass(frozen=True)
 class Backbone:
-    """Attributes:
-    text_type: the model_type of the text model in transformers.
-    architecture: the class name that published configs carry.
-    adapt: changes the published settings where the libraries moved on.
-    picture_scale: what multiplies the projector's output, from the text config.
-    word_boundary: training put a word-boundary token before the first marker (`tokenization.encode`).
-    short_length: the longest sequence whose positions turn by the first angles; in a longer one all of them turn by
-        others, so that no cached key outlives the change.  None: they never change.
+    """A family of language models.
+
+    Attributes:
+        text_type: the model_type of the text model in transformers.
+        architecture: the class name that published configs carry.
+        adapt: changes the published settings where the libraries moved on.
+        picture_scale: what multiplies the projector's output, from the text config.
+        word_boundary: training put a word-boundary token before the first marker (`tokenization.encode`).
+        short_length: the longest sequence whose positions turn by the first angles; in a longer one all of them turn by
+            others, so that no cached key outlives the change.  None: they never change.
     """
 
     text_type: str
@@ -83,7 +85,8 @@ BACKBONES: Registry[Backbone] = Registry(
 def published_type(text_type: str) -> str:
     """The published model_type of a text model, "qwen2" -> "llava_Qwen2".
 
-    Raises: UserError when no row has it.
+    Raises:
+        UserError: when no row has it.
     """
     for name, row in BACKBONES.items():
         if row.text_type == text_type:

@@ -65,7 +65,8 @@ def own_name(key: str, projector_type: str) -> str:
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of one .safetensors or .bin file, on the CPU.
 
-    Raises: UserError when it is missing or cannot be read.
+    Raises:
+        UserError: when it is missing or cannot be read.
     """
     if not file.is_file():
         raise UserError(f"{str(file.parent)!r} lacks {file.name}; give the complete result of a training.")
@@ -81,7 +82,8 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a folder, in one file or in shards, safetensors first.
 
-    Raises: UserError when there are none or one cannot be read.
+    Raises:
+        UserError: when there are none or one cannot be read.
     """
     for kind in ("*.safetensors", "pytorch_model*.bin"):
         if files := sorted(folder.glob(kind)):
@@ -92,7 +94,11 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def read_json(folder: Path, name: str) -> ConfigDict:
-    """Raises: UserError when the file is missing or is no JSON object."""
+    """The content of a folder's JSON file.
+
+    Raises:
+        UserError: when the file is missing or is no JSON object.
+    """
     file = folder / name
     if not file.is_file():
         raise UserError(f"checkpoint {str(folder)!r} lacks {name}; download or save it again.")
@@ -110,7 +116,11 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def require_files(folder: Path) -> None:
-    """Raises: UserError that names what the folder lacks."""
+    """See whether the folder is a whole checkpoint.
+
+    Raises:
+        UserError: that names what it lacks.
+    """
     if (folder / PROJECTOR).is_file() and not any((folder / name).is_file() for name in WEIGHTS):
         raise UserError(f"{str(folder)!r} holds a projector only; give the model that it belongs to as --model-base.")
     for kind, names in (("weights", WEIGHTS), ("tokenizer", TOKENIZERS)):

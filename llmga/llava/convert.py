@@ -39,7 +39,8 @@ def convert(
         merge_lora: says that a low-rank adapter may disappear into the weights.
         dtype: fp32, fp16 or bf16; None is the one that the config names.
 
-    Raises: UserError, also when `out` already holds files or an adapter would be merged unasked.
+    Raises:
+        UserError: also when `out` already holds files or an adapter would be merged unasked.
     """
     folder = find_checkpoint(source)
     check_new(out)

@@ -21,7 +21,8 @@ def load_empty_mllm(path: str | Path, base: str | Path | None = None, *, conv_mo
 
     A result that needs a base is read as a whole.
 
-    Raises: UserError as `load_mllm` does.
+    Raises:
+        UserError: as `load_mllm` does.
     """
     folder = find_checkpoint(path)
     if base is not None or adapters.is_low_rank(folder):
@@ -38,7 +39,8 @@ def new_empty_mllm(
 ) -> Mllm:
     """What `new_mllm` would make, on the meta device.
 
-    Raises: UserError as `new_mllm` does.
+    Raises:
+        UserError: as `new_mllm` does.
     """
     text, tower = find_checkpoint(text_model), find_checkpoint(vision_tower)
     config = new_config(text, tower, projector_type=projector_type, select_layer=select_layer)
@@ -51,7 +53,8 @@ def new_empty_mllm(
 def new_config(text: Path, tower: Path, *, projector_type: str, select_layer: int) -> LlmgaConfig:
     """How a model of these two folders would be built.
 
-    Raises: UserError for a family or a kind of tower without a row, or a layer that the tower does not have.
+    Raises:
+        UserError: for a family or a kind of tower without a row, or a layer that the tower does not have.
     """
     vision = towers.read_tower_config(tower)
     towers.image_processor(tower, vision)

@@ -40,7 +40,8 @@ def load_mllm(
         place: where and in which number format it runs; the keywords of `placement`: device, dtype, load_8bit,
             load_4bit, attention, num_gpus, device_map, max_memory, offload_folder.
 
-    Raises: UserError for a folder or file that is missing, an unknown mode, or weights that do not fit.
+    Raises:
+        UserError: for a folder or file that is missing, an unknown mode, or weights that do not fit.
     """
     where = placement(**place)
     folder = find_checkpoint(path)
@@ -62,7 +63,8 @@ def describe(folder: Path, result: ConfigDict | None = None) -> PublishedConfig:
     Args:
         result: the config of what was trained upon it.
 
-    Raises: UserError for what is not understood.
+    Raises:
+        UserError: for what is not understood.
     """
     place, config_dict = folder, checkpoints.read_json(folder, "config.json")
     if is_hf_layout(config_dict):
@@ -117,7 +119,8 @@ def _put(mllm: Mllm, where: Placement) -> Mllm:
 def _base_of_adapter(folder: Path, config_dict: ConfigDict, base: str | Path | None, mode: str) -> Mllm:
     """The base that was given, or the one that the adapter names, in single precision on the CPU, used as the adapter.
 
-    Raises: UserError when neither is on this machine.
+    Raises:
+        UserError: when neither is on this machine.
     """
     named = checkpoints.read_json(folder, adapters.ADAPTER_CONFIG).get("base_model_name_or_path") or ""
     beside = folder.parent / named

@@ -107,7 +107,8 @@ class Mllm:
         Args:
             begun: the first words of the open turn's reply.
 
-        Raises: UserError when there are not as many pictures as markers.
+        Raises:
+            UserError: when there are not as many pictures as markers.
         """
         rendered = self.template.render(self.marked(conversation), open_turn, begun)
         _check_pictures(rendered.text.count(IMAGE_MARKER), len(conversation.images()))

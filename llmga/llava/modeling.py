@@ -64,7 +64,8 @@ class LlmgaModel(LlavaModel):
             unseen_pixels: (pictures, 3, side, side) that no token shows and that change nothing: processes that train
                 together must use the same weights in the same order, also where a batch has words only.
 
-        Raises: ValueError when the image tokens do not match the pictures.
+        Raises:
+            ValueError: when the image tokens do not match the pictures.
         """
         if input_ids is None:
             return super().forward(pixel_values=pixel_values, **kwargs)
@@ -137,7 +138,8 @@ class Projector(nn.Sequential):
 def make_projector(config: LlmgaConfig) -> nn.Module:
     """Picture width -> text width: one layer, a stack with GELU between, or nothing.
 
-    Raises: UserError for an unknown type.
+    Raises:
+        UserError: for an unknown type.
     """
     kind, wide = config.projector_type, config.text_config.hidden_size
     if kind == "identity":

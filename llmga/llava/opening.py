@@ -34,7 +34,8 @@ def open_planner(
             for which nothing is loaded.
         base, conv_mode, place: as `llmga.llava.loading.load_mllm`.
 
-    Raises: UserError when it cannot be opened or reached.
+    Raises:
+        UserError: when it cannot be opened or reached.
     """
     if isinstance(path, Endpoint):
         return partial(EndpointChat, path.named())

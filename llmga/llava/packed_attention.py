@@ -37,9 +37,11 @@ def attend(
         query: (rows, heads, length, width); `key` and `value` may have fewer heads and, when generating, be longer.
         segments: per row the lengths of its samples; what is left of a row is padding.  None: one sample per row.
 
-    Returns: (rows, length, heads, width), and no attention weights.
+    Returns:
+        (rows, length, heads, width), and no attention weights.
 
-    Raises: ValueError for padding without `segments`, which nothing here would hide.
+    Raises:
+        ValueError: for padding without `segments`, which nothing here would hide.
     """
     options.pop("is_causal", None)
     if segments is None:

@@ -14,7 +14,8 @@ def find_checkpoint(path: str | Path) -> Path:
     An id is looked up by its last part below checkpoints/, then in the Hugging Face cache, and only then fetched into
     checkpoints/.
 
-    Raises: UserError when it is nowhere, or cannot be fetched.
+    Raises:
+        UserError: when it is nowhere, or cannot be fetched.
     """
     name = str(path)
     for folder in (Path(path), *(root / path for root in ROOTS), *_below_roots(name)):

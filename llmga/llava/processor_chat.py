@@ -41,7 +41,8 @@ class ProcessorChat(Planner):
 
         def work(report: Reporter) -> None:
             writer = _Writer(self.vlm, report, stopped)
-            self.vlm.model.generate(
+            generate: Any = self.vlm.model.generate  # every model has it that AutoModelForImageTextToText opens
+            generate(
                 **inputs,
                 max_new_tokens=room,
                 do_sample=False,

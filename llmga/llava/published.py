@@ -56,7 +56,11 @@ class PublishedConfig:
 
     @classmethod
     def from_dict(cls, config_dict: ConfigDict, folder: Path) -> "PublishedConfig":
-        """Raises: UserError for a model_type without a row, no vision tower, or a way of looking that is not ours."""
+        """Read a flat config.
+
+        Raises:
+            UserError: for a model_type without a row, no vision tower, or a way of looking that is not ours.
+        """
         backbone = BACKBONES[config_dict.get("model_type", "")]
         if not isinstance(tower := config_dict.get("mm_vision_tower"), str) or not tower:
             raise UserError(f"the config of {str(folder)!r} names no mm_vision_tower; it is no picture-seeing model.")
@@ -83,7 +87,11 @@ class PublishedConfig:
         )
 
     def to_model_config(self) -> LlmgaConfig:
-        """Raises: UserError for an unknown vision tower, or a layer that it does not have."""
+        """Our config of the same model.
+
+        Raises:
+            UserError: for an unknown vision tower, or a layer that it does not have.
+        """
         return make_config(
             self.backbone.text_config(self.config_dict),
             towers.tower_config(self.vision_tower, self.folder),
@@ -110,7 +118,8 @@ def trained_upon(result: ConfigDict, base: ConfigDict) -> ConfigDict:
 def mode_of(config_dict: ConfigDict, folder: Path, asked: str | None = None) -> str:
     """The conversation mode that was asked for, that the config names, or that the folder's name tells.
 
-    Raises: UserError for an unknown one.
+    Raises:
+        UserError: for an unknown one.
     """
     mode = asked or config_dict.get("conversation_mode") or conversation_mode(model_name_from_path(folder))
     TEMPLATES[mode]
@@ -134,7 +143,8 @@ def make_config(
 ) -> LlmgaConfig:
     """Our config; the image token is the first id after the vocabulary's rows.
 
-    Raises: UserError when the text model's family has no row, or the tower has no such layer.
+    Raises:
+        UserError: when the text model's family has no row, or the tower has no such layer.
     """
     backbone, depth = BACKBONES[published_type(text.model_type)], vision.num_hidden_layers
     if not isinstance(select_layer, int) or not -1 - depth <= select_layer <= depth:

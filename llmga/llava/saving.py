@@ -21,7 +21,8 @@ from llmga.llava.vocabulary import save_tokenizer
 def new_folder(out: str | Path) -> Iterator[Path]:
     """A folder to write a checkpoint into, which is at `out` at the end of the body, whole.
 
-    Raises: UserError when something is there, or the disk does not take it.
+    Raises:
+        UserError: when something is there, or the disk does not take it.
     """
     from safetensors import SafetensorError
 
@@ -35,7 +36,11 @@ def new_folder(out: str | Path) -> Iterator[Path]:
 
 
 def check_new(out: str | Path) -> None:
-    """Raises: UserError when `out` is there and no empty folder."""
+    """See whether a new folder can be made at `out`.
+
+    Raises:
+        UserError: when something is there that is no empty folder.
+    """
     if os.path.isdir(out) and os.listdir(out):
         raise UserError(f"{str(out)!r} is not empty; give a new folder.")
     if os.path.exists(out) and not os.path.isdir(out):

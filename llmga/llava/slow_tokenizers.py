@@ -31,7 +31,8 @@ def match_slow_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> Pr
     boundary; `of_2023`, the tokens that swallow the spaces around them; `pieces`, the content of its tokenizer.model.
     Others stay as they are.
 
-    Raises: UserError when the ids would not be those of the tokenizer.model, or cannot have been.
+    Raises:
+        UserError: when the ids would not be those of the tokenizer.model, or cannot have been.
     """
     llama = tokenizer if isinstance(tokenizer, LlamaTokenizer) else None
     made = not (folder / FAST).is_file()

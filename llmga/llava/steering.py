@@ -59,7 +59,8 @@ class Steering:
         words: how many of them may come before the start tag.
         begun: the ids of a reply that goes on.
 
-    Raises: UserError when `room` does not hold the tags and a word.
+    Raises:
+        UserError: when `room` does not hold the tags and a word.
     """
 
     def __init__(

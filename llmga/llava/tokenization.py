@@ -17,9 +17,11 @@ Token = tuple[int, tuple[int, int]]  # its id and its characters, [begin, end)
 
 @dataclass(frozen=True)
 class Encoded:
-    """Attributes:
-    input_ids: token ids; a picture is `tokens_per_image` times the image token id.
-    labels: the ids that the assistant writes; -100 elsewhere.
+    """A conversation as a model reads it.
+
+    Attributes:
+        input_ids: token ids; a picture is `tokens_per_image` times the image token id.
+        labels: the ids that the assistant writes; -100 elsewhere.
     """
 
     input_ids: list[int]

@@ -126,7 +126,8 @@ def find_tower(name: str, checkpoint: Path) -> Path | None:
 def tower_config(name: str, checkpoint: Path) -> VisionConfig:
     """How the vision tower is built; its weights are the copy inside the checkpoint.
 
-    Raises: UserError for a name that is neither a folder nor known, or a tower of another kind.
+    Raises:
+        UserError: for a name that is neither a folder nor known, or a tower of another kind.
     """
     folder = find_tower(name, checkpoint)
     if folder is not None:
@@ -149,7 +150,8 @@ def known_tower(name: str) -> VisionConfig:
 def read_tower_config(folder: Path) -> VisionConfig:
     """What a tower's folder says; it may also hold the text half, or be a whole model of transformers' LLaVA.
 
-    Raises: UserError, in one sentence that names what it is, for a tower that is none of TOWERS.
+    Raises:
+        UserError: in one sentence that names what it is, for a tower that is none of TOWERS.
     """
     whole = read_json(folder, "config.json")
     own = whole.get("vision_config", whole)
@@ -176,7 +178,8 @@ def _refused(folder: Path, config_dict: dict[str, Any]) -> UserError:
 def image_processor(folder: Path | None, config: VisionConfig) -> ImageProcessor:
     """The processor saved in the tower's folder, or its kind's own at the tower's size.
 
-    Raises: UserError for one that cannot be read or makes pictures of another size.
+    Raises:
+        UserError: for one that cannot be read or makes pictures of another size.
     """
     kind = kind_of(config)
     if folder is None or not (folder / "preprocessor_config.json").is_file():

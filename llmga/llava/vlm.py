@@ -64,7 +64,8 @@ class Vlm:
     def inputs(self, conversation: Conversation) -> dict[str, Any]:
         """What the model reads, `input_ids` (1, tokens) and the pictures, on the model's device.
 
-        Raises: UserError when the chat template does not take this conversation.
+        Raises:
+            UserError: when the chat template does not take this conversation.
         """
         try:
             found: Any = self.processor.apply_chat_template(
@@ -100,9 +101,12 @@ def _content(message: Message) -> Parts:
 def load_vlm(path: str | Path, **place: Any) -> Vlm:
     """Open a folder in transformers' own layout; code inside it is not run.
 
-    Args: as `llmga.llava.loading.load_mllm`.
+    Args:
+        path: a folder, the name of one below checkpoints/, or an id of the hub.
+        place: as for `llmga.llava.loading.load_mllm`.
 
-    Raises: UserError for a folder that lacks something, a model that reads no pictures, or one without a chat template.
+    Raises:
+        UserError: for a folder that lacks something, a model that reads no pictures, or one without a chat template.
     """
     folder, where = find_checkpoint(path), placement(**place)
     config = checkpoints.read_json(folder, "config.json")
@@ -140,7 +144,8 @@ def _processor(folder: Path) -> ProcessorMixin:
 def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBase:
     """The processor's own; of a tokenizer.model alone the library makes one for LLaVA that knows no word boundary.
 
-    Raises: UserError when it would give other ids than its files say.
+    Raises:
+        UserError: when it would give other ids than its files say.
     """
     named = checkpoints.read_json(folder, CONFIG).get("tokenizer_class") if (folder / CONFIG).is_file() else None
     if str(named).startswith("LlamaTokenizer") and not (folder / FAST).is_file():

@@ -18,7 +18,8 @@ ENDS = "generation_config.json"
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """By the class that the tokenizer's own config names: config.json's model_type would mislead the library.
 
-    Raises: UserError when its files cannot be read, or give other ids than the model was trained with.
+    Raises:
+        UserError: when its files cannot be read, or give other ids than the model was trained with.
     """
     import transformers
 

@@ -35,7 +35,8 @@ def load_weights(
         tower: the vision tower's own folder, for checkpoints that hold no copy of it.
         given: weights under published names, instead of those in the folder.
 
-    Raises: UserError with the first few keys that are missing, unexpected or of another shape.
+    Raises:
+        UserError: with the first few keys that are missing, unexpected or of another shape.
     """
     # The table's prefixes become anchored patterns; lookaheads would corrupt the keys of a later save.
     table = {"^" + old.replace(".", r"\."): new for old, new in checkpoints.key_table(config.projector_type)}
@@ -70,7 +71,8 @@ def _load_tower(model: LlmgaForConditionalGeneration, folder: Path) -> None:
 def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> "CLIPVisionModel | SiglipVisionModel":
     """A vision tower on the CPU; its folder may also hold the text half.
 
-    Raises: UserError for weights that are not there, cannot be read or do not fit.
+    Raises:
+        UserError: for weights that are not there, cannot be read or do not fit.
     """
     import transformers
 
@@ -82,7 +84,8 @@ def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> "CLIPV
 def read_text_model(folder: Path) -> PreTrainedModel:
     """A plain language model in single precision on the CPU.
 
-    Raises: UserError as `read_tower`.
+    Raises:
+        UserError: as `read_tower`.
     """
     from transformers import AutoModelForCausalLM
 
@@ -94,7 +97,8 @@ def read_text_model(folder: Path) -> PreTrainedModel:
 def _read(kind: Any, folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
     """The model that `kind.from_pretrained` gives, and what it found amiss, which is for `check_loaded`.
 
-    Raises: UserError for files that are missing or damaged.
+    Raises:
+        UserError: for files that are missing or damaged.
     """
     source = options.pop("source", folder)
     try:
@@ -111,7 +115,11 @@ def _read(kind: Any, folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]
 def check_loaded(
     found: dict[str, Any], folder: Path, kinds: tuple[str, ...] = ("missing_keys", "unexpected_keys", "mismatched_keys")
 ) -> None:
-    """Raises: UserError with the first few keys when what `from_pretrained` found is of one of these kinds."""
+    """Refuse weights that do not fit their config.
+
+    Raises:
+        UserError: with the first few keys when what `from_pretrained` found is of one of these kinds.
+    """
     for kind in kinds:
         if found[kind]:
             names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found[kind])

@@ -40,7 +40,11 @@ class Phrasing:
         return instruction(pool, caption, rng, None if self.language == "auto" else self.language)
 
     def check(self) -> None:
-        """Raises: UserError for an unknown language."""
+        """See whether it can be followed.
+
+        Raises:
+            UserError: for an unknown language.
+        """
         if self.language != "auto":
             INSTRUCTIONS[self.language]
 

@@ -20,9 +20,11 @@ DIGITS = 12  # of a picture's number in the names of COCO's files
 
 @dataclass(frozen=True)
 class RecordLayout:
-    """Attributes:
-    read: a JSON or JSONL file -> its records as they stand there.
-    adapt: one of them, or of a table (parquet, arrow) -> the record with the keys that kinds know.
+    """A way of writing records.
+
+    Attributes:
+        read: a JSON or JSONL file -> its records as they stand there.
+        adapt: one of them, or of a table (parquet, arrow) -> the record with the keys that kinds know.
     """
 
     read: Callable[[Path], Iterator[Item]]

@@ -43,7 +43,8 @@ class Mixture(Dataset):
     Args:
         left_out: where what cannot be used is listed, a file.
 
-    Raises: UserError for a file or picture folder that is missing, and a file of other records than its kind's.
+    Raises:
+        UserError: for a file or picture folder that is missing, and a file of other records than its kind's.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class Mixture(Dataset):
     def split(self, fraction: float) -> tuple["Mixture", "Mixture"]:
         """Two parts without common rows, the second with `fraction` of them (at least one).
 
-        Raises: UserError when nothing would be left to train on.
+        Raises:
+            UserError: when nothing would be left to train on.
         """
         held_out = held_out_of(len(self), fraction)
         order = np.random.default_rng([self.seed, 1]).permutation(len(self))
@@ -125,7 +127,11 @@ class Mixture(Dataset):
 
 
 def held_out_of(samples: int, fraction: float) -> int:
-    """How many samples of an epoch are held out.  Raises: UserError when nothing would be left to train on."""
+    """How many samples of an epoch are held out.
+
+    Raises:
+        UserError: when nothing would be left to train on.
+    """
     held_out = max(1, round(fraction * samples)) if fraction else 0
     if held_out >= samples:
         raise UserError(
@@ -138,8 +144,9 @@ def held_out_of(samples: int, fraction: float) -> int:
 def open_sources(sources: Sequence[DataSource]) -> list[Records]:
     """The records of all sources; what is read is kept, so that asking again costs nothing.
 
-    Raises: UserError for a file or picture folder that is missing, a file of other records than its kind's, and a
-        share of what is not there.
+    Raises:
+        UserError: for a file or picture folder that is missing, a file of other records than its kind's, and a share of
+            what is not there.
     """
     for source in sources:
         shards(source.file)
@@ -168,7 +175,11 @@ def conversation_of(
 
 
 def encoded_of(conversation: Conversation, encode: Callable[[Conversation], Encoded]) -> Encoded:
-    """Ids and labels.  Raises: UnusableRecord for markers without pictures, and text that has no UTF-8 form."""
+    """Ids and labels.
+
+    Raises:
+        UnusableRecord: for markers without pictures, and text that has no UTF-8 form.
+    """
     try:
         return encode(conversation)
     except (UserError, UnicodeError, TypeError) as problem:

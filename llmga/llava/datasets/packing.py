@@ -29,7 +29,8 @@ class Packs(Sampler[tuple[int, ...]]):
         batch: samples per pack, in the mean.
         multiple: the number of packs is a multiple of it, so that all optimiser steps are whole.
 
-    Raises: UserError when there are fewer samples than packs.
+    Raises:
+        UserError: when there are fewer samples than packs.
     """
 
     def __init__(self, lengths: np.ndarray, *, seed: int, batch: int, multiple: int = 1):

@@ -44,7 +44,8 @@ def opener(places: str) -> Callable[[Any], Image.Image]:
 def find_picture(places: str, name: Any) -> Path | bytes:
     """The file of a picture, or its bytes.
 
-    Raises: UserError when it is in none of the places.
+    Raises:
+        UserError: when it is in none of the places.
     """
     content = name.get("bytes") if isinstance(name, Mapping) else name
     if content and isinstance(content, (bytes, bytearray)):
@@ -111,7 +112,11 @@ def _environment(place: str, process: int) -> Any:
 
 
 def check_picture_folders(places: str) -> None:
-    """Raises: UserError for a folder or lmdb that is not there or still packed, before every picture is missed."""
+    """See whether pictures can be found at all, before each of them is missed.
+
+    Raises:
+        UserError: for a folder or lmdb that is not there or still packed.
+    """
     for place in filter(None, places.split(";")):
         path = Path(place)
         if not path.exists():

@@ -104,7 +104,8 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     Args:
         strict: a file whose records are mostly not of the kind is refused; the few of others are `Records.faults`.
 
-    Raises: UserError when the file is missing, unreadable, empty, or (strict) at least half of it is not of its kind.
+    Raises:
+        UserError: when the file is missing, unreadable, empty, or (strict) at least half of it is not of its kind.
     """
     if find_spec("datasets") is None:
         raise UserError("reading records needs the package datasets; pip install 'llmga[train]'.")

@@ -48,7 +48,8 @@ class DataSource:
     def parse(cls, text: str) -> "DataSource":
         """Read `kind=file[,images=folder][,share=number]…`, the words of `NAMES`.
 
-        Raises: UserError.
+        Raises:
+            UserError: for a text of another form, and a number that is none.
         """
         (kind, _, file), *rest = (part.partition("=") for part in text.split(","))
         options = {name: value for name, _, value in rest}
@@ -60,7 +61,11 @@ class DataSource:
         return cls(kind, file, **{NAMES[name]: _value(name, value, text) for name, value in options.items()})
 
     def check(self) -> None:
-        """Raises: UserError for an unknown kind, layout or language, and for a number beyond its limits."""
+        """See whether the source can be read as it says.
+
+        Raises:
+            UserError: for an unknown kind, layout or language, and for a number beyond its limits.
+        """
         kind = KINDS[self.kind]
         LAYOUTS[self.layout]
         self.phrasing.check()

@@ -58,7 +58,8 @@ def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[Role, str]]]:
     Neighbours of the same role are joined, and so are system texts; an answer before any question and a question after
     the last answer teach nothing and are left out.
 
-    Raises: UnusableRecord for a turn that cannot be read, an answer without words, or when nothing is left.
+    Raises:
+        UnusableRecord: for a turn that cannot be read, an answer without words, or when nothing is left.
     """
     system: str | None = None
     said: list[tuple[Role, str]] = []

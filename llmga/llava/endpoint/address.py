@@ -38,7 +38,8 @@ class Endpoint:
         system: the system text of a conversation that has none: it teaches the <gen_image> tag.  Empty sends none, for
             models that were trained on the tag.
 
-    Raises: UserError for a URL or a key that cannot be one.
+    Raises:
+        UserError: for a URL or a key that cannot be one.
     """
 
     url: str
@@ -95,7 +96,8 @@ class Endpoint:
     def named(self) -> "Endpoint":
         """With a model: the given one, else the only one on offer.  Tells at once when nobody answers.
 
-        Raises: UserError also when it offers none or several.
+        Raises:
+            UserError: also when it offers none or several.
         """
         offered = self.models()
         if self.model is not None:
@@ -111,7 +113,8 @@ class Endpoint:
     def models(self) -> list[str]:
         """The names that it offers, empty when it does not tell.
 
-        Raises: UserError when it cannot be reached or refuses the key.
+        Raises:
+            UserError: when it cannot be reached or refuses the key.
         """
         with connection_errors(self), httpx.Client(**self.client_settings()) as client:
             response = client.get(self.path("models"))
@@ -145,7 +148,11 @@ class Endpoint:
 
 @contextmanager
 def connection_errors(endpoint: Endpoint) -> Iterator[None]:
-    """A connection that fails is one sentence.  Raises: UserError."""
+    """A connection that fails is one sentence.
+
+    Raises:
+        UserError: with what stood in the way, and the remedy.
+    """
     try:
         yield
     except TimeoutError:

@@ -81,12 +81,12 @@ class EndpointChat(Planner):
         return False
 
     def _request(self, window: Conversation, sampling: Sampling, limited: bool) -> dict[str, Any]:
-        options = {"temperature": sampling.temperature}
+        options: dict[str, float] = {"temperature": sampling.temperature}
         options |= {"max_tokens": sampling.max_new_tokens} if limited else {}
         options |= {"top_p": sampling.top_p} if sampling.top_p < 1 else {}
         options |= {"seed": sampling.seed} if sampling.seed is not None else {}
-        spelt = {self._spelling.get(option, option): value for option, value in options.items()}
-        spelt.pop(None, None)
+        spellings = {option: self._spelling.get(option, option) for option in options}
+        spelt = {spelling: options[option] for option, spelling in spellings.items() if spelling is not None}
         return {"model": self.endpoint.model, "messages": self._messages(window), "stream": True} | spelt
 
     def _messages(self, window: Conversation) -> list[dict[str, Any]]:

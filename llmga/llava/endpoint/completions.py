@@ -26,7 +26,9 @@ async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> b
 
     A busy server is asked again, after the time that it names or after 1, 2, 4 seconds.
 
-    Raises: Refusal before the first piece; UserError when the connection or the answer breaks.
+    Raises:
+        Refusal: before the first piece.
+        UserError: when the connection or the answer breaks.
     """
     for tried in range(1, TRIES + 1):
         try:

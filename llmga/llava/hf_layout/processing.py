@@ -32,7 +32,8 @@ ASPECTS = Registry(
 def hf_image_processor(mllm: Mllm) -> LlavaImageProcessorPil:
     """Pictures to squares as the model wants them.
 
-    Raises: UserError for a way that the library's processor does not know.
+    Raises:
+        UserError: for a way that the library's processor does not know.
     """
     own = {key: value for key, value in mllm.image_processor.to_dict().items() if key != "image_processor_type"}
     known = {"do_center_crop": False} | own  # SigLIP's does not crop, and so does not say it
@@ -52,7 +53,8 @@ def hf_tokenizer(mllm: Mllm) -> PreTrainedTokenizerFast:
     word (sentencepiece's dummy prefix) would not mark the first word after a picture: there the mark becomes a rule
     about the beginning of a piece, as a normalizer sees it.
 
-    Raises: UserError for the tokenizer of 2023, which such rules cannot describe.
+    Raises:
+        UserError: for the tokenizer of 2023, which such rules cannot describe.
     """
     known = mllm.tokenizer
     if joins_after_markers(known):

@@ -34,7 +34,8 @@ def is_hf_layout(config: ConfigDict) -> bool:
 def hf_layout_config(folder: Path, config_dict: ConfigDict) -> tuple[Path, ConfigDict]:
     """Where tokenizer, generation_config.json and picture processor are, and the flat config.
 
-    Raises: UserError for a family without a row, another kind of tower or another activation.
+    Raises:
+        UserError: for a family without a row, another kind of tower or another activation.
     """
     if (folder / KEPT).is_dir():
         return folder / KEPT, checkpoints.read_json(folder / KEPT, "config.json")
@@ -44,7 +45,8 @@ def hf_layout_config(folder: Path, config_dict: ConfigDict) -> tuple[Path, Confi
 def hf_layout_weights(folder: Path, config_dict: ConfigDict) -> dict[str, Tensor]:
     """Under published names, with what `save_hf_layout` kept beside them.
 
-    Raises: UserError for a file that is missing or cannot be read.
+    Raises:
+        UserError: for a file that is missing or cannot be read.
     """
     checkpoints.require_files(folder)
     weights = {published_name(key): tensor for key, tensor in checkpoints.read_weights(folder).items()}

@@ -36,8 +36,9 @@ ROWS = ("model.embed_tokens.weight", "lm_head.weight")
 def save_hf_layout(mllm: Mllm, folder: str | Path) -> None:
     """Write a folder that a plain `LlavaForConditionalGeneration` and `AutoProcessor` open.
 
-    Raises: UserError for a projector of more than two layers, which that class does not have, or a way to square
-        pictures that its processor does not know.
+    Raises:
+        UserError: for a projector of more than two layers, which that class does not have, or a way to square pictures
+            that its processor does not know.
     """
     folder, config = Path(folder), mllm.model.config
     if config.projector_type not in ("linear", "mlp1x_gelu", "mlp2x_gelu"):

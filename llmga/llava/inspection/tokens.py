@@ -16,11 +16,13 @@ SHORTEST_MARK = 3  # characters; shorter ones stand in many texts
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """Attributes:
-    tokens: of the sample within the length limit, pictures included.
-    supervised: how many of them are learnt.
-    opens, closes: whether what is learnt opens and closes a picture prompt.
-    beyond: what the limit takes.
+    """What a sample teaches.
+
+    Attributes:
+        tokens: of the sample within the length limit, pictures included.
+        supervised: how many of them are learnt.
+        opens, closes: whether what is learnt opens and closes a picture prompt.
+        beyond: what the limit takes.
     """
 
     tokens: int
