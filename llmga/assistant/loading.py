@@ -23,7 +23,7 @@ from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.errors import UserError
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.loading import NewChat, open_planner
 from llmga.llava.planner import Planner
 from llmga.serve import args as flags
 

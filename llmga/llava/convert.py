@@ -9,13 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from llmga.errors import UserError, command_line
 from llmga.llava import adapters, checkpoints
 from llmga.llava.hf_layout.saving import save_hf_layout
 from llmga.llava.loading import load_mllm
 from llmga.llava.paths import find_checkpoint
+from llmga.llava.published import dtype_of
 from llmga.llava.saving import check_new, new_folder, save_published
 from llmga.runtime import DTYPES
 
@@ -46,16 +45,10 @@ def convert(
     check_new(out)
     if adapters.is_low_rank(folder) and not merge_lora:
         raise UserError(f"{str(folder)!r} is a low-rank adapter, which the new layout cannot hold; add --merge-lora.")
-    number = DTYPES[dtype] if dtype else _named_dtype(folder)
+    number = DTYPES[dtype] if dtype else dtype_of(checkpoints.read_json(folder, "config.json"))
     mllm = load_mllm(folder, base, device="cpu", dtype=number, conv_mode=conv_mode)
     with new_folder(out) as draft:
         LAYOUTS[layout](mllm, draft)
-
-
-def _named_dtype(folder: Path) -> torch.dtype:
-    published = checkpoints.read_json(folder, "config.json")
-    named = published.get("torch_dtype") or published.get("dtype") or "float16"
-    return {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}.get(named, torch.float16)
 
 
 @command_line

@@ -1,5 +1,7 @@
-"""Open a multimodal language model, whatever layout it is in."""
+"""Open whoever plans the pictures: our models in whatever layout, anybody's, or a server."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +10,73 @@ import torch
 from llmga.llava import adapters, checkpoints, towers
 from llmga.llava.assembling import new_mllm, resize_vocabulary
 from llmga.llava.backbones import BACKBONES, ConfigDict
+from llmga.llava.chat import Chat
+from llmga.llava.endpoint.address import Endpoint
+from llmga.llava.endpoint.chat import EndpointChat
 from llmga.llava.hf_layout.reading import hf_layout_config, hf_layout_weights, is_hf_layout
 from llmga.llava.mllm import Mllm
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
+from llmga.llava.planner import Planner
+from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.published import PublishedConfig, mode_of, trained_upon
 from llmga.llava.saving import save_published
 from llmga.llava.templates import TEMPLATES
+from llmga.llava.vlm import load_vlm
 from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids
 from llmga.llava.weights import load_weights
 
-__all__ = ["Mllm", "find_checkpoint", "load_mllm", "load_tokenizer", "new_mllm", "save_published"]
+__all__ = [
+    "Mllm",
+    "NewChat",
+    "find_checkpoint",
+    "load_mllm",
+    "load_tokenizer",
+    "new_mllm",
+    "open_planner",
+    "save_published",
+]
+
+NewChat = Callable[[], Planner]
+
+
+def open_planner(
+    path: str | Path | Endpoint,
+    base: str | Path | None = None,
+    *,
+    conv_mode: str | None = None,
+    **place: Any,
+) -> NewChat:
+    """A function that begins a conversation; the model is loaded once, here.
+
+    Args:
+        path: a checkpoint of ours in any layout, a vision-language model of transformers, or a server's `Endpoint`,
+            for which nothing is loaded.
+        base, conv_mode, place: as for `load_mllm`.
+
+    Raises:
+        UserError: when it cannot be opened or reached.
+    """
+    if isinstance(path, Endpoint):
+        return partial(EndpointChat, path.named())
+    if base is None and conv_mode is None and not is_ours(path):
+        return partial(ProcessorChat, load_vlm(path, **place))
+    return partial(Chat, load_mllm(path, base, conv_mode=conv_mode, **place))
+
+
+def is_ours(path: str | Path) -> bool:
+    """Whether `load_mllm` opens a folder that was trained to write prompts.
+
+    That is every published layout, and of transformers' LLaVA folders those that `llmga.llava.convert` wrote; others
+    are models that have to be taught.
+    """
+    folder = find_checkpoint(path)
+    if adapters.is_low_rank(folder):
+        return True
+    config = checkpoints.read_json(folder, "config.json")
+    if is_hf_layout(config):
+        return "conversation_mode" in config
+    return config.get("model_type") in BACKBONES and "vision_config" not in config
 
 
 def load_mllm(

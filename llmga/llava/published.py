@@ -16,6 +16,7 @@ from llmga.llava.modeling import LlmgaConfig
 from llmga.llava.paths import model_name_from_path
 from llmga.llava.templates import TEMPLATES, conversation_mode
 from llmga.llava.towers import OWN_TOWER, VisionConfig
+from llmga.runtime import DTYPES
 
 DEFAULT_CONTEXT = 2048
 PATCH = "<im_patch>"
@@ -124,6 +125,12 @@ def mode_of(config_dict: ConfigDict, folder: Path, asked: str | None = None) -> 
     mode = asked or config_dict.get("conversation_mode") or conversation_mode(model_name_from_path(folder))
     TEMPLATES[mode]
     return mode
+
+
+def dtype_of(config_dict: ConfigDict) -> torch.dtype:
+    """The number format that the weights are said to be in, half precision where it is none of ours."""
+    named = config_dict.get("torch_dtype") or config_dict.get("dtype")
+    return {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}.get(str(named), torch.float16)
 
 
 def _aspect(named: str | None) -> str:

@@ -78,13 +78,10 @@ def save_description(mllm: Mllm, folder: str | Path, dtype: torch.dtype) -> None
     ends = {"eos_token_id": sorted(mllm.stop_ids), "pad_token_id": mllm.tokenizer.pad_token_id}
     _write_json(folder / "generation_config.json", ends)
     save_tokenizer(mllm.tokenizer, folder)
-    config.vision_config.to_json_file(_made(folder / towers.OWN_TOWER) / "config.json")
-    mllm.image_processor.save_pretrained(folder / towers.OWN_TOWER)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
+    tower = folder / towers.OWN_TOWER
+    tower.mkdir(exist_ok=True)
+    config.vision_config.to_json_file(tower / "config.json")
+    mllm.image_processor.save_pretrained(tower)
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

@@ -24,12 +24,12 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.instructions import PLANNING
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
+from llmga.llava.published import DEFAULT_CONTEXT
 from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.vocabulary import load_tokenizer
 from llmga.llava.weights import check_loaded
 
-DEFAULT_CONTEXT = 2048
 _BROKEN: tuple[type[Exception], ...] = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError),
     *(SafetensorError, UnpicklingError),

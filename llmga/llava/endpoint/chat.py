@@ -17,8 +17,8 @@ from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.completions import complete
 from llmga.llava.endpoint.refusals import Refusal
 from llmga.llava.planner import Cancelled, Planner, windows
+from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
-from llmga.llava.thoughts import without_thoughts
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average: what exceeds it was not written within the limit
 LARGEST_LOSSLESS = 1_000_000  # bytes of a PNG; a larger picture travels as JPEG
@@ -47,7 +47,7 @@ class EndpointChat(Planner):
 
         self.ended_by = "caller"
 
-        return without_thoughts(reports_of(*awaited(talk), cancelled))
+        return without_reasoning(reports_of(*awaited(talk), cancelled))
 
     async def _talk(self, asked: Conversation, sampling: Sampling, take: "Limit") -> bool:
         """Ask, and ask more mildly as long as the server names what it cannot take; whether the answer was cut."""

@@ -13,7 +13,7 @@ from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffrir.restorers import Restorer
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.errors import UserError
-from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.loading import NewChat, open_planner
 from llmga.serve import args as flags
 
 ONCE, RELOAD = "once", "reload"

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.opening import open_planner
+from llmga.llava.loading import open_planner
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.warm import WarmChats
 from llmga.serve.args import BUNDLED_MLLM, shipped
