@@ -152,7 +152,8 @@ class Chat(Planner):
             self._forget()  # some layers may hold the new tokens and others not
             raise
         self._seen += keys
-        return out.logits[0, -1, : len(self.mllm.tokenizer)].float().cpu()  # rows beyond the tokenizer mean nothing
+        logits: Tensor = out.logits[0, -1, : len(self.mllm.tokenizer)]  # rows beyond the tokenizer mean nothing
+        return logits.float().cpu()
 
     def _forget(self) -> None:
         self._cache = DynamicCache()

@@ -141,10 +141,9 @@ class Steering:
 
     def _tokens(self, text: str, before: str = _BEFORE) -> list[int]:
         """The ids of a text as it stands after another."""
-        head = self.tokenizer(before, add_special_tokens=False)["input_ids"]
-        whole = self.tokenizer(before + text, add_special_tokens=False)["input_ids"]
-        joined = whole[: len(head)] != head
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if joined else whole[len(head) :]
+        head, whole, alone = self.tokenizer([before, before + text, text], add_special_tokens=False)["input_ids"]
+        ids: list[int] = alone if whole[: len(head)] != head else whole[len(head) :]
+        return ids
 
     def _ends(self, token: int) -> bool:
         return token in self.stop_ids or self.template.reply_tail in self._after(token).text
