@@ -27,7 +27,7 @@ from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.loading import NewChat, open_planner
 from llmga.llava.placement import placement
 from llmga.llava.planner import Planner
 from llmga.llava.templates import TEMPLATES
