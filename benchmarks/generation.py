@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import torch
 
+from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.pipelines import load_pipeline
-from llmga.diffusers.text_to_image import Pipeline
 from llmga.runtime import peak_memory, quiet_libraries
 
 BUNDLED = "checkpoints/Inference/llmga-toy-sdxl-t2i"

@@ -17,8 +17,8 @@ from llmga.assistant.safety import NO_GUARD, Guard
 from llmga.assistant.session import Exchange, Painting, Region, Settings, State, Turn, shown
 from llmga.background import reports_of
 from llmga.diffrir.restorers import Restorer
+from llmga.diffusers.components import for_task
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
-from llmga.diffusers.pipelines import suited
 from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse, with_prompt
@@ -392,8 +392,8 @@ class Assistant:
         """The pipeline, or one for the task that shares its weights."""
         self._choose_sampler()
         if region is None:
-            return suited(self.pipeline, TEXT_TO_IMAGE)
-        return suited(self.pipeline, INPAINTING if "source_prompt" not in region.changes else EDITING)
+            return for_task(self.pipeline, TEXT_TO_IMAGE)
+        return for_task(self.pipeline, INPAINTING if "source_prompt" not in region.changes else EDITING)
 
     def _choose_sampler(self) -> None:
         """A pipeline may serve several sessions, one after the other.  Raises: UserError."""

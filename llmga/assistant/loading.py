@@ -72,7 +72,7 @@ class Models:
         parts = {"language": words, "language base": base, "painter": folder}
         if args.inpainter is not None:
             parts["inpainter"] = find_checkpoint(args.inpainter)
-            pipeline.partners[INPAINTING] = _inpainter(parts["inpainter"], args)
+            pipeline.dedicated[INPAINTING] = _inpainter(parts["inpainter"], args)
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard)

@@ -14,7 +14,7 @@ from llmga.compositing import able_to_hold
 from llmga.deep import levels
 from llmga.diffusers.adapters import LARGEST_WEIGHT
 from llmga.diffusers.inpainting import AREAS
-from llmga.diffusers.text_to_image import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
+from llmga.diffusers.pipeline import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 from llmga.errors import UserError
 from llmga.files import fingerprint
 from llmga.images import MAX_SIDE

@@ -20,7 +20,7 @@ from llmga.diffusers.lora_injection import activate, check_decomposed, inject
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_origin import check_origin
 from llmga.diffusers.memory import put, working_device
-from llmga.diffusers.text_to_image import Pipeline
+from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
 
@@ -107,7 +107,7 @@ def _unhooked(pipeline: Pipeline) -> Iterator[None]:
 
 
 def _forget(pipeline: Pipeline) -> None:
-    for each in (pipeline, *pipeline.companions.values()):
+    for each in (pipeline, *pipeline.derived.values()):
         each.encoder.forget()
 
 

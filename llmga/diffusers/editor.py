@@ -15,7 +15,7 @@ from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.diffusers.memory import working_device
 from llmga.diffusers.noise import training_schedule
-from llmga.diffusers.text_to_image import OnStep, Pipeline, joined
+from llmga.diffusers.pipeline import OnStep, Pipeline, joined
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.images import to_rgb

@@ -11,7 +11,7 @@ from llmga.deep import cropped, paste
 from llmga.diffusers.canvas import AT_ONCE, stages
 from llmga.diffusers.interruption import interruptible
 from llmga.diffusers.latents import has_statistics, scaled
-from llmga.diffusers.text_to_image import OnStep, Pipeline, joined
+from llmga.diffusers.pipeline import OnStep, Pipeline, joined
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
 from llmga.images import to_rgb

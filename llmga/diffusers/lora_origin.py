@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.lora_files import LoraFile
-from llmga.diffusers.text_to_image import Pipeline
+from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
 

@@ -1,7 +1,9 @@
 """What noise a checkpoint was trained with: a schedule of betas, or a kind that is sampled in its own way."""
 
+from pathlib import Path
 from typing import Any
 
+from llmga.diffusers.checkpoints import read_index, read_json
 from llmga.errors import UserError
 
 # What a scheduler's settings say of the training.  They are always handed on by name: what a checkpoint leaves to its
@@ -31,6 +33,34 @@ def kind_of(scheduler: Any) -> str | None:
     if "beta_schedule" not in config:
         return UNKNOWN
     return ZERO_TERMINAL if config.get("rescale_betas_zero_snr") else None
+
+
+def read_scheduler(folder: Path) -> Any:
+    """The scheduler of a diffusers folder, before the weights are opened.
+
+    Raises:
+        UserError: when a part of the folder is missing, the scheduler's file cannot be read, or the folder's two files
+            name schedulers of different kinds (`kind_of`).
+    """
+    import diffusers
+
+    _, name = read_index(folder).get("scheduler", (None, None))
+    stated = read_json(folder / "scheduler/scheduler_config.json")
+    try:
+        own, other = (_made(getattr(diffusers, str(each), None), stated) for each in (name, stated.get("_class_name")))
+    except (AttributeError, TypeError, ValueError, RuntimeError, ImportError) as problem:
+        raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: {problem}") from None
+    if own is None:
+        raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: diffusers has no {name}.")
+    if other is not None and kind_of(own) != kind_of(other):
+        raise UserError(f"{str(folder)!r} names {name} in model_index.json, but {stated['_class_name']}, of another "
+                        "kind, in its scheduler folder; make both the one that it was trained with.")  # fmt: skip
+    return own
+
+
+def _made(kind: Any, stated: dict[str, Any]) -> Any:
+    """A scheduler of this class; None where the library has no such class."""
+    return None if kind is None else kind.from_config(stated)
 
 
 def check_kind(scheduler: Any, prediction: str | None = None) -> None:

@@ -22,8 +22,8 @@ from llmga.diffusers.editor import SKIP
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.memory import OFFLOADS
+from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.samplers import SAMPLERS
-from llmga.diffusers.text_to_image import Pipeline
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint

@@ -14,9 +14,9 @@ from PIL import Image
 from llmga.assistant.assistant import AssistantEvent, Failed, PictureReady, PromptFound, Settings, TextDelta, Turn
 from llmga.assistant.loading import Models
 from llmga.assistant.shared_pipeline import SharedPipeline
+from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
-from llmga.diffusers.pipelines import suited
-from llmga.diffusers.text_to_image import OnStep
+from llmga.diffusers.pipeline import OnStep
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.verbatim import Verbatim
@@ -51,7 +51,7 @@ class Engine:
     def job(self, chat: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any) -> "Job":
         """A request, ready to begin.  Raises: UserError where the pipeline cannot do its task."""
         with self._lock:
-            suited(self.models.pipeline, task)  # made once, or refused before anything is begun
+            for_task(self.models.pipeline, task)  # made once, or refused before anything is begun
         return Job(self, chat, turn, settings, **options)
 
     def public(self, message: str) -> str:

@@ -55,8 +55,8 @@ class Pipeline:
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder = PromptEncoder(pipe, self.layout, weighted=weighted)
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
-        self.companions: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
-        self.partners: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
+        self.derived: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
+        self.dedicated: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
         self.own_scheduler = pipe.scheduler
         self.sampler_name = ""
