@@ -14,7 +14,7 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, open_restorer
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
@@ -106,4 +106,4 @@ def _inpainter(folder: Path, args: argparse.Namespace) -> Pipeline:
 def _weights(name: str | None, path: str | None) -> tuple[str | None, str | None]:
     """The same with the path of the weights on the shelf, where the row has some."""
     row = RESTORERS[name] if name is not None else None
-    return name, path or (str(default_path(row.scale)) if isinstance(row, Weighted) else None)
+    return name, path or (str(default_path(row.scale)) if isinstance(row, LazyDiffRIR) else None)

@@ -11,7 +11,7 @@ from llmga.assistant.record import ModelMark, Record, picture_hash
 from llmga.assistant.session import Region, Settings, task_of
 from llmga.compositing import paste_back
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, restorer_name
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, restorer_name
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.seams import Seam, seam
@@ -86,7 +86,7 @@ def _shows(measured: Seam) -> float:
 
 def ready(restorer: Restorer) -> Restorer:
     """The restorer with its weights opened: before anything is painted.  Raises: UserError when there are none."""
-    return restorer.restorer if isinstance(restorer, Weighted) else restorer
+    return restorer.restorer if isinstance(restorer, LazyDiffRIR) else restorer
 
 
 def restorer_of(name: str | None, own: Restorer) -> Restorer:
@@ -107,7 +107,7 @@ def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
 def shelf_mark(role: str, name: str) -> ModelMark | None:
     """What records say of a row whose weights are those on the shelf; None for one without weights."""
     row = RESTORERS[name]
-    return _mark(role, str(default_path(row.scale))) if isinstance(row, Weighted) else None
+    return _mark(role, str(default_path(row.scale))) if isinstance(row, LazyDiffRIR) else None
 
 
 _mark = cache(ModelMark.of)  # which reads the weights

@@ -10,7 +10,7 @@ from PIL import Image
 
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.matching import match
-from llmga.diffrir.restore import DiffRIR, open_diffrir
+from llmga.diffrir.restorer import DiffRIR, open_diffrir
 from llmga.errors import UserError
 from llmga.inputs import as_pictures
 from llmga.registry import Registry
@@ -44,7 +44,7 @@ def match_and_blend(
 
 
 @dataclass
-class Weighted:
+class LazyDiffRIR:
     """A DiffRIR network of one scale; its weights are opened when it is first called.
 
     Attributes:
@@ -72,7 +72,7 @@ RESTORERS: Registry[Restorer] = Registry(
         "none": none,
         "match": match_only,
         "match+blend": match_and_blend,
-        **{f"diffrir-x{scale}": Weighted(scale) for scale in (1, *SCALES)},
+        **{f"diffrir-x{scale}": LazyDiffRIR(scale) for scale in (1, *SCALES)},
     },
 )
 
@@ -89,7 +89,7 @@ def open_restorer(name: str | None = None, path: str | Path | None = None, devic
     if name is None and path is not None:
         return open_diffrir(path, device=device)
     row = RESTORERS[name or DEFAULT]
-    if isinstance(row, Weighted):
+    if isinstance(row, LazyDiffRIR):
         return open_diffrir(path or default_path(row.scale), row.scale, device=device)
     if path is not None:
         raise UserError(f"restorer {name!r} has no weights, but {str(path)!r} was given; choose a diffrir row.")
@@ -100,5 +100,5 @@ def restorer_name(restorer: Restorer) -> str:
     """The row that a restorer is, or wraps (`functools.wraps`); of one that is none, what its kind is called."""
     restorer = inspect.unwrap(restorer)
     rows = (name for name, row in RESTORERS.items() if row is restorer)
-    own = f"diffrir-x{restorer.scale}" if isinstance(restorer, DiffRIR | Weighted) else None
+    own = f"diffrir-x{restorer.scale}" if isinstance(restorer, DiffRIR | LazyDiffRIR) else None
     return own or next(rows, None) or getattr(restorer, "__name__", type(restorer).__name__)

@@ -20,7 +20,7 @@ from llmga.assistant.painting import Finish, Order, paint
 from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, open_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
@@ -159,7 +159,7 @@ def open_finish(record: Record, args: argparse.Namespace) -> Finish:
 
 def _opened(record: Record, role: str, name: str, given: str | None, device: str | None) -> Restorer:
     mark, place, flag = record.model(role), given, f"--{role}-path"
-    if isinstance(RESTORERS[name], Weighted):
+    if isinstance(RESTORERS[name], LazyDiffRIR):
         place = place_of(mark, role, given, flag)
         check_weights(mark, place, flag)
     return open_restorer(name, place, device or record.painter.get("device", "auto"))
