@@ -26,6 +26,8 @@ from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.runtime import pick_device, pick_dtype
 
+# A program may register rows of its own, also for a class of its own: a folder whose model_index.json names that class
+# is then loaded as that row.
 PIPELINES: Registry[Family] = Registry("generator", {family.name: family for family in FAMILIES})
 PIPELINE_CLASSES: dict[str, type[Pipeline]] = {TEXT_TO_IMAGE: Pipeline, INPAINTING: Inpainter, EDITING: Editor}
 
@@ -102,6 +104,8 @@ def family_of(class_name: str | None, folder: Path, task: str | None = None) -> 
         raise UserError(f"checkpoint {str(folder)!r} is a {class_name}; supported are {supported}.")
     if task is None:
         task = INPAINTING if _channels(folder)[1] else family.task
+    if task == family.task:
+        return family
     wanted = family.architecture if task == TEXT_TO_IMAGE else f"{family.architecture}-{task}"
     return PIPELINES[wanted]
 

@@ -1,13 +1,15 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
 from llmga.diffusers.components import for_task, from_pipe
-from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
+from llmga.diffusers.families import EDITING, INPAINTING, SDXL, TEXT_TO_IMAGE
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.diffusers.pipelines import PIPELINES, family_of, load_pipeline
 from llmga.errors import UserError
@@ -258,3 +260,21 @@ def test_two_files_that_name_schedulers_of_different_kinds_are_told(folder, name
     file.write_text(json.dumps(json.loads(file.read_text()) | {"_class_name": name}))
     with pytest.raises(UserError, match=f"in model_index.json, but {name}, of another kind"):
         load_pipeline(folder, device="cpu")
+
+
+def test_a_row_registered_from_outside_is_found_by_name_and_by_its_class(folder, monkeypatch):
+    monkeypatch.setattr(PIPELINES, "_rows", dict(PIPELINES))
+
+    class OwnPipeline(StableDiffusionXLPipeline):
+        pass
+
+    PIPELINES.register("own", replace(SDXL, name="own", pipeline_class=OwnPipeline, steps=2, guidance_scale=3.0))
+    PIPELINES.register("sdxl-fast", replace(SDXL, name="sdxl-fast", steps=3))
+    named = load_pipeline(folder, name="own", device="cpu")
+    assert type(named.pipe) is OwnPipeline and (named.steps, named.guidance_scale) == (2, 3.0)
+    fast = load_pipeline(folder, name="sdxl-fast", device="cpu")
+    assert fast.steps == 3 and for_task(fast, INPAINTING).family.name == "sdxl-inpainting"
+    assert load_pipeline(folder, device="cpu").family is SDXL  # ours stays what a class of diffusers means
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionXLPipeline", "OwnPipeline"))
+    assert load_pipeline(folder, device="cpu").family.name == "own"
