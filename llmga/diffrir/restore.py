@@ -9,26 +9,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.jobs import find_jobs
-from llmga.diffrir.restorer import open_diffrir
-from llmga.diffrir.restorers import DEFAULT, RESTORERS, LazyDiffRIR, Restorer
-from llmga.diffrir.runner import RestoreManifest, RestoreRunner
-from llmga.diffrir.tiles import OVERLAP, TILE
+from llmga.choices import OVERLAP, RESTORER, RESTORERS, TILE
+from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
-from llmga.training.stream import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from llmga.diffrir.restorers import Restorer
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message.rstrip('.')}; --help lists the flags.")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The flags."""
-    parser = _Parser(prog="python -m llmga.diffrir.restore", allow_abbrev=False,
+    parser = Parser(prog="python -m llmga.diffrir.restore",
                     description="Make painted regions agree with the kept ones.")  # fmt: skip
     add = parser.add_argument
     add("--image", required=True, type=Path, help="painted picture, or a folder of them")
@@ -39,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("outputs/restored"), help="folder, or a file for a single picture")
     add("--weights", metavar="PATH", help="DiffRIR weights (default: those of the scale under checkpoints/Inference)")
     add("--restorer", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: diffrir of the scale, or without "
-        f"weights {DEFAULT})")  # fmt: skip
+        f"weights {RESTORER})")  # fmt: skip
     add("--seed", type=int, default=0, help="of the prior (default: 0)")
     add("--tile", type=int, default=TILE, help=f"side of a window in output pixels, 0: no windows (default: {TILE})")
     add("--overlap", type=int, default=OVERLAP, help=f"of windows, in output pixels (default: {OVERLAP})")
@@ -50,8 +43,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
+def pick_restorer(args: argparse.Namespace) -> tuple[str, "Restorer"]:
     """What was asked for, or the best there is, and its name for the manifest.  Raises: UserError."""
+    from llmga.diffrir.checkpoints import default_path
+    from llmga.diffrir.restorer import open_diffrir
+    from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR
+
     row = RESTORERS[args.restorer] if args.restorer else LazyDiffRIR(args.scale)
     if isinstance(row, LazyDiffRIR) and args.restorer and row.scale != args.scale:
         raise UserError(
@@ -66,8 +63,8 @@ def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
     except UserError:
         if args.restorer or args.scale != 1:
             raise
-        print(f"No DiffRIR weights of scale 1 are at hand: {DEFAULT} restores.", file=sys.stderr)
-        return DEFAULT, RESTORERS[DEFAULT]
+        print(f"No DiffRIR weights of scale 1 are at hand: {RESTORER} restores.", file=sys.stderr)
+        return RESTORER, RESTORERS[RESTORER]
     options = {"seed": args.seed, "tile": args.tile, "overlap": args.overlap, "soft": args.soft_mask}
     return str(weights), open_diffrir(weights, args.scale, device=args.device, dtype=args.dtype, **options)
 
@@ -76,6 +73,10 @@ def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when everything is done, 1 when some pictures of a folder failed, 2 when nothing could begin."""
     args = build_parser().parse_args(argv)
+    from llmga.diffrir.jobs import find_jobs
+    from llmga.diffrir.runner import RestoreManifest, RestoreRunner
+    from llmga.training.stream import LARGEST_SEED
+
     if args.batch < 1:
         raise UserError(f"--batch {args.batch} is out of range; use at least 1.")
     if not 0 <= args.seed <= LARGEST_SEED:

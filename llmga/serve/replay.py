@@ -226,7 +226,7 @@ def replay(args: argparse.Namespace) -> int:
 
 def build_parser() -> flags.Parser:
     """The flags."""
-    parser = flags.Parser(prog="python -m llmga.serve.replay", description="Make a picture again.", allow_abbrev=False)
+    parser = flags.Parser(prog="python -m llmga.serve.replay", description="Make a picture again.")
     parser.add_argument("file", metavar="FILE", help="a picture that llmga saved")
     parser.add_argument("--out", metavar="FILE", help="where it goes; left out: FILE with -again in its name")
     parser.add_argument("--session", metavar="PATH", help="session (folder or .zip) that has the picture's parent")

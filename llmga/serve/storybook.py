@@ -99,7 +99,7 @@ def storybook(args: argparse.Namespace) -> int:
 def build_parser() -> flags.Parser:
     """The flags."""
     about = "Make a picture book from one request."
-    parser = flags.Parser(prog="python -m llmga.serve.storybook", description=about, allow_abbrev=False)
+    parser = flags.Parser(prog="python -m llmga.serve.storybook", description=about)
     for add in (flags.add_models, flags.add_endpoint, flags.add_words, flags.add_painting, flags.add_painter):
         add(parser)
     parser.set_defaults(task=None)
