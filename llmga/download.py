@@ -10,7 +10,7 @@ What was fetched before is not fetched again, and a broken download goes on wher
 import argparse
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def told(hub_id: str, folder: Path) -> Iterator[None]:
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
     parser.add_argument("names", metavar="NAME", nargs="*", help="a name of --list, or OWNER/NAME of the hub")
     parser.add_argument("--list", action="store_true", help="print the names and where they go")

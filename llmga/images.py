@@ -4,9 +4,10 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from PIL import Image, ImageOps
 
@@ -24,7 +25,7 @@ def open_image(
     *,
     working_side: int | None = WORKING_SIDE,
     exact: bool = False,
-    formats: Sequence[str] | None = None,
+    formats: list[str] | tuple[str, ...] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Open a picture of any common mode and size.
@@ -50,7 +51,7 @@ def open_image(
         return with_levels(upright, source) if exact else reduced(to_rgb(upright), working_side)
 
 
-def size_of(source: str | Path | bytes, *, formats: Sequence[str] | None = None) -> tuple[int, int]:
+def size_of(source: str | Path | bytes, *, formats: list[str] | tuple[str, ...] | None = None) -> tuple[int, int]:
     """(width, height) as the head of a picture tells them; nothing is decoded, and nothing too large.
 
     Raises: UserError when it is missing or no picture.
@@ -129,8 +130,8 @@ def reduced(image: Image.Image, side: int | None = WORKING_SIDE) -> Image.Image:
     if side is None or max(image.size) <= side:
         return image
     scale = side / max(image.size)
-    size = tuple(max(1, round(extent * scale)) for extent in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    width, height = (max(1, round(extent * scale)) for extent in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -146,10 +147,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def extrema(image: Image.Image) -> tuple[float, float]:
+    """The least and the largest level of a picture of one channel."""
+    return cast("tuple[float, float]", image.getextrema())
+
+
 def white_of(image: Image.Image) -> int:
     """What a picture of one deep channel means by white: 65535, but floats may also hold shares or levels, and nothing
     in a file says which."""
-    brightest = image.getextrema()[1] if image.mode == "F" else DEEPEST
+    brightest = extrema(image)[1] if image.mode == "F" else DEEPEST
     return next((white for white in (1, 255) if brightest <= white), DEEPEST)
 
 

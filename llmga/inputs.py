@@ -5,7 +5,7 @@ import operator
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -54,6 +54,14 @@ def as_size(value: Any) -> tuple[int, int]:
         raise UserError(f"size {value!r} is no pair; give (width, height) in pixels.")
     width, height = (as_whole(side, "size") for side in sides)
     return width, height
+
+
+@overload
+def as_picture(value: None, name: str = "picture") -> None: ...
+
+
+@overload
+def as_picture(value: Image.Image | str | Path | np.ndarray, name: str = "picture") -> Image.Image: ...
 
 
 def as_picture(value: Any, name: str = "picture") -> Image.Image | None:

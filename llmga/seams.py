@@ -61,8 +61,7 @@ def seam_error(
     """
     image, hole = _checked(image, mask)
     difference = image - _checked(truth, mask)[0]
-    steps = [np.abs(np.diff(difference, axis=axis))[np.diff(hole, axis=axis)] for axis in (0, 1)]
-    steps = np.concatenate(steps)
+    steps = np.concatenate([np.abs(np.diff(difference, axis=axis))[np.diff(hole, axis=axis)] for axis in (0, 1)])
     return float(steps.mean()) if len(steps) else 0.0
 
 

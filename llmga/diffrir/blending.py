@@ -54,7 +54,8 @@ def bounds(marks: np.ndarray, margin: int) -> Box:
     """
     spans = (np.flatnonzero(marks.any(axis)) for axis in (1, 0))
     ends = ((max(int(span[0]) - margin, 0), int(span[-1]) + 1 + margin) for span in spans)
-    return tuple(slice(start // GRID * GRID, -(-end // GRID) * GRID) for start, end in ends)
+    rows, columns = (slice(start // GRID * GRID, -(-end // GRID) * GRID) for start, end in ends)
+    return rows, columns
 
 
 def _planes(pixels: np.ndarray) -> Tensor:

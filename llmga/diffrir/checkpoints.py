@@ -74,7 +74,7 @@ def _read_config(state: Mapping[str, Tensor]) -> DiffRIRConfig:
     first = state["G.patch_embed.proj.weight"]
     betas = state.get("diffusion.betas")
     levels = ["encoder_level1", "encoder_level2", "encoder_level3", "latent"]
-    schedule_of = {} if betas is None else {
+    schedule_of: dict[str, Any] = {} if betas is None else {
         "timesteps": len(betas), "linear_start": round(betas[0].item(), 6), "linear_end": round(betas[-1].item(), 6),
     }  # fmt: skip
     encoder = next(key.split(".")[0] for key in state if key.startswith(("E.E.0.", "condition.E.0.")))
@@ -136,7 +136,8 @@ def load_model(
     with torch.device("meta"):
         model = MODELS[found](config)
     _fill(model, weights, str(file))
-    return model.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
+    model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stub
+    return model.eval()
 
 
 def find(path: str | Path) -> Path:

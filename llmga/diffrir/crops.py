@@ -30,7 +30,8 @@ def starts(length: int, side: int, step: int) -> list[int]:
 def copies(image: Image.Image, scales: Sequence[float], side: int) -> Iterator[tuple[str, Image.Image]]:
     """The picture and smaller ones of it, each with a name; those that hold no square are left out."""
     for scale in scales:
-        size = tuple(round(extent * scale) for extent in image.size)
+        width, height = (round(extent * scale) for extent in image.size)
+        size = width, height
         if min(size) >= side:
             yield f"x{scale:g}", image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 

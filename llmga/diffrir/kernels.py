@@ -88,7 +88,7 @@ def chance(probability: float, generator: torch.Generator) -> bool:
 
 def pick(weights: list[float], generator: torch.Generator) -> int:
     """A place in the list, each as likely as it weighs."""
-    return torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator).item()
+    return int(torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator))
 
 
 def _beta(span: tuple[float, float] | None, generator: torch.Generator) -> float:

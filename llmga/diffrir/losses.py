@@ -46,7 +46,8 @@ class Pair:
 
 def total(losses: Losses) -> Tensor:
     """The sum of what counts."""
-    return sum(loss for name, loss in losses.items() if name not in LOGGED_ONLY)
+    first, *others = (loss for name, loss in losses.items() if name not in LOGGED_ONLY)
+    return sum(others, first)
 
 
 def composite(output: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
@@ -101,7 +102,8 @@ def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
 
 def perceptual_loss(made: Mapping[str, Tensor], real: Mapping[str, Tensor]) -> Tensor:
     """Mean absolute differences of features by layer name, weighted."""
-    return sum(weight * F.l1_loss(made[name], real[name]) for name, weight in PERCEPTUAL_WEIGHTS.items())
+    first, *others = (weight * F.l1_loss(made[name], real[name]) for name, weight in PERCEPTUAL_WEIGHTS.items())
+    return sum(others, first)
 
 
 def load_perceptual(path: str | Path) -> Features:

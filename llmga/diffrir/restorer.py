@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from llmga.diffrir.checkpoints import load_model
 from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.matching import matched, surroundings
 from llmga.diffrir.model import Stage2
-from llmga.diffrir.tiles import Pictures, check_tiling, restored_bands, to_levels
+from llmga.diffrir.tiles import TiledInput, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
 from llmga.inputs import as_pictures
 from llmga.runtime import pick_device
@@ -61,7 +62,7 @@ class DiffRIR:
         originals, coverages, exact = self._known(images, references, masks)
         lq = _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images]))
         known, hole = _channels_first(originals), torch.from_numpy(coverages >= PAINTED)[:, None]
-        pictures = Pictures(matched(lq, known, hole) if self.model.config.matched else lq, known, hole)
+        pictures = TiledInput(matched(lq, known, hole) if self.model.config.matched else lq, known, hole)
         outputs = np.empty_like(originals)
         for rows, band in restored_bands(self.model, pictures, self._noise(len(images)), self.tile, self.overlap):
             restored = to_levels(band)
@@ -108,10 +109,8 @@ class DiffRIR:
         for name, given in (("reference", reference), ("mask", mask)):
             if given.size not in (size, image.size):
                 raise UserError(_wrong_size(name, given.size, image.size, size))
-        fitted = _in_mode(reference, "RGB"), _in_mode(mask, "L")
-        ways = Image.Resampling.LANCZOS, Image.Resampling.NEAREST
-        fitted = (part if part.size == size else part.resize(size, way) for part, way in zip(fitted, ways, strict=True))
-        return *fitted, reference.size == size
+        fitted = _of_size(_in_mode(reference, "RGB"), size, Image.Resampling.LANCZOS)
+        return fitted, _of_size(_in_mode(mask, "L"), size, Image.Resampling.NEAREST), reference.size == size
 
     def _composite(self, restored: np.ndarray, originals: np.ndarray, coverages: np.ndarray) -> np.ndarray:
         """Restored where painted; elsewhere the original's own bytes."""
@@ -124,6 +123,10 @@ class DiffRIR:
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     """Without the copy that `convert` makes of what is in the mode already."""
     return image if image.mode == mode else image.convert(mode)
+
+
+def _of_size(image: Image.Image, size: tuple[int, int], way: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, way)
 
 
 def _channels_first(pictures: np.ndarray) -> Tensor:
@@ -147,9 +150,11 @@ def pick_restoration_dtype(name: str | None, device: torch.device) -> torch.dtyp
 
 
 def open_diffrir(
-    path: str | Path, scale: int | None = None, *, device: str = "auto", dtype: str | None = None, **options: object
+    path: str | Path, scale: int | None = None, *, device: str = "auto", dtype: str | None = None, **options: Any
 ) -> DiffRIR:
     """A restorer from weights on disk; `options` are those of `DiffRIR`.  Raises: UserError."""
     place = pick_device(device)
     number_format = pick_restoration_dtype(dtype, place)
-    return DiffRIR(load_model(path, scale=scale, stage=2, device=place, dtype=number_format), **options)
+    model = load_model(path, scale=scale, stage=2, device=place, dtype=number_format)
+    assert isinstance(model, Stage2)
+    return DiffRIR(model, **options)

@@ -100,4 +100,4 @@ def restorer_name(restorer: Restorer) -> str:
     restorer = inspect.unwrap(restorer)
     rows = (name for name, row in RESTORERS.items() if row is restorer)
     own = f"diffrir-x{restorer.scale}" if isinstance(restorer, DiffRIR | LazyDiffRIR) else None
-    return own or next(rows, None) or getattr(restorer, "__name__", type(restorer).__name__)
+    return own or next(rows, None) or str(getattr(restorer, "__name__", type(restorer).__name__))

@@ -42,7 +42,7 @@ class Canvas:
     right: int = 0
     bottom: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for side in SIDES:
             if getattr(self, side) < 0:
                 raise UserError(f"{side} = {getattr(self, side)} pixels would cut the picture; outpainting only adds.")

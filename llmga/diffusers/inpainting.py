@@ -9,7 +9,7 @@ from PIL import Image
 from llmga.compositing import able_to_hold, paste_back
 from llmga.deep import cropped, paste
 from llmga.diffusers.canvas import AT_ONCE, stages
-from llmga.diffusers.interruption import interruptible
+from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import has_statistics, scaled
 from llmga.diffusers.pipeline import OnStep, Pipeline, joined
 from llmga.diffusers.work_area import WorkArea, around
@@ -52,6 +52,7 @@ class Inpainter(Pipeline):
         mask: Image.Image | None = None,
         *,
         seed: int = 0,
+        still_wanted: Look | None = None,
         **options: Any,
     ) -> Image.Image:
         """Repaint the masked part of a picture, or paint a whole one when neither is given.
@@ -107,7 +108,7 @@ class Inpainter(Pipeline):
         canvas = self._checked_size(size)
         if not seeds:
             return []
-        if image is None:
+        if image is None or mask is None:
             blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
             options["strength"] = 1.0  # nothing is there that could shine through
             return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
@@ -149,7 +150,7 @@ class Inpainter(Pipeline):
     ) -> list[Image.Image]:
         """What the pipeline makes of a picture and a mask of a size that it takes."""
         width, height = picture.size
-        count = len(seeds)  # one copy for each, or all would share the chance of the first one's encoding
+        count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,
             image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
@@ -158,7 +159,7 @@ class Inpainter(Pipeline):
     @property
     def strength(self) -> float:
         """Strength of a call that names none: the checkpoint's, else the family's."""
-        return self.defaults.get("strength", self.family.strength)
+        return float(self.defaults.get("strength", self.family.strength))
 
     def _checked_strength(self, strength: float | None, steps: int | None) -> float:
         """The strength with its default filled in; raises UserError when it leaves no step to do."""

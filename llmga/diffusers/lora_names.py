@@ -35,7 +35,7 @@ WITH_DOTS = (
     (re.compile(r"clip_g\."), "lora_te2."),
     (re.compile(r"lycoris_"), "lora_unet_"),
 )
-Place = tuple[str, str]  # the pipeline's part, and the module in it as the file spells it
+LoraTarget = tuple[str, str]  # the pipeline's part, and the module in it as the file spells it
 Targets = Mapping[str, Mapping[str, tuple[str, Tensor]]]  # part -> flat name -> (own name, weight)
 
 
@@ -59,7 +59,7 @@ def flat(name: str) -> str:
     return name.removeprefix("text_model.").replace(".", "_")
 
 
-def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[Place, dict[str, Tensor]]:
+def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[LoraTarget, dict[str, Tensor]]:
     """The tensors of each module by their role: `lora_down`, `lora_up`, `lora_mid`, `alpha`, `dora_scale` (kohya's) or
     `lora_magnitude_vector` (peft's).
 
@@ -67,9 +67,9 @@ def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[Place, dict[
 
     Raises: UserError for tensors with no role, with one that is taken, or without their other half.
     """
-    modules: dict[Place, dict[str, Tensor]] = {}
+    modules: dict[LoraTarget, dict[str, Tensor]] = {}
     unknown = []
-    known: dict[str, Place] = {}
+    known: dict[str, LoraTarget] = {}
     for name, tensor in _spelt(file, pipe):
         if (match := KEY.fullmatch(name)) is None:
             unknown.append(name)
@@ -128,7 +128,7 @@ def _peft_name(name: str) -> str:
     return next(iter(convert_state_dict_to_peft(state, StateDictType.DIFFUSERS)))
 
 
-def _place(module: str, file: LoraFile, pipe: Any, targets: Targets) -> Place:
+def _place(module: str, file: LoraFile, pipe: Any, targets: Targets) -> LoraTarget:
     """The pipeline's part and the layer's path in it; no part where it cannot be told."""
     if module.startswith("lora_"):
         return _place_of_kohya(module.replace(".", "_"), pipe, targets)
@@ -141,12 +141,12 @@ def _place(module: str, file: LoraFile, pipe: Any, targets: Targets) -> Place:
     return next((part for part, layers in targets.items() if flat(module) in layers), ""), module
 
 
-def _place_of_kohya(module: str, pipe: Any, targets: Targets) -> Place:
+def _place_of_kohya(module: str, pipe: Any, targets: Targets) -> LoraTarget:
     """Today's names with underscores, or else those of the first authors, which diffusers' converter knows."""
     for start, part in KOHYA_PARTS.items():
         flat = module.removeprefix(start).removeprefix("text_model_")
-        if module.startswith(start) and (name := targets.get(part, {}).get(flat)):
-            return part, name[0]
+        if module.startswith(start) and (target := targets.get(part, {}).get(flat)):
+            return part, target[0]
     probe = {f"{module}.lora_{end}.weight": torch.empty(0) for end in ("down", "up")}
     options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}  # they number blocks by it
     try:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from llmga.diffusers.families import Family
-from llmga.diffusers.interruption import interruptible
+from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
@@ -129,6 +129,7 @@ class Pipeline:
         size: tuple[int, int] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
+        still_wanted: Look | None = None,
         **of_other_tasks: Any,
     ) -> Image.Image:
         """Paint one picture; the same arguments give the same bytes on a CPU.
@@ -148,8 +149,10 @@ class Pipeline:
         if mask is not None:
             raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
                             "choose an inpainting checkpoint.")  # fmt: skip
-        options = dict(negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size)
-        return self.batch(prompt, [seed], **options, on_step=on_step, on_preview=on_preview, **of_other_tasks)[0]
+        return self.batch(
+            prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size,
+            on_step=on_step, on_preview=on_preview, **of_other_tasks,
+        )[0]  # fmt: skip
 
     @torch.inference_mode()
     def batch(
@@ -201,7 +204,7 @@ class Pipeline:
                 **self.sampler.schedule(steps),
                 guidance_scale=guidance_scale,
                 num_images_per_prompt=len(seeds),
-                generator=[self._chance(seed) for seed in seeds],
+                generator=[self._generator(seed) for seed in seeds],
                 output_type="latent" if self.family.prompt_arguments else "pil",
                 callback_on_step_end=self._reporter(on_step, on_preview),
             ).images
@@ -211,19 +214,20 @@ class Pipeline:
 
     def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of the options that this kind of pipeline takes; raises TypeError for one that none takes."""
-        kinds = (Pipeline, *Pipeline.__subclasses__())
+        kinds: list[type[Pipeline]] = [Pipeline, *Pipeline.__subclasses__()]
         check_keywords(type(self).__name__, options, set().union(*(kind.keywords() for kind in kinds)))
         return {name: value for name, value in options.items() if name in self.keywords()}
 
     @classmethod
     def keywords(cls) -> set[str]:
-        """What a call may name, read off the methods that it passes through."""
+        """What a call may name, read off the methods that it passes through; `still_wanted` never reaches them."""
         methods = [vars(kind).get(name) for kind in cls.__mro__ for name in ("__call__", "batch", "_fill")]
         taken = [inspect.signature(method).parameters.values() for method in methods if method is not None]
-        return {each.name for some in taken for each in some if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        named = {each.name for some in taken for each in some if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        return named - {"still_wanted"}
 
     @staticmethod
-    def _chance(seed: int) -> torch.Generator:
+    def _generator(seed: int) -> torch.Generator:
         """On the CPU whatever the device, so that a seed means one picture everywhere; UserError out of range."""
         seed = as_whole(seed, "seed")
         if not 0 <= seed < SEEDS:

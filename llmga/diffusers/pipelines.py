@@ -153,7 +153,8 @@ def read_defaults(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     defaults = read_json(path)
-    kinds = {"steps": int, "guidance_scale": (int, float), "strength": (int, float), "layout": str, "sampler": str}
+    number = (int, float)
+    kinds: dict[str, Any] = {"steps": int, "guidance_scale": number, "strength": number, "layout": str, "sampler": str}
     for key, value in defaults.items():
         if key not in kinds or isinstance(value, bool) or not isinstance(value, kinds[key]):
             raise UserError(f"{str(path)!r} states {key} = {value!r}; it may hold {', '.join(kinds)} of their types.")

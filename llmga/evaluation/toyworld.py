@@ -11,7 +11,7 @@ import multiprocessing
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -235,7 +235,7 @@ def judge_inpainting(inpainter: Pipeline, count: int, seed: int, tally: Tally) -
         filled = inpainter(caption, hidden.shown, hidden.mask, seed=seed + number)
         verdict = oracle.score(filled, scene.attributes)
         tally.add(f"inpaint.{claim}.all", _judge(tally, f"inpaint.{claim}", verdict))
-        changed = np.asarray(ImageChops.difference(filled.convert("RGB"), hidden.shown)).any(-1)
+        changed = np.any(np.asarray(ImageChops.difference(filled.convert("RGB"), hidden.shown)), axis=-1)
         tally.add(f"inpaint.{claim}.kept", not changed[np.asarray(hidden.mask) == 0].any())
         if not all(verdict.values()):
             tally.missed(claim, caption, oracle.read(filled).attributes)
@@ -303,7 +303,7 @@ def table(figures: dict[str, float]) -> str:
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Score the toy models on held-out scenes and phrasings.")
     parser.add_argument("--model-path", default="checkpoints/Inference/llmga-toy-mllm")
     parser.add_argument("--sdmodel_id", default="checkpoints/Inference/llmga-toy-sdxl-t2i")

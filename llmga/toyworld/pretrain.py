@@ -6,7 +6,7 @@ Every step is skipped when its result is there and continued when it was interru
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -91,7 +91,7 @@ def run(step: str) -> None:
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make the toy world's data and base models.")
     parser.add_argument("steps", nargs="+", choices=list(STEPS), help="what to make, in this order")
     parser.add_argument(
