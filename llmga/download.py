@@ -63,7 +63,8 @@ _SAME_WEIGHTS_AGAIN = ["*.msgpack", "*.h5", "*.onnx", "*.gguf", "original/*", "o
 def place(name: str, root: Path = CHECKPOINTS) -> tuple[str, Path]:
     """The hub id and the folder of a name from the table, or of any `owner/name`, which goes to Inference.
 
-    Raises: UserError for another name.
+    Raises:
+        UserError: for another name.
     """
     if is_hub_id(name):
         short = name.partition("/")[2]
@@ -76,7 +77,8 @@ def place(name: str, root: Path = CHECKPOINTS) -> tuple[str, Path]:
 def download(name: str, root: Path = CHECKPOINTS) -> Path:
     """Fetch one checkpoint, with progress; the folder it is in.
 
-    Raises: UserError without a network, for a name that the hub lacks, and for one behind a licence.
+    Raises:
+        UserError: without a network, for a name that the hub lacks, and for one behind a licence.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -92,7 +94,8 @@ def fetch_pipeline(hub_id: str) -> Path:
 
     Where a part is there only in a variant, such as fp16, all parts that have it come in it.
 
-    Raises: UserError.
+    Raises:
+        UserError: without a network, for a name that the hub lacks, and for one behind a licence.
     """
     from diffusers import DiffusionPipeline
     from huggingface_hub import HfApi, constants
@@ -121,7 +124,11 @@ def is_hub_id(name: str) -> bool:
 
 @contextmanager
 def told(hub_id: str, folder: Path) -> Iterator[None]:
-    """What can go wrong with a download into `folder`, each as one sentence.  Raises: UserError."""
+    """What can go wrong with a download into `folder`, each as one sentence.
+
+    Raises:
+        UserError: for what went wrong and how to mend it.
+    """
     import httpx2
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.errors import RepositoryNotFoundError as NotThere

@@ -41,7 +41,8 @@ def open_image(
         formats: Pillow's names of those that are opened; None is all that it knows.
         max_pixels: a picture of more is refused.
 
-    Raises: UserError when it is missing, no picture, truncated or too large.
+    Raises:
+        UserError: when it is missing, no picture, truncated or too large.
     """
     name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
     with _decoding(source, name, max_pixels), Image.open(_readable(source), formats=formats) as image:
@@ -54,7 +55,8 @@ def open_image(
 def size_of(source: str | Path | bytes, *, formats: list[str] | tuple[str, ...] | None = None) -> tuple[int, int]:
     """(width, height) as the head of a picture tells them; nothing is decoded, and nothing too large.
 
-    Raises: UserError when it is missing or no picture.
+    Raises:
+        UserError: when it is missing or no picture.
     """
     name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
     with _decoding(source, name, MAX_PIXELS), Image.open(_readable(source), formats=formats) as image:
@@ -93,7 +95,8 @@ def check_file(source: str | Path, name: str) -> None:
     Args:
         name: what messages call it.
 
-    Raises: UserError.
+    Raises:
+        UserError: when it does not exist, cannot be read, or is a folder, a pipe or a device.
     """
     if not str(source):
         raise UserError("the name of the picture is empty; give a picture file.")

@@ -108,7 +108,8 @@ def read_mask(mask: Image.Image, size: tuple[int, int], *, soft: bool = False, c
         convention: what is painted anew: `white`, or `transparent` as in OpenAI's interface.  `auto` goes by whether
             anything in the mask is transparent.
 
-    Raises: UserError when the size is another one, or all or nothing of the picture would be kept.
+    Raises:
+        UserError: when the size is another one, or all or nothing of the picture would be kept.
     """
     if mask.size != size:
         raise UserError(
@@ -142,7 +143,8 @@ def _marked(mask: Image.Image, convention: str) -> Image.Image:
 def hide(image: Image.Image, mask: np.ndarray) -> Image.Image:
     """A copy of the picture with the masked pixels black.
 
-    Raises: UserError when the sizes differ.
+    Raises:
+        UserError: when the sizes differ.
     """
     if mask.shape != (image.height, image.width):
         raise UserError(

@@ -41,8 +41,9 @@ def parsed(text: str | bytes, *, longest: int = LONGEST_FILE, most: int = MOST_V
         longest: characters, or bytes.
         most: values in it, about: what separates them is counted.
 
-    Raises: ValueError for what is no JSON or not UTF-8, nested too deeply, too long, or holds a name twice, a number
-        that is none, or half a character.
+    Raises:
+        ValueError: for what is no JSON or not UTF-8, nested too deeply, too long, or holds a name twice, a number that
+            is none, or half a character.
     """
     if len(text) > longest:
         raise ValueError(f"it is longer than {longest} characters")
@@ -66,7 +67,9 @@ def read_json(path: str | Path, *, longest: int = LONGEST_FILE, most: int = MOST
     Args:
         longest, most: as `parsed` takes them; `longest` in bytes.
 
-    Raises: OSError when it cannot be read or is no plain file; ValueError as `parsed`.
+    Raises:
+        OSError: when it cannot be read or is no plain file.
+        ValueError: as `parsed`.
     """
     with plain_file(path).open("rb") as file:
         return parsed(file.read(longest + 1), longest=longest, most=most)

@@ -101,7 +101,8 @@ def _rank(files: WeightFiles) -> tuple[int, str, bool]:
 def choose(folder: Path, library: str) -> WeightFiles:
     """The first in a model's folder that is all there.
 
-    Raises: UserError that says what is there, and what would be opened.
+    Raises:
+        UserError: that says what is there, and what would be opened.
     """
     names = [file.name for file in folder.iterdir()]
     found = weight_files(names, library)
@@ -131,7 +132,11 @@ def common_variant(names: Iterable[str]) -> str | None:
 
 
 def opening(folder: Path, library: str) -> dict[str, Any]:
-    """Keywords of `from_pretrained` that open what `choose` finds.  Raises: UserError."""
+    """Keywords of `from_pretrained` that open what `choose` finds.
+
+    Raises:
+        UserError: when no weights are there, or not all of them.
+    """
     files = choose(folder, library)
     return {"variant": files.variant, "use_safetensors": files.kind == "safetensors"}
 

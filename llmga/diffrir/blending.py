@@ -181,7 +181,9 @@ def spread(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:
     Args:
         residual: (height, width, channels), read where kept only.
         kept: boolean (height, width), True somewhere.
-    Returns: (height, width, channels); in the hole without jumps, elsewhere the residual itself.
+
+    Returns:
+        (height, width, channels); in the hole without jumps, elsewhere the residual itself.
     """
     known = torch.from_numpy(kept)
     return _membrane((_planes(residual) * known)[None], known[None, None])[0].permute(1, 2, 0).numpy()

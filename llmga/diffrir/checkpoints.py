@@ -42,7 +42,8 @@ def published_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def unaliased(state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
     """Every tensor of a published state dict once, the schedule left out.
 
-    Raises: UserError when a tensor and its second name disagree.
+    Raises:
+        UserError: when a tensor and its second name disagree.
     """
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}  # saved from several GPUs
     own = {key: tensor for key, tensor in state.items() if not key.startswith(SCHEDULE)}
@@ -60,7 +61,8 @@ def _same(one: Tensor, other: Tensor | None) -> bool:
 def read_config(state: Mapping[str, Tensor], place: str = "the state dict") -> DiffRIRConfig:
     """The shape of the network that a published state dict belongs to, which no published file states.
 
-    Raises: UserError when it is none of this network.
+    Raises:
+        UserError: when it is none of this network.
     """
     try:
         return _read_config(state)
@@ -122,7 +124,8 @@ def load_model(
             is taken.
         scale, stage: what it must be; None takes what is there.
 
-    Raises: UserError naming what is missing, damaged, or of another scale or stage.
+    Raises:
+        UserError: naming what is missing, damaged, or of another scale or stage.
     """
     path = find(path)
     file = path if path.is_file() or (path / CONFIG_FILE).exists() else _of_scale(path, scale)
@@ -141,7 +144,11 @@ def load_model(
 
 
 def find(path: str | Path) -> Path:
-    """The path as given, or by its bare name under checkpoints/Inference.  Raises: UserError."""
+    """The path as given, or by its bare name under checkpoints/Inference.
+
+    Raises:
+        UserError: when it is not there.
+    """
     for place in (Path(path), Path(SHELF, path)):
         if place.exists():
             return place
@@ -150,7 +157,11 @@ def find(path: str | Path) -> Path:
 
 
 def default_path(scale: int) -> Path:
-    """Weights of a scale on the shelf, published ones before the bundled toy.  Raises: UserError."""
+    """Weights of a scale on the shelf, published ones before the bundled toy.
+
+    Raises:
+        UserError: when no such weights are there.
+    """
 
     def is_toy(place: Path) -> tuple[bool, str]:
         return "toy" in place.name.lower(), place.name
@@ -190,7 +201,11 @@ def _entry(file: Path) -> Mapping[str, Tensor]:
 
 
 def read_published(file: Path) -> tuple[DiffRIRConfig, int, dict[str, Tensor]]:
-    """What network a published file is, its stage, and its weights, each once.  Raises: UserError."""
+    """What network a published file is, its stage, and its weights, each once.
+
+    Raises:
+        UserError: when it is damaged or no DiffRIR network.
+    """
     state, place = _entry(file), repr(str(file))
     config = read_config(state, place)
     stage = 2 if any(key.startswith("denoise.") for key in state) else 1
@@ -247,7 +262,9 @@ def save_model(model: Stage1 | Stage2, folder: str | Path, weights: Mapping[str,
 
     Args:
         weights: by the model's own names, such as averaged ones; None takes the model's.
-    Raises: UserError when nothing can be written there.
+
+    Raises:
+        UserError: when nothing can be written there.
     """
     folder = Path(folder)
     values: dict[str, Any] = {"format": "llmga-diffrir", "stage": model.stage, **model.config.to_dict()}

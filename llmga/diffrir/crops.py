@@ -72,7 +72,8 @@ def cut_all(
 ) -> tuple[int, list[str]]:
     """Squares of every picture below a folder; returns their number and what is wrong with pictures left out.
 
-    Raises: UserError when there are no pictures, the measures make no sense, or nothing can be written.
+    Raises:
+        UserError: when there are no pictures, the measures make no sense, or nothing can be written.
     """
     if side < 1 or step < 1 or not all(0 < scale <= 1 for scale in scales):
         raise UserError(f"--side {side} and --step {step} must be at least 1, --scales {list(scales)} from 0 to 1.")

@@ -62,7 +62,8 @@ class RestoreJob:
 def find_jobs(image: Path, reference: Path | None, mask: Path | None, output: Path) -> list[RestoreJob]:
     """One job for files, one for each picture for folders; without reference and mask, of pictures alone.
 
-    Raises: UserError when one is a file and another a folder, no picture is there, or a result would replace an input.
+    Raises:
+        UserError: when one is a file and another a folder, no picture is there, or a result would replace an input.
     """
     jobs = _listed(image, reference, mask, output)
     inputs = {path.resolve() for job in jobs for path in (job.image, job.reference, job.mask) if path}

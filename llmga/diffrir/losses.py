@@ -78,7 +78,9 @@ def joint_phase_losses(
 
     Args:
         composited: compare only what was painted (the recipe of scale 1 in stage 2).
-    Returns: the losses, and the restored picture (B, 3, H s, W s) as it left the network.
+
+    Returns:
+        The losses, and the restored picture (B, 3, H s, W s) as it left the network.
     """
     wanted = _teacher_prior(teacher, pair)
     output, path = model.train_forward(pair.net_input, wanted, noise)
@@ -107,5 +109,9 @@ def perceptual_loss(made: Mapping[str, Tensor], real: Mapping[str, Tensor]) -> T
 
 
 def load_perceptual(path: str | Path) -> Features:
-    """Features of the perceptual loss from torchvision's published VGG19 weights.  Raises: UserError."""
+    """Features of the perceptual loss from torchvision's published VGG19 weights.
+
+    Raises:
+        UserError: when the file holds something else.
+    """
     return fill(Features(VGG19, PERCEPTUAL_LAYERS), path, "VGG19; give torchvision's file, vgg19-dcbb9e9d.pth, or none")

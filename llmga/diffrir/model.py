@@ -92,7 +92,9 @@ def network_input(lq: Tensor, gt: Tensor, mask: Tensor, scale: int) -> Tensor:
         lq: (B, 3, H, W) in [0, 1].
         gt: (B, 3, H s, W s), the original at the output's size.
         mask: (B, 1, H s, W s), 1 where the picture was generated.
-    Returns: (B, 3 + 3 s s, H, W).
+
+    Returns:
+        (B, 3 + 3 s s, H, W).
     """
     return torch.cat([lq, F.pixel_unshuffle((1 - mask) * gt, scale)], dim=1)
 
@@ -247,7 +249,8 @@ class Stage2(nn.Module):
     def train_forward(self, net_input: Tensor, teacher: Tensor, noise: Tensor) -> tuple[Tensor, list[Tensor]]:
         """As `forward`, but from the teacher's prior made noisy.
 
-        Returns: the restored picture, and the prior after each step, the last one being the one used.
+        Returns:
+            The restored picture, and the prior after each step, the last one being the one used.
         """
         path = self.denoised(net_input, teacher, noise)
         return self.G(net_input, path[-1]), path

@@ -92,7 +92,8 @@ class Dists:
 def at_hand(folder: str | Path = FOLDER, device: torch.device | str = "cpu") -> dict[str, Metric]:
     """The metrics whose weights lie in the folder, by name.
 
-    Raises: UserError when a file is there and holds something else.
+    Raises:
+        UserError: when a file is there and holds something else.
     """
     folder = Path(folder)
     found: dict[str, Metric] = {}

@@ -44,7 +44,11 @@ def build_parser() -> Parser:
 
 
 def pick_restorer(args: argparse.Namespace) -> tuple[str, "Restorer"]:
-    """What was asked for, or the best there is, and its name for the manifest.  Raises: UserError."""
+    """What was asked for, or the best there is, and its name for the manifest.
+
+    Raises:
+        UserError: for an unknown name, or one that the scale or the weights contradict.
+    """
     from llmga.diffrir.checkpoints import default_path
     from llmga.diffrir.restorer import open_diffrir
     from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR

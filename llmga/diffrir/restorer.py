@@ -47,7 +47,8 @@ class DiffRIR:
     ) -> Image.Image:
         """One picture; without a reference or a mask nothing is known of the original.
 
-        Raises: UserError when sizes do not fit.
+        Raises:
+            UserError: when sizes do not fit.
         """
         image, reference, mask = as_pictures(image, reference, mask)
         return self.many([image], [reference], [mask])[0]
@@ -58,7 +59,11 @@ class DiffRIR:
         references: Sequence[Image.Image | None],
         masks: Sequence[Image.Image | None],
     ) -> list[Image.Image]:
-        """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
+        """Pictures of one size at once; each comes out as it would alone.
+
+        Raises:
+            UserError: when sizes do not fit.
+        """
         originals, coverages, exact = self._known(images, references, masks)
         lq = _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images]))
         known, hole = _channels_first(originals), torch.from_numpy(coverages >= PAINTED)[:, None]
@@ -141,7 +146,11 @@ def _wrong_size(name: str, given: tuple[int, int], image: tuple[int, int], wante
 
 
 def pick_restoration_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """`None` means bf16 on CUDA and fp32 elsewhere.  Raises: UserError for fp16, whose range the network exceeds."""
+    """`None` means bf16 on CUDA and fp32 elsewhere.
+
+    Raises:
+        UserError: for fp16, whose range the network exceeds.
+    """
     if name is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
@@ -152,7 +161,11 @@ def pick_restoration_dtype(name: str | None, device: torch.device) -> torch.dtyp
 def open_diffrir(
     path: str | Path, scale: int | None = None, *, device: str = "auto", dtype: str | None = None, **options: Any
 ) -> DiffRIR:
-    """A restorer from weights on disk; `options` are those of `DiffRIR`.  Raises: UserError."""
+    """A restorer from weights on disk; `options` are those of `DiffRIR`.
+
+    Raises:
+        UserError: when the weights are missing, damaged or of another scale, and for fp16.
+    """
     place = pick_device(device)
     number_format = pick_restoration_dtype(dtype, place)
     model = load_model(path, scale=scale, stage=2, device=place, dtype=number_format)

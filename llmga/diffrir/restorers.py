@@ -56,7 +56,11 @@ class LazyDiffRIR:
 
     @cached_property
     def restorer(self) -> DiffRIR:
-        """Raises: UserError when there are no such weights."""
+        """The network, opened.
+
+        Raises:
+            UserError: when there are no such weights.
+        """
         return open_diffrir(self.path or default_path(self.scale), self.scale, device=self.device)
 
     def __call__(
@@ -83,7 +87,8 @@ def open_restorer(name: str | None = None, path: str | Path | None = None, devic
         name: a row of `RESTORERS`; None is `match+blend`, or with a path the DiffRIR network that lies there.
         path: weights, for the rows that have some; None takes those on the shelf.
 
-    Raises: UserError for an unknown name, and for weights that are missing, damaged, of another scale or not wanted.
+    Raises:
+        UserError: for an unknown name, and for weights that are missing, damaged, of another scale or not wanted.
     """
     if name is None and path is not None:
         return open_diffrir(path, device=device)

@@ -123,7 +123,11 @@ def _ramp(part: slice, length: int, overlap: int) -> Tensor:
 
 
 def check_tiling(tile: int, overlap: int) -> None:
-    """Raises: UserError when the network cannot work in such windows."""
+    """See that the network can work in such windows.
+
+    Raises:
+        UserError: when the network cannot work in such windows.
+    """
     if tile % WINDOW or overlap % WINDOW or overlap < WINDOW or (tile and tile < 2 * overlap):
         raise UserError(f"tiles of {tile} that overlap by {overlap} are not possible; use multiples of {WINDOW}, a "
                         "tile of at least twice the overlap, or tile 0 for the whole picture at once.")  # fmt: skip

@@ -21,7 +21,9 @@ class RoundTrip:
 
     Args:
         path: its folder, or that of a pipeline with a `vae` in it.
-    Raises: UserError when there is none.
+
+    Raises:
+        UserError: when there is none.
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu"):

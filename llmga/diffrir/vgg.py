@@ -68,7 +68,8 @@ def _layers(plan: Plan, pool: Callable[[int], nn.Module]) -> list[nn.Module]:
 def fill(features: Features, path: str | Path, about: str) -> Features:
     """Give the network its weights from torchvision's file; `about` says which, for the complaint.
 
-    Raises: UserError.
+    Raises:
+        UserError: when the file holds something else.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -41,8 +41,9 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
         given: files or folders that `open_lora` reads, each with an optional `:weight` (1 when left out), at most
             `LARGEST_WEIGHT`.
 
-    Raises: UserError when one is missing, damaged, made for another family or otherwise not to be applied exactly;
-        nothing is changed then.
+    Raises:
+        UserError: when one is missing, damaged, made for another family or otherwise not to be applied exactly; nothing
+            is changed then.
     """
     if not given:
         return
@@ -114,7 +115,8 @@ def _forget(pipeline: Pipeline) -> None:
 def use_controlnet(pipeline: Pipeline, folder: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
     """Paint along the lines of a picture (edges, depth, pose: what the ControlNet was trained on) from now on.
 
-    Raises: UserError when it does not fit the pipeline, or the pipeline repaints pictures.
+    Raises:
+        UserError: when it does not fit the pipeline, or the pipeline repaints pictures.
     """
     from diffusers import ControlNetModel
 
@@ -140,7 +142,8 @@ def use_ip_adapter(pipeline: Pipeline, file: str | Path, picture: Image.Image, s
     Args:
         file: the adapter's safetensors file, with the folder `image_encoder` beside it.
 
-    Raises: UserError when it does not fit the pipeline.
+    Raises:
+        UserError: when it does not fit the pipeline.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -32,7 +32,8 @@ def guided(predict: Predict, latents: Tensor, time: int, scale: float | Tensor) 
 def edit_timesteps(steps: int, skip: float, train_timesteps: int = 1000) -> list[int]:
     """Times from where the edit starts, a share `skip` below pure noise, down to 1.
 
-    Raises: UserError.
+    Raises:
+        UserError: for a number of steps or a skip out of range.
     """
     if not 0 <= skip < 1:
         raise UserError(f"skip {skip} is out of range; use 0 to below 1.")

@@ -54,7 +54,8 @@ def _both_sides(negative: Tensor | None, positive: Tensor | None, prompts: int) 
 class Editor(Pipeline):
     """A pipeline for painting from words that also changes a picture.
 
-    Raises: UserError for a checkpoint that has no schedule of betas, see `noise`.
+    Raises:
+        UserError: for a checkpoint that has no schedule of betas, see `noise`.
     """
 
     def __init__(self, *args: Any, **options: Any):
@@ -98,8 +99,9 @@ class Editor(Pipeline):
         Returns:
             A picture of the same size and mode (a palette becomes RGB), identical outside the changed part.
 
-        Raises: UserError for a value out of range, or when the prompts do not differ anywhere; TypeError for a keyword
-            that no pipeline knows.
+        Raises:
+            UserError: for a value out of range, or when the prompts do not differ anywhere.
+            TypeError: for a keyword that no pipeline knows.
         """
         if image is None:
             return super().__call__(

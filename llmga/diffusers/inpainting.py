@@ -65,7 +65,8 @@ class Inpainter(Pipeline):
         Returns:
             A picture of the same size and mode (a palette becomes RGB), identical outside the mask.
 
-        Raises: UserError for a value out of range, a mask of another size, an empty or a full one.
+        Raises:
+            UserError: for a value out of range, a mask of another size, an empty or a full one.
         """
         return self.batch(prompt, [seed], image, mask, **options)[0]
 
@@ -99,7 +100,9 @@ class Inpainter(Pipeline):
             restore: makes each painting agree with what is kept, before that is put back.
             options: as in `Pipeline.batch`.
 
-        Raises: UserError; TypeError for a keyword that no pipeline knows.
+        Raises:
+            UserError: as `__call__`.
+            TypeError: for a keyword that no pipeline knows.
         """
         options, seeds = self._own_options(options), as_seeds(seeds)
         image, mask = as_picture(image), as_picture(mask, "mask")

@@ -52,7 +52,8 @@ def _guarded(vae: Any, work: Callable[[], Tensor]) -> Tensor:
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Scaled latents -> pixels (batch, 3, height, width) around [-1, 1].
 
-    Raises: UserError when there is no picture even in single precision.
+    Raises:
+        UserError: when there is no picture even in single precision.
     """
     if not latents.isfinite().all():
         raise UserError(f"the diffusion model gave no finite numbers in {str(latents.dtype).removeprefix('torch.')}; "

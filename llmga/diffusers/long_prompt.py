@@ -239,7 +239,9 @@ def encode_prompt(
         negatives: one for each text; None is what the family takes for "no negative prompt": zeros in SDXL
             (if its pipeline is configured so), the empty text otherwise.
 
-    Raises: UserError for an unknown layout; ValueError when the two sides differ in number.
+    Raises:
+        UserError: for an unknown layout.
+        ValueError: when the two sides differ in number.
     """
     encode = partial(encode_texts, pipeline_parts, layout=layout, max_chunks=max_chunks, weighted=weighted)
     zeros = negatives is None and bool(getattr(pipeline_parts.config, "force_zeros_for_empty_prompt", False))

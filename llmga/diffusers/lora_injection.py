@@ -16,8 +16,12 @@ from llmga.errors import UserError
 
 
 def check_decomposed(pipe: Any, given: Sequence[tuple[LoraFile, LoraLayers]], offload: str) -> None:
-    """Raises: UserError for a second DoRA in one part: each would scale what the other adds; and for one whose matrices
-    would be away when it looks at them."""
+    """See that DoRA can be applied.
+
+    Raises:
+        UserError: for a second DoRA in one part: each would scale what the other adds; and for one whose matrices would
+            be away when it looks at them.
+    """
     for name, part in _parts(pipe):
         new = [file for file, layers in given if _decomposed(layers.get(name, {}))]
         if new and offload == "sequential":

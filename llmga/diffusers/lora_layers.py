@@ -56,8 +56,9 @@ LoraLayers = dict[str, dict[str, LoraLayer]]  # by the pipeline's part and the l
 def layers_of(file: LoraFile, pipe: Any, family: str) -> LoraLayers:
     """What a file changes in a pipeline.
 
-    Raises: UserError when the file was made for another family than `family`, or holds anything that would not be
-        applied exactly.
+    Raises:
+        UserError: when the file was made for another family than `family`, or holds anything that would not be applied
+            exactly.
     """
     _refuse_methods(file)
     _tell_unknown_scale(file)

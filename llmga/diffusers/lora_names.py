@@ -65,7 +65,8 @@ def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[LoraTarget, 
 
     A module that no part is known for has the part `""`.
 
-    Raises: UserError for tensors with no role, with one that is taken, or without their other half.
+    Raises:
+        UserError: for tensors with no role, with one that is taken, or without their other half.
     """
     modules: dict[LoraTarget, dict[str, Tensor]] = {}
     unknown = []

@@ -87,8 +87,11 @@ def origin_metadata(
 
 
 def check_origin(file: LoraFile, pipeline: Pipeline) -> None:
-    """Raises: UserError when a file was trained for another family, prediction or layout than the pipeline's; another
-    base of the same family is told in the log."""
+    """See that a file was trained for a pipeline like this; another base of the same family is told in the log.
+
+    Raises:
+        UserError: when it was trained for another family, prediction or prompt layout.
+    """
     origin = Origin.read(file.metadata)
     family = _family_of(pipeline)
     if origin.family is not None and family is not None and origin.family != family:

@@ -20,7 +20,8 @@ def place(pipe: Any, device: torch.device, *, offload: str = "none", tile_vae: b
         offload: a row of `OFFLOADS`: `model` keeps only the part at work on the device, `sequential` only the layer.
         tile_vae: decode large pictures in overlapping tiles.
 
-    Raises: UserError.
+    Raises:
+        UserError: for an unknown offload, and for any on a CPU.
     """
     if offload not in OFFLOADS:
         raise UserError(f"unknown offload {offload!r}; use one of: {', '.join(OFFLOADS)}.")
@@ -53,7 +54,8 @@ def working_device(part: Any) -> torch.device:
 def with_less_memory(pipe: Any, work: Callable[[], Result]) -> Result:
     """`work()`; each time the device runs out of memory, ease its load, say so and try once more.
 
-    Raises: UserError when nothing helps.
+    Raises:
+        UserError: when nothing helps.
     """
     for ease in (_tile, _offload, None):
         try:

@@ -20,9 +20,10 @@ FLOW, EDM, UNKNOWN, ZERO_TERMINAL = "flow-matching", "EDM", "unknown", "zero-ter
 def kind_of(scheduler: Any) -> str | None:
     """What is special about how a checkpoint was trained.
 
-    Returns: `flow-matching`, `EDM` (Karras et al. 2022, arXiv:2206.00364) or `unknown`, which tell the UNet other times
-        than those of a schedule of betas; `zero-terminal-SNR` for a schedule that leaves nothing of the picture at the
-        last time (Lin et al. 2023, arXiv:2305.08891); None for any other schedule.
+    Returns:
+        `flow-matching`, `EDM` (Karras et al. 2022, arXiv:2206.00364) or `unknown`, which tell the UNet other times than
+        those of a schedule of betas; `zero-terminal-SNR` for a schedule that leaves nothing of the picture at the last
+        time (Lin et al. 2023, arXiv:2305.08891); None for any other schedule.
     """
     config = scheduler.config
     flows = config.get("prediction_type") == "flow_prediction" or config.get("use_flow_sigmas")
@@ -64,7 +65,11 @@ def _made(kind: Any, stated: dict[str, Any]) -> Any:
 
 
 def check_kind(scheduler: Any, prediction: str | None = None) -> None:
-    """Raises: UserError for a checkpoint that contradicts itself, or that no pipeline with a UNet can sample."""
+    """See that a UNet's checkpoint can be sampled.
+
+    Raises:
+        UserError: for a checkpoint that contradicts itself, or that no pipeline with a UNet can sample.
+    """
     kind = kind_of(scheduler)
     if kind == ZERO_TERMINAL and (prediction or scheduler.config.prediction_type) == "epsilon":
         raise UserError("the checkpoint is of the kind zero-terminal-SNR (rescale_betas_zero_snr), but its UNet is to "
@@ -88,7 +93,8 @@ def training_schedule(scheduler: Any, prediction: str | None = None) -> Any:
         scheduler: the checkpoint's.
         prediction: what its UNet says, if that is to differ from what the scheduler states.
 
-    Raises: UserError for a checkpoint without a schedule of betas, and for one that contradicts itself.
+    Raises:
+        UserError: for a checkpoint without a schedule of betas, and for one that contradicts itself.
     """
     from diffusers import DDPMScheduler
 

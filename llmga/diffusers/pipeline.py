@@ -69,7 +69,8 @@ class Pipeline:
         Args:
             name: None is what it was opened with; `checkpoint` is what the folder names.
 
-        Raises: UserError for an unknown name, or one that the family or the checkpoint's kind cannot use.
+        Raises:
+            UserError: for an unknown name, or one that the family or the checkpoint's kind cannot use.
         """
         name = name or self.defaults.get("sampler", "checkpoint")
         if name == self.sampler_name:
@@ -144,7 +145,9 @@ class Pipeline:
                 painting.
             of_other_tasks: what pipelines that change a picture are told; not used here.
 
-        Raises: UserError for a value out of range; TypeError for a keyword that no pipeline knows.
+        Raises:
+            UserError: for a value out of range.
+            TypeError: for a keyword that no pipeline knows.
         """
         if mask is not None:
             raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
@@ -172,7 +175,9 @@ class Pipeline:
 
         A larger batch may round differently, so that some pixels differ by a level.  A preview shows the first one.
 
-        Raises: UserError for a value out of range; TypeError for a keyword that no pipeline knows.
+        Raises:
+            UserError: for a value out of range.
+            TypeError: for a keyword that no pipeline knows.
         """
         self._own_options(of_other_tasks)
         width, height = self._checked_size(size)

@@ -147,7 +147,8 @@ def _check_scheduler(family: Family, sampler: Sampler, folder: Path) -> None:
 def read_defaults(folder: Path) -> dict[str, Any]:
     """A checkpoint's own `generation_defaults.json`, such as {"steps": 20, "guidance_scale": 3.0}; {} without one.
 
-    Raises: UserError for an unknown key, layout or sampler, or a value of a wrong type.
+    Raises:
+        UserError: for an unknown key, layout or sampler, or a value of a wrong type.
     """
     path = folder / DEFAULTS_FILE
     if not path.is_file():

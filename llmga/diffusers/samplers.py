@@ -77,7 +77,8 @@ def scheduler_of(sampler: Sampler, own: Any) -> Any:
     A checkpoint's own scheduler that would cut latents to the range of pixels, or leave out the last time of a
     zero-terminal-SNR schedule only because nothing was stated, is made not to.
 
-    Raises: UserError when the sampler does not suit the checkpoint's kind, or that contradicts itself, see `noise`.
+    Raises:
+        UserError: when the sampler does not suit the checkpoint's kind, or that contradicts itself, see `noise`.
     """
     check_kind(own)
     if sampler.scheduler is None:

@@ -48,7 +48,11 @@ GAIN, BIAS, CAST, QUALITY = 0.08, 0.05, 0.03, 80
 
 
 def photographs() -> Iterator[tuple[str, Image.Image]]:
-    """The nine pictures, as squares of 400 pixels.  Raises: UserError when scikit-image is not there."""
+    """The nine pictures, as squares of 400 pixels.
+
+    Raises:
+        UserError: when scikit-image is not there.
+    """
     try:
         from skimage import data
     except ImportError:

@@ -262,7 +262,11 @@ class Paths:
 
 
 def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
-    """One part of the evaluation, with models of its own: parts can run beside each other.  Raises: UserError."""
+    """One part of the evaluation, with models of its own: parts can run beside each other.
+
+    Raises:
+        UserError: when a checkpoint cannot be opened.
+    """
     quiet_libraries()
     tally = Tally()
     if part in ("inpainting", "holes"):
@@ -279,7 +283,11 @@ def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
 
 
 def evaluate(paths: Paths, counts: dict[str, int], seed: int, processes: int = 1) -> tuple[dict[str, float], list[str]]:
-    """The figures of the parts that `counts` names, by claim, and the misses in words.  Raises: UserError."""
+    """The figures of the parts that `counts` names, by claim, and the misses in words.
+
+    Raises:
+        UserError: when a checkpoint cannot be opened.
+    """
     jobs = [(part, paths, count, seed) for part, count in counts.items()]
     if processes == 1:
         tallies = [judge(*job) for job in jobs]
