@@ -83,7 +83,7 @@ def download(name: str, root: Path = CHECKPOINTS) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     hub_id, folder = place(name, root)
-    with told(hub_id, folder):
+    with hub_errors(hub_id, folder):
         HfApi().model_info(hub_id, timeout=PATIENCE)  # snapshot_download alone would try again and again
         snapshot_download(hub_id, local_dir=folder, ignore_patterns=_SAME_WEIGHTS_AGAIN)
     return folder
@@ -100,7 +100,7 @@ def fetch_pipeline(hub_id: str) -> Path:
     from diffusers import DiffusionPipeline
     from huggingface_hub import HfApi, constants
 
-    with told(hub_id, Path(constants.HF_HUB_CACHE)):
+    with hub_errors(hub_id, Path(constants.HF_HUB_CACHE)):
         there = HfApi().model_info(hub_id, timeout=PATIENCE).siblings or []
         variant = common_variant(file.rfilename for file in there)
         return Path(DiffusionPipeline.download(hub_id, variant=variant, trust_remote_code=False))
@@ -123,7 +123,7 @@ def is_hub_id(name: str) -> bool:
 
 
 @contextmanager
-def told(hub_id: str, folder: Path) -> Iterator[None]:
+def hub_errors(hub_id: str, folder: Path) -> Iterator[None]:
     """What can go wrong with a download into `folder`, each as one sentence.
 
     Raises:

@@ -40,7 +40,7 @@ def command_line(main: Main) -> Main:
     """
 
     @functools.wraps(main)
-    def told(argv: Sequence[str] | None = None) -> int:
+    def checked(argv: Sequence[str] | None = None) -> int:
         try:
             if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `llmga` leaves it for the time of importing
                 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -68,4 +68,4 @@ def command_line(main: Main) -> Main:
             print(f"error: {str(problem.filename)!r} cannot be used ({reason}); give another place.", file=sys.stderr)
             return 2
 
-    return told
+    return checked

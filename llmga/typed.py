@@ -65,7 +65,9 @@ def read_json(path: str | Path, *, longest: int = LONGEST_FILE, most: int = MOST
     """The JSON value in a file.
 
     Args:
-        longest, most: as `parsed` takes them; `longest` in bytes.
+        path: of the file.
+        longest: as `parsed` takes it, in bytes.
+        most: as `parsed` takes it.
 
     Raises:
         OSError: when it cannot be read or is no plain file.

@@ -131,7 +131,7 @@ def common_variant(names: Iterable[str]) -> str | None:
     return next((files[0].variant for files in found if files[0].variant), None)
 
 
-def opening(folder: Path, library: str) -> dict[str, Any]:
+def from_pretrained_options(folder: Path, library: str) -> dict[str, Any]:
     """Keywords of `from_pretrained` that open what `choose` finds.
 
     Raises:

@@ -19,7 +19,7 @@ from llmga.diffrir.diffusion import schedule
 from llmga.diffrir.model import MODELS, SCALES, DiffRIRConfig, Stage1, Stage2
 from llmga.errors import UserError
 
-SHELF = "checkpoints/Inference"
+MODEL_DIR = "checkpoints/Inference"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 ENTRIES = ("params_ema", "params")
 ALIASES = {"diffusion.model.": "denoise.", "diffusion.condition.": "condition."}
@@ -122,7 +122,10 @@ def load_model(
     Args:
         path: a folder of ours, a published .pth file, or a folder with several of them, of which the one of `scale`
             is taken.
-        scale, stage: what it must be; None takes what is there.
+        scale: what it must be, 1, 2 or 4; None takes what is there.
+        stage: likewise, 1 or 2.
+        device: where it goes.
+        dtype: in which it computes.
 
     Raises:
         UserError: naming what is missing, damaged, or of another scale or stage.
@@ -149,15 +152,15 @@ def find(path: str | Path) -> Path:
     Raises:
         UserError: when it is not there.
     """
-    for place in (Path(path), Path(SHELF, path)):
+    for place in (Path(path), Path(MODEL_DIR, path)):
         if place.exists():
             return place
-    raise UserError(f"restoration weights {str(path)!r} are not there (looked here and in {SHELF}); "
+    raise UserError(f"restoration weights {str(path)!r} are not there (looked here and in {MODEL_DIR}); "
                     "give a folder of ours or a published .pth file.")  # fmt: skip
 
 
 def default_path(scale: int) -> Path:
-    """Weights of a scale on the shelf, published ones before the bundled toy.
+    """Weights of a scale in the model directory, published ones before the bundled toy.
 
     Raises:
         UserError: when no such weights are there.
@@ -166,9 +169,9 @@ def default_path(scale: int) -> Path:
     def is_toy(place: Path) -> tuple[bool, str]:
         return "toy" in place.name.lower(), place.name
 
-    found = sorted((p for p in Path(SHELF).glob("*") if f"diffrir-x{scale}" in p.name.lower()), key=is_toy)
+    found = sorted((p for p in Path(MODEL_DIR).glob("*") if f"diffrir-x{scale}" in p.name.lower()), key=is_toy)
     if not found:
-        raise UserError(f"no restoration weights of scale {scale} are in {SHELF} (a name with diffrir-x{scale}); "
+        raise UserError(f"no restoration weights of scale {scale} are in {MODEL_DIR} (a name with diffrir-x{scale}); "
                         "give their path, or choose the restorer match+blend, which needs none.")  # fmt: skip
     return found[0]
 

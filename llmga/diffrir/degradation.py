@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmga.diffrir.jpeg import jpeg
-from llmga.diffrir.kernels import LARGEST, chance, gaussian, pick, random_blur, random_final, uniform
+from llmga.diffrir.kernels import LARGEST, bernoulli, gaussian, pick, random_blur, random_final, uniform
 
 RESIZES = ("area", "bilinear", "bicubic")
 JPEG_QUALITY = (30.0, 95.0)
@@ -128,7 +128,7 @@ class Pass:
 
     def noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The pictures with noise; its kind is one for the batch, its strength and greyness one for each picture."""
-        kind, span = (gaussian_noise, self.gaussian) if chance(0.5, generator) else (poisson_noise, self.poisson)
+        kind, span = (gaussian_noise, self.gaussian) if bernoulli(0.5, generator) else (poisson_noise, self.poisson)
         strength = _drawn(images, span, generator)
         grey = _drawn(images, (0, 1), generator) < GREY_SHARE
         return add_noise(images, kind(images, strength, grey, _beside(images, generator)))
@@ -194,12 +194,12 @@ def degrade(clean: Tensor, kernels: Kernels, recipe: DegradationConfig, generato
     x = blur(clean, kernels.first)
     x = resize(x, _mode(generator), scale_factor=FIRST.factor(generator))
     x = _compressed(FIRST.noise(x, generator), generator)
-    if chance(SECOND_BLUR_SHARE, generator):
+    if bernoulli(SECOND_BLUR_SHARE, generator):
         x = blur(x, kernels.second)
     factor = SECOND.factor(generator)
     height, width = (int(side / recipe.scale * factor) for side in clean.shape[-2:])
     x = SECOND.noise(resize(x, _mode(generator), size=(height, width)), generator)
-    if chance(0.5, generator):
+    if bernoulli(0.5, generator):
         x = _compressed(blur(resize(x, _mode(generator), size=small), kernels.final), generator)
     else:
         x = blur(resize(_compressed(x, generator), _mode(generator), size=small), kernels.final)
@@ -207,7 +207,7 @@ def degrade(clean: Tensor, kernels: Kernels, recipe: DegradationConfig, generato
 
 
 def degrade_mildly(clean: Tensor, recipe: DegradationConfig, generator: torch.Generator) -> Tensor:
-    """As `degrade`, but what is left when the painter is good: a slight blur, tone with a cast, JPEG, drift.
+    """As `degrade`, but what is left when the pipeline is good: a slight blur, tone with a cast, JPEG, drift.
 
     No part of the published recipe.  Takes no kernels: its blur is a plain bell of another width for each picture.
     """

@@ -29,7 +29,8 @@ def levelled(
     """The painting in a box, (height, width, 3), float32.
 
     Args:
-        painted, known: (height, width, 3) in levels of 0 to 255.
+        painted: (height, width, 3) in levels of 0 to 255.
+        known: the original, likewise.
         kept: boolean (height, width), True somewhere.
         box: where a drift is looked for; a tone is looked for everywhere.
         enough: pixels that a fit of the tone looks at.

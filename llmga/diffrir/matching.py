@@ -26,7 +26,9 @@ def match(
     Where that makes kept pixels that it was not fitted to no more alike, the painting stays as it is.
 
     Args:
-        image, reference, mask: of one size; the mask's upper half of the levels was painted.
+        image: the painted picture.
+        reference: of its size, what was there before.
+        mask: of its size; the upper half of its levels was painted.
         blend: also carry what still differs along the seam into the painted region, and fade from the original to
             the painting over its first pixels, wherever both show the same thing there.
 

@@ -30,7 +30,8 @@ class DiffRIR:
     Args:
         model: a stage-2 network in evaluation mode.
         seed: of the noise that each picture's prior begins with.
-        tile, overlap: in output pixels; tile 0 takes the whole picture at once.
+        tile: side of a window in output pixels, a multiple of 32; 0 takes the whole picture at once.
+        overlap: of windows, in output pixels, a multiple of 32, at most half a tile.
         soft: composite by the mask's levels instead of its upper half, for feathered masks; level 0 stays identical.
     """
 
@@ -40,6 +41,7 @@ class DiffRIR:
 
     @property
     def scale(self) -> int:
+        """Sides of the result over sides of the picture."""
         return self.model.config.scale
 
     def __call__(

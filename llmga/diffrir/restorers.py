@@ -47,7 +47,8 @@ class LazyDiffRIR:
     """A DiffRIR network of one scale; its weights are opened when it is first called.
 
     Attributes:
-        path: weights; None takes those on the shelf, `checkpoints/Inference`.
+        scale: sides of the result over sides of the picture, 1, 2 or 4.
+        path: weights; None takes those in the model directory, `checkpoints/Inference`.
     """
 
     scale: int
@@ -85,7 +86,11 @@ def open_restorer(name: str | None = None, path: str | Path | None = None, devic
 
     Args:
         name: a row of `RESTORERS`; None is `match+blend`, or with a path the DiffRIR network that lies there.
-        path: weights, for the rows that have some; None takes those on the shelf.
+        path: weights, for the rows that have some; None takes those in the model directory, `checkpoints/Inference`.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Returns:
+        `restorer(image, reference, mask) -> image`.
 
     Raises:
         UserError: for an unknown name, and for weights that are missing, damaged, of another scale or not wanted.

@@ -178,7 +178,8 @@ def restored_bands(
 
     Args:
         noise: (B, 256) of unit variance, on the model's device: what the prior's diffusion begins with.
-        tile, overlap: in output pixels; tile 0 takes every picture at once.
+        tile: side of a window in output pixels; 0 takes every picture at once.
+        overlap: of windows, in output pixels.
     """
     check_tiling(tile, overlap)
     prior = picture_prior(model, pictures, noise, tile)

@@ -19,7 +19,7 @@ from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_injection import activate, check_decomposed, inject
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_origin import check_origin
-from llmga.diffusers.memory import put, working_device
+from llmga.diffusers.memory import execution_device, move_to
 from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
@@ -99,12 +99,12 @@ def _place_and_weight(text: str) -> tuple[str, float]:
 @contextmanager
 def _unhooked(pipeline: Pipeline) -> Iterator[None]:
     """Weights in reach; what is added in the body is offloaded with the rest afterwards."""
-    device = working_device(pipeline.denoiser)
+    device = execution_device(pipeline.denoiser)
     pipeline.pipe.remove_all_hooks()
     try:
         yield
     finally:
-        put(pipeline.pipe, device, pipeline.offload)
+        move_to(pipeline.pipe, device, pipeline.offload)
 
 
 def _forget(pipeline: Pipeline) -> None:
@@ -128,9 +128,9 @@ def use_controlnet(pipeline: Pipeline, folder: str | Path, picture: Image.Image,
     import diffusers
 
     kind = getattr(diffusers, CONTROLLED[name])
-    device = working_device(pipeline.denoiser)
+    device = execution_device(pipeline.denoiser)
     parts = pipeline.pipe.components | {"controlnet": controlnet}
-    pipeline.pipe = put(kind(**parts), device, pipeline.offload)
+    pipeline.pipe = move_to(kind(**parts), device, pipeline.offload)
     pipeline.pipe.set_progress_bar_config(disable=True)
     pipeline.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
     pipeline.added.append(_mark("controlnet", Path(folder), scale, picture))

@@ -110,7 +110,7 @@ class Canvas:
 
         Args:
             fill: a row of `FILLS`, what is there before it is painted.
-            seed: for fills by chance.
+            seed: of the fill `noise`.
 
         Raises:
             UserError: when the picture is not of the canvas's inner size.

@@ -9,7 +9,7 @@ import torch
 
 from llmga.download import cached, fetch_pipeline, is_hub_id
 from llmga.errors import UserError, reason
-from llmga.weight_files import STEMS, choose, damaged, opening
+from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 SHELVES = ("checkpoints/Inference", "checkpoints/Training")
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
@@ -150,7 +150,7 @@ def _open_model(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
-        **opening(part, library),
+        **from_pretrained_options(part, library),
     )
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"the weights in {str(part)!r} do not fit their config.json: {len(missing)} missing keys, "

@@ -14,9 +14,9 @@ from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, fo
 from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
-from llmga.diffusers.memory import working_device
+from llmga.diffusers.memory import execution_device
 from llmga.diffusers.noise import training_schedule
-from llmga.diffusers.pipeline import OnStep, Pipeline, joined
+from llmga.diffusers.pipeline import OnStep, Pipeline, stage_progress
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -52,7 +52,7 @@ def _both_sides(negative: Tensor | None, positive: Tensor | None, prompts: int) 
 
 
 class Editor(Pipeline):
-    """A pipeline for painting from words that also changes a picture.
+    """A text-to-image pipeline that also changes a picture by words.
 
     Raises:
         UserError: for a checkpoint that has no schedule of betas, see `noise`.
@@ -91,10 +91,18 @@ class Editor(Pipeline):
             image: of any size and mode; a Pillow image, a path or an array, as in `inputs.as_picture`.
             mask: what may change, white; None finds it out.
             source_prompt: the picture as it is.
-            skip: share of the way to pure noise that is not gone; more stays closer to the picture.
-            ratio: a smaller one changes a larger part, see `editing.difference_mask`.
+            negative_prompt: as in `Pipeline.__call__`.
+            seed: as in `Pipeline.__call__`.
+            steps: each way, 2 to 749 with `skip` at .25; None is 50.
+            guidance_scale: of the new prompt, 0 to 100; None is 7.5.
+            source_guidance: of `source_prompt`, 0 to 100.
+            skip: share of the way to pure noise that is left out, 0 to below 1; more stays closer to the picture.
+            ratio: above 0; a smaller one changes a larger part, see `editing.difference_mask`.
             size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
-            restore: makes the painting agree with what is kept, before that is put back, as in `Inpainter.batch`.
+            restore: as in `Inpainter.batch`.
+            on_step: as in `Pipeline.__call__`.
+            still_wanted: as in `Pipeline.__call__`.
+            options: what pipelines for other tasks take.
 
         Returns:
             A picture of the same size and mode (a palette becomes RGB), identical outside the changed part.
@@ -128,8 +136,8 @@ class Editor(Pipeline):
         clean = scaled(self.pipe.vae, mean)
         noise = torch.randn(len(times), *clean.shape, generator=generator).to(clean.device)
         path = invert(source, self.schedule, clean, noise, times, source_guidance,
-                      on_step=joined(on_step, 0, 2))  # fmt: skip
-        latents = follow(target, self.schedule, path, changed, scale, on_step=joined(on_step, 1, 2))
+                      on_step=stage_progress(on_step, 0, 2))  # fmt: skip
+        latents = follow(target, self.schedule, path, changed, scale, on_step=stage_progress(on_step, 1, 2))
         painted = area.back(self._decoded(latents.to(self.denoiser.dtype))[0], image.size)
         where = allowed or self._on_pixels(changed, area, image.size)
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
@@ -155,7 +163,7 @@ class Editor(Pipeline):
         """The UNet under each prompt, all padded to one length: they should differ in what they say only."""
         negatives = None if negative is None else [as_text(negative, "negative prompt")] * len(prompts)
         words = encode_prompt(self.pipe, prompts, negatives, self.layout, weighted=self.encoder.weighted)
-        device = working_device(self.denoiser)
+        device = execution_device(self.denoiser)
         time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=device)
         conditions_of = self.family.conditions or (lambda pooled, time_ids: None)
         sides = _both_sides(words.negative_embeds, words.embeds, len(prompts))
@@ -185,7 +193,7 @@ class Editor(Pipeline):
     def _on_latents(self, mask: Image.Image, shape: Sequence[int]) -> Tensor:
         """The mask at the latents' size, 1 wherever any pixel is marked."""
         marked = torch.from_numpy(np.asarray(mask) / np.float32(255))[None]
-        return torch.nn.functional.adaptive_max_pool2d(marked, list(shape))[0].to(working_device(self.denoiser))
+        return torch.nn.functional.adaptive_max_pool2d(marked, list(shape))[0].to(execution_device(self.denoiser))
 
     @staticmethod
     def _on_pixels(changed: Tensor, area: WorkArea, size: tuple[int, int]) -> Image.Image:

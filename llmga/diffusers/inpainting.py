@@ -11,7 +11,7 @@ from llmga.deep import cropped, paste
 from llmga.diffusers.canvas import AT_ONCE, stages
 from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import has_statistics, scaled
-from llmga.diffusers.pipeline import OnStep, Pipeline, joined
+from llmga.diffusers.pipeline import OnStep, Pipeline, stage_progress
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -58,8 +58,11 @@ class Inpainter(Pipeline):
         """Repaint the masked part of a picture, or paint a whole one when neither is given.
 
         Args:
+            prompt: the whole picture as it is to be.
             image: of any size, aspect and mode; a Pillow image, a path or an array, as in `inputs.as_picture`.
             mask: of the same size: white, or transparent where anything in it is transparent, is painted anew.
+            seed: as in `Pipeline.__call__`.
+            still_wanted: as in `Pipeline.__call__`.
             options: as in `batch`.
 
         Returns:
@@ -92,13 +95,21 @@ class Inpainter(Pipeline):
         A mask that leaves a small rectangle in a large picture is filled in stages, each continuing the one before.
 
         Args:
+            prompt: the whole picture as it is to be.
+            seeds: one for each version.
+            image: as in `__call__`.
+            mask: as in `__call__`.
             size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
-            strength: how much of the old content is drowned in noise, above 0 to 1; None is what suits the model.
+            strength: how much of the old content is replaced by noise, above 0 to 1; None is what suits the model.
             area: a row of `AREAS`: the model is shown the whole `picture`, or only what is around the `mask`.
             soft: gray in the mask mixes old and new; otherwise a pixel is one of them.
             growth: how many times as wide or high a stage makes a picture at most, above 1.
-            restore: makes each painting agree with what is kept, before that is put back.
+            restore: a restorer, which makes each painting agree with what is kept, before that is put back.
+            on_step: as in `Pipeline.__call__`.
             options: as in `Pipeline.batch`.
+
+        Returns:
+            A picture for each seed, of the size and mode of `image`.
 
         Raises:
             UserError: as `__call__`.
@@ -130,7 +141,7 @@ class Inpainter(Pipeline):
             )
             painted = self._fill(
                 prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
-                on_step=joined(on_step, number, len(parts)), **options,
+                on_step=stage_progress(on_step, number, len(parts)), **options,
             )  # fmt: skip
             filled = [_composed(part, place, each, part_mask, restore) for each in painted]
             versions = [_with_part(image, each, box) for each in filled]

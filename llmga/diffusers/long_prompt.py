@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from llmga.diffusers.memory import working_device
+from llmga.diffusers.memory import execution_device
 from llmga.diffusers.prompt_weights import parse_weights
 from llmga.registry import Registry
 
@@ -135,7 +135,7 @@ class TextTower:
             (batch, chunks, length, width) and, if the encoder projects them, the pooled (batch, chunks, width).
         """
         rows = torch.tensor([row for text in texts for row in self.rows(text.ids, chunks, layout)])
-        output = self.encoder(rows.to(working_device(self.encoder)), output_hidden_states=self.layer is not None)
+        output = self.encoder(rows.to(execution_device(self.encoder)), output_hidden_states=self.layer is not None)
         hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
         pooled = getattr(output, "text_embeds", None)
         shape = (len(texts), chunks)

@@ -55,8 +55,8 @@ class LoraFile:
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
-    def said(self) -> str:
-        """How messages begin."""
+    def label(self) -> str:
+        """What messages call it."""
         return f"low-rank weights {str(self.path)!r}"
 
 

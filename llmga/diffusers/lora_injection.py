@@ -1,4 +1,4 @@
-"""Low-rank weights put beside a painter's layers, by peft."""
+"""Low-rank weights put beside a pipeline's layers, by peft."""
 
 import re
 import warnings
@@ -25,10 +25,10 @@ def check_decomposed(pipe: Any, given: Sequence[tuple[LoraFile, LoraLayers]], of
     for name, part in _parts(pipe):
         new = [file for file, layers in given if _decomposed(layers.get(name, {}))]
         if new and offload == "sequential":
-            raise UserError(f"{new[0].said} are DoRA, which needs a layer's weights together; give --offload model "
+            raise UserError(f"{new[0].label} are DoRA, which needs a layer's weights together; give --offload model "
                             "instead of sequential.")  # fmt: skip
         if new and len(new) + sum(_there(part).values()) > 1:
-            raise UserError(f"{new[-1].said} are a second DoRA for the {name}, which would scale what the first adds; "
+            raise UserError(f"{new[-1].label} are a second DoRA for the {name}, which would scale what the first adds; "
                             "give one DoRA, beside any number of plain low-rank weights.")  # fmt: skip
 
 

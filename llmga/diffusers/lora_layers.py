@@ -1,4 +1,4 @@
-"""Low-rank weights of any trainer as changes of a painter's layers: all of a file is applied, or it is refused."""
+"""Low-rank weights of any trainer as changes of a pipeline's layers: all of a file is applied, or it is refused."""
 
 import logging
 import math
@@ -73,7 +73,7 @@ def layers_of(file: LoraFile, pipe: Any, family: str) -> LoraLayers:
         else:
             layers.setdefault(part, {})[name] = _layer(file, part, module, tensors, weight)
     if strangers:
-        raise UserError(f"{file.said} were made for another family than {family}: {len(strangers)} of their "
+        raise UserError(f"{file.label} were made for another family than {family}: {len(strangers)} of their "
                         f"{len(modules)} modules do not fit, {such_as(strangers)}; choose others.")  # fmt: skip
     return layers
 
@@ -82,12 +82,12 @@ def _refuse_methods(file: LoraFile) -> None:
     modules = {name: _module_of(name) for name in file.tensors}
     for method, pattern in METHODS.items():
         if found := {module for name, module in modules.items() if re.search(pattern, name)}:
-            raise UserError(f"{file.said} hold {method} in {len(found)} of {len(set(modules.values()))} modules, which "
-                            f"is not painted here; {MERGE}.")  # fmt: skip
+            raise UserError(f"{file.label} hold {method} in {len(found)} of {len(set(modules.values()))} modules, "
+                            f"which is not painted here; {MERGE}.")  # fmt: skip
     for config in file.configs.values():
         begun = str(config.get("init_lora_weights"))[:50]
         if begun.lower().startswith(CHANGED_BASES):
-            raise UserError(f"{file.said} were begun with {begun!r}, which changed their base as well; {MERGE}.")
+            raise UserError(f"{file.label} were begun with {begun!r}, which changed their base as well; {MERGE}.")
 
 
 def _tell_unknown_scale(file: LoraFile) -> None:
@@ -95,7 +95,7 @@ def _tell_unknown_scale(file: LoraFile) -> None:
     peft = any(name.startswith(PEFT_PREFIX) for name in file.tensors)
     if peft and not file.configs and not any(name.endswith(".alpha") for name in file.tensors):
         log.warning("%s come without peft's %s, which states their alpha: it is taken to be their rank; put that file "
-                    "beside them, or give a weight.", file.said, PEFT_CONFIG)  # fmt: skip
+                    "beside them, or give a weight.", file.label, PEFT_CONFIG)  # fmt: skip
 
 
 def _module_of(name: str) -> str:
@@ -118,7 +118,7 @@ def _fits(tensors: Mapping[str, Tensor], weight: Tensor) -> bool:
 def _layer(file: LoraFile, part: str, module: str, tensors: Mapping[str, Tensor], weight: Tensor) -> LoraLayer:
     """Raises: UserError for values that are no numbers, and for DoRA over inputs."""
     if not all(map(_numbers, tensors.values())) or tensors.get("alpha", torch.ones(1)).numel() != 1:
-        raise UserError(f"{file.said} hold values that are no numbers, {such_as([module])}; fetch them again.")
+        raise UserError(f"{file.label} hold values that are no numbers, {such_as([module])}; fetch them again.")
     rank = len(tensors["lora_down"])
     scale = float(tensors["alpha"]) / rank if "alpha" in tensors else _scale(file, part, module, rank)
     down, up = tensors["lora_down"].float() * scale, tensors["lora_up"].float()
@@ -149,7 +149,7 @@ def _magnitude(file: LoraFile, tensors: Mapping[str, Tensor], weight: Tensor) ->
     if (vector := tensors.get("dora_scale", vector)) is None:
         return None
     if vector.numel() != len(weight) or vector.shape[:1] != weight.shape[:1]:
-        raise UserError(f"{file.said} hold DoRA with a magnitude for each input instead of each output, which is not "
+        raise UserError(f"{file.label} hold DoRA with a magnitude for each input instead of each output, which is not "
                         f"painted here (in OneTrainer, 'apply on output axis' trains the other); {MERGE}.")  # fmt: skip
     return vector.flatten().float()
 

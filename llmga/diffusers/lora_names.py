@@ -1,4 +1,4 @@
-"""Which layer of a painter each tensor of a file of low-rank weights is about, in the spelling of any trainer.
+"""Which layer of a pipeline each tensor of a file of low-rank weights is about, in the spelling of any trainer.
 
 The first authors' names and diffusers' older ones are translated by diffusers' own converters, one module at a time.
 """
@@ -80,14 +80,14 @@ def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[LoraTarget, 
             known[module] = _place(module, file, pipe, targets)
         roles = modules.setdefault(known[module], {})
         if role in roles:
-            raise UserError(f"{file.said} state a module twice, {such_as([module])}; fetch them again.")
+            raise UserError(f"{file.label} state a module twice, {such_as([module])}; fetch them again.")
         roles[role] = tensor
     if unknown:
-        raise UserError(f"{file.said} hold {len(unknown)} tensors that are no part of LoRA, {such_as(unknown)}; "
+        raise UserError(f"{file.label} hold {len(unknown)} tensors that are no part of LoRA, {such_as(unknown)}; "
                         f"{MERGE}.")  # fmt: skip
     halves = [".".join(place) for place, roles in modules.items() if not {"lora_down", "lora_up"} <= set(roles)]
     if halves:
-        raise UserError(f"{file.said} lack a half of {len(halves)} modules, {such_as(halves)}; fetch them again.")
+        raise UserError(f"{file.label} lack a half of {len(halves)} modules, {such_as(halves)}; fetch them again.")
     return modules
 
 
@@ -104,12 +104,12 @@ def _spelt(file: LoraFile, pipe: Any) -> Iterator[tuple[str, Tensor]]:
 
 def _translated(file: LoraFile, pipe: Any) -> dict[str, Tensor]:
     if any("dora_scale" in name for name in file.tensors):
-        raise UserError(f"{file.said} hold DoRA, which diffusers does not read for this family; {MERGE}.")
+        raise UserError(f"{file.label} hold DoRA, which diffusers does not read for this family; {MERGE}.")
     try:
         state = pipe.lora_state_dict(dict(file.tensors))
     except Exception as problem:  # every converter has its own kind
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise UserError(f"{file.said} cannot be read for {type(pipe).__name__}: {reason}") from None
+        raise UserError(f"{file.label} cannot be read for {type(pipe).__name__}: {reason}") from None
     state, alphas = state[:2] if isinstance(state, tuple) else (state, None)
     return state | {name: torch.tensor(alpha) for name, alpha in (alphas or {}).items()}
 

@@ -95,17 +95,17 @@ def check_origin(file: LoraFile, pipeline: Pipeline) -> None:
     origin = Origin.read(file.metadata)
     family = _family_of(pipeline)
     if origin.family is not None and family is not None and origin.family != family:
-        raise UserError(f"{file.said} were made for another family than {pipeline.family.name}: their file says "
+        raise UserError(f"{file.label} were made for another family than {pipeline.family.name}: their file says "
                         f"{origin.family}; choose others.")  # fmt: skip
     prediction = pipeline.own_scheduler.config.get("prediction_type")
     if None not in (origin.prediction, prediction) and origin.prediction != prediction:
         raise UserError(
-            f"{file.said} were trained to predict {origin.prediction}, but {pipeline.path!r} predicts {prediction}; "
+            f"{file.label} were trained to predict {origin.prediction}, but {pipeline.path!r} predicts {prediction}; "
             "give them to a painter that predicts the same."
         )
     if origin.layout is not None and origin.layout != pipeline.layout:
         raise UserError(
-            f"{file.said} were trained on prompts in the layout {origin.layout!r}, but {pipeline.path!r} lays them "
+            f"{file.label} were trained on prompts in the layout {origin.layout!r}, but {pipeline.path!r} lays them "
             f"out as {pipeline.layout!r}; give a painter whose generation_defaults.json states that layout, or train "
             f"them again with --layout {pipeline.layout}."
         )
@@ -125,4 +125,4 @@ def _tell_base(file: LoraFile, origin: Origin, pipeline: Pipeline) -> None:
         origin.base_sha256
     ):  # fmt: skip
         log.warning("%s were trained beside another base, %s; they may do less beside %s.",
-                    file.said, origin.base, pipeline.path)  # fmt: skip
+                    file.label, origin.base, pipeline.path)  # fmt: skip

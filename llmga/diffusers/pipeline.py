@@ -25,19 +25,24 @@ OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, Image.Image], None]
 
 
-def joined(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
-    """Progress of one of several stages of equal length, told as a part of the whole."""
+def stage_progress(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
+    """Progress of one of several stages of equal length, reported as a part of the whole."""
     return on_step and (lambda step, total: on_step(number * total + step, count * total))
 
 
 class Pipeline:
-    """A loaded pipeline that paints from words.
+    """A loaded text-to-image pipeline: `pipeline(prompt) -> image`.
+
+    It holds the stock one of diffusers, which it calls with embeddings of text of any length.
 
     Args:
-        offload: how the pipeline was placed, a row of `memory.OFFLOADS`.
+        pipe: the pipeline of diffusers, on its device.
+        family: the row that it is.
+        path: where the weights lie, as records name it.
         defaults: `steps`, `guidance_scale`, `strength`, `sampler` (of `SAMPLERS`) and `layout` (of `LAYOUTS`) that
             the checkpoint prefers, all optional.
         weighted: brackets in prompts are weights instead of text.
+        offload: how the pipeline was placed, one of `llmga.choices.OFFLOADS`.
     """
 
     def __init__(
@@ -136,14 +141,22 @@ class Pipeline:
         """Paint one picture; the same arguments give the same bytes on a CPU.
 
         Args:
-            image: not used by a family that paints from words.
-            mask: an error in a family that paints from words.
-            size: (width, height) in pixels, None for the native one.
+            prompt: of any length.
+            image: not used by a text-to-image family.
+            mask: an error in a text-to-image family.
+            negative_prompt: what the picture is to keep away from; None is what the family takes for none.
+            seed: 0 to 2**63 - 1; the same on every device.
+            steps: denoising steps, 1 to 1000 with most samplers; None is what sampler, checkpoint or family prefer.
+            guidance_scale: 0 to 100; up to 1 the negative prompt is not looked at; None is as for `steps`.
+            size: (width, height) in pixels, 16 to 2048 and multiples of `unit`; None is `native_size`.
             on_step: called with (step, total) after each step; what it raises stops the painting.
             on_preview: called with the step and a small picture of how far it is, after each step.
             still_wanted: called between the blocks of the networks, so inside a step, too; what it raises stops the
                 painting.
-            of_other_tasks: what pipelines that change a picture are told; not used here.
+            of_other_tasks: what pipelines for other tasks take; not used here.
+
+        Returns:
+            An RGB picture of `size`.
 
         Raises:
             UserError: for a value out of range.
@@ -175,6 +188,13 @@ class Pipeline:
 
         A larger batch may round differently, so that some pixels differ by a level.  A preview shows the first one.
 
+        Args:
+            prompt: as in `__call__`, like all that is not named here.
+            seeds: one for each picture.
+
+        Returns:
+            A picture for each seed.
+
         Raises:
             UserError: for a value out of range.
             TypeError: for a keyword that no pipeline knows.
@@ -200,7 +220,7 @@ class Pipeline:
         steps, guidance_scale = self._checked(steps, guidance_scale)
         if not (seeds := as_seeds(seeds)):
             return []
-        arguments |= self._words(as_text(prompt), negative_prompt, guidance_scale)
+        arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale)
 
         def work() -> list[Image.Image]:
             result = self.pipe(
@@ -242,7 +262,7 @@ class Pipeline:
     def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
         return self.pipe.image_processor.postprocess(decode(self.pipe.vae, latents).float())
 
-    def _words(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
+    def _prompt_arguments(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
         """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
         negative = negative if negative is None else as_text(negative, "negative prompt")
         if self.family.prompt_arguments is None:

@@ -18,7 +18,7 @@ from llmga.diffusers.families import (
 )
 from llmga.diffusers.inpainting import Inpainter
 from llmga.diffusers.long_prompt import LAYOUTS
-from llmga.diffusers.memory import place
+from llmga.diffusers.memory import to_device
 from llmga.diffusers.noise import read_scheduler, training_schedule
 from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
@@ -76,7 +76,7 @@ def load_pipeline(
     defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
     _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
     pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
-    place(pipe, target, offload=offload, tile_vae=tile_vae)
+    to_device(pipe, target, offload=offload, tile_vae=tile_vae)
     pipeline = PIPELINE_CLASSES[family.task](
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
     )

@@ -85,10 +85,10 @@ class Tally:
 
 
 class Subject:
-    """The system under test: a language model and a painter."""
+    """The system under test: a language model and a pipeline."""
 
-    def __init__(self, mllm: Mllm, painter: Pipeline, seed: int):
-        self.mllm, self.painter, self.seed = mllm, painter, seed
+    def __init__(self, mllm: Mllm, pipeline: Pipeline, seed: int):
+        self.mllm, self.pipeline, self.seed = mllm, pipeline, seed
 
     def answer(self, chat: Chat, text: str, images: tuple[Image.Image, ...] = ()) -> tuple[str, str | None]:
         """The whole reply and its first generation prompt, sampled as the front ends sample."""
@@ -97,11 +97,11 @@ class Subject:
         return reply, prompts[0] if prompts else None
 
     def paint(self, prompt: str, number: int) -> Image.Image:
-        return self.painter(prompt, seed=self.seed + number)
+        return self.pipeline(prompt, seed=self.seed + number)
 
 
 def _scenes(count: int, seed: int) -> Iterator[tuple[int, Scene, random.Random]]:
-    """Held-out scenes, each with its own source of chance, so that counts can change without moving the cases."""
+    """Held-out scenes, each with its own generator, so that counts can change without moving the cases."""
     scenes = random.Random(seed).sample(held_out_scenes(), min(count, len(held_out_scenes())))
     for number in range(count):
         yield number, scenes[number % len(scenes)], random.Random(seed * 1_000_003 + number)
@@ -211,7 +211,7 @@ def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
             continue
         if SIZES[wish.scene.attributes["size"]] > SIZES[scene.attributes["size"]]:
             continue
-        filled = subject.painter(prompt, hidden.shown, hidden.mask, seed=subject.seed + number) if prompt else None
+        filled = subject.pipeline(prompt, hidden.shown, hidden.mask, seed=subject.seed + number) if prompt else None
         seen = oracle.read(filled).attributes if filled else {}
         tally.add("hole.picture.all", all(wish.satisfied_by(seen).values()))
         if not all(wish.satisfied_by(seen).values()):
@@ -220,9 +220,9 @@ def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
 
 def judge_stage2(finetuned: Pipeline, base: Pipeline, count: int, seed: int, tally: Tally) -> None:
     """The same detailed prompts, the same seeds: what stage 2 adds to its base."""
-    for name, painter in (("finetuned", finetuned), ("base", base)):
+    for name, pipeline in (("finetuned", finetuned), ("base", base)):
         for number, scene, rng in tqdm(_scenes(count, 6), total=count, desc=f"stage 2, {name}"):
-            picture = painter(captions.detailed(scene, rng), seed=seed + number)
+            picture = pipeline(captions.detailed(scene, rng), seed=seed + number)
             tally.add(f"stage2.{name}.all", _judge(tally, f"stage2.{name}", oracle.score(picture, scene.attributes)))
 
 
@@ -253,10 +253,10 @@ PARTS: dict[str, Callable[[Subject, int, Tally], None]] = {
 
 @dataclass(frozen=True)
 class Paths:
-    """Folders of the system under test; `base` is the painter before stage 2, `inpainter` fills holes."""
+    """Folders of the system under test; `base` is the pipeline before stage 2, `inpainter` fills holes."""
 
     mllm: str
-    painter: str
+    pipeline: str
     base: str
     inpainter: str
 
@@ -270,15 +270,15 @@ def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
     quiet_libraries()
     tally = Tally()
     if part in ("inpainting", "holes"):
-        painter = load_pipeline(paths.inpainter, device="cpu", task=INPAINTING)
+        pipeline = load_pipeline(paths.inpainter, device="cpu", task=INPAINTING)
     else:
-        painter = load_pipeline(paths.painter, device="cpu")
+        pipeline = load_pipeline(paths.pipeline, device="cpu")
     if part == "inpainting":
-        judge_inpainting(painter, count, seed, tally)
+        judge_inpainting(pipeline, count, seed, tally)
     elif part == "stage2":
-        judge_stage2(painter, load_pipeline(paths.base, device="cpu"), count, seed, tally)
+        judge_stage2(pipeline, load_pipeline(paths.base, device="cpu"), count, seed, tally)
     else:
-        PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), painter, seed), count, tally)
+        PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), pipeline, seed), count, tally)
     return tally
 
 

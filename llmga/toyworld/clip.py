@@ -1,6 +1,6 @@
 """The toy world's CLIP: one vision tower and two text towers, trained together.
 
-As in the real system, the vision tower later serves the language model and the two text towers the painter:
+As in the real system, the vision tower later serves the language model and the two text towers the pipeline:
 tower one without, tower two with its projection (SDXL's pair).  Contrastive loss of Radford et al. 2021 (section
 2.3), summed over both text towers.  A real CLIP learns what matters from 400 million pairs; with seven thousand
 scenes the contrastive loss alone stays blind to place and shape for long, so attributes are also classified, by
@@ -173,7 +173,7 @@ def pretrain(folder: Path, recipe: FitSettings = RECIPE) -> tuple[ToyClip, tuple
 
 
 class _Sharpened(nn.Module):
-    """The vision tower goes on learning while the text towers stay as the painter knows them."""
+    """The vision tower goes on learning while the text towers stay as the pipeline knows them."""
 
     def __init__(self, folder: Path):
         super().__init__()
@@ -212,7 +212,7 @@ def sharpen(clip_folder: Path, state_file: Path, recipe: FitSettings = SHARPENIN
 
 
 def save(clip: ToyClip, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], folder: Path) -> None:
-    """Folders that the language model (vision_tower) and the painter (the other four) open as they are."""
+    """Folders that the language model (vision_tower) and the pipeline (the other four) open as they are."""
     clip.vision.save_pretrained(folder / "vision_tower")
     processor().save_pretrained(folder / "vision_tower")
     clip.text_1.save_pretrained(folder / "text_encoder")
