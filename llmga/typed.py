@@ -95,15 +95,19 @@ class Rule:
 
     Attributes:
         told: what is allowed, in the words of a message.
+        ends: the least and the greatest of a number.
+        names: all that a name may be.
     """
 
     told: str
     fits: Callable[[Any], bool]
+    ends: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
 
 
 def within(low: float, high: float) -> Rule:
     """Of a number: both ends are included."""
-    return Rule(f"{low} to {high}", lambda value: low <= value <= high)
+    return Rule(f"{low} to {high}", lambda value: low <= value <= high, ends=(low, high))
 
 
 def up_to(length: int, least: int = 0) -> Rule:
@@ -113,7 +117,7 @@ def up_to(length: int, least: int = 0) -> Rule:
 
 def row_of(table: Collection[str]) -> Rule:
     """Of a name."""
-    return Rule(f"one of {', '.join(table)}", lambda value: value in table)
+    return Rule(f"one of {', '.join(table)}", lambda value: value in table, names=tuple(table))
 
 
 def like(pattern: str, told: str) -> Rule:

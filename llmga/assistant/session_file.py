@@ -27,19 +27,20 @@ from typing import IO, Annotated, Any
 from PIL import Image
 
 from llmga.assistant.record import ModelMark, Name, picture_hash
-from llmga.assistant.session import Exchange, Painting, Region, State
+from llmga.assistant.session import Exchange, GeneratedImage, Region, Session
 from llmga.assistant.unpacking import content_of, unpacked
 from llmga.compositing import able_to_hold
 from llmga.deep import into_png, levels
 from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image, size_of
+from llmga.limits import MOST_PIXELS
 from llmga.llava.conversation import Conversation
 from llmga.typed import parsed, typed, up_to
 
 FORMAT, VERSION, INDEX = "llmga-session", 1, "session.json"
 LARGEST_INDEX, LARGEST_PICTURE = 16_000_000, 256_000_000  # bytes that are read of a file from somewhere
-MOST_PIXELS, MOST_BYTES = 200_000_000, 512_000_000  # of all pictures together: 800 MB of memory
+MOST_BYTES = 512_000_000  # of all pictures together
 HASH = re.compile(r"[0-9a-f]{64}")
 PNG_MODES, TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16"), ("CMYK", "I", "F", "I;16B")
 KINDS = {".png": ("PNG",), ".tif": ("TIFF",)}  # what a picture's file may be
@@ -55,12 +56,12 @@ class Saved:
         pictures: every picture by its hash.
     """
 
-    state: State
+    session: Session
     models: tuple[ModelMark, ...]
     pictures: Mapping[str, Image.Image]
 
 
-def save_session(path: str | Path, state: State, models: tuple[ModelMark, ...] = ()) -> Path:
+def save_session(path: str | Path, state: Session, models: tuple[ModelMark, ...] = ()) -> Path:
     """Write a session into a folder, or with the suffix .zip into one file; one that is there is replaced.
 
     Raises: UserError when it cannot be written; what was saved before is then still there.
@@ -143,7 +144,7 @@ class _Writer:
     graph: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, Callable[[], bytes]] = field(default_factory=dict)
 
-    def index(self, state: State, models: tuple[ModelMark, ...]) -> bytes:
+    def index(self, state: Session, models: tuple[ModelMark, ...]) -> bytes:
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -196,7 +197,7 @@ class _Writer:
             "fill": region.fill,
         }
 
-    def painting(self, painting: Painting) -> dict[str, Any]:
+    def painting(self, painting: GeneratedImage) -> dict[str, Any]:
         record = painting.record
         region = self.region(painting.region)
         told = {"task": record.task, "parent": record.parent, "mask": record.mask, "prompt": record.prompt}
@@ -251,9 +252,9 @@ class _Reader:
     def saved(self) -> Saved:
         content = self._content()
         named: dict[str, None] = {}
-        typed(State, content, {Image.Image: lambda name: named.setdefault(self._checked_name(name))})
+        typed(Session, content, {Image.Image: lambda name: named.setdefault(self._checked_name(name))})
         self._decode(named)
-        state = typed(State, content, {Image.Image: self.pictures.__getitem__})
+        state = typed(Session, content, {Image.Image: self.pictures.__getitem__})
         _check_order(state)
         for region in _regions(state):
             _check_region(region)
@@ -352,7 +353,7 @@ def _reading(path: Path, name: str) -> Iterator[None]:
         raise UserError(f"{str(path)!r} {what}; give a folder or a .zip that was saved here.") from None
 
 
-def _check_order(state: State) -> None:
+def _check_order(state: Session) -> None:
     """Raises: ValueError where an exchange is of messages that are not there, or of another one."""
     last, count = 0, len(state.conversation.messages)
     for exchange in state.exchanges:
@@ -361,14 +362,14 @@ def _check_order(state: State) -> None:
         last = exchange.end
 
 
-def _regions(state: State) -> Iterator[Region]:
+def _regions(state: Session) -> Iterator[Region]:
     found = (part.region for exchange in state.exchanges for part in (exchange, *exchange.paintings))
     return filter(None, found)
 
 
 def _check_region(region: Region) -> None:
     """Raises: ValueError where mask and picture are not as a pipeline takes them."""
-    mask, edits = region.mask, "source_prompt" in region.changes
+    mask, edits = region.mask, "source_prompt" in region.changes  # what is only known of a whole region
     if (mask is None) != edits or (mask and (mask.mode != "L" or mask.size != region.picture.size)):
         raise ValueError("a mask does not fit its picture")
     if region.outpaint is None and region.picture.size != region.parent.size:

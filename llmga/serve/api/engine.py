@@ -5,25 +5,28 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
 
 from PIL import Image
 
-from llmga.assistant.assistant import AssistantEvent, Failed, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Turn
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
+from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.verbatim import Verbatim
 
 _DONE = object()
 FLAG = re.compile(r"--([a-z][\w-]+)")
-FIELDS = {"max-new-tokens": "max_tokens", "steps": "num_inference_steps"}
+FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
 
 
 class Engine:
@@ -69,6 +72,7 @@ class Job:
     """One request at work.
 
     Args:
+        conversation: what was said before the turn.
         insist: the answer has to hold a picture; where the language model asks for none, its words are painted.
         done: called in the thread when all has gone well, before the last event is seen.
     """
@@ -80,14 +84,17 @@ class Job:
         turn: Turn,
         settings: Settings,
         *,
+        conversation: Conversation | None = None,
         insist: bool = False,
         done: Callable[[], None] | None = None,
     ):
         self.engine, self.turn, self.insist, self.done = engine, turn, insist, done
         models = engine.models
         self.assistant = models.around(
-            chat, CountedPipeline(models.pipeline, models.turns, self), settings, models.marks
+            chat, CountedPipeline(models.pipeline, models.lock, self), settings, models.marks
         )
+        if conversation is not None:
+            self.assistant.session = replace(self.assistant.session, conversation=conversation)
         self._cancelled = Event()
         self._first: Any = None
         self.steps_after_leaving = 0
@@ -155,11 +162,11 @@ class Job:
             asked |= isinstance(event, PromptFound) or (isinstance(event, Failed) and not event.cut)
             yield event
         if self.insist and not asked and not self.cancelled:
-            self.assistant.chat = Verbatim()
+            self.assistant.planner = Verbatim()
             yield from self._answer(Turn(words.strip() or self.turn.text))
 
     def _answer(self, turn: Turn) -> Iterator[AssistantEvent]:
-        events = self.assistant.respond(turn)
+        events = self.assistant.stream(turn)
         if self.cancelled:  # before the assistant began to listen
             self.assistant.cancel()
         return events

@@ -8,16 +8,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, AssistantEvent, Turn
-from llmga.assistant.session_file import MOST_PIXELS, differences, load_session, save_session
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.events import AssistantEvent
+from llmga.assistant.session import Turn
+from llmga.assistant.session_file import differences, load_session, save_session
+from llmga.assistant.settings import SETTINGS
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
 from llmga.images import open_image
+from llmga.limits import LARGEST_SEED, MOST_PIXELS
 from llmga.plain_text import plain
 from llmga.registry import Registry
 from llmga.serve import args as flags
 from llmga.serve.terminal.drawing import Terminal, ctrl_c
-from llmga.serve.terminal.settings_command import change, checked_fill, told
+from llmga.serve.terminal.settings_command import change, told
 
 HELP_WIDTH = 32
 
@@ -61,7 +65,7 @@ class Talk:
         """Answer a message; what was pending stays so where no answer came."""
         pending, before = self.pending, self.assistant.exchanges
         self.pending = Turn("")
-        self.play(self.assistant.respond(replace(pending, text=text)))
+        self.play(self.assistant.stream(replace(pending, text=text)))
         if self.assistant.exchanges is before:
             self.pending = pending
 
@@ -74,7 +78,7 @@ class Talk:
     def keep(self, place: Path) -> None:
         """Save the session; Ctrl-C, perhaps meant for the answer before, does not interrupt it.  Raises: UserError."""
         with ctrl_c(lambda: None):
-            save_session(place, self.assistant.state(), self.assistant.models)
+            save_session(place, self.assistant.session, self.assistant.models)
 
     def picture(self) -> Image.Image:
         """What a mask or an outpainting is about: the pending picture, else the latest one.  Raises: UserError."""
@@ -124,14 +128,14 @@ def _outpaint(talk: Talk, text: str) -> None:
 
 def _seed(talk: Talk, text: str) -> None:
     if text:
-        talk.assistant.reseed(int(_number(text, 0, flags.LARGEST_SEED, "seed")))
-    talk.terminal.tell(f"the next picture has seed {talk.assistant.seed + talk.assistant.painted}.")
+        talk.assistant.reseed(int(_number(text, 0, LARGEST_SEED, "seed")))
+    talk.terminal.tell(f"the next picture has seed {talk.assistant.session.next_seed}.")
 
 
 def _set(talk: Talk, text: str) -> None:
     name, _, value = text.partition(" ")
     if name == "fill" and value.strip():
-        talk.fill = checked_fill(value.strip())
+        talk.fill = SETTINGS["fill"].checked(value.strip())
     elif value.strip():
         change(talk.assistant, name, value.strip())
     elif name:
@@ -187,9 +191,9 @@ def _save(talk: Talk, place: str) -> None:
 
 def _load(talk: Talk, place: str) -> None:
     saved = load_session(_place(talk, place), talk.most_pixels)
-    talk.assistant.resume(saved.state)
+    talk.assistant.session = saved.session
     talk.pending = Turn("")
-    count = len(saved.state.exchanges)
+    count = len(saved.session.exchanges)
     talk.terminal.tell("\n".join([*differences(saved.models, talk.assistant.models), f"going on after turn {count}."]))
 
 
