@@ -1,7 +1,7 @@
 """Settings of the restoration network's training, and the named sets of them."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from llmga.diffrir.degradation import least_side
 from llmga.diffrir.model import WINDOW, DiffRIRConfig
@@ -12,10 +12,11 @@ from llmga.training.config import setting
 from llmga.training.stream import LARGEST_SEED
 
 TRAINING = "checkpoints/Training"
+SCALES: tuple[Literal[1, 2, 4], ...] = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class RestorerConfig:
     """One run.  Sizes in pixels of the clean picture, steps in optimiser steps; the defaults are the published ones."""
 
     objective: Literal["teacher", "prior", "joint", "adversarial"] = setting("teacher", help="what is learnt (row of "
@@ -116,20 +117,20 @@ class TrainConfig:
             raise UserError(f"--warmup {self.warmup} is longer than the run of {self.steps} steps; lower it.")
 
 
-def stages(scale: int) -> dict[str, TrainConfig]:
+def stages(scale: Literal[1, 2, 4]) -> dict[str, RestorerConfig]:
     """The published stages of one scale, each starting from the one before."""
     name = f"diffrir-x{scale}"
     teacher = f"{TRAINING}/{name}-s1"
 
-    def named(stage: str, **changes: object) -> TrainConfig:
+    def named(stage: str, **changes: Any) -> RestorerConfig:
         folders = {"run": f"runs/{name}-{stage}", "output": f"{TRAINING}/{name}-{stage}"}
-        return TrainConfig(scale=scale, **{**folders, **changes})
+        return replace(RestorerConfig(scale=scale), **{**folders, **changes})
 
     s1 = named(
         "s1", steps=400_000 if scale == 1 else 1_000_000,
         decay_steps=(200_000, 300_000) if scale == 1 else (500_000, 700_000),
     )  # fmt: skip
-    later = {"teacher": teacher, "ema_decay": 0.999}
+    later: dict[str, Any] = {"teacher": teacher, "ema_decay": 0.999}
     prior = named(
         "s2-prior",
         objective="prior",
@@ -157,7 +158,7 @@ def stages(scale: int) -> dict[str, TrainConfig]:
 
 
 # A small network for toy scenes and textures.
-TOY_S1 = TrainConfig(
+TOY_S1 = RestorerConfig(
     dim=24,
     num_blocks=(1, 1, 1, 1),
     num_refinement_blocks=1,
@@ -211,7 +212,7 @@ TOY_JOINT = replace(
 PRESETS = Registry(
     "preset",
     {
-        **{name: config for scale in (1, 2, 4) for name, config in stages(scale).items()},
+        **{name: config for scale in SCALES for name, config in stages(scale).items()},
         **{"toy-x1-s1": TOY_S1, "toy-x1-s2-prior": TOY_PRIOR, "toy-x1-s2-joint": TOY_JOINT},
     },
 )

@@ -4,26 +4,26 @@ import sys
 from pathlib import Path
 
 from llmga.diffrir.checkpoints import find
-from llmga.diffrir.train.config import PRESETS, TrainConfig
-from llmga.diffrir.train.pictures import read_list
+from llmga.diffrir.train.config import PRESETS, RestorerConfig
+from llmga.diffrir.train.dataset import read_list
 from llmga.runtime import quiet_libraries
 from llmga.training.checkpoints import check_writable
 from llmga.training.config import run, save
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: RestorerConfig) -> Path:
     """Train by a configuration; returns the folder of the finished network.
 
     Raises: UserError.
     """
-    from llmga.diffrir.train.trainer import Trainer
+    from llmga.diffrir.train.trainer import RestorerTrainer
 
     for weights in filter(None, (config.start, config.teacher)):  # before any folder is made
         find(weights)
     read_list(config.data)
     check_writable(config.output)
     save(config, config.run)
-    trainer = Trainer(config)
+    trainer = RestorerTrainer(config)
     trainer.fit()
     output = trainer.save()
     trainer.accelerator.print(f"the finished network is in {output}")

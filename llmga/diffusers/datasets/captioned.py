@@ -11,17 +11,17 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.diffusers.datasets.folders import open_places
+from llmga.diffusers.datasets.image_stores import open_image_stores
 from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
 from llmga.fingerprints import digest, picture_stand_ins
 from llmga.images import open_image
-from llmga.passed_over import Unreadable
+from llmga.training.skipped import Unreadable
 
 TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 
-class Captioned:
+class CaptionedImages:
     """The records of all sources.
 
     Args:
@@ -51,7 +51,7 @@ class Captioned:
             table if named else table.remove_columns("image")
             for table, named in zip(self.tables, self.named, strict=True)
         ]
-        self.places = open_places(places) if any(self.named) or any(map(_has_masks, self.tables)) else []
+        self.places = open_image_stores(places) if any(self.named) or any(map(_has_masks, self.tables)) else []
         self.originals, self.share = _read_originals(originals), share
 
     def __len__(self) -> int:
@@ -125,10 +125,12 @@ class Captioned:
             return self._found(image)
         if isinstance(image, bytes):
             return image
-        kept, path = ((image or {}).get(part) for part in ("bytes", "path"))
-        if kept is None and path is None:
+        encoded, path = ((image or {}).get(part) for part in ("bytes", "path"))
+        if encoded is not None:
+            return encoded
+        if path is None:
             raise Unreadable(f"the training picture {self.name(index)!r} is empty; take the row out or fill it.")
-        return Path(path) if kept is None else kept
+        return Path(path)
 
     def _found(self, name: str) -> Path | bytes:
         for place in self.places:

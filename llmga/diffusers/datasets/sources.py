@@ -1,4 +1,4 @@
-"""Captioned pictures in the forms that people have them in, each read into the same table.
+"""CaptionedImages pictures in the forms that people have them in, each read into the same table.
 
 A table is a `datasets.Dataset` with the columns `image`, `caption` and `mask`.  `image` is the name of a picture that
 lies elsewhere (`places.py`), or {bytes, path} of one that came with the table; `mask` is a name or None.

@@ -11,7 +11,7 @@ from llmga.training.stream import LARGEST_SEED
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class Stage2Config:
     """One run.  Sizes in pixels, steps in optimiser steps."""
 
     family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
@@ -97,7 +97,7 @@ class TrainConfig:
 
 
 # The settings of the original's launchers.  Each gave its warm-up twice, 1000 and then 0, and the second one counted.
-SDXL = TrainConfig(run="runs/sdxl-t2i")
+SDXL = Stage2Config(run="runs/sdxl-t2i")
 SDXL_INPAINT = replace(
     SDXL,
     task="inpainting",
@@ -106,7 +106,7 @@ SDXL_INPAINT = replace(
     output="checkpoints/Training/llmga-sdxl-inpainting",
     caption_dropout=0.05,
 )
-SD15 = TrainConfig(
+SD15 = Stage2Config(
     family="sd15",
     pipeline="checkpoints/Training/stable-diffusion-v1-5",
     data=("data/jsons/llmga-data/T2I/train.json",),
@@ -129,7 +129,7 @@ SD15_INPAINT = replace(
     output="checkpoints/Training/llmga-sd15-inpainting",
     caption_dropout=0.05,
 )
-TOY_SDXL = TrainConfig(
+TOY_SDXL = Stage2Config(
     pipeline="checkpoints/Inference/llmga-toy-sdxl-base",
     data=("data/toyworld/stage2.json",),
     images=("data/toyworld/images",),

@@ -18,9 +18,8 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 def _settings(rank: int, alpha: float | None) -> Any:
     from peft import LoraConfig
 
-    return LoraConfig(
-        r=rank, lora_alpha=rank if alpha is None else alpha, init_lora_weights="gaussian", target_modules=list(TARGETS)
-    )
+    scale: Any = rank if alpha is None else alpha  # peft multiplies by it, whole or not
+    return LoraConfig(r=rank, lora_alpha=scale, init_lora_weights="gaussian", target_modules=list(TARGETS))
 
 
 def add_lora(unet: Any, rank: int, alpha: float | None, seed: int) -> None:

@@ -7,11 +7,8 @@ things in fewer records.
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
-
-import psutil
-import torch
 
 from llmga.errors import UserError, command_line
 from llmga.llava.blueprint import blueprint, new_blueprint, without_weights
@@ -19,36 +16,46 @@ from llmga.llava.datasets.mixture import Mixture, held_out_of, samples_in
 from llmga.llava.datasets.pictures import check_places
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.sources import DataSource
-from llmga.llava.inspection.findings import CHECKS
-from llmga.llava.inspection.inspection import inspect
+from llmga.llava.inspection.findings import CHECKS, Findings, Grade
+from llmga.llava.inspection.inspection import Inspection, inspect
 from llmga.llava.mllm import Mllm
 from llmga.llava.sizes import shape_named, shape_of
 from llmga.llava.train import outlook, planning
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.memory import GIB, Sizes, learning
-from llmga.llava.train.planning import Machine
-from llmga.llava.train.preflight import deepspeed_settings
-from llmga.llava.train.report import Report, labels, table
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.memory import Sizes, learning
+from llmga.llava.train.planning import Machine, machine_of, step_size
+from llmga.llava.train.settings import DoctorConfig, Stage1Config
 from llmga.registry import Registry
 from llmga.runtime import quiet_libraries
-from llmga.training import config
-from llmga.training.config import setting
+from llmga.training.checkpoints import GIB
+from llmga.training.config import parse_arguments
+from llmga.training.deepspeed import read_settings
 
-USUAL_DEVICES, USUAL_MEMORY = 8, 80.0  # the machine for which the presets are written: 8 A100 of 80 GiB
 WITHOUT_PICTURES = ("text", "t2i")  # kinds that show none, whatever their records hold
 AT_START = 64  # records that a training looks at before its first step
+HEADINGS: dict[Grade, str] = {"stop": "stops the run", "loss": "lost or wrong", "odd": "odd"}
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class DoctorConfig(TrainConfig):
-    """The settings of the run, and how closely to look."""
+@dataclass
+class Report:
+    """What the doctor says, lines by heading, and whether the run may start."""
 
-    sample: int = setting(1000, help="records of each source that are looked at closely; 0 takes all", minimum=0)
-    devices: int | None = setting(None, help="devices that will train (default: those here)", minimum=1)
-    device_memory: float | None = setting(None, help="GiB of each (default: of those here)", minimum=0)
-    billions: float | None = setting(None, help="parameters of a language model that is not at hand", minimum=0)
+    findings: Findings = field(default_factory=Findings)
+    parts: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    def add(self, heading: str, lines: list[str]) -> None:
+        if lines:
+            self.parts.append((heading, lines))
+
+    @property
+    def healthy(self) -> bool:
+        return not self.findings.of("stop") and not self.findings.of("loss")
+
+    def text(self) -> str:
+        parts = [*self.parts, *((heading, self.findings.lines(grade)) for grade, heading in HEADINGS.items())]
+        body = "\n".join(f"{heading}\n" + "\n".join(f"  {line}" for line in lines) for heading, lines in parts if lines)
+        return f"{body}\n{'nothing is lost' if self.healthy else 'look at what is lost or stops the run'}"
 
 
 def examine(config: DoctorConfig) -> Report:
@@ -79,6 +86,30 @@ def examine(config: DoctorConfig) -> Report:
     return report
 
 
+def table(inspection: Inspection) -> list[str]:
+    """One line per source."""
+    rows = []
+    for looked in inspection.sources:
+        lengths = sorted(looked.lengths())
+        tokens = f"{lengths[len(lengths) // 2]} / {lengths[-1]} tokens (median / most)" if lengths else "tokens unknown"
+        rows.append(
+            f"{looked.source.kind} {looked.source.file}: {looked.records} records, {looked.looked_at} looked at, "
+            f"{looked.lost} lost, {tokens}"
+        )
+    return rows
+
+
+def labels(config: Stage1Config, inspection: Inspection) -> list[str]:
+    """Which share of the tokens is supervised under the run's template, and what its length limit takes of them."""
+    known = [looked for looked in inspection.sources if looked.lessons]
+    lines = [f"{looked.coverage:.0%} of {looked.source.kind} under template {config.conv_mode}" for looked in known]
+    return lines + [
+        f"beyond --max-length {config.max_length} in {looked.source.file}: {looked.beyond}"
+        for looked in known
+        if looked.beyond.tokens
+    ]
+
+
 def _opening(source: DataSource) -> Callable[[], Records]:
     def opened() -> Records:
         check_places(source.image_folder)
@@ -87,7 +118,7 @@ def _opening(source: DataSource) -> Callable[[], Records]:
     return opened
 
 
-def _held_out(config: TrainConfig, parts: Sequence[tuple[DataSource, Records]]) -> int:
+def _held_out(config: Stage1Config, parts: Sequence[tuple[DataSource, Records]]) -> int:
     return held_out_of(samples_in([records for _, records in parts], config.data), config.eval_fraction)
 
 
@@ -99,20 +130,23 @@ def _tried(report: Report, check: str, place: str, act: Callable[[], T]) -> T | 
         return None
 
 
-def described(config: TrainConfig) -> Mllm:
-    """The model of a run without its weights.  Raises: UserError when its folders are not at hand."""
+def described(config: Stage1Config) -> Mllm:
+    """The model of a run without its weights.
+
+    Raises:
+        UserError: its folders are not at hand.
+    """
     if config.mllm:
         return blueprint(config.mllm, config.mllm_base, conv_mode=config.conv_mode)
     return new_blueprint(
-        config.text_model,
-        config.vision_tower,
+        *config.new_parts,
         projector_type=config.projector_type,
         select_layer=config.select_layer,
         conv_mode=config.conv_mode,
     )
 
 
-def blind(config: TrainConfig, parts: Sequence[tuple[DataSource, Records]]) -> bool:
+def blind(config: Stage1Config, parts: Sequence[tuple[DataSource, Records]]) -> bool:
     """Whether nothing that learns would ever be used."""
     return config.tune == "projector" and not any(
         source.kind not in WITHOUT_PICTURES and records.pictures().any() for source, records in parts
@@ -129,31 +163,8 @@ def _sizes(config: DoctorConfig, mllm: Mllm | None) -> Sizes | None:
     return Sizes.of(without_weights(shape.with_tower())) if shape else None
 
 
-def machine_of(config: DoctorConfig) -> Machine:
-    """The devices here, or the usual ones when DeepSpeed is asked for and no GPU is here."""
-    gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
-    host = psutil.virtual_memory().total
-    usual = USUAL_DEVICES if config.deepspeed else 1
-    devices = config.devices or gpus or usual
-    if gpus:
-        memory, said = torch.cuda.get_device_properties(0).total_memory, "as here"
-    elif config.deepspeed or config.device_memory:
-        memory, said = USUAL_MEMORY * GIB, "no GPU is here; --devices and --device-memory tell of others"
-        host = float("inf")
-    else:
-        memory, said = host / devices, "the main memory of this machine"
-    return Machine(devices, (config.device_memory or 0) * GIB or memory, host, said)
-
-
-def step_size(config: DoctorConfig) -> int:
-    """Samples of an optimiser step; presets with DeepSpeed are written for the usual devices."""
-    if config.global_batch:
-        return config.global_batch
-    return config.batch * config.accumulation * (USUAL_DEVICES if config.deepspeed else config.devices or 1)
-
-
 def _plan(report: Report, config: DoctorConfig, sizes: Sizes, machine: Machine, total: int) -> None:
-    zero: dict[str, Any] = _tried(report, "model", "--deepspeed", lambda: deepspeed_settings(config)) or {}
+    zero: dict[str, Any] = _tried(report, "model", "--deepspeed", lambda: read_settings(config.deepspeed)) or {}
     found = planning.plan(config, sizes, machine, total, zero.get("zero_optimization", {}))
     space = outlook.disk(config, sizes.text + sizes.projector + sizes.tower, learning(sizes, found.asked[0]))
     report.add("memory (estimated)", planning.lines(found))
@@ -163,14 +174,15 @@ def _plan(report: Report, config: DoctorConfig, sizes: Sizes, machine: Machine, 
     if total % machine.devices:
         report.findings.add("batch", f"{total} samples a step do not divide by {machine.devices} devices")
     elif not found.fits:
-        told = f"try {found.flags()}" if found.best else "no way to train it fits; take more devices"
-        report.findings.add("memory", f"{found.asked[1].device / GIB:.1f} GiB a device", told)
+        remedy = f"try {found.flags()}" if found.best else "no way to train it fits; take more devices"
+        report.findings.add("memory", f"{found.asked[1].device / GIB:.1f} GiB a device", remedy)
 
 
-def first_look(config: TrainConfig, mllm: Mllm, data: Mixture) -> list[str]:
-    """The same within seconds, at the start of a training: what is to be told.
+def first_look(config: Stage1Config, mllm: Mllm, data: Mixture) -> list[str]:
+    """The same within seconds, at the start of a training: lines to print.
 
-    Raises: UserError when the run cannot learn, or its first checkpoint would fill the disk.
+    Raises:
+        UserError: the run cannot learn, or its first checkpoint would fill the disk.
     """
     parts = list(zip(data.sources, data.records, strict=True))
     few = max(4, AT_START // len(parts))
@@ -188,10 +200,10 @@ def first_look(config: TrainConfig, mllm: Mllm, data: Mixture) -> list[str]:
         )
     supervised = sum(lesson.supervised for looked in inspection.sources for lesson in looked.lessons)
     tokens = sum(sum(looked.lengths()) for looked in inspection.sources)
-    told = [f"{supervised / tokens:.0%} of the tokens are supervised"]
-    told += [] if space.enough else [f"the disk may get full: {space.line()}"]
+    lines = [f"{supervised / tokens:.0%} of the tokens are supervised"]
+    lines += [] if space.enough else [f"the disk may get full: {space.line()}"]
     lost = findings.lines("loss")
-    return told + ([*lost, "the doctor tells more: python -m llmga.llava.train.doctor"] if lost else [])
+    return lines + ([*lost, "the doctor tells more: python -m llmga.llava.train.doctor"] if lost else [])
 
 
 def counted(mllm: Mllm) -> tuple[int, int]:
@@ -213,10 +225,10 @@ PATIENTS = Registry(
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 when something is lost or stops the run, 2 for a user's mistake."""
     quiet_libraries()
-    report = examine(config.parse_arguments(PATIENTS, argv))
+    report = examine(parse_arguments(PATIENTS, argv))
     print(report.text())
     return 0 if report.healthy else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -3,14 +3,10 @@
 `python -m llmga.llava.train.preflight --preset NAME …` looks without training; PROCESSES says for how many processes.
 """
 
-import json
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,42 +17,21 @@ from llmga.llava.datasets.mixture import held_out_of, open_sources, samples_in
 from llmga.llava.loading import describe
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import placement
-from llmga.llava.train.checkpointing import (
-    newest_checkpoint,
-    require_same_course,
-    require_same_data,
-    require_same_parts,
-    require_usable,
-)
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.resuming import require_same_course, require_same_data, require_usable
+from llmga.llava.train.settings import Attention, Stage1Config
 from llmga.runtime import DTYPES, quiet_libraries
-from llmga.training import config
+from llmga.training import config as settings
+from llmga.training.checkpoints import newest_checkpoint
+from llmga.training.deepspeed import read_settings, require_same_parts, zero_stage
+from llmga.training.launch import Processes
 
 
-@dataclass(frozen=True)
-class Processes:
-    """How many train together: all over, and on this machine; 0 of `here` is unknown."""
-
-    world: int = 1
-    here: int = 1
-    rank: int = 0
-
-    @classmethod
-    def launched(cls) -> "Processes":
-        """As torchrun and deepspeed say in the environment, or PROCESSES before they are started."""
-        planned = max(1, int(os.environ.get("PROCESSES", 1)))
-        nodes = int(os.environ.get("NODES", 1))
-        world = int(os.environ.get("WORLD_SIZE", planned * nodes))
-        last = int(os.environ.get("LOCAL_RANK", planned - 1))
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", last + 1)))
-        return cls(world, max(here, last + 1), int(os.environ.get("RANK", 0)))
-
-
-def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfig:
+def ready(config: Stage1Config, processes: Processes | None = None) -> Stage1Config:
     """The same settings with what depends on the machine filled in: accumulation, global batch and attention.
 
-    Raises: UserError, in one sentence, for whatever would stop the run later.
+    Raises:
+        UserError: something would stop the run later.
     """
     processes = processes or Processes.launched()
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
@@ -79,7 +54,7 @@ def ready(config: TrainConfig, processes: Processes | None = None) -> TrainConfi
         require_usable(checkpoint)
         require_same_course(checkpoint, known)
         require_same_data(checkpoint, config.data, records)
-        require_same_parts(checkpoint, zero_stage(config), processes.world)
+        require_same_parts(checkpoint, zero_stage(config.deepspeed), processes.world)
     return known
 
 
@@ -92,7 +67,7 @@ def _check_devices(processes: Processes, on_cpu: bool) -> None:
         )
 
 
-def _check_formats(config: TrainConfig, on_cpu: bool) -> None:
+def _check_formats(config: Stage1Config, on_cpu: bool) -> None:
     if on_cpu and "fp16" in (config.precision, config.frozen_dtype):
         raise UserError("--precision fp16 needs a CUDA GPU; use bf16 or fp32 on a CPU.")
     if on_cpu and config.tune == "dora" and config.bits == 8:  # bitsandbytes loses their scales after the first step
@@ -101,7 +76,7 @@ def _check_formats(config: TrainConfig, on_cpu: bool) -> None:
         raise UserError(f"{torch.cuda.get_device_name()} cannot compute in bf16; give --precision fp16 or fp32.")
 
 
-def _check_packages(config: TrainConfig) -> None:
+def _check_packages(config: Stage1Config) -> None:
     for name in config.report_to:
         if name == "wandb" and find_spec(name) is None:
             raise UserError("--report-to wandb needs the package wandb; pip install wandb, or leave it out.")
@@ -109,45 +84,26 @@ def _check_packages(config: TrainConfig) -> None:
         raise UserError(f"--tune {config.tune} needs the package peft; pip install peft.")
 
 
-def _check_deepspeed(config: TrainConfig) -> None:
+def _check_deepspeed(config: Stage1Config) -> None:
     if config.deepspeed is None:
         return
-    deepspeed_settings(config)
+    read_settings(config.deepspeed)
     if find_spec("deepspeed") is None:
         raise UserError("--deepspeed needs the package deepspeed; pip install deepspeed, or give --deepspeed none.")
     _check_zero(config)
-    if config.bits != 16 and zero_stage(config) == 3:
+    if config.bits != 16 and zero_stage(config.deepspeed) == 3:
         raise UserError(
             f"--bits {config.bits} and ZeRO-3 exclude each other, since it cannot cut quantised weights into pieces; "
             "give --deepspeed scripts/zero2.json or none."
         )
 
 
-def deepspeed_settings(config: TrainConfig) -> dict[str, Any]:
-    """What the DeepSpeed JSON says; empty without one.
-
-    Raises: UserError when it is missing or no JSON object.
-    """
-    if config.deepspeed is None:
-        return {}
-    file = Path(config.deepspeed)
-    if not file.is_file():
-        raise UserError(f"--deepspeed file {config.deepspeed!r} does not exist; the repository has scripts/zero3.json.")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:
-        raise UserError(f"--deepspeed file {config.deepspeed!r} is not JSON: {problem}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"--deepspeed file {config.deepspeed!r} must hold one JSON object, as scripts/zero3.json does.")
-    return content
-
-
-def _check_zero(config: TrainConfig) -> None:
+def _check_zero(config: Stage1Config) -> None:
     """Whether DeepSpeed takes what stands under "zero_optimization"."""
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
     from pydantic import ValidationError
 
-    zero = deepspeed_settings(config).get("zero_optimization", {})
+    zero = read_settings(config.deepspeed).get("zero_optimization", {})
     if not isinstance(zero, dict):
         raise UserError(f'"zero_optimization" in {config.deepspeed!r} is {zero!r}, but must be an object.')
     try:
@@ -158,9 +114,9 @@ def _check_zero(config: TrainConfig) -> None:
         raise UserError(f"{place!r} in {config.deepspeed!r} is not what DeepSpeed knows: {first['msg']}.") from None
 
 
-def _check_same_step(config: TrainConfig) -> None:
+def _check_same_step(config: Stage1Config) -> None:
     """What DeepSpeed's JSON fixes must be what the flags say; "auto" is always right."""
-    content = deepspeed_settings(config)
+    content = read_settings(config.deepspeed)
     ours = {
         "train_micro_batch_size_per_gpu": 1 if config.pack else config.batch,
         "gradient_accumulation_steps": config.accumulation,
@@ -178,31 +134,20 @@ def _check_same_step(config: TrainConfig) -> None:
             )
 
 
-def _check_models(config: TrainConfig) -> None:
+def _check_models(config: Stage1Config) -> None:
     """Whole weights are taken from the newest checkpoint; what the run once started from may be gone then."""
     if config.low_rank or newest_checkpoint(config.resume_dir()) is None:
-        named = (config.mllm, config.mllm_base, config.text_model, config.vision_tower)
-        folders = [folder and find_checkpoint(folder) for folder in named]
-        _check_configs(config, *folders)
+        mllm, base, text, tower = (
+            folder and find_checkpoint(folder)
+            for folder in (config.mllm, config.mllm_base, config.text_model, config.vision_tower)
+        )
+        if text and tower:
+            new_config(text, tower, projector_type=config.projector_type, select_layer=config.select_layer)
+        elif mllm and (base or not is_low_rank(mllm)):  # other adapters are judged with the base that they name
+            describe(mllm).config()
 
 
-def _check_configs(
-    config: TrainConfig, mllm: Path | None, base: Path | None, text: Path | None, tower: Path | None
-) -> None:
-    """Raises: UserError for a family, a kind of tower or a way of looking that is not supported."""
-    if mllm is None:
-        new_config(text, tower, projector_type=config.projector_type, select_layer=config.select_layer)
-    elif base is not None or not is_low_rank(mllm):  # other adapters are judged with the base that they name
-        describe(mllm).config()
-
-
-def zero_stage(config: TrainConfig) -> int | None:
-    """None without DeepSpeed."""
-    zero = deepspeed_settings(config).get("zero_optimization", {})
-    return None if config.deepspeed is None else int(zero.get("stage", 0))
-
-
-def _accumulation(config: TrainConfig, processes: Processes) -> int:
+def _accumulation(config: Stage1Config, processes: Processes) -> int:
     if config.global_batch is None:
         return config.accumulation
     at_once = config.batch * processes.world
@@ -214,21 +159,22 @@ def _accumulation(config: TrainConfig, processes: Processes) -> int:
     return config.global_batch // at_once
 
 
-def _attention(config: TrainConfig, on_cpu: bool) -> str:
+def _attention(config: Stage1Config, on_cpu: bool) -> Attention:
     """`auto` is flash attention where it can run, and sdpa otherwise."""
     from transformers.utils import is_flash_attn_2_available
 
-    if config.attention != "auto":
-        place = {"device": "cpu" if on_cpu else "cuda", "dtype": DTYPES[config.precision]}
-        return placement(attention=config.attention, **place).attention
-    flash = "flash_attention_2"
-    return flash if not on_cpu and config.precision != "fp32" and is_flash_attn_2_available() else "sdpa"
+    if config.attention != "auto":  # asked about, since it may be missing
+        device, dtype = "cpu" if on_cpu else "cuda", DTYPES[config.precision]
+        placement(attention=config.attention, device=device, dtype=dtype)
+        return config.attention
+    fast = not on_cpu and config.precision != "fp32" and is_flash_attn_2_available()
+    return "flash_attention_2" if fast else "sdpa"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 when a run could start, 2 for a user's mistake."""
     quiet_libraries()
-    return config.run(ready, PRESETS, argv)
+    return settings.run(ready, PRESETS, argv)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,26 +14,23 @@ from llmga.llava.assembling import add_prompt_tags
 from llmga.llava.datasets.left_out import FILE_NAME as LEFT_OUT
 from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.loading import Mllm, load_mllm, new_mllm
-from llmga.llava.train.checkpointing import (
-    discard_unfinished,
-    newest_checkpoint,
-    require_usable,
-    what_comes_next,
-)
+from llmga.llava.train.callbacks import StopAtLostLoss, StopOnSignal
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.doctor import counted, first_look
-from llmga.llava.train.loss_watch import LossWatch
 from llmga.llava.train.low_rank import add_low_rank, restore_low_rank
 from llmga.llava.train.parameters import freeze, set_formats
-from llmga.llava.train.preflight import Processes, ready
-from llmga.llava.train.settings import TrainConfig
-from llmga.llava.train.stopping import StopWatch
-from llmga.llava.train.trainer import StageOneTrainer
+from llmga.llava.train.preflight import ready
+from llmga.llava.train.resuming import require_usable
+from llmga.llava.train.settings import Stage1Config
+from llmga.llava.train.trainer import Stage1Trainer
 from llmga.runtime import DTYPES, quiet_libraries
-from llmga.training import config
+from llmga.training import config as settings
+from llmga.training.checkpoints import discard_unfinished, newest_checkpoint, what_comes_next
+from llmga.training.launch import Processes
+from llmga.training.stream import without_traceback
 
 
-def train(config: TrainConfig) -> StageOneTrainer:
+def train(config: Stage1Config) -> Stage1Trainer:
     """Machine, model, data, trainer, fit, save; goes on from the newest checkpoint if there is one."""
     config = ready(config)
     checkpoint = newest_checkpoint(config.resume_dir())
@@ -40,7 +38,7 @@ def train(config: TrainConfig) -> StageOneTrainer:
         require_usable(checkpoint, complete=True)
     if Processes.launched().rank == 0:
         discard_unfinished(config.output_dir, config.resume_dir())
-        config.save(config, config.output_dir)
+        settings.save(config, config.output_dir)
 
     mllm = open_model(config, checkpoint)
 
@@ -56,8 +54,8 @@ def train(config: TrainConfig) -> StageOneTrainer:
     train_data, eval_data = data.split(config.eval_fraction) if config.eval_fraction else (data, None)
     health = first_look(config, mllm, data)
 
-    trainer = StageOneTrainer(mllm, config, train_data, eval_data)
-    trainer.add_callback(LossWatch())
+    trainer = Stage1Trainer(mllm, config, train_data, eval_data)
+    trainer.add_callback(StopAtLostLoss())
     say(trainer, "\n".join([f"{summary(mllm, train_data, checkpoint)}, {health[0]}", *health[1:]]))
     fit(trainer, checkpoint)
 
@@ -66,22 +64,24 @@ def train(config: TrainConfig) -> StageOneTrainer:
     return trainer
 
 
-def fit(trainer: StageOneTrainer, checkpoint: Path | None) -> None:
+def fit(trainer: Stage1Trainer, checkpoint: Path | None) -> None:
     """All steps.
 
-    Raises: KeyboardInterrupt, with words, when somebody ended it before.
+    Raises:
+        KeyboardInterrupt: with words, when somebody ended it before.
     """
-    run = Path(trainer.args.output_dir)
-    with StopWatch() as stop:
-        trainer.add_callback(stop)
+    run = trainer.run_folder
+    stop = StopOnSignal()
+    trainer.add_callback(stop)
+    with stop:
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped at once; the same command {what_comes_next(run)}") from None
-        except UserError as problem:  # of a loader's process it comes as that process's traceback, itself at the end
-            raise UserError(str(problem).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
+        except UserError as problem:
+            raise without_traceback(problem) from None
         finally:
-            trainer.close_progress()  # else it is drawn behind what is told
+            trainer.close_progress()  # else it is drawn behind what is said
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
         if not trainer.is_world_process_zero():
             sys.exit(STOPPED)
@@ -91,7 +91,7 @@ def fit(trainer: StageOneTrainer, checkpoint: Path | None) -> None:
         )
 
 
-def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
+def open_model(config: Stage1Config, checkpoint: Path | None) -> Mllm:
     """The checkpoint to resume, the model to go on from, or a new one; what learns is free and in single precision.
 
     Under DeepSpeed everything is in the format of the computation, and DeepSpeed keeps the exact weights.
@@ -116,7 +116,7 @@ def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
     return mllm
 
 
-def _attention(config: TrainConfig) -> str | dict[str, str]:
+def _attention(config: Stage1Config) -> str | dict[str, str]:
     """By name, or by name for the towers and the text model."""
     if not (config.pack and config.attention == "sdpa"):
         return config.attention
@@ -124,24 +124,25 @@ def _attention(config: TrainConfig) -> str | dict[str, str]:
     return {"": "sdpa", "vision_config": "sdpa", "text_config": packed_attention.NAME}
 
 
-def _opened(config: TrainConfig, checkpoint: Path | None) -> Mllm:
+def _opened(config: Stage1Config, checkpoint: Path | None) -> Mllm:
     """The weights to start from; a low-rank checkpoint is laid upon its base later."""
     whole = None if config.low_rank else checkpoint
-    if whole is None and config.mllm is None:
+    start = whole or config.mllm
+    if start is None:
         return new_mllm(
-            config.text_model,
-            config.vision_tower,
+            *config.new_parts,
             projector_type=config.projector_type,
             select_layer=config.select_layer,
             conv_mode=config.conv_mode,
         )
-    place = {"device": "cpu", "dtype": DTYPES[config.precision] if config.deepspeed else torch.float32}
+    computed = DTYPES[config.precision]
+    place: dict[str, Any] = {"device": "cpu", "dtype": computed if config.deepspeed else torch.float32}
     if config.bits != 16:
-        place = {"device": _own_device(config), "dtype": DTYPES[config.precision], f"load_{config.bits}bit": True}
-    return load_mllm(whole or config.mllm, None if whole else config.mllm_base, conv_mode=config.conv_mode, **place)
+        place = {"device": _own_device(config), "dtype": computed, f"load_{config.bits}bit": True}
+    return load_mllm(start, None if whole else config.mllm_base, conv_mode=config.conv_mode, **place)
 
 
-def _own_device(config: TrainConfig) -> str:
+def _own_device(config: Stage1Config) -> str:
     """Quantised weights are made where they stay."""
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     return "cpu" if on_cpu else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
@@ -154,7 +155,7 @@ def summary(mllm: Mllm, data: Mixture, checkpoint: object) -> str:
     return f"{start}: {len(data)} samples, {learning / 1e6:.2f} of {total / 1e6:.2f} M parameters learn"
 
 
-def say(trainer: StageOneTrainer, text: str) -> None:
+def say(trainer: Stage1Trainer, text: str) -> None:
     """Print once, whatever the number of processes."""
     if trainer.is_world_process_zero():
         print(text, flush=True)
@@ -163,7 +164,7 @@ def say(trainer: StageOneTrainer, text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for a user's mistake."""
     quiet_libraries()
-    return config.run(train, PRESETS, argv)
+    return settings.run(train, PRESETS, argv)
 
 
 if __name__ == "__main__":

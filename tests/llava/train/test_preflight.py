@@ -14,9 +14,10 @@ from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.train import preflight
 from llmga.llava.train.doctor import DoctorConfig, examine
-from llmga.llava.train.preflight import Processes, main, ready
+from llmga.llava.train.preflight import main, ready
 from llmga.llava.train.train import train
 from llmga.runtime import introduce_alone
+from llmga.training.launch import Processes
 
 ROOT = Path(__file__).resolve().parents[3]
 
