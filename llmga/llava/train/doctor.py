@@ -22,6 +22,7 @@ from llmga.llava.mllm import Mllm
 from llmga.llava.sizes import shape_named, shape_of
 from llmga.llava.train import outlook, planning
 from llmga.llava.train.config import PRESETS
+from llmga.llava.train.foreign_flags import FLAGS
 from llmga.llava.train.memory import Sizes, learning
 from llmga.llava.train.planning import Machine, machine_of, step_size
 from llmga.llava.train.settings import DoctorConfig, Stage1Config
@@ -225,7 +226,7 @@ PATIENTS = Registry(
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 when something is lost or stops the run, 2 for a user's mistake."""
     quiet_libraries()
-    report = examine(parse_arguments(PATIENTS, argv))
+    report = examine(parse_arguments(PATIENTS, argv, FLAGS))
     print(report.text())
     return 0 if report.healthy else 1
 

@@ -18,6 +18,7 @@ from llmga.llava.loading import describe
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import placement
 from llmga.llava.train.config import PRESETS
+from llmga.llava.train.foreign_flags import FLAGS
 from llmga.llava.train.resuming import require_same_course, require_same_data, require_usable
 from llmga.llava.train.settings import Attention, Stage1Config
 from llmga.runtime import DTYPES, quiet_libraries
@@ -174,7 +175,7 @@ def _attention(config: Stage1Config, on_cpu: bool) -> Attention:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 when a run could start, 2 for a user's mistake."""
     quiet_libraries()
-    return settings.run(ready, PRESETS, argv)
+    return settings.run(ready, PRESETS, argv, FLAGS)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from llmga.llava.loading import Mllm, load_mllm, new_mllm
 from llmga.llava.train.callbacks import StopAtLostLoss, StopOnSignal
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.doctor import counted, first_look
+from llmga.llava.train.foreign_flags import FLAGS
 from llmga.llava.train.low_rank import add_low_rank, restore_low_rank
 from llmga.llava.train.parameters import freeze, set_formats
 from llmga.llava.train.preflight import ready
@@ -164,7 +165,7 @@ def say(trainer: Stage1Trainer, text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for a user's mistake."""
     quiet_libraries()
-    return settings.run(train, PRESETS, argv)
+    return settings.run(train, PRESETS, argv, FLAGS)
 
 
 if __name__ == "__main__":
