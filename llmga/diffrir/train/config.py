@@ -1,17 +1,18 @@
 """Settings of the restoration network's training, and the named sets of them."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from llmga.diffrir.degradation import least_side
-from llmga.diffrir.model import WINDOW, DiffRIRConfig
-from llmga.diffrir.perceptual import FOLDER
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.training.config import setting
 from llmga.training.stream import LARGEST_SEED
 
+if TYPE_CHECKING:
+    from llmga.diffrir.model import DiffRIRConfig
+
 TRAINING = "checkpoints/Training"
+WINDOW = 32  # pixels of `llmga.diffrir.model.WINDOW`, which importing would take seconds; a test holds them equal
 SCALES: tuple[Literal[1, 2, 4], ...] = (1, 2, 4)
 
 
@@ -38,7 +39,7 @@ class RestorerConfig:
     masks: str | None = setting(None, help="folder of masks named as the pictures; none draws them as published")
     validation: str | None = setting(None, help="list of pictures to validate on, below the same folder")
     metrics: str = setting(
-        FOLDER, help="folder of weights of perceptual metrics, which validation uses if they are there"
+        f"{TRAINING}/metrics", help="folder of weights of perceptual metrics, which validation uses if they are there"
     )
     run: str = setting("runs/diffrir", help="folder of checkpoints and log")
     output: str = setting(f"{TRAINING}/diffrir", help="folder of the finished network")
@@ -89,15 +90,23 @@ class RestorerConfig:
     resume: str = setting("latest", help="latest, none, or the folder of a checkpoint")
 
     @property
-    def network(self) -> DiffRIRConfig:
+    def network(self) -> "DiffRIRConfig":
         """What a new network is."""
+        from llmga.diffrir.model import DiffRIRConfig
+
         return DiffRIRConfig(
             self.scale, self.dim, self.num_blocks, self.num_refinement_blocks, n_encoder_res=self.n_encoder_res,
             matched=self.matched,
         )  # fmt: skip
 
     def check(self) -> None:
-        """What the fields must be together; raises UserError."""
+        """See that the fields go together.
+
+        Raises:
+            UserError: they do not.
+        """
+        from llmga.diffrir.degradation import least_side
+
         if self.patch % WINDOW or self.patch > self.picture or self.picture % self.scale:
             raise UserError(f"--patch {self.patch} must be a multiple of {WINDOW} and fit into --picture "
                             f"{self.picture}, a multiple of the scale {self.scale}.")  # fmt: skip

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmga.diffusers.long_prompt import LAYOUTS
+from llmga.choices import PROMPT_LAYOUTS
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.training.config import setting
@@ -41,7 +41,7 @@ class Stage2Config:
     mask_scale: float = setting(1.0, help="inpainting: how much larger than published strokes and boxes are",
                                 minimum=1, maximum=2)  # fmt: skip
     caption_dropout: float = setting(0.0, help="share of captions left out, for guidance", minimum=0, maximum=1)
-    layout: str = setting("joined", help="how long prompts are laid out: " + ", ".join(LAYOUTS))
+    layout: str = setting("joined", help="how long prompts are laid out: " + ", ".join(PROMPT_LAYOUTS))
     cache_latents: bool = setting(False, help="encode every picture once; needs center_crop and no flip")
     cache_embeddings: bool = setting(False, help="encode every caption once; 0.6 MB each in SDXL, half precision")
 
@@ -86,7 +86,13 @@ class Stage2Config:
         return self.family if self.task == "text-to-image" else f"{self.family}-{self.task}"
 
     def check(self) -> None:
-        """What the fields must be together; raises UserError."""
+        """See that the fields go together.
+
+        Raises:
+            UserError: they do not.
+        """
+        from llmga.diffusers.long_prompt import LAYOUTS
+
         LAYOUTS[self.layout]
         if self.cache_latents and (self.flip or not self.center_crop):
             raise UserError("--cache-latents needs --center-crop true and --flip false: a cached picture cannot vary.")

@@ -14,7 +14,7 @@ COMPILED_FOR_NOTHING = "deepspeed_shm_comm"  # collectives in shared memory: min
 
 
 def training_arguments(config: Stage1Config) -> TrainingArguments:
-    """The Trainer's arguments of settings that `preflight.ready` has seen."""
+    """The Trainer's arguments of settings that `readiness.ready` has seen."""
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     return TrainingArguments(
         output_dir=config.resume_dir(),

@@ -17,14 +17,14 @@ from llmga.errors import UserError
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.train import outlook, resuming
 from llmga.llava.train.settings import Stage1Config
-from llmga.llava.train.train import train
+from llmga.llava.train.stage1 import train
 from llmga.llava.train.trainer import Stage1Trainer
 from llmga.training import checkpoints as folders
 from llmga.training.checkpoints import checkpoints, full_disk_explained, newest_checkpoint, publish
 from llmga.training.deepspeed import require_same_parts
 
 FORK = multiprocessing.get_context("forkserver")  # children start from a process that has imported everything
-FORK.set_forkserver_preload(["llmga.llava.train.train", "deepspeed", "peft", "torch.utils.tensorboard"])
+FORK.set_forkserver_preload(["llmga.llava.train.stage1", "deepspeed", "peft", "torch.utils.tensorboard"])
 STEPS = 24
 RUNS = {
     "full": {},

@@ -16,8 +16,9 @@ from llmga.llava.inspection import words
 from llmga.llava.inspection.findings import CHECKS
 from llmga.llava.train import doctor
 from llmga.llava.train.callbacks import StopAtLostLoss
-from llmga.llava.train.doctor import DoctorConfig, Report, examine, main
-from llmga.llava.train.train import train
+from llmga.llava.train.doctor import main
+from llmga.llava.train.examination import DoctorConfig, Report, examine
+from llmga.llava.train.stage1 import train
 
 Rng = np.random.Generator
 COUNT = 6  # records of each kind

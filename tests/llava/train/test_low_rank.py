@@ -14,8 +14,8 @@ from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.convert import convert
 from llmga.llava.loading import load_mllm
-from llmga.llava.train import train as story
-from llmga.llava.train.train import train
+from llmga.llava.train import stage1 as story
+from llmga.llava.train.stage1 import train
 from llmga.llava.train.trainer import Stage1Trainer
 
 LEAVES = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}

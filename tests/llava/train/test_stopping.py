@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from llmga.errors import UserError
 from llmga.llava.datasets import mixture
 from llmga.llava.datasets.mixture import DataSource
-from llmga.llava.train.train import main, train
+from llmga.llava.train.stage1 import train
+from llmga.llava.train.train import main
 from llmga.llava.train.trainer import Stage1Trainer
 from llmga.training import stopping
 from llmga.training.checkpoints import checkpoints
