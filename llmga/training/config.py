@@ -63,15 +63,17 @@ def parse_arguments(
     """
     kind = type(next(iter(presets.values())))
     hints = get_type_hints(kind)
-    words = foreign.translated(sys.argv[1:] if argv is None else argv, lambda name: _chosen(presets, name))
+    words = foreign.translated(sys.argv[1:] if argv is None else argv)
     given = vars(_parser(presets, kind, hints, foreign).parse_args(words))
-    preset = _chosen(presets, given.pop("preset"))
-    return check(replace(preset, **{name: _read(name, hints[name], text) for name, text in given.items()}))
+    preset = given.pop("preset")
+    if preset is None:
+        raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
+    return check(replace(presets[preset], **{name: _read(name, hints[name], text) for name, text in given.items()}))
 
 
 def _parser(presets: Registry[Config], kind: type[Config], hints: dict[str, Any], foreign: ForeignFlags) -> Parser:
     parser = Parser(
-        aliases=foreign.aliases, formatter_class=argparse.RawTextHelpFormatter, epilog=foreign.help() or None
+        aliases=foreign.aliases, epilog=foreign.help() or None, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--preset", metavar="NAME", help="one of: " + ", ".join(presets))
     for one in fields(kind):
@@ -79,12 +81,6 @@ def _parser(presets: Registry[Config], kind: type[Config], hints: dict[str, Any]
         parser.add_argument(_flag(one.name), dest=one.name, metavar=_shown(hints[one.name]), help=_help(one),
                             default=argparse.SUPPRESS, **several)  # fmt: skip
     return parser
-
-
-def _chosen(presets: Registry[Config], name: str | None) -> Config:
-    if name is None:
-        raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
-    return presets[name]
 
 
 def check(config: Config) -> Config:

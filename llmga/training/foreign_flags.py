@@ -1,22 +1,18 @@
 """Flags that people bring from other trainers, read as ours where they mean the same.
 
-Most of them are aliases, another name for a flag of ours.  A row of a table reads what is not: it takes what was given
-and answers with words of our command line::
+Most are aliases, another name for a flag of ours.  A row of a table reads what is not: it takes what was given and
+answers with words of our command line.  Names are written in hyphens, without dashes in front::
 
     FLAGS = ForeignFlags(
         aliases={"learning-rate": "lr"},
-        rows={"lora-enable": mapped({"true": "--tune lora", "false": ""}),
-              "lazy-preprocess": left_out("pictures are always read when they are needed")},
+        rows={"lora-enable": mapped({"true": "--tune lora", "false": ""}), "lazy-preprocess": left_out("why")},
     )
-
-Names are written in hyphens, without dashes in front.
 """
 
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from llmga.command_line import WIDTH, hyphened
 from llmga.errors import UserError
@@ -30,22 +26,15 @@ class Given:
         flag: as it was written.
         words: its values; a switch has none.
         others: the values of every flag on the command line, by its name.
-        choose: the name of a preset, None for a missing one -> its settings.
     """
 
     flag: str
     words: list[str]
     others: Mapping[str, list[str]]
-    choose: Callable[[str | None], Any]
-
-    @property
-    def preset(self) -> Any:
-        """The settings that the command line starts from."""
-        return self.choose(next(iter(self.others.get("preset", [])), None))
 
     @property
     def value(self) -> str:
-        """What a switch says is true."""
+        """A switch says true."""
         return " ".join(self.words) or "true"
 
 
@@ -61,14 +50,15 @@ def mapped(values: Mapping[str, str], instead: str = "") -> Row:
     """Their values, in lower case, as words of ours.
 
     Args:
-        values: by theirs; "*" in words stands for the value itself, and as a key for every other value.
+        values: by theirs; as a key "*" stands for every other value, among the words for what was given.
         instead: what to do about other values.
     """
 
     def read(given: Given) -> list[str]:
         words = values.get(given.value.lower(), values.get("*"))
         if words is None:
-            raise UserError(f"{given.flag} {given.value} is not known here; {instead or f'give {_listed(values)}'}.")
+            remedy = instead or f"give {' or '.join(values)}"
+            raise UserError(f"{given.flag} {given.value} is not known here; {remedy}.")
         return [each for word in words.split() for each in (given.words if word == "*" else [word])]
 
     return read
@@ -93,22 +83,6 @@ def refused(instead: str) -> Row:
     return read
 
 
-def _grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Each flag with the words behind it, and those before the first flag behind none."""
-    groups: list[tuple[str, list[str]]] = [("", [])]
-    for word in argv:
-        if word.startswith("--"):
-            flag, equals, value = word.partition("=")
-            groups.append((flag, [value] if equals else []))
-        else:
-            groups[-1][1].append(word)
-    return groups
-
-
-def _listed(values: Mapping[str, str]) -> str:
-    return " or ".join(values)
-
-
 @dataclass(frozen=True)
 class ForeignFlags:
     """What a trainer understands of other trainers' flags.
@@ -121,32 +95,34 @@ class ForeignFlags:
     aliases: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, Row] = field(default_factory=dict)
 
-    def translated(self, argv: Sequence[str], choose: Callable[[str | None], Any]) -> list[str]:
+    def translated(self, argv: Sequence[str]) -> list[str]:
         """A command line without flags of `rows`: theirs first, so that ours have the last word.
-
-        Args:
-            argv: the words of the command line.
-            choose: as in `Given`.
 
         Raises:
             UserError: one of their flags, or its value, means nothing here.
         """
         groups = _grouped(argv)
         others = {hyphened(flag): words for flag, words in groups}
-        theirs: list[str] = []
-        ours: list[str] = []
-        for flag, words in groups:
-            row = self.rows.get(hyphened(flag)) if flag.startswith("--") else None
-            if row is None:
-                ours += [flag, *words] if flag else words
-            else:
-                theirs += row(Given(flag, words, others, choose))
-        return theirs + ours
+        rows = {flag: self.rows[hyphened(flag)] for flag, _ in groups if hyphened(flag) in self.rows}
+        theirs = [word for flag, words in groups if flag in rows for word in rows[flag](Given(flag, words, others))]
+        return theirs + [word for flag, words in groups if flag not in rows for word in (flag, *words) if word]
 
     def help(self) -> str:
         """One sentence on the rows."""
         names = ", ".join(f"--{name}" for name in self.rows)
         return names and textwrap.fill(f"read as other trainers mean it: {names}", WIDTH, break_on_hyphens=False)
+
+
+def _grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Each flag with the words behind it, and those before the first flag behind none."""
+    groups: list[tuple[str, list[str]]] = [("", [])]
+    for word in argv:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            groups.append((flag, [value] if equals else []))
+        else:
+            groups[-1][1].append(word)
+    return groups
 
 
 NONE = ForeignFlags()

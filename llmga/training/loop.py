@@ -53,9 +53,7 @@ class TrainingLoop:
     Attributes:
         step: optimiser steps done.
         dataset: what is learnt from, with its length and its `digest`.
-        skipped: pictures that cannot be used.
-        names: of the parameters that learn.
-        learning: those parameters.
+        names, learning: of the parameters that learn, and they themselves.
         ema: their running averages, None without.
     """
 

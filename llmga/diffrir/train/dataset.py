@@ -34,7 +34,11 @@ class CleanBatch:
 
 
 def read_list(path: str | Path) -> list[str]:
-    """The paths of a list, one a line.  Raises: UserError."""
+    """The paths of a list, one a line.
+
+    Raises:
+        UserError: it cannot be read, or is empty.
+    """
     if kind := file_type(path):
         raise UserError(f"the list of pictures {str(path)!r} is {kind.said}, not a text of names; {kind.remedy}.")
     try:
@@ -73,7 +77,8 @@ class RestorerDataset(Dataset):
 
     One that is damaged or not there, or whose mask is, ends no run: the next of the list takes its place.
 
-    Raises: UserError when the list is not there, no picture of it can be used, or a mask has another size.
+    Raises:
+        UserError: the list is not there, no picture of it can be used, or a mask has another size.
     """
 
     def __init__(self, config: RestorerConfig):
@@ -113,7 +118,11 @@ class RestorerDataset(Dataset):
 
 
 def opened(path: Path) -> Image.Image:
-    """RGB, upright, every pixel kept.  Raises: Unreadable."""
+    """RGB, upright, every pixel kept.
+
+    Raises:
+        Unreadable: it is damaged or not there.
+    """
     try:
         return open_image(path, working_side=None)
     except UserError as problem:

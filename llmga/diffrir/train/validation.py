@@ -39,9 +39,10 @@ class RestorerValidation:
         self.perceptual = at_hand(config.metrics, device)
 
     def _pairs(self) -> Iterator[tuple[Pair, Tensor]]:
-        """One picture at a time, with the noise that its restoration starts from; damaged ones are told and left out.
+        """One picture at a time, with the noise that its restoration starts from; damaged ones are reported.
 
-        Raises: UserError when all are.
+        Raises:
+            UserError: all are.
         """
         transform = square(self.config.picture, random=False)
         damaged: dict[str, Unreadable] = {}
@@ -78,7 +79,7 @@ class RestorerValidation:
         given = {"psnr": masked_psnr(output, pair.gt, pair.mask), "ssim": masked_ssim(output, pair.gt, pair.mask)}
         if pair.lq.shape == pair.gt.shape:
             given["psnr_before"] = masked_psnr(pair.lq, pair.gt, pair.mask)
-        if self.perceptual and (place := around(pair.mask[0, 0])):
-            both = [picture[..., place[0], place[1]] for picture in (output, pair.gt)]
+        if self.perceptual and (window := around(pair.mask[0, 0])):
+            both = [picture[..., window[0], window[1]] for picture in (output, pair.gt)]
             given |= {name: metric(*both) for name, metric in self.perceptual.items()}
         return {name: value.item() for name, value in given.items()}

@@ -85,7 +85,11 @@ def _opened(root: Path) -> Any:
 
 
 def open_image_stores(paths: Sequence[str]) -> list[ImageStore]:
-    """A place for each path; raises UserError for one that is not there."""
+    """A store for each path.
+
+    Raises:
+        UserError: one is not there.
+    """
     for path in paths:
         if not Path(path).is_dir():
             raise UserError(f"the pictures {path!r} are not there; give folders or LMDBs with --images.")

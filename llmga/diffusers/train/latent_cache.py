@@ -54,7 +54,8 @@ def cached_latents(
         folder: of the run; damaged pictures are listed there.
         main: False in the other processes of a run, which keep silent and write nothing.
 
-    Raises: UserError when no picture is whole.
+    Raises:
+        UserError: no picture is whole.
     """
     names = [records.name(index) for index in range(len(records))]
     facts = [[name, records.stamp(index), shapes[index]] for index, name in enumerate(names)]

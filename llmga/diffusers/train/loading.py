@@ -23,7 +23,8 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 def open_accelerator(config: Stage2Config) -> Accelerator:
     """The processes and devices of a run.
 
-    Raises: UserError for a device or a DeepSpeed configuration that cannot be used.
+    Raises:
+        UserError: a device or a DeepSpeed configuration that cannot be used.
     """
     cpu = pick_device(config.device).type == "cpu"
     precision = "no" if cpu else config.mixed_precision
@@ -40,7 +41,8 @@ def open_accelerator(config: Stage2Config) -> Accelerator:
 def open_base(config: Stage2Config, family: Family, task: Task) -> tuple[Path, Any]:
     """The folder and the pipeline of the task's class, its UNet as wide as the task asks.
 
-    Raises: UserError when it is not there, of another family, or does not fit the task.
+    Raises:
+        UserError: it is not there, of another family, or does not fit the task.
     """
     folder = find_checkpoint(config.pipeline)
     own = family_of(read_index(folder).get("_class_name"), folder).architecture

@@ -27,7 +27,8 @@ def add_lora(unet: Any, rank: int, alpha: float | None, seed: int) -> None:
 
     They start without effect; what is drawn for them comes from the seed alone.
 
-    Raises: UserError when peft is not installed.
+    Raises:
+        UserError: peft is not installed.
     """
     from diffusers.training_utils import cast_training_params
 

@@ -1,4 +1,4 @@
-"""What transformers' Trainer is told between its steps."""
+"""What transformers' Trainer calls between its steps."""
 
 import math
 from typing import Any

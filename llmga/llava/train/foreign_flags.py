@@ -1,5 +1,6 @@
 """The flags of LLaVA, of the original LLMGA and of transformers' Trainer, in the words of stage 1."""
 
+from llmga.llava.train.config import PRESETS
 from llmga.training.foreign_flags import ForeignFlags, Given, Row, left_out, mapped, refused, switch
 
 NO_STEP, ALWAYS = ("-1", "0"), mapped({"true": ""}, "leave it out")
@@ -8,7 +9,8 @@ NEVER = mapped({"false": ""}, "leave it out")
 
 def _start(given: Given) -> list[str]:
     """What a run starts from is a language model where the preset makes a fresh projector, else a whole model."""
-    return ["--mllm" if given.preset.text_model is None else "--text-model", given.value]
+    fresh = [name for name in given.others.get("preset", []) if name in PRESETS and PRESETS[name].text_model]
+    return ["--text-model" if fresh else "--mllm", given.value]
 
 
 def _data(given: Given) -> list[str]:

@@ -23,7 +23,8 @@ def add_low_rank(mllm: Mllm, config: Stage1Config) -> None:
 
     The model stays the class that it is, its adapted layers are peft's.  They are drawn from torch's random state.
 
-    Raises: UserError when peft is missing.
+    Raises:
+        UserError: peft is missing.
     """
     try:
         from peft import LoraConfig, PeftModel
@@ -94,7 +95,8 @@ def _save_settings(mllm: Mllm, folder: Path) -> None:
 def restore_low_rank(mllm: Mllm, folder: Path) -> None:
     """Take up what `save_low_rank` wrote into a model with matrices of the same shapes.
 
-    Raises: UserError when a tensor does not fit.
+    Raises:
+        UserError: a tensor does not fit.
     """
     adapters.add_beside(mllm, folder)
     adapters.put_low_rank(mllm.model, folder)

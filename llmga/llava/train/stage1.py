@@ -134,10 +134,10 @@ def _opened(config: Stage1Config, checkpoint: Path | None) -> Mllm:
             conv_mode=config.conv_mode,
         )
     computed = DTYPES[config.precision]
-    place: dict[str, Any] = {"device": "cpu", "dtype": computed if config.deepspeed else torch.float32}
+    options: dict[str, Any] = {"device": "cpu", "dtype": computed if config.deepspeed else torch.float32}
     if config.bits != 16:
-        place = {"device": _own_device(config), "dtype": computed, f"load_{config.bits}bit": True}
-    return load_mllm(start, None if whole else config.mllm_base, conv_mode=config.conv_mode, **place)
+        options = {"device": _own_device(config), "dtype": computed, f"load_{config.bits}bit": True}
+    return load_mllm(start, None if whole else config.mllm_base, conv_mode=config.conv_mode, **options)
 
 
 def _own_device(config: Stage1Config) -> str:

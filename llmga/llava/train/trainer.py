@@ -1,4 +1,4 @@
-"""transformers' Trainer, told what is ours: parameter groups, data order, and checkpoints that open as models."""
+"""transformers' Trainer with what is ours: parameter groups, data order, and checkpoints that open as models."""
 
 import copy
 from dataclasses import replace
