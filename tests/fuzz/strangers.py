@@ -29,7 +29,7 @@ from llmga.assistant.record import ModelMark, Record
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.command_line import quiet_libraries
-from llmga.diffrir import folders
+from llmga.diffrir import jobs, runner
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.sources import read_list
 from llmga.diffusers.pipelines import load_pipeline
@@ -350,9 +350,9 @@ def _told(reader: Callable[[bytes], Any], content: bytes) -> Any:
 
 def _manifest(folder: Path, place: Path) -> Any:
     (folder / "out").mkdir(exist_ok=True)
-    place.replace(folder / "out" / folders.MANIFEST)
-    found = folders.Manifest(folder / "out", {})
-    job = folders.Job("a", Path("a.png"), None, None, folder / "out" / "a.png", guided=False)
+    place.replace(folder / "out" / runner.MANIFEST)
+    found = runner.RestoreManifest(folder / "out", {})
+    job = jobs.RestoreJob("a", Path("a.png"), None, None, folder / "out" / "a.png", guided=False)
     return found.done(job, "ab")
 
 

@@ -1,4 +1,4 @@
-"""Captions to what the UNet is told: encoded as in sampling, now or once and for all."""
+"""Captions to prompt embeddings: encoded as in sampling, now or once and for all."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.long_prompt import LAYOUTS, PromptLayout, TextTower, Tokens, encode_texts, join, text_towers
 from llmga.diffusers.train.batches import Batch
 from llmga.diffusers.train.caching import fingerprint, kept
@@ -20,7 +20,7 @@ BLANK = ""  # the chunk that pads a text to the length of its batch
 Embed = Callable[[Sequence[str]], tuple[Tensor, Tensor | None]]
 
 
-class CachedWords:
+class CachedEmbeddings:
     """Encoded captions, joined and padded when they are asked for, so that batches are as if encoded online.
 
     Args:
@@ -47,7 +47,9 @@ class CachedWords:
         return embeds, None if self.pooled is None else self.pooled[which][:, self.layout.pooled_chunk]
 
 
-def cached_words(parts: Any, records: Captioned, layout: str, folder: Path, *, main: bool = True) -> CachedWords:
+def cached_embeddings(
+    parts: Any, records: CaptionedImages, layout: str, folder: Path, *, main: bool = True
+) -> CachedEmbeddings:
     """Read the cache of exactly these captions, this layout and these text towers; make it first if it is not there.
 
     Args:
@@ -58,7 +60,7 @@ def cached_words(parts: Any, records: Captioned, layout: str, folder: Path, *, m
     vocabularies = [tower.tokenizer.get_vocab() for tower in towers]
     name = fingerprint([layout, captions, vocabularies], *(tower.encoder for tower in towers))
     make = partial(_encode_all, parts, captions, layout, quiet=not main)
-    return CachedWords(kept(folder / f"words-{name}.safetensors", make, write=main), captions, layout)
+    return CachedEmbeddings(kept(folder / f"words-{name}.safetensors", make, write=main), captions, layout)
 
 
 @torch.no_grad()
@@ -101,15 +103,15 @@ def _encode(
     return {number: (hidden[row], pooled[-1][row] if pooled else None) for row, number in enumerate(texts)}
 
 
-class Words:
-    """What a batch's captions become, with some of them left out.
+class CaptionEncoder:
+    """The prompt embeddings of a batch, with some of its captions left out.
 
     Args:
         parts: a pipeline with its text towers and `config`.
         cached: captions that are encoded already.
     """
 
-    def __init__(self, parts: Any, layout: str, cached: CachedWords | None = None):
+    def __init__(self, parts: Any, layout: str, cached: CachedEmbeddings | None = None):
         self.embed: Embed = cached or (lambda texts: encode_texts(parts, texts, layout))
         self.zeros = bool(parts.config.get("force_zeros_for_empty_prompt", False))
 
@@ -122,9 +124,11 @@ class Words:
             return self._on(device, self.embed(captions))
         embeds, pooled = self._on(device, self.embed(batch.captions))
         out = batch.dropped.to(device)
-        return embeds.masked_fill(out[:, None, None], 0), pooled.masked_fill(out[:, None], 0)
+        return embeds.masked_fill(out[:, None, None], 0), None if pooled is None else pooled.masked_fill(
+            out[:, None], 0
+        )
 
     @staticmethod
-    def _on(device: torch.device, words: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
-        embeds, pooled = words
+    def _on(device: torch.device, embeddings: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+        embeds, pooled = embeddings
         return embeds.to(device), None if pooled is None else pooled.to(device)

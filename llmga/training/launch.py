@@ -1,13 +1,15 @@
-"""DeepSpeed's launcher, with the environment and the flags that a run has here also on the other nodes.
+"""Processes that train together: how many there are, and DeepSpeed's launcher, which starts them on several nodes.
 
-`python -m llmga.llava.train.nodes --hostfile hosts … --module llmga.llava.train.train …`: what `deepspeed` takes.  Over
-ssh it hands on few variables, and what a shell reads in their values and in flags is lost.
+`python -m llmga.training.launch --hostfile hosts … --module llmga.llava.train.train …` takes what `deepspeed` takes.
+The other nodes get the environment and the flags of this one: over ssh DeepSpeed hands on few variables, and what a
+shell reads in their values and in flags is lost.
 """
 
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from llmga.command_line import quiet_libraries
 from llmga.errors import UserError, command_line
@@ -16,6 +18,31 @@ from llmga.runtime import free_port
 # Beside those that DeepSpeed hands on: places of models and data, keys, threads, and how processes talk.
 HANDED = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "OMP_", "NCCL_", "TORCH_", "GLOO_")
 SAYS_NO_COMMAND = ("--log_level", "warning")  # the command holds keys, and would be printed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes train together.
+
+    Attributes:
+        world: on all machines.
+        here: on this machine.
+        rank: number of this process, from 0.
+    """
+
+    world: int = 1
+    here: int = 1
+    rank: int = 0
+
+    @classmethod
+    def launched(cls) -> "Processes":
+        """As torchrun and deepspeed say in the environment, or PROCESSES before they are started."""
+        planned = max(1, int(os.environ.get("PROCESSES", 1)))
+        nodes = int(os.environ.get("NODES", 1))
+        world = int(os.environ.get("WORLD_SIZE", planned * nodes))
+        last = int(os.environ.get("LOCAL_RANK", planned - 1))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", last + 1)))
+        return cls(world, max(here, last + 1), int(os.environ.get("RANK", 0)))
 
 
 def spelled(word: str) -> str:
@@ -53,4 +80,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(None))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from llmga.errors import UserError
 
 
-class Place(Protocol):
+class ImageStore(Protocol):
     """Pictures by name."""
 
     def find(self, name: str) -> Path | bytes | None:
@@ -34,7 +34,7 @@ class Folder:
         return _stamp(path) if path.is_file() else ""
 
 
-class Lmdb:
+class LmdbStore:
     """A Lightning memory-mapped database: the UTF-8 name -> the bytes of a picture file.
 
     Opened when first asked.
@@ -84,9 +84,13 @@ def _opened(root: Path) -> Any:
         raise UserError(f"the LMDB {str(root)!r} cannot be opened ({problem}); copy it again.") from None
 
 
-def open_places(paths: Sequence[str]) -> list[Place]:
-    """A place for each path; raises UserError for one that is not there."""
+def open_image_stores(paths: Sequence[str]) -> list[ImageStore]:
+    """A store for each path.
+
+    Raises:
+        UserError: one is not there.
+    """
     for path in paths:
         if not Path(path).is_dir():
             raise UserError(f"the pictures {path!r} are not there; give folders or LMDBs with --images.")
-    return [Lmdb(Path(path)) if Path(path, "data.mdb").is_file() else Folder(Path(path)) for path in paths]
+    return [LmdbStore(Path(path)) if Path(path, "data.mdb").is_file() else Folder(Path(path)) for path in paths]

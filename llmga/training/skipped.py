@@ -1,9 +1,9 @@
-"""Pictures that a training passes over: told once, counted, listed beside the run; the next one takes their place."""
+"""Pictures that a training cannot use: reported once, counted, listed beside the run; the next takes their place."""
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -20,8 +20,8 @@ class Unreadable(UserError):
     """A picture, or its mask, that is damaged or gone."""
 
 
-class PassedOver:
-    """What of a run's pictures cannot be used.
+class SkippedImages:
+    """The pictures of a run that cannot be used.
 
     Args:
         run: its folder; the list there is a JSON object a line, {"picture", "told"}.  Workers and processes may all
@@ -30,14 +30,20 @@ class PassedOver:
 
     def __init__(self, run: str | Path):
         self.file = Path(run) / FILE_NAME
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def first_usable(
         self, candidates: Iterable[int], read: Callable[[int], Example], name: Callable[[int], str]
     ) -> Example:
         """What `read` makes of the first candidate that is whole.
 
-        Raises: UserError when `TRIES` one after the other are not.
+        Args:
+            candidates: numbers of records, in the order in which they are tried.
+            read: number -> example; raises `Unreadable`.
+            name: number -> what tells its picture from all others.
+
+        Raises:
+            UserError: `TRIES` one after the other are damaged.
         """
         complaints: dict[str, Unreadable] = {}
         for candidate in islice(candidates, TRIES):
@@ -46,19 +52,23 @@ class PassedOver:
             except Unreadable as problem:
                 complaints[name(candidate)] = problem
                 continue
-            for damaged, problem in complaints.items():
-                self.tell(damaged, str(problem))
+            self.report_all(complaints)
             return example
         raise none_usable(list(complaints.values()))
 
-    def tell(self, name: str, complaint: str) -> None:
+    def report(self, name: str, complaint: str) -> None:
         """On stderr and in the list, unless that was done before."""
-        if name in self.told:
+        if name in self.reported:
             return
-        self.told.add(name)
+        self.reported.add(name)
         if name not in self.names():
             print(f"passed over: {complaint}", file=sys.stderr)
             self._add({"picture": name, "told": complaint})
+
+    def report_all(self, complaints: Mapping[str, Unreadable]) -> None:
+        """Report each picture of a mapping from names to what is wrong."""
+        for name, problem in complaints.items():
+            self.report(name, str(problem))
 
     def names(self) -> set[str]:
         """Every picture in the list."""

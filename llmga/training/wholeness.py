@@ -53,14 +53,19 @@ def damage(folder: Path, needed: Collection[str] = ()) -> str:
 
 
 def require_whole(checkpoint: Path, before: Path | None, needed: Collection[str] = ()) -> None:
-    """Raises: UserError for a damaged checkpoint, which names what to remove and what a run then goes on from.
+    """See that a checkpoint is not damaged.
 
     Args:
+        checkpoint: to go on from.
         before: the checkpoint before it, if there is one.
+        needed: as in `damage`.
+
+    Raises:
+        UserError: it is; the sentence names what to remove and what a run then goes on from.
     """
-    if told := damage(checkpoint, needed):
+    if found := damage(checkpoint, needed):
         then = f"goes on from {str(before)!r}" if before else "starts anew, since no other is there"
         raise UserError(
-            f"checkpoint {str(checkpoint)!r} is not whole ({told.rstrip('.')}); remove this folder, and the same "
+            f"checkpoint {str(checkpoint)!r} is not whole ({found.rstrip('.')}); remove this folder, and the same "
             f"command {then}."
         )

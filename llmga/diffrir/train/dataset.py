@@ -1,8 +1,9 @@
-"""Clean pictures for training: a list of files, cut to squares together with their masks."""
+"""CleanBatch pictures for training: a list of files, cut to squares together with their masks."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,17 +11,17 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from llmga.diffrir.train.config import TrainConfig
+from llmga.diffrir.train.config import RestorerConfig
 from llmga.errors import UserError
 from llmga.filetypes import file_type
 from llmga.fingerprints import digest
 from llmga.images import open_image
-from llmga.passed_over import PassedOver, Unreadable
+from llmga.training.skipped import SkippedImages, Unreadable
 from llmga.training.stream import EXAMPLE, seed_of
 
 
 @dataclass(frozen=True)
-class Clean:
+class CleanBatch:
     """A batch of clean pictures, and the masks that came with them.
 
     Attributes:
@@ -33,7 +34,11 @@ class Clean:
 
 
 def read_list(path: str | Path) -> list[str]:
-    """The paths of a list, one a line.  Raises: UserError."""
+    """The paths of a list, one a line.
+
+    Raises:
+        UserError: it cannot be read, or is empty.
+    """
     if kind := file_type(path):
         raise UserError(f"the list of pictures {str(path)!r} is {kind.said}, not a text of names; {kind.remedy}.")
     try:
@@ -47,7 +52,7 @@ def read_list(path: str | Path) -> list[str]:
     return names
 
 
-def square(side: int, *, random: bool = True):
+def square(side: int, *, random: bool = True) -> Any:
     """The published transform as an albumentations pipeline for a picture and, if there is one, its mask.
 
     Mirrored every other time, filled up by reflection at the right and the bottom, cut anywhere; or, when nothing is
@@ -67,19 +72,20 @@ def square(side: int, *, random: bool = True):
     return albumentations.Compose(flip + steps)
 
 
-class Pictures(Dataset):
+class RestorerDataset(Dataset):
     """A picture of the list, at a position of the stream, to a batch of one.
 
     One that is damaged or not there, or whose mask is, ends no run: the next of the list takes its place.
 
-    Raises: UserError when the list is not there, no picture of it can be used, or a mask has another size.
+    Raises:
+        UserError: the list is not there, no picture of it can be used, or a mask has another size.
     """
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: RestorerConfig):
         self.config = config
         self.names = read_list(config.data)
         self.square = square(config.picture)
-        self.passed_over = PassedOver(config.run)
+        self.skipped = SkippedImages(config.run)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -88,15 +94,15 @@ class Pictures(Dataset):
         """Of the list."""
         return digest(self.names)
 
-    def __getitem__(self, key: tuple[int, int]) -> Clean:
+    def __getitem__(self, key: tuple[int, int]) -> CleanBatch:
         position, index = key
         count = len(self.names)
         candidates = (other % count for other in range(index, index + count))
-        return self.passed_over.first_usable(
+        return self.skipped.first_usable(
             candidates, lambda other: self._cut(position, self.names[other]), self.names.__getitem__
         )
 
-    def _cut(self, position: int, name: str) -> Clean:
+    def _cut(self, position: int, name: str) -> CleanBatch:
         self.square.set_random_seed(seed_of(self.config.seed, EXAMPLE, position) % 2**32)
         return cut(self.square, *self._read(name))
 
@@ -112,7 +118,11 @@ class Pictures(Dataset):
 
 
 def opened(path: Path) -> Image.Image:
-    """RGB, upright, every pixel kept.  Raises: Unreadable."""
+    """RGB, upright, every pixel kept.
+
+    Raises:
+        Unreadable: it is damaged or not there.
+    """
     try:
         return open_image(path, working_side=None)
     except UserError as problem:
@@ -124,15 +134,15 @@ def _mask_of(folder: Path, name: str) -> Path:
     return (folder / name).with_suffix(".png")
 
 
-def cut(transform: object, picture: Image.Image, mask: Image.Image | None = None) -> Clean:
+def cut(transform: Any, picture: Image.Image, mask: Image.Image | None = None) -> CleanBatch:
     """Picture and mask through the same transform."""
     given = {"image": np.asarray(picture)} | ({} if mask is None else {"mask": np.asarray(mask)})
     made = transform(**given)
     pictures = torch.from_numpy(made["image"].copy()).permute(2, 0, 1)[None]
-    return Clean(pictures, None if mask is None else torch.from_numpy(made["mask"] >= 128)[None, None].byte())
+    return CleanBatch(pictures, None if mask is None else torch.from_numpy(made["mask"] >= 128)[None, None].byte())
 
 
-def collate(examples: list[Clean]) -> Clean:
+def collate(examples: list[CleanBatch]) -> CleanBatch:
     """Batches of one to one batch."""
-    masks = None if examples[0].masks is None else torch.cat([example.masks for example in examples])
-    return Clean(torch.cat([example.pictures for example in examples]), masks)
+    masks = [example.masks for example in examples if example.masks is not None]
+    return CleanBatch(torch.cat([example.pictures for example in examples]), torch.cat(masks) if masks else None)

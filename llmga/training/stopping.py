@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from torch import distributed
-from transformers import TrainerCallback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 3.0  # seconds in which a second signal is the first one's echo: torchrun passes on what the terminal sent
-TOLD = b"\nstopping after this step, with a checkpoint; once more to stop at once\n"
+NOTICE = b"\nstopping after this step, with a checkpoint; once more to stop at once\n"
 
 
-class StopWatch(TrainerCallback):
-    """Hears the signals while it is entered; all processes stop after the same step.
+class StopSignals:
+    """Hears the signals while it is entered; a second one ends the process as it would have without this.
 
     Attributes:
         asked: somebody wants the run to end.
@@ -26,7 +25,7 @@ class StopWatch(TrainerCallback):
         self.asked, self._heard, self._process = False, 0.0, os.getpid()
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> "StopWatch":
+    def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # nobody else may
             self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
         return self
@@ -39,20 +38,16 @@ class StopWatch(TrainerCallback):
         if not self.asked:
             self.asked, self._heard = True, time.monotonic()
             if os.getpid() == self._process:  # the loader's processes inherit this and hear the terminal, too
-                os.write(2, TOLD)
+                os.write(2, NOTICE)
         elif time.monotonic() - self._heard > PATIENCE:
             signal.signal(number, self._before[number])
             signal.raise_signal(number)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if anywhere(self.asked, args.device):
-            self.asked = control.should_save = control.should_training_stop = True
 
-
-def anywhere(said: bool | torch.Tensor, device: torch.device) -> bool:
+def any_process(said: bool | torch.Tensor, device: torch.device) -> bool:
     """Whether any process says so; all of them must ask."""
     if not distributed.is_initialized():
         return bool(said)
-    word = torch.as_tensor(said, device=device).to(torch.int32)
-    distributed.all_reduce(word, distributed.ReduceOp.MAX)
-    return bool(word)
+    flag = torch.as_tensor(said, device=device).to(torch.int32)
+    distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+    return bool(flag)
