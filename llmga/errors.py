@@ -25,6 +25,11 @@ def reason(problem: BaseException) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
 
 
+def system_reason(problem: Exception) -> str:
+    """What the system says against a file, such as "no space left on device"; other errors in their own words."""
+    return (getattr(problem, "strerror", None) or str(problem)).lower()
+
+
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
     """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
 

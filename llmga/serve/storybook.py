@@ -15,7 +15,7 @@ from llmga.assistant.image_files import encoded
 from llmga.assistant.loading import Models
 from llmga.assistant.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
 from llmga.errors import UserError, command_line
-from llmga.files import write_whole
+from llmga.jobs import write_result
 from llmga.llava.instructions import language_of
 from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
@@ -23,10 +23,15 @@ from llmga.serve.book import to_html, to_pdf
 from llmga.serve.story import MOST_PAGES, SEEDS, Character, Story, plan
 
 STORY, HTML, PDF = "story.json", "book.html", "book.pdf"
+REMEDY = "choose another --save-path"
 
 
 def begun(args: argparse.Namespace, place: Path) -> Story | None:
-    """The plan that is there; None where there is none.  Raises: UserError when it is of another book."""
+    """The plan that is there; None where there is none.
+
+    Raises:
+        UserError: it is of another book.
+    """
     if not place.exists():
         return None
     story = Story.load(place)
@@ -37,12 +42,17 @@ def begun(args: argparse.Namespace, place: Path) -> Story | None:
 
 
 def planned(assistant: Assistant, args: argparse.Namespace, characters: tuple[Character, ...], place: Path) -> Story:
-    """The plan that is there, or a new one.  Raises: UserError."""
-    if (story := begun(args, place)) is not None:
+    """The plan that is there, or a new one.
+
+    Raises:
+        UserError: there is one of another book, or the language model makes none.
+    """
+    if (known := begun(args, place)) is not None:
         print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
-        return story
+        return known
     book = {"title": args.title or args.request, "seed": assistant.seed, "style": args.style, "seeds": args.seeds}
     sampling = assistant.sampling()
+    story: Story
     for story in plan(assistant.chat, args.request, args.pages, sampling, characters, **book):
         print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
     story.save(place)
@@ -50,7 +60,11 @@ def planned(assistant: Assistant, args: argparse.Namespace, characters: tuple[Ch
 
 
 def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
-    """The book with every picture; those that are there stay.  Raises: UserError."""
+    """The book with every picture; those that are there stay.
+
+    Raises:
+        UserError: a picture can be neither painted nor written.
+    """
     chosen = assistant.settings
     for number, page in enumerate(story.pages):
         if page.picture is not None and (folder / Path(page.picture).name).exists():
@@ -60,38 +74,38 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )
         image = paint(assistant.pipeline, order, finish)
-        told: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
-        record = record_of(assistant.pipeline, order, finish, image, **told)
+        origin: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
+        record = record_of(assistant.pipeline, order, finish, image, **origin)
         file = f"page-{number + 1:02d}.png"
-        _write(folder / file, encoded(image, record))
+        write_result(folder / file, encoded(image, record), REMEDY)
         story = story.with_picture(number, file)
         story.save(folder / STORY)
         print(f"saved {folder / file} (seed {order.seed})", flush=True)
     return story
 
 
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_whole(path, content)
-    except OSError as problem:
-        raise UserError(f"{str(path)!r} cannot be written ({problem.strerror}); choose another --save-path.") from None
-
-
 def storybook(args: argparse.Namespace) -> int:
-    """Plan, paint, bind.  Raises: UserError."""
+    """Plan, paint, bind.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UserError: the flags, the models or the disk do not allow it.
+    """
     flags.check(args)
     folder = Path(args.save_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); choose another --save-path.") from None
+        raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); {REMEDY}.") from None
     if begun(args, folder / STORY) is None and not (args.request or "").strip():
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
     assistant = Models.load(args).assistant(args)
     story = painted(assistant, planned(assistant, args, characters, folder / STORY), folder)
-    _write(folder / HTML, to_html(story, folder, language_of(story.request)))
-    _write(folder / PDF, to_pdf(story, folder))
+    write_result(folder / HTML, to_html(story, folder, language_of(story.request)), REMEDY)
+    write_result(folder / PDF, to_pdf(story, folder), REMEDY)
     print(f"{folder / HTML} and {folder / PDF} have {len(story.pages)} pages.")
     return 0
 
