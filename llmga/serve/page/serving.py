@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.assistant.bounds import Bounds
@@ -19,11 +20,11 @@ from llmga.assistant.loading import Models
 from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.api.keys import sent_by_another_site
-from llmga.serve.page.layout import HERE, THEME, Page
+from llmga.serve.page.handlers import LONGEST_LINE, EventHandlers
+from llmga.serve.page.layout import HERE, THEME, PageLayout
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.user_session import LONGEST_MESSAGE
-from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
 LONGEST_QUEUE = 64
@@ -42,8 +43,10 @@ SIGN_IN = "Any name; the password is one of the server's API keys."
 
 
 class OnlyHere:
-    """Refuses what pages of other sites send, and what gradio would fetch from elsewhere for a client that names an
-    address as a file."""
+    """Middleware that refuses what comes from elsewhere, or goes there.
+
+    Pages of other sites can send nothing, and of a client that names an address as a file gradio would fetch it.
+    """
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -58,16 +61,20 @@ class OnlyHere:
             await self.app(scope, receive, send)
 
 
-def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> Wiring:
-    """The page, ready to be served."""
+def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> EventHandlers:
+    """The page, ready to be served.
+
+    Raises:
+        UserError: the flags do not suit the models.
+    """
     models = replace(models, bounds=Bounds.of(args, LONGEST_MESSAGE))
     models.bounds.check_settings(flags.settings(args), models.pipeline)
     shelf = args.shelf if args.server is None else None  # a server's models go with nothing from here
-    studio, places = ModelPool(args, models, args.model_list_mode, shelf), args.at_once
-    page = Page(studio, args)
-    page.blocks.max_threads = THREADS + places + LONGEST_LINE
-    page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=places, api_open=False)
-    return Wiring(page, studio, places, moderator)
+    pool, concurrency = ModelPool(args, models, args.model_list_mode, shelf), args.at_once
+    page = PageLayout(pool, args)
+    page.blocks.max_threads = THREADS + concurrency + LONGEST_LINE
+    page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=concurrency, api_open=False)
+    return EventHandlers(page, pool, concurrency, moderator)
 
 
 def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None = None, wait: bool = True) -> Any:
@@ -75,9 +82,13 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
 
     Args:
         moderator: tells whether a message is not to be answered.
-        wait: until Ctrl-C; otherwise the running blocks are returned.
+        wait: until Ctrl-C.
 
-    Raises: UserError when the port is taken.
+    Returns:
+        The running blocks.
+
+    Raises:
+        UserError: the port is taken.
     """
     port = args.port or _free(args.host)
     blocks = build(models, args, moderator).page.blocks
@@ -112,20 +123,20 @@ class Mounted:
     def __init__(
         self, app: FastAPI, path: str, models: Models, args: argparse.Namespace, opens: Callable[[str], bool] | None
     ):
-        self.wiring = build(models, args)
+        self.handlers = build(models, args)
         auth = None if opens is None else lambda name, password: opens(password)
-        blocks = self.wiring.page.blocks
+        blocks = self.handlers.page.blocks
         gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)
-        self.app = next(route.app for route in app.routes if getattr(route, "path", None) == path)
+        self.app = next(route.app for route in app.routes if isinstance(route, Mount) and route.path == path)
 
     async def end(self, grace: float) -> None:
         """Let what is at work finish, for so many seconds, then end it within a step, and let go of open pages."""
         clock = asyncio.get_running_loop().time
         until = clock() + grace
-        while self.wiring.turns.waiting and clock() < until:
+        while self.handlers.slots.waiting and clock() < until:
             await asyncio.sleep(LOOK_AGAIN)
-        self.wiring.end()
-        while self.wiring.turns.waiting:
+        self.handlers.end()
+        while self.handlers.slots.waiting:
             await asyncio.sleep(LOOK_AGAIN)
         self.app.stop_event.set()  # they would listen for as long as they are open
 

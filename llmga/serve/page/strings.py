@@ -1,12 +1,12 @@
-"""Every word of the page, in each of its languages."""
+"""Everything that the page says, in each of its languages."""
 
 from collections.abc import Mapping
 
-Words = Mapping[str, str]
+Strings = Mapping[str, str]  # by their keys
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 
-# what is said -> (English, Chinese)
+# key -> (English, Chinese)
 _TABLE: dict[str, tuple[str, str]] = {
     # the conversation
     "title": ("LLMGA", "LLMGA"),
@@ -127,12 +127,12 @@ _TABLE: dict[str, tuple[str, str]] = {
     "loaded": ("The session is back.", "会话已恢复。"),
 }
 
-WORDS: dict[str, Words] = {
+STRINGS: dict[str, Strings] = {
     code: {key: said[place] for key, said in _TABLE.items()} for place, code in enumerate(LANGUAGES)
 }
 
 
-def language_of(accepted: str) -> str:
+def preferred_language(accepted: str) -> str:
     """The first of the page's languages in an Accept-Language header; English where there is none."""
     wanted = (part.strip().partition(";")[0].partition("-")[0].lower() for part in accepted.split(","))
     return next((code for code in wanted if code in LANGUAGES), "en")

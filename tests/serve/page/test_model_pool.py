@@ -1,4 +1,4 @@
-"""Models that visits share, and the list that is offered."""
+"""Models that sessions share, and the list that is offered."""
 
 import shutil
 from pathlib import Path
@@ -40,9 +40,9 @@ def test_models_of_the_command_line_are_offered_first(models: tuple, shelf: Path
 def test_a_model_that_comes_later_is_offered_when_the_list_is_read_again(
     models: tuple, shelf: Path, mode: str, later: bool
 ) -> None:
-    studio = ModelPool(*models, mode, shelf)
+    pool = ModelPool(*models, mode, shelf)
     (shelf / "new").symlink_to(PAINTER, target_is_directory=True)
-    assert ("new" in studio.offered()[1]) == later
+    assert ("new" in pool.offered()[1]) == later
 
 
 @pytest.mark.parametrize("name", ["nothing", "notes", "../words", "/etc", str(PAINTER)])
@@ -52,10 +52,10 @@ def test_only_what_is_offered_is_opened(models: tuple, shelf: Path, name: str) -
 
 
 def test_a_chosen_model_is_loaded_once_and_named_in_the_records(models: tuple, shelf: Path) -> None:
-    studio = ModelPool(*models, shelf=shelf)
-    one, two = (studio.assistant(paint="paint") for _ in range(2))
+    pool = ModelPool(*models, shelf=shelf)
+    one, two = (pool.assistant(paint="paint") for _ in range(2))
     assert one.pipeline.pipeline.denoiser is two.pipeline.pipeline.denoiser
-    assert one.pipeline.turns is two.pipeline.turns is not studio.assistant().pipeline.turns
+    assert one.pipeline.turns is two.pipeline.turns is not pool.assistant().pipeline.turns
     assert one.models[1].sha256 == models[1].marks[1].sha256
 
 
@@ -66,9 +66,9 @@ def test_a_model_that_is_torn_is_one_sentence(models: tuple, shelf: Path) -> Non
         ModelPool(*models, shelf=shelf).assistant(paint="torn")
 
 
-def test_samplers_of_visits_do_not_meet(models: tuple) -> None:
-    studio = ModelPool(*models)
-    one, two = studio.assistant(), studio.assistant()
+def test_samplers_of_sessions_do_not_meet(models: tuple) -> None:
+    pool = ModelPool(*models)
+    one, two = pool.assistant(), pool.assistant()
     one.pipeline.use_sampler("ddim")
     assert one.pipeline.describe()["sampler_name"] == "ddim"
     assert two.pipeline.describe()["sampler_name"] == "checkpoint"
