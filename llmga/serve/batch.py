@@ -144,11 +144,11 @@ def batch(jobs: list[BatchJob], args: argparse.Namespace, models: Models, termin
         status, entry = _done(job, args, models, terminal, opening)
         manifest.write(job.key, status, line=job.number, text=job.asked["text"], **entry)
         if status == INTERRUPTED:
-            terminal.tell("stopped; run the same again to go on.")
+            terminal.info("stopped; run the same again to go on.")
             return STOPPED
     failed = [str(job.number) for job in jobs if job.key in manifest.failures]
     left = f", {len(failed)} failed: line {', '.join(failed)}" if failed else ""
-    terminal.tell(f"{len(jobs) - len(failed)} of {len(jobs)} requests are done{left}; see {manifest.path}")
+    terminal.info(f"{len(jobs) - len(failed)} of {len(jobs)} requests are done{left}; see {manifest.path}")
     return 1 if failed else 0
 
 
@@ -164,11 +164,11 @@ def _done(
         turn = _prepared(job, assistant, args, opening)
         entry["seed"] = assistant.seed
         for text in job.asked["text"]:
-            terminal.tell(f"You: {plain(text)}")
+            terminal.info(f"You: {plain(text)}")
             terminal.answer(assistant, replace(turn, text=text))
             turn = Turn("")
     except UserError as problem:
-        terminal.fail(f"line {job.number}: {problem}")
+        terminal.error(f"line {job.number}: {problem}")
     except KeyboardInterrupt:
         status = INTERRUPTED
     if assistant.cancelled:

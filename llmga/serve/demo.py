@@ -28,7 +28,14 @@ FILLING = "a big yellow star"
 
 
 def script(args: argparse.Namespace) -> int:
-    """Play the script and say where the pictures are; 1 when an answer failed.  Raises: UserError."""
+    """Play the script and say where the pictures are.
+
+    Returns:
+        The exit code: 1 when an answer failed.
+
+    Raises:
+        UserError: flags, files or models cannot be used.
+    """
     started = time.perf_counter()
     picture = flags.check(args)
     if picture is None:
@@ -51,7 +58,7 @@ def script(args: argparse.Namespace) -> int:
         turn = Turn(FILLING, (painted[-1],), middle(painted[-1].size))
         say(terminal, repairing, turn, " [the middle of the second picture marked]")
     print(f"{len(pictures.paths)} pictures are in {pictures.folder}: {', '.join(path.name for path in pictures.paths)}")
-    print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{told_peak()}.")
+    print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{peak_sentence()}.")
     return 1 if terminal.failures else 0
 
 
@@ -71,14 +78,21 @@ def middle(size: tuple[int, int]) -> Image.Image:
     return mask
 
 
-def told_peak() -> str:
+def peak_sentence() -> str:
     """The most memory that this process had at once, as the end of a sentence; empty where it cannot be asked."""
     peak = peak_memory()
     return "" if peak is None else f", peak memory {peak / 1e6:.0f} MB"
 
 
 def demo(args: argparse.Namespace) -> int | None:
-    """A chat with a terminal, or with a session or a batch to work on; the script without.  Raises: UserError."""
+    """A chat with a terminal, or with a session or a batch to work on; the script without.
+
+    Returns:
+        The exit code, where there is one.
+
+    Raises:
+        UserError: flags, files or models cannot be used.
+    """
     talks = sys.stdin.isatty() or args.batch is not None or args.session is not None
     return chat(args, " ".join(args.words) or None) if talks else script(args)
 

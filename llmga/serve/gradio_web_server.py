@@ -71,7 +71,11 @@ def add_page(parser: flags.Parser) -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Check, load, serve until Ctrl-C.  Raises: UserError."""
+    """Check, load, serve until Ctrl-C.
+
+    Raises:
+        UserError: flags or models cannot be used, or the port is taken.
+    """
     from llmga.serve.page.moderation import moderator
     from llmga.serve.page.serving import launch
 
@@ -80,7 +84,11 @@ def serve(args: argparse.Namespace) -> None:
 
 
 def loaded(args: argparse.Namespace) -> Models:
-    """The models of the flags.  Raises: UserError."""
+    """The models of the flags.
+
+    Raises:
+        UserError: they cannot be used.
+    """
     flags.check(args)
     return Models.load(args)
 

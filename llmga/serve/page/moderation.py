@@ -19,7 +19,8 @@ Moderator = Callable[[str], bool]
 def moderator(args: argparse.Namespace) -> Moderator | None:
     """`moderator(text)` tells whether the text is flagged; None where nobody is to be asked.
 
-    Raises: UserError when OpenAI is to be asked without a key.
+    Raises:
+        UserError: OpenAI is to be asked without a key.
     """
     if not (args.moderate or args.moderation_url):
         return None
@@ -30,7 +31,11 @@ def moderator(args: argparse.Namespace) -> Moderator | None:
 
 
 def flagged(text: str, *, url: str, key: str) -> bool:
-    """What the service says of a text.  Raises: UserError when it does not answer: then nothing is let through."""
+    """What the service says of a text.
+
+    Raises:
+        UserError: it does not answer; then nothing is let through.
+    """
     head = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         answer = httpx.post(url, json={"input": text}, headers=head, timeout=PATIENCE, follow_redirects=False)

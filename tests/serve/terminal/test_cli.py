@@ -15,7 +15,7 @@ from llmga.assistant.assistant import Turn
 from llmga.assistant.image_folder import ImageFolder
 from llmga.serve.terminal import cli
 from llmga.serve.terminal.cli import Terminal, converse
-from llmga.serve.terminal.commands import Talk
+from llmga.serve.terminal.commands import TerminalChat
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
 
@@ -27,7 +27,7 @@ def talk(tmp_path, monkeypatch, capsys):
     def run(assistant, lines, debug=False, first=None, **rest):
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         monkeypatch.chdir(tmp_path)
-        converse(Talk(assistant, Terminal(ImageFolder("outputs"), debug), **rest), first)
+        converse(TerminalChat(assistant, Terminal(ImageFolder("outputs"), debug), **rest), first)
         return capsys.readouterr()
 
     return run
