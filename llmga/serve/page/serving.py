@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
@@ -127,7 +128,8 @@ class Mounted:
         auth = None if opens is None else lambda name, password: opens(password)
         blocks = self.handlers.page.blocks
         gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)
-        self.app = next(route.app for route in app.routes if isinstance(route, Mount) and route.path == path)
+        mounts = (route.app for route in app.routes if isinstance(route, Mount) and route.path == path)
+        self.app = next(mounted for mounted in mounts if isinstance(mounted, App))
 
     async def end(self, grace: float) -> None:
         """Let what is at work finish, for so many seconds, then end it within a step, and let go of open pages."""
