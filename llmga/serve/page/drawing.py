@@ -18,10 +18,10 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable("i
 SMALL = 256  # sides in pixels up to which a picture is not blown up to the column's width
 VERBS = ("similar", "change", "mark", "look")
 
-Item = tuple[str, str, str]  # key, kind, HTML: what `log.js` draws
+LogItem = tuple[str, str, str]  # key, kind, HTML: what `log.js` draws
 
 
-def log_items(number: int, entry: Entry, progress: Progress | None, strings: Strings) -> Iterator[Item]:
+def log_items(number: int, entry: Entry, progress: Progress | None, strings: Strings) -> Iterator[LogItem]:
     """What exchange `number` looks like."""
     yield f"{number}.asked", "user", _asked(entry, strings)
     prompts = 0
@@ -51,7 +51,7 @@ def _asked(entry: Entry, strings: Strings) -> str:
 
 def _painted(
     address: str, text: str, pictures: Sequence[ShownImage], progress: Progress | None, strings: Strings
-) -> Iterator[Item]:
+) -> Iterator[LogItem]:
     """One item for each picture of a prompt, or for the prompt alone; the painting at work comes last."""
     for place, image in enumerate(pictures):
         small = " small" if max(image.size) <= SMALL else ""
@@ -103,14 +103,14 @@ def _prompt(address: str, text: str, facts: Sequence[str], strings: Strings, wai
     )
 
 
-def welcome(strings: Strings) -> Item:
+def welcome(strings: Strings) -> LogItem:
     """What stands there before anything was said."""
     examples = (escape(strings[f"example {number}"]) for number in (1, 2, 3))
     buttons = "".join(f'<button type="button" data-do="say" data-text="{text}">{text}</button>' for text in examples)
     return "welcome", "welcome", f"<p>{escape(strings['welcome'])}</p>{buttons}"
 
 
-def log(drawn: Sequence[Item], strings: Strings) -> list[list[str]]:
+def log(drawn: Sequence[LogItem], strings: Strings) -> list[list[str]]:
     """The items as `log.js` takes them; of a list gradio sends what changed only."""
     return [list(item) for item in drawn] or [list(welcome(strings))]
 

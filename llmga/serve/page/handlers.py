@@ -24,7 +24,7 @@ from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import STRINGS, preferred_language
-from llmga.serve.page.user_session import REPAINT, Steps, UserSession
+from llmga.serve.page.user_session import REPAINT, AnswerSteps, UserSession
 
 log = logging.getLogger(__name__)
 MODELS = "models"  # events with this id are answers, or may take as long
@@ -163,7 +163,7 @@ class EventHandlers:
     def say(self, session: UserSession | None, message: dict, drawn: str, *values: Any) -> Iterator[Updates]:
         """A message was sent."""
 
-        def steps(session: UserSession) -> Steps:
+        def steps(session: UserSession) -> AnswerSteps:
             images = [decode(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
             text = self._moderated(session, message["text"])
             return session.say(text, images, self.chosen(values), EditorValue.read(drawn))
@@ -186,7 +186,7 @@ class EventHandlers:
             yield self.select(session, verb, number)
             return
 
-        def steps(session: UserSession) -> Steps:
+        def steps(session: UserSession) -> AnswerSteps:
             if verb == "similar":
                 return session.similar(number, self.chosen(values))
             words = self._moderated(session, text)
@@ -207,7 +207,7 @@ class EventHandlers:
         return text
 
     def _answer(
-        self, session: UserSession | None, steps: Callable[[UserSession], Steps], sent: bool = False
+        self, session: UserSession | None, steps: Callable[[UserSession], AnswerSteps], sent: bool = False
     ) -> Iterator[Updates]:
         """Draw an answer as it comes.
 

@@ -27,12 +27,12 @@ LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by
 LOOK_AGAIN = 0.5  # seconds between two looks at whether an answer that waits is still wanted
 LOOK, CHANGE, REPAINT, REGION = "look", "change", "mark", "region"
 
-Steps = Generator[None, None, None]
-Answer = Callable[[], Iterator[AssistantEvent]]
+AnswerSteps = Generator[None, None, None]
+Events = Callable[[], Iterator[AssistantEvent]]
 
 
 @dataclass
-class Subject:
+class MessageSubject:
     """What the next message is about.
 
     Attributes:
@@ -66,7 +66,7 @@ class UserSession:
         self.slots = slots or FairLock()
         self.folder = Path(tempfile.mkdtemp(prefix=f"session-{secrets.token_hex(16)}-", dir=folder))
         self.images = ServedImages(self.folder)
-        self.selected = Subject()
+        self.selected = MessageSubject()
         self.in_progress: AnswerInProgress | None = None
         self._troubles: dict[int, list[str | Notice]] = {}
         self._busy = Lock()
@@ -79,7 +79,7 @@ class UserSession:
 
     # What a person can do.
 
-    def say(self, text: str, images: Sequence[Image.Image], chosen: Chosen, drawn: EditorValue) -> Steps:
+    def say(self, text: str, images: Sequence[Image.Image], chosen: Chosen, drawn: EditorValue) -> AnswerSteps:
         """Answer a message.
 
         Args:
@@ -103,7 +103,7 @@ class UserSession:
 
         yield from self._answered(turn, chosen, answer, changes=changes)
 
-    def similar(self, number: int, chosen: Chosen) -> Steps:
+    def similar(self, number: int, chosen: Chosen) -> AnswerSteps:
         """Paint a picture like this one.
 
         Raises:
@@ -112,7 +112,7 @@ class UserSession:
         turn = Turn(SIMILAR, (self.picture(number),))
         yield from self._answered(turn, chosen, lambda: self.assistant.respond(turn))
 
-    def retry(self, chosen: Chosen) -> Steps:
+    def retry(self, chosen: Chosen) -> AnswerSteps:
         """Answer the last message anew.
 
         Raises:
@@ -122,7 +122,7 @@ class UserSession:
         changes = last.region is not None and last.region.mask is None and bool(last.turn.images)
         yield from self._answered(last.turn, chosen, self.assistant.retry, changes=changes, again=True)
 
-    def paint(self, address: str, prompt: str | None, chosen: Chosen) -> Steps:
+    def paint(self, address: str, prompt: str | None, chosen: Chosen) -> AnswerSteps:
         """Paint a prompt; what was painted of it before stays.
 
         Args:
@@ -141,7 +141,7 @@ class UserSession:
             painting = AnswerInProgress(self.assistant.exchanges[index].turn, index, repaints=which)
             yield from self._followed(painting, lambda: self.assistant.paint(index, which, prompt))
 
-    def repaint(self, chosen: Chosen) -> Steps:
+    def repaint(self, chosen: Chosen) -> AnswerSteps:
         """Paint the pictures of the last answer that has some again.
 
         Raises:
@@ -168,7 +168,7 @@ class UserSession:
             turn = self.in_progress.turn if self.in_progress else self._last().turn
             if self.in_progress is None:
                 self.assistant.undo()
-            self.in_progress, self.selected = None, Subject()
+            self.in_progress, self.selected = None, MessageSubject()
             self._troubles.pop(len(self.assistant.exchanges), None)
             return turn.text
 
@@ -184,11 +184,11 @@ class UserSession:
             UserError: there is no such picture.
         """
         self.picture(number)
-        self.selected = Subject(kind, number)
+        self.selected = MessageSubject(kind, number)
 
     def deselect(self) -> None:
         """Let the next message be about nothing in particular, not even the region of an earlier one."""
-        self.selected = Subject()
+        self.selected = MessageSubject()
         with self._alone():
             self.assistant.leave_region()
 
@@ -217,7 +217,7 @@ class UserSession:
                 raise UserError(str(problem).replace(str(path), Path(path).name)) from None
             self.assistant.bounds.check_conversation(saved.state.conversation)
             self.assistant.resume(saved.state)
-            self.in_progress, self.selected, self._troubles = None, Subject(), {}
+            self.in_progress, self.selected, self._troubles = None, MessageSubject(), {}
             return differences(saved.models, self.assistant.models)
 
     def go_on_with(self, assistant: Assistant) -> None:
@@ -241,11 +241,11 @@ class UserSession:
         """The conversation; gives its images their numbers, in order."""
         return entries(self.assistant.state(), self.in_progress, self._troubles, self.images, self.strings["seed"])
 
-    def subject(self) -> Subject:
+    def subject(self) -> MessageSubject:
         """What the next message is about, the region of an earlier one included."""
         region = self.assistant.region
         if self.in_progress is None and not self.selected.kind and region is not None and region.mask is not None:
-            return Subject(REGION)
+            return MessageSubject(REGION)
         return self.selected
 
     def picture(self, number: int | None) -> Image.Image:
@@ -270,17 +270,17 @@ class UserSession:
         return Turn(text, images, drawn.mask(images[0].size), drawn.outpaint, fill)
 
     def _answered(
-        self, turn: Turn, chosen: Chosen, answer: Answer, *, changes: bool = False, again: bool = False
-    ) -> Steps:
+        self, turn: Turn, chosen: Chosen, answer: Events, *, changes: bool = False, again: bool = False
+    ) -> AnswerSteps:
         """Give an answer, in place of the last one if it is given `again`."""
         with self._alone():
             chosen.into(self.assistant, changes=changes)
             index = len(self.assistant.exchanges) - again
             self._troubles.pop(index, None)
-            self.selected = Subject()
+            self.selected = MessageSubject()
             yield from self._followed(AnswerInProgress(turn, index, paints=chosen.settings.paint), answer)
 
-    def _followed(self, progress: AnswerInProgress, answer: Answer) -> Steps:
+    def _followed(self, progress: AnswerInProgress, answer: Events) -> AnswerSteps:
         """Follow an answer as it comes; what is left of it once the session has it is what went wrong."""
         self.in_progress, self._stopped = progress, False
         try:
@@ -300,7 +300,7 @@ class UserSession:
                 self._troubles.setdefault(progress.index, []).extend(progress.troubles)
                 self.in_progress = None
 
-    def _begun(self, answer: Answer) -> Generator[AssistantEvent, None, None]:
+    def _begun(self, answer: Events) -> Generator[AssistantEvent, None, None]:
         """The answer's events; only that it was stopped where that happened before it began."""
         if self._stopped:
             yield Stopped()

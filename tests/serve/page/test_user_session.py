@@ -13,7 +13,7 @@ from llmga.errors import UserError
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.transcript import Notice
-from llmga.serve.page.user_session import Subject
+from llmga.serve.page.user_session import MessageSubject
 
 ONE = "Here. <gen_image> a red circle </gen_image> Good?"
 TWO = "First <gen_image> a cat </gen_image> then <gen_image> a dog </gen_image> done"
@@ -67,7 +67,7 @@ def test_a_marked_part_is_repainted_and_the_rest_kept(session, talk, photo):
     painted = np.asarray(here.picture(entry.pictures[0][0].number))
     assert (painted[:, 8:] == np.asarray(photo)[:, 8:]).all()
     assert (painted[:, :8] != np.asarray(photo)[:, :8]).any()
-    assert here.subject() == Subject("region")
+    assert here.subject() == MessageSubject("region")
 
 
 def test_the_region_of_an_earlier_message_can_be_left(session, talk, photo):
@@ -76,7 +76,7 @@ def test_the_region_of_an_earlier_message_can_be_left(session, talk, photo):
     here.select("mark", 0)
     talk(here, "a circle", marks=EditorValue(0, half(photo.size)))
     here.deselect()
-    assert here.subject() == Subject()
+    assert here.subject() == MessageSubject()
     entry = talk(here, "a circle")[-1]
     assert entry.pictures[0][0].size == (16, 8) and here.assistant.exchanges[-1].region is None
 
@@ -116,7 +116,7 @@ def test_a_change_asks_for_a_description_first_and_shows_only_the_person_s_words
     _, entry = talk(here, "paint it red", chosen=Chosen(Settings(edit={"skip": 0.25})))
     assert entry.asked == "paint it red" and entry.reply == ONE
     assert here.assistant.pipeline.pipeline.calls[-1].source_prompt == "a teal wall"
-    assert here.subject() == Subject()
+    assert here.subject() == MessageSubject()
 
 
 def test_only_a_change_changes(session, talk, photo):
@@ -249,9 +249,9 @@ def test_one_thing_at_a_time(session):
 @pytest.mark.parametrize(
     ("text", "about", "told"),
     [
-        ("  ", Subject(), "say something"),
-        ("x" * 20_001, Subject(), "20001"),
-        ("x", Subject("mark", 0), "Nothing is marked"),
+        ("  ", MessageSubject(), "say something"),
+        ("x" * 20_001, MessageSubject(), "20001"),
+        ("x", MessageSubject("mark", 0), "Nothing is marked"),
     ],
 )
 def test_a_message_that_cannot_be_answered_is_refused_before_anything_happens(session, talk, text, about, told):
