@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from llmga.assistant.assistant import Turn
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Turn
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import STOPPED, UserError, system_reason
 from llmga.images import open_image
@@ -162,7 +162,7 @@ def _done(
     status = DONE
     try:
         turn = _prepared(job, assistant, args, opening)
-        entry["seed"] = assistant.seed
+        entry["seed"] = assistant.session.seed
         for text in job.asked["text"]:
             terminal.info(f"You: {plain(text)}")
             terminal.answer(assistant, replace(turn, text=text))
@@ -175,7 +175,7 @@ def _done(
         status = INTERRUPTED
     elif terminal.failures > failures:
         status = FAILED
-    replies = [message.text for message in assistant.chat.conversation.messages if message.role == "assistant"]
+    replies = [message.text for message in assistant.session.conversation.messages if message.role == "assistant"]
     return status, entry | {"pictures": [path.name for path in terminal.pictures.paths[pictures:]], "replies": replies}
 
 

@@ -4,12 +4,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastapi import Request, Response
 
-from llmga.assistant.assistant import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn
+from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.safety import WITHHELD
+from llmga.assistant.session import Turn
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Planner
 from llmga.serve.api.chat_shapes import (
@@ -87,13 +88,18 @@ class Answer:
             picture=body.picture,
             paint=body.paint,
         )
-        chat, last = service.warm.take(client, wanted)
+        planner, known = service.warm.take(client, wanted)
+        *earlier, last = known.messages
 
         def done() -> None:
-            self.usage = usage_of(chat)
-            service.warm.give_back(client, chat)
+            conversation = job.assistant.session.conversation
+            self.usage = usage_of(planner, conversation)
+            service.warm.give_back(client, planner, conversation)
 
-        return service.engine.job(chat, Turn(last.text, last.images), settings, done=done)
+        before = replace(known, messages=tuple(earlier))
+        turn = Turn(last.text, last.images)
+        job = service.engine.job(planner, turn, settings, conversation=before, done=done)
+        return job
 
     async def deltas(self, job: Job) -> AsyncIterator[Delta | Comment]:
         """The events as pieces of a message, and signs of life between them."""
@@ -160,9 +166,9 @@ def too_long(most: float) -> ApiError:
     )
 
 
-def usage_of(chat: Planner) -> Usage | None:
+def usage_of(planner: Planner, conversation: Conversation) -> Usage | None:
     """Tokens of the last question and answer, as far as the planner counts any."""
-    mllm, conversation = getattr(chat, "mllm", None), chat.conversation
+    mllm = getattr(planner, "mllm", None)
     if mllm is None or not conversation.messages:
         return None
     *before, answer = conversation.messages

@@ -5,18 +5,20 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
 
 from PIL import Image
 
-from llmga.assistant.assistant import AssistantEvent, Failed, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Settings, Turn
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipelines import suited
 from llmga.diffusers.text_to_image import OnStep
+from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.verbatim import Verbatim
@@ -69,6 +71,7 @@ class Job:
     """One request at work.
 
     Args:
+        conversation: what was said before the turn.
         insist: the answer has to hold a picture; where the language model asks for none, its words are painted.
         done: called in the thread when all has gone well, before the last event is seen.
     """
@@ -80,6 +83,7 @@ class Job:
         turn: Turn,
         settings: Settings,
         *,
+        conversation: Conversation | None = None,
         insist: bool = False,
         done: Callable[[], None] | None = None,
     ):
@@ -88,6 +92,8 @@ class Job:
         self.assistant = models.around(
             chat, CountedPipeline(models.pipeline, models.turns, self), settings, models.marks
         )
+        if conversation is not None:
+            self.assistant.session = replace(self.assistant.session, conversation=conversation)
         self._cancelled = Event()
         self._first: Any = None
         self.steps_after_leaving = 0
@@ -155,11 +161,11 @@ class Job:
             asked |= isinstance(event, PromptFound) or (isinstance(event, Failed) and not event.cut)
             yield event
         if self.insist and not asked and not self.cancelled:
-            self.assistant.chat = Verbatim()
+            self.assistant.planner = Verbatim()
             yield from self._answer(Turn(words.strip() or self.turn.text))
 
     def _answer(self, turn: Turn) -> Iterator[AssistantEvent]:
-        events = self.assistant.respond(turn)
+        events = self.assistant.stream(turn)
         if self.cancelled:  # before the assistant began to listen
             self.assistant.cancel()
         return events

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from fastapi import Request, Response, UploadFile
 
-from llmga.assistant.assistant import SIMILAR, Denoising, Failed, PictureReady, Stopped, Turn
+from llmga.assistant.assistant import SIMILAR
+from llmga.assistant.events import Denoising, Failed, PictureReady, Stopped
 from llmga.assistant.safety import WITHHELD
+from llmga.assistant.session import Turn
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.serve.api.encoding import data_uri, encoded, preview
 from llmga.serve.api.engine import Job

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from llmga.assistant.assistant import Failed
+from llmga.assistant.events import Failed
 from llmga.serve.api.engine import Engine, Job
 from llmga.serve.api.errors import ApiError, defect
 from llmga.serve.api.fairness import FairQueue

@@ -24,29 +24,27 @@ class WarmChats:
 
     def __init__(self, new_chat: NewChat, bound: int):
         self.new_chat, self.bound = new_chat, bound
-        self._kept: OrderedDict[tuple[str, int], Planner] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], tuple[Planner, Conversation]] = OrderedDict()
         self._numbers, self._lock = count(), Lock()
 
-    def take(self, client: str, wanted: Conversation) -> tuple[Planner, Message]:
-        """A chat whose history is what comes before the last message, and that message."""
-        chat = self._best(client, wanted) or self.new_chat()
-        *earlier, last = _interned(wanted.messages, chat.conversation.messages)
-        system = wanted.system and "\n\n".join(filter(None, (chat.teaching, wanted.system)))
-        chat.conversation = Conversation(tuple(earlier), system)
-        return chat, last
+    def take(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation]:
+        """A planner for the conversation, and the conversation with the system text and pictures that it knows."""
+        planner, known = self._best(client, wanted) or (self.new_chat(), Conversation())
+        system = wanted.system and "\n\n".join(filter(None, (planner.teaching, wanted.system)))
+        return planner, Conversation(tuple(_interned(wanted.messages, known.messages)), system)
 
-    def give_back(self, client: str, chat: Planner) -> None:
-        """Keep the chat's cache for the next request of this client."""
+    def give_back(self, client: str, planner: Planner, conversation: Conversation) -> None:
+        """Keep what the planner has read of the conversation for the next request of this client."""
         with self._lock:
-            self._kept[client, next(self._numbers)] = chat
+            self._kept[client, next(self._numbers)] = planner, conversation
             while len(self._kept) > self.bound:
                 self._kept.popitem(last=False)
 
-    def _best(self, client: str, wanted: Conversation) -> Planner | None:
+    def _best(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation] | None:
         with self._lock:
             shared = {
-                key: _common(chat.conversation.messages, wanted.messages)
-                for key, chat in self._kept.items()
+                key: _common(known.messages, wanted.messages)
+                for key, (_, known) in self._kept.items()
                 if key[0] == client
             }
             best = max(shared, key=shared.__getitem__, default=None)

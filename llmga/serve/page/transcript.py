@@ -12,7 +12,7 @@ from PIL import Image
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.image_files import PNG_MODES, png_bytes
 from llmga.assistant.record import Record
-from llmga.assistant.session import State, Turn
+from llmga.assistant.session import Session, Turn
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.llava.generation_prompt import END, START
@@ -193,7 +193,7 @@ class AnswerInProgress:
 
 
 def entries(
-    state: State,
+    session: Session,
     answer: AnswerInProgress | None,
     troubles: Mapping[int, Sequence[str | Notice]],
     images: ServedImages,
@@ -206,10 +206,10 @@ def entries(
         seed: what the page calls the seed of an image.
     """
     images.numbered.clear()
-    until = len(state.exchanges) if answer is None or answer.repaints is not None else answer.index
+    until = len(session.exchanges) if answer is None or answer.repaints is not None else answer.index
     found = []
-    for index, exchange in enumerate(state.exchanges[:until]):
-        messages = state.conversation.messages[exchange.start : exchange.end]
+    for index, exchange in enumerate(session.exchanges[:until]):
+        messages = session.conversation.messages[exchange.start : exchange.end]
         reply = messages[-1].text if messages[-1].role == "assistant" else ""
         painted = [(each.number, each.image, each.record) for each in exchange.paintings]
         found.append(_entry(exchange.turn, reply, painted, troubles.get(index, ()), images, seed))

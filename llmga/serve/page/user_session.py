@@ -99,7 +99,7 @@ class UserSession:
         def answer() -> Iterator[AssistantEvent]:
             if not goes_on:
                 self.assistant.leave_region()  # a changed picture is taken up again by its button
-            return self.assistant.respond(turn)
+            return self.assistant.stream(turn)
 
         yield from self._answered(turn, chosen, answer, changes=changes)
 
@@ -110,7 +110,7 @@ class UserSession:
             UserError: there is no such picture.
         """
         turn = Turn(SIMILAR, (self.picture(number),))
-        yield from self._answered(turn, chosen, lambda: self.assistant.respond(turn))
+        yield from self._answered(turn, chosen, lambda: self.assistant.stream(turn))
 
     def retry(self, chosen: Chosen) -> AnswerSteps:
         """Answer the last message anew.
@@ -199,7 +199,7 @@ class UserSession:
             UserError: an answer is being given, or the disk does not take it.
         """
         with self._alone():
-            return save_session(self.folder / "llmga-session.zip", self.assistant.state(), self.assistant.models)
+            return save_session(self.folder / "llmga-session.zip", self.assistant.session, self.assistant.models)
 
     def load(self, path: str | Path) -> list[str]:
         """Go on with a saved session.
@@ -215,8 +215,8 @@ class UserSession:
                 saved = load_session(path)
             except UserError as problem:  # where files lie on the server is nobody's business
                 raise UserError(str(problem).replace(str(path), Path(path).name)) from None
-            self.assistant.bounds.check_conversation(saved.state.conversation)
-            self.assistant.resume(saved.state)
+            self.assistant.bounds.check_conversation(saved.session.conversation)
+            self.assistant.session = saved.session
             self.in_progress, self.selected, self._troubles = None, MessageSubject(), {}
             return differences(saved.models, self.assistant.models)
 
@@ -227,7 +227,7 @@ class UserSession:
             UserError: an answer is being given.
         """
         with self._alone():
-            assistant.resume(self.assistant.state())
+            assistant.session = self.assistant.session
             self.assistant = assistant
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ class UserSession:
 
     def entries(self) -> list[Entry]:
         """The conversation; gives its images their numbers, in order."""
-        return entries(self.assistant.state(), self.in_progress, self._troubles, self.images, self.strings["seed"])
+        return entries(self.assistant.session, self.in_progress, self._troubles, self.images, self.strings["seed"])
 
     def subject(self) -> MessageSubject:
         """What the next message is about, the region of an earlier one included."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, AssistantEvent, Turn
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.events import AssistantEvent
+from llmga.assistant.session import Turn
 from llmga.assistant.session_file import MOST_PIXELS, differences, load_session, save_session
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
@@ -61,7 +63,7 @@ class TerminalChat:
         """Answer a message; what was pending stays so where no answer came."""
         pending, before = self.pending, self.assistant.exchanges
         self.pending = Turn("")
-        self.play(self.assistant.respond(replace(pending, text=text)))
+        self.play(self.assistant.stream(replace(pending, text=text)))
         if self.assistant.exchanges is before:
             self.pending = pending
 
@@ -78,7 +80,7 @@ class TerminalChat:
             UserError: the disk does not take it.
         """
         with ctrl_c(lambda: None):
-            save_session(path, self.assistant.state(), self.assistant.models)
+            save_session(path, self.assistant.session, self.assistant.models)
 
     def picture(self) -> Image.Image:
         """What a mask or an outpainting is about: the pending picture, else the latest one.
@@ -134,7 +136,7 @@ def _outpaint(chat: TerminalChat, text: str) -> None:
 def _seed(chat: TerminalChat, text: str) -> None:
     if text:
         chat.assistant.reseed(int(_number(text, 0, flags.LARGEST_SEED, "seed")))
-    chat.terminal.info(f"the next picture has seed {chat.assistant.seed + chat.assistant.painted}.")
+    chat.terminal.info(f"the next picture has seed {chat.assistant.session.next_seed}.")
 
 
 def _set(chat: TerminalChat, text: str) -> None:
@@ -196,9 +198,9 @@ def _save(chat: TerminalChat, typed: str) -> None:
 
 def _load(chat: TerminalChat, typed: str) -> None:
     saved = load_session(_session_path(chat, typed), chat.most_pixels)
-    chat.assistant.resume(saved.state)
+    chat.assistant.session = saved.session
     chat.pending = Turn("")
-    count = len(saved.state.exchanges)
+    count = len(saved.session.exchanges)
     chat.terminal.info("\n".join([*differences(saved.models, chat.assistant.models), f"going on after turn {count}."]))
 
 

@@ -47,7 +47,7 @@ class Terminal:
 
     def answer(self, assistant: Assistant, turn: Turn) -> None:
         """Draw the answer to a turn."""
-        self.play(assistant, assistant.respond(turn))
+        self.play(assistant, assistant.stream(turn))
 
     def play(self, assistant: Assistant, events: Iterator[AssistantEvent], speaker: str = "Assistant: ") -> None:
         """Draw what an assistant does.  Ctrl-C ends it and keeps the session."""
@@ -62,8 +62,8 @@ class Terminal:
         finally:
             self._close_bar()
             self._fresh_line()
-        if self.debug and assistant.chat.conversation.messages:
-            print(f"raw reply: {assistant.chat.conversation.messages[-1].text!r}", file=self.err)
+        if self.debug and assistant.session.conversation.messages:
+            print(f"raw reply: {assistant.session.conversation.messages[-1].text!r}", file=self.err)
 
     def draw(self, event: AssistantEvent) -> None:
         """Show one event."""
