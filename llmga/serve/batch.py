@@ -9,7 +9,6 @@ with `text` (one message, or several of one conversation), `image`, `mask`, `out
 of `/set`.  Empty lines and lines that begin with # are passed over.
 """
 
-import argparse
 import hashlib
 import reprlib
 from dataclasses import dataclass, replace
@@ -18,14 +17,16 @@ from typing import Annotated, Any, TypedDict
 
 from llmga.assistant.loading import Models
 from llmga.assistant.session import Turn
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import STOPPED, UserError, system_reason
 from llmga.images import open_image
 from llmga.jobs import DONE, FAILED, INTERRUPTED, MANIFEST, Manifest
+from llmga.limits import LARGEST_SEED
 from llmga.plain_text import plain
 from llmga.serve import args as flags
 from llmga.serve.terminal.drawing import Terminal
-from llmga.serve.terminal.settings_command import CHANGES, change, checked_fill
+from llmga.serve.terminal.settings_command import CHANGES, change
 from llmga.typed import one_part, parsed
 
 OWN = ("text", "image", "mask", "outpaint", "fill", "seed")
@@ -128,7 +129,7 @@ def _is_done(manifest: Manifest, job: BatchJob) -> bool:
     return entry is not None and all((manifest.path.parent / name).exists() for name in entry.get("pictures", ()))
 
 
-def batch(jobs: list[BatchJob], args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn) -> int:
+def batch(jobs: list[BatchJob], settings: Settings, models: Models, terminal: Terminal, opening: Turn) -> int:
     """Do every job that is not done yet.
 
     Returns:
@@ -141,7 +142,7 @@ def batch(jobs: list[BatchJob], args: argparse.Namespace, models: Models, termin
     for job in jobs:
         if _is_done(manifest, job):
             continue
-        status, entry = _done(job, args, models, terminal, opening)
+        status, entry = _done(job, settings, models, terminal, opening)
         manifest.write(job.key, status, line=job.number, text=job.asked["text"], **entry)
         if status == INTERRUPTED:
             terminal.info("stopped; run the same again to go on.")
@@ -153,15 +154,15 @@ def batch(jobs: list[BatchJob], args: argparse.Namespace, models: Models, termin
 
 
 def _done(
-    job: BatchJob, args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn
+    job: BatchJob, settings: Settings, models: Models, terminal: Terminal, opening: Turn
 ) -> tuple[str, dict[str, Any]]:
     """Try a job: (status, what else the manifest says of it)."""
     pictures, failures = len(terminal.pictures.paths), terminal.failures
-    assistant = models.assistant(args)
+    assistant = models.assistant(settings)
     entry: dict[str, Any] = {}
     status = DONE
     try:
-        turn = _prepared(job, assistant, args, opening)
+        turn = _prepared(job, assistant, settings.seed, opening)
         entry["seed"] = assistant.session.seed
         for text in job.asked["text"]:
             terminal.info(f"You: {plain(text)}")
@@ -179,7 +180,7 @@ def _done(
     return status, entry | {"pictures": [path.name for path in terminal.pictures.paths[pictures:]], "replies": replies}
 
 
-def _prepared(job: BatchJob, assistant: Any, args: argparse.Namespace, opening: Turn) -> Turn:
+def _prepared(job: BatchJob, assistant: Any, first_seed: int | None, opening: Turn) -> Turn:
     """Make the job's settings; its first turn, without the words.
 
     Raises:
@@ -189,10 +190,10 @@ def _prepared(job: BatchJob, assistant: Any, args: argparse.Namespace, opening: 
     for name in asked:
         if name in CHANGES:
             change(assistant, name, _typed(asked[name]))
-    seed = asked.get("seed", None if args.seed is None else args.seed + job.number - 1)
+    seed = asked.get("seed", None if first_seed is None else first_seed + job.number - 1)
     if seed is not None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= flags.LARGEST_SEED:
-            raise UserError(f"seed {seed!r} is out of range; use 0 to {flags.LARGEST_SEED}.")
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"seed {seed!r} is out of range; use 0 to {LARGEST_SEED}.")
         assistant.reseed(seed)
     assistant.check()
     return _turn(asked, assistant, opening)
@@ -209,7 +210,7 @@ def _turn(asked: dict[str, Any], assistant: Any, opening: Turn) -> Turn:
     picture = turn.images[0]
     turn = Turn("", turn.images)
     if asked.get("outpaint") is not None:
-        text, fill = _text(asked, "outpaint"), checked_fill(asked.get("fill", turn.fill))
+        text, fill = _text(asked, "outpaint"), SETTINGS["fill"].checked(asked.get("fill", turn.fill))
         Canvas.parse(text, picture.size)
         turn = replace(turn, outpaint=text, fill=fill)
     if asked.get("mask") is not None:

@@ -26,7 +26,7 @@ STORY, HTML, PDF = "story.json", "book.html", "book.pdf"
 REMEDY = "choose another --save-path"
 
 
-def begun(args: argparse.Namespace, place: Path) -> Story | None:
+def begun(request: str, place: Path) -> Story | None:
     """The plan that is there; None where there is none.
 
     Raises:
@@ -35,26 +35,27 @@ def begun(args: argparse.Namespace, place: Path) -> Story | None:
     if not place.exists():
         return None
     story = Story.load(place)
-    if (args.request or "").strip() and args.request != story.request:
+    if request.strip() and request != story.request:
         raise UserError(f"{str(place)!r} is of another book ({story.request!r}); give a new --save-path, or leave "
                         "--request out to go on with it.")  # fmt: skip
     return story
 
 
-def planned(assistant: Assistant, args: argparse.Namespace, characters: tuple[Character, ...], place: Path) -> Story:
+def planned(assistant: Assistant, request: str, pages: int, place: Path, **book: Any) -> Story:
     """The plan that is there, or a new one.
+
+    Args:
+        book: characters, title, style, seeds, as `llmga.serve.story.plan` takes them.
 
     Raises:
         UserError: there is one of another book, or the language model makes none.
     """
-    if (known := begun(args, place)) is not None:
+    if (known := begun(request, place)) is not None:
         print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
         return known
-    title, seed = args.title or args.request, assistant.session.seed
-    book = {"title": title, "seed": seed, "style": args.style, "seeds": args.seeds}
-    sampling = assistant.sampling()
+    sampling, seed = assistant.sampling(), assistant.session.seed
     story: Story
-    for story in plan(assistant.planner, args.request, args.pages, sampling, characters, **book):
+    for story in plan(assistant.planner, request, pages, sampling, seed=seed, **book):
         print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
     story.save(place)
     return story
@@ -94,17 +95,18 @@ def storybook(args: argparse.Namespace) -> int:
     Raises:
         UserError: the flags, the models or the disk do not allow it.
     """
-    flags.check(args)
+    spec, request = flags.model_spec(args).checked(), args.request or ""
     folder = Path(args.save_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); {REMEDY}.") from None
-    if begun(args, folder / STORY) is None and not (args.request or "").strip():
+    if begun(request, folder / STORY) is None and not request.strip():
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
-    assistant = Models.load(args).assistant(args)
-    story = painted(assistant, planned(assistant, args, characters, folder / STORY), folder)
+    book = {"title": args.title or request, "style": args.style, "seeds": args.seeds, "characters": characters}
+    assistant = Models.load(spec).assistant(flags.settings(args))
+    story = painted(assistant, planned(assistant, request, args.pages, folder / STORY, **book), folder)
     write_result(folder / HTML, to_html(story, folder, language_of(story.request)), REMEDY)
     write_result(folder / PDF, to_pdf(story, folder), REMEDY)
     print(f"{folder / HTML} and {folder / PDF} have {len(story.pages)} pages.")

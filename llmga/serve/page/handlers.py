@@ -91,7 +91,7 @@ class EventHandlers:
         for model_list in models:
             self._on(model_list.input, self.switch, [page.session, *models], [*self.drawn, *models], **model)
         sampler = page.controls.named["sampler"]
-        adapted = [page.controls.named["steps"], page.controls.named["guidance"]]
+        adapted = [page.controls.named["steps"], page.controls.named["guidance_scale"]]
         self._on(sampler.input, page.controls.own_of, [sampler], adapted)
         speaking = self._on(page.language.input, self.speak, [page.session, page.language], self._labelled())
         speaking.then(None, [page.language], js=TELL_LANGUAGE)

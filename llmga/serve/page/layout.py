@@ -1,18 +1,18 @@
 """What stands where on the page.  What it does is in `handlers`, what it says in `strings`."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from llmga.assistant.settings import Settings
 from llmga.diffrir.restorers import restorer_name
 from llmga.errors import UserError
-from llmga.serve import args as flags
 from llmga.serve.page import drawing, mask_editor
 from llmga.serve.page.controls import Controls
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.model_pool import ModelPool
+from llmga.serve.page.options import PageOptions
 from llmga.serve.page.strings import LANGUAGES, STRINGS
 from llmga.serve.page.user_session import UserSession
 
@@ -46,16 +46,16 @@ class PageLayout:
         session: the state of a browser tab, a `UserSession`; None before it begins and after it has ended.
     """
 
-    def __init__(self, pool: ModelPool, args: argparse.Namespace):
+    def __init__(self, pool: ModelPool, options: PageOptions):
         self.labels = labels = Labels()
         with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
             self.session = gr.State(None, time_to_live=None, delete_callback=_leave)
-            self.head = gr.HTML(heading("en"), elem_id="head", visible=not args.embed)
+            self.head = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
                     self._conversation(labels)
                 with gr.Column(scale=2, min_width=320, elem_id="side"), gr.Tabs() as self.tabs:
-                    self._side(pool, args, labels)
+                    self._side(pool, options.settings, labels)
 
     def _conversation(self, labels: Labels) -> None:
         self.log = gr.HTML(
@@ -85,7 +85,7 @@ class PageLayout:
                 for verb in ("retry", "repaint", "undo", "clear")
             )
 
-    def _side(self, pool: ModelPool, args: argparse.Namespace, labels: Labels) -> None:
+    def _side(self, pool: ModelPool, usual: Settings, labels: Labels) -> None:
         with labels.put(gr.Tab, label_word="pictures", id="pictures"):
             self.gallery = gr.HTML(
                 drawing.gallery([], labels.strings),
@@ -104,7 +104,7 @@ class PageLayout:
             )
         with labels.put(gr.Tab, label_word="settings", id="settings"):
             pipeline = pool.models.pipeline.describe()
-            self.controls = Controls(labels, flags.settings(args), pipeline, restorer_name(pool.restorer))
+            self.controls = Controls(labels, usual, pipeline, restorer_name(pool.restorer))
             self._models(pool, labels)
         with labels.put(gr.Tab, label_word="session", id="session"):
             self._session(labels)

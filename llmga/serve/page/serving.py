@@ -1,6 +1,5 @@
 """The page as a server, or inside one: the files that it may give, and nobody else asked."""
 
-import argparse
 import asyncio
 import socket
 from collections.abc import Callable
@@ -16,15 +15,14 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from llmga.assistant.bounds import Bounds
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
-from llmga.serve import args as flags
 from llmga.serve.api.keys import sent_by_another_site
 from llmga.serve.page.handlers import LONGEST_LINE, EventHandlers
 from llmga.serve.page.layout import HERE, THEME, PageLayout
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
+from llmga.serve.page.options import PageOptions
 from llmga.serve.page.user_session import LONGEST_MESSAGE
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
@@ -62,23 +60,22 @@ class OnlyHere:
             await self.app(scope, receive, send)
 
 
-def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> EventHandlers:
+def build(models: Models, options: PageOptions, moderator: Moderator | None = None) -> EventHandlers:
     """The page, ready to be served.
 
     Raises:
-        UserError: the flags do not suit the models.
+        UserError: the settings do not suit the models.
     """
-    models = replace(models, bounds=Bounds.of(args, LONGEST_MESSAGE))
-    models.bounds.check_settings(flags.settings(args), models.pipeline)
-    shelf = args.shelf if args.server is None else None  # a server's models go with nothing from here
-    pool, concurrency = ModelPool(args, models, args.model_list_mode, shelf), args.at_once
-    page = PageLayout(pool, args)
-    page.blocks.max_threads = THREADS + concurrency + LONGEST_LINE
-    page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=concurrency, api_open=False)
-    return EventHandlers(page, pool, concurrency, moderator)
+    models = replace(models, bounds=options.spec.bounds.reading(LONGEST_MESSAGE))
+    models.bounds.check_settings(options.settings, models.pipeline)
+    pool = ModelPool(options, models)
+    page = PageLayout(pool, options)
+    page.blocks.max_threads = THREADS + options.at_once + LONGEST_LINE
+    page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=options.at_once, api_open=False)
+    return EventHandlers(page, pool, options.at_once, moderator)
 
 
-def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None = None, wait: bool = True) -> Any:
+def launch(models: Models, options: PageOptions, moderator: Moderator | None = None, wait: bool = True) -> Any:
     """Serve the page.
 
     Args:
@@ -91,13 +88,13 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
     Raises:
         UserError: the port is taken.
     """
-    port = args.port or _free(args.host)
-    blocks = build(models, args, moderator).page.blocks
+    port = options.port or _free(options.host)
+    blocks = build(models, options, moderator).page.blocks
     try:
         blocks.launch(
-            server_name=args.host,
+            server_name=options.host,
             server_port=port,
-            share=args.share,
+            share=options.share,
             quiet=True,
             max_threads=blocks.max_threads,
             prevent_thread_lock=True,
@@ -105,9 +102,9 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
             **COMMON,
         )
     except OSError:
-        raise UserError(f"--port {port} at {args.host} is taken or not allowed; choose another, or 0.") from None
+        raise UserError(f"--port {port} at {options.host} is taken or not allowed; choose another, or 0.") from None
     print(f"The page is at {blocks.local_url}", flush=True)
-    if args.share:
+    if options.share:
         print(f"and for everybody who knows the link at {blocks.share_url}", flush=True)
     if wait:
         blocks.block_thread()
@@ -122,9 +119,9 @@ class Mounted:
     """
 
     def __init__(
-        self, app: FastAPI, path: str, models: Models, args: argparse.Namespace, opens: Callable[[str], bool] | None
+        self, app: FastAPI, path: str, models: Models, options: PageOptions, opens: Callable[[str], bool] | None
     ):
-        self.handlers = build(models, args)
+        self.handlers = build(models, options)
         auth = None if opens is None else lambda name, password: opens(password)
         blocks = self.handlers.page.blocks
         gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)

@@ -18,7 +18,7 @@ from llmga.assistant.session import Exchange, Turn
 from llmga.assistant.session_file import differences, load_session, save_session
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
-from llmga.serve.page.chosen import Chosen
+from llmga.serve.page.controls import Chosen
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.strings import STRINGS, Strings
 from llmga.serve.page.transcript import AnswerInProgress, Entry, Notice, ServedImages, entries
