@@ -3,11 +3,12 @@
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
 from llmga.assistant.assistant import Assistant
+from llmga.assistant.painting import choose_sampler
 from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
@@ -39,7 +40,7 @@ class Chosen:
         Raises:
             UserError: the pipeline cannot use the sampler.
         """
-        assistant.pipeline.use_sampler(self.settings.sampler)
+        choose_sampler(assistant.pipeline, self.settings)
         assistant.settings = self.settings if changes else replace(self.settings, edit=None)
         if self.seed is not None:
             assistant.reseed(self.seed)
@@ -111,8 +112,9 @@ class Controls:
         said = {name: self._read(self._rows[name], value) for name, value in zip(self.named, values, strict=True)}
         own = {name: value for name, value in said.items() if not self._rows[name].part_of and name != "seed"}
         repaint, edit = (
-            Changes(
-                **{row.name: said.get(row.name, row.default) for row in self._table.values() if row.part_of == part}
+            cast(
+                Changes,
+                {row.name: said.get(row.name, row.default) for row in self._table.values() if row.part_of == part},
             )
             for part in ("repaint", "edit")
         )
