@@ -64,13 +64,13 @@ class Server(uvicorn.Server):
             _later(LAST_WORDS, self._leave, 128 + sig)
         self.desk.stop()
         if self.page is not None:
-            self.page.wiring.end()
+            self.page.handlers.end()
 
     def _leave(self, code: int) -> None:
         """End the process, whatever goes on in it."""
         logs.tell("ended", logging.WARNING, code=code, left=len(self.desk.jobs))
         if self.page is not None:
-            self.page.wiring.remove()
+            self.page.handlers.remove()
         os._exit(code)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -28,8 +28,8 @@ PATIENTS = Registry(
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 when something is lost or stops the run, 2 for a user's mistake."""
     config = parse_arguments(PATIENTS, argv, FLAGS)
-    from llmga.llava.train.examination import examine
     from llmga.command_line import quiet_libraries
+    from llmga.llava.train.examination import examine
 
     quiet_libraries()
 
