@@ -10,15 +10,15 @@ from llmga.assistant.bounds import Bounds
 from llmga.assistant.loading import Models
 from llmga.llava.endpoint.address import Endpoint
 from llmga.serve import args as flags
+from llmga.serve.api.auth import VARIABLE, ApiKeys
 from llmga.serve.api.engine import Engine
-from llmga.serve.api.fairness import FairQueue
-from llmga.serve.api.fetching import Fetcher
-from llmga.serve.api.keys import VARIABLE, Keys
+from llmga.serve.api.fair_queue import FairQueue
+from llmga.serve.api.fetching import ImageFetcher
+from llmga.serve.api.image_data import RequestLimits
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
-from llmga.serve.api.service import Names, Service
-from llmga.serve.api.uploads import Limits
-from llmga.serve.api.warm import WarmChats
+from llmga.serve.api.service import ServedNames, Service
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average
 UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
@@ -80,7 +80,7 @@ def add_place(parser: flags.Parser) -> None:
 
 def add_limits(parser: flags.Parser) -> None:
     """How much one client may ask for, and all together."""
-    group, number, usual = parser.add_argument_group("limits"), flags.number, Limits()
+    group, number, usual = parser.add_argument_group("limits"), flags.number, RequestLimits()
     for name, kind, low, high, default, text in (
         ("at-once", int, 1, 64, 4, "requests at work; pictures are painted one by one"),
         ("queue", int, 0, 10_000, 64, "requests that wait; beyond it they are told when to come again"),
@@ -109,22 +109,22 @@ def build_service(args: argparse.Namespace, models: Models) -> Service:
     queue = FairQueue(args.at_once, args.queue)
     engine = Engine(models, args.at_once, Metrics(queue), private(args, models))
     return Service(
-        desk=RequestScheduler(engine, queue),
+        scheduler=RequestScheduler(engine, queue),
         engine=engine,
-        warm=WarmChats(models.new_chat, args.warm_chats),
+        prefix_cache=PrefixCache(models.new_chat, args.warm_chats),
         names=names(args),
         limits=limits(args),
         defaults=flags.settings(args),
         created=int(time.time()),
-        fetcher=Fetcher(limits(args)) if args.remote_pictures else None,
+        fetcher=ImageFetcher(limits(args)) if args.remote_pictures else None,
         markdown=args.markdown_pictures,
         ignore_tools=args.ignore_tools,
     )
 
 
-def limits(args: argparse.Namespace) -> Limits:
+def limits(args: argparse.Namespace) -> RequestLimits:
     """What a client may send."""
-    return Limits(
+    return RequestLimits(
         body=int(args.max_request_mb * MEGA),
         picture=int(args.max_picture_mb * MEGA),
         pixels=int(args.max_megapixels * MEGA),
@@ -133,15 +133,15 @@ def limits(args: argparse.Namespace) -> Limits:
     )
 
 
-def keys(args: argparse.Namespace) -> Keys:
+def keys(args: argparse.Namespace) -> ApiKeys:
     """The keys that open the server.  Raises: UserError."""
-    return Keys.read(args.api_keys_file, os.environ.get(VARIABLE))
+    return ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
 
 
-def names(args: argparse.Namespace) -> Names:
+def names(args: argparse.Namespace) -> ServedNames:
     """What clients call the models: the last part of each folder, whatever the rest of the path."""
     words = args.model_path.model if isinstance(args.model_path, Endpoint) else last_part(args.model_path)
-    return Names((words, *(args.served_name or ())), last_part(args.sdmodel_id))
+    return ServedNames((words, *(args.served_name or ())), last_part(args.sdmodel_id))
 
 
 def last_part(path: str) -> str:
@@ -152,7 +152,7 @@ def last_part(path: str) -> str:
 
 def private(args: argparse.Namespace, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
-    hidden = {models.pipeline.path: last_part(args.sdmodel_id)}
+    hidden = {str(models.pipeline.path): last_part(args.sdmodel_id)}
     for path in (args.model_path, args.sdmodel_id, args.inpainter, args.model_base, args.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"
