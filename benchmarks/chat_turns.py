@@ -33,6 +33,7 @@ from transformers import (
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.conversation import Conversation
 from llmga.llava.loading import Mllm, new_mllm
+from llmga.llava.planner import Dialogue
 from llmga.runtime import quiet_libraries
 
 TOKENIZER = "checkpoints/Inference/llmga-toy-mllm"
@@ -102,7 +103,7 @@ def say(chat: Chat, text: str, images: tuple[Image.Image, ...], tokens: int) -> 
 
 def converse(mllm: Mllm, picture: Image.Image, tokens: int) -> tuple[Conversation, Clock]:
     """Five turns about one picture; the conversation before the last turn, and how that one went."""
-    chat = Chat(mllm)
+    chat = Dialogue(Chat(mllm))
     for number, text in enumerate(TURNS[:-1]):
         say(chat, text, (picture,) if number == 0 else (), tokens)
     before = chat.conversation
@@ -111,7 +112,7 @@ def converse(mllm: Mllm, picture: Image.Image, tokens: int) -> tuple[Conversatio
 
 def anew(mllm: Mllm, before: Conversation, tokens: int) -> Clock:
     """The last turn when nothing is kept from the turns before."""
-    chat = Chat(mllm)
+    chat = Dialogue(Chat(mllm))
     chat.conversation = before
     return say(chat, TURNS[-1], (), tokens)
 

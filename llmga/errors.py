@@ -41,6 +41,10 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2
+        except SystemExit as ended:  # a parser has said what is wrong, or shown its help
+            if ended.code != 2:
+                raise
+            return 2
         except KeyboardInterrupt as stop:
             print(stop if stop.args else "stopped", file=sys.stderr)
             return STOPPED

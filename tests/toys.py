@@ -5,34 +5,31 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, Settings
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.session import Settings
 from llmga.compositing import paste_back
 from llmga.errors import UserError
-from llmga.llava.conversation import Conversation
+from llmga.llava.planner import Planner
 
 
-class ToyChat:
+class ToyChat(Planner):
     """Says the given replies, one a turn, in pieces of five letters."""
+
+    steers = True
 
     def __init__(self, *replies):
         self.replies = list(replies)
-        self.conversation = Conversation()
-        self.samplings, self.given, self.ended_by = [], 0, "marker"
+        self.samplings, self.given = [], 0
 
-    def check(self, sampling):
-        pass
-
-    def say(self, text, images=(), sampling=None, cancelled=None):
+    def _answer(self, conversation, sampling, cancelled):
         self.samplings.append(sampling)
-        self.conversation = self.conversation.say("user", text, images)
-        reply, said = self.replies.pop(0), ""
+        self.conversation = conversation
+        reply = self.replies.pop(0)
         for start in range(0, len(reply), 5):
-            if cancelled is not None and cancelled():
+            if cancelled():
                 break
-            said += reply[start : start + 5]
             self.given += 1
             yield reply[start : start + 5]
-        self.conversation = self.conversation.say("assistant", said)
 
 
 class ToyPipeline:

@@ -1,41 +1,63 @@
-"""The one flow from a person's turn to words and pictures.  Front ends only draw its events."""
+"""A session with one person: `Assistant.stream` leads from what is said to words and pictures.  Front ends draw it."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from threading import Event
 from typing import Any
 
 from PIL import Image
 
+from llmga.assistant import repainting
 from llmga.assistant.bounds import UNBOUNDED, Bounds
-from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
-from llmga.assistant.painting import Finish, Order, paint, record_of, restorer_of, shelf_mark, upscaler_of
+from llmga.assistant.events import (
+    AssistantEvent,
+    Failed,
+    PictureReady,
+    PromptFound,
+    Reply,
+    Stopped,
+    TextDelta,
+)
+from llmga.assistant.painting import (
+    Finish,
+    ImageRequest,
+    choose_sampler,
+    marks_behind,
+    painted,
+    pipeline_for,
+    record_of,
+    restorer_of,
+    upscaler_of,
+)
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
-from llmga.assistant.session import Exchange, Painting, Region, Settings, State, Turn, shown
-from llmga.background import reports_of
+from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn, shown
 from llmga.diffrir.restorers import Restorer
-from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
-from llmga.diffusers.pipelines import suited
 from llmga.errors import UserError
-from llmga.llava.conversation import IMAGE_MARKER, Conversation
-from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse, with_prompt
-from llmga.llava.planner import Planner
+from llmga.llava.generation_prompt import Event as ParserEvent
+from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse
+from llmga.llava.planner import Dialogue, Planner
 from llmga.llava.sampling import Sampling
-from llmga.plain_text import plain
-
-__all__ = [
-    "Assistant", "AssistantEvent", "Denoising", "Exchange", "Failed", "Painting", "PictureReady", "PromptFound",
-    "Region", "Settings", "State", "Stopped", "TextDelta", "Turn",
-]  # fmt: skip
 
 SIMILAR = "Generate a similar image."  # one of the questions that the language models were trained on
 
 
-class _Cancelled(Exception):
-    """Raised inside the pipeline, in or between its steps, to end a painting."""
+@dataclass
+class Answer:
+    """One answer while it is given.
+
+    Attributes:
+        cancelled: set where nobody wants it any more.
+        sampling: how its words are chosen, as the records say it.
+        images: what it has painted.
+        spent: what that cost, see `Bounds.work`.
+    """
+
+    cancelled: Event = field(default_factory=Event)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    images: list[GeneratedImage] = field(default_factory=list)
+    spent: float = 0.0
 
 
 class Assistant:
@@ -45,23 +67,25 @@ class Assistant:
     the iterator early ends the work.
 
     Args:
-        chat: the conversation, with any planner.
+        planner: who answers and plans the pictures.
         pipeline: `pipeline(prompt, image, mask, …) -> image`, a row of `llmga.diffusers.pipelines`; turns that need
             a pipeline for another task get one that shares its weights.
         restorer: `restorer(image, reference, mask) -> image` of scale 1; called only where there is a mask.
+        settings: how answers are given; None is `Settings()`.
         models: what the records say about the models in use.
-        upscaler: a restorer of scale 2 or 4, for `Settings.upscale`; None takes the one on the shelf.
+        upscaler: a restorer of scale 2 or 4, for `Settings.upscale`; None takes the one in the model directory.
         guard: what every picture passes before anybody sees it.
         bounds: what one answer may cost.
 
     Attributes:
-        exchanges: the turns that were answered and what came of them, oldest first; replaced, never changed in place.
-        settings: may be replaced between answers.
+        session: all that was said and painted, and the settings; replaced, never changed in place.  Setting it goes on
+            from there: the next turn is answered as it would have been then.
+        region: the picture at work, which the next turn without pictures goes on with.
     """
 
     def __init__(
         self,
-        chat: Planner,
+        planner: Planner,
         pipeline: Callable[..., Image.Image],
         restorer: Restorer,
         settings: Settings | None = None,
@@ -70,23 +94,80 @@ class Assistant:
         guard: Guard = NO_GUARD,
         bounds: Bounds = UNBOUNDED,
     ):
-        self.chat, self.pipeline, self.restorer, self.upscaler = chat, pipeline, restorer, upscaler
-        self.guard, self.bounds, self.settings = guard, bounds, settings or Settings()
-        self.models = tuple(models)
-        self.seed = secrets.randbelow(2**32) if self.settings.seed is None else self.settings.seed
-        self.turns = self.painted = 0
-        self.exchanges: tuple[Exchange, ...] = ()
-        self._region: Region | None = None  # the picture at work
-        self._words: dict[str, Any] = {}  # how the current answer is sampled
-        self._fresh: list[Painting] = []  # what the current answer has painted
-        self._spent = 0.0  # and what it cost, see `Bounds.work`
-        self._cancelled = Event()
+        self.planner, self.pipeline, self.restorer, self.upscaler = planner, pipeline, restorer, upscaler
+        self.guard, self.bounds, self.models = guard, bounds, tuple(models)
+        chosen = settings or Settings()
+        self.session = Session(secrets.randbelow(2**32) if chosen.seed is None else chosen.seed, settings=chosen)
+        self._answer = Answer()
+
+    @property
+    def session(self) -> Session:
+        """The session as data, to be kept, and gone on with here or in another assistant."""
+        return self._session
+
+    @session.setter
+    def session(self, session: Session) -> None:
+        self._session, self.region = session, session.region
+
+    @property
+    def settings(self) -> Settings:
+        """How the next answer is given; may be replaced between answers."""
+        return self._session.settings
+
+    @settings.setter
+    def settings(self, chosen: Settings) -> None:
+        self.keep(settings=chosen)
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """The turns that were answered and what came of them, oldest first."""
+        return self._session.exchanges
 
     # What a person can do.
 
-    def respond(self, turn: Turn) -> Iterator[AssistantEvent]:
-        """Answer one turn; pictures are painted in the order in which their prompts are closed."""
-        return self._started(lambda cancelled: self._exchange(turn, cancelled))
+    def stream(
+        self,
+        text: str | Turn,
+        images: Sequence[Image.Image] = (),
+        mask: Image.Image | None = None,
+        *,
+        outpaint: str | None = None,
+        fill: str = "edge",
+    ) -> Iterator[AssistantEvent]:
+        """Answer one turn; pictures are painted in the order in which their prompts are closed.
+
+        Args:
+            text: the words; or the whole `Turn`, and nothing else is given.
+            images: pictures of any mode and size that come with the words; the first is the one to change.
+            mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it
+                is to be painted anew; later turns without pictures repaint the same part.
+            outpaint: how the first picture is to grow, such as "left=25%", "aspect=16:9" or "size=1024x768".
+            fill: what is under the grown part, a row of `llmga.diffusers.canvas.FILLS`.
+
+        Yields:
+            Events: see `llmga.assistant.events`.
+        """
+        turn = text if isinstance(text, Turn) else Turn(text, tuple(images), mask, outpaint, fill)
+        return self.begin(lambda answer: self._stream(turn, answer))
+
+    def say(
+        self,
+        text: str | Turn,
+        images: Sequence[Image.Image] = (),
+        mask: Image.Image | None = None,
+        *,
+        outpaint: str | None = None,
+        fill: str = "edge",
+    ) -> Reply:
+        """Answer one turn to its end; arguments as `stream` takes them.
+
+        Returns:
+            What was said, and the pictures with their records.
+
+        Raises:
+            UserError: where the answer or a picture failed; what was done until then is in `session`.
+        """
+        return Reply.of(self.stream(text, images, mask, outpaint=outpaint, fill=fill))
 
     def retry(self) -> Iterator[AssistantEvent]:
         """Answer the last turn anew: other words, other pictures.  The old answer is forgotten."""
@@ -97,7 +178,7 @@ class Assistant:
 
         An edit that fails before its first word leaves everything as it was.
         """
-        return self._started(lambda cancelled: self._edit(number, text, cancelled))
+        return self.begin(lambda answer: self._edit(number, text, answer))
 
     def repaint(
         self, number: int = -1, painting: int = -1, *, prompt: str | None = None, seed: int | None = None
@@ -109,357 +190,236 @@ class Assistant:
             prompt: what to paint instead; the conversation then has it as if it had been written so.
             seed: None is the session's next one.
         """
-        return self._started(lambda cancelled: self._repaint(number, painting, prompt, seed, cancelled))
+        return self.begin(lambda answer: repainting.repaint(self, number, painting, prompt, seed, answer))
 
     def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[AssistantEvent]:
         """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not."""
-        return self._started(lambda cancelled: self._paint_prompt(number, prompt, text, cancelled))
-
-    def leave_region(self) -> None:
-        """Let the next turn paint whole pictures again."""
-        self._region = None
-
-    @property
-    def region(self) -> Region | None:
-        """The picture at work, which the next turn without pictures goes on with."""
-        return self._region
+        return self.begin(lambda answer: repainting.paint_prompt(self, number, prompt, text, answer))
 
     def repair(self) -> Iterator[AssistantEvent]:
         """Go on with the last answer until it asks for a picture, and paint that."""
-        return self._started(self._repair)
+        return self.begin(lambda answer: repainting.repair(self, answer))
 
     def undo(self) -> Turn:
-        """Take the last turn back with all that came of it, and return it.  Raises: UserError when there is none."""
-        turn = self.exchanges[self._index(-1)].turn
-        self.resume(self.state().before(len(self.exchanges) - 1))
+        """Take the last turn back with all that came of it.
+
+        Returns:
+            The turn.
+
+        Raises:
+            UserError: when there is none.
+        """
+        index = self.session.index(-1)
+        turn = self.exchanges[index].turn
+        self.session = self.session.before(index)
         return turn
+
+    def leave_region(self) -> None:
+        """Let the next turn paint whole pictures again."""
+        self.region = None
+
+    def reseed(self, seed: int) -> None:
+        """The next picture is painted with this seed, the one after it with seed + 1 …"""
+        self.keep(seed=seed, painted=0)
 
     def cancel(self) -> None:
         """End the current answer, from any thread: words within one token, a painting within a part of a step."""
-        self._cancelled.set()
+        self._answer.cancelled.set()
 
     @property
     def cancelled(self) -> bool:
         """Whether the latest answer was ended by `cancel`."""
-        return self._cancelled.is_set()
+        return self._answer.cancelled.is_set()
 
     def check(self) -> None:
-        """Raises: UserError where no answer can be as the settings want it."""
-        self.chat.check(self.sampling())
-        self._choose_sampler()
+        """See whether answers can be given as the settings want them.
+
+        Raises:
+            UserError: where none can.
+        """
+        self.planner.check(self.sampling())
+        choose_sampler(self.pipeline, self.settings)
 
     def sampling(self) -> Sampling:
-        """How the next answer is sampled.  Raises: UserError for a value out of range."""
+        """How the next answer is sampled.
+
+        Raises:
+            UserError: for a value out of range.
+        """
         chosen = self.settings
         return Sampling(
             temperature=chosen.temperature,
             top_p=chosen.top_p,
             max_new_tokens=chosen.max_new_tokens,
-            seed=self.seed + self.turns,
+            seed=self.session.seed + self.session.turns,
             picture=chosen.picture,
         )
 
-    def reseed(self, seed: int) -> None:
-        """The next picture is painted with this seed, the one after it with seed + 1 …"""
-        self.seed, self.painted = seed, 0
-
-    def state(self) -> State:
-        """The session as data, to be kept, and resumed here or in another assistant."""
-        conversation = self.chat.conversation
-        return State(self.seed, self.turns, self.painted, conversation, self.exchanges, self.settings)
-
-    def resume(self, state: State) -> None:
-        """Go on from there: the next turn is answered as it would have been then."""
-        self.seed, self.turns, self.painted = state.seed, state.turns, state.painted
-        self.chat.conversation, self.exchanges, self.settings = state.conversation, state.exchanges, state.settings
-        self._region = state.region
-
     # How an answer comes about.
 
-    def _started(self, events: Callable[[Event], Iterator[AssistantEvent]]) -> Iterator[AssistantEvent]:
-        self._cancelled = Event()
-        return self._guarded(events, self._cancelled)
+    def begin(self, events: Callable[[Answer], Iterator[AssistantEvent]]) -> Iterator[AssistantEvent]:
+        """Begin an answer: from now on, `cancel` is about it.
 
-    def _guarded(
-        self, events: Callable[[Event], Iterator[AssistantEvent]], cancelled: Event
-    ) -> Iterator[AssistantEvent]:
-        self._fresh, self._spent = [], 0.0
+        Args:
+            events: what happens in the answer.
+        """
+        self._answer = answer = Answer()
+        return self._guarded(events(answer), answer)
+
+    def _guarded(self, events: Iterator[AssistantEvent], answer: Answer) -> Iterator[AssistantEvent]:
         try:
-            yield from events(cancelled)
+            yield from events
         except UserError as problem:
             yield Failed(str(problem))
-        if cancelled.is_set():
+        if answer.cancelled.is_set():
             yield Stopped()
 
-    def _exchange(self, turn: Turn, cancelled: Event) -> Iterator[AssistantEvent]:
-        turn, start, region = _legible(turn), self._said(), self._region
+    def _stream(self, turn: Turn, answer: Answer) -> Iterator[AssistantEvent]:
+        turn, start, region = turn.legible(), len(self.session.conversation.messages), self.region
         self.bounds.check_message(turn.text)
         self.bounds.check_settings(self.settings, self.pipeline)
         try:
-            yield from self._reply(turn, cancelled)
+            seen = self._take_up(turn, answer) if turn.shows else turn
+            dialogue = Dialogue(self.planner, self.session.conversation)
+            pieces = dialogue.say(seen.text, seen.images, self.sampled(answer), answer.cancelled.is_set)
+            yield from self.follow(dialogue, pieces, GenerationPromptParser(), seen.text, self.region, answer)
+            if self.planner.ended_by == "limit":
+                yield Failed(
+                    f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
+                    "raise it, or start anew where the conversation has become long.",
+                    cut=True,
+                )
         finally:
-            self.turns += 1
-            if self._said() > start:
-                done = Exchange(turn, start, self._said(), self._region, tuple(self._fresh))
-                self.exchanges = (*self.exchanges, done)
+            self.keep(turns=self.session.turns + 1)
+            end = len(self.session.conversation.messages)
+            if end > start:
+                done = Exchange(turn, start, end, self.region, tuple(answer.images))
+                self.keep(exchanges=(*self.exchanges, done))
             else:
-                self._region = region
+                self.region = region
 
-    def _edit(self, number: int, text: str | None, cancelled: Event) -> Iterator[AssistantEvent]:
-        before = self.state()
-        index = self._index(number)
-        turn, region = self.exchanges[index].turn, self.exchanges[index].region
-        self.resume(before.before(index))
-        if region is None:
-            self.leave_region()
-        try:
-            yield from self._exchange(turn if text is None else replace(turn, text=text), cancelled)
-        finally:
-            if len(self.exchanges) == index:
-                self.resume(replace(before, turns=self.turns, painted=self.painted))
-
-    def _repaint(
-        self, number: int, which: int, prompt: str | None, seed: int | None, cancelled: Event
-    ) -> Iterator[AssistantEvent]:
-        index = self._index(number)
-        paintings = self.exchanges[index].paintings
-        if not -len(paintings) <= which < len(paintings):
-            raise UserError(f"picture {which} of that turn does not exist, it has {len(paintings)}; choose another.")
-        old = paintings[which]
-        wanted = old.record.prompt if prompt is None else plain(prompt).strip()
-        yield from self._paint_anew(index, old.number, wanted, old, seed, cancelled, reworded=prompt is not None)
-
-    def _paint_prompt(self, number: int, prompt: int, text: str | None, cancelled: Event) -> Iterator[AssistantEvent]:
-        index = self._index(number)
-        exchange = self.exchanges[index]
-        answer = parse([self.chat.conversation.messages[exchange.end - 1].text])
-        written = [event.text for event in answer if isinstance(event, GenerationPrompt)]
-        if not 0 <= prompt < len(written):
-            raise UserError(f"prompt {prompt} does not exist, the answer has {len(written)}; choose another.")
-        old = next((each for each in reversed(exchange.paintings) if each.number == prompt), None)
-        wanted = written[prompt] if text is None else plain(text).strip()
-        yield from self._paint_anew(index, prompt, wanted, old, None, cancelled, reworded=wanted != written[prompt])
-
-    def _paint_anew(
+    def follow(
         self,
-        index: int,
-        number: int,
-        wanted: str,
-        old: Painting | None,
-        seed: int | None,
-        cancelled: Event,
-        *,
-        reworded: bool,
-    ) -> Iterator[AssistantEvent]:
-        """Paint a prompt of an earlier answer, as the old painting of it was asked for if there is one."""
-        exchange, conversation = self.exchanges[index], self.chat.conversation
-        if reworded:
-            conversation = _reworded(conversation, exchange.end - 1, number, wanted)
-        if old is not None:
-            self._words = dict(old.record.words)
-        request, region = (old.record.request, old.region) if old else (exchange.turn.text, exchange.region)
-        try:
-            yield from self._picture(wanted, request, region, number, cancelled, seed)
-        finally:
-            if self._fresh:
-                self.chat.conversation = conversation
-                self._add_paintings(index)
-
-    def _repair(self, cancelled: Event) -> Iterator[AssistantEvent]:
-        repair = getattr(self.chat, "repair", None)
-        if repair is None:
-            raise UserError("an answer can be repaired where one of our own models gave it; ask again instead.")
-        index = self._index(-1)
-        exchange, parser = self.exchanges[index], GenerationPromptParser()
-        begun = self.chat.conversation.messages[exchange.end - 1].text
-        list(parser.feed(begun))  # said already
-        before = self.chat.conversation
-        self.turns += 1
-        try:
-            pieces = repair(self._sampling(), cancelled.is_set)
-            yield from self._told(parser, pieces, exchange.turn, exchange.region, cancelled)
-        finally:
-            self._add_paintings(index)
-        if self.chat.conversation is before:
-            raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
-
-    def _reply(self, turn: Turn, cancelled: Event) -> Iterator[AssistantEvent]:
-        if turn.images or turn.mask is not None or turn.outpaint is not None:
-            turn = self._taken_up(turn, cancelled)
-        pieces = self.chat.say(turn.text, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
-        yield from self._told(GenerationPromptParser(), pieces, turn, self._region, cancelled)
-        if self.chat.ended_by == "limit":
-            yield Failed(
-                f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
-                "raise it, or start anew where the conversation has become long.",
-                cut=True,
-            )
-
-    def _told(
-        self,
-        parser: GenerationPromptParser,
+        dialogue: Dialogue,
         pieces: Iterator[str],
-        turn: Turn,
+        parser: GenerationPromptParser,
+        request: str,
         region: Region | None,
-        cancelled: Event,
+        answer: Answer,
     ) -> Iterator[AssistantEvent]:
-        """What an answer says, and the pictures that it asks for."""
-        with closing(pieces):
-            for event in parse(pieces, parser):
-                if cancelled.is_set():
-                    continue  # the chat ends by itself at its next token and keeps its history whole
-                if isinstance(event, Spoken):
-                    yield TextDelta(event.text)
-                elif isinstance(event, GenerationPrompt):
-                    for _ in range(self.settings.versions):
-                        yield from self._picture(event.text, turn.text, region, parser.found - 1, cancelled)
+        """Keep what a dialogue says as it is said, and paint the pictures that it asks for.
 
-    def _taken_up(self, turn: Turn, cancelled: Event) -> Turn:
-        """Remember the picture to work on; the turn as the language model is to see it."""
-        chosen = self.settings
-        changes = dict(chosen.repaint) if chosen.edit is None else {**chosen.edit, "source_prompt": ""}
-        self._region = Region.of(turn, changes)
-        seen = replace(turn, images=tuple(shown(image) for image in turn.images))
-        if self._region is not None:
-            return replace(seen, images=(self._region.shown(), *seen.images[1:]))
-        if chosen.edit is None:
-            return seen
-        changes["source_prompt"] = self._description(seen, cancelled)
-        self._region = Region(turn.images[0], None, changes, turn.images[0])
-        return replace(seen, images=())  # the conversation has them already
+        Args:
+            parser: has read what was said of the reply before.
+            request: what the person asked for, as the records say it.
+            region: what is painted into.
+        """
+        try:
+            for piece in pieces:
+                for event in parser.feed(piece):
+                    yield from self._shown(event, parser.found - 1, request, region, answer)
+            for event in parser.close():
+                yield from self._shown(event, parser.found - 1, request, region, answer)
+        finally:
+            pieces.close()
+            self.keep(conversation=dialogue.conversation)
 
-    def _description(self, turn: Turn, cancelled: Event) -> str:
-        """The prompt with which the language model would paint the turn's picture; the person sees nothing of it."""
-        pieces = self.chat.say(SIMILAR, images=turn.images, sampling=self._sampling(), cancelled=cancelled.is_set)
-        with closing(pieces):
-            events = list(parse(pieces))
-        prompts = [event.text for event in events if isinstance(event, GenerationPrompt)]
-        return prompts[0] if prompts else "".join(event.text for event in events if isinstance(event, Spoken)).strip()
+    def _shown(
+        self, event: ParserEvent, number: int, request: str, region: Region | None, answer: Answer
+    ) -> Iterator[AssistantEvent]:
+        """What comes of a part of the reply; nothing of a cancelled one, which ends at its next token."""
+        if answer.cancelled.is_set():
+            return
+        if isinstance(event, Spoken):
+            yield TextDelta(event.text)
+        elif isinstance(event, GenerationPrompt):
+            for _ in range(self.settings.versions):
+                yield from self.picture(event.text, request, region, number, answer)
 
-    def _sampling(self) -> Sampling:
-        sampling = self.sampling()
-        self._words = asdict(sampling)
-        return sampling
-
-    def _picture(
+    def picture(
         self,
         prompt: str,
         request: str,
         region: Region | None,
         number: int,
-        cancelled: Event,
+        answer: Answer,
         seed: int | None = None,
     ) -> Iterator[AssistantEvent]:
-        """A pipeline's `UserError` ends this picture only: words and further pictures of the reply go on."""
-        if cancelled.is_set():
+        """Paint one prompt; a `UserError` ends this picture only: words and further pictures of the reply go on.
+
+        Args:
+            number: which prompt of its reply it is, from 0.
+            seed: None is the session's next one.
+        """
+        if answer.cancelled.is_set():
             return
         report = getattr(self.pipeline, "report", None)
         yield PromptFound(prompt, str(report(prompt)) if report else "")
-        if not self.settings.paint:
+        chosen = self.settings
+        if not chosen.paint:
             return
-        order = Order.of(prompt, self.seed + self.painted if seed is None else seed, region, self.settings)
+        seed = self.session.next_seed if seed is None else seed
+        wanted = ImageRequest.of(prompt, seed, region, chosen)
         try:
-            pipeline, finish = self._painter(region), self._finish()
-            self._spent = self.bounds.check_order(order, self.settings.upscale or 1, pipeline, self._spent)
-            image = self.guard((yield from self._paint(pipeline, order, finish, cancelled)))
-        except _Cancelled:
-            return
+            pipeline = pipeline_for(self.pipeline, region, chosen)
+            finish = Finish(restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler))
+            answer.spent = self.bounds.check_order(wanted, chosen.upscale or 1, pipeline, answer.spent)
+            previews = chosen.previews and self.guard.unsafe is None
+            image = yield from painted(pipeline, wanted, finish, answer.cancelled, previews=previews)
+            if image is None:
+                return
+            image = self.guard(image)
         except UserError as problem:
             yield Failed(str(problem))
             return
-        marks, words = self._took_part(pipeline), dict(self._words)
-        record = record_of(pipeline, order, finish, image, request=request, words=words, models=marks)
-        self.painted += 1
-        self._fresh.append(Painting(image, record, region, number))
+        marks = marks_behind(self.models, pipeline, self.pipeline, self.upscaler, chosen)
+        record = record_of(pipeline, wanted, finish, image, request=request, words=dict(answer.sampling), models=marks)
+        self.keep(painted=self.session.painted + 1)
+        answer.images.append(GeneratedImage(image, record, region, number))
         yield PictureReady(image, record)
 
-    def _took_part(self, pipeline: Callable[..., Image.Image]) -> tuple[ModelMark, ...]:
-        """The models behind a picture: of pipeline and inpainter only the one that painted it, and the restorers
-        that were chosen meanwhile in place of those that the assistant was made with."""
-        idle = "inpainter" if _path(pipeline) == _path(self.pipeline) else "painter"
-        chosen = {mark.role: mark for mark in self._chosen_marks()}
-        marks = [mark for mark in self.models if mark.role not in (idle, *chosen)] + list(chosen.values())
-        return tuple(replace(mark, role="painter") if mark.role == "inpainter" else mark for mark in marks)
+    def sampled(self, answer: Answer) -> Sampling:
+        """How the answer is sampled, noted for its records."""
+        sampling = self.sampling()
+        answer.sampling = asdict(sampling)
+        return sampling
 
-    def _chosen_marks(self) -> Iterator[ModelMark]:
-        restorer, upscale = self.settings.restorer, self.settings.upscale
-        if restorer and (mark := shelf_mark("restorer", restorer)):
-            yield mark
-        if upscale and getattr(self.upscaler, "scale", None) != upscale:
-            yield shelf_mark("upscaler", f"diffrir-x{upscale}")
-
-    def _painter(self, region: Region | None) -> Callable[..., Image.Image]:
-        """The pipeline, or one for the task that shares its weights."""
-        self._choose_sampler()
-        if region is None:
-            return suited(self.pipeline, TEXT_TO_IMAGE)
-        return suited(self.pipeline, INPAINTING if "source_prompt" not in region.changes else EDITING)
-
-    def _choose_sampler(self) -> None:
-        """A pipeline may serve several sessions, one after the other.  Raises: UserError."""
-        if hasattr(self.pipeline, "use_sampler"):
-            self.pipeline.use_sampler(self.settings.sampler)
-
-    def _finish(self) -> Finish:
+    def _take_up(self, turn: Turn, answer: Answer) -> Turn:
+        """Remember the picture to work on; the turn as the language model is to see it."""
         chosen = self.settings
-        return Finish(restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler))
+        self.region = Region.of(turn, chosen.changes)
+        seen = replace(turn, images=tuple(shown(image) for image in turn.images))
+        if self.region is not None:
+            return replace(seen, images=(self.region.shown(), *seen.images[1:]))
+        if chosen.edit is None:
+            return seen
+        seen, source = self._described(seen, answer)
+        self.region = Region(turn.images[0], None, {**chosen.changes, "source_prompt": source}, turn.images[0])
+        return seen
 
-    def _paint(
-        self, pipeline: Callable[..., Image.Image], order: Order, finish: Finish, cancelled: Event
-    ) -> Generator[Denoising, None, Image.Image]:
-        latest: list[Image.Image] = []
+    def _described(self, turn: Turn, answer: Answer) -> tuple[Turn, str]:
+        """The turn without its pictures, which the conversation has then, and the prompt with which the language model
+        would paint them; the person sees nothing of it."""
+        dialogue = Dialogue(self.planner, self.session.conversation)
+        events = list(parse(dialogue.say(SIMILAR, turn.images, self.sampled(answer), answer.cancelled.is_set)))
+        self.keep(conversation=dialogue.conversation)
+        prompts = [event.text for event in events if isinstance(event, GenerationPrompt)]
+        words = "".join(event.text for event in events if isinstance(event, Spoken)).strip()
+        return replace(turn, images=()), prompts[0] if prompts else words
 
-        def still_wanted() -> None:
-            if cancelled.is_set():
-                raise _Cancelled
+    def _edit(self, number: int, text: str | None, answer: Answer) -> Iterator[AssistantEvent]:
+        before = self.session
+        index = before.index(number)
+        turn, region = before.exchanges[index].turn, before.exchanges[index].region
+        self.session = before.before(index)
+        if region is None:
+            self.leave_region()
+        try:
+            yield from self._stream(turn if text is None else replace(turn, text=text), answer)
+        finally:
+            if len(self.exchanges) == index:
+                self.session = replace(before, turns=self.session.turns, painted=self.session.painted)
 
-        def work(report: Callable[[Denoising], None]) -> Image.Image:
-            def on_step(step: int, total: int) -> None:
-                still_wanted()
-                report(Denoising(step, total, latest.pop() if latest else None))
-
-            previews = self.settings.previews and self.guard.unsafe is None
-            seen = (lambda step, small: latest.append(small)) if previews else None
-            return paint(pipeline, order, finish, on_step, seen, still_wanted)
-
-        return (yield from reports_of(work, cancelled.set))
-
-    # The history.
-
-    def _said(self) -> int:
-        return len(self.chat.conversation.messages)
-
-    def _index(self, number: int) -> int:
-        """A turn's place in `exchanges`.  Raises: UserError when it does not exist."""
-        count = len(self.exchanges)
-        if not count:
-            raise UserError("nothing was answered yet in this session; say something first.")
-        if not -count <= number < count:
-            raise UserError(f"turn {number} does not exist, the session has {count}; use 0 to {count - 1}.")
-        return number % count
-
-    def _add_paintings(self, index: int) -> None:
-        """What was just painted belongs to an earlier turn."""
-        exchange = self.exchanges[index]
-        more = replace(exchange, paintings=(*exchange.paintings, *self._fresh))
-        self.exchanges = (*self.exchanges[:index], more, *self.exchanges[index + 1 :])
-
-
-def _path(pipeline: Callable[..., Image.Image]) -> str | None:
-    return getattr(pipeline, "path", None)
-
-
-def _legible(turn: Turn) -> Turn:
-    """The turn without control characters.  Raises: UserError when there is nothing in it."""
-    text = plain(turn.text)
-    given = turn.images or turn.mask is not None or turn.outpaint is not None
-    if not given and not text.replace(IMAGE_MARKER, "").strip():
-        raise UserError("the message says nothing; write what you want to see, or give a picture.")
-    return replace(turn, text=text)
-
-
-def _reworded(conversation: Conversation, message: int, number: int, prompt: str) -> Conversation:
-    """The conversation as if prompt `number` of that answer had been another.  Raises: UserError for an empty one."""
-    messages = list(conversation.messages)
-    messages[message] = replace(messages[message], text=with_prompt(messages[message].text, number, prompt))
-    return replace(conversation, messages=tuple(messages))
+    def keep(self, **changed: Any) -> None:
+        """Change parts of the session; the picture at work stays."""
+        self._session = replace(self._session, **changed)

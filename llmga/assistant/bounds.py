@@ -15,7 +15,7 @@ from llmga.images import MAX_PIXELS
 from llmga.llava.conversation import Conversation
 
 if TYPE_CHECKING:
-    from llmga.assistant.painting import Order
+    from llmga.assistant.painting import ImageRequest
     from llmga.assistant.session import Settings
 
 LARGER = 4  # times the pipeline's native number of pixels: twice as wide and twice as high
@@ -96,7 +96,7 @@ class Bounds:
         self._check_picture(steps, size, pipeline)
         self._check_work(steps * self._area(size, pipeline) * chosen.versions, pipeline, "versions")
 
-    def check_order(self, order: "Order", scale: int, pipeline: Painter, spent: float) -> float:
+    def check_order(self, order: "ImageRequest", scale: int, pipeline: Painter, spent: float) -> float:
         """Before a picture is painted.
 
         Args:
@@ -163,7 +163,7 @@ class _Unbounded(Bounds):
     def check_settings(self, chosen: "Settings", pipeline: Painter) -> None:
         pass
 
-    def check_order(self, order: "Order", scale: int, pipeline: Painter, spent: float) -> float:
+    def check_order(self, order: "ImageRequest", scale: int, pipeline: Painter, spent: float) -> float:
         return 0.0
 
 

@@ -1,10 +1,12 @@
 """What an answer is made of, in the order in which it comes; front ends draw these."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from PIL import Image
 
 from llmga.assistant.record import Record
+from llmga.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,46 @@ class Stopped:
 
 
 AssistantEvent = TextDelta | PromptFound | Denoising | PictureReady | Failed | Stopped
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole answer.
+
+    Attributes:
+        text: what was said, without generation prompts.
+        prompts: what the language model asked to be painted, in order.
+        images: the pictures, RGB or as the picture that they change; several may show one prompt.
+        records: how each of them was made.
+        cut: the answer reached its token limit.
+        stopped: the answer ended early because `Assistant.cancel` was called.
+    """
+
+    text: str
+    prompts: tuple[str, ...] = ()
+    images: tuple[Image.Image, ...] = ()
+    records: tuple[Record, ...] = ()
+    cut: bool = False
+    stopped: bool = False
+
+    @classmethod
+    def of(cls, events: Iterable[AssistantEvent]) -> "Reply":
+        """The answer that these events tell, once they have come to their end.
+
+        Raises:
+            UserError: for the first of them that says what failed.
+        """
+        seen = list(events)
+        failed = [event for event in seen if isinstance(event, Failed)]
+        for event in failed:
+            if not event.cut:
+                raise UserError(event.message)
+        ready = [event for event in seen if isinstance(event, PictureReady)]
+        return cls(
+            "".join(event.text for event in seen if isinstance(event, TextDelta)).strip(),
+            tuple(event.prompt for event in seen if isinstance(event, PromptFound)),
+            tuple(event.image for event in ready),
+            tuple(event.record for event in ready),
+            cut=bool(failed),
+            stopped=any(isinstance(event, Stopped) for event in seen),
+        )

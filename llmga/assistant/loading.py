@@ -8,10 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, Settings
+from llmga.assistant.assistant import Assistant
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
+from llmga.assistant.session import Settings
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer

@@ -1,27 +1,37 @@
 """One picture painted to the end, the same way whether a conversation asks for it or a record is replayed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
+from threading import Event
 from typing import Any
 
 from PIL import Image
 
+from llmga.assistant.events import Denoising
 from llmga.assistant.record import ModelMark, Record, picture_hash
 from llmga.assistant.session import Region, Settings, task_of
+from llmga.background import reports_of
 from llmga.compositing import paste_back
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, restorer_name
+from llmga.diffusers.families import TEXT_TO_IMAGE
+from llmga.diffusers.pipelines import suited
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.seams import Seam, seam
+
+
+class _Cancelled(Exception):
+    """Raised inside the pipeline, in or between its steps, to end a painting."""
+
 
 PAINTER_FACTS = ("family", "layout", "dtype", "device", "weighted", "tile_vae", "added")
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be painted; the same order gives the same picture.
+class ImageRequest:
+    """What is to be painted; the same request gives the same picture.
 
     Attributes:
         region: what it is painted into; None paints a whole picture.
@@ -36,8 +46,8 @@ class Order:
     size: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, prompt: str, seed: int, region: Region | None, chosen: Settings) -> "Order":
-        """The order under a session's settings."""
+    def of(cls, prompt: str, seed: int, region: Region | None, chosen: Settings) -> "ImageRequest":
+        """The request under a session's settings."""
         return cls(prompt, seed, region, chosen.negative_prompt, chosen.steps, chosen.guidance_scale, chosen.size)
 
     @property
@@ -115,7 +125,7 @@ _mark = cache(ModelMark.of)  # which reads the weights
 
 def paint(
     pipeline: Callable[..., Image.Image],
-    order: Order,
+    wanted: ImageRequest,
     finish: Finish,
     on_step: Callable[[int, int], None] | None = None,
     on_preview: Callable[[int, Image.Image], None] | None = None,
@@ -129,7 +139,7 @@ def paint(
 
     Raises: UserError.
     """
-    region, given = order.region, order.changes
+    region, given = wanted.region, wanted.changes
     if region is not None and region.mask is not None:
         given["restore"] = finish.restore
     if on_preview is not None:
@@ -137,14 +147,14 @@ def paint(
     if still_wanted is not None:
         given["still_wanted"] = still_wanted
     image = pipeline(
-        order.prompt,
+        wanted.prompt,
         image=region and region.picture,
         mask=region and region.mask,
-        negative_prompt=order.negative_prompt,
-        seed=order.seed,
-        steps=order.steps,
-        guidance_scale=order.guidance_scale,
-        size=order.size,
+        negative_prompt=wanted.negative_prompt,
+        seed=wanted.seed,
+        steps=wanted.steps,
+        guidance_scale=wanted.guidance_scale,
+        size=wanted.size,
         on_step=on_step or (lambda step, total: None),
         **given,
     )
@@ -153,9 +163,100 @@ def paint(
     return finish.enlarge(image, region)
 
 
+def pipeline_for(
+    own: Callable[..., Image.Image], region: Region | None, chosen: Settings
+) -> Callable[..., Image.Image]:
+    """The assistant's pipeline, or one for the task that shares its weights.
+
+    Raises:
+        UserError: when the pipeline cannot do the task.
+    """
+    choose_sampler(own, chosen)
+    return suited(own, TEXT_TO_IMAGE if region is None else region.pipeline_task)
+
+
+def choose_sampler(pipeline: Callable[..., Image.Image], chosen: Settings) -> None:
+    """Sample as the settings say; a pipeline may serve several sessions, one after the other.
+
+    Raises:
+        UserError: for a sampler that the pipeline cannot use.
+    """
+    if hasattr(pipeline, "use_sampler"):
+        pipeline.use_sampler(chosen.sampler)
+
+
+def painted(
+    pipeline: Callable[..., Image.Image], wanted: ImageRequest, finish: Finish, cancelled: Event, *, previews: bool
+) -> Generator[Denoising, None, Image.Image | None]:
+    """Paint, telling each step.
+
+    Args:
+        cancelled: ends the painting within a part of a step once it is set.
+        previews: tell small pictures of how far it is, too.
+
+    Returns:
+        The finished picture; None where it was cancelled.
+
+    Raises:
+        UserError: where it cannot be painted so.
+    """
+    latest: list[Image.Image] = []
+
+    def still_wanted() -> None:
+        if cancelled.is_set():
+            raise _Cancelled
+
+    def work(report: Callable[[Denoising], None]) -> Image.Image:
+        def on_step(step: int, total: int) -> None:
+            still_wanted()
+            report(Denoising(step, total, latest.pop() if latest else None))
+
+        seen = (lambda step, small: latest.append(small)) if previews else None
+        return paint(pipeline, wanted, finish, on_step, seen, still_wanted)
+
+    try:
+        return (yield from reports_of(work, cancelled.set))
+    except _Cancelled:
+        return None
+
+
+def marks_behind(
+    models: Sequence[ModelMark],
+    pipeline: Callable[..., Image.Image],
+    own: Callable[..., Image.Image],
+    upscaler: Restorer | None,
+    chosen: Settings,
+) -> tuple[ModelMark, ...]:
+    """What the record of a picture says of the models behind it.
+
+    Of pipeline and inpainter that is only the one that painted it; restorers that were chosen meanwhile stand in place
+    of those that the assistant was made with.
+
+    Args:
+        models: what records say of all models of the assistant.
+        pipeline: what painted it.
+        own, upscaler: the assistant's.
+    """
+    idle = "inpainter" if _path(pipeline) == _path(own) else "painter"
+    others = {mark.role: mark for mark in _chosen_marks(upscaler, chosen)}
+    marks = [mark for mark in models if mark.role not in (idle, *others)] + list(others.values())
+    return tuple(replace(mark, role="painter") if mark.role == "inpainter" else mark for mark in marks)
+
+
+def _chosen_marks(own: Restorer | None, chosen: Settings) -> Iterator[ModelMark]:
+    if chosen.restorer and (mark := shelf_mark("restorer", chosen.restorer)):
+        yield mark
+    if chosen.upscale and getattr(own, "scale", None) != chosen.upscale:
+        yield from filter(None, [shelf_mark("upscaler", f"diffrir-x{chosen.upscale}")])
+
+
+def _path(pipeline: Callable[..., Image.Image]) -> str | None:
+    return getattr(pipeline, "path", None)
+
+
 def record_of(
     pipeline: Callable[..., Image.Image],
-    order: Order,
+    wanted: ImageRequest,
     finish: Finish,
     image: Image.Image,
     *,
@@ -164,22 +265,22 @@ def record_of(
     models: tuple[ModelMark, ...],
 ) -> Record:
     """How the picture was made, every default filled in."""
-    region, changes = order.region, order.changes
-    described = pipeline.describe(steps=order.steps, guidance_scale=order.guidance_scale, **changes)
+    region, changes = wanted.region, wanted.changes
+    described = pipeline.describe(steps=wanted.steps, guidance_scale=wanted.guidance_scale, **changes)
     if "strength" in changes:
         changes["strength"] = described.get("strength", changes["strength"])
     masked = region is not None and region.mask is not None
     before, after = finish.worst
     return Record(
-        prompt=order.prompt,
+        prompt=wanted.prompt,
         request=request,
-        negative_prompt=order.negative_prompt or "",
-        seed=order.seed,
+        negative_prompt=wanted.negative_prompt or "",
+        seed=wanted.seed,
         steps=described.get("steps"),
         guidance_scale=described.get("guidance_scale"),
         sampler=described.get("sampler"),
         size=image.size,
-        work_size=order.size,
+        work_size=wanted.size,
         task=task_of(region),
         parent=region and picture_hash(region.parent),
         mask=picture_hash(region.mask) if masked else None,

@@ -1,6 +1,6 @@
 """A session as data: what a person gave, what came of it, and all that is needed to go on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -14,9 +14,11 @@ from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.images import reduced, to_rgb
-from llmga.llava.conversation import Conversation
+from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.generation_prompt import with_prompt
 from llmga.llava.sampling import PICTURE
 from llmga.masks import hide, read_mask
+from llmga.plain_text import plain
 from llmga.typed import row_of, within
 
 OUTPAINTING = "outpainting"
@@ -43,6 +45,22 @@ class Turn:
     mask: Image.Image | None = None
     outpaint: Extents | None = None
     fill: Fill = "edge"
+
+    def legible(self) -> "Turn":
+        """The turn without control characters.
+
+        Raises:
+            UserError: when there is nothing in it.
+        """
+        text = plain(self.text)
+        if not self.shows and not text.replace(IMAGE_MARKER, "").strip():
+            raise UserError("the message says nothing; write what you want to see, or give a picture.")
+        return replace(self, text=text)
+
+    @property
+    def shows(self) -> bool:
+        """Whether something comes with the words."""
+        return bool(self.images) or self.mask is not None or self.outpaint is not None
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,11 @@ class Settings:
     previews: bool = False
     paint: bool = True
 
+    @property
+    def changes(self) -> Changes:
+        """How a pipeline is to change a picture: by words where that is set, else its masked part."""
+        return self.repaint if self.edit is None else self.edit
+
 
 @dataclass(frozen=True)
 class Region:
@@ -107,6 +130,11 @@ class Region:
         if self.mask is None:
             return EDITING
         return INPAINTING if self.outpaint is None else OUTPAINTING
+
+    @property
+    def pipeline_task(self) -> str:
+        """What a pipeline has to be for that paints into it."""
+        return EDITING if self.task == EDITING else INPAINTING
 
     @classmethod
     def of(cls, turn: Turn, changes: Mapping[str, Any]) -> "Region | None":
@@ -143,7 +171,7 @@ def task_of(region: Region | None) -> str:
 
 
 @dataclass(frozen=True)
-class Painting:
+class GeneratedImage:
     """A finished picture.
 
     Attributes:
@@ -171,17 +199,20 @@ class Exchange:
     start: Count
     end: Count
     region: Region | None
-    paintings: tuple[Painting, ...] = ()
+    paintings: tuple[GeneratedImage, ...] = ()
 
 
 @dataclass(frozen=True)
-class State:
-    """All that a session needs to go on as if it had never been interrupted.
+class Session:
+    """One session with one person, as data: all that is needed to go on as if it had never been interrupted.
 
     Attributes:
-        seed: of the session.
+        seed: of the session: picture k (from 0) is painted with seed + k.
         turns: how many answers were asked for, those taken back included: each is sampled with a seed of its own.
         painted: how many pictures were painted, those taken back included.
+        conversation: what was said, as the language model reads it.
+        exchanges: the turns that were answered and what came of them, oldest first.
+        settings: how the next answer is given.
     """
 
     seed: Seed
@@ -191,11 +222,49 @@ class State:
     exchanges: tuple[Exchange, ...] = ()
     settings: Settings = field(default_factory=Settings)
 
-    def before(self, number: int) -> "State":
-        """The session without exchange `number` and those after it; what was counted stays counted."""
-        start = self.exchanges[number].start
+    @property
+    def next_seed(self) -> int:
+        """What the next picture is painted with."""
+        return self.seed + self.painted
+
+    def index(self, number: int) -> int:
+        """A turn's place in `exchanges`; -1 is the last.
+
+        Raises:
+            UserError: when it does not exist.
+        """
+        count = len(self.exchanges)
+        if not count:
+            raise UserError("nothing was answered yet in this session; say something first.")
+        if not -count <= number < count:
+            raise UserError(f"turn {number} does not exist, the session has {count}; use 0 to {count - 1}.")
+        return number % count
+
+    def before(self, index: int) -> "Session":
+        """The session without exchange `index` and those after it; what was counted stays counted."""
+        start = self.exchanges[index].start
         shorter = replace(self.conversation, messages=self.conversation.messages[:start])
-        return replace(self, conversation=shorter, exchanges=self.exchanges[:number])
+        return replace(self, conversation=shorter, exchanges=self.exchanges[:index])
+
+    def with_pictures(self, index: int, pictures: Sequence[GeneratedImage]) -> "Session":
+        """The session in which exchange `index` led to these pictures, too."""
+        exchange = self.exchanges[index]
+        more = replace(exchange, paintings=(*exchange.paintings, *pictures))
+        return replace(self, exchanges=(*self.exchanges[:index], more, *self.exchanges[index + 1 :]))
+
+    def reply(self, index: int) -> str:
+        """What was answered in exchange `index`, generation prompts in their tags."""
+        return self.conversation.messages[self.exchanges[index].end - 1].text
+
+    def reworded(self, index: int, number: int, prompt: str) -> "Session":
+        """The session as if prompt `number` of that answer had been another.
+
+        Raises:
+            UserError: for a prompt that cannot stand there.
+        """
+        messages, place = list(self.conversation.messages), self.exchanges[index].end - 1
+        messages[place] = replace(messages[place], text=with_prompt(messages[place].text, number, prompt))
+        return replace(self, conversation=replace(self.conversation, messages=tuple(messages)))
 
     @property
     def region(self) -> Region | None:

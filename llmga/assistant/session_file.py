@@ -27,7 +27,7 @@ from typing import IO, Annotated, Any
 from PIL import Image
 
 from llmga.assistant.record import ModelMark, Name, picture_hash
-from llmga.assistant.session import Exchange, Painting, Region, State
+from llmga.assistant.session import Exchange, GeneratedImage, Region, Session
 from llmga.assistant.unpacking import content_of, unpacked
 from llmga.compositing import able_to_hold
 from llmga.deep import into_png, levels
@@ -55,12 +55,12 @@ class Saved:
         pictures: every picture by its hash.
     """
 
-    state: State
+    session: Session
     models: tuple[ModelMark, ...]
     pictures: Mapping[str, Image.Image]
 
 
-def save_session(path: str | Path, state: State, models: tuple[ModelMark, ...] = ()) -> Path:
+def save_session(path: str | Path, state: Session, models: tuple[ModelMark, ...] = ()) -> Path:
     """Write a session into a folder, or with the suffix .zip into one file; one that is there is replaced.
 
     Raises: UserError when it cannot be written; what was saved before is then still there.
@@ -143,7 +143,7 @@ class _Writer:
     graph: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, Callable[[], bytes]] = field(default_factory=dict)
 
-    def index(self, state: State, models: tuple[ModelMark, ...]) -> bytes:
+    def index(self, state: Session, models: tuple[ModelMark, ...]) -> bytes:
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -196,7 +196,7 @@ class _Writer:
             "fill": region.fill,
         }
 
-    def painting(self, painting: Painting) -> dict[str, Any]:
+    def painting(self, painting: GeneratedImage) -> dict[str, Any]:
         record = painting.record
         region = self.region(painting.region)
         told = {"task": record.task, "parent": record.parent, "mask": record.mask, "prompt": record.prompt}
@@ -251,9 +251,9 @@ class _Reader:
     def saved(self) -> Saved:
         content = self._content()
         named: dict[str, None] = {}
-        typed(State, content, {Image.Image: lambda name: named.setdefault(self._checked_name(name))})
+        typed(Session, content, {Image.Image: lambda name: named.setdefault(self._checked_name(name))})
         self._decode(named)
-        state = typed(State, content, {Image.Image: self.pictures.__getitem__})
+        state = typed(Session, content, {Image.Image: self.pictures.__getitem__})
         _check_order(state)
         for region in _regions(state):
             _check_region(region)
@@ -352,7 +352,7 @@ def _reading(path: Path, name: str) -> Iterator[None]:
         raise UserError(f"{str(path)!r} {what}; give a folder or a .zip that was saved here.") from None
 
 
-def _check_order(state: State) -> None:
+def _check_order(state: Session) -> None:
     """Raises: ValueError where an exchange is of messages that are not there, or of another one."""
     last, count = 0, len(state.conversation.messages)
     for exchange in state.exchanges:
@@ -361,14 +361,14 @@ def _check_order(state: State) -> None:
         last = exchange.end
 
 
-def _regions(state: State) -> Iterator[Region]:
+def _regions(state: Session) -> Iterator[Region]:
     found = (part.region for exchange in state.exchanges for part in (exchange, *exchange.paintings))
     return filter(None, found)
 
 
 def _check_region(region: Region) -> None:
     """Raises: ValueError where mask and picture are not as a pipeline takes them."""
-    mask, edits = region.mask, "source_prompt" in region.changes
+    mask, edits = region.mask, "source_prompt" in region.changes  # what is only known of a whole region
     if (mask is None) != edits or (mask and (mask.mode != "L" or mask.size != region.picture.size)):
         raise ValueError("a mask does not fit its picture")
     if region.outpaint is None and region.picture.size != region.parent.size:

@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NoReturn, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
 
+from llmga.choices import OVERLAP, RESTORER, TILE
+from llmga.command_line import Parser
 from llmga.compositing import paste_back
 from llmga.deep import into_png, levels, of_levels, tiff
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.listing import KINDS
 from llmga.diffrir.restore import PAINTED, DiffRIR, open_diffrir
-from llmga.diffrir.restorers import DEFAULT, RESTORERS, Restorer, Weighted
-from llmga.diffrir.tiles import OVERLAP, TILE
+from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted
 from llmga.errors import UserError, command_line
 from llmga.images import check_file, open_image, to_rgb
 from llmga.seams import seam
@@ -339,14 +340,9 @@ def _seams(opened: Opened, result: Image.Image) -> dict[str, Any]:
     return {"seam_before": asdict(before), "seam_after": asdict(after)}
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message.rstrip('.')}; --help lists the flags.")
-
-
 def build_parser() -> Parser:
     """The flags."""
-    parser = Parser(prog="python -m llmga.diffrir.restore", allow_abbrev=False,
+    parser = Parser(prog="python -m llmga.diffrir.restore",
                     description="Make painted regions agree with the kept ones.")  # fmt: skip
     add = parser.add_argument
     add("--image", required=True, type=Path, help="painted picture, or a folder of them")
@@ -357,7 +353,7 @@ def build_parser() -> Parser:
     add("--output", type=Path, default=Path("outputs/restored"), help="folder, or a file for a single picture")
     add("--weights", metavar="PATH", help="DiffRIR weights (default: those of the scale under checkpoints/Inference)")
     add("--restorer", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: diffrir of the scale, or without "
-        f"weights {DEFAULT})")  # fmt: skip
+        f"weights {RESTORER})")  # fmt: skip
     add("--seed", type=int, default=0, help="of the prior (default: 0)")
     add("--tile", type=int, default=TILE, help=f"side of a window in output pixels, 0: no windows (default: {TILE})")
     add("--overlap", type=int, default=OVERLAP, help=f"of windows, in output pixels (default: {OVERLAP})")
@@ -384,8 +380,8 @@ def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
     except UserError:
         if args.restorer or args.scale != 1:
             raise
-        print(f"No DiffRIR weights of scale 1 are at hand: {DEFAULT} restores.", file=sys.stderr)
-        return DEFAULT, RESTORERS[DEFAULT]
+        print(f"No DiffRIR weights of scale 1 are at hand: {RESTORER} restores.", file=sys.stderr)
+        return RESTORER, RESTORERS[RESTORER]
     options = {"seed": args.seed, "tile": args.tile, "overlap": args.overlap, "soft": args.soft_mask}
     return str(weights), open_diffrir(weights, args.scale, device=args.device, dtype=args.dtype, **options)
 

@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from llmga.choices import OVERLAP, TILE
 from llmga.diffrir.blending import blended
 from llmga.diffrir.checkpoints import load_model
 from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.matching import matched, surroundings
 from llmga.diffrir.model import Stage2
-from llmga.diffrir.tiles import OVERLAP, TILE, Pictures, check_tiling, restored_bands, to_levels
+from llmga.diffrir.tiles import Pictures, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
 from llmga.inputs import as_pictures
 from llmga.runtime import pick_device

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from llmga.choices import RESTORER, SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.matching import match
 from llmga.diffrir.restore import DiffRIR, open_diffrir
@@ -20,8 +21,6 @@ from llmga.registry import Registry
 # it was painted, too: only so can a restorer see how far off the painting is.  Each may be a Pillow image, a path or an
 # array, as in `inputs.as_picture`.
 Restorer = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]
-DEFAULT = "match+blend"
-SCALES = (2, 4)  # by which a DiffRIR network may enlarge
 
 
 def none(image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None) -> Image.Image:
@@ -88,7 +87,7 @@ def open_restorer(name: str | None = None, path: str | Path | None = None, devic
     """
     if name is None and path is not None:
         return open_diffrir(path, device=device)
-    row = RESTORERS[name or DEFAULT]
+    row = RESTORERS[name or RESTORER]
     if isinstance(row, Weighted):
         return open_diffrir(path or default_path(row.scale), row.scale, device=device)
     if path is not None:

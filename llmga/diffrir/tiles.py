@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llmga.choices import OVERLAP, TILE
 from llmga.diffrir.model import WINDOW, Stage2, network_input
 from llmga.errors import UserError
-
-TILE, OVERLAP = 512, 64  # output pixels
 
 
 def mirrored(places: Tensor, length: int) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llmga.choices import RATIO
 from llmga.diffusers.noise import LEAST_SIGNAL, training_schedule
 from llmga.errors import UserError
 
@@ -42,7 +43,7 @@ def edit_timesteps(steps: int, skip: float, train_timesteps: int = 1000) -> list
 
 
 def difference_mask(
-    source: Predict, target: Predict, noisy: Tensor, time: int, *, scale: float = 7.5, ratio: float = 3.0
+    source: Predict, target: Predict, noisy: Tensor, time: int, *, scale: float = 7.5, ratio: float = RATIO
 ) -> tuple[Tensor, Tensor]:
     """Where two prompts want different pictures.
 

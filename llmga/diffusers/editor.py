@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from llmga.choices import RATIO, SKIP
 from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.interruption import interruptible
@@ -22,7 +23,7 @@ from llmga.images import to_rgb
 from llmga.inputs import as_number, as_picture, as_text, as_whole
 from llmga.masks import read_mask
 
-STEPS, SKIP, MAPS = 50, 0.25, 10
+STEPS, MAPS = 50, 10
 SOURCE_GUIDANCE, GUIDANCE = 3.5, 7.5
 
 
@@ -67,7 +68,7 @@ class Editor(Pipeline):
         guidance_scale: float | None = None,
         source_guidance: float = SOURCE_GUIDANCE,
         skip: float = SKIP,
-        ratio: float = 3.0,
+        ratio: float = RATIO,
         size: tuple[int, int] | None = None,
         restore: Callable[[Image.Image, Image.Image, Image.Image], Image.Image] | None = None,
         on_step: OnStep | None = None,

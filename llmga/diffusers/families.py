@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from llmga.choices import EDITING as EDITING
+from llmga.choices import INPAINTING as INPAINTING
+from llmga.choices import TEXT_TO_IMAGE as TEXT_TO_IMAGE
 from llmga.diffusers.long_prompt import PromptEmbeddings
-
-TEXT_TO_IMAGE, INPAINTING, EDITING = "text-to-image", "inpainting", "editing"
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from llmga.choices import OFFLOADS
 from llmga.errors import UserError
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
-
-OFFLOADS = ("none", "model", "sequential")
 
 
 def place(pipe: Any, device: torch.device, *, offload: str = "none", tile_vae: bool = False) -> Any:

@@ -23,10 +23,12 @@ from tqdm import tqdm
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.errors import command_line
-from llmga.llava.chat import Chat, Sampling
+from llmga.llava.chat import Chat
 from llmga.llava.generation_prompt import GenerationPrompt, parse
 from llmga.llava.instructions import INSTRUCTIONS
 from llmga.llava.loading import Mllm, load_mllm
+from llmga.llava.planner import Dialogue
+from llmga.llava.sampling import Sampling
 from llmga.runtime import quiet_libraries
 from llmga.toyworld import captions, masked, oracle, requests, smalltalk
 from llmga.toyworld.requests import Request
@@ -90,7 +92,11 @@ class Subject:
     def __init__(self, mllm: Mllm, painter: Pipeline, seed: int):
         self.mllm, self.painter, self.seed = mllm, painter, seed
 
-    def answer(self, chat: Chat, text: str, images: tuple[Image.Image, ...] = ()) -> tuple[str, str | None]:
+    def dialogue(self) -> Dialogue:
+        """A fresh conversation."""
+        return Dialogue(Chat(self.mllm))
+
+    def answer(self, chat: Dialogue, text: str, images: tuple[Image.Image, ...] = ()) -> tuple[str, str | None]:
         """The whole reply and its first generation prompt, sampled as the front ends sample."""
         reply = "".join(chat.say(text, images, Sampling(seed=self.seed)))
         prompts = [event.text for event in parse([reply]) if isinstance(event, GenerationPrompt)]
@@ -117,7 +123,7 @@ def judge_requests(subject: Subject, count: int, tally: Tally) -> None:
     """Typed requests to pictures: one half names all five attributes, the other is as people type."""
     for number, scene, rng in tqdm(_scenes(count, 1), total=count, desc="requests"):
         request = requests.request(scene, rng, complete=number % 2 == 0)
-        _, prompt = subject.answer(Chat(subject.mllm), request.text)
+        _, prompt = subject.answer(subject.dialogue(), request.text)
         said = captions.read(prompt or "")
         prompt_right = all(request.satisfied_by(said).values()) and prompt is not None
         tally.add("request.prompt.all_named", prompt_right)
@@ -133,7 +139,7 @@ def judge_unseen_phrasings(subject: Subject, count: int, tally: Tally) -> None:
     """Requests in phrasings that training never saw, judged in the prompt."""
     for _, scene, rng in tqdm(_scenes(count, 2), total=count, desc="unseen phrasings"):
         request = requests.request(scene, rng, held_out=True)
-        _, prompt = subject.answer(Chat(subject.mllm), request.text)
+        _, prompt = subject.answer(subject.dialogue(), request.text)
         right = prompt is not None and all(request.satisfied_by(captions.read(prompt)).values())
         tally.add("unseen_phrasing.prompt.all_named", right)
         if not right:
@@ -144,7 +150,7 @@ def judge_small_talk(subject: Subject, count: int, tally: Tally) -> None:
     """Greetings, questions and impossible wishes, half of them in unseen words, want no picture."""
     for number, _, rng in tqdm(_scenes(count, 3), total=count, desc="small talk"):
         said, _ = smalltalk.talk(rng, held_out=number % 2 == 1)
-        reply, prompt = subject.answer(Chat(subject.mllm), said)
+        reply, prompt = subject.answer(subject.dialogue(), said)
         tally.add("small_talk.no_picture", prompt is None and bool(reply.strip()))
         if prompt is not None:
             tally.missed("small talk", said, prompt)
@@ -153,7 +159,7 @@ def judge_small_talk(subject: Subject, count: int, tally: Tally) -> None:
 def judge_follow_ups(subject: Subject, count: int, tally: Tally) -> None:
     """A second turn changes one attribute of what the first turn asked to paint, and keeps the others."""
     for number, scene, rng in tqdm(_scenes(count, 4), total=count, desc="follow-ups"):
-        chat = Chat(subject.mllm)
+        chat = subject.dialogue()
         first = requests.request(scene, rng, complete=True)
         before = captions.read(subject.answer(chat, first.text)[1] or "")
         start = Scene.of(**before) if len(before) == len(ATTRIBUTES) else scene
@@ -175,13 +181,13 @@ def judge_pictures(subject: Subject, count: int, tally: Tally) -> None:
     for number, scene, rng in tqdm(_scenes(count, 5), total=count, desc="pictures"):
         size = (64, 64) if number % 2 else rng.choice(((96, 72), (72, 96), (200, 150), (128, 128)))
         picture = draw(scene, *size)
-        chat = Chat(subject.mllm)
+        chat = subject.dialogue()
         wish = "Generate a similar image." if number % 2 else rng.choice(english.regenerate)
         _, prompt = subject.answer(chat, wish, (picture,))
         seen = oracle.read(subject.paint(prompt, number)).attributes if prompt else {}
         tally.add("similar.all", seen == scene.attributes)
         question = "Describe this picture." if number % 2 else rng.choice(english.describe)
-        reply, drawn = subject.answer(Chat(subject.mllm), question, (picture,))
+        reply, drawn = subject.answer(subject.dialogue(), question, (picture,))
         said = captions.read(reply)
         tally.add("describe.all", said == scene.attributes and drawn is None)
         _judge(tally, "describe", {name: said.get(name) == value for name, value in scene.attributes.items()})
@@ -201,7 +207,7 @@ def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
         company = number % 4 > 1
         hidden = masked.without_its_thing(scene, rng, company=company)
         wish = requests.into_hole(scene, rng, held_out=number % 2 == 1)
-        _, prompt = subject.answer(Chat(subject.mllm), wish.text, (hidden.blackened,))
+        _, prompt = subject.answer(subject.dialogue(), wish.text, (hidden.blackened,))
         said = captions.read(prompt or "")
         right = all(wish.satisfied_by(said).values())
         tally.add("hole.prompt.in_company" if company else "hole.prompt.all", right)

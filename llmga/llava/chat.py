@@ -1,4 +1,4 @@
-"""A conversation that goes on: streamed answers, and nothing is computed twice."""
+"""Replies of our own models: streamed, and nothing is computed twice."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,11 +9,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import DynamicCache
 
-from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.llava.generation_prompt import GenerationPrompt, canonical, parse
 from llmga.llava.mllm import Mllm
-from llmga.llava.planner import USUAL, Planner, fitting, never
+from llmga.llava.planner import USUAL, Cancelled, Planner, fitting, never
 from llmga.llava.sampling import Sampling
 from llmga.llava.steering import Steering
 from llmga.llava.streaming import Speech
@@ -22,48 +20,45 @@ __all__ = ["Chat", "Sampling"]
 
 
 class Chat(Planner):
-    """A conversation with one of our own models; an edited turn rolls the cache back to the first changed token.
-
-    Args:
-        system: the system text; None is the chat template's own.
-    """
+    """Replies of one of our own models; a conversation that differs rolls the cache back to the first other token."""
 
     steers = True
+    repairs = True
 
-    def __init__(self, mllm: Mllm, system: str | None = None):
-        super().__init__(system)
+    def __init__(self, mllm: Mllm):
         self.mllm = mllm
         self._forget()
 
     def check(self, sampling: Sampling) -> None:
-        """Raises: UserError where a picture must be asked for in fewer tokens than its tags and a word take."""
+        """See whether any reply can be as `sampling` wants it.
+
+        Raises:
+            UserError: where a picture must be asked for in fewer tokens than its tags and a word take, too.
+        """
         super().check(sampling)
         if sampling.picture == "always":
             Steering(self.mllm, partial(sampling.choose, random=sampling.random()), sampling.max_new_tokens)
 
-    def repair(self, sampling: Sampling = USUAL, cancelled: Callable[[], bool] | None = None) -> Iterator[str]:
-        """Go on with the last answer until it asks for a picture in a whole generation prompt.
+    def repair(
+        self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never
+    ) -> Iterator[str]:
+        """What is to follow the last reply so that it asks for a picture in a whole generation prompt.
 
-        An answer that broke off within a prompt goes on there; to one without a prompt, or with an empty one, the start
-        tag is added.  The pieces continue the text that the history has, and so does the history: the turn stays one
-        turn, nothing is asked again, and the cache is kept.  An answer with nothing to repair is left as it is.
+        A reply that broke off within a prompt goes on there; to one without a prompt, or with an empty one, the start
+        tag is added.  Nothing is asked again, and the cache is kept.
 
-        Raises: UserError when there is no answer, or no room for a prompt.
+        Raises:
+            UserError: when there is no room for a prompt.
         """
-        if not self.conversation.messages or self.conversation.messages[-1].role != "assistant":
-            raise UserError("there is no answer to repair; say something first.")
-        *earlier, answer = self.conversation.messages
-        begun = canonical(answer.text)
-        if _lacks_picture(begun):
-            asked = replace(self.conversation, messages=tuple(earlier))
-            steered = replace(sampling, picture="always")
-            yield from self._kept(asked, begun, self._written(asked, begun, steered, cancelled or never))
+        *earlier, reply = conversation.messages
+        asked = replace(conversation, messages=tuple(earlier))
+        return self._written(asked, reply.text, replace(sampling, picture="always"), cancelled)
 
-    def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
-        return self._written(asked, None, sampling, cancelled)
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
+        return self._written(conversation, None, sampling, cancelled)
 
     def _written(
-        self, asked: Conversation, begun: str | None, sampling: Sampling, cancelled: Callable[[], bool]
+        self, asked: Conversation, begun: str | None, sampling: Sampling, cancelled: Cancelled
     ) -> Iterator[str]:
         """Read the prompt, then write token after token until the end marker, the limit or a cancellation.
 
@@ -161,12 +156,6 @@ class Chat(Planner):
         self._cache = DynamicCache()
         self._seen: list[int] = []
         self._alive: tuple[Image.Image, ...] = ()  # keeps the ids of cached pictures from being given to others
-
-
-def _lacks_picture(answer: str) -> bool:
-    """Whether it has no generation prompt, or one that is not closed."""
-    prompts = [event for event in parse([answer]) if isinstance(event, GenerationPrompt)]
-    return not all(prompt.closed for prompt in prompts) or not prompts
 
 
 def _common_prefix(left: list[int], right: list[int]) -> int:

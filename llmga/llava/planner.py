@@ -1,121 +1,134 @@
-"""What every conversation shares, whoever answers: the history, and how turns enter, change and leave it."""
+"""Who answers a conversation, and what every conversation shares, whoever answers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
-from llmga.llava.generation_prompt import canonical
+from llmga.llava.generation_prompt import GenerationPrompt, canonical, parse
 from llmga.llava.sampling import Sampling
 
 USUAL = Sampling()
+Cancelled = Callable[[], bool]  # whether whoever asked has had enough
 Prompt = TypeVar("Prompt")
 
 
-class Planner(ABC):
-    """One person's conversation with whatever plans the pictures: our own models, anybody's, or a server.
+def never() -> bool:
+    return False
 
-    A subclass answers (`_answer`); the history is kept here, in the same way for all.
+
+class Planner(ABC):
+    """Whatever answers a conversation and plans its pictures: our own models, anybody's, or a server.
+
+    It is asked for a reply to a conversation, and keeps nothing of it but what makes the next reply quicker.
 
     Attributes:
-        conversation: everything said so far, answers with their <gen_image> tags spelt as in training and without end
-            markers.  It may be replaced (to take a turn back): the next answer follows it.
-        steers: it can be made to ask for a picture (`Sampling.picture`).
+        steers: whether it can be made to ask for a picture (`Sampling.picture`).
+        repairs: whether a reply of it can be gone on with until it asks for a picture.
         teaching: the system text by which a model learns of the tags that was not trained to write them; another
             system text has to come after it.
-        ended_by: what ended the last answer: "marker" (the model itself), "limit" (it was cut) or "caller".
+        ended_by: what ended the last reply: "marker" (the model itself), "limit" (it was cut) or "caller".
     """
 
     steers = False
+    repairs = False
     teaching = ""
-
-    def __init__(self, system: str | None = None):
-        self.conversation = Conversation(system=system)
-        self.ended_by: Literal["marker", "limit", "caller"] = "marker"
+    ended_by: Literal["marker", "limit", "caller"] = "marker"
 
     @abstractmethod
-    def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
         """The reply to the last message, in pieces, without end markers; it ends early once `cancelled()`."""
 
     def check(self, sampling: Sampling) -> None:
-        """Raises: UserError where no answer can be as `sampling` wants it, whatever is asked."""
+        """See whether any reply can be as `sampling` wants it, whatever is asked.
+
+        Raises:
+            UserError: where none can.
+        """
         if sampling.picture == "always" and not self.steers:
             raise UserError("picture 'always' needs one of our own models, run here; use auto with any other.")
+
+    def reply(
+        self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never
+    ) -> Iterator[str]:
+        """The reply to the last message of a conversation, in pieces of text, without end markers.
+
+        Args:
+            conversation: ends with a message of the user; earlier replies are spelt as `canonical` does.
+            cancelled: asked before every token; once true, the reply ends.
+
+        Raises:
+            UserError: when the last message alone is too long, or the model cannot be reached.
+        """
+        self.check(sampling)
+        return self._answer(conversation, sampling, cancelled)
+
+    def repair(
+        self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never
+    ) -> Iterator[str]:
+        """What is to follow the last reply of a conversation so that it asks for a picture; see `repairs`."""
+        raise NotImplementedError
+
+
+@dataclass
+class Dialogue:
+    """A conversation that goes on with a planner.
+
+    Attributes:
+        conversation: everything said so far, replies with their <gen_image> tags spelt as in training and without end
+            markers.  It may be replaced (to take a turn back): the next reply follows it.
+    """
+
+    planner: Planner
+    conversation: Conversation = Conversation()
 
     def say(
         self,
         text: str,
         images: Sequence[Image.Image] = (),
         sampling: Sampling = USUAL,
-        cancelled: Callable[[], bool] | None = None,
+        cancelled: Cancelled = never,
     ) -> Iterator[str]:
-        """Answer, in pieces of text.
+        """Say something and hear the reply, in pieces of text.
 
-        When the caller stops (`cancelled`, closing the iterator, Ctrl-C), what was said until then is in the history
-        and the turn is closed.  A turn that fails before its first word leaves no trace.
+        When the caller stops (`cancelled`, closing the iterator, Ctrl-C), what was said until then is in the
+        conversation and the turn is closed.  A turn that fails before its first word leaves no trace.
 
         Args:
             images: pictures that belong to this message.
-            cancelled: asked before every token.
 
-        Raises: UserError when this turn alone is too long, or the model cannot be reached.
+        Raises:
+            UserError: as `Planner.reply` does.
         """
-        self.check(sampling)
         asked = _settled(self.conversation).say("user", _words(text, len(images)), tuple(images))
-        yield from self._kept(asked, "", self._answer(asked, sampling, cancelled or never))
+        yield from self._kept(asked, "", self.planner.reply(asked, sampling, cancelled))
+
+    def repair(self, sampling: Sampling = USUAL, cancelled: Cancelled = never) -> Iterator[str]:
+        """Go on with the last reply until it asks for a picture; one that does is left as it is.
+
+        Raises:
+            UserError: when there is no reply, no room for a prompt, or the planner cannot go on with a reply.
+        """
+        *earlier, last = self.conversation.messages or (None,)
+        if last is None or last.role != "assistant":
+            raise UserError("there is no answer to repair; say something first.")
+        begun = canonical(last.text)
+        if _lacks_picture(begun):
+            asked = replace(self.conversation, messages=tuple(earlier))
+            whole = asked.say("assistant", begun)
+            yield from self._kept(asked, begun, self.planner.repair(whole, sampling, cancelled))
 
     def _kept(self, asked: Conversation, said: str, pieces: Iterator[str]) -> Iterator[str]:
-        """The pieces, which go on from what is said, as they enter the history."""
+        """The pieces, which go on from what is said, as they enter the conversation."""
         for piece in pieces:
             said += piece
             self.conversation = asked.say("assistant", _words(said, 0))
             yield piece
         self.conversation = asked.say("assistant", canonical(_words(said, 0)))
-
-    def edit(
-        self,
-        turn: int,
-        text: str | None = None,
-        images: Sequence[Image.Image] | None = None,
-        sampling: Sampling = USUAL,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Iterator[str]:
-        """Answer anew a message of the user, worded otherwise or not; what was said after it is forgotten.
-
-        An edit that fails before its first word leaves the conversation as it was.
-
-        Args:
-            turn: which of the user's messages: 0 is the first, -1 the last.
-            text, images: None keeps what the message had.
-
-        Raises: UserError when there is no such message, or it is too long.
-        """
-        before = self.conversation
-        asked = [index for index, message in enumerate(before.messages) if message.role == "user"]
-        if not -len(asked) <= turn < len(asked):
-            raise UserError(
-                f"turn {turn} does not exist, the conversation has {len(asked)}; use 0 to {len(asked) - 1}."
-            )
-        old = before.messages[asked[turn]]
-        pictures = old.images if images is None else images
-        self.conversation = earlier = replace(before, messages=before.messages[: asked[turn]])
-        try:
-            yield from self.say(old.text if text is None else text, pictures, sampling, cancelled)
-        finally:
-            if self.conversation is earlier:
-                self.conversation = before
-
-    def regenerate(self, sampling: Sampling = USUAL, cancelled: Callable[[], bool] | None = None) -> Iterator[str]:
-        """Answer the last message again.  Raises: UserError when there is none."""
-        yield from self.edit(-1, sampling=sampling, cancelled=cancelled)
-
-
-def never() -> bool:
-    return False
 
 
 def _settled(conversation: Conversation) -> Conversation:
@@ -125,6 +138,12 @@ def _settled(conversation: Conversation) -> Conversation:
         for message in conversation.messages
     )
     return replace(conversation, messages=tuple(told))
+
+
+def _lacks_picture(answer: str) -> bool:
+    """Whether it has no generation prompt, or one that is not closed."""
+    prompts = [event for event in parse([answer]) if isinstance(event, GenerationPrompt)]
+    return not all(prompt.closed for prompt in prompts) or not prompts
 
 
 def _words(text: str, pictures: int) -> str:

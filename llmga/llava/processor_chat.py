@@ -11,7 +11,7 @@ from transformers.generation import BaseStreamer
 
 from llmga.background import Reporter, reports_of
 from llmga.llava.conversation import Conversation
-from llmga.llava.planner import Planner, fitting
+from llmga.llava.planner import Cancelled, Planner, fitting
 from llmga.llava.sampling import Sampling
 from llmga.llava.streaming import Speech
 from llmga.llava.thoughts import without_thoughts
@@ -19,28 +19,23 @@ from llmga.llava.vlm import Vlm
 
 
 class ProcessorChat(Planner):
-    """A conversation through a processor's chat template and the model's own `generate`.
+    """Replies through a processor's chat template and the model's own `generate`.
 
     Everything is read anew in each turn: which ids a processor makes of a picture, and how a model counts their
     positions, differs too much between models to keep a cache.
-
-    Args:
-        system: the system text; None is the model's (`Vlm.system`), an empty one none.
+    The system text is the model's (`Vlm.system`) where a conversation has none of its own; an empty one is none.
     """
 
-    def __init__(self, vlm: Vlm, system: str | None = None):
-        super().__init__(system)
+    def __init__(self, vlm: Vlm):
         self.vlm, self.teaching = vlm, vlm.system
 
-    def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
         context = self.vlm.context_length
-        _, inputs = fitting(asked, self.vlm.inputs, context, sampling.max_new_tokens, _tokens)
+        _, inputs = fitting(conversation, self.vlm.inputs, context, sampling.max_new_tokens, _tokens)
         room = min(sampling.max_new_tokens, context - _tokens(inputs))
         return without_thoughts(self._pieces(inputs, sampling, room, cancelled))
 
-    def _pieces(
-        self, inputs: dict[str, Any], sampling: Sampling, room: int, cancelled: Callable[[], bool]
-    ) -> Generator[str]:
+    def _pieces(self, inputs: dict[str, Any], sampling: Sampling, room: int, cancelled: Cancelled) -> Generator[str]:
         stopped = Event()
         self.ended_by = "caller"
 

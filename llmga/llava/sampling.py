@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llmga.choices import PICTURE
 from llmga.errors import UserError
 
-PICTURE = ("auto", "always")
 _HOTTEST = 5.0
 _LARGEST_SEED = 2**63 - 1
 

@@ -1,27 +1,26 @@
 """Flags of the command lines: small groups, checked before any model is loaded."""
 
 import argparse
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from PIL import Image
 
 import llmga
 from llmga.assistant import bounds
-from llmga.assistant.assistant import Settings, Turn
 from llmga.assistant.image_files import FORMATS
+from llmga.assistant.session import Settings, Turn
 from llmga.assistant.session_file import MOST_PIXELS
-from llmga.diffrir.restorers import DEFAULT, RESTORERS, SCALES
+from llmga.choices import OFFLOADS, PICTURE, RATIO, RESTORER, SCALES, SKIP
+from llmga.command_line import Parser, number, size
+from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.adapters import use_controlnet, use_ip_adapter
 from llmga.diffusers.canvas import FILLS, Canvas
-from llmga.diffusers.editor import SKIP
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.inpainting import AREAS
-from llmga.diffusers.memory import OFFLOADS
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.diffusers.text_to_image import Pipeline
 from llmga.errors import UserError
@@ -29,7 +28,6 @@ from llmga.images import open_image
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.instructions import PLANNING
 from llmga.llava.placement import ATTENTIONS, parse_max_memory, placement
-from llmga.llava.sampling import PICTURE
 from llmga.llava.templates import TEMPLATES
 from llmga.masks import read_mask
 from llmga.runtime import DTYPES
@@ -40,34 +38,9 @@ BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
 BUNDLED_RESTORER = "checkpoints/Inference/llmga-toy-diffrir-x1"
 LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
-SIDES = (16, 2048)
 MEGA = 1_000_000
-ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence and exits with 2.
-
-    Attributes:
-        needed: flags of which one must be given, unless the pictures come from elsewhere (`ELSEWHERE`).
-    """
-
-    def __init__(self, **options: Any):
-        super().__init__(**options)
-        self.needed: list[tuple[str, ...]] = []
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse does, and sees that what is needed was given."""
-        found = super().parse_args(args, namespace)
-        for flags in self.needed:
-            if all(getattr(found, name.replace("-", "_")) is None for name in (*flags, *ELSEWHERE)):
-                self.error(f"the following argument is required: {' or '.join(f'--{flag}' for flag in flags)}")
-        return found
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message.rstrip('.')}.\n")
 
 
 def build_parser(module: str, description: str, picture: bool | None = None, *, task: str | None = None) -> Parser:
@@ -77,7 +50,7 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
         picture: whether a picture must (True), may (None) or cannot (False) be given.
         task: what the pipeline is for, `inpainting` or `editing`; None leaves it to the checkpoint.
     """
-    parser = Parser(prog=f"python -m llmga.serve.{module}", description=description, allow_abbrev=False)
+    parser = Parser(prog=f"python -m llmga.serve.{module}", description=description)
     add_models(parser)
     add_endpoint(parser)
     add_words(parser)
@@ -107,7 +80,7 @@ def add_models(parser: Parser) -> None:
     )
     _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
     _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
-    _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {DEFAULT})")
+    _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {RESTORER})")
     _add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
     _add(group, "upscale", type=int, choices=SCALES, help="enlarge every finished picture with DiffRIR")
     _add(group, "upscaler-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
@@ -222,7 +195,7 @@ def add_editing(parser: Parser) -> None:
     """How a picture is changed."""
     group = parser.add_argument_group("editing")
     _add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
-    _add(group, "ratio", type=number(float, 0.1, 10), default=3.0, help="more changes less, 0.1 to 10 (default: 3)")
+    _add(group, "ratio", type=number(float, 0.1, 10), default=RATIO, help="more changes less, 0.1 to 10 (default: 3)")
 
 
 def add_session(parser: Parser) -> None:
@@ -251,46 +224,12 @@ def _add(parser: "argparse._ActionsContainer", name: str, **options: object) -> 
     parser.add_argument(*(f"--{spelling}" for spelling in spellings), **options)
 
 
-_KINDS = {int: "a whole number", float: "a number"}
-
-
-def number(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """A reader of numbers from `low` to `high`, both included."""
-
-    def read(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:  # false for nan, too
-            allowed = f"{low} to {high}" if low != high else f"only {low}"
-            raise argparse.ArgumentTypeError(f"{text!r} is out of range; use {_KINDS[kind]}, {allowed}")
-        return value
-
-    return read
-
-
 def memory(text: str) -> dict[int | str, str]:
     """`0=20GiB,cpu=60GiB` as caps by device."""
     try:
         return parse_max_memory(text)
     except UserError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
-
-
-def size(text: str) -> tuple[int, int]:
-    """`64` or `64x48` as (width, height) in pixels."""
-    sides = text.lower().split("x")
-    if not 1 <= len(sides) <= 2 or not all(side.isascii() and side.isdecimal() for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; use pixels such as 64 or 64x48")
-    width, height = int(sides[0]), int(sides[-1])
-    for side in (width, height):
-        if not SIDES[0] <= side <= SIDES[1]:
-            raise argparse.ArgumentTypeError(f"{side} is out of range; use {SIDES[0]} to {SIDES[1]} pixels")
-        if side % 8:
-            below = side // 8 * 8
-            raise argparse.ArgumentTypeError(f"{side} is not a multiple of 8; use {below} or {below + 8}")
-    return width, height
 
 
 def add_safety(parser: Parser) -> None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from llmga.assistant.assistant import Turn
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Turn
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
 from llmga.files import write_whole
@@ -161,7 +161,7 @@ def _done(job: Job, args: argparse.Namespace, models: Models, terminal: Terminal
     entry: dict[str, Any] = {"status": "done"}
     try:
         turn = _prepared(job, assistant, args, opening)
-        entry["seed"] = assistant.seed
+        entry["seed"] = assistant.session.seed
         for text in job.asked["text"]:
             terminal.tell(f"You: {plain(text)}")
             terminal.answer(assistant, replace(turn, text=text))
@@ -174,7 +174,7 @@ def _done(job: Job, args: argparse.Namespace, models: Models, terminal: Terminal
         entry["status"] = "interrupted"
     elif terminal.failures > failures:
         entry["status"] = "failed"
-    replies = [message.text for message in assistant.chat.conversation.messages if message.role == "assistant"]
+    replies = [message.text for message in assistant.session.conversation.messages if message.role == "assistant"]
     return entry | {"pictures": [path.name for path in terminal.pictures.paths[pictures:]], "replies": replies}
 
 

@@ -13,9 +13,10 @@ from typing import NoReturn
 
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, Turn
+from llmga.assistant.assistant import Assistant
 from llmga.assistant.image_folder import ImageFolder, new_folder
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Turn
 from llmga.images import open_image
 from llmga.runtime import peak_memory, quiet_libraries
 from llmga.serve import args as flags

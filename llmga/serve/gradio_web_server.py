@@ -22,7 +22,6 @@ def build_parser() -> flags.Parser:
         prog="python -m llmga.serve.gradio_web_server",
         description="Talk and paint in a browser: on this machine only, unless --host or --share says otherwise. "
         "Ctrl-C ends.",
-        allow_abbrev=False,
     )
     flags.add_models(parser)
     flags.add_endpoint(parser)

@@ -79,7 +79,7 @@ def offered(server: Endpoint) -> list[dict[str, Any]]:
 
 
 class RemoteChat(EndpointChat):
-    """A conversation with the server's language model: its prompts come in their tags, and nothing is painted there."""
+    """Replies of the server's language model: its prompts come in their tags, and nothing is painted there."""
 
     steers = True
 

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.image_files import encoded, kind_of, read
-from llmga.assistant.painting import Finish, Order, paint
+from llmga.assistant.painting import Finish, ImageRequest, paint
 from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
@@ -45,7 +45,7 @@ def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region 
 
     Raises: UserError.
     """
-    order = Order(
+    order = ImageRequest(
         prompt=record.prompt,
         seed=record.seed,
         region=region,
@@ -226,7 +226,7 @@ def replay(args: argparse.Namespace) -> int:
 
 def build_parser() -> flags.Parser:
     """The flags."""
-    parser = flags.Parser(prog="python -m llmga.serve.replay", description="Make a picture again.", allow_abbrev=False)
+    parser = flags.Parser(prog="python -m llmga.serve.replay", description="Make a picture again.")
     parser.add_argument("file", metavar="FILE", help="a picture that llmga saved")
     parser.add_argument("--out", metavar="FILE", help="where it goes; left out: FILE with -again in its name")
     parser.add_argument("--session", metavar="PATH", help="session (folder or .zip) that has the picture's parent")

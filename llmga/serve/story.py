@@ -17,7 +17,7 @@ from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
 from llmga.llava.instructions import language_of
-from llmga.llava.planner import Planner
+from llmga.llava.planner import Dialogue, Planner
 from llmga.llava.sampling import Sampling
 from llmga.registry import Registry
 from llmga.typed import one_part, read_json, row_of, typed, up_to, within
@@ -139,36 +139,36 @@ def _check_names(kind: type, parts: Sequence[dict[str, Any]]) -> None:
 
 
 def plan(
-    chat: Planner, request: str, pages: int, sampling: Sampling, characters: tuple[Character, ...] = (), **book: Any
+    planner: Planner, request: str, pages: int, sampling: Sampling, characters: tuple[Character, ...] = (), **book: Any
 ) -> Iterator[Story]:
     """The book, growing by a page at a time.
 
     Args:
-        chat: a fresh conversation.
+        planner: who writes it, in one conversation.
         sampling: of the words; pictures are asked for by force where the planner can be.
         characters: known from the start; without any, the planner is asked for them.
         book: further fields of `Story`.
 
     Raises: UserError.
     """
-    ask = ASK[language_of(request)]
+    ask, dialogue = ASK[language_of(request)], Dialogue(planner)
     if not characters:
-        said = _answer(chat, ask["characters"].format(count=pages, request=request), sampling)[0]
+        said = _answer(dialogue, ask["characters"].format(count=pages, request=request), sampling)[0]
         characters = _cards(said)
     story = Story(request=request, characters=characters, **book)
-    steered = replace(sampling, picture="always") if chat.steers else sampling
+    steered = replace(sampling, picture="always") if planner.steers else sampling
     for number in range(1, pages + 1):
         one = replace(steered, seed=None if sampling.seed is None else sampling.seed + number)
-        text, prompts = _answer(chat, ask["page"].format(number=number, count=pages, request=request), one)
+        text, prompts = _answer(dialogue, ask["page"].format(number=number, count=pages, request=request), one)
         if not text and not prompts:
             raise UserError(f"the language model said nothing for page {number}; try another --seed or --temperature.")
         story = replace(story, pages=(*story.pages, Page(text, prompts[0] if prompts else text)))
         yield story
 
 
-def _answer(chat: Planner, text: str, sampling: Sampling) -> tuple[str, list[str]]:
+def _answer(dialogue: Dialogue, text: str, sampling: Sampling) -> tuple[str, list[str]]:
     """(words, prompts) of one answer."""
-    events = list(parse(chat.say(text, sampling=sampling)))
+    events = list(parse(dialogue.say(text, sampling=sampling)))
     words = "".join(event.text for event in events if isinstance(event, Spoken))
     return words.strip(), [event.text for event in events if isinstance(event, GenerationPrompt)]
 

@@ -13,7 +13,7 @@ from typing import Any
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.image_files import encoded
 from llmga.assistant.loading import Models
-from llmga.assistant.painting import Finish, Order, paint, record_of, restorer_of, upscaler_of
+from llmga.assistant.painting import Finish, ImageRequest, paint, record_of, restorer_of, upscaler_of
 from llmga.errors import UserError, command_line
 from llmga.files import write_whole
 from llmga.llava.instructions import language_of
@@ -41,9 +41,10 @@ def planned(assistant: Assistant, args: argparse.Namespace, characters: tuple[Ch
     if (story := begun(args, place)) is not None:
         print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
         return story
-    book = {"title": args.title or args.request, "seed": assistant.seed, "style": args.style, "seeds": args.seeds}
+    title, seed = args.title or args.request, assistant.session.seed
+    book = {"title": title, "seed": seed, "style": args.style, "seeds": args.seeds}
     sampling = assistant.sampling()
-    for story in plan(assistant.chat, args.request, args.pages, sampling, characters, **book):
+    for story in plan(assistant.planner, args.request, args.pages, sampling, characters, **book):
         print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
     story.save(place)
     return story
@@ -55,7 +56,7 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
     for number, page in enumerate(story.pages):
         if page.picture is not None and (folder / Path(page.picture).name).exists():
             continue
-        order = Order.of(story.prompt(number), story.page_seed(number), None, chosen)
+        order = ImageRequest.of(story.prompt(number), story.page_seed(number), None, chosen)
         finish = Finish(
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )
@@ -99,7 +100,7 @@ def storybook(args: argparse.Namespace) -> int:
 def build_parser() -> flags.Parser:
     """The flags."""
     about = "Make a picture book from one request."
-    parser = flags.Parser(prog="python -m llmga.serve.storybook", description=about, allow_abbrev=False)
+    parser = flags.Parser(prog="python -m llmga.serve.storybook", description=about)
     for add in (flags.add_models, flags.add_endpoint, flags.add_words, flags.add_painting, flags.add_painter):
         add(parser)
     parser.set_defaults(task=None)

@@ -17,12 +17,13 @@ import json
 import math
 import platform
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 
@@ -41,24 +42,27 @@ def setting(default: Any = MISSING, *, help: str, minimum: float | None = None, 
     return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists the settings.")
-
-
-def parse_arguments(presets: Registry[Config], argv: Sequence[str] | None = None) -> Config:
+def parse_arguments(
+    presets: Registry[Config], argv: Sequence[str] | None = None, aliases: Mapping[str, str] | None = None
+) -> Config:
     """The preset that `--preset` names, with every field changed that has its own flag, checked.
 
-    Raises: UserError for an unknown preset or flag and for a value of the wrong type or range.
+    Args:
+        presets: the named settings to start from.
+        argv: the words of the command line; None takes those of the process.
+        aliases: what other tools call a field of ours, both in hyphens: `{"model-name-or-path": "mllm"}`.
+
+    Raises:
+        UserError: an unknown preset, or a value of the wrong type or range.
+        SystemExit: an unknown flag (2, after one sentence), or --help (0).
     """
     example = next(iter(presets.values()))
-    parser = _Parser(allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(aliases=aliases, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--preset", metavar="NAME", help="one of: " + ", ".join(presets))
     hints = get_type_hints(type(example))
     for one in fields(example):
-        names = dict.fromkeys((f"--{one.name.replace('_', '-')}", f"--{one.name}"))
         several = {"nargs": "*"} if get_origin(_not_none(hints[one.name])) is tuple else {}
-        parser.add_argument(*names, dest=one.name, metavar=_shown(hints[one.name]), help=_help(one),
+        parser.add_argument(_flag(one.name), dest=one.name, metavar=_shown(hints[one.name]), help=_help(one),
                             default=argparse.SUPPRESS, **several)  # fmt: skip
     given = vars(parser.parse_args(argv))
     name = given.pop("preset")
@@ -105,12 +109,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run(story: Callable[[Config], object], presets: Registry[Config], argv: Sequence[str] | None = None) -> int:
+def run(
+    story: Callable[[Config], object],
+    presets: Registry[Config],
+    argv: Sequence[str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+) -> int:
     """A whole command line: read the settings, do the work, answer with an exit code (2 for a user's mistake)."""
 
     @command_line
     def told(argv: Sequence[str] | None) -> int:
-        story(parse_arguments(presets, argv))
+        story(parse_arguments(presets, argv, aliases))
         return 0
 
     return told(argv)

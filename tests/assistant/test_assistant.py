@@ -5,7 +5,8 @@ import threading
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Denoising, Failed, PictureReady, PromptFound, Region, Stopped, TextDelta, Turn
+from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
+from llmga.assistant.session import Region, Turn
 from llmga.masks import read_mask
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -27,7 +28,7 @@ def kinds(events):
 
 
 def answer(assistant, text="go", **turn):
-    return list(assistant.respond(Turn(text, **turn)))
+    return list(assistant.stream(Turn(text, **turn)))
 
 
 def test_words_alone_lead_to_words_alone(toy):
@@ -56,8 +57,8 @@ def test_several_prompts_are_painted_in_order(toy):
 
 def test_a_prompt_is_found_before_the_reply_has_ended(toy):
     assistant = toy(ONE + " more" * 50)
-    next(event for event in assistant.respond(Turn("go")) if isinstance(event, PromptFound))
-    assert assistant.chat.given < 15
+    next(event for event in assistant.stream(Turn("go")) if isinstance(event, PromptFound))
+    assert assistant.planner.given < 15
 
 
 def test_a_prompt_that_the_token_limit_cut_is_painted(toy):
@@ -66,7 +67,7 @@ def test_a_prompt_that_the_token_limit_cut_is_painted(toy):
 
 def test_an_answer_that_the_token_limit_cut_says_so(toy):
     assistant = toy("Once upon a time <gen_image> a fox", max_new_tokens=9)
-    assistant.chat.ended_by = "limit"
+    assistant.planner.ended_by = "limit"
     events = answer(assistant)
     assert kinds(events)[-2:] == ["PictureReady", "Failed"]
     assert "--max-new-tokens 9" in events[-1].message
@@ -75,7 +76,7 @@ def test_an_answer_that_the_token_limit_cut_says_so(toy):
 def test_a_picture_can_be_asked_of_every_answer(toy):
     assistant = toy("a", picture="always")
     answer(assistant)
-    assert assistant.chat.samplings[0].picture == "always"
+    assert assistant.planner.samplings[0].picture == "always"
 
 
 def test_an_empty_prompt_paints_nothing(toy):
@@ -94,7 +95,7 @@ def test_steps_arrive_while_the_painting_goes_on(toy, toy_pipeline_class):
             return super().__call__(*args, on_step=wait, **rest)
 
     events = []
-    for event in toy(ONE, pipeline=Patient()).respond(Turn("go")):
+    for event in toy(ONE, pipeline=Patient()).stream(Turn("go")):
         events.append(event)
         if isinstance(event, Denoising):
             seen.set()
@@ -133,7 +134,10 @@ def test_without_a_seed_one_is_drawn_and_recorded(toy):
 def test_words_are_sampled_with_a_seed_of_their_turn(toy):
     assistant = toy("a", "b", seed=7, temperature=0.5, max_new_tokens=9)
     answer(assistant), answer(assistant)
-    assert [(s.seed, s.temperature, s.max_new_tokens) for s in assistant.chat.samplings] == [(7, 0.5, 9), (8, 0.5, 9)]
+    assert [(s.seed, s.temperature, s.max_new_tokens) for s in assistant.planner.samplings] == [
+        (7, 0.5, 9),
+        (8, 0.5, 9),
+    ]
 
 
 def test_the_record_tells_how_it_was_made(toy):
@@ -154,13 +158,13 @@ def test_what_was_asked_for_is_recorded_and_passed_on(toy):
 def test_cancelling_stops_the_words_within_one_token(toy):
     assistant = toy("word " * 100, "hello")
     events = []
-    for event in assistant.respond(Turn("go")):
+    for event in assistant.stream(Turn("go")):
         events.append(event)
         if len(events) == 3:
-            given = assistant.chat.given
+            given = assistant.planner.given
             assistant.cancel()
     assert kinds(events) == ["TextDelta", "Stopped"]
-    assert assistant.chat.given <= given + 1
+    assert assistant.planner.given <= given + 1
     assert kinds(answer(assistant)) == ["TextDelta"]
 
 
@@ -170,7 +174,7 @@ def test_cancelling_stops_a_painting_within_one_step(toy, toy_pipeline_class):
 
     assistant = toy(TWO, "hello", pipeline=Endless(), seed=1)
     events = []
-    for event in assistant.respond(Turn("go")):
+    for event in assistant.stream(Turn("go")):
         events.append(event)
         if event == Denoising(2, 10**9):
             assistant.cancel()
@@ -192,7 +196,7 @@ def test_leaving_early_leaves_no_thread_behind(toy, toy_pipeline_class):
         total = 10**9
 
     before = threading.active_count()
-    events = toy(ONE, pipeline=Endless()).respond(Turn("go"))
+    events = toy(ONE, pipeline=Endless()).stream(Turn("go"))
     next(event for event in events if isinstance(event, Denoising))
     events.close()
     assert threading.active_count() == before
@@ -261,7 +265,7 @@ def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
     assert (first.image, first.mask, first.source_prompt, first.skip) == (picture, None, "a red dog", 0.5)
     assert (second.image, second.source_prompt, second.prompt) == (picture, "a red dog", "a cat")
     assert [event.prompt for event in of(PromptFound, events)] == [first.prompt]
-    users = [message for message in assistant.chat.conversation.messages if message.role == "user"]
+    users = [message for message in assistant.session.conversation.messages if message.role == "user"]
     assert [len(message.images) for message in users] == [1, 0, 0]
 
 
@@ -280,7 +284,7 @@ def test_several_versions_of_a_prompt_have_seeds_that_follow_each_other(toy):
 
 def test_a_cancelled_answer_paints_no_further_version(toy):
     assistant = toy(ONE, versions=5)
-    for event in assistant.respond(Turn("go")):
+    for event in assistant.stream(Turn("go")):
         if isinstance(event, PictureReady):
             assistant.cancel()
     assert len(assistant.pipeline.calls) == 1
@@ -303,9 +307,9 @@ def test_previews_come_with_the_progress_where_asked_for(toy, toy_pipeline_class
 
 def test_a_cut_answer_is_told_from_one_that_failed(toy):
     assistant = toy("Once upon a time", "<gen_image> forbidden </gen_image>")
-    assistant.chat.ended_by = "limit"
+    assistant.planner.ended_by = "limit"
     assert [event.cut for event in of(Failed, answer(assistant))] == [True]
-    assistant.chat.ended_by = "marker"
+    assistant.planner.ended_by = "marker"
     assert [event.cut for event in of(Failed, answer(assistant))] == [False]
 
 
@@ -321,7 +325,7 @@ def test_sessions_that_share_a_painter_have_samplers_of_their_own(toy, toy_pipel
     one, two = toy(ONE, ONE, pipeline=shared, sampler="euler"), toy(ONE, pipeline=shared)
     continued = toy(ONE, pipeline=shared)
     drawn = [answer(one), answer(two)]
-    continued.resume(one.state())
+    continued.session = one.session
     drawn += [answer(one), answer(continued)]
     records = [of(PictureReady, events)[0].record for events in drawn]
     assert [record.painter["sampler"] for record in records] == ["euler", None, "euler", "euler"]

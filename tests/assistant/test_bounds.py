@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Denoising, Failed, PictureReady, Settings, Turn
 from llmga.assistant.bounds import Bounds, TooMuch
-from llmga.assistant.painting import Order
+from llmga.assistant.events import Denoising, Failed, PictureReady
+from llmga.assistant.painting import ImageRequest
+from llmga.assistant.session import Settings, Turn
 from llmga.llava.conversation import Conversation
 from llmga.serve.api.options import build_parser as api_parser
 from llmga.serve.gradio_web_server import build_parser as page_parser
@@ -76,7 +77,7 @@ def test_what_is_too_much_names_the_setting(chosen, setting):
 
 def test_steps_that_nobody_asked_for_are_the_hosts_choice():
     SMALL.check_settings(Settings(), painter(steps=1000))
-    assert SMALL.check_order(Order("a dog", 1), 1, painter(steps=1000), 0) == 150 * 64 * 64
+    assert SMALL.check_order(ImageRequest("a dog", 1), 1, painter(steps=1000), 0) == 150 * 64 * 64
 
 
 def test_one_picture_at_both_limits_and_ten_usual_ones_are_not():
@@ -86,25 +87,25 @@ def test_one_picture_at_both_limits_and_ten_usual_ones_are_not():
 
 def test_a_refused_message_leaves_no_trace(bounded):
     assistant = bounded(SMALL, "hello", "hello")
-    (message,) = refusals(assistant.respond(Turn("x" * 101)))
+    (message,) = refusals(assistant.stream(Turn("x" * 101)))
     assert "101 characters, 100 are read at most; shorten it." in message
     assistant.settings = Settings(steps=1000)
-    assert "1000 steps are too many" in refusals(assistant.respond(Turn("go")))[0]
-    assert assistant.exchanges == () and assistant.chat.conversation.messages == ()
+    assert "1000 steps are too many" in refusals(assistant.stream(Turn("go")))[0]
+    assert assistant.exchanges == () and assistant.session.conversation.messages == ()
 
 
 def test_the_prompts_of_one_answer_are_counted_together(bounded):
     work = 2 * 3 * 1024 * 1024  # two pictures of the toy painter: three steps each, of a size that it does not tell
     reply = " ".join(["<gen_image> a dog </gen_image>"] * 4)
     assistant = bounded(replace(SMALL, work=work), reply, ONE)
-    events = list(assistant.respond(Turn("go")))
+    events = list(assistant.stream(Turn("go")))
     assert len([event for event in events if isinstance(event, PictureReady)]) == 2 and len(refusals(events)) == 2
-    assert not refusals(assistant.respond(Turn("go")))  # and the next answer begins anew
+    assert not refusals(assistant.stream(Turn("go")))  # and the next answer begins anew
 
 
 def test_painting_again_in_other_words_meets_the_same_bounds(bounded):
     assistant = bounded(replace(SMALL, prompt=20), ONE)
-    assert not refusals(assistant.respond(Turn("go")))
+    assert not refusals(assistant.stream(Turn("go")))
     for again in (assistant.repaint(prompt="x" * 21), assistant.paint(0, 0, "x" * 21)):
         events = list(again)
         assert "21 characters, 20 are painted at most" in refusals(events)[0]
@@ -116,7 +117,7 @@ def test_painting_again_in_other_words_meets_the_same_bounds(bounded):
 def test_what_a_changed_picture_was_said_to_show_is_bounded_too():
     region = SimpleNamespace(changes={"source_prompt": "x" * 8_001}, picture=Image.new("RGB", (8, 8)))
     with pytest.raises(TooMuch, match="source prompt has 8,001"):
-        SMALL.check_order(Order("a dog", 1, region), 1, painter(), 0)
+        SMALL.check_order(ImageRequest("a dog", 1, region), 1, painter(), 0)
 
 
 def test_a_large_picture_is_not_enlarged_without_end(bounded):
@@ -124,7 +125,7 @@ def test_a_large_picture_is_not_enlarged_without_end(bounded):
     assistant.upscaler = SimpleNamespace(scale=4)
     photo, mask = Image.new("RGB", (2400, 1800)), Image.new("L", (2400, 1800))
     mask.paste(255, (0, 0, 9, 9))
-    assert "2400x1800 enlarged 4 times" in refusals(assistant.respond(Turn("go", (photo,), mask)))[0]
+    assert "2400x1800 enlarged 4 times" in refusals(assistant.stream(Turn("go", (photo,), mask)))[0]
 
 
 def test_a_conversation_from_elsewhere_is_bounded_as_a_whole():
@@ -136,7 +137,7 @@ def test_a_conversation_from_elsewhere_is_bounded_as_a_whole():
 
 def test_the_owner_of_the_machine_meets_none(toy):
     assistant = toy(ONE, steps=1000, max_new_tokens=10**6)
-    assert not refusals(assistant.respond(Turn("x" * 10**6)))
+    assert not refusals(assistant.stream(Turn("x" * 10**6)))
 
 
 @pytest.mark.parametrize("parser", [page_parser, api_parser])

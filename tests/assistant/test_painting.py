@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import PictureReady, Turn
+from llmga.assistant.events import PictureReady
 from llmga.assistant.record import picture_hash
+from llmga.assistant.session import Turn
 from llmga.compositing import paste_back
 
 ONE = "Here. <gen_image> a red circle </gen_image>"
@@ -19,7 +20,7 @@ def scene(mode="RGB", size=(32, 24)):
 
 
 def painted(assistant, **turn):
-    events = list(assistant.respond(Turn("fill it", **turn)))
+    events = list(assistant.stream(Turn("fill it", **turn)))
     return next(event for event in events if isinstance(event, PictureReady))
 
 
@@ -94,7 +95,7 @@ def test_a_picture_is_enlarged_on_request(toy):
 def test_weights_that_are_not_there_are_told_before_anything_is_painted(toy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assistant = toy(ONE, upscale=4)
-    events = list(assistant.respond(Turn("go")))
+    events = list(assistant.stream(Turn("go")))
     assert "no restoration weights of scale 4" in events[-1].message
     assert assistant.pipeline.steps_done == 0
 

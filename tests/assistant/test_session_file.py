@@ -19,9 +19,10 @@ from PIL import Image
 
 import llmga
 from llmga import deep
-from llmga.assistant.assistant import PictureReady, Turn
+from llmga.assistant.events import PictureReady
 from llmga.assistant.image_files import png_bytes
 from llmga.assistant.record import ModelMark, picture_hash
+from llmga.assistant.session import Turn
 from llmga.assistant.session_file import differences, load_pictures, load_session, save_session
 from llmga.errors import UserError
 
@@ -54,9 +55,9 @@ def pictures(events):
 
 def talked(toy, picture, **settings):
     assistant = toy(ONE, ONE, ONE, "later", seed=5, size=(16, 16), repaint={"strength": 0.5}, **settings)
-    list(assistant.respond(Turn("from words")))
-    list(assistant.respond(Turn("fill it", (picture,), hole(picture.size))))
-    list(assistant.respond(Turn("wider", (picture,), outpaint="left=50%")))
+    list(assistant.stream(Turn("from words")))
+    list(assistant.stream(Turn("fill it", (picture,), hole(picture.size))))
+    list(assistant.stream(Turn("wider", (picture,), outpaint="left=50%")))
     return assistant
 
 
@@ -65,9 +66,9 @@ def talked(toy, picture, **settings):
 def test_what_is_loaded_is_what_was_saved(toy, tmp_path, place, mode):
     assistant = talked(toy, noise(mode))
     marks = (ModelMark("painter", "toy", "ab"),)
-    saved = load_session(save_session(tmp_path / place, assistant.state(), marks))
+    saved = load_session(save_session(tmp_path / place, assistant.session, marks))
     assert saved.models == marks
-    before, after = assistant.state(), saved.state
+    before, after = assistant.session, saved.session
     assert (after.seed, after.turns, after.painted, after.settings) == (5, 3, 3, before.settings)
     texts = [[(message.role, message.text) for message in state.conversation.messages] for state in (before, after)]
     assert texts[0] == texts[1]
@@ -84,26 +85,26 @@ def test_what_is_loaded_is_what_was_saved(toy, tmp_path, place, mode):
 @pytest.mark.parametrize("place", PLACES)
 def test_a_loaded_session_goes_on_as_the_unbroken_one(toy, tmp_path, place):
     unbroken = talked(toy, noise("RGB"))
-    save_session(tmp_path / place, unbroken.state())
+    save_session(tmp_path / place, unbroken.session)
     loaded = toy(ONE)
-    loaded.resume(load_session(tmp_path / place).state)
-    unbroken.chat.replies = [ONE]
-    files = [pictures(assistant.respond(Turn("more")))[0] for assistant in (unbroken, loaded)]
+    loaded.session = load_session(tmp_path / place).session
+    unbroken.planner.replies = [ONE]
+    files = [pictures(assistant.stream(Turn("more")))[0] for assistant in (unbroken, loaded)]
     assert files[0].record == files[1].record and files[0].image.tobytes() == files[1].image.tobytes()
-    assert unbroken.chat.samplings[-1] == loaded.chat.samplings[-1]
+    assert unbroken.planner.samplings[-1] == loaded.planner.samplings[-1]
 
 
 def test_a_loaded_session_can_be_undone(toy, tmp_path):
-    save_session(tmp_path / "s", talked(toy, noise("RGB")).state())
+    save_session(tmp_path / "s", talked(toy, noise("RGB")).session)
     loaded = toy(ONE)
-    loaded.resume(load_session(tmp_path / "s").state)
+    loaded.session = load_session(tmp_path / "s").session
     assert loaded.undo().text == "wider" and loaded.undo().text == "fill it"
-    assert len(loaded.chat.conversation.messages) == 2
+    assert len(loaded.session.conversation.messages) == 2
 
 
 def test_every_painted_picture_knows_its_parent(toy, tmp_path):
     picture = noise("RGB")
-    save_session(tmp_path / "s", talked(toy, picture).state())
+    save_session(tmp_path / "s", talked(toy, picture).session)
     graph = json.loads((tmp_path / "s" / "session.json").read_text())["pictures"]
     painted = [entry for entry in graph.values() if entry["kind"] == "painted"]
     assert [entry["task"] for entry in painted] == ["text-to-image", "inpainting", "outpainting"]
@@ -113,7 +114,7 @@ def test_every_painted_picture_knows_its_parent(toy, tmp_path):
 
 
 def test_the_same_session_gives_the_same_zip(toy, tmp_path):
-    state = talked(toy, noise("RGB")).state()
+    state = talked(toy, noise("RGB")).session
     assert len({save_session(tmp_path / name, state).read_bytes() for name in ("a.zip", "b.zip")}) == 1
 
 
@@ -136,7 +137,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_session_is_one_sentence(toy, tmp_path, name):
-    save_session(tmp_path / "s", talked(toy, noise("RGB")).state())
+    save_session(tmp_path / "s", talked(toy, noise("RGB")).session)
     BROKEN[name](tmp_path / "s")
     with pytest.raises(UserError) as told:
         load_session(tmp_path / "s")
@@ -145,7 +146,7 @@ def test_a_broken_session_is_one_sentence(toy, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "A" * 64, "0" * 63, 7])
 def test_a_name_that_is_no_hash_is_not_opened(toy, tmp_path, name):
-    save_session(tmp_path / "s", talked(toy, noise("RGB")).state())
+    save_session(tmp_path / "s", talked(toy, noise("RGB")).session)
     index = tmp_path / "s" / "session.json"
     told = json.loads(index.read_text())
     told["exchanges"][1]["turn"]["images"] = [name]
@@ -155,16 +156,16 @@ def test_a_name_that_is_no_hash_is_not_opened(toy, tmp_path, name):
 
 
 def test_pictures_that_are_too_large_together_are_refused(toy, tmp_path):
-    save_session(tmp_path / "s", talked(toy, noise("RGB")).state())
+    save_session(tmp_path / "s", talked(toy, noise("RGB")).session)
     with pytest.raises(UserError, match="too large together"):
         load_session(tmp_path / "s", most_pixels=1000)
 
 
 def test_half_a_character_does_not_cost_the_session(toy, tmp_path):
     assistant = toy(ONE, "ok", negative_prompt="\ud800")
-    (ready,) = pictures(assistant.respond(Turn("a \udfff")))
+    (ready,) = pictures(assistant.stream(Turn("a \udfff")))
     assert "?" in png_bytes(ready.image, ready.record).decode("latin-1")
-    assert load_session(save_session(tmp_path / "s", assistant.state())).state.exchanges[0].turn.text == "a ?"
+    assert load_session(save_session(tmp_path / "s", assistant.session)).session.exchanges[0].turn.text == "a ?"
 
 
 @pytest.mark.parametrize("place", ["missing", "missing.zip", "text.zip", "text"])
@@ -179,21 +180,21 @@ def test_a_place_that_cannot_be_written_is_refused(toy, tmp_path):
     (tmp_path / "file").write_text("in the way")
     for place in (tmp_path / "file", tmp_path / "file" / "a.zip", ""):
         with pytest.raises(UserError, match="session"):
-            save_session(place, toy().state())
+            save_session(place, toy().session)
 
 
 SAVING = """
 import sys
 from PIL import Image
 from llmga.llava.conversation import Conversation
-from llmga.assistant.session import State
+from llmga.assistant.session import Session
 from llmga.assistant.image_files import png_bytes
 from llmga.assistant.session_file import save_session
 conversation = Conversation()
 for number in range(10**6):
     image = Image.effect_noise((256, 256), 64 + number % 64).convert("RGB")
     conversation = conversation.say("user", str(number), (image,))
-    save_session(sys.argv[1], State(seed=number, conversation=conversation))
+    save_session(sys.argv[1], Session(seed=number, conversation=conversation))
     print(number, flush=True)
 """
 
@@ -209,7 +210,7 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_session(tmp_path, place)
             time.sleep(delay)
             process.send_signal(signal.SIGKILL)
             done += [int(line) for line in process.stdout.read().split()]
-        state = load_session(target).state
+        state = load_session(target).session
         assert state.seed in (done[-1], done[-1] + 1)
         assert len(state.conversation.messages) == state.seed + 1
 
@@ -256,8 +257,8 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_session_with_values_of_wrong_types_is_damaged(toy, tmp_path, wrong):
     assistant = toy(ONE)
-    list(assistant.respond(Turn("a circle")))
-    save_session(tmp_path / "s", assistant.state())
+    list(assistant.stream(Turn("a circle")))
+    save_session(tmp_path / "s", assistant.session)
     path, value = wrong
     content = place = json.loads((tmp_path / "s" / "session.json").read_text("utf-8"))
     for step in path[:-1]:
@@ -272,8 +273,8 @@ def test_a_session_with_values_of_wrong_types_is_damaged(toy, tmp_path, wrong):
 
 def test_a_picture_that_is_not_the_one_that_was_saved_is_damage(toy, tmp_path):
     assistant = toy(ONE)
-    list(assistant.respond(Turn("a circle")))
-    save_session(tmp_path / "s", assistant.state())
+    list(assistant.stream(Turn("a circle")))
+    save_session(tmp_path / "s", assistant.session)
     (picture,) = (tmp_path / "s" / "pictures").iterdir()
     for other in (png_bytes(Image.new("RGB", (3, 3)), assistant.exchanges[0].paintings[0].record), b"no picture"):
         picture.write_bytes(other)
@@ -282,7 +283,7 @@ def test_a_picture_that_is_not_the_one_that_was_saved_is_damage(toy, tmp_path):
 
 
 def test_a_region_whose_mask_does_not_fit_is_damage(toy, tmp_path):
-    save_session(tmp_path / "s", talked(toy, noise("RGB")).state())
+    save_session(tmp_path / "s", talked(toy, noise("RGB")).session)
     index = tmp_path / "s" / "session.json"
     told = json.loads(index.read_text("utf-8"))
     painted = told["exchanges"][1]["region"]
@@ -306,8 +307,8 @@ def head_of_a_png(width, height):
 def zipped(toy, tmp_path):
     """`zipped(change)` packs a session whose files `change` may alter, by name; where the zip lies."""
     assistant = toy(ONE)
-    list(assistant.respond(Turn("a circle")))
-    save_session(tmp_path / "whole", assistant.state())
+    list(assistant.stream(Turn("a circle")))
+    save_session(tmp_path / "whole", assistant.session)
     files = {
         path.relative_to(tmp_path / "whole").as_posix(): path.read_bytes()
         for path in (tmp_path / "whole").rglob("*.*")
@@ -340,8 +341,8 @@ def with_pictures(contents):
 
 
 def test_a_zip_that_was_packed_by_another_program_is_read(zipped):
-    assert len(load_session(zipped()).state.exchanges) == 1
-    assert len(load_session(zipped(method=zipfile.ZIP_STORED)).state.exchanges) == 1
+    assert len(load_session(zipped()).session.exchanges) == 1
+    assert len(load_session(zipped(method=zipfile.ZIP_STORED)).session.exchanges) == 1
     assert len(load_session(zipped(lambda files: files.update({"__MACOSX/x": b"", "/etc/x": b""}))).pictures) == 1
 
 
@@ -406,8 +407,8 @@ def test_an_encrypted_or_a_torn_member_is_one_sentence(zipped):
 @pytest.mark.parametrize("name", ["session.json", "picture"])
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(toy, tmp_path, name):
     assistant = toy(ONE)
-    list(assistant.respond(Turn("a circle")))
-    save_session(tmp_path / "s", assistant.state())
+    list(assistant.stream(Turn("a circle")))
+    save_session(tmp_path / "s", assistant.session)
     file = tmp_path / "s" / name if name == "session.json" else next((tmp_path / "s" / "pictures").iterdir())
     inside = file.rename(tmp_path / "s" / "inside")
     file.symlink_to(inside)
@@ -421,7 +422,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(toy, tmp_path, name
 
 def test_some_pictures_are_loaded_alone(toy, tmp_path):
     picture = noise("RGB")
-    save_session(tmp_path / "s", talked(toy, picture).state())
+    save_session(tmp_path / "s", talked(toy, picture).session)
     name = picture_hash(picture)
     assert list(load_pictures(tmp_path / "s", [name, "0" * 64, "../x"])) == [name]
 
@@ -437,6 +438,6 @@ def test_a_pipe_is_no_session(tmp_path, place):
 
 def test_a_picture_of_16_bits_is_stored_with_all_of_them(toy, tmp_path):
     values = np.random.default_rng(0).integers(0, 65_536, (24, 32, 3), dtype=np.uint16)
-    session = load_session(save_session(tmp_path / "s.zip", talked(toy, deep.of_levels(values)).state()))
+    session = load_session(save_session(tmp_path / "s.zip", talked(toy, deep.of_levels(values)).session))
     stored = [fine for picture in session.pictures.values() if (fine := deep.levels(picture)) is not None]
     assert any(np.array_equal(fine, values) for fine in stored) and len(stored) > 1  # what was made of it, too

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from llmga.diffrir.checkpoints import save_model
-from llmga.diffrir.restorers import DEFAULT, RESTORERS, open_restorer, restorer_name
+from llmga.diffrir.restorers import RESTORER, RESTORERS, open_restorer, restorer_name
 from llmga.errors import UserError
 
 WEIGHTLESS = [name for name in RESTORERS if not name.startswith("diffrir")]
@@ -30,7 +30,7 @@ def test_a_row_without_weights_works_at_once(name, scene):
 
 
 def test_without_weights_the_default_matches_and_blends():
-    assert open_restorer() is RESTORERS[DEFAULT] is RESTORERS["match+blend"]
+    assert open_restorer() is RESTORERS[RESTORER] is RESTORERS["match+blend"]
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])

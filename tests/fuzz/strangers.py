@@ -26,7 +26,7 @@ from PIL import Image
 
 from llmga.assistant.image_files import FORMATS, encoded, read
 from llmga.assistant.record import ModelMark, Record
-from llmga.assistant.session import Exchange, Painting, Region, Settings, State, Turn
+from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.diffrir import folders
 from llmga.diffusers.adapters import add_loras
@@ -171,7 +171,7 @@ def record(**told: Any) -> Record:
     return Record(**given | told, words={"temperature": 0.2, "seed": 3}, painter=setup, models=models, seam_before=seam)
 
 
-def state() -> State:
+def state() -> Session:
     """A session with a picture from words, a filled and a grown one, and one that was changed by words."""
     picture, mask, grown = noise("RGB"), Image.new("L", (12, 8)), noise("RGBA", 1)
     mask.paste(255, (2, 2, 6, 6))
@@ -187,9 +187,11 @@ def state() -> State:
         turn = Turn("draw it", () if region is None else (region.parent,), region and region.mask)
         conversation = conversation.say("user", "<image>\ndraw it", turn.images)
         conversation = conversation.say("assistant", "Sure. <gen_image> a red circle </gen_image>")
-        made = Painting(noise("RGB", number), record(task="inpainting", parent="ab", changes={"soft": True}), region, 0)
+        made = GeneratedImage(
+            noise("RGB", number), record(task="inpainting", parent="ab", changes={"soft": True}), region, 0
+        )
         exchanges = (*exchanges, Exchange(turn, start, start + 2, region, (made,)))
-    return State(5, 4, 4, conversation, exchanges, Settings(steps=4, size=(64, 48), repaint={"area": "mask"}))
+    return Session(5, 4, 4, conversation, exchanges, Settings(steps=4, size=(64, 48), repaint={"area": "mask"}))
 
 
 def packed(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

@@ -14,6 +14,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.loading import load_mllm
 from llmga.llava.streaming import Speech
 from llmga.llava.templates import TEMPLATES
+from tests.talks import Talk
 
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (30, 40), "blue")
@@ -36,7 +37,7 @@ def fresh_ids(mllm, conversation, sampling):
 
 
 def test_an_answer_streams_and_enters_the_history(tiny_mllm):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     pieces = list(chat.say("Hello", sampling=GREEDY))
     assert len(pieces) == 12
     assert [(turn.role, turn.text) for turn in chat.conversation.messages] == [
@@ -46,7 +47,7 @@ def test_an_answer_streams_and_enters_the_history(tiny_mllm):
 
 
 def test_the_second_turn_reads_only_new_tokens_and_says_the_same(tiny_mllm, fed):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     list(chat.say("What is this?", [RED], GREEDY))
     first = fed.copy()
     fed.clear()
@@ -69,7 +70,7 @@ def test_where_positions_come_to_mean_something_else_the_talk_is_read_again(fixt
     (folder / "config.json").write_text(json.dumps(config | {"original_max_position_embeddings": 60}))
     mllm = load_mllm(folder, device="cpu", dtype=torch.float32)
     mllm.stop_ids = frozenset()
-    chat, asked = Chat(mllm), Conversation().say("user", "What is this?", (RED,))
+    chat, asked = Talk(Chat(mllm)), Conversation().say("user", "What is this?", (RED,))
     lengths = [len(mllm.encode(asked, open_turn=True).input_ids) + new for new in (0, 40)]
     assert lengths[0] < 60 < lengths[1]
     chosen, choose = [], Sampling.choose
@@ -83,17 +84,17 @@ def test_where_positions_come_to_mean_something_else_the_talk_is_read_again(fixt
 
 
 def test_a_turn_taken_back_and_another_picture_are_noticed(tiny_mllm):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     list(chat.say("What is this?", [RED], GREEDY))
     chat.conversation = type(chat.conversation)()
     answer = "".join(chat.say("What is this?", [BLUE], GREEDY))
-    assert answer == "".join(Chat(tiny_mllm).say("What is this?", [BLUE], GREEDY))
-    assert answer != "".join(Chat(tiny_mllm).say("What is this?", [RED], GREEDY))
+    assert answer == "".join(Talk(Chat(tiny_mllm)).say("What is this?", [BLUE], GREEDY))
+    assert answer != "".join(Talk(Chat(tiny_mllm)).say("What is this?", [RED], GREEDY))
 
 
 def test_a_seed_repeats_an_answer(tiny_mllm):
     def answer(seed):
-        return "".join(Chat(tiny_mllm).say("Hi", sampling=Sampling(1.0, 0.9, 20, seed)))
+        return "".join(Talk(Chat(tiny_mllm)).say("Hi", sampling=Sampling(1.0, 0.9, 20, seed)))
 
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)
@@ -101,13 +102,13 @@ def test_a_seed_repeats_an_answer(tiny_mllm):
 
 def test_a_narrow_top_p_is_greedy(tiny_mllm):
     narrow = Sampling(temperature=1.0, top_p=1e-9, max_new_tokens=12)
-    answers = {"".join(Chat(tiny_mllm).say("Hi", sampling=sampling)) for sampling in (narrow, GREEDY)}
+    answers = {"".join(Talk(Chat(tiny_mllm)).say("Hi", sampling=sampling)) for sampling in (narrow, GREEDY)}
     assert len(answers) == 1
 
 
 @pytest.mark.parametrize("pieces", [0, 1, 5])
 def test_a_stopped_answer_closes_its_turn(tiny_mllm, pieces):
-    chat, polls = Chat(tiny_mllm), iter(range(100))
+    chat, polls = Talk(Chat(tiny_mllm)), iter(range(100))
     said = "".join(chat.say("Hi", sampling=GREEDY, cancelled=lambda: next(polls) >= pieces))
     assert (len(said), chat.conversation.messages[-1].text) == (pieces, said)
     chat.conversation = type(chat.conversation)()
@@ -121,7 +122,7 @@ def test_a_stopped_answer_closes_its_turn(tiny_mllm, pieces):
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt, RuntimeError])
 def test_a_failure_while_reading_leaves_no_trace(tiny_mllm, problem):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     list(chat.say("Hi", sampling=GREEDY))
     before = chat.conversation
 
@@ -137,16 +138,16 @@ def test_a_failure_while_reading_leaves_no_trace(tiny_mllm, problem):
 
 
 def test_a_stop_token_ends_the_answer_unseen(tiny_mllm):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     whole = "".join(chat.say("Hi", sampling=GREEDY))
     tiny_mllm.stop_ids = frozenset(tiny_mllm.tokenizer(whole[4])["input_ids"])
-    short = "".join(Chat(tiny_mllm).say("Hi", sampling=GREEDY))
+    short = "".join(Talk(Chat(tiny_mllm)).say("Hi", sampling=GREEDY))
     assert short == whole[: whole.index(whole[4])]
 
 
 def test_the_oldest_turns_give_way(tiny_mllm, fed):
     tiny_mllm.context_length = 300
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     for index in range(6):
         list(chat.say(f"This is turn number {index}.", [RED] * (index == 0), GREEDY))
     assert len(chat.conversation.messages) == 12
@@ -156,14 +157,14 @@ def test_the_oldest_turns_give_way(tiny_mllm, fed):
 
 def test_a_message_longer_than_the_model_reads_is_refused(tiny_mllm):
     tiny_mllm.context_length = 200
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     with pytest.raises(UserError, match="the model reads at most 200"):
         list(chat.say("word " * 100))
     assert chat.conversation.messages == ()
 
 
 def test_the_word_for_a_picture_is_only_a_word_without_one(tiny_mllm, fed):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     list(chat.say("what does <image> mean?", sampling=GREEDY))
     assert fed[0][1] == 0
     assert tiny_mllm.image_token_id not in tiny_mllm.encode(chat.conversation).input_ids
@@ -173,7 +174,7 @@ def test_the_word_for_a_picture_is_only_a_word_without_one(tiny_mllm, fed):
     ("text", "images"), [("<image> and <image>", (RED,)), ("<image>", ()), ("<image>", (RED, BLUE))]
 )
 def test_markers_and_pictures_that_do_not_match_are_told_once(tiny_mllm, text, images):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     assert list(chat.say(text, images, GREEDY))  # more markers than pictures are words, further pictures go in front
     chat.conversation = Conversation(system="<image>")
     with pytest.raises(UserError, match=f"{len(images) + 1} picture markers '<image>' but {len(images)} pictures"):
@@ -182,7 +183,7 @@ def test_markers_and_pictures_that_do_not_match_are_told_once(tiny_mllm, text, i
 
 
 def test_what_ended_an_answer_is_known(tiny_mllm, says):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     list(chat.say("Hi", sampling=GREEDY))
     assert chat.ended_by == "limit"
     list(chat.say("Hi", sampling=GREEDY, cancelled=lambda: True))

@@ -29,6 +29,7 @@ from llmga.llava.datasets.packing import PackCollate
 from llmga.llava.loading import Mllm, load_mllm, load_tokenizer
 from llmga.llava.templates import TEMPLATES, conversation_mode
 from llmga.llava.tokenization import IGNORED, Encoded, encode
+from tests.talks import Talk
 
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
 MANIFEST = json.loads((ROOT / "manifest.json").read_text())
@@ -316,7 +317,7 @@ def test_greedy_answers(family, case, monkeypatch):
     expected = recorded if same else written(mllm, prompt, len(recorded), seen_pixels(family, case))
     *history, (_, asked), _ = said["messages"]
     image = picture(family)
-    chat, chosen = Chat(mllm), []
+    chat, chosen = Talk(Chat(mllm)), []
     if history:  # an earlier answer is read first, so that its cache is used
         chat.conversation = talk(history[:-1], said["has_image"], image)
         earlier = chat.conversation.messages[-1]

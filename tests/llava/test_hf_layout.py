@@ -22,6 +22,7 @@ from llmga.llava.hf_layout_processing import stock_tokenizer
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
 from llmga.llava.tokenization import joins_after_markers
 from llmga.llava.vocabulary import load_tokenizer
+from tests.talks import Talk
 
 
 def projector_of(folder: Path) -> str:
@@ -110,7 +111,7 @@ def test_plain_transformers_understands_and_says_the_same(family, talk, folders,
     assert theirs.shape[1] == known + 1
     chosen, choose = [], Sampling.choose
     monkeypatch.setattr(Sampling, "choose", lambda *given, random: chosen.append(choose(*given, random)) or chosen[-1])
-    chat = Chat(mine)
+    chat = Talk(Chat(mine))
     chat.conversation = Conversation(told.messages[:-1], told.system)
     list(chat.say(told.messages[-1].text, told.messages[-1].images, Sampling(temperature=0, max_new_tokens=6)))
     assert chosen == said

@@ -20,6 +20,7 @@ from llmga.llava.loading import Mllm, load_mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.placement import parse_max_memory, placement
 from llmga.llava.published import Published
+from tests.talks import Talk
 
 ROOT = Path(__file__).parents[1] / "fixtures/mllm"
 FAMILIES = {
@@ -46,7 +47,7 @@ def logits(mllm: Mllm) -> torch.Tensor:
 
 
 def two_turns(mllm: Mllm) -> list[str]:
-    chat = Chat(mllm)
+    chat = Talk(Chat(mllm))
     return ["".join(chat.say(text, images, GREEDY)) for text, images in (("Describe it.", [RED]), ("And?", []))]
 
 

@@ -22,6 +22,7 @@ from llmga.llava.opening import open_planner
 from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.sampling import Sampling
 from llmga.llava.vlm import load_vlm
+from tests.talks import Talk
 
 GREEDY = Sampling(temperature=0, max_new_tokens=8)
 RED, BLUE = Image.new("RGB", (60, 40), "red"), Image.new("RGB", (40, 60), "blue")
@@ -98,7 +99,7 @@ def fresh(vlm, conversation, count):
 
 
 def test_an_answer_streams_and_is_what_the_model_says(vlm):
-    chat = ProcessorChat(vlm)
+    chat = Talk(ProcessorChat(vlm))
     pieces = list(chat.say("What is this?", [RED], GREEDY))
     assert len(pieces) == 8
     second = "".join(chat.say("And this?", [BLUE], GREEDY))
@@ -108,8 +109,8 @@ def test_an_answer_streams_and_is_what_the_model_says(vlm):
 
 
 def test_the_tag_is_taught_and_the_picture_seen(vlm):
-    chat = ProcessorChat(vlm)
-    answers = {"".join(ProcessorChat(vlm).say("What is this?", [image], GREEDY)) for image in (RED, BLUE)}
+    chat = Talk(ProcessorChat(vlm))
+    answers = {"".join(Talk(ProcessorChat(vlm)).say("What is this?", [image], GREEDY)) for image in (RED, BLUE)}
     assert len(answers) == 2
     text = written(vlm, vlm.inputs(chat.conversation.say("user", "What is this?", (RED,))))
     assert text.startswith(f"<|im_start|>system\n{PLANNING}<|im_end|>")
@@ -119,7 +120,7 @@ def test_the_tag_is_taught_and_the_picture_seen(vlm):
 
 def test_a_seed_repeats_an_answer(vlm):
     def answer(seed):
-        return "".join(ProcessorChat(vlm, system="").say("Hi", sampling=Sampling(1.5, 0.95, 20, seed)))
+        return "".join(Talk(ProcessorChat(vlm), system="").say("Hi", sampling=Sampling(1.5, 0.95, 20, seed)))
 
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)
@@ -127,7 +128,7 @@ def test_a_seed_repeats_an_answer(vlm):
 
 @pytest.mark.parametrize("pieces", [0, 1, 4])
 def test_a_stopped_answer_closes_its_turn(vlm, pieces):
-    chat, said = ProcessorChat(vlm, system=""), []
+    chat, said = Talk(ProcessorChat(vlm), system=""), []
     for piece in chat.say("Hi", sampling=Sampling(0, 1.0, 4000), cancelled=lambda: len(said) >= pieces):
         said.append(piece)
     assert len(said) == pieces
@@ -135,15 +136,15 @@ def test_a_stopped_answer_closes_its_turn(vlm, pieces):
 
 
 def test_a_stop_token_ends_the_answer_unseen(vlm):
-    whole = "".join(ProcessorChat(vlm).say("Hi", sampling=GREEDY))
+    whole = "".join(Talk(ProcessorChat(vlm)).say("Hi", sampling=GREEDY))
     stop = vlm.processor.tokenizer(whole[3])["input_ids"]
     short = type(vlm)(**{**vars(vlm), "stop_ids": frozenset(stop)})
-    assert "".join(ProcessorChat(short).say("Hi", sampling=GREEDY)) == whole[: whole.index(whole[3])]
+    assert "".join(Talk(ProcessorChat(short)).say("Hi", sampling=GREEDY)) == whole[: whole.index(whole[3])]
 
 
 def test_the_oldest_turns_give_way_and_a_long_message_is_refused(vlm):
     small = type(vlm)(**{**vars(vlm), "context_length": 200})
-    chat = ProcessorChat(small, system="")
+    chat = Talk(ProcessorChat(small), system="")
     for number in range(5):
         list(chat.say(f"This is turn number {number}.", sampling=GREEDY))
     assert len(chat.conversation.messages) == 10
@@ -156,13 +157,12 @@ def test_the_oldest_turns_give_way_and_a_long_message_is_refused(vlm):
 def test_a_template_without_a_system_role_reads_it_in_the_first_message(copied, template):
     (copied / "chat_template.jinja").write_text(template)
     vlm = load_vlm(copied, device="cpu")
-    text = written(vlm, vlm.inputs(ProcessorChat(vlm).conversation.say("user", "Hi")))
+    text = written(vlm, vlm.inputs(Talk(ProcessorChat(vlm)).conversation.say("user", "Hi")))
     assert text == f"<|im_start|>user\n{PLANNING}\n\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_the_right_chat_is_opened(folder, tiny_mllm, tmp_path):
-    chat = open_planner(folder, device="cpu")()
-    assert isinstance(chat, ProcessorChat) and chat.conversation.messages == ()
+    assert type(open_planner(folder, device="cpu")()) is ProcessorChat
     save_published(tiny_mllm, tmp_path / "ours")
     assert type(open_planner(tmp_path / "ours", device="cpu")()) is Chat
 
@@ -251,7 +251,7 @@ def test_code_in_a_folder_is_never_run_nor_asked_about(file, known, copied, tmp_
 )
 def test_a_chat_template_reaches_nothing_but_its_messages(escape, copied, tmp_path):
     (copied / "chat_template.jinja").write_text((escape + TEMPLATE).replace("RAN", str(tmp_path / "ran")))
-    chat = open_planner(copied, device="cpu")()
+    chat = Talk(open_planner(copied, device="cpu")())
     with pytest.raises(UserError, match="the chat template of .* refuses: "):
         list(chat.say("Hello", (), GREEDY))
     assert not (tmp_path / "ran").exists()

@@ -6,6 +6,7 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.planner import Planner
+from tests.talks import Talk
 
 RED = Image.new("RGB", (40, 30), "red")
 YES = "Yes <gen_image> a fox </gen_image> Nice?"
@@ -20,7 +21,7 @@ def told(chat):
 
 
 def test_a_prompt_that_the_limit_cut_goes_on(tiny_mllm, says, fed):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     says(YES)
     assert "".join(chat.say("What?", [RED], cut(20))) == YES[:20]
     assert (chat.ended_by, told(chat)) == ("limit", ["What?", YES[:20]])
@@ -42,7 +43,7 @@ def test_a_prompt_that_the_limit_cut_goes_on(tiny_mllm, says, fed):
     ],
 )
 def test_a_missing_or_empty_prompt_is_written(tiny_mllm, says, said, begun):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     says(said)
     list(chat.say("A fox", sampling=cut(99)))
     assert told(chat) == ["A fox", begun]
@@ -54,7 +55,7 @@ def test_a_missing_or_empty_prompt_is_written(tiny_mllm, says, said, begun):
 
 
 def test_only_the_broken_one_of_several_prompts_goes_on(tiny_mllm, says):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     says("<gen_image> a </gen_image> <gen_image> b")
     list(chat.say("Two", sampling=cut(99)))
     says("c </gen_image>")
@@ -63,7 +64,7 @@ def test_only_the_broken_one_of_several_prompts_goes_on(tiny_mllm, says):
 
 
 def test_a_whole_answer_is_left_alone(tiny_mllm, says, fed):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     says(YES)
     list(chat.say("A fox", sampling=cut(99)))
     fed.clear()
@@ -73,7 +74,7 @@ def test_a_whole_answer_is_left_alone(tiny_mllm, says, fed):
 
 
 def test_a_repair_that_cannot_be_changes_nothing(tiny_mllm, says):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     with pytest.raises(UserError, match="no answer to repair"):
         list(chat.repair())
     says("Yes.")
@@ -85,7 +86,7 @@ def test_a_repair_that_cannot_be_changes_nothing(tiny_mllm, says):
 
 
 def test_a_repair_can_be_stopped_and_taken_up_again(tiny_mllm, says):
-    chat, polls = Chat(tiny_mllm), iter(range(99))
+    chat, polls = Talk(Chat(tiny_mllm)), iter(range(99))
     says("<gen_image> a ")
     list(chat.say("A fox", sampling=cut(99)))
     says("red fox </gen_image>")
@@ -94,7 +95,7 @@ def test_a_repair_can_be_stopped_and_taken_up_again(tiny_mllm, says):
 
 
 def test_the_next_turn_sees_closed_and_well_spelt_prompts(tiny_mllm, says):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     says("Yes <Gen-Image>a fox</ gen_images> ok")
     assert "Gen-Image" in "".join(chat.say("A fox", sampling=cut(99)))
     says("<gen_image> a dog")
@@ -102,7 +103,7 @@ def test_the_next_turn_sees_closed_and_well_spelt_prompts(tiny_mllm, says):
     says("ok")
     list(chat.say("Thanks", sampling=cut(99)))
     assert told(chat)[1::2] == ["Yes <gen_image> a fox </gen_image> ok", "<gen_image> a dog </gen_image>", "ok"]
-    afresh = Chat(tiny_mllm)
+    afresh = Talk(Chat(tiny_mllm))
     afresh.conversation = chat.conversation
     greedy = Sampling(temperature=0, max_new_tokens=8)
     says()
@@ -115,7 +116,7 @@ class Elsewhere(Planner):
 
 
 def test_a_model_that_cannot_be_steered_says_so_and_keeps_a_tidy_history():
-    chat = Elsewhere()
+    chat = Talk(Elsewhere())
     with pytest.raises(UserError, match="use auto"):
         list(chat.say("A fox", sampling=Sampling(picture="always")))
     list(chat.say("A fox"))

@@ -13,6 +13,7 @@ from llmga.llava.chat import Chat, Sampling
 from llmga.llava.generation_prompt import END, START, GenerationPrompt, canonical, parse, visible
 from llmga.llava.loading import Mllm, load_mllm
 from llmga.llava.steering import Steering
+from tests.talks import Talk
 
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
 FAMILIES = {
@@ -91,7 +92,7 @@ def test_a_hundred_random_models_write_whole_prompts(family):
 def test_every_family_asks_for_a_picture_in_a_streamed_answer(family, sampling):
     mllm = opened(family)
     sampling = Sampling(sampling.temperature, sampling.top_p, smallest_room(mllm) + 9, 1, "always")
-    chat = Chat(mllm)
+    chat = Talk(Chat(mllm))
     for text in ("A fox, please.", "Another one."):
         pieces = list(chat.say(text, sampling=sampling))
         assert_whole("".join(pieces))
@@ -106,18 +107,18 @@ def test_weights_do_not_matter():
         torch.manual_seed(seed)
         with torch.no_grad():
             mllm.model.lm_head.weight.normal_()
-        assert_whole("".join(Chat(mllm).say("Hi", sampling=sampling)))
+        assert_whole("".join(Talk(Chat(mllm)).say("Hi", sampling=sampling)))
 
 
 def test_the_start_tag_comes_where_the_answer_would_end(tiny_mllm, says):
     says("Gladly.", "a fox", "bye")
-    reply = "".join(Chat(tiny_mllm).say("Hi", sampling=Sampling(max_new_tokens=99, picture="always")))
+    reply = "".join(Talk(Chat(tiny_mllm)).say("Hi", sampling=Sampling(max_new_tokens=99, picture="always")))
     assert reply == "Gladly. <gen_image>a fox </gen_image>"
 
 
 def test_half_of_an_endless_answer_is_left_for_the_prompt(tiny_mllm, says):
     says("blah " * 99)
-    reply = "".join(Chat(tiny_mllm).say("Hi", sampling=Sampling(max_new_tokens=80, picture="always")))
+    reply = "".join(Talk(Chat(tiny_mllm)).say("Hi", sampling=Sampling(max_new_tokens=80, picture="always")))
     assert len(reply.partition(START)[0]) == 40  # one token is one letter here
     assert_whole(reply)
 
@@ -125,17 +126,19 @@ def test_half_of_an_endless_answer_is_left_for_the_prompt(tiny_mllm, says):
 def test_a_model_that_keeps_the_protocol_is_not_disturbed(tiny_mllm, says):
     for reply in ("Yes <gen_image> a fox </gen_image> Nice?", "<gen_image>a</gen_image><gen_image> b </gen_image>"):
         says(reply)
-        assert reply == "".join(Chat(tiny_mllm).say("Hi", sampling=Sampling(max_new_tokens=150, picture="always")))
+        assert reply == "".join(
+            Talk(Chat(tiny_mllm)).say("Hi", sampling=Sampling(max_new_tokens=150, picture="always"))
+        )
 
 
 def test_an_end_tag_that_was_begun_is_completed(tiny_mllm, says):
     says("<gen_image> a fox </ge")
-    reply = "".join(Chat(tiny_mllm).say("Hi", sampling=Sampling(max_new_tokens=99, picture="always")))
+    reply = "".join(Talk(Chat(tiny_mllm)).say("Hi", sampling=Sampling(max_new_tokens=99, picture="always")))
     assert reply == "<gen_image> a fox </gen_image>"
 
 
 def test_too_few_tokens_for_a_prompt_are_told(tiny_mllm):
-    chat = Chat(tiny_mllm)
+    chat = Talk(Chat(tiny_mllm))
     with pytest.raises(UserError, match="may take 5 tokens, but a generation prompt takes at least 26"):
         list(chat.say("Hi", sampling=Sampling(max_new_tokens=5, picture="always")))
     with pytest.raises(UserError, match="takes at least 26"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from llmga.assistant.assistant import Turn
+from llmga.assistant.session import Turn
 from llmga.diffusers.families import INPAINTING
 from llmga.errors import UserError
 from llmga.serve.args import build_parser, check, opening, painter_options, settings, shipped

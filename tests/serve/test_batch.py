@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Turn
 from llmga.assistant.image_files import read
 from llmga.assistant.image_folder import ImageFolder
+from llmga.assistant.session import Turn
 from llmga.errors import UserError
 from llmga.serve.batch import Manifest, batch, read_jobs
 from llmga.serve.terminal.drawing import Terminal

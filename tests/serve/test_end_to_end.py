@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 import llmga
-from llmga.assistant.assistant import Failed, PictureReady, TextDelta, Turn
+from llmga.assistant.events import Failed, PictureReady, TextDelta
 from llmga.assistant.image_files import png_bytes, read
+from llmga.assistant.session import Turn
 from llmga.images import open_image
 from llmga.serve.args import BUNDLED_PAINTER, build_parser, check, shipped
 from llmga.serve.demo import SCENE
@@ -45,7 +46,7 @@ def scene():
 
 def answer(assistant, text, *images):
     """(words, pictures) of one turn."""
-    events = list(assistant.respond(Turn(text, images)))
+    events = list(assistant.stream(Turn(text, images)))
     assert [event for event in events if isinstance(event, Failed)] == []
     words = "".join(event.text for event in events if isinstance(event, TextDelta))
     return words, [event for event in events if isinstance(event, PictureReady)]

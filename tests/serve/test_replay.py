@@ -14,9 +14,10 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from llmga.assistant.assistant import Failed, PictureReady, Turn
+from llmga.assistant.events import Failed, PictureReady
 from llmga.assistant.image_files import FORMATS, encoded, read
 from llmga.assistant.record import ModelMark, fingerprint
+from llmga.assistant.session import Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.diffrir.checkpoints import save_model
 from llmga.diffrir.model import MODELS, DiffRIRConfig
@@ -55,13 +56,13 @@ def made(models, tmp_path_factory):
         (folder / f"{name}.png").write_bytes(encoded(ready.image, ready.record))
         return ready
 
-    words = paint("words", assistant.respond(Turn(REQUEST)))
+    words = paint("words", assistant.stream(Turn(REQUEST)))
     paint("again", assistant.repaint(prompt="a small green square on a white background"))
-    paint("filled", assistant.respond(Turn("fill it", (scene.convert("RGBA"),), mask)))
-    paint("grown", assistant.respond(Turn("wider", (scene,), outpaint="left=50%", fill="mirror")))
+    paint("filled", assistant.stream(Turn("fill it", (scene.convert("RGBA"),), mask)))
+    paint("grown", assistant.stream(Turn("wider", (scene,), outpaint="left=50%", fill="mirror")))
     assistant.settings = replace(assistant.settings, edit={"skip": 0.4, "ratio": 1.0}, size=(64, 64))
-    paint("edited", assistant.respond(Turn("make it green", (words.image,))))
-    save_session(folder, assistant.state(), assistant.models)
+    paint("edited", assistant.stream(Turn("make it green", (words.image,))))
+    save_session(folder, assistant.session, assistant.models)
     for kind in FORMATS:
         (folder / f"kind.{kind}").write_bytes(encoded(words.image, words.record, kind))
     (folder / "small.jpg").write_bytes(encoded(words.image, words.record, "jpeg", quality=40))
@@ -93,7 +94,7 @@ def test_a_record_names_the_model_that_painted(made):
 
 def test_parent_and_mask_may_be_given_as_files(made, tmp_path):
     saved = load_session(made)
-    region = saved.state.exchanges[1].region
+    region = saved.session.exchanges[1].region
     region.parent.save(tmp_path / "parent.png"), region.mask.save(tmp_path / "mask.png")
     (tmp_path / "filled.png").write_bytes((made / "filled.png").read_bytes())
     given = ["--image-file", str(tmp_path / "parent.png"), "--mask-file", str(tmp_path / "mask.png")]
@@ -131,13 +132,13 @@ def test_a_file_without_a_record_is_one_sentence(tmp_path, capsys):
 def test_a_session_of_the_bundled_models_goes_on_with_the_same_picture(models, tmp_path, place):
     loaded, args = models
     unbroken = loaded.assistant(args)
-    list(unbroken.respond(Turn(REQUEST)))
-    save_session(tmp_path / place, unbroken.state(), unbroken.models)
+    list(unbroken.stream(Turn(REQUEST)))
+    save_session(tmp_path / place, unbroken.session, unbroken.models)
     other = loaded.assistant(args)
-    other.resume(load_session(tmp_path / place).state)
+    other.session = load_session(tmp_path / place).session
     files = []
     for assistant in (unbroken, other):
-        events = list(assistant.respond(Turn("make it green")))
+        events = list(assistant.stream(Turn("make it green")))
         ready = next(event for event in events if isinstance(event, PictureReady))
         files.append(encoded(ready.image, ready.record))
     assert files[0] == files[1]
@@ -152,10 +153,10 @@ def one_picture(argv, path, **turn):
     args = build_parser("cli", "a test").parse_args(["--seed", "7", "--picture", "always", "--steps", "3", *argv])
     check(args)
     assistant = Models.load(args).assistant(args)
-    events = list(assistant.respond(Turn(REQUEST, **turn)))
+    events = list(assistant.stream(Turn(REQUEST, **turn)))
     ready = next(event for event in events if isinstance(event, PictureReady))
     path.write_bytes(encoded(ready.image, ready.record))
-    save_session(path.parent, assistant.state(), assistant.models)
+    save_session(path.parent, assistant.session, assistant.models)
     return ready.record
 
 
@@ -218,11 +219,11 @@ def test_a_restorer_that_was_chosen_in_the_session_is_told_and_replayed(models, 
     mask = Image.new("L", scene.size)
     mask.paste(255, (0, 0, scene.width // 2, scene.height))
     ready = next(
-        event for event in assistant.respond(Turn("fill it", (scene,), mask)) if isinstance(event, PictureReady)
+        event for event in assistant.stream(Turn("fill it", (scene,), mask)) if isinstance(event, PictureReady)
     )
     assert ready.record.model("restorer").name == "llmga-toy-diffrir-x1"
     (tmp_path / "a.png").write_bytes(encoded(ready.image, ready.record))
-    save_session(tmp_path, assistant.state())
+    save_session(tmp_path, assistant.session)
     assert replay.main([str(tmp_path / "a.png")]) == 0
 
 

@@ -28,7 +28,7 @@ STORY = Story("T", "r", 7, "Soft watercolour", characters=(MIA,), pages=(Page("a
 
 
 def planned(toy, *replies, request="Mia visits the moon", pages=3, characters=(), steers=False):
-    chat = toy(*replies).chat
+    chat = toy(*replies).planner
     chat.steers = steers
     book = dict(title="T", seed=7, style="Soft watercolour")
     return chat, list(plan(chat, request, pages, Sampling(seed=1), characters, **book))

@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, CLIPImageProcessorPil, LlavaProcessor
 
-from llmga.assistant.assistant import Assistant, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.events import PictureReady, PromptFound, TextDelta
+from llmga.assistant.session import Settings, Turn
 from llmga.images import open_image
 from llmga.llava.chat import Chat
 from llmga.llava.conversation import Conversation
@@ -21,6 +23,7 @@ from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.sampling import Sampling
 from llmga.llava.vlm import load_vlm
 from llmga.serve.args import BUNDLED_MLLM, shipped
+from tests.talks import Talk
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def serve_with(mllm):
     """An act that lets this model answer what a request holds."""
 
     def act(handler, body):
-        chat, messages = Chat(mllm), [_read(message) for message in body["messages"]]
+        chat, messages = Talk(Chat(mllm)), [_read(message) for message in body["messages"]]
         for role, text, images in messages[:-1]:
             chat.conversation = chat.conversation.say(role, text, images)
         seed = body.get("seed", USUAL.seed)
@@ -95,9 +98,9 @@ def _read(message):
 def chats(mllm, stock_folder, serving):
     server = serving(serve_with(mllm))
     return {
-        "ours": Chat(mllm),
-        "endpoint": EndpointChat(Endpoint(server.url, "tiny"), system=""),
-        "processor": ProcessorChat(load_vlm(stock_folder, device="cpu")),
+        "ours": Talk(Chat(mllm)),
+        "endpoint": Talk(EndpointChat(Endpoint(server.url, "tiny", system=""))),
+        "processor": Talk(ProcessorChat(load_vlm(stock_folder, device="cpu"))),
     }
 
 
@@ -113,9 +116,9 @@ def plan(events):
 
 
 def played(chat, generator, settings, turns):
-    assistant = Assistant(chat, generator, None, settings)
-    events = [plan(assistant.respond(turn)) for turn in turns]
-    history = [(message.role, message.text) for message in chat.conversation.messages]
+    assistant = Assistant(chat.planner, generator, None, settings)
+    events = [plan(assistant.stream(turn)) for turn in turns]
+    history = [(message.role, message.text) for message in assistant.session.conversation.messages]
     return {"events": events, "prompts": [call.prompt for call in generator.calls], "history": history}
 
 

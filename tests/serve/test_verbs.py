@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Failed, PictureReady, PromptFound, TextDelta, Turn
+from llmga.assistant.events import Failed, PictureReady, PromptFound, TextDelta
+from llmga.assistant.session import Turn
 from llmga.errors import UserError
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -17,11 +18,11 @@ def of(kind, events):
 
 
 def answer(assistant, text="go", **turn):
-    return list(assistant.respond(Turn(text, **turn)))
+    return list(assistant.stream(Turn(text, **turn)))
 
 
 def said(assistant):
-    return [message.text for message in assistant.chat.conversation.messages]
+    return [message.text for message in assistant.session.conversation.messages]
 
 
 def test_an_undone_turn_leaves_no_trace_but_its_seeds_are_spent(toy):
@@ -30,7 +31,7 @@ def test_an_undone_turn_leaves_no_trace_but_its_seeds_are_spent(toy):
     assert assistant.undo() == Turn("second")
     assert said(assistant) == ["first", ONE] and len(assistant.exchanges) == 1
     assert of(PictureReady, answer(assistant, "third"))[0].record.seed == 12
-    assert [sampling.seed for sampling in assistant.chat.samplings] == [10, 11, 12]
+    assert [sampling.seed for sampling in assistant.planner.samplings] == [10, 11, 12]
 
 
 def test_there_is_nothing_to_undo_at_first(toy):
@@ -56,7 +57,7 @@ def test_a_retry_answers_the_same_turn_with_another_seed(toy):
     events = list(assistant.retry())
     assert said(assistant) == ["first", ONE, "second", ONE]
     assert of(PictureReady, events)[0].record.seed == 2
-    assert [sampling.seed for sampling in assistant.chat.samplings] == [1, 2, 3]
+    assert [sampling.seed for sampling in assistant.planner.samplings] == [1, 2, 3]
 
 
 def test_an_edited_turn_forgets_what_followed(toy):
@@ -70,7 +71,7 @@ def test_an_edited_turn_forgets_what_followed(toy):
 def test_an_edit_that_fails_before_its_first_word_changes_nothing(toy):
     assistant = toy(ONE, "b")
     answer(assistant, "one"), answer(assistant, "two")
-    before = assistant.state()
+    before = assistant.session
     events = list(assistant.edit(0, " "))
     assert of(Failed, events) and assistant.exchanges == before.exchanges
     assert said(assistant) == ["one", ONE, "two", "b"]
@@ -84,7 +85,7 @@ def test_a_picture_is_painted_again_without_a_word(toy):
     (ready,) = of(PictureReady, events)
     assert (ready.record.prompt, ready.record.seed) == ("a red circle", 6)
     assert [painting.record.seed for painting in assistant.exchanges[0].paintings] == [5, 6]
-    assert len(assistant.chat.samplings) == 1
+    assert len(assistant.planner.samplings) == 1
 
 
 def test_an_edited_prompt_is_painted_and_stands_in_the_conversation(toy):
@@ -126,15 +127,11 @@ def test_a_repaint_is_into_the_same_part_of_the_same_picture(toy):
 def test_a_repaired_answer_is_gone_on_with(toy):
     assistant = toy("Sure: <gen_image> a red", seed=3)
 
-    def repair(sampling, cancelled):
-        yield " circle </gen_image>"
-        *earlier, last = assistant.chat.conversation.messages
-        repaired = replace(last, text=f"{last.text} circle </gen_image>")
-        assistant.chat.conversation = replace(assistant.chat.conversation, messages=(*earlier, repaired))
-
-    assistant.chat.repair = repair
+    assistant.planner.repairs = True
+    assistant.planner.repair = lambda conversation, sampling, cancelled: iter([" circle </gen_image>"])
     answer(assistant)
     events = list(assistant.repair())
+    assert said(assistant)[-1] == "Sure: <gen_image> a red circle </gen_image>"
     assert [type(event).__name__ for event in events if not isinstance(event, TextDelta)][0] == "PromptFound"
     assert of(PromptFound, events)[0].prompt == "a red circle"
     assert len(assistant.exchanges[0].paintings) == 2
@@ -142,7 +139,7 @@ def test_a_repaired_answer_is_gone_on_with(toy):
 
 def test_an_answer_that_asks_for_a_picture_needs_no_repair(toy):
     assistant = toy(ONE)
-    assistant.chat.repair = lambda sampling, cancelled: (piece for piece in ())
+    assistant.planner.repairs = True
     answer(assistant)
     assert "nothing to repair" in of(Failed, assistant.repair())[0].message
 

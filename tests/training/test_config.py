@@ -72,7 +72,7 @@ def test_every_type_is_read():
         (["--preset", "toy", "--shuffle", "maybe"], "must be true or false"),
         (["--preset", "toy", "--tune", "half"], "must be one of: projector, full"),
         (["--preset", "toy", "--size", "64"], "must be 2 values"),
-        (["--preset", "toy", "--stebs", "3"], "unrecognized arguments: --stebs 3"),
+        (["--preset", "toy", "--stebs", "3"], "unrecognized arguments: --stebs 3; did you mean --steps?"),
         (["--preset", "toy", "--steps", "13"], "take 12"),
     ],
 )
@@ -81,6 +81,11 @@ def test_a_bad_value_is_told_as_a_sentence(argv, sentence, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert sentence in error
+
+
+def test_what_other_tools_call_a_field_is_understood():
+    config = parse_arguments(PRESETS, ["--preset", "toy", "--max_steps", "7"], {"max-steps": "steps"})
+    assert config.steps == 7
 
 
 def test_help_lists_every_field_with_its_default(capsys):

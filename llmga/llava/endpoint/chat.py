@@ -1,4 +1,4 @@
-"""A conversation with a model that another program serves."""
+"""Replies of a model that another program serves."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.completions import complete
 from llmga.llava.endpoint.refusals import Refusal
-from llmga.llava.planner import Planner, windows
+from llmga.llava.planner import Cancelled, Planner, windows
 from llmga.llava.sampling import Sampling
 from llmga.llava.thoughts import without_thoughts
 
@@ -26,26 +26,23 @@ _JPEG_QUALITY = 95
 
 
 class EndpointChat(Planner):
-    """A conversation over the OpenAI chat protocol.
+    """Replies over the OpenAI chat protocol.
 
     What a server turns out not to take (an option, the system role) is left out from then on; when it finds the
     conversation too long, the oldest turns are left out of the request.
-
-    Args:
-        system: the system text; None is the endpoint's (`Endpoint.system`), an empty one none.
+    The system text is the endpoint's (`Endpoint.system`) where a conversation has none; an empty one is none.
     """
 
-    def __init__(self, endpoint: Endpoint, system: str | None = None):
-        super().__init__(system)
+    def __init__(self, endpoint: Endpoint):
         self.endpoint, self.teaching = endpoint, endpoint.system
         self._spelling: dict[str, str | None] = {}  # of options, where the server wants another one (None: not at all)
         self._takes_system = True
         self._oldest: Message | None = None  # the first that still fitted into the last request
         self._pictures: dict[int, tuple[Image.Image, str]] = {}  # the picture itself keeps its id from being reused
 
-    def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
         async def talk(report: Callable[[str], None]) -> None:
-            cut = await self._talk(asked, sampling, Limit(sampling.max_new_tokens, report))
+            cut = await self._talk(conversation, sampling, Limit(sampling.max_new_tokens, report))
             self.ended_by = "limit" if cut else "marker"
 
         self.ended_by = "caller"

@@ -4,13 +4,14 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
-from llmga.assistant.assistant import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta, Turn
+from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.safety import WITHHELD
+from llmga.assistant.session import Turn
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Planner
 from llmga.serve.api.chat_schemas import (
@@ -101,13 +102,17 @@ class ChatResponder:
             picture=body.picture,
             paint=body.paint,
         )
-        chat, last = service.prefix_cache.take(client, conversation)
+        planner, known = service.prefix_cache.take(client, conversation)
+        *earlier, last = known.messages
 
         def done() -> None:
-            self.usage = usage_of(chat)
-            service.prefix_cache.put(client, chat)
+            conversation = turn.assistant.session.conversation
+            self.usage = usage_of(planner, conversation)
+            service.prefix_cache.put(client, planner, conversation)
 
-        return service.engine.turn(chat, Turn(last.text, last.images), settings, done=done)
+        before = replace(known, messages=tuple(earlier))
+        turn = service.engine.turn(planner, Turn(last.text, last.images), settings, conversation=before, done=done)
+        return turn
 
     async def deltas(self, turn: RunningTurn) -> AsyncGenerator[Delta | Denoising]:
         """Yield the events as pieces of a message, and progress between them."""
@@ -175,9 +180,9 @@ def too_long(max_length: float) -> ApiError:
     )
 
 
-def usage_of(chat: Planner) -> Usage | None:
+def usage_of(planner: Planner, conversation: Conversation) -> Usage | None:
     """Return the tokens of the last question and answer; None where the planner counts none."""
-    mllm, conversation = getattr(chat, "mllm", None), chat.conversation
+    mllm = getattr(planner, "mllm", None)
     if mllm is None or not conversation.messages:
         return None
     *before, answer = conversation.messages

@@ -5,21 +5,22 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
 
 from PIL import Image
 
-from llmga.assistant.assistant import AssistantEvent, Failed, PictureReady, PromptFound, Settings, TextDelta, Turn
+from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Settings, Turn
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipelines import suited
 from llmga.diffusers.text_to_image import OnStep
 from llmga.llava.conversation import Conversation
 from llmga.llava.generation_prompt import END, START, TAG
-from llmga.llava.planner import Planner
+from llmga.llava.planner import Cancelled, Planner
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.metrics import Metrics
 
@@ -50,7 +51,7 @@ class Engine:
         self._lock = Lock()
 
     def turn(
-        self, chat: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any
+        self, planner: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any
     ) -> "RunningTurn":
         """Return a turn that is ready to be started.
 
@@ -63,7 +64,7 @@ class Engine:
         """
         with self._lock:
             suited(self.models.pipeline, task)  # made once, or refused before anything is begun
-        return RunningTurn(self, chat, turn, settings, **options)
+        return RunningTurn(self, planner, turn, settings, **options)
 
     def public(self, message: str) -> str:
         """Return a sentence of ours as clients may read it: our folders by their last part, flags as fields."""
@@ -80,6 +81,7 @@ class RunningTurn:
     """One turn of an assistant in a thread; its events are read, and it is cancelled, from the event loop.
 
     Args:
+        conversation: What was said before the turn.
         insist: The answer has to hold a picture; where the language model asks for none, its words are painted.
         done: Called in the thread when all has gone well, before the last event is seen.
 
@@ -90,17 +92,20 @@ class RunningTurn:
     def __init__(
         self,
         engine: Engine,
-        chat: Planner,
+        planner: Planner,
         turn: Turn,
         settings: Settings,
         *,
+        conversation: Conversation | None = None,
         insist: bool = False,
         done: Callable[[], None] | None = None,
     ):
         self.engine, self.input, self.insist, self.done = engine, turn, insist, done
         models = engine.models
         pipeline = CountedPipeline(models.pipeline, models.turns, self)
-        self.assistant = models.around(chat, pipeline, settings, models.marks)
+        self.assistant = models.around(planner, pipeline, settings, models.marks)
+        if conversation is not None:
+            self.assistant.session = replace(self.assistant.session, conversation=conversation)
         self._cancelled = Event()
         self._first: AssistantEvent | None = None
         self.steps_after_disconnect = 0
@@ -174,11 +179,11 @@ class RunningTurn:
             asked |= isinstance(event, PromptFound) or (isinstance(event, Failed) and not event.cut)
             yield event
         if self.insist and not asked and not self.cancelled:
-            self.assistant.chat = PassthroughPlanner()
+            self.assistant.planner = PassthroughPlanner()
             yield from self._respond(Turn(words.strip() or self.input.text))
 
     def _respond(self, turn: Turn) -> Iterator[AssistantEvent]:
-        events = self.assistant.respond(turn)
+        events = self.assistant.stream(turn)
         if self.cancelled:  # before the assistant began to listen
             self.assistant.cancel()
         return events
@@ -210,8 +215,8 @@ class PassthroughPlanner(Planner):
 
     steers = True
 
-    def _answer(self, asked: Conversation, sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[str]:
-        words = TAG.sub(" ", asked.messages[-1].text)  # a tag would end the prompt
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
+        words = TAG.sub(" ", conversation.messages[-1].text)  # a tag would end the prompt
         self.ended_by = "marker"
         yield f"{START} {words} {END}"
 

@@ -13,8 +13,10 @@ from typing import Any
 from fastapi import Request, Response, UploadFile
 from PIL import Image
 
-from llmga.assistant.assistant import SIMILAR, Denoising, Failed, PictureReady, Stopped, Turn
+from llmga.assistant.assistant import SIMILAR
+from llmga.assistant.events import Denoising, Failed, PictureReady, Stopped
 from llmga.assistant.safety import WITHHELD
+from llmga.assistant.session import Turn
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.serve.api.engine import PassthroughPlanner, RunningTurn
 from llmga.serve.api.errors import ApiError
@@ -126,15 +128,15 @@ class ImagesResponder:
             UserError: The models cannot do it.
         """
         service, params = self.service, self.params
-        chat = PassthroughPlanner() if service.names.is_pipeline(params.model) else service.engine.models.new_chat()
+        planner = PassthroughPlanner() if service.names.is_pipeline(params.model) else service.engine.models.new_chat()
         settings = service.settings(
             params,
             versions=params.n or 1,
             previews=bool(params.stream and params.partial_images),
-            picture="always" if chat.steers else "auto",
+            picture="always" if planner.steers else "auto",
             edit={} if task == EDITING else None,
         )
-        return service.engine.turn(chat, turn, settings, task, insist=True)
+        return service.engine.turn(planner, turn, settings, task, insist=True)
 
     async def painted(self, turn: RunningTurn) -> AsyncGenerator[PictureReady | Denoising]:
         """Yield pictures and progress.

@@ -30,7 +30,6 @@ def build_parser() -> flags.Parser:
     parser = flags.Parser(
         prog="python -m llmga.serve.openai_api",
         description="Serve chat and pictures under OpenAI's paths; /docs describes them.",
-        allow_abbrev=False,
     )
     flags.add_models(parser)
     flags.add_endpoint(parser)

@@ -13,47 +13,47 @@ from llmga.llava.planner import Planner
 
 
 class PrefixCache:
-    """The latest chats with their key-value caches, each for its own client only, and for one request at a time.
+    """Keeps the planners of the latest conversations, which hold key-value caches of what they have read.
+
+    Each serves its own client only, and one request at a time.
 
     Nothing is remembered by this: a request's messages say everything, and a cache serves them only as far as they are
     token by token what it was made from.  Without it, answers would be the same, and slower.
 
     Args:
-        bound: How many chats are kept.
+        bound: How many planners are kept.
     """
 
     def __init__(self, new_chat: NewChat, bound: int):
         self.new_chat, self.bound = new_chat, bound
-        self._chats: OrderedDict[tuple[str, int], Planner] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], tuple[Planner, Conversation]] = OrderedDict()
         self._numbers, self._lock = count(), Lock()
 
-    def take(self, client: str, wanted: Conversation) -> tuple[Planner, Message]:
-        """Return a chat whose history is what comes before the last message, and that message.
+    def take(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation]:
+        """Return a planner for the conversation, and the conversation with the system text and pictures that it knows.
 
-        The chat is the client's with the longest common prefix, or a new one; it belongs to the caller until `put`.
+        It is the client's planner with the longest common prefix, or a new one, and belongs to the caller until `put`.
         """
-        chat = self._best(client, wanted) or self.new_chat()
-        *earlier, last = _with_known_images(wanted.messages, chat.conversation.messages)
-        system = wanted.system and "\n\n".join(filter(None, (chat.teaching, wanted.system)))
-        chat.conversation = Conversation(tuple(earlier), system)
-        return chat, last
+        planner, known = self._best(client, wanted) or (self.new_chat(), Conversation())
+        system = wanted.system and "\n\n".join(filter(None, (planner.teaching, wanted.system)))
+        return planner, Conversation(tuple(_with_known_images(wanted.messages, known.messages)), system)
 
-    def put(self, client: str, chat: Planner) -> None:
-        """Keep the chat for the next request of this client."""
+    def put(self, client: str, planner: Planner, conversation: Conversation) -> None:
+        """Keep what the planner has read of the conversation for the next request of this client."""
         with self._lock:
-            self._chats[client, next(self._numbers)] = chat
-            while len(self._chats) > self.bound:
-                self._chats.popitem(last=False)
+            self._kept[client, next(self._numbers)] = planner, conversation
+            while len(self._kept) > self.bound:
+                self._kept.popitem(last=False)
 
-    def _best(self, client: str, wanted: Conversation) -> Planner | None:
+    def _best(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation] | None:
         with self._lock:
             shared = {
-                key: _common_prefix(chat.conversation.messages, wanted.messages)
-                for key, chat in self._chats.items()
+                key: _common_prefix(known.messages, wanted.messages)
+                for key, (_, known) in self._kept.items()
                 if key[0] == client
             }
             best = max(shared, key=shared.__getitem__, default=None)
-            return self._chats.pop(best) if best and shared[best] else None
+            return self._kept.pop(best) if best and shared[best] else None
 
 
 def _common_prefix(kept: tuple[Message, ...], wanted: tuple[Message, ...]) -> int:

@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from llmga.assistant.assistant import Failed
+from llmga.assistant.events import Failed
 from llmga.serve.api.engine import Engine, RunningTurn
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fair_queue import FairQueue

@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.assistant.assistant import Settings
 from llmga.assistant.bounds import Bounds, TooMuch
+from llmga.assistant.session import Settings
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fetching import ImageFetcher

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from llmga.assistant.assistant import Denoising
+from llmga.assistant.events import Denoising
 from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError, internal_error
 from llmga.serve.api.logs import log_event, request_id

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from llmga.assistant.assistant import Assistant, Settings
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.session import Settings
 
 
 @dataclass(frozen=True)

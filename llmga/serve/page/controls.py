@@ -7,18 +7,16 @@ from typing import Any
 
 import gradio as gr
 
-from llmga.assistant.assistant import Settings
+from llmga.assistant.session import Settings
+from llmga.choices import RATIO, SKIP
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.canvas import FILLS
-from llmga.diffusers.editor import SKIP
 from llmga.diffusers.inpainting import AREAS
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.serve import args as flags
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.labels import Labels
-
-RATIO = 3.0
 
 
 class Controls:

@@ -4,17 +4,9 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from llmga.assistant.assistant import (
-    AssistantEvent,
-    Denoising,
-    Failed,
-    PictureReady,
-    PromptFound,
-    Stopped,
-    TextDelta,
-    Turn,
-)
+from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.record import Record
+from llmga.assistant.session import Turn
 from llmga.llava.generation_prompt import END, START
 from llmga.serve.page.drawing import Mark, Progress
 from llmga.serve.page.pictures import data_uri

@@ -11,7 +11,9 @@ from threading import Lock
 
 from PIL import Image
 
-from llmga.assistant.assistant import SIMILAR, Assistant, AssistantEvent, Exchange, Stopped, Turn
+from llmga.assistant.assistant import SIMILAR, Assistant
+from llmga.assistant.events import AssistantEvent, Stopped
+from llmga.assistant.session import Exchange, Turn
 from llmga.assistant.session_file import differences, load_session, save_session
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
@@ -74,14 +76,14 @@ class UserSession:
         def events() -> Iterator[AssistantEvent]:
             if not goes_on:
                 self.assistant.leave_region()  # a changed picture is taken up again by its button
-            return self.assistant.respond(turn)
+            return self.assistant.stream(turn)
 
         yield from self._answered(turn, chosen, events, changes=changes)
 
     def similar(self, number: int, chosen: Chosen) -> Iterator[None]:
         """Paint a picture like this one.  Raises: UserError."""
         turn = Turn(SIMILAR, (self.picture(number),))
-        yield from self._answered(turn, chosen, lambda: self.assistant.respond(turn))
+        yield from self._answered(turn, chosen, lambda: self.assistant.stream(turn))
 
     def retry(self, chosen: Chosen) -> Iterator[None]:
         """Answer the last message anew.  Raises: UserError when there is none."""
@@ -145,7 +147,7 @@ class UserSession:
     def save(self) -> Path:
         """The session as a ZIP in the visit's folder.  Raises: UserError."""
         with self._alone():
-            return save_session(self.folder / "llmga-session.zip", self.assistant.state(), self.assistant.models)
+            return save_session(self.folder / "llmga-session.zip", self.assistant.session, self.assistant.models)
 
     def load(self, path: str | Path) -> list[str]:
         """Go on with a saved session; what is not as it was where it was saved, in sentences.
@@ -157,15 +159,15 @@ class UserSession:
                 saved = load_session(path)
             except UserError as problem:  # where files lie on the server is nobody's business
                 raise UserError(str(problem).replace(str(path), Path(path).name)) from None
-            self.assistant.bounds.check_conversation(saved.state.conversation)
-            self.assistant.resume(saved.state)
+            self.assistant.bounds.check_conversation(saved.session.conversation)
+            self.assistant.session = saved.session
             self.live, self.about, self._troubles = None, About(), {}
             return differences(saved.models, self.assistant.models)
 
     def go_on_with(self, assistant: Assistant) -> None:
         """The same session with other models.  Raises: UserError while an answer is given."""
         with self._alone():
-            assistant.resume(self.assistant.state())
+            assistant.session = self.assistant.session
             self.assistant = assistant
 
     def close(self) -> None:
@@ -177,7 +179,7 @@ class UserSession:
 
     def entries(self) -> list[Entry]:
         """The conversation; gives its pictures their numbers, in order."""
-        state, live = self.assistant.state(), self.live
+        state, live = self.assistant.session, self.live
         self.pictures.numbered.clear()
         until = len(state.exchanges) if live is None or live.repaints is not None else live.index
         entries = []

@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from llmga.assistant.assistant import Turn
 from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.loading import Models
+from llmga.assistant.session import Turn
 from llmga.assistant.session_file import INDEX, differences, load_session
 from llmga.errors import command_line
 from llmga.plain_text import plain
@@ -80,9 +80,9 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     assistant = models.assistant(args)
     assistant.check()
     if saved is not None:
-        assistant.resume(saved.state)
+        assistant.session = saved.session
         told = differences(saved.models, assistant.models)
-        terminal.tell("\n".join([*told, f"going on after turn {len(saved.state.exchanges)} of {args.session}."]))
+        terminal.tell("\n".join([*told, f"going on after turn {len(saved.session.exchanges)} of {args.session}."]))
     fill = getattr(args, "fill", Turn("").fill)
     talk = Talk(assistant, terminal, opening, Path(args.session) if args.session else None, fill, room)
     with line_editing(COMMANDS) if sys.stdin.isatty() else nullcontext():

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, AssistantEvent, Turn
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.events import AssistantEvent
+from llmga.assistant.session import Turn
 from llmga.assistant.session_file import MOST_PIXELS, differences, load_session, save_session
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
@@ -61,7 +63,7 @@ class Talk:
         """Answer a message; what was pending stays so where no answer came."""
         pending, before = self.pending, self.assistant.exchanges
         self.pending = Turn("")
-        self.play(self.assistant.respond(replace(pending, text=text)))
+        self.play(self.assistant.stream(replace(pending, text=text)))
         if self.assistant.exchanges is before:
             self.pending = pending
 
@@ -74,7 +76,7 @@ class Talk:
     def keep(self, place: Path) -> None:
         """Save the session; Ctrl-C, perhaps meant for the answer before, does not interrupt it.  Raises: UserError."""
         with ctrl_c(lambda: None):
-            save_session(place, self.assistant.state(), self.assistant.models)
+            save_session(place, self.assistant.session, self.assistant.models)
 
     def picture(self) -> Image.Image:
         """What a mask or an outpainting is about: the pending picture, else the latest one.  Raises: UserError."""
@@ -125,7 +127,7 @@ def _outpaint(talk: Talk, text: str) -> None:
 def _seed(talk: Talk, text: str) -> None:
     if text:
         talk.assistant.reseed(int(_number(text, 0, flags.LARGEST_SEED, "seed")))
-    talk.terminal.tell(f"the next picture has seed {talk.assistant.seed + talk.assistant.painted}.")
+    talk.terminal.tell(f"the next picture has seed {talk.assistant.session.next_seed}.")
 
 
 def _set(talk: Talk, text: str) -> None:
@@ -187,9 +189,9 @@ def _save(talk: Talk, place: str) -> None:
 
 def _load(talk: Talk, place: str) -> None:
     saved = load_session(_place(talk, place), talk.most_pixels)
-    talk.assistant.resume(saved.state)
+    talk.assistant.session = saved.session
     talk.pending = Turn("")
-    count = len(saved.state.exchanges)
+    count = len(saved.session.exchanges)
     talk.terminal.tell("\n".join([*differences(saved.models, talk.assistant.models), f"going on after turn {count}."]))
 
 

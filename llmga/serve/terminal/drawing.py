@@ -11,19 +11,11 @@ from typing import TextIO
 from PIL import Image
 from tqdm import tqdm
 
-from llmga.assistant.assistant import (
-    Assistant,
-    AssistantEvent,
-    Denoising,
-    Failed,
-    PictureReady,
-    PromptFound,
-    Stopped,
-    TextDelta,
-    Turn,
-)
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.record import Record
+from llmga.assistant.session import Turn
 from llmga.errors import UserError
 from llmga.plain_text import plain
 from llmga.seams import Seam
@@ -52,7 +44,7 @@ class Terminal:
 
     def answer(self, assistant: Assistant, turn: Turn) -> None:
         """Draw the answer to a turn."""
-        self.play(assistant, assistant.respond(turn))
+        self.play(assistant, assistant.stream(turn))
 
     def play(self, assistant: Assistant, events: Iterator[AssistantEvent], speaker: str = "Assistant: ") -> None:
         """Draw what an assistant does.  Ctrl-C ends it and keeps the session."""
@@ -67,8 +59,8 @@ class Terminal:
         finally:
             self._close_bar()
             self._fresh_line()
-        if self.debug and assistant.chat.conversation.messages:
-            print(f"raw reply: {assistant.chat.conversation.messages[-1].text!r}", file=self.err)
+        if self.debug and assistant.session.conversation.messages:
+            print(f"raw reply: {assistant.session.conversation.messages[-1].text!r}", file=self.err)
 
     def draw(self, event: AssistantEvent) -> None:
         """Show one event."""

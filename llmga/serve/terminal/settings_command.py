@@ -5,17 +5,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from llmga.assistant.assistant import Assistant, Settings
+from llmga.assistant.assistant import Assistant
 from llmga.assistant.painting import restorer_of, upscaler_of
+from llmga.assistant.session import Settings
+from llmga.choices import RATIO, SKIP
 from llmga.diffusers.canvas import FILLS
-from llmga.diffusers.editor import SKIP
 from llmga.diffusers.inpainting import AREAS
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.serve import args as flags
 
 DEFAULT = "default"  # the word that gives a setting back
-EDITING = {"skip": SKIP, "ratio": 3.0}
+EDITING = {"skip": SKIP, "ratio": RATIO}
 
 
 class _Reader(flags.Parser):
@@ -27,7 +28,7 @@ class _Reader(flags.Parser):
 
 def _reader() -> _Reader:
     """The flags of the command lines, which read and bound each value."""
-    reader = _Reader(prog="/set", add_help=False, allow_abbrev=False)
+    reader = _Reader(prog="/set", add_help=False)
     for group in (flags.add_models, flags.add_words, flags.add_painting, flags.add_painter, flags.add_region):
         group(reader)
     flags.add_editing(reader)

@@ -5,6 +5,7 @@ import pytest
 from llmga.errors import UserError
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat
+from tests.talks import Talk
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(serving, monke
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     server = serving("Hello.")
-    chat = EndpointChat(Endpoint(server.url).named())
+    chat = Talk(EndpointChat(Endpoint(server.url).named()))
     assert "".join(chat.say("hi")) == "Hello."
     assert chat.endpoint.model == "tiny"
     with pytest.raises(UserError, match="http://10.255.255.1/v1 cannot be reached"):

@@ -13,6 +13,7 @@ from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat, Limit, data_uri
 from llmga.llava.instructions import PLANNING
 from llmga.llava.sampling import Sampling
+from tests.talks import Talk
 
 ONE = "Here it is. <gen_image> a red circle </gen_image>"
 RED, BLUE = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (3, 4), "blue")
@@ -24,7 +25,7 @@ def talk(serving):
 
     def start(*acts, system=None, **settings):
         server = serving(*acts)
-        return EndpointChat(Endpoint(server.url, "tiny", **settings), system), server
+        return Talk(EndpointChat(Endpoint(server.url, "tiny", **settings)), system), server
 
     return start
 

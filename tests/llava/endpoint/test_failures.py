@@ -12,6 +12,7 @@ from llmga.llava.endpoint import completions
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat
 from llmga.llava.endpoint.refusals import Refusal
+from tests.talks import Talk
 
 RED = Image.new("RGB", (4, 3), "red")
 
@@ -25,7 +26,7 @@ def fails(serving):
 
     def check(act, match, said=None, images=(), models=("tiny",), **settings):
         server = serving(act, models=models)
-        chat = EndpointChat(Endpoint(server.url, "tiny", **settings))
+        chat = Talk(EndpointChat(Endpoint(server.url, "tiny", **settings)))
         with pytest.raises(UserError, match=match) as caught:
             list(chat.say("hi", images))
         assert [message.text for message in chat.conversation.messages[1:]] == ([] if said is None else [said])
@@ -49,7 +50,7 @@ def closed_port():
 
 def test_nobody_listens(closed_port):
     with pytest.raises(UserError, match=f"http://127.0.0.1:{closed_port}/v1 cannot be reached: nothing listens there"):
-        list(EndpointChat(Endpoint(f"http://127.0.0.1:{closed_port}/v1", "tiny")).say("hi"))
+        list(Talk(EndpointChat(Endpoint(f"http://127.0.0.1:{closed_port}/v1", "tiny"))).say("hi"))
 
 
 def test_an_unknown_host(monkeypatch):
@@ -57,7 +58,7 @@ def test_an_unknown_host(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    for ask in (lambda end: list(EndpointChat(end).say("hi")), lambda end: end.named()):
+    for ask in (lambda end: list(Talk(EndpointChat(end)).say("hi")), lambda end: end.named()):
         with pytest.raises(UserError, match="its host name is unknown; check the spelling"):
             ask(Endpoint("http://no-such-host.invalid/v1", "tiny"))
 
@@ -72,7 +73,7 @@ def test_a_connection_that_is_not_accepted_in_time():
             client.connect_ex(full.getsockname())
         endpoint = Endpoint(f"http://127.0.0.1:{full.getsockname()[1]}", "tiny", connect_timeout=0.3, timeout=0.5)
         with pytest.raises(UserError, match="did not answer the connection within 0.3 s.*--mllm-connect-timeout"):
-            list(EndpointChat(endpoint).say("hi"))
+            list(Talk(EndpointChat(endpoint)).say("hi"))
         for client in waiting:
             client.close()
 
@@ -81,7 +82,7 @@ def test_a_server_that_speaks_no_https(serving):
     server = serving("hi")
     endpoint = Endpoint(server.url.replace("http://", "https://"), "tiny")
     with pytest.raises(UserError, match="does not speak https"):
-        list(EndpointChat(endpoint).say("hi"))
+        list(Talk(EndpointChat(endpoint)).say("hi"))
 
 
 def test_silence_before_the_first_word(fails):
@@ -108,7 +109,7 @@ def test_time_runs_anew_with_every_word(serving):
         handler.chunk("data: [DONE]\n\n")
         handler.end()
 
-    chat = EndpointChat(Endpoint(serving(slow).url, "tiny", timeout=1.0, connect_timeout=1.0))
+    chat = Talk(EndpointChat(Endpoint(serving(slow).url, "tiny", timeout=1.0, connect_timeout=1.0)))
     assert "".join(chat.say("hi")) == "wwww"
 
 
@@ -119,7 +120,7 @@ def test_a_key_is_asked_for_refused_or_taken(fails, serving):
     sentence = fails(refusing(400, "sk-secret is odd"), "refused the request", key="sk-secret")
     assert "sk-secret" not in sentence
     server = serving("hello")
-    list(EndpointChat(Endpoint(server.url, "tiny", "sk-secret")).say("hi"))
+    list(Talk(EndpointChat(Endpoint(server.url, "tiny", "sk-secret"))).say("hi"))
     assert server.headers[0]["Authorization"] == "Bearer sk-secret"
 
 
@@ -137,7 +138,7 @@ def test_a_wrong_path(fails, models):
 def test_a_busy_server_is_asked_again_after_the_time_it_names(serving):
     begun = time.monotonic()
     server = serving(refusing(429, Retry_After="0.3"), refusing(503, Retry_After="0"), "Hello.")
-    assert "".join(EndpointChat(Endpoint(server.url, "tiny")).say("hi")) == "Hello."
+    assert "".join(Talk(EndpointChat(Endpoint(server.url, "tiny"))).say("hi")) == "Hello."
     assert len(server.requests) == 3 and time.monotonic() - begun > 0.3
 
 
@@ -149,13 +150,13 @@ def test_a_server_that_stays_busy_is_left_after_a_few_tries(fails, serving):
     assert time.monotonic() - begun < 20
     server = serving(refusing(429, Retry_After="0"))
     with pytest.raises(UserError):
-        list(EndpointChat(Endpoint(server.url, "tiny")).say("hi"))
+        list(Talk(EndpointChat(Endpoint(server.url, "tiny"))).say("hi"))
     assert len(server.requests) == completions.TRIES
 
 
 def test_waiting_for_a_busy_server_can_be_cancelled(serving):
     server, begun, polls = serving(refusing(429, Retry_After="50")), time.monotonic(), iter(range(1000))
-    chat = EndpointChat(Endpoint(server.url, "tiny"))
+    chat = Talk(EndpointChat(Endpoint(server.url, "tiny")))
     assert list(chat.say("hi", cancelled=lambda: next(polls) > 5)) == []
     assert time.monotonic() - begun < 20
 
@@ -277,19 +278,10 @@ def test_a_server_that_reads_no_pictures(fails, status, message):
 
 
 def test_after_a_refused_picture_the_talk_goes_on(serving):
-    chat = EndpointChat(Endpoint(serving(refusing(400, "no image please"), "Hello.").url, "tiny"))
+    chat = Talk(EndpointChat(Endpoint(serving(refusing(400, "no image please"), "Hello.").url, "tiny")))
     with pytest.raises(UserError, match="pictures"):
         list(chat.say("hi", [RED]))
     assert "".join(chat.say("hi")) == "Hello."
-
-
-def test_an_edit_that_fails_leaves_the_history(serving):
-    chat = EndpointChat(Endpoint(serving("one", refusing(500)).url, "tiny"))
-    list(chat.say("hi"))
-    before = chat.conversation
-    with pytest.raises(UserError):
-        list(chat.edit(0, "ho"))
-    assert chat.conversation is before
 
 
 def test_words_of_a_server_are_clipped():

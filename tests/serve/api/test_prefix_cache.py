@@ -20,12 +20,12 @@ def new_chat():
 
 def talk(chats, client, *turns):
     """What is answered to the last turn, and how many tokens were read for it."""
-    chat, last = chats.take(client, Conversation(tuple(turns)))
+    chat, known = chats.take(client, Conversation(tuple(turns)))
     read, feed = [], chat._feed
     chat._feed = lambda ids, keys, images=(): (read.append(len(ids)), feed(ids, keys, images))[1]
-    said = "".join(chat.say(last.text, last.images, GREEDY))
+    said = "".join(chat.reply(known, GREEDY))
     chat._feed = feed
-    chats.put(client, chat)
+    chats.put(client, chat, known.say("assistant", said))
     return said, read[0]
 
 
@@ -58,8 +58,7 @@ def test_caches_are_their_clients_own_and_bounded(new_chat):
     kept = []
     for client in "abc":
         chat, _ = chats.take(client, wanted)
-        chat.conversation = wanted
-        chats.put(client, chat)
+        chats.put(client, chat, wanted)
         kept.append(chat)
     assert chats.take("a", wanted)[0] not in kept
     assert chats.take("b", wanted)[0] is kept[1] and chats.take("c", wanted)[0] is kept[2]
@@ -68,12 +67,12 @@ def test_caches_are_their_clients_own_and_bounded(new_chat):
 
 def test_a_system_text_comes_after_what_teaches_the_tags_and_goes_with_its_request(new_chat):
     chats = PrefixCache(new_chat, 2)
-    chat, last = chats.take("a", Conversation((Message("user", "hello"),), "be brief"))
-    assert chat.conversation == Conversation((), "be brief") and last.text == "hello"
-    chat.conversation = Conversation((last,), "be brief")
-    chats.put("a", chat)
-    again, _ = chats.take("a", Conversation((Message("user", "hello"),)))
-    assert again is chat and again.conversation == Conversation()
-    chats.new_chat = lambda: type("Taught", (), {"conversation": Conversation(), "teaching": "write tags"})()
-    taught, _ = chats.take("b", Conversation((Message("user", "hello"),), "be brief"))
-    assert taught.conversation.system == "write tags\n\nbe brief"
+    hello = Message("user", "hello")
+    chat, known = chats.take("a", Conversation((hello,), "be brief"))
+    assert known == Conversation((hello,), "be brief")
+    chats.put("a", chat, known)
+    again, known = chats.take("a", Conversation((Message("user", "hello"),)))
+    assert again is chat and known == Conversation((hello,))
+    chats.new_chat = lambda: type("Taught", (), {"teaching": "write tags"})()
+    _, known = chats.take("b", Conversation((Message("user", "hello"),), "be brief"))
+    assert known.system == "write tags\n\nbe brief"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant, Settings, Turn
+from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
+from llmga.assistant.session import Settings, Turn
 from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.errors import UserError
@@ -41,7 +42,7 @@ def last(events, kind):
 
 def test_an_answer_is_what_the_server_would_have_given(far):
     here = far(settings=Settings(seed=5, size=(24, 16), steps=7, guidance_scale=2.0, negative_prompt="cows"))
-    events = list(here.respond(Turn("paint it red")))
+    events = list(here.stream(Turn("paint it red")))
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Gladly.  There. "
     assert last(events, PromptFound).prompt == "paint it red"
     assert last(events, Denoising).step == last(events, Denoising).total == 4
@@ -56,14 +57,14 @@ def test_an_answer_is_what_the_server_would_have_given(far):
 
 def test_the_server_is_told_the_whole_conversation_with_its_prompts_in_their_tags(far):
     here = far()
-    list(here.respond(Turn("paint it red")))
-    (words,) = [event for event in here.respond(Turn("tell the history")) if isinstance(event, TextDelta)][:1]
-    told = words.text + "".join(message.text for message in here.chat.conversation.messages[-1:])
+    list(here.stream(Turn("paint it red")))
+    (words,) = [event for event in here.stream(Turn("tell the history")) if isinstance(event, TextDelta)][:1]
+    told = words.text + "".join(message.text for message in here.session.conversation.messages[-1:])
     assert "{gen_image} paint it red {/gen_image}" in told
 
 
 def test_a_picture_is_seen(far):
-    events = list(far().respond(Turn("what is it?", (Image.new("RGB", (20, 12), (10, 20, 30)),))))
+    events = list(far().stream(Turn("what is it?", (Image.new("RGB", (20, 12), (10, 20, 30)),))))
     assert "".join(event.text for event in events) == "10 20 30 "
 
 
@@ -72,7 +73,7 @@ def test_a_marked_part_is_painted_and_the_rest_kept(far):
     mask = Image.new("L", photo.size)
     mask.paste(255, (0, 0, 6, 12))
     here = far(settings=Settings(seed=5, picture="always"))
-    events = list(here.respond(Turn("paint it green", (photo,), mask)))
+    events = list(here.stream(Turn("paint it green", (photo,), mask)))
     after = last(events, PictureReady).image
     kept = np.asarray(mask) == 0
     assert after.mode == "RGBA" and (np.asarray(after)[kept] == np.asarray(photo)[kept]).all()
@@ -81,18 +82,18 @@ def test_a_marked_part_is_painted_and_the_rest_kept(far):
 
 def test_previews_are_shown_where_they_are_wanted(far):
     here = far(settings=Settings(seed=5, previews=True))
-    seen = [event.preview for event in here.respond(Turn("paint it red")) if isinstance(event, Denoising)]
+    seen = [event.preview for event in here.stream(Turn("paint it red")) if isinstance(event, Denoising)]
     assert any(preview is not None for preview in seen)
 
 
 def test_a_picture_can_be_had_in_every_answer(far):
-    events = list(far(settings=Settings(picture="always")).respond(Turn("a blue sea")))
+    events = list(far(settings=Settings(picture="always")).stream(Turn("a blue sea")))
     assert last(events, PictureReady).image.getpixel((0, 0)) == (0, 0, 250)
 
 
 def test_a_prompt_that_waits_is_painted_in_other_words(far):
     here = far(settings=Settings(seed=5, paint=False))
-    assert not [event for event in here.respond(Turn("paint it red")) if isinstance(event, PictureReady)]
+    assert not [event for event in here.stream(Turn("paint it red")) if isinstance(event, PictureReady)]
     assert not far.server.painter.calls
     here.settings = Settings(seed=5)
     assert last(list(here.paint(0, 0, "green")), PictureReady).record.prompt == "green"
@@ -108,7 +109,7 @@ def test_a_painting_that_is_stopped_ends_on_the_server_whether_it_has_begun_or_n
         other.start()
     server.wait(lambda: server.figure("llmga_running") == len(others))
     began, events = time.monotonic(), []
-    for event in here.respond(Turn("paint it red")):
+    for event in here.stream(Turn("paint it red")):
         events.append(event)
         if isinstance(event, Denoising) and (busy or event.step):
             here.cancel()
@@ -120,9 +121,9 @@ def test_a_painting_that_is_stopped_ends_on_the_server_whether_it_has_begun_or_n
 
 
 def test_what_the_server_refuses_is_told(far):
-    told = last(list(far().respond(Turn("paint something forbidden"))), Failed).message
+    told = last(list(far().stream(Turn("paint something forbidden"))), Failed).message
     assert "does not paint this forbidden prompt" in told and "/secret" not in told
-    told = last(list(far().respond(Turn("paint something broken"))), Failed).message
+    told = last(list(far().stream(Turn("paint something broken"))), Failed).message
     assert "the server made a mistake" in told and "secret" not in told
 
 
@@ -139,7 +140,7 @@ def test_a_busy_server_is_asked_again(far, monkeypatch):
         return await enter(client)
 
     monkeypatch.setattr(far.server.service.scheduler.queue, "acquire", sometimes)
-    assert last(list(here.respond(Turn("paint it red"))), PictureReady)
+    assert last(list(here.stream(Turn("paint it red"))), PictureReady)
     assert len(asked) == 4
 
 
@@ -160,7 +161,7 @@ def test_what_only_the_server_can_choose_is_said(far, what, told):
 
 
 def test_a_server_that_asks_for_a_key_gets_it(far):
-    assert list(far(keys=(KEY,)).respond(Turn("hello")))
+    assert list(far(keys=(KEY,)).stream(Turn("hello")))
     with pytest.raises(UserError, match="asks for a key"):
         load_remote_models(build_parser().parse_args(["--server", f"{far.server.url}/v1"]))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Settings
 from llmga.assistant.bounds import Bounds
 from llmga.assistant.image_files import read
+from llmga.assistant.session import Settings
 from llmga.errors import UserError
 from llmga.serve.page.chosen import Chosen
 from llmga.serve.page.drawing import Mark
@@ -56,7 +56,7 @@ def test_a_picture_that_goes_with_a_message_keeps_its_number(visit, talk):
     here.take_up("look", 0)
     first, second = talk(here, "what is it?")
     assert [picture.number for picture in second.attached] == [0] and second.attached[0].again
-    assert here.assistant.chat.conversation.messages[2].images == (here.picture(0),)
+    assert here.assistant.session.conversation.messages[2].images == (here.picture(0),)
 
 
 def test_a_marked_part_is_repainted_and_the_rest_kept(visit, talk, photo):
@@ -129,7 +129,7 @@ def test_a_similar_picture_is_asked_for(visit, talk):
     here = visit(ONE, ONE)
     talk(here)
     list(here.similar(0, Chosen(Settings(edit={"skip": 0.25}))))
-    assert here.assistant.chat.conversation.messages[2].text == "Generate a similar image."
+    assert here.assistant.session.conversation.messages[2].text == "Generate a similar image."
 
 
 def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(visit, talk):
@@ -207,7 +207,7 @@ def test_an_answer_can_be_stopped_before_it_begins(visit, talk, taken):
         next(answer)
         here.stop()
         list(answer)
-    assert here.entries()[0].troubles == (Mark("stopped"),) and here.assistant.chat.given == 0
+    assert here.entries()[0].troubles == (Mark("stopped"),) and here.assistant.planner.given == 0
     assert talk(here)[0].reply == "Hi."
 
 

@@ -61,7 +61,7 @@ def logs(wiring, steps):
 def test_words_are_drawn_at_most_one_token_after_the_model_gave_them(wiring, visit):
     page, here = wiring(), visit("Good morning to you, whoever you are.")
     steps = page.say(here, message("hello"), "", *usual(page))
-    at_the_second = next(step for step in steps if here.assistant.chat.given == 2)
+    at_the_second = next(step for step in steps if here.assistant.planner.given == 2)
     assert "Good" in str(at_the_second[page.page.log])
 
 

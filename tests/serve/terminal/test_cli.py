@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Turn
 from llmga.assistant.image_folder import ImageFolder
+from llmga.assistant.session import Turn
 from llmga.serve.terminal import cli
 from llmga.serve.terminal.cli import Terminal, converse
 from llmga.serve.terminal.commands import Talk
@@ -52,13 +52,13 @@ def test_a_conversation_reads_as_a_transcript(toy, talk, tmp_path):
 def test_an_empty_line_ends(toy, talk):
     assistant = toy("one", "two")
     talk(assistant, "first\n\nsecond\n")
-    assert assistant.turns == 1
+    assert assistant.session.turns == 1
 
 
 def test_the_picture_goes_with_the_first_message_only(toy, talk):
     assistant, picture = toy("one", "two"), Image.new("RGB", (8, 8))
     talk(assistant, "second\n", pending=Turn("", (picture,)), first="first")
-    users = assistant.chat.conversation.messages[::2]
+    users = assistant.session.conversation.messages[::2]
     assert [(user.text, len(user.images)) for user in users] == [("first", 1), ("second", 0)]
 
 

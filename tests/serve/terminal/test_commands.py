@@ -6,8 +6,8 @@ import signal
 import pytest
 from PIL import Image
 
-from llmga.assistant.assistant import Turn
 from llmga.assistant.image_folder import ImageFolder
+from llmga.assistant.session import Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.errors import UserError
 from llmga.serve.terminal.commands import COMMANDS, Talk
@@ -47,7 +47,7 @@ def typed(talk, *lines):
 def test_a_picture_goes_with_the_next_message_only(talk):
     now = talk("ok", "ok")
     typed(now, "/image a.png", "look", "thanks")
-    users = [message for message in now.assistant.chat.conversation.messages if message.role == "user"]
+    users = [message for message in now.assistant.session.conversation.messages if message.role == "user"]
     assert [len(message.images) for message in users] == [1, 0]
     assert now.assistant.exchanges[0].turn.images[0].mode == "RGBA"
 
@@ -76,7 +76,7 @@ def test_what_was_pending_stays_when_no_answer_came(talk, monkeypatch):
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr(now.assistant.chat, "say", unreachable)
+        patch.setattr(now.assistant.planner, "_answer", unreachable)
         _, err = typed(now, "/image a.png", "/mask m.png", "fill it")
     assert "nobody answers" in err and now.pending.mask is not None and now.pending.images
     typed(now, "fill it")
@@ -114,10 +114,10 @@ WRONG = {
 @pytest.mark.parametrize(("line", "message"), WRONG.items(), ids=WRONG)
 def test_a_wrong_command_is_one_sentence_and_changes_nothing(talk, line, message):
     now = talk(ONE)
-    before = now.assistant.state()
+    before = now.assistant.session
     out, err = typed(now, line)
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
-    assert now.assistant.state() == before
+    assert now.assistant.session == before
 
 
 def test_a_black_mask_is_named(talk):
@@ -219,7 +219,7 @@ def test_ctrl_c_does_not_interrupt_the_saving_of_an_answer(talk, monkeypatch, tm
     now = talk(ONE)
     now.session = tmp_path / "s.zip"
     typed(now, "a circle")
-    assert len(load_session(now.session).state.exchanges) == 1
+    assert len(load_session(now.session).session.exchanges) == 1
 
 
 @pytest.mark.parametrize("typed_as", ["'{}'", '"{}"', "{}", "~/{}", "escaped"])

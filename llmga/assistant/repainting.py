@@ -1,0 +1,105 @@
+"""Pictures for prompts that were written before: painted again, in other words, or asked for at last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from llmga.assistant.events import AssistantEvent
+from llmga.assistant.session import GeneratedImage
+from llmga.errors import UserError
+from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, parse
+from llmga.llava.planner import Dialogue
+from llmga.plain_text import plain
+
+if TYPE_CHECKING:
+    from llmga.assistant.assistant import Answer, Assistant
+
+
+def repaint(
+    assistant: Assistant, number: int, which: int, prompt: str | None, seed: int | None, answer: Answer
+) -> Iterator[AssistantEvent]:
+    """Paint picture `which` of turn `number` again; see `Assistant.repaint`.
+
+    Raises:
+        UserError: when there is no such picture.
+    """
+    index = assistant.session.index(number)
+    paintings = assistant.exchanges[index].paintings
+    if not -len(paintings) <= which < len(paintings):
+        raise UserError(f"picture {which} of that turn does not exist, it has {len(paintings)}; choose another.")
+    old = paintings[which]
+    wanted = old.record.prompt if prompt is None else plain(prompt).strip()
+    yield from _paint(assistant, index, old.number, wanted, old, seed, answer, reworded=prompt is not None)
+
+
+def paint_prompt(
+    assistant: Assistant, number: int, prompt: int, text: str | None, answer: Answer
+) -> Iterator[AssistantEvent]:
+    """Paint a prompt of an earlier reply; see `Assistant.paint`.
+
+    Raises:
+        UserError: when there is no such prompt.
+    """
+    index = assistant.session.index(number)
+    written = [event.text for event in parse([assistant.session.reply(index)]) if isinstance(event, GenerationPrompt)]
+    if not 0 <= prompt < len(written):
+        raise UserError(f"prompt {prompt} does not exist, the answer has {len(written)}; choose another.")
+    paintings = assistant.exchanges[index].paintings
+    old = next((each for each in reversed(paintings) if each.number == prompt), None)
+    wanted = written[prompt] if text is None else plain(text).strip()
+    reworded = wanted != written[prompt]
+    yield from _paint(assistant, index, prompt, wanted, old, None, answer, reworded=reworded)
+
+
+def repair(assistant: Assistant, answer: Answer) -> Iterator[AssistantEvent]:
+    """Let the last reply go on until it asks for a picture, and paint that.
+
+    Raises:
+        UserError: when there is nothing to repair.
+    """
+    if not assistant.planner.repairs:
+        raise UserError("an answer can be repaired where one of our own models gave it; ask again instead.")
+    index, before = assistant.session.index(-1), assistant.session.conversation
+    exchange, parser = assistant.exchanges[index], GenerationPromptParser()
+    list(parser.feed(assistant.session.reply(index)))  # said already
+    assistant.keep(turns=assistant.session.turns + 1)
+    dialogue = Dialogue(assistant.planner, before)
+    pieces = dialogue.repair(assistant.sampled(answer), answer.cancelled.is_set)
+    try:
+        yield from assistant.follow(dialogue, pieces, parser, exchange.turn.text, exchange.region, answer)
+    finally:
+        _add_images(assistant, index, answer)
+    if dialogue.conversation is before:
+        raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
+
+
+def _paint(
+    assistant: Assistant,
+    index: int,
+    number: int,
+    wanted: str,
+    old: GeneratedImage | None,
+    seed: int | None,
+    answer: Answer,
+    *,
+    reworded: bool,
+) -> Iterator[AssistantEvent]:
+    """Paint a prompt of an earlier reply, as the old picture of it was asked for if there is one."""
+    exchange, session = assistant.exchanges[index], assistant.session
+    if reworded:
+        session = session.reworded(index, number, wanted)
+    if old is not None:
+        answer.sampling = dict(old.record.words)
+    request, region = (old.record.request, old.region) if old else (exchange.turn.text, exchange.region)
+    try:
+        yield from assistant.picture(wanted, request, region, number, answer, seed)
+    finally:
+        if answer.images:
+            assistant.keep(conversation=session.conversation)
+            _add_images(assistant, index, answer)
+
+
+def _add_images(assistant: Assistant, index: int, answer: Answer) -> None:
+    """What the answer painted belongs to an earlier turn."""
+    assistant.keep(exchanges=assistant.session.with_pictures(index, answer.images).exchanges)
