@@ -31,18 +31,18 @@ from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.image_data import to_base64, to_data_uri
 from llmga.serve.api.messages import image_urls, latest, tagged, to_conversation, to_markdown
+from llmga.serve.api.routing import v1_router
 from llmga.serve.api.scheduler import cancel_on_disconnect
 from llmga.serve.api.service import Service
 from llmga.serve.api.streaming import EventStream, data_event, progress_comment
 
+router = v1_router(streams=True)
 
-async def complete(service: Service, body: ChatRequest, request: Request) -> ChatResponse | Response:
-    """Answer a conversation, whole or as a stream.
 
-    Raises:
-        ApiError: The request is refused.
-        ClientDisconnect: The client left.
-    """
+@router.post("/chat/completions", response_model=ChatResponse)
+async def chat_completions(body: ChatRequest, request: Request) -> ChatResponse | Response:
+    """Talk, and see it painted."""
+    service: Service = request.app.state.service
     if service.names.is_pipeline(body.model):
         raise ApiError(400, "this model paints and does not talk; ask it under /v1/images, or leave the model out.",
                        param="model")  # fmt: skip

@@ -133,13 +133,14 @@ class RunningTurn:
             loop.call_soon_threadsafe(self._events.put_nowait, event)
 
         self._work = loop.run_in_executor(self.engine.threads, self._run, put)
-        self._work.add_done_callback(lambda _: self._end(ended))
 
-    def _end(self, ended: Callable[[], None]) -> None:
-        ended()
-        if self.cancelled:
-            self.engine.metrics.steps_after_disconnect.observe(self.steps_after_disconnect)
-        self._events.put_nowait(None)
+        def end(_: asyncio.Future[None]) -> None:
+            ended()
+            if self.cancelled:
+                self.engine.metrics.steps_after_disconnect.observe(self.steps_after_disconnect)
+            self._events.put_nowait(None)
+
+        self._work.add_done_callback(end)
 
     async def _next(self) -> AssistantEvent | None:
         """Return the next event; None after the last one.  What the work raised is raised then."""

@@ -8,9 +8,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response, UploadFile
+from fastapi import Form, Request, Response, UploadFile
 from PIL import Image
 
 from llmga.assistant.assistant import SIMILAR
@@ -33,17 +33,23 @@ from llmga.serve.api.image_schemas import (
     OutputParams,
     VariationForm,
 )
+from llmga.serve.api.routing import v1_router
 from llmga.serve.api.service import Service, too_many_images
 from llmga.serve.api.streaming import EventStream, data_event, progress_comment
 
-
-async def generate(service: Service, body: GenerationRequest, request: Request) -> ImagesResponse | Response:
-    """Paint words; see `_answer`."""
-    return await _answer(service, body, request, "image_generation", lambda: Turn(body.prompt))
+router = v1_router(streams=True)
 
 
-async def edit(service: Service, form: EditForm, request: Request) -> ImagesResponse | Response:
-    """Change a picture where the mask says, or by the instruction alone; see `_answer`."""
+@router.post("/images/generations", response_model=ImagesResponse)
+async def images_generations(body: GenerationRequest, request: Request) -> ImagesResponse | Response:
+    """Paint words."""
+    return await _answer(body, request, "image_generation", lambda: Turn(body.prompt))
+
+
+@router.post("/images/edits", response_model=ImagesResponse)
+async def images_edits(form: Annotated[EditForm, Form()], request: Request) -> ImagesResponse | Response:
+    """Change a picture where a mask says, or by an instruction alone."""
+    service: Service = request.app.state.service
     files = [*form.image, *form.more]
     if not files:
         raise ApiError(400, "no picture was sent; send it as the form's 'image'.", param="image")
@@ -57,16 +63,18 @@ async def edit(service: Service, form: EditForm, request: Request) -> ImagesResp
         images = (decode_image(first, limits, exact=True), *(decode_image(other, limits) for other in others))
         return Turn(form.prompt, images, None if mask is None else decode_image(mask, limits, exact=True))
 
-    return await _answer(service, form, request, "image_edit", turn, EDITING if mask is None else INPAINTING)
+    return await _answer(form, request, "image_edit", turn, EDITING if mask is None else INPAINTING)
 
 
-async def vary(service: Service, form: VariationForm, request: Request) -> ImagesResponse | Response:
-    """Paint pictures like one; see `_answer`."""
+@router.post("/images/variations", response_model=ImagesResponse)
+async def images_variations(form: Annotated[VariationForm, Form()], request: Request) -> ImagesResponse | Response:
+    """Paint pictures like one."""
+    service: Service = request.app.state.service
     if service.names.is_pipeline(form.model):
         raise ApiError(400, "to see a picture takes the assistant; leave the model out.", param="model")
     contents = await _read(service, [form.image])
     return await _answer(
-        service, form, request, "image_variation", lambda: Turn(SIMILAR, (decode_image(contents[0], service.limits),))
+        form, request, "image_variation", lambda: Turn(SIMILAR, (decode_image(contents[0], service.limits),))
     )
 
 
@@ -77,7 +85,6 @@ async def _read(service: Service, files: Sequence[UploadFile]) -> list[bytes]:
 
 
 async def _answer(
-    service: Service,
     params: OutputParams,
     request: Request,
     kind: str,
@@ -95,6 +102,7 @@ async def _answer(
         ApiError: The request is refused, or no picture came of it.
         ClientDisconnect: The client left.
     """
+    service: Service = request.app.state.service
     responder = ImagesResponder(service, params, kind)
     turn = await service.scheduler.start(request, lambda: responder.turn(make_turn(), task))
     if params.stream:

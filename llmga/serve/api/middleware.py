@@ -1,16 +1,10 @@
-"""What every request passes on its way to a route: an id and a log line, limits of its size, its JSON."""
+"""What every request passes: it gets an id, a line in the log and a place in the figures, and is not too long."""
 
-import asyncio
-import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -23,7 +17,6 @@ from llmga.serve.api.metrics import Metrics
 ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 CLIENT_CLOSED_REQUEST = 499  # nginx' number for a client that did not wait
 TOTAL_FACTOR = 16  # times the most that one request has, of all that are being read or answered: they lie in memory
-BASE64 = b";base64,"
 
 
 class RequestLogMiddleware:
@@ -117,56 +110,3 @@ class BodyLimitMiddleware:
     @property
     def _refusal(self) -> str:
         return f"the request has more than {self.max_bytes:,} bytes; send less at once."
-
-
-def json_route(max_bytes: int) -> type[APIRoute]:
-    """Return a route class that parses JSON in a thread, and bounds its bytes beside the base64 of its pictures."""
-
-    class JsonRequest(Request):
-        async def json(self) -> Any:
-            return await asyncio.to_thread(parse_json, await self.body(), max_bytes)
-
-    class JsonRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handler = super().get_route_handler()
-
-            async def handle(request: Request) -> Response:
-                return await handler(JsonRequest(request.scope, request.receive))
-
-            return handle
-
-    return JsonRoute
-
-
-def parse_json(body: bytes, max_bytes: int) -> Any:
-    """Return what a JSON text in UTF-8 says.
-
-    Raises:
-        HTTPException: 413 where it is too long beside its pictures; 400 where it is nested deeper than Python's parser
-            follows (about a thousand levels).
-        ValueError: It is no JSON.
-    """
-    if size_without_images(body) > max_bytes:
-        raise HTTPException(413, f"the JSON has more than {max_bytes:,} bytes beside its pictures; send less at once")
-    try:
-        return json.loads(body.decode("utf-8-sig"))
-    except RecursionError:
-        raise HTTPException(400, "the JSON is nested too deeply; send a flat one") from None
-
-
-def size_without_images(body: bytes) -> int:
-    """Return the bytes of a JSON text without the base64 of its pictures.
-
-    In JSON `;base64,` can stand in a string only, so that all until the next quote is text; nothing that a parser would
-    build anything of is left out.  Pictures inside Markdown end at their bracket.
-    """
-    length, at = len(body), 0
-    while (at := body.find(BASE64, at)) >= 0:
-        at += len(BASE64)
-        quote = body.find(b'"', at)
-        quote = len(body) if quote < 0 else quote
-        bracket = body.find(b")", at, quote)
-        end = quote if bracket < 0 else bracket
-        length -= end - at
-        at = end
-    return length
