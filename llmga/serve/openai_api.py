@@ -7,23 +7,23 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 
+from llmga.assistant.loading import Models
+from llmga.command_line import quiet_libraries, run
 from llmga.errors import UserError
-from llmga.runtime import quiet_libraries
-from llmga.serve import args as flags
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
-from llmga.serve.api.auth import PAGE, ApiKeys, is_local
+from llmga.serve.api.auth import PAGE, VARIABLE, ApiKeys, is_local
 from llmga.serve.api.connections import ConnectionLimiter, protocol
-from llmga.serve.api.options import build_parser, build_service, keys
+from llmga.serve.api.options import ServerOptions, build_parser, build_service, server_options
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.gradio_web_server import keep_to_itself
-from llmga.serve.terminal.cli import Models, run
 
 if TYPE_CHECKING:
     from llmga.serve.page.serving import Mounted
@@ -104,24 +104,27 @@ def _later(seconds: float, act: Callable[[int], None], number: int) -> None:
     timer.start()
 
 
-def with_page(app: FastAPI, args: argparse.Namespace, models: Models, keys: ApiKeys) -> "Mounted":
+def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: ApiKeys) -> "Mounted":
     """The web page beside the API; with the server's models, and with its keys as passwords."""
     keep_to_itself()
+    from llmga.serve.page.options import PageOptions
     from llmga.serve.page.serving import Mounted  # gradio takes seconds
 
-    return Mounted(app, PAGE, models, args, keys.accept if keys else None)
+    shown = PageOptions(options.spec, options.settings, at_once=options.at_once)
+    return Mounted(app, PAGE, models, shown, keys.accept if keys else None)
 
 
 def serve(args: argparse.Namespace) -> int:
     """Check, bind, load, serve.  Raises: UserError."""
-    flags.check(args)
-    known = keys(args)
+    options = server_options(args)
+    options = replace(options, spec=options.spec.checked())
+    known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
     bound = bind(args.host, args.port)
-    models = Models.load(args)
+    models = Models.load(options.spec)
     logs.configure()
-    service = build_service(args, models)
+    service = build_service(options, models)
     app = build_app(service, known, is_local(args.host))
-    page = with_page(app, args, models, known) if args.page else None
+    page = with_page(app, options, models, known) if args.page else None
     limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
     server = Server(app, service.scheduler, args.grace, limiter, page)
     if not known and not is_local(args.host):

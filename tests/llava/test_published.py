@@ -16,7 +16,7 @@ from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import Conversation
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.loading import Mllm, load_mllm, save_published
 from llmga.llava.mllm import PICTURE_MARKS
 from llmga.llava.published import Published

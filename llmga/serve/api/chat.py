@@ -94,14 +94,7 @@ class ChatResponder:
         conversation = latest(to_conversation(body.messages, service.image_opener(fetched)), max_length)
         if max(len(conversation.messages[-1].text), len(conversation.system or "")) > max_length:
             raise too_long(max_length)
-        settings = service.settings(
-            body,
-            temperature=body.temperature,
-            top_p=body.top_p,
-            max_new_tokens=body.max_completion_tokens or body.max_tokens,
-            picture=body.picture,
-            paint=body.paint,
-        )
+        settings = service.settings(body, max_new_tokens=body.max_completion_tokens)
         planner, known = service.prefix_cache.take(client, conversation)
         *earlier, last = known.messages
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
-from llmga.assistant.session import Settings, Turn
+from llmga.assistant.session import Turn
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipelines import suited
@@ -25,7 +26,7 @@ from llmga.llava.sampling import Sampling
 from llmga.serve.api.metrics import Metrics
 
 FLAG = re.compile(r"--([a-z][\w-]+)")
-FIELDS = {"max-new-tokens": "max_tokens", "steps": "num_inference_steps"}
+FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
 
 
 class Engine:
@@ -102,7 +103,7 @@ class RunningTurn:
     ):
         self.engine, self.input, self.insist, self.done = engine, turn, insist, done
         models = engine.models
-        pipeline = CountedPipeline(models.pipeline, models.turns, self)
+        pipeline = CountedPipeline(models.pipeline, models.lock, self)
         self.assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)

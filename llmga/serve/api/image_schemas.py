@@ -6,17 +6,17 @@ from fastapi import UploadFile
 from pydantic import BaseModel, Field
 
 from llmga.serve.api.schemas import ExcludeNoneModel, ModelName, PaintingParams, Prompt, Text
+from llmga.serve.api.setting_fields import model_of
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
-class OutputParams(PaintingParams):
+class OutputParams(PaintingParams, model_of("finish", {})):  # type: ignore[misc]  # the table says its fields
     """How pictures are painted, and in which form they are answered."""
 
     model: ModelName | None = Field(
         None, description="left out or the assistant: it rewrites the prompt; the painter: as it stands"
     )
-    n: Annotated[int, Field(ge=1, le=10)] | None = 1
     response_format: Literal["b64_json", "url"] | None = Field(None, description="url: a data: URI")
     output_format: OutputFormat | None = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="quality of JPEG and WEBP")

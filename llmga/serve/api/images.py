@@ -139,7 +139,6 @@ class ImagesResponder:
         planner = PassthroughPlanner() if service.names.is_pipeline(params.model) else service.engine.models.new_chat()
         settings = service.settings(
             params,
-            versions=params.n or 1,
             previews=bool(params.stream and params.partial_images),
             picture="always" if planner.steers else "auto",
             edit={} if task == EDITING else None,

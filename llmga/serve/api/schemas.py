@@ -9,13 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
-MAX_SEED = 2**32 - 1
+from llmga.serve.api.setting_fields import model_of
+
 MAX_PROMPT_LENGTH = 32_000  # characters, OpenAI's own limit; how many are painted, `bounds` says
 SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
 
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Steps = Annotated[int, Field(ge=1, le=1000)]
-Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", examples=["auto", "1024x768"])]
 # JSON can hold halves of characters, which nothing behind the server can read.
 Text = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
@@ -44,14 +42,8 @@ class ExcludeNoneModel(BaseModel):
         return {name: value for name, value in serialize(self).items() if value is not None or name in self.nullable}
 
 
-class PaintingParams(BaseModel):
+class PaintingParams(model_of("painting", {tuple: Size, str: LongText})):  # type: ignore[misc]  # the table says its fields
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
-
-    size: Size | None = Field(None, description="WIDTHxHEIGHT in pixels, or auto")
-    seed: Seed | None = Field(None, description="of the first picture, the next has seed + 1 …; left out: chance")
-    negative_prompt: LongText | None = Field(None, description="what should not be in the picture")
-    num_inference_steps: Steps | None = Field(None, description="denoising steps")
-    guidance_scale: Guidance | None = Field(None, description="how closely to follow the prompt")
 
 
 class ModelCard(BaseModel):

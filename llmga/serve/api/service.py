@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.bounds import Bounds, TooMuch
-from llmga.assistant.session import Settings
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fetching import ImageFetcher
@@ -17,13 +17,7 @@ from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import ModelCard, PaintingParams, parse_size
 
 ELSEWHERE = ("http:", "https:")
-FIELDS = {  # of requests, by the settings that they become
-    "size": "size",
-    "steps": "num_inference_steps",
-    "versions": "n",
-    "negative_prompt": "negative_prompt",
-    "max_new_tokens": "max_tokens",
-}
+FIELDS = {row.name: row.request for row in SETTINGS.values() if row.request}  # of requests, by the settings they become
 
 
 @dataclass(frozen=True)
@@ -144,18 +138,14 @@ class Service:
         """Return the defaults with what a request asks for.
 
         Args:
-            others: Settings by their names; None leaves the default.
+            others: Settings that no field of the request says by itself; None leaves the field's.
 
         Raises:
             ApiError: 400 for more than one answer may cost.
         """
-        wanted: Mapping[str, Any] = {
-            "seed": asked.seed,
-            "steps": asked.num_inference_steps,
-            "guidance_scale": asked.guidance_scale,
-            "negative_prompt": asked.negative_prompt,
-            "size": parse_size(asked.size),
-            **others,
+        wanted = {name: getattr(asked, field, None) for name, field in FIELDS.items()}
+        wanted |= {"size": parse_size(asked.size)} | {
+            name: value for name, value in others.items() if value is not None
         }
         chosen = replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
         try:
