@@ -1,19 +1,17 @@
-"""Conversations of words only, in the ShareGPT form.
+"""The turns of a dialogue in a record, in the ShareGPT form or with role and content.
 
-Example: `{"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day."}]}`.
+Example: `[{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day."}]`.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from llmga.errors import UserError
-from llmga.llava.conversation import IMAGE_MARKER, Conversation
-from llmga.llava.datasets.base import AS_CAPTIONED, Kind, Manner, OpenPicture, Record, Unusable
-from llmga.llava.datasets.left_out import BLIND, MALFORMED, UNANSWERED
+from llmga.llava.conversation import Role
+from llmga.llava.datasets.base import Record, UnusableRecord
+from llmga.llava.datasets.left_out import MALFORMED, UNANSWERED
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 SPEAKERS = ("system", *ROLES)
 JSON_TYPES = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
 
@@ -54,18 +52,20 @@ def _strange_part(parts: list[Any]) -> Any:
     return next((kind for kind in kinds if kind not in ("text", "image", "image_url")), kinds[:1])
 
 
-def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[str, str]]]:
+def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[Role, str]]]:
     """The system text, and (role, text) in strict alternation, from a user's turn to an assistant's.
 
     Neighbours of the same role are joined, and so are system texts; an answer before any question and a question after
     the last answer teach nothing and are left out.
 
-    Raises: Unusable for a turn that cannot be read, an answer without words, or when nothing is left.
+    Raises:
+        UnusableRecord: for a turn that cannot be read, an answer without words, or when nothing is left.
     """
-    system, said = None, []
+    system: str | None = None
+    said: list[tuple[Role, str]] = []
     for number, message in enumerate(messages):
         if fault := turn_fault(message):
-            raise Unusable(MALFORMED) from UserError(f"turn {number} {fault}")
+            raise UnusableRecord(MALFORMED) from UserError(f"turn {number} {fault}")
         speaker, text = speaker_of(message), words_of(message)
         if speaker == "system":
             system = text if system is None else f"{system}\n{text}"
@@ -76,26 +76,13 @@ def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[str, str]]]:
     if said and said[-1][0] == "user":
         said.pop()
     if not said:
-        raise Unusable(MALFORMED) from UserError("it is a conversation without an answer to a question")
+        raise UnusableRecord(MALFORMED) from UserError("it is a conversation without an answer to a question")
     if any(role == "assistant" and not text.strip() for role, text in said):
-        raise Unusable(UNANSWERED) from UserError("an answer has no words")
+        raise UnusableRecord(UNANSWERED) from UserError("an answer has no words")
     return system, said
 
 
-def converse(
-    record: Record, open_picture: OpenPicture, rng: np.random.Generator, manner: Manner = AS_CAPTIONED
-) -> Conversation:
-    """The turns without white space at their ends.
-
-    Raises: Unusable, also for words about a picture, which nobody would see.
-    """
-    system, said = turns(record["conversations"])
-    if any(IMAGE_MARKER in text for _, text in said):
-        raise Unusable(BLIND) from UserError(f"{IMAGE_MARKER} in a record of kind text, which shows none")
-    conversation = Conversation(system=system)
-    for role, text in said:
-        conversation = conversation.say(role, text.strip())
-    return conversation
-
-
-KIND = Kind(fields=("conversations",), converse=converse)
+def picture_names(record: Record) -> list[Any]:
+    """What stands under `image`, as a list."""
+    named = record.get("image") or []
+    return list(named) if isinstance(named, (list, tuple)) else [named]

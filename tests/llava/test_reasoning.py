@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmga.llava.thoughts import without_thoughts
+from llmga.llava.reasoning import without_reasoning
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 99])
@@ -22,7 +22,7 @@ from llmga.llava.thoughts import without_thoughts
 )
 def test_only_the_thought_that_opens_a_reply_is_left_out(reply, spoken, size):
     pieces = (reply[start : start + size] for start in range(0, len(reply), size))
-    assert "".join(without_thoughts(pieces)) == spoken
+    assert "".join(without_reasoning(pieces)) == spoken
 
 
 def test_words_pass_at_once():
@@ -33,5 +33,5 @@ def test_words_pass_at_once():
             given.append(piece)
             yield piece
 
-    assert next(without_thoughts(pieces())) == "Hel"
+    assert next(without_reasoning(pieces())) == "Hel"
     assert given == ["Hel"]

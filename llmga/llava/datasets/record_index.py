@@ -1,4 +1,4 @@
-"""What is kept of each record beside its text, so that no reader has to parse it for that."""
+"""The index of a file of records: what is kept of each beside its text, so that no reader has to parse it for that."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmga.llava.datasets.base import Kind, Record
-from llmga.llava.datasets.text import words_of
+from llmga.llava.datasets.turns import picture_names, words_of
 
 VERSION = 5  # of the files
-BATCH = 8192  # notes that are written at once: each column is a stretch of some pages
+BATCH = 8192  # entries that are written at once: each column is a stretch of some pages
 
 
-def note(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[str, Any]:
+def index_entry(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[str, Any]:
     """What is kept of a record, by column, and its text."""
     fault = problem or kind.fault(record)
     known = record if isinstance(record, Mapping) else {}
@@ -27,8 +27,8 @@ def note(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[s
     }
 
 
-def write_notes(path: Path, texts: Path, entries: Iterator[dict[str, Any]]) -> None:
-    """The texts one after the other, and an Arrow stream of the notes, in batches that fit the memory."""
+def write_index(path: Path, texts: Path, entries: Iterator[dict[str, Any]]) -> None:
+    """The texts one after the other, and an Arrow stream of the entries, in batches that fit the memory."""
     import pyarrow as pa
 
     columns = {"start": pa.int64(), "size": pa.int32(), "characters": pa.int32(), "pictures": pa.int16(),
@@ -40,7 +40,7 @@ def write_notes(path: Path, texts: Path, entries: Iterator[dict[str, Any]]) -> N
 
 
 def _placed(entries: Iterator[dict[str, Any]], file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Write each text, and put its place in bytes into the note."""
+    """Write each text, and put its place in bytes into the entry."""
     at = 0
     for entry in entries:
         text = (entry.pop("text") or "").encode()
@@ -68,9 +68,3 @@ def characters(record: Record) -> int:
     else:
         texts = [record[key] for key in record if key != "image"]
     return sum(len(str(text)) for text in texts)
-
-
-def picture_names(record: Record) -> list[Any]:
-    """What stands under `image`, as a list."""
-    named = record.get("image") or []
-    return list(named) if isinstance(named, (list, tuple)) else [named]

@@ -17,8 +17,8 @@ from llmga.llava import checkpoints
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.conversation import Conversation
 from llmga.llava.conversion import convert
-from llmga.llava.hf_layout import KEPT, REST, save_stock
-from llmga.llava.hf_layout_processing import stock_tokenizer
+from llmga.llava.hf_layout.processing import hf_tokenizer
+from llmga.llava.hf_layout.saving import KEPT, REST, save_hf_layout
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
 from llmga.llava.tokenization import joins_after_markers
 from llmga.llava.vocabulary import load_tokenizer
@@ -29,7 +29,7 @@ def projector_of(folder: Path) -> str:
     return json.loads((folder / "config.json").read_text()).get("mm_projector_type", "linear")
 
 
-ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
+ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[2] / "fixtures")) / "mllm"
 FAMILIES = {
     name: ROOT / said["checkpoint"]
     for name, said in json.loads((ROOT / "manifest.json").read_text())["families"].items()
@@ -161,7 +161,7 @@ def test_a_word_boundary_of_training_is_written_by_the_tokenizer():
         pytest.skip("no family of this set was trained with word boundaries")
     mllm = load_mllm(FAMILIES[family], device="cpu")
     mllm.word_boundary = True
-    tokenizer = stock_tokenizer(mllm)
+    tokenizer = hf_tokenizer(mllm)
     picture = tokenizer.convert_tokens_to_ids("<image>")
     for told in (heard(talk, mllm) for talk in TALKS.values()):
         text = mllm.template.render(mllm.marked(told), open_turn=True).text
@@ -181,7 +181,7 @@ def test_ids_that_no_tokenizer_file_can_tell_are_not_given_to_other_engines(fami
 def test_projectors_of_one_layer_are_followed_by_the_identity(projector, base_folders, tmp_path):
     torch.manual_seed(0)
     mllm = new_mllm(*base_folders, projector_type=projector, conv_mode="qwen_2")
-    save_stock(mllm, tmp_path / "hf")
+    save_hf_layout(mllm, tmp_path / "hf")
     model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "hf")
     pixels = mllm.pixel_values([RED])
     with torch.inference_mode():
@@ -194,7 +194,7 @@ def test_projectors_of_one_layer_are_followed_by_the_identity(projector, base_fo
 
 def test_the_first_layer_of_the_tower_may_be_chosen(base_folders, tmp_path):
     mllm = new_mllm(*base_folders, select_layer=0, conv_mode="qwen_2")
-    save_stock(mllm, tmp_path / "hf")
+    save_hf_layout(mllm, tmp_path / "hf")
     pixels = mllm.pixel_values([RED])
     with torch.inference_mode():
         seen = mllm.model.model.get_image_features(pixels)
@@ -209,13 +209,13 @@ def test_the_first_layer_of_the_tower_may_be_chosen(base_folders, tmp_path):
 def test_a_projector_without_a_place_is_told(projector, tiny_mllm, tmp_path):
     tiny_mllm.model.config.projector_type = projector
     with pytest.raises(UserError, match=f"projector '{projector}' has no place in transformers' LLaVA"):
-        save_stock(tiny_mllm, tmp_path / "hf")
+        save_hf_layout(tiny_mllm, tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
 
 
 def test_a_picture_scale_that_is_no_power_of_two_comes_back_exactly(tiny_mllm, tmp_path):
     tiny_mllm.model.config.picture_scale = 45.25
-    save_stock(tiny_mllm.to(torch.device("cpu"), torch.float16), tmp_path / "hf")
+    save_hf_layout(tiny_mllm.to(torch.device("cpu"), torch.float16), tmp_path / "hf")
     weights = load_mllm(tmp_path / "hf", device="cpu", dtype=torch.float16).model.state_dict()
     assert all(torch.equal(tensor, weights[key]) for key, tensor in tiny_mllm.model.state_dict().items())
     theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path / "hf", dtype=torch.float32)
@@ -227,7 +227,7 @@ def test_a_picture_scale_that_is_no_power_of_two_comes_back_exactly(tiny_mllm, t
 
 def test_padded_pictures_stay_padded(tiny_mllm, tmp_path):
     tiny_mllm.image_aspect = "pad"
-    save_stock(tiny_mllm, tmp_path / "hf")
+    save_hf_layout(tiny_mllm, tmp_path / "hf")
     processor = AutoProcessor.from_pretrained(tmp_path / "hf").image_processor
     wide = Image.effect_mandelbrot((60, 40), (-2, -1, 1, 1), 50).convert("RGB")
     pixels = torch.as_tensor(processor(wide, return_tensors="pt")["pixel_values"])
@@ -235,12 +235,12 @@ def test_padded_pictures_stay_padded(tiny_mllm, tmp_path):
     assert load_mllm(tmp_path / "hf", device="cpu").image_aspect == "pad"
     tiny_mllm.image_aspect = "train512"
     with pytest.raises(UserError, match="unknown image aspect of transformers' LLaVA 'train512'"):
-        save_stock(tiny_mllm, tmp_path / "other")
+        save_hf_layout(tiny_mllm, tmp_path / "other")
 
 
 @pytest.fixture
 def stock(tiny_mllm, tmp_path):
-    save_stock(tiny_mllm, tmp_path / "hf")
+    save_hf_layout(tiny_mllm, tmp_path / "hf")
     return tmp_path / "hf"
 
 

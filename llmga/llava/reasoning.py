@@ -6,7 +6,7 @@ from contextlib import closing
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def without_thoughts(pieces: Generator[str]) -> Iterator[str]:
+def without_reasoning(pieces: Generator[str]) -> Iterator[str]:
     """A reply in pieces without the <think> … </think> that it may open with; the rest passes as it comes."""
     held, thought, decided = "", False, False
     with closing(pieces):

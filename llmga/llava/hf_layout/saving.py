@@ -1,10 +1,4 @@
-"""transformers' own LLaVA layout of our models, so that any engine which knows LLaVA can serve them.
-
-What the stock model lacks is written into its weights: the picture scale goes into the projector's last layer, a
-one-layer projector is followed by the identity, and the image token, which needs a row there, is the mean of all rows
-(so it is never the likeliest word).  Rows beyond the tokenizer are left out.  What cannot be told there lies in the
-subfolder KEPT, which other engines do not look into, so that the way back loses nothing.
-"""
+"""Write a model of ours as a folder of transformers' LLaVA layout."""
 
 from pathlib import Path
 
@@ -17,15 +11,15 @@ from transformers import GenerationConfig, LlavaConfig, LlavaProcessor, PreTrain
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.conversation import IMAGE_MARKER
-from llmga.llava.hf_layout_processing import begins, stock_image_processor, stock_tokenizer
-from llmga.llava.jinja import jinja_template
+from llmga.llava.hf_layout.processing import begins, hf_image_processor, hf_tokenizer, jinja_template
 from llmga.llava.mllm import PICTURE_MARKS, Mllm
 from llmga.llava.modeling import LlmgaConfig
 from llmga.llava.saving import save_description
+from llmga.llava.tokenization import token_id
 from llmga.llava.towers import kind_of
 
 KEPT = "llmga"  # the subfolder with the published config, the tokenizer as it was, and REST
-REST = "rest.safetensors"  # weights that the stock layout has no place for, under their published names
+REST = "rest.safetensors"  # weights that that layout has no place for, under their published names
 PROJECTOR = "multi_modal_projector"
 HUB_NAMES = (  # published prefix -> the one that the hub's LLaVA folders have; all libraries and engines read these
     ("model.vision_tower.vision_tower.vision_model.", "vision_tower.vision_model."),
@@ -39,11 +33,12 @@ LAST = "model.mm_projector.2."
 ROWS = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-def save_stock(mllm: Mllm, folder: str | Path) -> None:
+def save_hf_layout(mllm: Mllm, folder: str | Path) -> None:
     """Write a folder that a plain `LlavaForConditionalGeneration` and `AutoProcessor` open.
 
-    Raises: UserError for a projector of more than two layers, which that class does not have, or a way to square
-        pictures that its processor does not know.
+    Raises:
+        UserError: for a projector of more than two layers, which that class does not have, or a way to square pictures
+            that its processor does not know.
     """
     folder, config = Path(folder), mllm.model.config
     if config.projector_type not in ("linear", "mlp1x_gelu", "mlp2x_gelu"):
@@ -51,15 +46,15 @@ def save_stock(mllm: Mllm, folder: str | Path) -> None:
             f"projector {config.projector_type!r} has no place in transformers' LLaVA, which has two layers; "
             "use --to llmga."
         )
-    pictures = stock_image_processor(mllm)
+    pictures = hf_image_processor(mllm)
     save_description(mllm, folder / KEPT, mllm.model.dtype)
-    tokenizer = stock_tokenizer(mllm)
+    tokenizer = hf_tokenizer(mllm)
     weights = checkpoints.published_weights(mllm.model.state_dict(), config, None)
-    stock, rest = _stock_weights(weights, config, len(mllm.tokenizer), len(tokenizer))
-    save_torch_state_dict(stock, folder, metadata={"format": "pt"})
+    hub, rest = _hf_weights(weights, config, len(mllm.tokenizer), len(tokenizer))
+    save_torch_state_dict(hub, folder, metadata={"format": "pt"})
     save_file(rest, folder / KEPT / REST, metadata={"format": "pt"})
-    image_token = tokenizer.convert_tokens_to_ids(IMAGE_MARKER)
-    described = _stock_config(config, image_token, len(tokenizer), mllm.model.dtype)
+    image_token = token_id(tokenizer, IMAGE_MARKER)
+    described = _hf_config(config, image_token, len(tokenizer), mllm.model.dtype)
     described.conversation_mode = mllm.conv_mode
     described.save_pretrained(folder)
     _generation_config(mllm, image_token).save_pretrained(folder)
@@ -67,7 +62,7 @@ def save_stock(mllm: Mllm, folder: str | Path) -> None:
     pictures.save_pretrained(folder)  # where older libraries look for it
 
 
-def _stock_config(config: LlmgaConfig, image_token: int, rows: int, dtype: torch.dtype) -> LlavaConfig:
+def _hf_config(config: LlmgaConfig, image_token: int, rows: int, dtype: torch.dtype) -> LlavaConfig:
     text = config.text_config.to_dict() | {"vocab_size": rows}
     vision = {key: value for key, value in config.vision_config.to_dict().items() if key != "_name_or_path"}
     return LlavaConfig(
@@ -103,24 +98,22 @@ def _processor(mllm: Mllm, tokenizer: PreTrainedTokenizerBase, pictures: object)
     )
 
 
-def _stock_weights(
+def _hf_weights(
     weights: dict[str, Tensor], config: LlmgaConfig, tokens: int, rows: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Published weights -> those of the stock layout, and what they lack."""
-    stock, rest = dict(weights), {}
+    """Published weights -> the layout's, and what it has no place for."""
+    hub, rest = dict(weights), dict[str, Tensor]()
     if config.projector_type != "mlp2x_gelu":
-        stock |= _identity(
-            next(tensor for key, tensor in weights.items() if "mm_projector" in key and tensor.ndim == 1)
-        )
+        hub |= _identity(next(tensor for key, tensor in weights.items() if "mm_projector" in key and tensor.ndim == 1))
     for key in (f"{LAST}weight", f"{LAST}bias"):
         if config.picture_scale != 1:
             rest |= {key: weights[key]} if key in weights else {}
-            stock[key] = _exact(stock[key].double() * config.picture_scale, stock[key].dtype)
+            hub[key] = _exact(hub[key].double() * config.picture_scale, hub[key].dtype)
     for key in ROWS:
         if key in weights:
             rest |= {key: weights[key][tokens:].clone()}
-            stock[key] = _with_image_row(weights[key][:tokens], rows)
-    return {_hub_name(key): tensor.contiguous() for key, tensor in stock.items()}, rest
+            hub[key] = _with_image_row(weights[key][:tokens], rows)
+    return {_hub_name(key): tensor.contiguous() for key, tensor in hub.items()}, rest
 
 
 def _exact(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,7 +1,9 @@
-"""Tokenizer and picture processor of a folder for other engines: the same ids and pixels as ours."""
+"""Tokenizer, picture processor and chat template of a folder for other engines: the same ids and pixels as ours."""
 
 import json
 import re
+from dataclasses import asdict
+from importlib.resources import files
 from typing import Any
 
 from PIL.Image import Resampling
@@ -13,6 +15,7 @@ from llmga.errors import UserError
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.mllm import Mllm
 from llmga.llava.sentencepieces import WORD_BOUNDARY
+from llmga.llava.templates import NO_PLACE, ChatTemplate
 from llmga.llava.tokenization import joins_after_markers
 from llmga.registry import Registry
 
@@ -26,10 +29,11 @@ ASPECTS = Registry(
 )
 
 
-def stock_image_processor(mllm: Mllm) -> LlavaImageProcessorPil:
+def hf_image_processor(mllm: Mllm) -> LlavaImageProcessorPil:
     """Pictures to squares as the model wants them.
 
-    Raises: UserError for a way that the library's processor does not know.
+    Raises:
+        UserError: for a way that the library's processor does not know.
     """
     own = {key: value for key, value in mllm.image_processor.to_dict().items() if key != "image_processor_type"}
     known = {"do_center_crop": False} | own  # SigLIP's does not crop, and so does not say it
@@ -42,14 +46,15 @@ def begins(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
 
 
-def stock_tokenizer(mllm: Mllm) -> PreTrainedTokenizerFast:
+def hf_tokenizer(mllm: Mllm) -> PreTrainedTokenizerFast:
     """The model's tokenizer with the image token; the model's own stays as it is.
 
     We tokenise each piece between two pictures on its own.  A tokenizer that marks only the first word of a text as a
     word (sentencepiece's dummy prefix) would not mark the first word after a picture: there the mark becomes a rule
     about the beginning of a piece, as a normalizer sees it.
 
-    Raises: UserError for the tokenizer of 2023, which such rules cannot describe.
+    Raises:
+        UserError: for the tokenizer of 2023, which such rules cannot describe.
     """
     known = mllm.tokenizer
     if joins_after_markers(known):
@@ -90,3 +95,18 @@ def _names(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return {name: getattr(tokenizer, name) for name in kept if getattr(tokenizer, name) is not None} | {
         "clean_up_tokenization_spaces": False
     }
+
+
+def jinja_template(template: ChatTemplate, *, begins: bool = False, picture: str = IMAGE_MARKER) -> str:
+    """A Jinja chat template that renders the messages of an OpenAI-style request as `template.render` does.
+
+    Without `add_generation_prompt` it is the text that training sees.
+
+    Args:
+        begins: the tokenizer puts a begin token in front; other engines expect the template to write it.
+        picture: what a picture's place looks like; it holds "<image>".
+    """
+    no_place = "" if template.places_system else f"{NO_PLACE}; say it in the first message"
+    form = asdict(template) | {"begins": begins, "picture": picture, "no_place": no_place}
+    source = files(__package__).joinpath("chat_template.jinja").read_text("utf-8")
+    return "{%- set form = " + json.dumps(form) + " -%}\n" + source  # a JSON object is a Jinja literal

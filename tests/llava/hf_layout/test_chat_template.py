@@ -9,7 +9,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.jinja import jinja_template
+from llmga.llava.hf_layout.processing import jinja_template
 from llmga.llava.templates import NO_PLACE, TEMPLATES
 
 DOT = Image.new("RGB", (1, 1))
