@@ -17,7 +17,7 @@ from llmga.assistant.assistant import Assistant
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS
-from llmga.serve.api.uploads import Limits, decode
+from llmga.serve.api.image_data import RequestLimits, decode_image
 from llmga.serve.page import drawing, mask_editor
 from llmga.serve.page.layout import PageLayout, heading
 from llmga.serve.page.mask_editor import EditorValue
@@ -29,7 +29,7 @@ from llmga.serve.page.user_session import REPAINT, AnswerSteps, UserSession
 log = logging.getLogger(__name__)
 MODELS = "models"  # events with this id are answers, or may take as long
 LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
-UPLOADS = Limits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
+UPLOADS = RequestLimits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
 TO_SELECT = ("look", "change", "mark")
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
 TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
@@ -164,7 +164,7 @@ class EventHandlers:
         """A message was sent."""
 
         def steps(session: UserSession) -> AnswerSteps:
-            images = [decode(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
+            images = [decode_image(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
             text = self._moderated(session, message["text"])
             return session.say(text, images, self.chosen(values), EditorValue.read(drawn))
 

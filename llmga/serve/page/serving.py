@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
-from llmga.serve.api.keys import sent_by_another_site
+from llmga.serve.api.auth import is_cross_site
 from llmga.serve.page.handlers import LONGEST_LINE, EventHandlers
 from llmga.serve.page.layout import HERE, THEME, PageLayout
 from llmga.serve.page.model_pool import ModelPool
@@ -54,7 +54,7 @@ class OnlyHere:
         path = scope.get("path", "")
         if "proxy=" in path or ("file=" in path and "//" in path.partition("file=")[2].lstrip("/")):
             await PlainTextResponse("files of this server only", 403)(scope, receive, send)
-        elif scope["type"] == "http" and sent_by_another_site(HTTPConnection(scope)):
+        elif scope["type"] == "http" and is_cross_site(HTTPConnection(scope)):
             await PlainTextResponse("pages of other sites may send nothing here", 403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
