@@ -84,7 +84,10 @@ def drift(truth: Image.Image, rng: np.random.Generator) -> Image.Image:
     return _image(local_drift(pixels, 0.04, generator)[0].permute(1, 2, 0).numpy())
 
 
-Method = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]  # painted, truth, mask -> restored
+# painted, truth, mask -> restored
+Method = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]
+    [Image.Image, Image.Image | None, Image.Image | None], Image.Image
+]  # painted, truth, mask -> restored
 DAMAGES = Registry("damage", {"tone": tone, "blur+tone+jpeg": blur_tone_jpeg, "drift": drift})
 
 
