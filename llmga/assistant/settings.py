@@ -77,7 +77,7 @@ class Setting:
 
     def checked(self, value: str) -> str:
         """One of `names`.  Raises: UserError."""
-        return Registry(self.name, {name: name for name in self.names})[value]
+        return Registry(self.name, {str(name): str(name) for name in self.names})[value]
 
     def value(self, chosen: "Settings") -> Any:
         """What is chosen; None where nothing is."""

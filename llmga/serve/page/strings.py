@@ -114,12 +114,15 @@ def key_of(row: Setting, choice: str = "") -> str:
     return f"setting {row.name} {choice}".rstrip()
 
 
-_LABELS = {key_of(row): row.label for row in SETTINGS.values() if row.label is not None}
-_CHOICES = {key_of(row, choice): said for row in SETTINGS.values() for choice, said in row.choices.items()}
-STRINGS: dict[str, Strings] = {
-    code: {key: said[place] for key, said in (_TABLE | _LABELS | _CHOICES).items()}
-    for place, code in enumerate(LANGUAGES)
-}
+def strings_of(rows: Mapping[str, Setting]) -> dict[str, Strings]:
+    """All words by language, those of a table of settings included."""
+    labels = {key_of(row): row.label for row in rows.values() if row.label is not None}
+    choices = {key_of(row, choice): said for row in rows.values() for choice, said in row.choices.items()}
+    said = _TABLE | labels | choices
+    return {code: {key: each[place] for key, each in said.items()} for place, code in enumerate(LANGUAGES)}
+
+
+STRINGS = strings_of(SETTINGS)
 
 
 def preferred_language(accepted: str) -> str:

@@ -1,0 +1,147 @@
+"""One table of settings: every front end follows it."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, get_type_hints
+
+import gradio as gr
+import pytest
+
+from llmga import choices
+from llmga.assistant.record import Record, Words
+from llmga.assistant.settings import SETTINGS, Changes, Fill, Setting, Settings, settings_of, usual_edits
+from llmga.command_line import Parser
+from llmga.errors import UserError
+from llmga.serve import args as flags
+from llmga.serve.api.chat_schemas import ChatRequest
+from llmga.serve.api.image_schemas import GenerationRequest
+from llmga.serve.api.setting_fields import model_of
+from llmga.serve.page import labels, strings
+from llmga.serve.page.controls import Controls
+from llmga.serve.page.labels import Labels
+from llmga.serve.terminal.settings_command import CHANGES, changed, read
+from llmga.typed import typed, within
+
+PIPELINE = {"steps": 3, "guidance_scale": 2.5, "sampler_name": "checkpoint"}
+NOT_SETTINGS = {"repaint", "edit", "source_prompt"}  # two hold settings, one is found out by the language model
+
+
+def parsers():
+    return [flags.build_parser("cli", "a test", task=task) for task in (None, "inpainting", "editing")]
+
+
+def test_every_field_is_a_row():
+    fields = set(get_type_hints(Settings)) | set(get_type_hints(Changes)) | {"fill"}
+    assert set(SETTINGS) == fields - NOT_SETTINGS
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_row_is_offered_where_it_says(name):
+    row = SETTINGS[name]
+    known = {option for parser in parsers() for option in parser._option_string_actions}
+    assert (f"--{row.flag}" in known) == bool(row.flag)
+    assert (row in CHANGES.values()) == bool(row.command)
+    fields = ChatRequest.model_fields | GenerationRequest.model_fields
+    assert not row.request or fields[row.request].description == row.help or row.request == "n"
+    with gr.Blocks():
+        shown = Controls(Labels(), Settings(), PIPELINE, "match").named
+    assert (name in shown) == (row.label is not None)
+    assert any((row.flag, row.command, row.request, row.label)) or name == "previews"  # which every page asks for
+
+
+@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.record])
+def test_a_record_has_the_key_that_the_row_says(name):
+    part, _, key = SETTINGS[name].record.rpartition(".")
+    hints = get_type_hints(Record)
+    assert key in (get_type_hints(hints[part]) if part else hints)
+
+
+def test_every_way_of_sampling_words_that_a_record_has_is_a_setting():
+    assert {f"words.{key}" for key in get_type_hints(Words)} - {row.record for row in SETTINGS.values()} == {
+        "words.seed"
+    }
+
+
+def test_what_is_left_out_on_a_command_line_is_the_usual_value():
+    words, inpainting, editing = (flags.settings(parser.parse_args(["--batch", "x"])) for parser in parsers())
+    assert words == Settings()
+    assert inpainting == Settings(repaint={"strength": None, "area": "picture", "soft": False})
+    assert editing == Settings(edit={"skip": 0.25, "ratio": 3.0}) == Settings(edit=usual_edits())
+
+
+def test_saved_settings_have_the_keys_that_they_always_had():
+    keys = (
+        "temperature top_p max_new_tokens seed picture steps guidance_scale negative_prompt size sampler repaint edit "
+    )
+    keys += "restorer upscale versions previews paint"
+    assert list(asdict(Settings())) == keys.split()
+    assert typed(Settings, {"temperature": 3.5, "edit": {"skip": 1.0}, "size": [64, 48], "later": 1}) == Settings(
+        temperature=3.5, edit={"skip": 1.0}, size=(64, 48)
+    )
+
+
+def test_choices_of_few_are_those_of_the_tables():
+    assert (SETTINGS["picture"].names, SETTINGS["upscale"].names) == (choices.PICTURE, choices.SCALES)
+
+
+@dataclass(frozen=True)
+class More(Settings):
+    """The settings, and one that somebody added."""
+
+    warmth: Annotated[
+        float, within(0, 10), Setting("painting", "how warm it looks", ("Warmth", "暖度"), slider=(0, 10, 0.5))
+    ] = 1.5
+
+
+MORE = settings_of(More, fill=Fill)
+WARMTH = MORE["warmth"]
+
+
+def test_a_row_that_is_added_is_a_flag(capsys):
+    parser = Parser(prog="a test")
+    flags.add_setting(parser, WARMTH)
+    assert (parser.parse_args([]).warmth, parser.parse_args(["--warmth", "7"]).warmth) == (1.5, 7.0)
+    assert "how warm it looks, 0 to 10 (default: 1.5)" in " ".join(parser.format_help().split())
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--warmth", "11"])
+    assert "use a number, 0 to 10" in capsys.readouterr().err
+
+
+def test_a_row_that_is_added_is_set_and_given_back():
+    chosen = changed(More(), WARMTH, read(WARMTH, "2.5"))
+    assert (chosen.warmth, changed(chosen, WARMTH, None)) == (2.5, More())
+    with pytest.raises(UserError, match="warmth: '11' is out of range; use a number, 0 to 10"):
+        read(WARMTH, "11")
+
+
+def test_a_row_that_is_added_is_a_control_in_both_languages(monkeypatch):
+    monkeypatch.setattr(labels, "STRINGS", strings.strings_of(MORE))
+    with gr.Blocks():
+        controls = Controls(said := Labels(), More(warmth=4.0), PIPELINE, "match", MORE)
+    slider = controls.named["warmth"]
+    assert (slider.minimum, slider.maximum, slider.step, slider.value, slider.label) == (0, 10, 0.5, 4.0, "Warmth")
+    assert "暖度" in {update.get("label") for update in said.in_language("zh")}
+    values = {name: component.value for name, component in controls.named.items()} | {"warmth": 9}
+    assert controls.chosen(list(values.values())).settings.warmth == 9.0
+    again = dict(zip(controls.named, controls.shown(More(warmth=2.0)), strict=True))
+    assert again["warmth"]["value"] == 2.0
+
+
+def test_a_row_that_is_added_is_a_field_of_requests():
+    asked = model_of("painting", {tuple: str}, MORE)
+    assert asked(warmth=3).warmth == 3.0 and asked().warmth is None
+    assert asked.model_fields["warmth"].description == "how warm it looks"
+    with pytest.raises(ValueError, match="less than or equal to 10"):
+        asked(warmth=11)
+
+
+def test_a_row_that_is_added_is_saved_and_its_range_is_held():
+    assert typed(More, asdict(More(warmth=3.0))) == More(warmth=3.0)
+    with pytest.raises(ValueError, match="warmth is 11; allowed is 0 to 10"):
+        typed(More, {"warmth": 11})
+    assert WARMTH.record == "warmth"
+
+
+def test_a_name_of_no_row_is_told_with_the_nearest():
+    with pytest.raises(UserError, match="unknown fill 'egde', did you mean 'edge'"):
+        SETTINGS["fill"].checked("egde")
+    assert replace(SETTINGS["area"], names=("a",)).checked("a") == "a"
