@@ -34,12 +34,13 @@ from llmga.deep import into_png, levels
 from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image, size_of
+from llmga.limits import MOST_PIXELS
 from llmga.llava.conversation import Conversation
 from llmga.typed import parsed, typed, up_to
 
 FORMAT, VERSION, INDEX = "llmga-session", 1, "session.json"
 LARGEST_INDEX, LARGEST_PICTURE = 16_000_000, 256_000_000  # bytes that are read of a file from somewhere
-MOST_PIXELS, MOST_BYTES = 200_000_000, 512_000_000  # of all pictures together: 800 MB of memory
+MOST_BYTES = 512_000_000  # of all pictures together
 HASH = re.compile(r"[0-9a-f]{64}")
 PNG_MODES, TIFF_MODES = ("L", "LA", "RGB", "RGBA", "I;16"), ("CMYK", "I", "F", "I;16B")
 KINDS = {".png": ("PNG",), ".tif": ("TIFF",)}  # what a picture's file may be

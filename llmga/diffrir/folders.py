@@ -1,4 +1,4 @@
-"""The command line of restoration: files or folders paired by name, done once, each with its entry in a manifest."""
+"""Restoration of files or folders paired by name, done once, each with its entry in a manifest."""
 
 import argparse
 import hashlib
@@ -17,18 +17,16 @@ from typing import Any, TypedDict
 import numpy as np
 from PIL import Image
 
-from llmga.choices import OVERLAP, RESTORER, TILE
-from llmga.command_line import Parser
+from llmga.choices import RESTORER
 from llmga.compositing import paste_back
 from llmga.deep import into_png, levels, of_levels, tiff
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.listing import KINDS
-from llmga.diffrir.restore import PAINTED, DiffRIR, open_diffrir
+from llmga.diffrir.restoration import PAINTED, DiffRIR, open_diffrir
 from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted
-from llmga.errors import UserError, command_line
+from llmga.errors import UserError
 from llmga.images import check_file, open_image, to_rgb
 from llmga.seams import seam
-from llmga.training.stream import LARGEST_SEED
 from llmga.typed import read_json, typed
 
 MASK_NAMES = ("{name}", "{name}_mask", "{name}_mask000", "{start}_mask000")  # {start}: up to the first dot
@@ -340,30 +338,6 @@ def _seams(opened: Opened, result: Image.Image) -> dict[str, Any]:
     return {"seam_before": asdict(before), "seam_after": asdict(after)}
 
 
-def build_parser() -> Parser:
-    """The flags."""
-    parser = Parser(prog="python -m llmga.diffrir.restore",
-                    description="Make painted regions agree with the kept ones.")  # fmt: skip
-    add = parser.add_argument
-    add("--image", required=True, type=Path, help="painted picture, or a folder of them")
-    add("--reference", type=Path, help="original of the same name; what the mask does not cover is kept")
-    add("--mask", type=Path, help="white where painted; NAME, NAME_mask or NAME_mask000; at scales 2 and 4 both may be "
-        "left out to enlarge whole pictures")  # fmt: skip
-    add("--scale", type=int, choices=(1, 2, 4), default=1, help="sides of the result over sides of the picture")
-    add("--output", type=Path, default=Path("outputs/restored"), help="folder, or a file for a single picture")
-    add("--weights", metavar="PATH", help="DiffRIR weights (default: those of the scale under checkpoints/Inference)")
-    add("--restorer", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: diffrir of the scale, or without "
-        f"weights {RESTORER})")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the prior (default: 0)")
-    add("--tile", type=int, default=TILE, help=f"side of a window in output pixels, 0: no windows (default: {TILE})")
-    add("--overlap", type=int, default=OVERLAP, help=f"of windows, in output pixels (default: {OVERLAP})")
-    add("--batch", type=int, default=1, help="pictures of one size at once (default: 1)")
-    add("--soft-mask", action="store_true", help="composite by the mask's levels, for feathered masks")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add("--dtype", help="fp32 or bf16 (default: bf16 on CUDA, else fp32)")
-    return parser
-
-
 def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
     """What was asked for, or the best there is, and its name for the manifest.  Raises: UserError."""
     row = RESTORERS[args.restorer] if args.restorer else Weighted(args.scale)
@@ -386,16 +360,8 @@ def pick_restorer(args: argparse.Namespace) -> tuple[str, Restorer]:
     return str(weights), open_diffrir(weights, args.scale, device=args.device, dtype=args.dtype, **options)
 
 
-@command_line
-def main(argv: Sequence[str] | None = None) -> int:
-    """0 when everything is done, 1 when some pictures of a folder failed, 2 when nothing could begin."""
-    args = build_parser().parse_args(argv)
-    if args.batch < 1:
-        raise UserError(f"--batch {args.batch} is out of range; use at least 1.")
-    if not 0 <= args.seed <= LARGEST_SEED:
-        raise UserError(f"--seed {args.seed} is out of range; use 0 to {LARGEST_SEED}.")
-    if (args.reference is None) != (args.mask is None) or (args.mask is None and args.scale == 1):
-        raise UserError("--reference and --mask belong together and are needed at scale 1; give both.")
+def restore(args: argparse.Namespace) -> int:
+    """0 when everything is done, 1 when some pictures of a folder failed.  Raises: UserError."""
     jobs = find_jobs(args.image, args.reference, args.mask, args.output)
     name, restorer = pick_restorer(args)
     settings = {key: getattr(args, key) for key in ("scale", "seed", "tile", "overlap", "soft_mask", "dtype")}

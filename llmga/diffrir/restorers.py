@@ -11,7 +11,7 @@ from PIL import Image
 from llmga.choices import RESTORER, SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.matching import match
-from llmga.diffrir.restore import DiffRIR, open_diffrir
+from llmga.diffrir.restoration import DiffRIR, open_diffrir
 from llmga.errors import UserError
 from llmga.inputs import as_pictures
 from llmga.registry import Registry
@@ -76,7 +76,7 @@ RESTORERS: Registry[Restorer] = Registry(
 )
 
 
-def open_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
+def load_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
     """A restorer that is ready to work, its weights opened.
 
     Args:

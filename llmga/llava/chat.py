@@ -79,7 +79,7 @@ class Chat(Planner):
             if cancelled():
                 break
             stale = index == 0 or self._turns_at(len(prompt))
-            logits = self._read(window, prompt) if stale else self._feed(prompt[-1:], prompt[-1:])
+            logits = self._feed(*(self._unread(window, prompt) if stale else (prompt[-1:], prompt[-1:])))
             token = choose(logits, room - index)
             prompt.append(token)
             if token in self.mllm.stop_ids:
@@ -109,8 +109,8 @@ class Chat(Planner):
     def _prompt(self, conversation: Conversation, begun: str) -> list[int]:
         return self.mllm.encode(conversation, open_turn=True, begun=begun).input_ids
 
-    def _read(self, window: Conversation, prompt: list[int]) -> Tensor:
-        """Feed what the cache does not hold yet; at least the last token, whose logits are wanted."""
+    def _unread(self, window: Conversation, prompt: list[int]) -> tuple[list[int], list[int], tuple[Image.Image, ...]]:
+        """What the cache does not hold yet, as `_feed` takes it; at least the last token, whose logits are wanted."""
         images = window.images()
         keys = self._keys(prompt, images)
         if self._turns_at(len(prompt)):
@@ -121,9 +121,8 @@ class Chat(Planner):
             del self._seen[common:]
         rest = prompt[common:]
         new = rest.count(self.mllm.image_token_id) // self.mllm.tokens_per_image
-        logits = self._feed(rest, keys[common:], images[len(images) - new :])
         self._alive = images
-        return logits
+        return rest, keys[common:], images[len(images) - new :]
 
     def _turns_at(self, length: int) -> bool:
         """Whether a sequence of this length turns its positions by other angles than the cached one."""

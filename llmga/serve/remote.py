@@ -1,6 +1,5 @@
 """Models that a server of ours runs (`llmga.serve.openai_api`), used as if they were loaded here."""
 
-import argparse
 import asyncio
 import base64
 import io
@@ -15,6 +14,7 @@ from PIL import Image
 
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
+from llmga.assistant.settings import SETTINGS
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.families import EDITING
@@ -27,33 +27,14 @@ from llmga.llava.endpoint.chat import EndpointChat
 from llmga.llava.endpoint.completions import LONGEST_WAIT, TRIES
 from llmga.llava.endpoint.refusals import Refusal, server_message
 from llmga.llava.sampling import Sampling
-from llmga.serve import args as flags
 
 LOOK_AGAIN = 0.2  # seconds between two looks at whether a picture is still wanted
 PREVIEWS = 3  # the most that the protocol has
 BUSY = (429, 503)
-OWN = (
-    "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
-    "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
-    "safety_checker", "watermark", "inpainter",
-)  # fmt: skip
 
 
-def load_remote_models(args: argparse.Namespace) -> Models:
-    """What the server at `--server` talks and paints with.
-
-    Raises: UserError where it cannot be reached, is none of ours, or flags are given that are for models loaded here.
-    """
-    for name in OWN:
-        if getattr(args, name):
-            raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
-    server = Endpoint(
-        args.server,
-        key=flags.key(args),
-        connect_timeout=args.mllm_connect_timeout,
-        timeout=args.mllm_timeout,
-        system="",  # its language model was trained on the tags, or is taught them there
-    )
+def load_remote_models(server: Endpoint) -> Models:
+    """What a server of ours talks and paints with.  Raises: UserError where it cannot be reached or is none of ours."""
     cards = {bool(card.get("steps")): card for card in reversed(offered(server))}
     if len(cards) < 2:
         raise UserError(
@@ -214,19 +195,10 @@ class RemotePipeline:
 
 
 def _form(model: str, prompt: str, *, previews: bool, **options: Any) -> dict[str, Any]:
-    size = options.get("size")
-    fields = {
-        "model": model,
-        "prompt": prompt,
-        "stream": True,
-        "partial_images": PREVIEWS if previews else 0,
-        "seed": options.get("seed"),
-        "negative_prompt": options.get("negative_prompt"),
-        "num_inference_steps": options.get("steps"),
-        "guidance_scale": options.get("guidance_scale"),
-        "size": size and "{}x{}".format(*size),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    fields = {"model": model, "prompt": prompt, "stream": True, "partial_images": PREVIEWS if previews else 0}
+    asked = {row.request: options.get(row.name) for row in SETTINGS.values() if row.group == "painting" and row.request}
+    asked["size"] = asked["size"] and "{}x{}".format(*asked["size"])
+    return fields | {name: value for name, value in asked.items() if value is not None}
 
 
 async def _events(answer: httpx.Response, on_step: OnStep) -> AsyncIterator[tuple[str, dict[str, Any]]]:

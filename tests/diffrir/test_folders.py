@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from llmga import deep
 from llmga.diffrir.checkpoints import save_model
-from llmga.diffrir.folders import main
+from llmga.diffrir.restore import main
 from llmga.images import open_image
 
 

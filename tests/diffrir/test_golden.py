@@ -22,7 +22,7 @@ from llmga.diffrir.jpeg import jpeg
 from llmga.diffrir.losses import PERCEPTUAL_WEIGHTS, Pair, adversarial_loss, composite, perceptual_loss, total
 from llmga.diffrir.masks import KINDS, PROBABILITIES, SIDE, random_mask
 from llmga.diffrir.model import MODELS, WINDOW, DiffRIRConfig, network_input
-from llmga.diffrir.restore import DiffRIR
+from llmga.diffrir.restoration import DiffRIR
 from llmga.diffrir.tiles import Pictures, filled, mirrored, restore_pictures
 from llmga.diffrir.train.config import PRESETS
 from llmga.diffrir.train.objective import OBJECTIVES, Opponent

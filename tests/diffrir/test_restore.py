@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from llmga.diffrir.checkpoints import save_model
-from llmga.diffrir.restore import DiffRIR, open_diffrir
+from llmga.diffrir.restoration import DiffRIR, open_diffrir
 from llmga.errors import UserError
 
 

@@ -28,6 +28,7 @@ from llmga.assistant.image_files import FORMATS, encoded, read
 from llmga.assistant.record import ModelMark, Record
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn
 from llmga.assistant.session_file import load_session, save_session
+from llmga.command_line import quiet_libraries
 from llmga.diffrir import folders
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.sources import read_list
@@ -41,7 +42,7 @@ from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.mixture import conversation_of
 from llmga.llava.datasets.record_index import index_entry
 from llmga.llava.datasets.sources import DataSource
-from llmga.runtime import peak_memory, quiet_libraries
+from llmga.runtime import peak_memory
 from llmga.seams import Seam
 from llmga.serve import batch
 from llmga.serve.story import Character, Page, Story

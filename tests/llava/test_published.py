@@ -15,7 +15,7 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.conversation import Conversation
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.empty import load_empty_mllm
 from llmga.llava.loading import Mllm, load_mllm, save_published
 from llmga.llava.mllm import PICTURE_MARKS

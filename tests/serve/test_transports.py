@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, LlavaProcessor
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import PictureReady, PromptFound, TextDelta
+from llmga.assistant.loading import BUNDLED_MLLM, bundled
 from llmga.assistant.session import Settings, Turn
 from llmga.images import open_image
 from llmga.llava.chat import Chat
@@ -22,13 +23,12 @@ from llmga.llava.planner import USUAL
 from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.sampling import Sampling
 from llmga.llava.vlm import load_vlm
-from llmga.serve.args import BUNDLED_MLLM, shipped
 from tests.talks import Talk
 
 
 @pytest.fixture(scope="module")
 def mllm():
-    return load_mllm(shipped(BUNDLED_MLLM, "--model-path"), device="cpu", dtype=torch.float32)
+    return load_mllm(bundled(BUNDLED_MLLM, "--model-path"), device="cpu", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def played(chat, generator, settings, turns):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_same_session_gives_the_same_plan(chats, toy_pipeline_class, temperature):
-    scene = open_image(shipped("data/demo/scene.jpg", "--image-file"))
+    scene = open_image(bundled("data/demo/scene.jpg", "--image-file"))
     turns = [
         Turn("a big red circle on a blue background"),
         Turn("make it green"),

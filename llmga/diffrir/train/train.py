@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
+from llmga.command_line import quiet_libraries
 from llmga.diffrir.checkpoints import find
 from llmga.diffrir.train.config import PRESETS, TrainConfig
 from llmga.diffrir.train.pictures import read_list
-from llmga.runtime import quiet_libraries
 from llmga.training.checkpoints import check_writable
 from llmga.training.config import run, save
 

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
+from llmga.command_line import quiet_libraries
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.datasets.sources import check_sources
 from llmga.diffusers.train.config import PRESETS, TrainConfig
-from llmga.runtime import quiet_libraries
 from llmga.training.checkpoints import check_writable
 from llmga.training.config import run, save
 

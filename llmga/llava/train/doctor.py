@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
+from llmga.command_line import quiet_libraries
 from llmga.errors import UserError, command_line
 from llmga.llava.datasets.mixture import Mixture, held_out_of, samples_in
 from llmga.llava.datasets.pictures import check_picture_folders
@@ -31,7 +32,6 @@ from llmga.llava.train.preflight import deepspeed_settings
 from llmga.llava.train.report import Report, labels, table
 from llmga.llava.train.settings import TrainConfig
 from llmga.registry import Registry
-from llmga.runtime import quiet_libraries
 from llmga.training import config
 from llmga.training.config import setting
 

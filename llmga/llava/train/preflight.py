@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from llmga.command_line import quiet_libraries
 from llmga.errors import UserError
 from llmga.llava.adapters import is_low_rank
 from llmga.llava.datasets.mixture import held_out_of, open_sources, samples_in
@@ -30,7 +31,7 @@ from llmga.llava.train.checkpointing import (
 )
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.settings import TrainConfig
-from llmga.runtime import DTYPES, quiet_libraries
+from llmga.runtime import DTYPES
 from llmga.training import config
 
 

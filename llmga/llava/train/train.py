@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from llmga.command_line import quiet_libraries
 from llmga.errors import STOPPED, UserError
 from llmga.llava import packed_attention
 from llmga.llava.assembling import add_prompt_tags
@@ -28,7 +29,7 @@ from llmga.llava.train.preflight import Processes, ready
 from llmga.llava.train.settings import TrainConfig
 from llmga.llava.train.stopping import StopWatch
 from llmga.llava.train.trainer import StageOneTrainer
-from llmga.runtime import DTYPES, quiet_libraries
+from llmga.runtime import DTYPES
 from llmga.training import config
 
 

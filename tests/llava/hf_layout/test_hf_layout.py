@@ -16,7 +16,7 @@ from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.conversation import Conversation
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.hf_layout.processing import hf_tokenizer
 from llmga.llava.hf_layout.saving import KEPT, REST, save_hf_layout
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
