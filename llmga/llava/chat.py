@@ -14,7 +14,7 @@ from llmga.llava.mllm import Mllm
 from llmga.llava.planner import USUAL, Cancelled, Planner, fitting, never
 from llmga.llava.sampling import Sampling
 from llmga.llava.steering import Steering
-from llmga.llava.streaming import Speech
+from llmga.llava.streaming import StreamDecoder
 
 __all__ = ["Chat", "Sampling"]
 
@@ -70,7 +70,7 @@ class Chat(Planner):
         prompt_of = partial(self._prompt, begun=begun or "")
         window, prompt = fitting(asked, prompt_of, self.mllm.context_length, sampling.max_new_tokens)
         written = prompt[self._length_before(window, prompt) :] if begun else []
-        speech = Speech(self.mllm.tokenizer, self.mllm.template, written)
+        decoder = StreamDecoder(self.mllm.tokenizer, self.mllm.template, written)
         room = min(sampling.max_new_tokens, self.mllm.context_length - len(prompt))
         words = room // 2 if begun is None else 0  # the rest is for a picture, if one has to be asked for
         choose = self._chooser(sampling, room, words, written)
@@ -85,14 +85,14 @@ class Chat(Planner):
             if token in self.mllm.stop_ids:
                 self.ended_by = "marker"
                 break
-            if piece := speech.push(token):
+            if piece := decoder.push(token):
                 yield piece
-            if speech.ended:
+            if decoder.ended:
                 self.ended_by = "marker"
                 return
         else:
             self.ended_by = "limit"
-        if rest := speech.close(by_marker=self.ended_by == "marker"):
+        if rest := decoder.close(by_marker=self.ended_by == "marker"):
             yield rest
 
     def _length_before(self, window: Conversation, prompt: list[int]) -> int:

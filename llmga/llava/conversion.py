@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from llmga.errors import UserError
 from llmga.llava import adapters, checkpoints
 from llmga.llava.hf_layout.saving import save_hf_layout
@@ -44,9 +42,3 @@ def convert(
     mllm = load_mllm(folder, base, device="cpu", dtype=number, conv_mode=conv_mode)
     with new_folder(out) as draft:
         LAYOUTS[layout](mllm, draft)
-
-
-def _named_dtype(folder: Path) -> torch.dtype:
-    published = checkpoints.read_json(folder, "config.json")
-    named = published.get("torch_dtype") or published.get("dtype") or "float16"
-    return {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}.get(named, torch.float16)

@@ -14,7 +14,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Cancelled, Planner, fitting
 from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
-from llmga.llava.streaming import Speech
+from llmga.llava.streaming import StreamDecoder
 from llmga.llava.vlm import Vlm
 
 
@@ -40,7 +40,7 @@ class ProcessorChat(Planner):
         self.ended_by = "caller"
 
         def work(report: Reporter) -> None:
-            writer = _Writer(self.vlm, report, stopped)
+            streamer = _Streamer(self.vlm, report, stopped)
             generate: Any = self.vlm.model.generate  # every model has it that AutoModelForImageTextToText opens
             generate(
                 **inputs,
@@ -49,11 +49,11 @@ class ProcessorChat(Planner):
                 num_beams=1,
                 eos_token_id=sorted(self.vlm.stop_ids) or None,
                 logits_processor=LogitsProcessorList([_Chosen(self.vlm, sampling)]),
-                stopping_criteria=StoppingCriteriaList([writer.criterion]),
-                streamer=writer,
+                stopping_criteria=StoppingCriteriaList([streamer.criterion]),
+                streamer=streamer,
             )
             if not stopped.is_set():
-                self.ended_by = "marker" if writer.ended else "limit"
+                self.ended_by = "marker" if streamer.ended else "limit"
 
         return reports_of(work, stopped.set, cancelled)
 
@@ -81,11 +81,11 @@ class _Chosen(LogitsProcessor):
         return forced
 
 
-class _Writer(BaseStreamer):
+class _Streamer(BaseStreamer):
     """Ids from `generate` to text in pieces; its criterion ends the answer."""
 
     def __init__(self, vlm: Vlm, report: Reporter, stopped: Event):
-        self._speech, self._report = Speech(vlm.processor.tokenizer, vlm.template), report
+        self._decoder, self._report = StreamDecoder(vlm.processor.tokenizer, vlm.template), report
         self._stop_ids, self._stopped = vlm.stop_ids, stopped
         self._prompt_seen = self._by_marker = False
 
@@ -95,16 +95,16 @@ class _Writer(BaseStreamer):
             return
         for token in value.flatten().tolist():
             self._by_marker = token in self._stop_ids
-            self._tell("" if self._by_marker else self._speech.push(token))
+            self._tell("" if self._by_marker else self._decoder.push(token))
 
     def end(self) -> None:
-        if not self._speech.ended:
-            self._tell(self._speech.close(self._by_marker))
+        if not self._decoder.ended:
+            self._tell(self._decoder.close(self._by_marker))
 
     @property
     def ended(self) -> bool:
         """The model said that its answer is at its end."""
-        return self._by_marker or self._speech.ended
+        return self._by_marker or self._decoder.ended
 
     def _tell(self, piece: str) -> None:
         if piece:
@@ -112,10 +112,10 @@ class _Writer(BaseStreamer):
 
     @property
     def criterion(self) -> StoppingCriteria:
-        return _Ended(lambda: self._stopped.is_set() or self._speech.ended)
+        return _StopWhen(lambda: self._stopped.is_set() or self._decoder.ended)
 
 
-class _Ended(StoppingCriteria):
+class _StopWhen(StoppingCriteria):
     def __init__(self, ended: Callable[[], bool]):
         self._ended = ended
 

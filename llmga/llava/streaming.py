@@ -10,7 +10,7 @@ from llmga.llava.tokenization import decode
 _UNFINISHED = "\ufffd"  # what a tokenizer shows for the first bytes of a character
 
 
-class Speech:
+class StreamDecoder:
     """One answer: valid text as soon as possible, never an end marker.
 
     Args:

@@ -186,7 +186,7 @@ class RemotePipeline:
             except Refusal as refusal:
                 wait = 2.0 ** (tried - 1) if refusal.retry_after is None else refusal.retry_after
                 if refusal.status not in BUSY or tried == TRIES or wait > LONGEST_WAIT:
-                    raise await asyncio.to_thread(refusal.told, self.endpoint, False) from None
+                    raise await asyncio.to_thread(refusal.to_user_error, self.endpoint, False) from None
             await asyncio.sleep(wait)
         raise AssertionError
 

@@ -12,7 +12,7 @@ from llmga.errors import UserError
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.conversation import Conversation
 from llmga.llava.loading import load_mllm
-from llmga.llava.streaming import Speech
+from llmga.llava.streaming import StreamDecoder
 from llmga.llava.templates import TEMPLATES
 from tests.talks import Talk
 
@@ -204,13 +204,13 @@ def test_sampling_values_out_of_range_are_told(wrong):
 
 
 def speak(mllm, mode, text, by_marker=False):
-    speech = Speech(mllm.tokenizer, TEMPLATES[mode])
+    decoder = StreamDecoder(mllm.tokenizer, TEMPLATES[mode])
     pieces = []
     for token in mllm.tokenizer(text)["input_ids"]:
-        pieces.append(speech.push(token))
-        if speech.ended:
+        pieces.append(decoder.push(token))
+        if decoder.ended:
             return pieces
-    return [*pieces, speech.close(by_marker)]
+    return [*pieces, decoder.close(by_marker)]
 
 
 def test_a_character_of_several_tokens_comes_whole(tiny_mllm):

@@ -18,7 +18,7 @@ CUT, TOO_LONG, UNANSWERED, BLIND, MALFORMED = (
     "malformed record",
 )
 REASONS = (MISSING, CUT, TOO_LONG, UNANSWERED, BLIND, MALFORMED)
-FOR_GOOD = (MISSING, BLIND, MALFORMED)  # whatever the next epoch's chance
+FOR_GOOD = (MISSING, BLIND, MALFORMED)  # whatever the next epoch draws
 FILE_NAME = "left_out.jsonl"
 TOLD = 3  # warnings of one reason; the rest is in the list
 LISTED, QUARANTINED = 1, 2

@@ -36,9 +36,9 @@ class Sample:
 class Mixture(Dataset):
     """Samples of all sources, one after the other; order is the sampler's business.
 
-    A key is `epoch * len(self) + index`: chance (masks, phrasings) follows from seed, epoch and index alone, so that
-    workers, restarts and resumed runs see the same samples.  A sample that cannot be used is counted in `tally` and
-    replaced by the next one.  Of the records nothing is held in memory, of each sample eight bytes.
+    A key is `epoch * len(self) + index`: what is drawn (masks, phrasings) follows from seed, epoch and index alone, so
+    that workers, restarts and resumed runs see the same samples.  A sample that cannot be used is counted in `tally`
+    and replaced by the next one.  Of the records nothing is held in memory, of each sample eight bytes.
 
     Args:
         left_out: where what cannot be used is listed, a file.

@@ -65,7 +65,7 @@ class EndpointChat(Planner):
                 elif refusal.is_too_long and limited:
                     limited = False  # the server ends the answer where its context ends
                 elif refusal.is_too_long or not self._adapts_to(refusal):
-                    raise await asyncio.to_thread(refusal.told, self.endpoint, bool(window.images())) from None
+                    raise await asyncio.to_thread(refusal.to_user_error, self.endpoint, bool(window.images())) from None
 
     def _adapts_to(self, refusal: Refusal) -> bool:
         """Whether there is something to be left out from now on."""

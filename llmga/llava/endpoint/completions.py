@@ -30,15 +30,15 @@ async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> b
         Refusal: before the first piece.
         UserError: when the connection or the answer breaks.
     """
-    for tried in range(1, TRIES + 1):
+    for tried in range(TRIES - 1):
         try:
             return await _once(endpoint, request, take)
         except Refusal as refusal:
-            wait = 2.0 ** (tried - 1) if refusal.retry_after is None else refusal.retry_after
-            if refusal.status not in _BUSY or tried == TRIES or wait > LONGEST_WAIT:
+            wait = 2.0**tried if refusal.retry_after is None else refusal.retry_after
+            if refusal.status not in _BUSY or wait > LONGEST_WAIT:
                 raise
         await asyncio.sleep(wait)
-    raise AssertionError("the last try returns or raises")
+    return await _once(endpoint, request, take)
 
 
 async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:

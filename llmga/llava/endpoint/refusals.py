@@ -63,7 +63,7 @@ class Refusal(Exception):
         named = re.search(rf"\b{option}\b", self.said)
         return self.is_about_the_request and named is not None and bool(_NOT_TAKEN.search(self.said))
 
-    def told(self, endpoint: Endpoint, with_pictures: bool) -> UserError:
+    def to_user_error(self, endpoint: Endpoint, with_pictures: bool) -> UserError:
         """One sentence with the remedy."""
         said = f": {self.said}" if self.said else ""
         where = endpoint.shown
