@@ -30,6 +30,7 @@ from llmga.diffrir.degradation import local_drift
 from llmga.diffrir.masks import random_mask
 from llmga.diffrir.restorers import Restorer, open_restorer
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.registry import Registry
 from llmga.seams import seam_error
 
@@ -48,12 +49,7 @@ GAIN, BIAS, CAST, QUALITY = 0.08, 0.05, 0.03, 80
 
 def photographs() -> Iterator[tuple[str, Image.Image]]:
     """The nine pictures, as squares of 400 pixels.  Raises: UserError when scikit-image is not there."""
-    try:
-        from skimage import data
-    except ImportError:
-        raise UserError(
-            "scikit-image brings the pictures and is not installed; run pip install scikit-image."
-        ) from None
+    data = require("skimage.data", "a score on photographs")
     for name in PICTURES:
         picture = Image.fromarray(np.asarray(getattr(data, name)())).convert("RGB")
         side = min(picture.size)
