@@ -68,14 +68,12 @@ def measured(visits: int) -> dict[str, float]:
     from playwright.sync_api import sync_playwright
 
     from llmga.assistant.loading import Models
-    from llmga.serve import args as flags
-    from llmga.serve.gradio_web_server import build_parser, keep_to_itself
+    from llmga.serve.gradio_web_server import build_parser, keep_to_itself, page_options
     from llmga.serve.page.serving import launch
 
     keep_to_itself()
-    chosen = build_parser().parse_args(["--port", "0"])
-    flags.check(chosen)
-    ours = launch(Models.load(chosen), chosen, wait=False)
+    chosen = page_options(build_parser().parse_args(["--port", "0"]))
+    ours = launch(Models.load(chosen.spec), chosen, wait=False)
     bare = gradio.Interface(str, "text", "text")
     bare.launch(prevent_thread_lock=True, quiet=True)
     found: dict[str, list[float]] = {"ours": [], "bare": [], "first_word": []}

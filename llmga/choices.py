@@ -34,7 +34,6 @@ TILE, OVERLAP = 512, 64  # output pixels, see llmga.diffrir.tiles
 DTYPES = ("fp32", "fp16", "bf16")  # llmga.runtime
 FORMATS = ("png", "jpeg", "webp")  # llmga.assistant.image_files
 INLINE = ("auto", "none", "kitty", "iterm2", "sixel")  # llmga.serve.terminal.inline
-MOST_PIXELS = 200_000_000  # of all pictures of a session together: 800 MB of memory
 SEEDS = ("same", "next")  # llmga.serve.story
 MOST_PAGES = 40  # of a picture book
 DAMAGES = ("tone", "blur+tone+jpeg", "drift")  # llmga.evaluation.restoration_scores

@@ -3,7 +3,6 @@
 import errno
 import functools
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -36,8 +35,6 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
     @functools.wraps(main)
     def told(argv: Sequence[str] | None = None) -> int:
         try:
-            if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `llmga` leaves it for the time of importing
-                signal.signal(signal.SIGINT, signal.default_int_handler)
             return main(argv)
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)

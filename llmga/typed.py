@@ -90,15 +90,19 @@ class Rule:
 
     Attributes:
         told: what is allowed, in the words of a message.
+        ends: the least and the greatest of a number.
+        names: all that a name may be.
     """
 
     told: str
     fits: Callable[[Any], bool]
+    ends: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
 
 
 def within(low: float, high: float) -> Rule:
     """Of a number: both ends are included."""
-    return Rule(f"{low} to {high}", lambda value: low <= value <= high)
+    return Rule(f"{low} to {high}", lambda value: low <= value <= high, ends=(low, high))
 
 
 def up_to(length: int, least: int = 0) -> Rule:
@@ -108,7 +112,7 @@ def up_to(length: int, least: int = 0) -> Rule:
 
 def row_of(table: Collection[str]) -> Rule:
     """Of a name."""
-    return Rule(f"one of {', '.join(table)}", lambda value: value in table)
+    return Rule(f"one of {', '.join(table)}", lambda value: value in table, names=tuple(table))
 
 
 def like(pattern: str, told: str) -> Rule:
@@ -144,7 +148,7 @@ def typed(kind: type[Data], told: Any, makers: Makers = NO_MAKERS, where: str = 
     if origin is Annotated:
         value = typed(kind.__origin__, told, makers, where)
         for rule in kind.__metadata__:
-            if not rule.fits(value):
+            if isinstance(rule, Rule) and not rule.fits(value):
                 raise ValueError(f"{where} is {reprlib.repr(value)}; allowed is {rule.told}")
         return value
     if origin in (Union, UnionType):

@@ -4,10 +4,9 @@ The flow asks before a message is read and before a picture is painted, so that 
 page, a session that was loaded and a picture painted again all meet the same bounds.  At a terminal there are none.
 """
 
-import argparse
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmga.errors import UserError
@@ -16,7 +15,7 @@ from llmga.llava.conversation import Conversation
 
 if TYPE_CHECKING:
     from llmga.assistant.painting import ImageRequest
-    from llmga.assistant.session import Settings
+    from llmga.assistant.settings import Settings
 
 LARGER = 4  # times the pipeline's native number of pixels: twice as wide and twice as high
 STEPS = 150
@@ -63,15 +62,9 @@ class Bounds:
     tokens: float = LONGEST_ANSWER
     finished: float = MAX_PIXELS
 
-    @classmethod
-    def of(cls, args: argparse.Namespace, message: int) -> "Bounds":
-        """What the flags of `args.add_bounds` say.
-
-        Args:
-            message: characters of a message where the flags do not say.
-        """
-        longest = message if args.max_message is None else args.max_message
-        return cls(args.max_pixels_painted, args.max_steps, args.max_pixel_steps, args.max_prompt, longest)
+    def reading(self, message: float) -> "Bounds":
+        """With messages of up to so many characters, where the bounds do not say."""
+        return replace(self, message=message) if math.isinf(self.message) else self
 
     def check_message(self, text: str) -> None:
         """Raises: TooMuch."""

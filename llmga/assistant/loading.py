@@ -1,33 +1,208 @@
-"""What is loaded once and serves any number of sessions."""
+"""What is loaded once and serves any number of sessions: which models, said by a `ModelSpec`, and the `Models`."""
 
-import argparse
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from PIL import Image
 
+import llmga
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
-from llmga.assistant.session import Settings
+from llmga.assistant.settings import Settings
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
-from llmga.diffusers.adapters import add_loras
+from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, load_restorer
+from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
+from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
+from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.loading import NewChat, open_planner
+from llmga.llava.placement import placement
 from llmga.llava.planner import Planner
-from llmga.serve import args as flags
+from llmga.llava.templates import TEMPLATES
+from llmga.runtime import DTYPES
 
 log = logging.getLogger(__name__)
+
+MODELS = "checkpoints/Inference"  # the directory of the models that come with a clone
+BUNDLED_MLLM = f"{MODELS}/llmga-toy-mllm"
+BUNDLED_PIPELINE = f"{MODELS}/llmga-toy-sdxl-t2i"
+BUNDLED_INPAINTER = f"{MODELS}/llmga-toy-sdxl-inpainting"
+BUNDLED_RESTORER = f"{MODELS}/llmga-toy-diffrir-x1"
+
+_GUIDES = {"controlnet": use_controlnet, "ip-adapter": use_ip_adapter}
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A picture that guides the pipeline beside the words.
+
+    Attributes:
+        kind: how it does.
+        path: the ControlNet's folder, or the IP-Adapter's safetensors file.
+        image: file of the picture.
+        scale: how much, 0 to 2.
+    """
+
+    kind: Literal["controlnet", "ip-adapter"]
+    path: str | Path | None
+    image: str | Path | None
+    scale: float = 1.0
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Let a pipeline be guided from now on.  Raises: UserError."""
+        if self.path is None or self.image is None:
+            raise UserError(f"--{self.kind} and --{self.kind}-image belong together; give both.")
+        _GUIDES[self.kind](pipeline, self.path, open_image(self.image), self.scale)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which models an assistant works with, and how they are loaded.
+
+    A path is a folder, its bare name below checkpoints/Inference, or an id of the Hugging Face hub.
+
+    Attributes:
+        mllm: the language model: a checkpoint, or a server that runs one; None is the bundled toy.
+        pipeline: the diffusion model; None is the bundled toy.
+        model_base: the base of an `mllm` that is a projector or low-rank weights only.
+        conv_mode: a row of `llmga.llava.templates.TEMPLATES`; None is what the checkpoint says.
+        task: what the pipeline is for; None is what its checkpoint was made for.
+        inpainter: what paints marked parts in the pipeline's place; None beside the bundled pipeline is the bundled
+            one, beside another the pipeline itself.
+        restorer: a row of `llmga.diffrir.restorers.RESTORERS`, used after a mask; None is the usual one.  A row that
+            enlarges becomes the upscaler.
+        restorer_path: its weights; None is those in the model directory.
+        upscale: how many times every finished picture is enlarged.
+        upscaler_path: the weights for that; None is those in the model directory.
+        device: auto, cpu, cuda, cuda:N or mps, for all models.
+        dtype: fp32, fp16 or bf16, of the pipeline; None is what suits the device.
+        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the checkpoint prefers.
+        offload: none, model or sequential: which parts of the pipeline wait in the memory of the CPU.
+        vae_tiling: large pictures are decoded in tiles, to save memory.
+        prompt_weights: brackets in prompts, such as (word:1.3), weigh words.
+        loras: files of low-rank weights for the pipeline, each with an optional `:weight`.
+        guides: pictures that guide the pipeline.
+        num_gpus: over how many GPUs the language model is spread.
+        device_map: how it is spread over all that is there: auto, balanced …; None does not.
+        max_memory: caps when it is spread, by GPU number, cpu or disk, such as {0: "20GiB"}.
+        offload_folder: where its weights go that fit neither GPUs nor memory.
+        attention: sdpa, eager or flash_attention_2.
+        load_8bit, load_4bit: it is quantised so when it is loaded.
+        safety_checker: a folder of Stable Diffusion's safety checker, which withholds pictures; None looks at none.
+        watermark: a text of up to 32 bytes that is hidden in pictures; None hides nothing.
+        bounds: what one answer may cost.
+    """
+
+    mllm: str | Path | Endpoint | None = None
+    pipeline: str | Path | None = None
+    model_base: str | Path | None = None
+    conv_mode: str | None = None
+    task: Literal["text-to-image", "inpainting", "editing"] | None = None
+    inpainter: str | Path | None = None
+    restorer: str | None = None
+    restorer_path: str | Path | None = None
+    upscale: int | None = None
+    upscaler_path: str | Path | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    sampler: str | None = None
+    offload: str = "none"
+    vae_tiling: bool = False
+    prompt_weights: bool = False
+    loras: tuple[str, ...] = ()
+    guides: tuple[Guide, ...] = ()
+    num_gpus: int = 1
+    device_map: str | None = None
+    max_memory: Mapping[int | str, int | str] | None = None
+    offload_folder: str | Path | None = None
+    attention: str = "sdpa"
+    load_8bit: bool = False
+    load_4bit: bool = False
+    safety_checker: str | None = None
+    watermark: str | None = None
+    bounds: Bounds = UNBOUNDED
+
+    def filled(self) -> "ModelSpec":
+        """With the bundled models where none are named.
+
+        Raises: UserError where they are not there, and for a restorer that contradicts `upscale`.
+        """
+        if self.task is not None and self.inpainter is not None:
+            raise UserError(
+                "--inpainter goes with a painter from words; give this command's one model as --sdmodel_id."
+            )
+        inpainter = self.inpainter
+        if self.task is None and self.pipeline is None and inpainter is None:
+            with suppress(UserError):
+                inpainter = bundled(BUNDLED_INPAINTER, "--inpainter")
+        return replace(
+            self.with_upscaler(),
+            mllm=self.mllm or bundled(BUNDLED_MLLM, "--model-path"),
+            pipeline=self.pipeline or _bundled_pipeline(self.task),
+            inpainter=inpainter,
+        )
+
+    def checked(self) -> "ModelSpec":
+        """The same, after a look at the machine, the tables and the server, but before anything is loaded.
+
+        Raises: UserError.
+        """
+        placement(**self.placement)
+        for table, name in ((TEMPLATES, self.conv_mode), (SAMPLERS, self.sampler), (DTYPES, self.dtype)):
+            if name is not None:
+                table[name]
+        spec = self.filled()
+        return replace(spec, mllm=spec.mllm.named()) if isinstance(spec.mllm, Endpoint) else spec
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """Where the language model runs: keywords of `llmga.llava.placement.placement`."""
+        names = ("device", "load_8bit", "load_4bit", "attention", "num_gpus", "device_map", "max_memory",
+                 "offload_folder")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    def open_pipeline(self, path: str | Path, task: str | None = None, *, loras: Sequence[str] = ()) -> Pipeline:
+        """A pipeline of this folder, set up as the spec says.  Raises: UserError."""
+        return load_pipeline(
+            path,
+            task=task,
+            device=self.device,
+            dtype=self.dtype,
+            sampler=self.sampler,
+            offload=self.offload,
+            tile_vae=self.vae_tiling,
+            weighted=self.prompt_weights,
+            loras=loras,
+        )
+
+    def open_guided(self, path: str | Path) -> Pipeline:
+        """The same with low-rank weights and guides.  Raises: UserError."""
+        pipeline = self.open_pipeline(path, self.task, loras=self.loras)
+        for guide in self.guides:
+            guide.use(pipeline)
+        return pipeline
+
+    def with_upscaler(self) -> "ModelSpec":
+        """A restorer that enlarges becomes the upscaler, after the usual restorer.  Raises: UserError."""
+        scale = 1 if self.restorer is None else getattr(RESTORERS[self.restorer], "scale", 1)
+        if scale == 1:
+            return self
+        if self.upscale not in (None, scale):
+            raise UserError(f"--restorer {self.restorer} and --upscale {self.upscale} disagree; give one of them.")
+        path = self.upscaler_path or self.restorer_path
+        return replace(self, upscale=scale, upscaler_path=path, restorer=None, restorer_path=None)
 
 
 @dataclass(frozen=True)
@@ -35,11 +210,12 @@ class Models:
     """Everything that an assistant works with.
 
     Attributes:
+        new_chat: begins a conversation.
         restorer: of scale 1, for the repainted parts of pictures.
         marks: what records say of the models.
         upscaler: of scale 2 or 4; None where none was asked for.
         guard: what every picture passes before anybody sees it.
-        turns: taken by whoever paints with the pipeline.
+        lock: taken by whoever paints with the pipeline.
         bounds: what one answer may cost.
     """
 
@@ -49,38 +225,39 @@ class Models:
     marks: tuple[ModelMark, ...]
     upscaler: Restorer | None = None
     guard: Guard = NO_GUARD
-    turns: FairLock = field(default_factory=FairLock)
+    lock: FairLock = field(default_factory=FairLock)
     bounds: Bounds = UNBOUNDED
 
     @classmethod
-    def load(cls, args: argparse.Namespace) -> "Models":
-        """Raises: UserError when a folder lacks something."""
-        finish = {"restorer": _weights(args.restorer, args.restorer_path)}
-        if args.upscale is not None:
-            finish["upscaler"] = _weights(f"diffrir-x{args.upscale}", args.upscaler_path)
-        restorers = {role: open_restorer(name, path, args.device) for role, (name, path) in finish.items()}
+    def load(cls, spec: ModelSpec) -> "Models":
+        """Open what a spec names.  Raises: UserError when a folder lacks something."""
+        spec = spec.filled()
+        finish = {"restorer": _weights(spec.restorer, spec.restorer_path)}
+        if spec.upscale is not None:
+            finish["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
+        restorers = {role: load_restorer(name, path, spec.device) for role, (name, path) in finish.items()}
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
-            raise UserError(f"the restorer in {args.restorer_path!r} enlarges {scale} times; give it as --upscale "
+            raise UserError(f"the restorer in {str(spec.restorer_path)!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip
-        asked = vars(args)  # where nobody but its user sees a picture, no guard is offered
-        guard = open_guard(asked.get("safety_checker"), asked.get("watermark"), args.device)
-        folder = find_checkpoint(args.sdmodel_id)
-        words = args.model_path if isinstance(args.model_path, Endpoint) else paths.find_checkpoint(args.model_path)
-        base = paths.find_checkpoint(args.model_base) if args.model_base is not None else None
-        new_chat = open_planner(words, base, conv_mode=args.conv_mode, **flags.place_words(args))
-        pipeline = load_pipeline(folder, **flags.painter_options(args))
-        flags.guide(pipeline, args)
-        parts = {"language": words, "language base": base, "painter": folder}
-        if args.inpainter is not None:
-            parts["inpainter"] = find_checkpoint(args.inpainter)
-            pipeline.partners[INPAINTING] = _inpainter(parts["inpainter"], args)
+        guard = open_guard(spec.safety_checker, spec.watermark, spec.device)
+        folder = find_checkpoint(_given(spec.pipeline))
+        words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
+        base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
+        new_chat = open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
+        pipeline = spec.open_guided(folder)
+        parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
+        if spec.inpainter is not None:
+            parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
+            pipeline.partners[INPAINTING] = _inpainter(inpainter, spec)
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
-        return cls(new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard)
+        return cls(
+            new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard, bounds=spec.bounds
+        )
 
-    def assistant(self, args: argparse.Namespace) -> Assistant:
+    def assistant(self, settings: Settings) -> Assistant:
         """A fresh session."""
-        return self.around(self.new_chat(), self.pipeline, flags.settings(args), self.marks)
+        return self.around(self.new_chat(), self.pipeline, settings, self.marks)
 
     def around(
         self, chat: Planner, pipeline: Callable[..., Image.Image], settings: Settings, marks: Sequence[ModelMark]
@@ -89,22 +266,79 @@ class Models:
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
 
 
-def _inpainter(folder: Path, args: argparse.Namespace) -> Pipeline:
+def load(
+    mllm: str | Path | Endpoint | None = None,
+    *,
+    pipeline: str | Path | None = None,
+    inpainter: str | Path | None = None,
+    restorer: str | None = None,
+    device: str = "auto",
+    settings: Settings | None = None,
+    **options: Any,
+) -> Assistant:
+    """Open the models and begin a session.
+
+    Args:
+        mllm: the language model: a folder, its bare name below checkpoints/Inference, a hub id, or the `Endpoint` of a
+            server; None is the bundled toy.
+        pipeline: the diffusion model, a diffusers folder, named likewise; None is the bundled toy.
+        inpainter: what paints masked parts; None beside a `pipeline` is the pipeline itself.
+        restorer: a row of `llmga.diffrir.restorers.RESTORERS` for masked parts, such as "none", "match+blend" or
+            "diffrir-x1"; None is "match+blend".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        settings: how answers are given.
+        options: further fields of `ModelSpec`, such as `dtype="fp16"`, `loras=("style.safetensors:0.8",)` or
+            `load_4bit=True`.
+
+    Returns:
+        An assistant with an empty session.
+
+    Raises:
+        UserError: when something is not there, damaged, or does not suit this machine.
+        TypeError: for an unknown option.
+    """
+    spec = ModelSpec(
+        mllm=mllm, pipeline=pipeline, inpainter=inpainter, restorer=restorer, device=device, **options
+    ).checked()
+    return Models.load(spec).assistant(settings or Settings())
+
+
+def bundled(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
+    """A path of the repository, looked for beside the package and in the current folder.  Raises: UserError."""
+    roots = roots or (Path(llmga.__file__).resolve().parent.parent, Path.cwd())
+    for root in roots:
+        if (root / name).exists():
+            return root / name
+    raise UserError(f"{name!r} is not in {str(roots[0])!r}, where a clone of the repository has it; give {flag}.")
+
+
+def _bundled_pipeline(task: str | None) -> Path:
+    """The bundled diffusion model for the task; one made for painting from words can fill a region, too."""
+    if task == INPAINTING:
+        with suppress(UserError):
+            return bundled(BUNDLED_INPAINTER, "--sdmodel_id")
+    return bundled(BUNDLED_PIPELINE, "--sdmodel_id")
+
+
+def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
     """What fills marked parts, with the pipeline's low-rank weights; that they do not fit it is told in the log.
 
     Raises: UserError.
     """
-    options = flags.painter_options(args)
-    loras = options.pop("loras")
-    inpainter = load_pipeline(folder, **options | {"task": INPAINTING})
+    inpainter = spec.open_pipeline(folder, INPAINTING)
     try:
-        add_loras(inpainter, loras)
+        add_loras(inpainter, spec.loras)
     except UserError as problem:
         log.warning("marked parts are painted without low-rank weights, which suit the painter only: %s", problem)
     return inpainter
 
 
-def _weights(name: str | None, path: str | None) -> tuple[str | None, str | None]:
-    """The same with the path of the weights on the shelf, where the row has some."""
+def _weights(name: str | None, path: str | Path | None) -> tuple[str | None, str | Path | None]:
+    """The same with the path of the weights in the model directory, where the row has some."""
     row = RESTORERS[name] if name is not None else None
-    return name, path or (str(default_path(row.scale)) if isinstance(row, Weighted) else None)
+    return name, path or (default_path(row.scale) if isinstance(row, Weighted) else None)
+
+
+def _given(path: str | Path | None) -> str | Path:
+    assert path is not None  # `filled` sees to it
+    return path

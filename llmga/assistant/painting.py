@@ -114,8 +114,8 @@ def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
     return own if getattr(own, "scale", None) == scale else ready(RESTORERS[f"diffrir-x{scale}"])
 
 
-def shelf_mark(role: str, name: str) -> ModelMark | None:
-    """What records say of a row whose weights are those on the shelf; None for one without weights."""
+def default_mark(role: str, name: str) -> ModelMark | None:
+    """What records say of a row whose weights are those in the model directory; None for one without weights."""
     row = RESTORERS[name]
     return _mark(role, str(default_path(row.scale))) if isinstance(row, Weighted) else None
 
@@ -244,10 +244,10 @@ def marks_behind(
 
 
 def _chosen_marks(own: Restorer | None, chosen: Settings) -> Iterator[ModelMark]:
-    if chosen.restorer and (mark := shelf_mark("restorer", chosen.restorer)):
+    if chosen.restorer and (mark := default_mark("restorer", chosen.restorer)):
         yield mark
     if chosen.upscale and getattr(own, "scale", None) != chosen.upscale:
-        yield from filter(None, [shelf_mark("upscaler", f"diffrir-x{chosen.upscale}")])
+        yield from filter(None, [default_mark("upscaler", f"diffrir-x{chosen.upscale}")])
 
 
 def _path(pipeline: Callable[..., Image.Image]) -> str | None:

@@ -10,30 +10,22 @@ from typing import Annotated, Any, TypedDict
 from PIL import Image
 
 import llmga
+from llmga.assistant.settings import Changes, Guidance, Prompt, Seed, Share, Steps, WorkSide
 from llmga.compositing import able_to_hold
 from llmga.deep import levels
 from llmga.diffusers.adapters import LARGEST_WEIGHT
-from llmga.diffusers.inpainting import AREAS
-from llmga.diffusers.text_to_image import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 from llmga.errors import UserError
 from llmga.files import fingerprint
 from llmga.images import MAX_SIDE
 from llmga.llava.endpoint.address import Endpoint
 from llmga.seams import Seam
-from llmga.typed import like, parsed, row_of, typed, up_to, within
+from llmga.typed import like, parsed, typed, up_to, within
 
 LONGEST_RECORD = 2_000_000  # characters
-LONGEST_PROMPT = 8192 * 16  # characters: as many tokens as a language model may write, of as many letters as they have
 
 # What a file may say; a name of a row is looked up where it is used.
 Name = Annotated[str, up_to(300)]
-Prompt = Annotated[str, up_to(LONGEST_PROMPT)]
 Digest = Annotated[str, like("[0-9a-f]{1,64}", "a hexadecimal digest")]
-Seed = Annotated[int, within(0, SEEDS - 1)]
-Steps = Annotated[int, within(1, 1000)]
-Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
-WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
-Share = Annotated[float, within(0, 1)]
 Extents = Annotated[str, up_to(300)]  # as `Canvas.parse` takes them
 
 
@@ -67,17 +59,6 @@ def _name(place: Path) -> str:
     if place.parent.name == "snapshots" and repository.startswith("models--"):
         return repository.removeprefix("models--").replace("--", "/", 1)
     return place.name
-
-
-class Changes(TypedDict, total=False):
-    """What a painter is told of a picture that it changes, beside the picture and the mask."""
-
-    strength: Share | None
-    area: Annotated[str, row_of(AREAS)]
-    soft: bool
-    skip: Share
-    ratio: Annotated[float, within(0, 1000)]
-    source_prompt: Prompt
 
 
 class Added(TypedDict):

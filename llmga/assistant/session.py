@@ -2,28 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
 
-from llmga.assistant.record import Changes, Extents, Guidance, Prompt, Record, Seed, Steps, WorkSide
-from llmga.diffrir.restorers import RESTORERS
-from llmga.diffusers.canvas import FILLS, Canvas
+from llmga.assistant.record import Extents, Record
+from llmga.assistant.settings import Changes, Fill, Seed, Settings
+from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
-from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.images import reduced, to_rgb
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.generation_prompt import with_prompt
-from llmga.llava.sampling import PICTURE
 from llmga.masks import hide, read_mask
 from llmga.plain_text import plain
-from llmga.typed import row_of, within
+from llmga.typed import within
 
 OUTPAINTING = "outpainting"
 Count = Annotated[int, within(0, 10_000_000)]
-Fill = Annotated[str, row_of(FILLS)]
 
 
 @dataclass(frozen=True)
@@ -61,48 +58,6 @@ class Turn:
     def shows(self) -> bool:
         """Whether something comes with the words."""
         return bool(self.images) or self.mask is not None or self.outpaint is not None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How words are sampled and pictures painted; None leaves the choice to the pipeline.
-
-    Attributes:
-        seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
-        picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
-        size: (width, height) in pixels.
-        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
-        repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
-        edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
-        restorer: a row of `RESTORERS` of scale 1; None is the one that the assistant was made with.
-        upscale: 2 or 4 enlarges every finished picture.
-        versions: how many pictures are painted of every prompt.
-        previews: report small pictures of unfinished paintings.
-        paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
-    """
-
-    temperature: Annotated[float, within(0, 5)] = 0.2
-    top_p: Annotated[float, within(0.001, 1)] = 1.0
-    max_new_tokens: Annotated[int, within(1, 8192)] = 512
-    seed: Seed | None = None
-    picture: Annotated[str, row_of(PICTURE)] = "auto"
-    steps: Steps | None = None
-    guidance_scale: Guidance | None = None
-    negative_prompt: Prompt | None = None
-    size: tuple[WorkSide, WorkSide] | None = None
-    sampler: Annotated[str, row_of(SAMPLERS)] | None = None
-    repaint: Changes = field(default_factory=dict)
-    edit: Changes | None = None
-    restorer: Annotated[str, row_of(RESTORERS)] | None = None
-    upscale: Literal[2, 4] | None = None
-    versions: Annotated[int, within(1, 10)] = 1
-    previews: bool = False
-    paint: bool = True
-
-    @property
-    def changes(self) -> Changes:
-        """How a pipeline is to change a picture: by words where that is set, else its masked part."""
-        return self.repaint if self.edit is None else self.edit
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,12 @@ from PIL import Image
 from llmga.assistant.record import ModelMark, Name, picture_hash
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session
 from llmga.assistant.unpacking import content_of, unpacked
-from llmga.choices import MOST_PIXELS
 from llmga.compositing import able_to_hold
 from llmga.deep import into_png, levels
 from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image, size_of
+from llmga.limits import MOST_PIXELS
 from llmga.llava.conversation import Conversation
 from llmga.typed import parsed, typed, up_to
 

@@ -74,16 +74,16 @@ class SharedPipeline:
 
     Attributes:
         pipeline: with weights that others use, too.
-        turns: taken by whoever paints with these weights.
+        lock: taken by whoever paints with these weights.
     """
 
     pipeline: Pipeline
-    turns: FairLock
+    lock: FairLock
 
     @classmethod
-    def of(cls, shared: Pipeline, turns: FairLock) -> "SharedPipeline":
+    def of(cls, shared: Pipeline, lock: FairLock) -> "SharedPipeline":
         """A new one with a sampler of its own; a pipeline that runs elsewhere has but one."""
-        return cls(twin_of(shared) if isinstance(shared, Pipeline) else shared, turns)
+        return cls(twin_of(shared) if isinstance(shared, Pipeline) else shared, lock)
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         """As the pipeline.
@@ -93,7 +93,7 @@ class SharedPipeline:
 
         Raises: UserError.
         """
-        with self.turns.taken(lambda: on_step(0, 1)):
+        with self.lock.taken(lambda: on_step(0, 1)):
             on_step(0, 1)
             return self.pipeline(prompt, on_step=on_step, **options)
 

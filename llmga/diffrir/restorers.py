@@ -76,7 +76,7 @@ RESTORERS: Registry[Restorer] = Registry(
 )
 
 
-def open_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
+def load_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
     """A restorer that is ready to work, its weights opened.
 
     Args:

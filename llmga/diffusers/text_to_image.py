@@ -16,10 +16,7 @@ from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
 from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError
 from llmga.inputs import as_number, as_seeds, as_size, as_text, as_whole, check_keywords
-
-SMALLEST_SIDE, LARGEST_SIDE = 16, 2048
-SEEDS = 2**63
-LARGEST_GUIDANCE = 100
+from llmga.limits import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 
 OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, Image.Image], None]

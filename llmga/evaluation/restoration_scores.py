@@ -28,7 +28,7 @@ from PIL import Image, ImageFilter
 
 from llmga.diffrir.degradation import local_drift
 from llmga.diffrir.masks import random_mask
-from llmga.diffrir.restorers import Restorer, open_restorer
+from llmga.diffrir.restorers import Restorer, load_restorer
 from llmga.errors import UserError
 from llmga.extras import require
 from llmga.registry import Registry
@@ -142,8 +142,8 @@ METHODS: Registry[Restorer] = Registry(
         "feather": feather,
         "histogram": histogram,
         "seamlessClone": seamless_clone,
-        "match": open_restorer("match"),
-        "match+blend": open_restorer("match+blend"),
+        "match": load_restorer("match"),
+        "match+blend": load_restorer("match+blend"),
     },
 )
 
@@ -229,7 +229,7 @@ def _write(path: Path, table: dict[str, dict[str, dict[str, float]]]) -> None:
 
 def score(args: argparse.Namespace) -> int:
     """Print the table; 1 when a claim does not hold.  Raises: UserError."""
-    further = {name: open_restorer(name, args.restorer_path) for name in args.restorer}
+    further = {name: load_restorer(name, args.restorer_path) for name in args.restorer}
     table = evaluate({**METHODS, **further}, args.damage, args.masks, args.seed, args.hidden)
     print(shown(table))
     if args.json:

@@ -24,6 +24,8 @@ class Chat(Planner):
 
     steers = True
     repairs = True
+    _seen: list[int]  # what each cached position stands for
+    _alive: tuple[Image.Image, ...]  # keeps the ids of cached pictures from being given to others
 
     def __init__(self, mllm: Mllm):
         self.mllm = mllm
@@ -71,13 +73,13 @@ class Chat(Planner):
         speech = Speech(self.mllm.tokenizer, self.mllm.template, written)
         room = min(sampling.max_new_tokens, self.mllm.context_length - len(prompt))
         words = room // 2 if begun is None else 0  # the rest is for a picture, if one has to be asked for
-        choose, token = self._chooser(sampling, room, words, written), None
+        choose = self._chooser(sampling, room, words, written)
         self.ended_by = "caller"
         for index in range(room):
             if cancelled():
                 break
             stale = index == 0 or self._turns_at(len(prompt))
-            logits = self._read(window, prompt) if stale else self._feed([token], [token])
+            logits = self._feed(*(self._unread(window, prompt) if stale else (prompt[-1:], prompt[-1:])))
             token = choose(logits, room - index)
             prompt.append(token)
             if token in self.mllm.stop_ids:
@@ -90,7 +92,7 @@ class Chat(Planner):
                 return
         else:
             self.ended_by = "limit"
-        if rest := speech.close(by_marker=token in self.mllm.stop_ids):
+        if rest := speech.close(by_marker=self.ended_by == "marker"):
             yield rest
 
     def _length_before(self, window: Conversation, prompt: list[int]) -> int:
@@ -107,8 +109,8 @@ class Chat(Planner):
     def _prompt(self, conversation: Conversation, begun: str) -> list[int]:
         return self.mllm.encode(conversation, open_turn=True, begun=begun).input_ids
 
-    def _read(self, window: Conversation, prompt: list[int]) -> Tensor:
-        """Feed what the cache does not hold yet; at least the last token, whose logits are wanted."""
+    def _unread(self, window: Conversation, prompt: list[int]) -> tuple[list[int], list[int], tuple[Image.Image, ...]]:
+        """What the cache does not hold yet, as `_feed` takes it; at least the last token, whose logits are wanted."""
         images = window.images()
         keys = self._keys(prompt, images)
         if self._turns_at(len(prompt)):
@@ -119,9 +121,8 @@ class Chat(Planner):
             del self._seen[common:]
         rest = prompt[common:]
         new = rest.count(self.mllm.image_token_id) // self.mllm.tokens_per_image
-        logits = self._feed(rest, keys[common:], images[len(images) - new :])
         self._alive = images
-        return logits
+        return rest, keys[common:], images[len(images) - new :]
 
     def _turns_at(self, length: int) -> bool:
         """Whether a sequence of this length turns its positions by other angles than the cached one."""
@@ -150,12 +151,13 @@ class Chat(Planner):
             self._forget()  # some layers may hold the new tokens and others not
             raise
         self._seen += keys
-        return out.logits[0, -1, : len(self.mllm.tokenizer)].float().cpu()  # rows beyond the tokenizer mean nothing
+        logits: Tensor = out.logits[0, -1, : len(self.mllm.tokenizer)]  # rows beyond the tokenizer mean nothing
+        return logits.float().cpu()
 
     def _forget(self) -> None:
         self._cache = DynamicCache()
-        self._seen: list[int] = []
-        self._alive: tuple[Image.Image, ...] = ()  # keeps the ids of cached pictures from being given to others
+        self._seen = []
+        self._alive = ()
 
 
 def _common_prefix(left: list[int], right: list[int]) -> int:

@@ -20,12 +20,20 @@ Combine = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_delta(base: str | Path, checkpoint: str | Path, out: str | Path) -> None:
-    """Write checkpoint - base.  Raises: UserError."""
+    """Write checkpoint - base.
+
+    Raises:
+        UserError: when the two do not belong together, or a folder cannot be read or written.
+    """
     _combine(base, checkpoint, out, torch.sub)
 
 
 def apply_delta(base: str | Path, delta: str | Path, out: str | Path) -> None:
-    """Write base + delta.  Raises: UserError."""
+    """Write base + delta.
+
+    Raises:
+        UserError: when the two do not belong together, or a folder cannot be read or written.
+    """
     _combine(base, delta, out, torch.add)
 
 

@@ -1,52 +1,38 @@
-"""Flags of the command lines: small groups, checked before any model is loaded."""
+"""Flags of the command lines in small groups, and what is made of them: which models, settings, and the first turn."""
 
 import argparse
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import llmga
-from llmga.assistant import bounds
+from llmga.assistant.bounds import LARGER, LONGEST_PROMPT, STEPS, UNBOUNDED, Bounds
+from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings
 from llmga.choices import (
-    AREAS,
     ATTENTIONS,
     DTYPES,
     EDITING,
-    FILLS,
     FORMATS,
     INLINE,
     INPAINTING,
-    MOST_PIXELS,
     OFFLOADS,
-    PICTURE,
-    RATIO,
-    RESTORER,
-    RESTORERS,
-    SAMPLERS,
-    SCALES,
-    SKIP,
     TEMPLATES,
 )
 from llmga.command_line import Parser, number, size
 from llmga.errors import UserError
+from llmga.limits import MOST_PIXELS
 
-if TYPE_CHECKING:  # for a help text no library is loaded
+if TYPE_CHECKING:  # they load libraries, which a --help does without
     from PIL import Image
 
-    from llmga.assistant.session import Settings, Turn
-    from llmga.diffusers.text_to_image import Pipeline
+    from llmga.assistant.loading import Guide, ModelSpec
+    from llmga.assistant.session import Turn
     from llmga.llava.endpoint.address import Endpoint
 
-BUNDLED_MLLM = "checkpoints/Inference/llmga-toy-mllm"
-BUNDLED_PAINTER = "checkpoints/Inference/llmga-toy-sdxl-t2i"
-BUNDLED_INPAINTER = "checkpoints/Inference/llmga-toy-sdxl-inpainting"
-BUNDLED_RESTORER = "checkpoints/Inference/llmga-toy-diffrir-x1"
-LARGEST_SEED = 2**32 - 1  # what other tools that read the record can hold
 MEGA = 1_000_000
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
+_SHOWN = {tuple: "WxH", str: "TEXT"}
 
 
 def build_parser(module: str, description: str, picture: bool | None = None, *, task: str | None = None) -> Parser:
@@ -75,6 +61,40 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     return parser
 
 
+def add_setting(group: "argparse._ActionsContainer", row: Setting) -> None:
+    """The flag of a row of the table of settings."""
+    if row.kind is bool:
+        _add(group, row.flag, action="store_true", help=row.help)
+    elif row.closed:
+        _add(group, row.flag, type=row.kind, choices=row.names, default=row.default, help=_explained(row))
+    else:
+        metavar = "NAME" if row.names else _SHOWN.get(row.kind)
+        _add(group, row.flag, type=reader(row), default=row.default, metavar=metavar, help=_explained(row))
+
+
+def reader(row: Setting) -> Any:
+    """What makes a value of the text that a person typed.  Raises: argparse.ArgumentTypeError."""
+    if row.kind is tuple:
+        return size
+    return number(row.kind, *row.offered) if row.offered else row.kind
+
+
+def _explained(row: Setting) -> str:
+    usual = row.usual if row.default is None else row.default
+    return "".join((
+        row.help,
+        ", {:g} to {:g}".format(*row.offered) if row.offered else "",
+        f", one of: {', '.join(row.names)}" if row.names and not row.closed else "",
+        "" if usual is None else f" (default: {usual if isinstance(usual, str) else format(usual, 'g')})",
+    ))  # fmt: skip
+
+
+def _add_settings(group: "argparse._ActionsContainer", name: str) -> None:
+    for row in SETTINGS.values():
+        if row.group == name and row.flag:
+            add_setting(group, row)
+
+
 def add_models(parser: Parser) -> None:
     """Which models, and where they run."""
     group = parser.add_argument_group("models")
@@ -86,10 +106,9 @@ def add_models(parser: Parser) -> None:
     )
     _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
     _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
-    _add(group, "restorer", metavar="NAME", help=f"after a mask, one of: {', '.join(RESTORERS)} (default: {RESTORER})")
-    _add(group, "restorer-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
-    _add(group, "upscale", type=int, choices=SCALES, help="enlarge every finished picture with DiffRIR")
-    _add(group, "upscaler-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
+    _add_settings(group, "finish")
+    for what in ("restorer", "upscaler"):
+        _add(group, f"{what}-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
     _add(group, "device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     _add(
         group, "num-gpus", type=number(int, 1, 64), default=1, metavar="N", help="spread the language model over N GPUs"
@@ -114,7 +133,7 @@ def add_endpoint(parser: Parser) -> None:
     _add(group, "mllm-timeout", **_seconds(120), help="seconds that it may be silent (default: 120)")
 
 
-def _seconds(default: float) -> dict[str, object]:
+def _seconds(default: float) -> dict[str, Any]:
     return {"type": number(float, 0.1, 3600), "default": float(default), "metavar": "SECONDS"}
 
 
@@ -122,33 +141,25 @@ def add_words(parser: Parser) -> None:
     """How the language model talks."""
     group = parser.add_argument_group("words")
     _add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
-    _add(group, "temperature", type=number(float, 0, 2), default=0.2, help="0 to 2, 0 is greedy (default: 0.2)")
-    _add(group, "top-p", type=number(float, 0.01, 1), default=1.0, help="0.01 to 1 (default: 1)")
-    _add(group, "picture", choices=PICTURE, default="auto", help="auto: the model decides; always: in every answer")
-    _add(group, "max-new-tokens", type=number(int, 1, 8192), default=512, help="1 to 8192 an answer (default: 512)")
+    _add_settings(group, "words")
 
 
 def add_painting(parser: Parser) -> None:
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
-    group = parser.add_argument_group("painting")
-    _add(group, "seed", type=number(int, 0, LARGEST_SEED), help="of the first picture, the next has seed + 1 …")
-    _add(group, "steps", type=number(int, 1, 1000), help="denoising steps, 1 to 1000")
-    _add(group, "guidance-scale", type=number(float, 0, 100), help="how closely to follow the prompt, 0 to 100")
-    _add(group, "negative-prompt", metavar="TEXT", help="what should not be in the picture")
-    _add(group, "size", type=size, metavar="WxH", help="pixels, multiples of 8, such as 64 or 64x48")
+    _add_settings(parser.add_argument_group("painting"), "painting")
 
 
 def add_bounds(parser: Parser) -> None:
     """What one answer may cost where others ask for it, see `llmga.assistant.bounds`."""
     group = parser.add_argument_group("bounds of one answer")
-    for name, default, told in (
-        ("max-pixels-painted", None, f"pixels of a picture (default: {bounds.LARGER} times the painter's native ones)"),
-        ("max-steps", bounds.STEPS, f"denoising steps of a picture (default: {bounds.STEPS})"),
+    for name, default, help in (
+        ("max-pixels-painted", None, f"pixels of a picture (default: {LARGER} times the pipeline's native ones)"),
+        ("max-steps", STEPS, f"denoising steps of a picture (default: {STEPS})"),
         ("max-pixel-steps", None, "steps times pixels of all its pictures (default: one picture's at both limits)"),
-        ("max-prompt", bounds.LONGEST_PROMPT, f"characters that are painted (default: {bounds.LONGEST_PROMPT})"),
+        ("max-prompt", LONGEST_PROMPT, f"characters that are painted (default: {LONGEST_PROMPT})"),
         ("max-message", None, "characters of a message (default: what the language model may read; 20000 on the page)"),
     ):  # fmt: skip
-        _add(group, name, type=number(int, 1, 10**15), default=default, metavar="N", help=told)
+        _add(group, name, type=number(int, 1, 10**15), default=default, metavar="N", help=help)
 
 
 def add_painter(parser: Parser) -> None:
@@ -156,7 +167,6 @@ def add_painter(parser: Parser) -> None:
     group = parser.add_argument_group("painter")
     _add(group, "inpainter", metavar="FOLDER", help="what paints marked parts in place of --sdmodel_id; beside the "
          "bundled painter left out: the bundled one")  # fmt: skip
-    _add(group, "sampler", metavar="NAME", help=f"one of: {', '.join(SAMPLERS)}")
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
     _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
@@ -174,19 +184,6 @@ def add_guides(group: "argparse._ActionsContainer") -> None:
         _add(group, f"{name}-scale", type=number(float, 0, 2), default=1.0, help="how much, 0 to 2 (default: 1)")
 
 
-def guide(pipeline: "Pipeline", args: argparse.Namespace) -> None:
-    """Let the pipeline be guided as the flags say.  Raises: UserError."""
-    from llmga.diffusers.adapters import use_controlnet, use_ip_adapter
-    from llmga.images import open_image
-
-    for name, use in (("controlnet", use_controlnet), ("ip-adapter", use_ip_adapter)):
-        place, image, scale = (getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))
-        if (place is None) != (image is None):
-            raise UserError(f"--{name} and --{name}-image belong together; give both.")
-        if place is not None:
-            use(pipeline, place, open_image(image), scale)
-
-
 def add_region(parser: Parser) -> None:
     """Which part of the picture is painted anew."""
     group = parser.add_argument_group("region")
@@ -194,17 +191,12 @@ def add_region(parser: Parser) -> None:
     parser.needed.append(("mask-file", "outpaint"))
     _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
     _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
-    _add(group, "fill", default="edge", metavar="NAME", help=f"under what is outpainted, one of: {', '.join(FILLS)}")
-    _add(group, "strength", type=number(float, 0.01, 1), help="how much of what was there is given up, 0.01 to 1")
-    _add(group, "area", default="picture", metavar="NAME", help=f"what is worked on, one of: {', '.join(AREAS)}")
-    _add(group, "soft-mask", action="store_true", help="gray in the mask mixes old and new")
+    _add_settings(group, "region")
 
 
 def add_editing(parser: Parser) -> None:
     """How a picture is changed."""
-    group = parser.add_argument_group("editing")
-    _add(group, "skip", type=number(float, 0, 0.9), default=SKIP, help=f"more keeps more, 0 to 0.9 (default: {SKIP})")
-    _add(group, "ratio", type=number(float, 0.1, 10), default=RATIO, help="more changes less, 0.1 to 10 (default: 3)")
+    _add_settings(parser.add_argument_group("editing"), "editing")
 
 
 def add_session(parser: Parser) -> None:
@@ -227,10 +219,15 @@ def add_session(parser: Parser) -> None:
     _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
 
 
-def _add(parser: "argparse._ActionsContainer", name: str, **options: object) -> None:
-    """The original mixes hyphens and underscores; both are understood, the given one is listed first."""
-    spellings = dict.fromkeys((name, name.replace("_", "-"), name.replace("-", "_")))
-    parser.add_argument(*(f"--{spelling}" for spelling in spellings), **options)
+def add_safety(parser: Parser) -> None:
+    """What pictures pass before anybody sees them, where they are made for others."""
+    group = parser.add_argument_group("safety")
+    _add(group, "safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
+    _add(group, "watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+
+
+def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None:
+    group.add_argument(f"--{name}", **options)
 
 
 def memory(text: str) -> dict[int | str, str]:
@@ -243,62 +240,38 @@ def memory(text: str) -> dict[int | str, str]:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
-def add_safety(parser: Parser) -> None:
-    """What pictures pass before anybody sees them, where they are made for others."""
-    group = parser.add_argument_group("safety")
-    group.add_argument("--safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
-    group.add_argument("--watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+# What is made of the flags.
 
 
-def check(args: argparse.Namespace) -> "Image.Image | None":
-    """What needs a look at the machine: device, names, the server, the picture (returned, as it is in its file).
+def model_spec(args: argparse.Namespace) -> "ModelSpec":
+    """Which models are meant.  Raises: UserError for flags that contradict each other."""
+    from llmga.assistant.loading import ModelSpec
 
-    Fills in the models.
-
-    Raises: UserError.
-    """
-    from llmga.images import open_image
-    from llmga.llava.templates import TEMPLATES
-
-    place_words(args)
-    if args.restorer is not None:
-        _finish(args)
-    if args.conv_mode is not None:
-        TEMPLATES[args.conv_mode]
-    file = getattr(args, "image_file", None)
-    picture = open_image(file, exact=True) if file is not None else None
-    args.model_path = endpoint(args) or args.model_path or str(shipped(BUNDLED_MLLM, "--model-path"))
-    _choose_inpainter(args)
-    args.sdmodel_id = args.sdmodel_id or bundled_painter(args)
-    painter_options(args)
-    return picture
+    given = {each.name: getattr(args, each.name) for each in fields(ModelSpec) if hasattr(args, each.name)}
+    given |= {"mllm": endpoint(args) or args.model_path, "pipeline": args.sdmodel_id, "loras": tuple(args.lora or ())}
+    return ModelSpec(**given, guides=guides(args), bounds=bounds(args))
 
 
-def _choose_inpainter(args: argparse.Namespace) -> None:
-    """What fills marked parts beside a pipeline from words.  Raises: UserError where another command is for that."""
-    if args.task is None:
-        if args.sdmodel_id is None and args.inpainter is None:
-            with suppress(UserError):
-                args.inpainter = str(shipped(BUNDLED_INPAINTER, "--inpainter"))
-    elif args.inpainter is not None:
-        raise UserError("--inpainter goes with a painter from words; give this command's one model as --sdmodel_id.")
+def guides(args: argparse.Namespace) -> "tuple[Guide, ...]":
+    """The pictures that guide the pipeline."""
+    from llmga.assistant.loading import Guide
+
+    found = (
+        (name, *(getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))) for name in GUIDES
+    )
+    return tuple(Guide(*each) for each in found if each[1] is not None or each[2] is not None)
 
 
-def _finish(args: argparse.Namespace) -> None:
-    """A restorer that enlarges becomes the upscaler, after the default restorer.  Raises: UserError."""
-    from llmga.diffrir.restorers import RESTORERS
-
-    scale = getattr(RESTORERS[args.restorer], "scale", 1)
-    if scale == 1:
-        return
-    if args.upscale not in (None, scale):
-        raise UserError(f"--restorer {args.restorer} and --upscale {args.upscale} disagree; give one of them.")
-    args.upscale, args.upscaler_path = scale, args.upscaler_path or args.restorer_path
-    args.restorer = args.restorer_path = None
+def bounds(args: argparse.Namespace) -> Bounds:
+    """What one answer may cost; without such flags anything."""
+    if not hasattr(args, "max_message"):
+        return UNBOUNDED
+    found = Bounds(args.max_pixels_painted, args.max_steps, args.max_pixel_steps, args.max_prompt)
+    return found if args.max_message is None else found.reading(args.max_message)
 
 
 def endpoint(args: argparse.Namespace) -> "Endpoint | None":
-    """The server that takes the place of --model-path, if one is given and answers.  Raises: UserError."""
+    """The server that takes the place of --model-path, if one is given.  Raises: UserError."""
     from llmga.llava.endpoint.address import Endpoint
     from llmga.llava.instructions import PLANNING
 
@@ -311,9 +284,7 @@ def endpoint(args: argparse.Namespace) -> "Endpoint | None":
         if getattr(args, flag.replace("-", "_")):
             raise UserError(f"--{flag} is about a model loaded here, --mllm-url about one of a server; give one.")
     system = PLANNING if args.mllm_system is None else args.mllm_system
-    return Endpoint(
-        args.mllm_url, args.mllm_model, key(args), args.mllm_connect_timeout, args.mllm_timeout, system
-    ).named()
+    return Endpoint(args.mllm_url, args.mllm_model, key(args), args.mllm_connect_timeout, args.mllm_timeout, system)
 
 
 def key(args: argparse.Namespace) -> str | None:
@@ -321,33 +292,27 @@ def key(args: argparse.Namespace) -> str | None:
     return args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
 
 
-def bundled_painter(args: argparse.Namespace) -> str:
-    """The bundled diffusion model for the task; one made for painting from words can fill a region, too."""
-    try:
-        return str(shipped(BUNDLED_INPAINTER if args.task == INPAINTING else BUNDLED_PAINTER, "--sdmodel_id"))
-    except UserError:
-        return str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
+def settings(args: argparse.Namespace) -> Settings:
+    """The settings that a session begins with.  Raises: UserError."""
+    given = {name: value for name, value in _chosen(args, "").items() if name != "restorer"}  # it is one of the models
+    given["upscale"] = model_spec(args).with_upscaler().upscale
+    repaint = Changes(**_chosen(args, "repaint")) if args.task == INPAINTING else Changes()
+    edit = Changes(**_chosen(args, "edit")) if args.task == EDITING else None
+    return Settings(**given, repaint=repaint, edit=edit)
 
 
-def painter_options(args: argparse.Namespace) -> dict[str, object]:
-    """The flags that `load_pipeline` knows.  Raises: UserError for an unknown name."""
-    from llmga.diffusers.samplers import SAMPLERS
-    from llmga.runtime import DTYPES
+def _chosen(args: argparse.Namespace, part: str) -> dict[str, Any]:
+    """The rows of a part of the settings that this command line has, by their names."""
+    rows = ((row.name, row.flag.replace("-", "_")) for row in SETTINGS.values() if row.flag and row.part_of == part)
+    return {name: getattr(args, given) for name, given in rows if hasattr(args, given)}
 
-    if args.sampler is not None:
-        SAMPLERS[args.sampler]
-    if args.dtype is not None:
-        DTYPES[args.dtype]
-    return {
-        "task": args.task,
-        "device": args.device,
-        "dtype": args.dtype,
-        "sampler": args.sampler,
-        "offload": args.offload,
-        "tile_vae": args.vae_tiling,
-        "weighted": args.prompt_weights,
-        "loras": args.lora or (),
-    }
+
+def first_picture(args: argparse.Namespace) -> "Image.Image | None":
+    """The picture of the first message, as it is in its file.  Raises: UserError."""
+    from llmga.images import open_image
+
+    file = getattr(args, "image_file", None)
+    return open_image(file, exact=True) if file is not None else None
 
 
 def opening(args: argparse.Namespace, picture: "Image.Image | None") -> "Turn":
@@ -356,11 +321,10 @@ def opening(args: argparse.Namespace, picture: "Image.Image | None") -> "Turn":
     Raises: UserError.
     """
     from llmga.assistant.session import Turn
-    from llmga.diffusers.canvas import FILLS, Canvas
-    from llmga.diffusers.inpainting import AREAS
+    from llmga.diffusers.canvas import Canvas
 
     if args.task == INPAINTING:
-        AREAS[args.area], FILLS[args.fill]
+        SETTINGS["area"].checked(args.area), SETTINGS["fill"].checked(args.fill)
     if args.task != INPAINTING or picture is None:
         return Turn("", () if picture is None else (picture,))
     if args.outpaint is not None:
@@ -382,48 +346,3 @@ def open_mask(file: str | Path, size: tuple[int, int], *, soft: bool = False) ->
     except UserError as problem:
         raise UserError(f"mask {str(file)!r}: {problem}") from None
     return mask
-
-
-def shipped(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
-    """A path of the repository, looked for beside the package and in the current folder.  Raises: UserError."""
-    roots = roots or (Path(llmga.__file__).resolve().parent.parent, Path.cwd())
-    for root in roots:
-        if (root / name).exists():
-            return root / name
-    raise UserError(f"{name!r} is not in {str(roots[0])!r}, where a clone of the repository has it; give {flag}.")
-
-
-def place_words(args: argparse.Namespace) -> dict[str, Any]:
-    """Where the language model runs: keywords of `load_mllm`, seen to suit this machine.  Raises: UserError."""
-    from llmga.llava.placement import placement
-
-    names = ("device", "load_8bit", "load_4bit", "attention", "num_gpus", "device_map", "max_memory", "offload_folder")
-    place = {name: getattr(args, name) for name in names}
-    placement(**place)
-    return place
-
-
-def settings(args: argparse.Namespace) -> "Settings":
-    """The flags that the flow knows."""
-    from llmga.assistant.session import Settings
-
-    repaint, edit = {}, None
-    if args.task == INPAINTING:
-        repaint = {"strength": args.strength, "area": args.area, "soft": args.soft_mask}
-    if args.task == EDITING:
-        edit = {"skip": args.skip, "ratio": args.ratio}
-    return Settings(
-        temperature=args.temperature,
-        top_p=args.top_p,
-        max_new_tokens=args.max_new_tokens,
-        seed=args.seed,
-        picture=args.picture,
-        steps=args.steps,
-        guidance_scale=args.guidance_scale,
-        negative_prompt=args.negative_prompt,
-        size=args.size,
-        sampler=args.sampler,
-        repaint=repaint,
-        edit=edit,
-        upscale=args.upscale,
-    )

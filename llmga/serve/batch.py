@@ -9,7 +9,6 @@ with `text` (one message, or several of one conversation), `image`, `mask`, `out
 of `/set`.  Empty lines and lines that begin with # are passed over.
 """
 
-import argparse
 import hashlib
 import json
 import reprlib
@@ -19,14 +18,16 @@ from typing import Annotated, Any, TypedDict
 
 from llmga.assistant.loading import Models
 from llmga.assistant.session import Turn
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image
+from llmga.limits import LARGEST_SEED
 from llmga.plain_text import plain
 from llmga.serve import args as flags
 from llmga.serve.terminal.drawing import Terminal
-from llmga.serve.terminal.settings_command import CHANGES, change, checked_fill
+from llmga.serve.terminal.settings_command import CHANGES, change
 from llmga.typed import one_part, parsed, read_json, typed
 
 MANIFEST = "manifest.json"
@@ -136,14 +137,14 @@ class Manifest:
             raise UserError(f"{str(self.path)!r} cannot be written ({_reason(problem)}); make room.") from None
 
 
-def batch(jobs: list[Job], args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn) -> int:
+def batch(jobs: list[Job], settings: Settings, models: Models, terminal: Terminal, opening: Turn) -> int:
     """Do every job that is not done yet; 1 when some failed, 130 when a person ended it.  Raises: UserError."""
     manifest = Manifest(terminal.pictures.folder / MANIFEST)
     failed = []
     for job in jobs:
         if manifest.done(job):
             continue
-        entry = _done(job, args, models, terminal, opening)
+        entry = _done(job, settings, models, terminal, opening)
         manifest.write(job, **entry)
         if entry["status"] == "interrupted":
             terminal.tell("stopped; run the same again to go on.")
@@ -154,13 +155,13 @@ def batch(jobs: list[Job], args: argparse.Namespace, models: Models, terminal: T
     return 1 if failed else 0
 
 
-def _done(job: Job, args: argparse.Namespace, models: Models, terminal: Terminal, opening: Turn) -> dict[str, Any]:
+def _done(job: Job, settings: Settings, models: Models, terminal: Terminal, opening: Turn) -> dict[str, Any]:
     """What the manifest says of the job, now that it was tried."""
     pictures, failures = len(terminal.pictures.paths), terminal.failures
-    assistant = models.assistant(args)
+    assistant = models.assistant(settings)
     entry: dict[str, Any] = {"status": "done"}
     try:
-        turn = _prepared(job, assistant, args, opening)
+        turn = _prepared(job, assistant, settings.seed, opening)
         entry["seed"] = assistant.session.seed
         for text in job.asked["text"]:
             terminal.tell(f"You: {plain(text)}")
@@ -178,16 +179,16 @@ def _done(job: Job, args: argparse.Namespace, models: Models, terminal: Terminal
     return entry | {"pictures": [path.name for path in terminal.pictures.paths[pictures:]], "replies": replies}
 
 
-def _prepared(job: Job, assistant: Any, args: argparse.Namespace, opening: Turn) -> Turn:
+def _prepared(job: Job, assistant: Any, first_seed: int | None, opening: Turn) -> Turn:
     """The job's settings made, its first turn without the words.  Raises: UserError."""
     asked = job.asked
     for name in asked:
         if name in CHANGES:
             change(assistant, name, _typed(asked[name]))
-    seed = asked.get("seed", None if args.seed is None else args.seed + job.number - 1)
+    seed = asked.get("seed", None if first_seed is None else first_seed + job.number - 1)
     if seed is not None:
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= flags.LARGEST_SEED:
-            raise UserError(f"seed {seed!r} is out of range; use 0 to {flags.LARGEST_SEED}.")
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"seed {seed!r} is out of range; use 0 to {LARGEST_SEED}.")
         assistant.reseed(seed)
     assistant.check()
     return _turn(asked, assistant, opening)
@@ -204,7 +205,7 @@ def _turn(asked: dict[str, Any], assistant: Any, opening: Turn) -> Turn:
     picture = turn.images[0]
     turn = Turn("", turn.images)
     if asked.get("outpaint") is not None:
-        text, fill = _text(asked, "outpaint"), checked_fill(asked.get("fill", turn.fill))
+        text, fill = _text(asked, "outpaint"), SETTINGS["fill"].checked(asked.get("fill", turn.fill))
         Canvas.parse(text, picture.size)
         turn = replace(turn, outpaint=text, fill=fill)
     if asked.get("mask") is not None:

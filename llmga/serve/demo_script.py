@@ -2,12 +2,13 @@
 
 import argparse
 import time
+from dataclasses import replace
 
 from PIL import Image
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.image_folder import ImageFolder, new_folder
-from llmga.assistant.loading import Models
+from llmga.assistant.loading import BUNDLED_RESTORER, Models, bundled
 from llmga.assistant.session import Turn
 from llmga.images import open_image
 from llmga.runtime import peak_memory
@@ -21,19 +22,17 @@ FILLING = "a big yellow star"
 def script(args: argparse.Namespace) -> int:
     """Play the script and say where the pictures are; 1 when an answer failed.  Raises: UserError."""
     started = time.perf_counter()
-    picture = flags.check(args)
-    if picture is None:
-        args.image_file = str(flags.shipped(SCENE, "--image-file"))
-        picture = open_image(args.image_file, exact=True)
+    spec, chosen = flags.model_spec(args).checked(), flags.settings(args)
+    args.image_file = args.image_file or str(bundled(SCENE, "--image-file"))
+    picture = open_image(args.image_file, exact=True)
     pictures = ImageFolder(new_folder(args.save_path, "demo"), args.format, strip=args.strip_metadata)
-    if args.restorer is None and args.restorer_path is None:
-        args.restorer = "diffrir-x1"
-        args.restorer_path = str(flags.shipped(flags.BUNDLED_RESTORER, "--restorer-path"))
-    models = Models.load(args)
+    if spec.restorer is None and spec.restorer_path is None:
+        spec = replace(spec, restorer="diffrir-x1", restorer_path=bundled(BUNDLED_RESTORER, "--restorer-path"))
+    models = Models.load(spec)
     loaded = time.perf_counter()
 
     terminal = Terminal(pictures, args.debug)
-    painting, looking, repairing = models.assistant(args), models.assistant(args), models.assistant(args)
+    painting, looking, repairing = (models.assistant(chosen) for _ in range(3))
     say(terminal, painting, Turn(" ".join(args.words) or REQUEST))
     say(terminal, painting, Turn("make it green"))
     say(terminal, looking, Turn("describe this picture", (picture,)), f" [{args.image_file}]")

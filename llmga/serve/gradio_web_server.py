@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from llmga.command_line import quiet_libraries, run
+from llmga.errors import UserError
 from llmga.serve import args as flags
 
 if TYPE_CHECKING:
-    from llmga.assistant.loading import Models
+    from llmga.llava.endpoint.address import Endpoint
+    from llmga.serve.page.options import PageOptions
 
-SHELF = Path("checkpoints/Inference")  # models that visitors may choose beside those of the flags
+MODEL_DIRECTORY = Path("checkpoints/Inference")  # whose models visitors may choose beside those of the flags
+OWN = (  # flags of models that are loaded here
+    "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
+    "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
+    "safety_checker", "watermark", "inpainter",
+)  # fmt: skip
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
 
@@ -31,7 +38,7 @@ def build_parser() -> flags.Parser:
     flags.add_safety(parser)
     add_page(parser)
     flags.add_bounds(parser)
-    parser.set_defaults(task=None, shelf=SHELF)
+    parser.set_defaults(task=None)
     return parser
 
 
@@ -72,20 +79,47 @@ def add_page(parser: flags.Parser) -> None:
 def serve(args: argparse.Namespace) -> None:
     """Check, load, serve until Ctrl-C.  Raises: UserError."""
     quiet_libraries()
+    from llmga.assistant.loading import Models
     from llmga.serve.page.moderation import moderator
     from llmga.serve.page.serving import launch
     from llmga.serve.remote import load_remote_models
 
-    asked = moderator(args)
-    launch(loaded(args) if args.server is None else load_remote_models(args), args, asked)
+    asked, options = moderator(args.moderate, args.moderation_url), page_options(args)
+    models = Models.load(options.spec.checked()) if args.server is None else load_remote_models(server_of(args))
+    launch(models, options, asked)
 
 
-def loaded(args: argparse.Namespace) -> "Models":
-    """The models of the flags.  Raises: UserError."""
-    from llmga.assistant.loading import Models
+def page_options(args: argparse.Namespace) -> "PageOptions":
+    """How the page is set up.  Raises: UserError for flags that contradict each other."""
+    from llmga.serve.page.options import PageOptions
 
-    flags.check(args)
-    return Models.load(args)
+    return PageOptions(
+        spec=flags.model_spec(args),
+        settings=flags.settings(args),
+        model_directory=MODEL_DIRECTORY if args.server is None else None,  # a server's models go with nothing from here
+        mode=args.model_list_mode,
+        at_once=args.at_once,
+        host=args.host,
+        port=args.port,
+        share=args.share,
+        embed=args.embed,
+    )
+
+
+def server_of(args: argparse.Namespace) -> "Endpoint":
+    """The server of ours that talks and paints.  Raises: UserError for flags about models that are loaded here."""
+    from llmga.llava.endpoint.address import Endpoint
+
+    for name in OWN:
+        if getattr(args, name):
+            raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
+    return Endpoint(
+        args.server,
+        key=flags.key(args),
+        connect_timeout=args.mllm_connect_timeout,
+        timeout=args.mllm_timeout,
+        system="",  # its language model was trained on the tags, or is taught them there
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

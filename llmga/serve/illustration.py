@@ -21,26 +21,30 @@ from llmga.serve.story import Character, Story, plan
 STORY, HTML, PDF = "story.json", "book.html", "book.pdf"
 
 
-def begun(args: argparse.Namespace, place: Path) -> Story | None:
+def begun(request: str, place: Path) -> Story | None:
     """The plan that is there; None where there is none.  Raises: UserError when it is of another book."""
     if not place.exists():
         return None
     story = Story.load(place)
-    if (args.request or "").strip() and args.request != story.request:
+    if request.strip() and request != story.request:
         raise UserError(f"{str(place)!r} is of another book ({story.request!r}); give a new --save-path, or leave "
                         "--request out to go on with it.")  # fmt: skip
     return story
 
 
-def planned(assistant: Assistant, args: argparse.Namespace, characters: tuple[Character, ...], place: Path) -> Story:
-    """The plan that is there, or a new one.  Raises: UserError."""
-    if (story := begun(args, place)) is not None:
+def planned(assistant: Assistant, request: str, pages: int, place: Path, **book: Any) -> Story:
+    """The plan that is there, or a new one.
+
+    Args:
+        book: characters, title, style, seeds, as `llmga.serve.story.plan` takes them.
+
+    Raises: UserError.
+    """
+    if (story := begun(request, place)) is not None:
         print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
         return story
-    title, seed = args.title or args.request, assistant.session.seed
-    book = {"title": title, "seed": seed, "style": args.style, "seeds": args.seeds}
-    sampling = assistant.sampling()
-    for story in plan(assistant.planner, args.request, args.pages, sampling, characters, **book):
+    sampling, seed = assistant.sampling(), assistant.session.seed
+    for story in plan(assistant.planner, request, pages, sampling, seed=seed, **book):
         print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
     story.save(place)
     return story
@@ -76,17 +80,18 @@ def _write(path: Path, content: bytes) -> None:
 
 def storybook(args: argparse.Namespace) -> int:
     """Plan, paint, bind.  Raises: UserError."""
-    flags.check(args)
+    spec, request = flags.model_spec(args).checked(), args.request or ""
     folder = Path(args.save_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); choose another --save-path.") from None
-    if begun(args, folder / STORY) is None and not (args.request or "").strip():
+    if begun(request, folder / STORY) is None and not request.strip():
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
-    assistant = Models.load(args).assistant(args)
-    story = painted(assistant, planned(assistant, args, characters, folder / STORY), folder)
+    book = {"title": args.title or request, "style": args.style, "seeds": args.seeds, "characters": characters}
+    assistant = Models.load(spec).assistant(flags.settings(args))
+    story = painted(assistant, planned(assistant, request, args.pages, folder / STORY, **book), folder)
     _write(folder / HTML, to_html(story, folder, language_of(story.request)))
     _write(folder / PDF, to_pdf(story, folder))
     print(f"{folder / HTML} and {folder / PDF} have {len(story.pages)} pages.")

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,12 +17,11 @@ from fastapi import FastAPI
 from llmga.assistant.loading import Models
 from llmga.command_line import quiet_libraries, run
 from llmga.errors import UserError
-from llmga.serve import args as flags
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
 from llmga.serve.api.connections import Gate, protocol
-from llmga.serve.api.keys import PAGE, Keys, is_local
-from llmga.serve.api.options import build_parser, build_service, keys
+from llmga.serve.api.keys import PAGE, VARIABLE, Keys, is_local
+from llmga.serve.api.options import ServerOptions, build_parser, build_service, server_options
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.gradio_web_server import keep_to_itself
 
@@ -96,24 +96,27 @@ def _later(seconds: float, act: Callable[[int], None], number: int) -> None:
     timer.start()
 
 
-def with_page(app: FastAPI, args: argparse.Namespace, models: Models, keys: Keys) -> "Mounted":
+def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: Keys) -> "Mounted":
     """The web page beside the API; with the server's models, and with its keys as passwords."""
     keep_to_itself()
+    from llmga.serve.page.options import PageOptions
     from llmga.serve.page.serving import Mounted  # gradio takes seconds
 
-    return Mounted(app, PAGE, models, args, keys.open_to if keys else None)
+    shown = PageOptions(options.spec, options.settings, at_once=options.at_once)
+    return Mounted(app, PAGE, models, shown, keys.open_to if keys else None)
 
 
 def serve(args: argparse.Namespace) -> int:
     """Check, bind, load, serve.  Raises: UserError."""
-    flags.check(args)
-    known = keys(args)
+    options = server_options(args)
+    options = replace(options, spec=options.spec.checked())
+    known = Keys.read(args.api_keys_file, os.environ.get(VARIABLE))
     bound = bind(args.host, args.port)
-    models = Models.load(args)
+    models = Models.load(options.spec)
     logs.configure()
-    service = build_service(args, models)
+    service = build_service(options, models)
     app = build_app(service, known, is_local(args.host))
-    page = with_page(app, args, models, known) if args.page else None
+    page = with_page(app, options, models, known) if args.page else None
     server = Server(app, service.desk, args.grace, Gate(args.max_connections, args.max_connections_each), page)
     if not known and not is_local(args.host):
         logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)

@@ -1,6 +1,5 @@
 """Models that a server of ours runs (`llmga.serve.openai_api`), used as if they were loaded here."""
 
-import argparse
 import asyncio
 import base64
 import io
@@ -15,6 +14,7 @@ from PIL import Image
 
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
+from llmga.assistant.settings import SETTINGS
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.families import EDITING
@@ -22,38 +22,19 @@ from llmga.diffusers.text_to_image import OnPreview, OnStep
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, open_image, to_rgb
 from llmga.llava.conversation import Conversation
-from llmga.llava.endpoint.address import Endpoint, told
+from llmga.llava.endpoint.address import Endpoint, connection_errors
 from llmga.llava.endpoint.chat import EndpointChat
 from llmga.llava.endpoint.completions import LONGEST_WAIT, TRIES
-from llmga.llava.endpoint.refusals import Refusal, words
+from llmga.llava.endpoint.refusals import Refusal, server_message
 from llmga.llava.sampling import Sampling
-from llmga.serve import args as flags
 
 LOOK_AGAIN = 0.2  # seconds between two looks at whether a picture is still wanted
 PREVIEWS = 3  # the most that the protocol has
 BUSY = (429, 503)
-OWN = (
-    "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
-    "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
-    "safety_checker", "watermark", "inpainter",
-)  # fmt: skip
 
 
-def load_remote_models(args: argparse.Namespace) -> Models:
-    """What the server at `--server` talks and paints with.
-
-    Raises: UserError where it cannot be reached, is none of ours, or flags are given that are for models loaded here.
-    """
-    for name in OWN:
-        if getattr(args, name):
-            raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
-    server = Endpoint(
-        args.server,
-        key=flags.key(args),
-        connect_timeout=args.mllm_connect_timeout,
-        timeout=args.mllm_timeout,
-        system="",  # its language model was trained on the tags, or is taught them there
-    )
+def load_remote_models(server: Endpoint) -> Models:
+    """What a server of ours talks and paints with.  Raises: UserError where it cannot be reached or is none of ours."""
     cards = {bool(card.get("steps")): card for card in reversed(offered(server))}
     if len(cards) < 2:
         raise UserError(
@@ -68,7 +49,7 @@ def load_remote_models(args: argparse.Namespace) -> Models:
 
 def offered(server: Endpoint) -> list[dict[str, Any]]:
     """The models as /v1/models tells of them; nothing where that is not what is found there.  Raises: UserError."""
-    with told(server), httpx.Client(**server.client_settings()) as client:
+    with connection_errors(server), httpx.Client(**server.client_settings()) as client:
         answer = client.get(server.path("models"))
     if answer.status_code in (401, 403):
         raise server.refuses_key(answer.status_code)
@@ -194,7 +175,7 @@ class RemotePipeline:
         self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]
     ) -> Image.Image:
         endpoint = self.endpoint
-        with told(endpoint):
+        with connection_errors(endpoint):
             async with (
                 httpx.AsyncClient(**endpoint.client_settings()) as client,
                 client.stream("POST", endpoint.path(path), **request) as answer,
@@ -207,24 +188,17 @@ class RemotePipeline:
                     if on_preview is not None and kind.endswith("partial_image"):
                         on_preview(content["partial_image_index"], _opened(content))
                     if "error" in content:
-                        raise UserError(f"{endpoint.shown} failed ({words(json.dumps(content), endpoint)}); ask again.")
+                        raise UserError(
+                            f"{endpoint.shown} failed ({server_message(json.dumps(content), endpoint)}); ask again."
+                        )
         raise UserError(f"{endpoint.shown} broke off its answer before the end; look at its log and ask again.")
 
 
 def _form(model: str, prompt: str, *, previews: bool, **options: Any) -> dict[str, Any]:
-    size = options.get("size")
-    fields = {
-        "model": model,
-        "prompt": prompt,
-        "stream": True,
-        "partial_images": PREVIEWS if previews else 0,
-        "seed": options.get("seed"),
-        "negative_prompt": options.get("negative_prompt"),
-        "num_inference_steps": options.get("steps"),
-        "guidance_scale": options.get("guidance_scale"),
-        "size": size and "{}x{}".format(*size),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    fields = {"model": model, "prompt": prompt, "stream": True, "partial_images": PREVIEWS if previews else 0}
+    asked = {row.request: options.get(row.name) for row in SETTINGS.values() if row.group == "painting" and row.request}
+    asked["size"] = asked["size"] and "{}x{}".format(*asked["size"])
+    return fields | {name: value for name, value in asked.items() if value is not None}
 
 
 async def _events(answer: httpx.Response, on_step: OnStep) -> AsyncIterator[tuple[str, dict[str, Any]]]:

@@ -1,8 +1,8 @@
 """Make a picture again from what stands in its file.
 
-The file may come from anybody.  The pipeline and the restorer are found by their names on the shelves here, nowhere
-else, and must have the recorded weights; any other one is given by its flag.  The language model is not needed.  A
-picture that was made from another one needs that one and its mask: from the session that has it (`--session`, or the
+The file may come from anybody.  The pipeline and the restorer are found by their names in the model directories here,
+nowhere else, and must have the recorded weights; any other one is given by its flag.  The language model is not needed.
+A picture that was made from another one needs that one and its mask: from the session that has it (`--session`, or the
 folder of the file where it is one), or as `--image-file` and `--mask-file`.
 """
 
@@ -16,11 +16,12 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.image_files import encoded, kind_of, read
+from llmga.assistant.loading import Guide, bundled
 from llmga.assistant.painting import Finish, ImageRequest, paint
 from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, load_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
@@ -77,17 +78,17 @@ def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: st
     return pictures[wanted]
 
 
-def given_pictures(record: Record, args: argparse.Namespace) -> dict[str, Image.Image]:
-    """What the flags and the session hold of what is needed, by hash.  Raises: UserError."""
-    beside = Path(args.file).parent
-    session = args.session or (beside if (beside / INDEX).is_file() else None)
+def given_pictures(
+    record: Record, session: str | Path | None, image_file: str | None, mask_file: str | None
+) -> dict[str, Image.Image]:
+    """What a session and files hold of what is needed, by hash.  Raises: UserError."""
     needed = [name for name in (record.parent, record.mask) if name is not None]
     found = dict(load_pictures(session, needed)) if session is not None and needed else {}
-    if args.image_file is not None:
-        parent = open_image(args.image_file, exact=True)
-        found |= {picture_hash(version): version for version in (parent, open_image(args.image_file))}
-        if args.mask_file is not None:
-            drawn = open_image(args.mask_file, exact=True)
+    if image_file is not None:
+        parent = open_image(image_file, exact=True)
+        found |= {picture_hash(version): version for version in (parent, open_image(image_file))}
+        if mask_file is not None:
+            drawn = open_image(mask_file, exact=True)
             mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False))
             found[picture_hash(mask)] = mask
     return found
@@ -109,23 +110,33 @@ def check_rows(record: Record) -> None:
             table[name]
 
 
-def open_painter(record: Record, args: argparse.Namespace) -> Pipeline:
-    """The pipeline as it was set up.  Raises: UserError when it is not here, or has other weights."""
+def open_painter(
+    record: Record, place: str | None, device: str | None, loras: Sequence[str], guides: Sequence[Guide]
+) -> Pipeline:
+    """The pipeline as it was set up.
+
+    Args:
+        place: where it lies; None is the model directory.
+        device: None is the recorded one.
+
+    Raises: UserError when it is not here, or has other weights.
+    """
     mark, setup = record.model("painter"), record.painter
-    folder = find_checkpoint(place_of(mark, "painter", args.sdmodel_id, "--sdmodel_id"))
+    folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
     _check_family(setup.get("family"), folder)
     pipeline = load_pipeline(
         folder,
         name=setup.get("family"),
-        device=args.device or setup.get("device", "auto"),
+        device=device or setup.get("device", "auto"),
         dtype=DTYPES.get(setup.get("dtype", "")),
         sampler=setup.get("sampler"),
         tile_vae=setup.get("tile_vae", False),
         weighted=setup.get("weighted", False),
-        loras=args.lora,
+        loras=loras,
     )
-    flags.guide(pipeline, args)
+    for guide in guides:
+        guide.use(pipeline)
     _check_added(setup.get("added", []), pipeline.added)
     return pipeline
 
@@ -148,12 +159,12 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
         )
 
 
-def open_finish(record: Record, args: argparse.Namespace) -> Finish:
+def open_finish(record: Record, restorer_path: str | None, upscaler_path: str | None, device: str | None) -> Finish:
     """The restorer and the upscaler.  Raises: UserError."""
-    restorer = _opened(record, "restorer", record.restorer or "none", args.restorer_path, args.device)
+    restorer = _opened(record, "restorer", record.restorer or "none", restorer_path, device)
     if record.upscaler is None:
         return Finish(restorer)
-    return Finish(restorer, _opened(record, "upscaler", record.upscaler, args.upscaler_path, args.device))
+    return Finish(restorer, _opened(record, "upscaler", record.upscaler, upscaler_path, device))
 
 
 def _opened(record: Record, role: str, name: str, given: str | None, device: str | None) -> Restorer:
@@ -161,11 +172,11 @@ def _opened(record: Record, role: str, name: str, given: str | None, device: str
     if isinstance(RESTORERS[name], Weighted):
         place = place_of(mark, role, given, flag)
         check_weights(mark, place, flag)
-    return open_restorer(name, place, device or record.painter.get("device", "auto"))
+    return load_restorer(name, place, device or record.painter.get("device", "auto"))
 
 
 def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) -> str:
-    """Where a model lies: as the person gave it, or on a shelf under its recorded name.
+    """Where a model lies: as the person gave it, or in a model directory under its recorded name.
 
     Raises: UserError where the record alone does not tell which weights are meant, and that they are here.
     """
@@ -176,20 +187,20 @@ def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) ->
     if mark.sha256 is None:
         raise UserError(f"the record does not say which weights the {role} {mark.name!r} had; "
                         f"to use weights that cannot be checked, give them with {flag}.")  # fmt: skip
-    found = shelved(mark.name)
+    found = in_model_directories(mark.name)
     if found is None:
         raise UserError(f"the {role} {mark.name!r} is in none of {', '.join(SHELVES)}; give it with {flag}.")
     return found
 
 
-def shelved(name: str) -> str | None:
-    """The model of this name on the shelves here or beside the package; None where there is none, or it is no name."""
+def in_model_directories(name: str) -> str | None:
+    """Where the model of this name lies, here or beside the package; None where there is none, or it is no name."""
     if not is_one_part(name):
         return None
     places = (Path(shelf, name) for shelf in SHELVES)
     with suppress(UserError):
         return str(next((place for place in places if place.exists()), None) or
-                   flags.shipped(str(Path(SHELVES[0], name)), ""))  # fmt: skip
+                   bundled(str(Path(SHELVES[0], name)), ""))  # fmt: skip
     return None
 
 
@@ -210,8 +221,11 @@ def replay(args: argparse.Namespace) -> int:
     """Make the picture again and say whether it is the same; 1 if not.  Raises: UserError."""
     record, file = read(args.file), Path(args.file)
     check_rows(record)
-    region = region_of(record, given_pictures(record, args))
-    image = replayed(record, open_painter(record, args), open_finish(record, args), region)
+    session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
+    region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, flags.guides(args))
+    finish = open_finish(record, args.restorer_path, args.upscaler_path, args.device)
+    image = replayed(record, pipeline, finish, region)
     content = encoded(image, record, kind_of(file), quality=record.quality)
     out = Path(args.out or file.with_stem(f"{file.stem}-again"))
     try:

@@ -12,6 +12,7 @@ from llmga.assistant.painting import ImageRequest
 from llmga.assistant.session import Settings, Turn
 from llmga.llava.conversation import Conversation
 from llmga.serve.api.options import build_parser as api_parser
+from llmga.serve.args import bounds
 from llmga.serve.gradio_web_server import build_parser as page_parser
 
 ONE = "Here: <gen_image> a red circle </gen_image>"
@@ -144,5 +145,5 @@ def test_the_owner_of_the_machine_meets_none(toy):
 def test_page_and_api_have_the_same_flags(parser):
     argv = ["--max-pixels-painted", "4096", "--max-steps", "9", "--max-pixel-steps", "7", "--max-prompt", "5",
             "--max-message", "3"]  # fmt: skip
-    assert Bounds.of(parser().parse_args(argv), 100) == Bounds(4096, 9, 7, 5, 3)
-    assert Bounds.of(parser().parse_args([]), 100) == SMALL
+    assert bounds(parser().parse_args(argv)).reading(100) == Bounds(4096, 9, 7, 5, 3)
+    assert bounds(parser().parse_args([])).reading(100) == SMALL

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from llmga.assistant.loading import Models
 from llmga.diffusers.families import INPAINTING
-from llmga.serve.args import build_parser, check
+from llmga.serve.args import build_parser, model_spec
 
 INPUT, INSIDE = "conv_in", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 
@@ -18,15 +18,13 @@ def opened_with(path, painter, layer):
     halves = torch.ones(2, *shape[1:]), torch.ones(shape[0], 2, *(1 for _ in shape[2:]))
     save_file(dict(zip((f"unet.{layer}.lora_{end}.weight" for end in "AB"), halves, strict=True)), path)
     args = build_parser("cli", "a test").parse_args(["--lora", f"{path}:0.5"])
-    check(args)
-    generator = Models.load(args).pipeline
+    generator = Models.load(model_spec(args).checked()).pipeline
     return generator, generator.partners[INPAINTING]
 
 
 def test_marked_parts_are_painted_with_the_low_rank_weights_too_or_it_is_told(tmp_path, caplog):
     args = build_parser("cli", "a test").parse_args([])
-    check(args)
-    plain = Models.load(args).pipeline
+    plain = Models.load(model_spec(args).checked()).pipeline
     assert plain.added == plain.partners[INPAINTING].added == []
 
     painter, inpainter = opened_with(tmp_path / "inside.safetensors", plain, INSIDE)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
+from llmga.assistant.loading import BUNDLED_PIPELINE, bundled
 from llmga.diffusers.editing import edit_timesteps, follow, invert
 from llmga.diffusers.editor import prediction
 from llmga.diffusers.latents import decode, posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.images import open_image
-from llmga.serve.args import BUNDLED_PAINTER, shipped
 from llmga.serve.demo import SCENE
 
 STABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -86,8 +86,8 @@ def test_a_picture_can_be_led_to_where_nothing_of_it_is_left(goldens):
 
 @torch.no_grad()
 def test_a_trained_painter_told_the_same_twice_gives_back_what_its_vae_makes_of_the_picture():
-    editor = load_pipeline(shipped(BUNDLED_PAINTER, ""), task="editing", device="cpu")
-    picture = open_image(shipped(SCENE, "")).convert("RGB").resize(editor.native_size)
+    editor = load_pipeline(bundled(BUNDLED_PIPELINE, ""), task="editing", device="cpu")
+    picture = open_image(bundled(SCENE, "")).convert("RGB").resize(editor.native_size)
     mask = picture.convert("L").point(lambda level: 255)
     mask.putpixel((0, 0), 0)  # one that covers all leaves nothing to edit
     prompt = "a large red circle in the middle of a plain white background. " * 8

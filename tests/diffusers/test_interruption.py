@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llmga.assistant.loading import bundled
 from llmga.diffusers.interruption import blocks, watched
 from llmga.diffusers.pipelines import load_pipeline
-from llmga.serve import args as flags
 
 BUNDLED = "llmga-toy-sdxl-t2i"
 PIPELINE_CLASSES = [("sd15", None), ("sdxl", None), ("sdxl", "inpainting"), ("sdxl", "editing"), (BUNDLED, None)]
@@ -22,7 +22,7 @@ class Enough(Exception):
 @pytest.fixture(scope="module", params=PIPELINE_CLASSES, ids=str)
 def painter(goldens, request):
     folder, task = request.param
-    place = flags.shipped(f"checkpoints/Inference/{folder}", "") if folder == BUNDLED else goldens.folder(folder)
+    place = bundled(f"checkpoints/Inference/{folder}", "") if folder == BUNDLED else goldens.folder(folder)
     return load_pipeline(place, task=task, device="cpu")
 
 

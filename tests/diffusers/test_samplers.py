@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from llmga.assistant.loading import BUNDLED_PIPELINE, bundled
 from llmga.diffusers import memory
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.memory import with_less_memory
@@ -16,7 +17,6 @@ from llmga.diffusers.previews import Previews
 from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
 from llmga.errors import UserError
 from llmga.images import open_image
-from llmga.serve.args import BUNDLED_PAINTER, shipped
 from llmga.serve.demo import SCENE
 from llmga.toyworld import captions, oracle
 from llmga.toyworld.scenes import held_out_scenes
@@ -196,7 +196,7 @@ def test_saying_the_noise_where_all_is_noise_is_a_contradiction():
 
 @pytest.fixture(scope="module")
 def toy_painter():
-    return load_pipeline(shipped(BUNDLED_PAINTER, ""), device="cpu")
+    return load_pipeline(bundled(BUNDLED_PIPELINE, ""), device="cpu")
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -222,8 +222,8 @@ def test_a_preview_of_each_step_is_small(generator):
 
 @torch.no_grad()
 def test_a_preview_of_a_pictures_latents_looks_like_it_and_is_small():
-    vae = AutoencoderKL.from_pretrained(shipped(BUNDLED_PAINTER, ""), subfolder="vae")
-    picture = open_image(shipped(SCENE, "")).resize((256, 192))
+    vae = AutoencoderKL.from_pretrained(bundled(BUNDLED_PIPELINE, ""), subfolder="vae")
+    picture = open_image(bundled(SCENE, "")).resize((256, 192))
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 127.5 - 1
     preview = Previews(SimpleNamespace(vae=vae, scheduler=None))(scaled(vae, posterior(vae, pixels)[0]))
     difference = np.asarray(preview).astype(float) - np.asarray(picture.resize(preview.size))

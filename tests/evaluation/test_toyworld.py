@@ -4,10 +4,10 @@ import random
 import pytest
 from PIL import Image
 
+from llmga.assistant.loading import BUNDLED_INPAINTER, BUNDLED_MLLM, bundled
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.evaluation import toyworld_scores as toyworld
 from llmga.evaluation.toyworld import main
-from llmga.serve.args import BUNDLED_INPAINTER, BUNDLED_MLLM, shipped
 from llmga.toyworld import captions
 from llmga.toyworld.cards import SCORES
 from llmga.toyworld.scenes import Scene, draw
@@ -151,7 +151,7 @@ def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
 
 def test_the_bundled_model_fills_and_grows_scenes_it_never_saw():
     tally = toyworld.Tally()
-    inpainter = load_pipeline(shipped(BUNDLED_INPAINTER, ""), device="cpu")
+    inpainter = load_pipeline(bundled(BUNDLED_INPAINTER, ""), device="cpu")
     assert inpainter.family.name == "sdxl-inpainting" and inpainter.denoiser.config.in_channels == 9
     toyworld.judge_inpainting(inpainter, 6, 0, tally)
     figures = tally.fractions()
@@ -179,7 +179,7 @@ def test_the_table_marks_missed_bars():
 @pytest.mark.slow
 def test_the_bundled_checkpoints_score_as_their_cards_say(tmp_path, capsys):
     """A tenth of the full evaluation; few cases scatter, so a figure may fall short of the recorded one by 0.2."""
-    recorded = json.loads((shipped(BUNDLED_MLLM, "--model-path") / SCORES).read_text())["figures"]
+    recorded = json.loads((bundled(BUNDLED_MLLM, "--model-path") / SCORES).read_text())["figures"]
     report = tmp_path / "scores.json"
     assert main(["--scale", "0.1", "--output", str(report)]) == 0
     figures = json.loads(report.read_text())["figures"]

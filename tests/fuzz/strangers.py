@@ -36,11 +36,11 @@ from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Unusable
+from llmga.llava.datasets.base import UnusableRecord
 from llmga.llava.datasets.json_stream import items, pairs
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.mixture import conversation_of
-from llmga.llava.datasets.notes import note
+from llmga.llava.datasets.record_index import index_entry
 from llmga.llava.datasets.sources import DataSource
 from llmga.runtime import peak_memory
 from llmga.seams import Seam
@@ -238,8 +238,8 @@ def data_records(place: Path) -> None:
     chance = np.random.default_rng(0)
     for item in items(place):
         for name, kind in KINDS.items():
-            note(item.text, item.value, kind, item.problem)
-            with suppress(Unusable):
+            index_entry(item.text, item.value, kind, item.problem)
+            with suppress(UnusableRecord):
                 conversation_of(DataSource(name, str(place)), item.value, lambda name: noise("RGB"), chance)
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from llmga.assistant.loading import bundled
 from llmga.assistant.session import Turn
 from llmga.diffusers.families import INPAINTING
 from llmga.errors import UserError
-from llmga.serve.args import build_parser, check, opening, painter_options, settings, shipped
+from llmga.serve.args import build_parser, first_picture, model_spec, opening, settings
 
 
 def parse(*argv, picture=None, task=None):
@@ -96,6 +97,12 @@ def test_settings_are_what_was_typed():
     assert (chosen.seed, chosen.steps, chosen.guidance_scale, chosen.size, chosen.top_p) == (3, 4, 2.0, (64, 48), 0.5)
 
 
+def check(args):
+    """Which models are meant; the picture is opened, too."""
+    first_picture(args)
+    return model_spec(args).checked()
+
+
 def given(*argv):
     """Models are named, so that the check does not look for the bundled ones."""
     return parse("--model-path", "a", "--sdmodel_id", "b", *argv)
@@ -110,10 +117,9 @@ def test_unknown_names_are_told_apart(argv):
 
 
 def test_the_bundled_inpainter_goes_with_the_bundled_painter_and_another_one_is_asked_for():
-    bundled, own, both = parse(), given(), given("--inpainter", "c")
-    for args in (bundled, own, both):
-        check(args)
-    assert Path(bundled.inpainter).name == "llmga-toy-sdxl-inpainting"
+    toy, own, both = parse(), given(), given("--inpainter", "c")
+    toy, own, both = (check(args) for args in (toy, own, both))
+    assert Path(toy.inpainter).name == "llmga-toy-sdxl-inpainting"
     assert (own.inpainter, both.inpainter) == (None, "c")
     filling = parse("--inpainter", "c", "--mask-file", "m.png", task=INPAINTING)
     with pytest.raises(UserError, match="give this command's one model as --sdmodel_id"):
@@ -125,9 +131,9 @@ def test_a_server_takes_the_place_of_a_model(serving, monkeypatch):
     monkeypatch.setenv("LLMGA_API_KEY", "sk-ours")
     server = serving("hi")
     args = parse("--mllm-url", server.url, "--sdmodel_id", "b", "--mllm-timeout", "3", "--mllm-system", "")
-    check(args)
-    assert args.model_path.system == ""
-    assert (args.model_path.url, args.model_path.model, args.model_path.timeout) == (server.url, "tiny", 3)
+    mllm = check(args).mllm
+    assert mllm.system == ""
+    assert (mllm.url, mllm.model, mllm.timeout) == (server.url, "tiny", 3)
     assert server.gets[0][1]["Authorization"] == "Bearer sk-ours"
 
 
@@ -160,8 +166,8 @@ def test_a_text_file_and_half_a_picture_are_refused(tmp_path):
 
 def test_a_picture_is_opened(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    assert check(given("--image-file", str(tmp_path / "a.png"))).size == (30, 20)
-    assert check(given()) is None
+    assert first_picture(given("--image-file", str(tmp_path / "a.png"))).size == (30, 20)
+    assert first_picture(given()) is None
 
 
 @pytest.fixture
@@ -181,7 +187,8 @@ def repaint(tmp_path):
 
 
 def opened(args):
-    return opening(args, check(args))
+    check(args)
+    return opening(args, first_picture(args))
 
 
 def test_a_region_is_a_mask_file_or_what_is_added(repaint):
@@ -196,9 +203,9 @@ def test_a_region_is_a_mask_file_or_what_is_added(repaint):
 def test_region_flags_reach_the_painter(repaint):
     args = repaint("--outpaint", "all=9", "--strength", "0.5", "--area", "mask", "--soft-mask", "--sampler", "euler")
     assert settings(args).repaint == {"strength": 0.5, "area": "mask", "soft": True}
-    options = painter_options(args)
-    assert (options["task"], options["sampler"]) == ("inpainting", "euler")
-    assert settings(given()).repaint == {} and painter_options(given())["task"] is None
+    spec = model_spec(args)
+    assert (spec.task, spec.sampler) == ("inpainting", "euler")
+    assert settings(given()).repaint == {} and model_spec(given()).task is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +236,7 @@ def test_a_region_that_cannot_be_is_told(repaint, argv, message):
 
 def test_editing_flags_reach_the_painter():
     args = parse("--image-file", "a.png", "--skip", "0.5", picture=True, task="editing")
-    assert settings(args).edit == {"skip": 0.5, "ratio": 3.0} and painter_options(args)["task"] == "editing"
+    assert settings(args).edit == {"skip": 0.5, "ratio": 3.0} and model_spec(args).task == "editing"
     assert settings(given()).edit is None
 
 
@@ -241,8 +248,8 @@ def test_unknown_names_of_the_painter_are_told(argv):
 
 def test_shipped_files_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shipped("llmga/serve/args.py", "--x").is_absolute()
+    assert bundled("llmga/serve/args.py", "--x").is_absolute()
     (tmp_path / "mine").mkdir()
-    assert shipped("mine", "--x") == Path.cwd() / "mine"
+    assert bundled("mine", "--x") == Path.cwd() / "mine"
     with pytest.raises(UserError, match="give --x"):
-        shipped("nowhere", "--x")
+        bundled("nowhere", "--x")

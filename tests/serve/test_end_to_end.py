@@ -14,10 +14,10 @@ from PIL import Image
 import llmga
 from llmga.assistant.events import Failed, PictureReady, TextDelta
 from llmga.assistant.image_files import png_bytes, read
-from llmga.assistant.loading import Models
+from llmga.assistant.loading import BUNDLED_PIPELINE, Models, bundled
 from llmga.assistant.session import Turn
 from llmga.images import open_image
-from llmga.serve.args import BUNDLED_PAINTER, build_parser, check, shipped
+from llmga.serve.args import build_parser, model_spec, settings
 from llmga.serve.demo import SCENE
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
@@ -29,19 +29,18 @@ CHANNELS = ("red", "green", "blue")
 def session():
     """`session(seed)` is a fresh assistant on models that are loaded once."""
     args = build_parser("cli", "a test").parse_args([])
-    check(args)
-    models = Models.load(args)
+    models = Models.load(model_spec(args).checked())
 
     def start(seed=7):
         args.seed = seed
-        return models.assistant(args)
+        return models.assistant(settings(args))
 
     return start
 
 
 @pytest.fixture(scope="module")
 def scene():
-    return open_image(shipped(SCENE, "--image-file"))
+    return open_image(bundled(SCENE, "--image-file"))
 
 
 def answer(assistant, text, *images):
@@ -123,7 +122,7 @@ def test_without_a_folder_of_sd15_the_bundled_model_paints_and_says_so(tmp_path)
 
 
 def test_a_checkpoint_that_lacks_a_file_is_one_sentence(tmp_path):
-    shutil.copytree(shipped(BUNDLED_PAINTER, "--sdmodel_id"), tmp_path / "torn")
+    shutil.copytree(bundled(BUNDLED_PIPELINE, "--sdmodel_id"), tmp_path / "torn")
     (tmp_path / "torn" / "unet" / "config.json").unlink()
     done = run("cli2-sdxl", "--sdmodel_id", "torn", cwd=tmp_path)
     assert done.returncode == 2

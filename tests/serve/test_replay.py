@@ -16,7 +16,7 @@ from PIL import Image
 
 from llmga.assistant.events import Failed, PictureReady
 from llmga.assistant.image_files import FORMATS, encoded, read
-from llmga.assistant.loading import Models
+from llmga.assistant.loading import BUNDLED_PIPELINE, Models, bundled
 from llmga.assistant.record import ModelMark, fingerprint
 from llmga.assistant.session import Turn
 from llmga.assistant.session_file import load_session, save_session
@@ -26,7 +26,7 @@ from llmga.diffusers import checkpoints
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.serve import replay, reproduction
-from llmga.serve.args import BUNDLED_PAINTER, build_parser, check, shipped
+from llmga.serve.args import build_parser, model_spec, settings
 from llmga.serve.demo import SCENE
 
 REQUEST = "a big red circle on a blue background"
@@ -35,17 +35,16 @@ REQUEST = "a big red circle on a blue background"
 @pytest.fixture(scope="module")
 def models():
     args = build_parser("cli", "a test").parse_args(["--seed", "7", "--picture", "always", "--steps", "4"])
-    check(args)
-    return Models.load(args), args
+    return Models.load(model_spec(args).checked()), settings(args)
 
 
 @pytest.fixture(scope="module")
 def made(models, tmp_path_factory):
     """A folder that is a session, with a picture of every task: from words, edited, filled, grown, painted again."""
-    loaded, args = models
+    loaded, chosen = models
     folder = tmp_path_factory.mktemp("made")
-    assistant = loaded.assistant(args)
-    scene = open_image(shipped(SCENE, "--image-file"))
+    assistant = loaded.assistant(chosen)
+    scene = open_image(bundled(SCENE, "--image-file"))
     mask = Image.new("L", scene.size)
     mask.paste(255, (0, 0, scene.width // 2, scene.height))
 
@@ -130,11 +129,11 @@ def test_a_file_without_a_record_is_one_sentence(tmp_path, capsys):
 
 @pytest.mark.parametrize("place", ["session", "session.zip"])
 def test_a_session_of_the_bundled_models_goes_on_with_the_same_picture(models, tmp_path, place):
-    loaded, args = models
-    unbroken = loaded.assistant(args)
+    loaded, chosen = models
+    unbroken = loaded.assistant(chosen)
     list(unbroken.stream(Turn(REQUEST)))
     save_session(tmp_path / place, unbroken.session, unbroken.models)
-    other = loaded.assistant(args)
+    other = loaded.assistant(chosen)
     other.session = load_session(tmp_path / place).session
     files = []
     for assistant in (unbroken, other):
@@ -151,8 +150,7 @@ def flags_of(**given):
 def one_picture(argv, path, **turn):
     """A picture by models that are loaded anew with these flags, in a file and with its session beside it."""
     args = build_parser("cli", "a test").parse_args(["--seed", "7", "--picture", "always", "--steps", "3", *argv])
-    check(args)
-    assistant = Models.load(args).assistant(args)
+    assistant = Models.load(model_spec(args).checked()).assistant(settings(args))
     events = list(assistant.stream(Turn(REQUEST, **turn)))
     ready = next(event for event in events if isinstance(event, PictureReady))
     path.write_bytes(encoded(ready.image, ready.record))
@@ -179,9 +177,9 @@ def test_added_weights_and_guides_are_asked_for(models, tmp_path, capsys):
 
 def test_a_guide_without_its_picture_is_told(capsys, tmp_path):
     args = build_parser("cli", "a test").parse_args(["--controlnet", str(tmp_path)])
-    check(args)
+    spec = model_spec(args).checked()
     with pytest.raises(UserError, match="belong together"):
-        Models.load(args)
+        Models.load(spec)
 
 
 @pytest.fixture
@@ -196,7 +194,7 @@ def networks(tmp_path):
 
 
 def test_restorer_and_upscaler_are_told_and_replayed(networks, tmp_path, capsys):
-    scene = open_image(shipped(SCENE, "--image-file"))
+    scene = open_image(bundled(SCENE, "--image-file"))
     mask = Image.new("L", scene.size)
     mask.paste(255, (0, 0, scene.width // 2, scene.height))
     restoring = flags_of(restorer="diffrir-x1", restorer_path=networks[0])
@@ -212,10 +210,10 @@ def test_restorer_and_upscaler_are_told_and_replayed(networks, tmp_path, capsys)
 
 
 def test_a_restorer_that_was_chosen_in_the_session_is_told_and_replayed(models, tmp_path):
-    loaded, args = models
-    assistant = loaded.assistant(args)
+    loaded, chosen = models
+    assistant = loaded.assistant(chosen)
     assistant.settings = replace(assistant.settings, restorer="diffrir-x1")
-    scene = open_image(shipped(SCENE, "--image-file"))
+    scene = open_image(bundled(SCENE, "--image-file"))
     mask = Image.new("L", scene.size)
     mask.paste(255, (0, 0, scene.width // 2, scene.height))
     ready = next(
@@ -234,12 +232,12 @@ def test_a_restorer_that_enlarges_works_after_the_usual_one(networks, tmp_path):
 
 def test_weights_that_enlarge_are_no_restorer_of_the_same_size(networks):
     args = build_parser("cli", "a test").parse_args(flags_of(restorer_path=networks[1]))
-    check(args)
+    spec = model_spec(args).checked()
     with pytest.raises(UserError, match="--upscale 2 --upscaler-path"):
-        Models.load(args)
+        Models.load(spec)
     args = build_parser("cli", "a test").parse_args(flags_of(restorer="diffrir-x2", upscale=4))
     with pytest.raises(UserError, match="disagree"):
-        check(args)
+        model_spec(args).checked()
 
 
 @pytest.fixture
@@ -293,7 +291,7 @@ def test_weights_that_a_record_does_not_tell_are_asked_for(strangers, capsys):
 
 
 def test_a_restorer_that_a_record_only_names_is_asked_for(models, networks, tmp_path, capsys):
-    scene = open_image(shipped(SCENE, "--image-file"))
+    scene = open_image(bundled(SCENE, "--image-file"))
     mask = Image.new("L", scene.size)
     mask.paste(255, (0, 0, scene.width // 2, scene.height))
     given = flags_of(restorer="diffrir-x1", restorer_path=networks[0])
@@ -311,7 +309,7 @@ def test_a_painter_that_is_given_is_used_unchecked_and_that_is_told(made, tmp_pa
     record = read(made / "words.png")
     with Image.open(made / "words.png") as image:
         (tmp_path / "a.png").write_bytes(encoded(image, replace(record, models=())))
-    painter = str(shipped(BUNDLED_PAINTER, "--sdmodel_id"))
+    painter = str(bundled(BUNDLED_PIPELINE, "--sdmodel_id"))
     assert replay.main([str(tmp_path / "a.png"), "--sdmodel_id", painter]) == 0
     assert f"the weights of {painter!r} were not checked" in capsys.readouterr().err
 
@@ -345,7 +343,7 @@ def test_recorded_values_are_checked_before_anything_is_loaded(strangers, monkey
 
 def test_a_painter_of_another_family_is_not_loaded(strangers, monkeypatch, capsys):
     monkeypatch.setattr(reproduction, "load_pipeline", lambda *given, **more: pytest.fail("a painter was loaded"))
-    painter = shipped(BUNDLED_PAINTER, "--sdmodel_id")
+    painter = bundled(BUNDLED_PIPELINE, "--sdmodel_id")
     mark = ModelMark("painter", painter.name, fingerprint(painter))
     assert replay.main([strangers(models=(mark,), painter={"family": "sd15"})]) == 2
     assert "painted by a sd15 model" in capsys.readouterr().err

@@ -10,31 +10,31 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, LlavaProcessor
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import PictureReady, PromptFound, TextDelta
+from llmga.assistant.loading import BUNDLED_MLLM, bundled
 from llmga.assistant.session import Settings, Turn
 from llmga.images import open_image
 from llmga.llava.chat import Chat
 from llmga.llava.conversation import Conversation
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat
-from llmga.llava.hf_layout import save_stock
+from llmga.llava.hf_layout.saving import save_hf_layout
 from llmga.llava.loading import load_mllm
 from llmga.llava.planner import USUAL
 from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.sampling import Sampling
 from llmga.llava.vlm import load_vlm
-from llmga.serve.args import BUNDLED_MLLM, shipped
 from tests.talks import Talk
 
 
 @pytest.fixture(scope="module")
 def mllm():
-    return load_mllm(shipped(BUNDLED_MLLM, "--model-path"), device="cpu", dtype=torch.float32)
+    return load_mllm(bundled(BUNDLED_MLLM, "--model-path"), device="cpu", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
 def stock_folder(mllm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stock")
-    save_stock(mllm, folder)
+    save_hf_layout(mllm, folder)
     if not (folder / "chat_template.jinja").exists():
         add_processor(mllm, folder)
     return folder
@@ -124,7 +124,7 @@ def played(chat, generator, settings, turns):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_same_session_gives_the_same_plan(chats, toy_pipeline_class, temperature):
-    scene = open_image(shipped("data/demo/scene.jpg", "--image-file"))
+    scene = open_image(bundled("data/demo/scene.jpg", "--image-file"))
     turns = [
         Turn("a big red circle on a blue background"),
         Turn("make it green"),

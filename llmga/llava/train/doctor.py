@@ -15,11 +15,11 @@ import torch
 
 from llmga.command_line import quiet_libraries
 from llmga.errors import UserError, command_line
-from llmga.llava.blueprint import blueprint, new_blueprint, without_weights
 from llmga.llava.datasets.mixture import Mixture, held_out_of, samples_in
-from llmga.llava.datasets.pictures import check_places
+from llmga.llava.datasets.pictures import check_picture_folders
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.sources import DataSource
+from llmga.llava.empty import empty_model, load_empty_mllm, new_empty_mllm
 from llmga.llava.inspection.findings import CHECKS
 from llmga.llava.inspection.inspection import inspect
 from llmga.llava.mllm import Mllm
@@ -81,7 +81,7 @@ def examine(config: DoctorConfig) -> Report:
 
 def _opening(source: DataSource) -> Callable[[], Records]:
     def opened() -> Records:
-        check_places(source.image_folder)
+        check_picture_folders(source.image_folder)
         return open_records(source, strict=False)
 
     return opened
@@ -102,8 +102,8 @@ def _tried(report: Report, check: str, place: str, act: Callable[[], T]) -> T | 
 def described(config: TrainConfig) -> Mllm:
     """The model of a run without its weights.  Raises: UserError when its folders are not at hand."""
     if config.mllm:
-        return blueprint(config.mllm, config.mllm_base, conv_mode=config.conv_mode)
-    return new_blueprint(
+        return load_empty_mllm(config.mllm, config.mllm_base, conv_mode=config.conv_mode)
+    return new_empty_mllm(
         config.text_model,
         config.vision_tower,
         projector_type=config.projector_type,
@@ -126,7 +126,7 @@ def _sizes(config: DoctorConfig, mllm: Mllm | None) -> Sizes | None:
     shape = (
         shape_of(config.billions) if config.billions else shape_named(config.mllm, config.text_model, config.mllm_base)
     )
-    return Sizes.of(without_weights(shape.with_tower())) if shape else None
+    return Sizes.of(empty_model(shape.with_tower())) if shape else None
 
 
 def machine_of(config: DoctorConfig) -> Machine:

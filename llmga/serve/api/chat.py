@@ -80,14 +80,7 @@ class Answer:
         wanted = recent(conversation_of(body.messages, service.look(fetched)), longest)
         if max(len(wanted.messages[-1].text), len(wanted.system or "")) > longest:
             raise too_long(longest)
-        settings = service.settings(
-            body,
-            temperature=body.temperature,
-            top_p=body.top_p,
-            max_new_tokens=body.max_completion_tokens or body.max_tokens,
-            picture=body.picture,
-            paint=body.paint,
-        )
+        settings = service.settings(body, max_new_tokens=body.max_completion_tokens)
         planner, known = service.warm.take(client, wanted)
         *earlier, last = known.messages
 

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from llmga.assistant.bounds import LONGEST_ANSWER
+from llmga.serve.api.setting_fields import model_of
 from llmga.serve.api.shapes import ModelName, Painting, Sent, Text, Words
 
 MOST_MESSAGES = 512
@@ -19,10 +21,6 @@ NOT_SERVED: dict[str, tuple[Any, ...]] = {
     "repetition_penalty": (1,),
     "web_search_options": (),
 }
-
-Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
-TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Tokens = Annotated[int, Field(ge=1, le=8192)]
 
 
 class ImageUrl(Sent):
@@ -85,19 +83,14 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(Painting):
+class ChatRequest(Painting, model_of("words", {})):  # type: ignore[misc]  # the table says its fields
     """A conversation that waits for the assistant's turn."""
 
     model: ModelName | None = Field(None, description="of /v1/models; left out: the assistant")
     messages: list[MessageIn] = Field(min_length=1, max_length=MOST_MESSAGES)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    max_tokens: Tokens | None = None
-    max_completion_tokens: Tokens | None = None
-    picture: Literal["auto", "always"] | None = Field(None, description="always: every answer holds a picture")
-    paint: bool | None = Field(None, description="false: prompts stay in the words, in their tags, and wait")
+    max_completion_tokens: int | None = Field(None, ge=1, le=LONGEST_ANSWER, description="as max_tokens")
     n: Literal[1] | None = 1
     tools: Any = Field(None, description="refused, or passed over where the server was started with --ignore-tools")
     functions: Any = Field(None, description="as tools")

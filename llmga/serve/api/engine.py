@@ -13,7 +13,8 @@ from PIL import Image
 
 from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
-from llmga.assistant.session import Settings, Turn
+from llmga.assistant.session import Turn
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipelines import suited
@@ -25,7 +26,7 @@ from llmga.serve.api.verbatim import Verbatim
 
 _DONE = object()
 FLAG = re.compile(r"--([a-z][\w-]+)")
-FIELDS = {"max-new-tokens": "max_tokens", "steps": "num_inference_steps"}
+FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
 
 
 class Engine:
@@ -90,7 +91,7 @@ class Job:
         self.engine, self.turn, self.insist, self.done = engine, turn, insist, done
         models = engine.models
         self.assistant = models.around(
-            chat, CountedPipeline(models.pipeline, models.turns, self), settings, models.marks
+            chat, CountedPipeline(models.pipeline, models.lock, self), settings, models.marks
         )
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)

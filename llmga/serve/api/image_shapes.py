@@ -5,18 +5,18 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, Field
 
+from llmga.serve.api.setting_fields import model_of
 from llmga.serve.api.shapes import ModelName, Painting, Prompt, Sent, Text
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
-class Output(BaseModel):
+class Output(model_of("finish", {})):  # type: ignore[misc]  # the table says how many pictures may be asked for
     """In which form pictures are answered."""
 
     model: ModelName | None = Field(
         None, description="left out or the assistant: it rewrites the prompt; the painter: as it stands"
     )
-    n: Annotated[int, Field(ge=1, le=10)] | None = 1
     response_format: Literal["b64_json", "url"] | None = Field(None, description="url: a data: URI")
     output_format: OutputFormat | None = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="quality of JPEG and WEBP")

@@ -1,19 +1,18 @@
 """Flags of the server, and what is made of them."""
 
 import argparse
-import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmga.assistant.bounds import Bounds
-from llmga.assistant.loading import Models
+from llmga.assistant.loading import Models, ModelSpec
+from llmga.assistant.settings import Settings
 from llmga.llava.endpoint.address import Endpoint
 from llmga.serve import args as flags
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.fairness import FairQueue
 from llmga.serve.api.fetching import Fetcher
-from llmga.serve.api.keys import VARIABLE, Keys
+from llmga.serve.api.keys import VARIABLE
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.service import Names, Service
@@ -40,7 +39,7 @@ def build_parser() -> flags.Parser:
     add_limits(parser)
     flags.add_bounds(parser)
     flags.add_safety(parser)
-    parser.set_defaults(task=None, embed=False, model_list_mode="once", shelf=None, server=None)
+    parser.set_defaults(task=None)
     return parser
 
 
@@ -101,58 +100,95 @@ def add_limits(parser: flags.Parser) -> None:
         )
 
 
-def build_service(args: argparse.Namespace, models: Models) -> Service:
-    """Everything that requests need, around models that are loaded.  Raises: UserError."""
-    models = replace(models, bounds=Bounds.of(args, LETTERS_PER_TOKEN * context(models)))
-    models.bounds.check_settings(flags.settings(args), models.pipeline)
-    queue = FairQueue(args.at_once, args.queue)
-    engine = Engine(models, args.at_once, Metrics(queue), private(args, models))
-    return Service(
-        desk=RequestScheduler(engine, queue),
-        engine=engine,
-        warm=WarmChats(models.new_chat, args.warm_chats),
-        names=names(args),
-        limits=limits(args),
-        defaults=flags.settings(args),
-        created=int(time.time()),
-        fetcher=Fetcher(limits(args)) if args.remote_pictures else None,
-        markdown=args.markdown_pictures,
-        ignore_tools=args.ignore_tools,
-    )
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the server answers.
+
+    Attributes:
+        spec: which models answer, and what one answer may cost.
+        settings: those of a request that says nothing else.
+        limits: what a client may send.
+        at_once: requests at work.
+        queue: requests that wait.
+        warm_chats: conversations whose cache is kept.
+        served_names: further names of the assistant.
+        remote_pictures: pictures are fetched from public addresses that requests name.
+        markdown: pictures of a chat stand in its text.
+        ignore_tools: requests with tools are answered as if they had none.
+    """
+
+    spec: ModelSpec
+    settings: Settings
+    limits: Limits
+    at_once: int
+    queue: int
+    warm_chats: int
+    served_names: tuple[str, ...] = ()
+    remote_pictures: bool = False
+    markdown: bool = False
+    ignore_tools: bool = False
 
 
-def limits(args: argparse.Namespace) -> Limits:
-    """What a client may send."""
-    return Limits(
+def server_options(args: argparse.Namespace) -> ServerOptions:
+    """What the flags say.  Raises: UserError for flags that contradict each other."""
+    limits = Limits(
         body=int(args.max_request_mb * MEGA),
         picture=int(args.max_picture_mb * MEGA),
         pixels=int(args.max_megapixels * MEGA),
         pictures=args.max_pictures,
         json=int(args.max_json_mb * MEGA),
     )
+    return ServerOptions(
+        spec=flags.model_spec(args),
+        settings=flags.settings(args),
+        limits=limits,
+        at_once=args.at_once,
+        queue=args.queue,
+        warm_chats=args.warm_chats,
+        served_names=tuple(args.served_name or ()),
+        remote_pictures=args.remote_pictures,
+        markdown=args.markdown_pictures,
+        ignore_tools=args.ignore_tools,
+    )
 
 
-def keys(args: argparse.Namespace) -> Keys:
-    """The keys that open the server.  Raises: UserError."""
-    return Keys.read(args.api_keys_file, os.environ.get(VARIABLE))
+def build_service(options: ServerOptions, models: Models) -> Service:
+    """Everything that requests need, around models that are loaded.  Raises: UserError."""
+    models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
+    models.bounds.check_settings(options.settings, models.pipeline)
+    queue = FairQueue(options.at_once, options.queue)
+    engine = Engine(models, options.at_once, Metrics(queue), private(options.spec, models))
+    return Service(
+        desk=RequestScheduler(engine, queue),
+        engine=engine,
+        warm=WarmChats(models.new_chat, options.warm_chats),
+        names=names(options),
+        limits=options.limits,
+        defaults=options.settings,
+        created=int(time.time()),
+        fetcher=Fetcher(options.limits) if options.remote_pictures else None,
+        markdown=options.markdown,
+        ignore_tools=options.ignore_tools,
+    )
 
 
-def names(args: argparse.Namespace) -> Names:
+def names(options: ServerOptions) -> Names:
     """What clients call the models: the last part of each folder, whatever the rest of the path."""
-    words = args.model_path.model if isinstance(args.model_path, Endpoint) else last_part(args.model_path)
-    return Names((words, *(args.served_name or ())), last_part(args.sdmodel_id))
+    mllm = options.spec.mllm
+    words = str(mllm.model) if isinstance(mllm, Endpoint) else last_part(mllm)
+    return Names((words, *options.served_names), last_part(options.spec.pipeline))
 
 
-def last_part(path: str) -> str:
+def last_part(path: str | Path | None) -> str:
     """A folder's name, which is all that the world is told of its place."""
-    folder = Path(path)
-    return folder.resolve().name if folder.is_absolute() or folder.exists() else path
+    folder = Path(path or "")
+    return folder.resolve().name if folder.is_absolute() or folder.exists() else str(path)
 
 
-def private(args: argparse.Namespace, models: Models) -> dict[str, str]:
+def private(spec: ModelSpec, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
-    hidden = {models.pipeline.path: last_part(args.sdmodel_id)}
-    for path in (args.model_path, args.sdmodel_id, args.inpainter, args.model_base, args.restorer_path):
+    hidden = {models.pipeline.path: last_part(spec.pipeline)}
+    for path in (spec.mllm, spec.pipeline, spec.inpainter, spec.model_base, spec.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"
         elif path is not None:

@@ -109,7 +109,6 @@ class Answer:
         chat = Verbatim() if service.names.is_painter(asked.model) else service.engine.models.new_chat()
         settings = service.settings(
             asked,
-            versions=asked.n or 1,
             previews=bool(asked.stream and asked.partial_images),
             picture="always" if chat.steers else "auto",
             edit={} if task == EDITING else None,

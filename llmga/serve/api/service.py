@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.bounds import Bounds, TooMuch
-from llmga.assistant.session import Settings
+from llmga.assistant.settings import SETTINGS, Settings
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fetching import Fetcher
@@ -17,13 +17,7 @@ from llmga.serve.api.uploads import Limits, decode, from_data_uri
 from llmga.serve.api.warm import WarmChats
 
 ELSEWHERE = ("http:", "https:")
-FIELDS = {  # of requests, by the settings that they become
-    "size": "size",
-    "steps": "num_inference_steps",
-    "versions": "n",
-    "negative_prompt": "negative_prompt",
-    "max_new_tokens": "max_tokens",
-}
+FIELDS = {row.name: row.request for row in SETTINGS.values() if row.request}  # of requests, by the settings they become
 
 
 @dataclass(frozen=True)
@@ -132,20 +126,22 @@ class Service:
         return open_one
 
     def settings(self, asked: Painting, **others: Any) -> Settings:
-        """The defaults with what a request asks for.  Raises: ApiError."""
-        wanted: Mapping[str, Any] = {
-            "seed": asked.seed,
-            "steps": asked.num_inference_steps,
-            "guidance_scale": asked.guidance_scale,
-            "negative_prompt": asked.negative_prompt,
-            "size": parsed_size(asked.size),
-            **others,
+        """The defaults with what a request asks for.
+
+        Args:
+            others: settings that no field of the request says by itself; None leaves the field's.
+
+        Raises: ApiError.
+        """
+        wanted = {name: getattr(asked, field, None) for name, field in FIELDS.items()}
+        wanted |= {"size": parsed_size(asked.size)} | {
+            name: value for name, value in others.items() if value is not None
         }
         chosen = replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
         try:
             self.bounds.check_settings(chosen, self.engine.models.pipeline)
         except TooMuch as problem:
-            raise ApiError(400, self.engine.public(str(problem)), param=FIELDS.get(problem.setting)) from None
+            raise ApiError(400, self.engine.public(str(problem)), param=FIELDS.get(problem.setting or "")) from None
         return chosen
 
 

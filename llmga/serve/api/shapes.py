@@ -9,13 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
-LARGEST_SEED = 2**32 - 1
+from llmga.serve.api.setting_fields import model_of
+
 LONGEST_PROMPT = 32_000  # characters, OpenAI's own limit; how many are painted, `bounds` says
 SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
 
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Steps = Annotated[int, Field(ge=1, le=1000)]
-Guidance = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", examples=["auto", "1024x768"])]
 # JSON can hold halves of characters, which nothing behind this door can read.
 Text = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
@@ -44,14 +42,8 @@ class Sent(BaseModel):
         return {name: value for name, value in usual(self).items() if value is not None or name in self.always}
 
 
-class Painting(BaseModel):
+class Painting(model_of("painting", {tuple: Size, str: Words})):  # type: ignore[misc]  # the table says its fields
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
-
-    size: Size | None = Field(None, description="WIDTHxHEIGHT in pixels, or auto")
-    seed: Seed | None = Field(None, description="of the first picture, the next has seed + 1 …; left out: chance")
-    negative_prompt: Words | None = Field(None, description="what should not be in the picture")
-    num_inference_steps: Steps | None = Field(None, description="denoising steps")
-    guidance_scale: Guidance | None = Field(None, description="how closely to follow the prompt")
 
 
 class ModelCard(BaseModel):

@@ -1,78 +1,101 @@
-"""The settings of a visit: the controls, and what they say."""
+"""The settings of a visit: the controls, made from the table of settings, and what they say."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from llmga.assistant.session import Settings
-from llmga.choices import RATIO, SKIP
-from llmga.diffrir.restorers import RESTORERS
-from llmga.diffusers.canvas import FILLS
-from llmga.diffusers.inpainting import AREAS
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
-from llmga.serve import args as flags
-from llmga.serve.page.chosen import Chosen
+from llmga.serve.args import reader
 from llmga.serve.page.labels import Labels
+from llmga.serve.page.strings import key_of
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the controls say.
+
+    Attributes:
+        settings: with `edit`, which only an answer that changes a picture uses.
+        seed: of the next picture; None goes on with the session's.
+        fill: a row of `llmga.diffusers.canvas.FILLS`, what is under a grown part.
+    """
+
+    settings: Settings
+    seed: int | None = None
+    fill: str = SETTINGS["fill"].default
+
+    def into(self, assistant: Assistant, *, changes: bool = False) -> None:
+        """Let the next answer be given so.
+
+        Args:
+            changes: it changes a picture.
+
+        Raises: UserError for a sampler that the pipeline cannot use.
+        """
+        assistant.pipeline.use_sampler(self.settings.sampler)
+        assistant.settings = self.settings if changes else replace(self.settings, edit=None)
+        if self.seed is not None:
+            assistant.reseed(self.seed)
 
 
 class Controls:
-    """The controls, by the key of their words.
+    """The controls, by the names of their settings.
 
     Args:
         usual: settings of the command line.
         pipeline: how the pipeline describes itself, for what the command line leaves open.
         restorer: name of the restorer that is loaded.
+        rows: the table of settings; those with a label are shown.
     """
 
-    def __init__(self, labels: Labels, usual: Settings, pipeline: Mapping[str, Any], restorer: str):
+    def __init__(
+        self,
+        labels: Labels,
+        usual: Settings,
+        pipeline: Mapping[str, Any],
+        restorer: str,
+        rows: Mapping[str, Setting] = SETTINGS,
+    ):
         self.named: dict[str, Any] = {}
-        self._labels, self._usual, self._painter, self._restorer = labels, usual, pipeline, restorer
-        self._words(usual)
+        self._table, self._rows = rows, {name: row for name, row in rows.items() if row.label is not None}
+        self._labels, self._usual = labels, usual
+        self._own = {
+            "steps": pipeline["steps"],
+            "guidance_scale": pipeline["guidance_scale"],
+            "sampler": pipeline["sampler_name"],
+            "restorer": restorer,
+        }
+        self._add("words")
         with labels.put(gr.Accordion, label_word="painting settings", open=False):
-            self._painting(usual)
+            self._add("painting")
         with labels.put(gr.Accordion, label_word="changing settings", open=False):
-            self._changing(usual, restorer)
+            self._add("finish", "region", "editing")
 
-    def _words(self, usual: Settings) -> None:
-        self._add("temperature", gr.Slider, minimum=0, maximum=2, step=0.05, value=usual.temperature)
-        self._add("top-p", gr.Slider, minimum=0.01, maximum=1, step=0.01, value=usual.top_p)
-        longest = max(2048, usual.max_new_tokens)
-        self._add("tokens", gr.Slider, minimum=1, maximum=longest, step=1, value=usual.max_new_tokens)
-        ways = {"auto": "auto", "always": "always"}
-        self._add("picture mode", gr.Radio, choices=ways, value=usual.picture)
-        self._add("review", gr.Checkbox, value=not usual.paint)
+    def _add(self, *groups: str) -> None:
+        for name, row in self._rows.items():
+            if row.group in groups:
+                kind, options = self._component(row, self._shown(row, self._usual))
+                self.named[name] = self._labels.put(kind, label_word=key_of(row), **options)
 
-    def _painting(self, usual: Settings) -> None:
-        steps = usual.steps or self._painter["steps"]
-        self._add("steps", gr.Slider, minimum=1, maximum=max(100, steps), step=1, value=steps)
-        guidance = self._painter["guidance_scale"] if usual.guidance_scale is None else usual.guidance_scale
-        self._add("guidance", gr.Slider, minimum=0, maximum=max(20, guidance), step=0.1, value=guidance)
-        self._add("next seed", gr.Textbox, value="", max_lines=1)
-        size = "{}x{}".format(*usual.size) if usual.size else ""
-        self._add("size", gr.Textbox, value=size, max_lines=1)
-        self._add("sampler", gr.Dropdown, rows=list(SAMPLERS), value=self._painter["sampler_name"])
-        self._add("negative", gr.Textbox, value=usual.negative_prompt or "", max_lines=3)
-
-    def _changing(self, usual: Settings, restorer: str) -> None:
-        without_weights = [name for name in RESTORERS if not name.startswith("diffrir")]
-        self._add("restorer", gr.Dropdown, rows=list(dict.fromkeys([restorer, *without_weights])), value=restorer)
-        self._add("fill", gr.Dropdown, rows=list(FILLS), value="edge")
-        areas = {area: f"area {area}" for area in AREAS}
-        self._add("area", gr.Radio, choices=areas, value=usual.repaint.get("area", "picture"))
-        strength = usual.repaint.get("strength") or 1.0
-        self._add("strength", gr.Slider, minimum=0.05, maximum=1, step=0.05, value=strength)
-        edit = usual.edit or {}
-        self._add("skip", gr.Slider, minimum=0, maximum=0.9, step=0.05, value=edit.get("skip", SKIP))
-        self._add("ratio", gr.Slider, minimum=0.1, maximum=10, step=0.1, value=edit.get("ratio", RATIO))
-
-    def _add(self, name: str, kind: type, *, rows: Sequence[str] | None = None, **options: Any) -> None:
-        if rows is not None:
-            options["rows"] = [(row, row) for row in rows]
-        self.named[name] = self._labels.put(kind, label_word=name, **options)
+    def _component(self, row: Setting, value: Any) -> tuple[type, dict[str, Any]]:
+        """The kind of control that a row gets, and its options."""
+        if row.slider is not None:
+            low, high, step = row.slider
+            return gr.Slider, {"minimum": low, "maximum": max(high, value), "step": step, "value": value}
+        if row.choices:
+            return gr.Radio, {"choices": {each: key_of(row, each) for each in row.choices}, "value": value}
+        if row.kind is bool:
+            return gr.Checkbox, {"value": value}
+        if row.names:
+            names = row.names if row.name != "restorer" else _without_weights(row.names, value)
+            return gr.Dropdown, {"rows": [(name, name) for name in names], "value": value}
+        return gr.Textbox, {"max_lines": 3 if row.kind is str else 1, "value": value}
 
     @property
     def components(self) -> list[Any]:
@@ -80,61 +103,63 @@ class Controls:
 
     def chosen(self, values: Sequence[Any]) -> Chosen:
         """What the values of `components` mean.  Raises: UserError for one that cannot be."""
-        said = dict(zip(self.named, values, strict=True))
-        strength = None if said["strength"] >= 1 else said["strength"]
-        settings = replace(
-            self._usual,
-            temperature=said["temperature"],
-            top_p=said["top-p"],
-            max_new_tokens=int(said["tokens"]),
-            picture=said["picture mode"],
-            steps=int(said["steps"]),
-            guidance_scale=said["guidance"],
-            negative_prompt=said["negative"].strip() or None,
-            size=_told(flags.size, said["size"]),
-            repaint={"strength": strength, "area": said["area"], "soft": False},
-            edit={"skip": said["skip"], "ratio": said["ratio"]},
-            restorer=None if said["restorer"] == self._restorer else said["restorer"],
-            previews=True,
-            paint=not said["review"],
+        said = {name: self._read(self._rows[name], value) for name, value in zip(self.named, values, strict=True)}
+        own = {name: value for name, value in said.items() if not self._rows[name].part_of and name != "seed"}
+        repaint, edit = (
+            Changes(
+                **{row.name: said.get(row.name, row.default) for row in self._table.values() if row.part_of == part}
+            )
+            for part in ("repaint", "edit")
         )
-        seed = _told(flags.number(int, 0, flags.LARGEST_SEED), said["next seed"])
-        return Chosen(settings, said["sampler"], seed, said["fill"])
+        settings = replace(self._usual, **own, repaint=repaint, edit=edit, previews=True)
+        return Chosen(settings, said["seed"], said["fill"])
 
     def shown(self, settings: Settings) -> list[Any]:
-        """Updates of `components` after a session was loaded."""
-        edit, repaint = settings.edit or {}, settings.repaint
-        said = {
-            "temperature": settings.temperature,
-            "top-p": settings.top_p,
-            "tokens": settings.max_new_tokens,
-            "picture mode": settings.picture,
-            "review": not settings.paint,
-            "steps": settings.steps or self._painter["steps"],
-            "guidance": self._painter["guidance_scale"] if settings.guidance_scale is None else settings.guidance_scale,
-            "next seed": "",
-            "size": "{}x{}".format(*settings.size) if settings.size else "",
-            "negative": settings.negative_prompt or "",
-            "restorer": settings.restorer or self._restorer,
-            "area": repaint.get("area"),
-            "strength": repaint.get("strength") or (1.0 if "strength" in repaint else None),
-            "skip": edit.get("skip"),
-            "ratio": edit.get("ratio"),
-        }
-        return [gr.skip() if said.get(name) is None else gr.update(value=said[name]) for name in self.named]
+        """Updates of `components` after a session was loaded; what it does not say stays as it is."""
+        rows = (self._rows[name] for name in self.named)
+        return [gr.update(value=self._shown(row, settings)) if _says(settings, row) else gr.skip() for row in rows]
 
     def own_of(self, sampler: str) -> tuple[Any, Any]:
         """Updates of steps and guidance: what suits the sampler."""
         row = SAMPLERS[sampler]
-        guidance = self._painter["guidance_scale"] if row.guidance_scale is None else row.guidance_scale
-        return gr.update(value=row.steps or self._painter["steps"]), gr.update(value=guidance)
+        guidance = self._own["guidance_scale"] if row.guidance_scale is None else row.guidance_scale
+        return gr.update(value=row.steps or self._own["steps"]), gr.update(value=guidance)
+
+    def _shown(self, row: Setting, settings: Settings) -> Any:
+        """What the control of a row shows."""
+        value = row.value(settings) if _says(settings, row) and row.name != "seed" else row.default
+        if value is None:
+            return self._own.get(row.name, "" if row.usual is None else row.usual)
+        if isinstance(value, tuple):
+            return "{}x{}".format(*value)
+        return not value if row.name == "paint" else value
+
+    def _read(self, row: Setting, value: Any) -> Any:
+        """What the value of a control means; where it is the usual one, None.  Raises: UserError."""
+        if row.name == "paint":
+            return not value
+        if row.usual is not None:
+            return None if value == self._own.get(row.name, row.usual) else value
+        if row.slider is not None:
+            return row.kind(value)
+        return value if row.names or row.kind is bool else _typed(row, value)
 
 
-def _told(read: Callable[[str], Any], text: str) -> Any:
+def _says(settings: Settings, row: Setting) -> bool:
+    """Whether settings hold a row, be its value None."""
+    return row.name in (getattr(settings, row.part_of, None) or {}) if row.part_of else True
+
+
+def _without_weights(names: Sequence[str], loaded: str) -> list[str]:
+    """The loaded restorer, and those that need nothing to be loaded."""
+    return list(dict.fromkeys([loaded, *(name for name in names if not name.startswith("diffrir"))]))
+
+
+def _typed(row: Setting, text: str) -> Any:
     """What was typed in place of a flag; None where nothing stands.  Raises: UserError."""
     if not text.strip():
         return None
     try:
-        return read(text.strip())
+        return reader(row)(text.strip())
     except ArgumentTypeError as problem:
         raise UserError(f"{problem}.") from None

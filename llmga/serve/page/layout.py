@@ -1,19 +1,19 @@
 """What stands where on the page.  What it does is in `wiring`, what it says in `words`."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from llmga.assistant.settings import Settings
 from llmga.diffrir.restorers import restorer_name
 from llmga.errors import UserError
-from llmga.serve import args as flags
 from llmga.serve.page import drawing
 from llmga.serve.page.controls import Controls
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.model_pool import ModelPool
+from llmga.serve.page.options import PageOptions
 from llmga.serve.page.strings import LANGUAGES, WORDS
 
 HERE = Path(__file__).parent
@@ -62,16 +62,16 @@ EASEL_WORDS = ("no canvas", "canvas help", "brush", "eraser", "grow", "unmark", 
 class Page:
     """The components; `blocks` is the whole."""
 
-    def __init__(self, studio: ModelPool, args: argparse.Namespace):
+    def __init__(self, studio: ModelPool, options: PageOptions):
         self.labels = labels = Labels()
         with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
             self.visit = gr.State(None, time_to_live=None, delete_callback=_leave)
-            self.head = gr.HTML(heading("en"), elem_id="head", visible=not args.embed)
+            self.head = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
                     self._conversation(labels)
                 with gr.Column(scale=2, min_width=320, elem_id="side"), gr.Tabs() as self.tabs:
-                    self._side(studio, args, labels)
+                    self._side(studio, options.settings, labels)
 
     def _conversation(self, labels: Labels) -> None:
         self.log = gr.HTML(
@@ -101,7 +101,7 @@ class Page:
                 for verb in ("retry", "repaint", "undo", "clear")
             )
 
-    def _side(self, studio: ModelPool, args: argparse.Namespace, labels: Labels) -> None:
+    def _side(self, studio: ModelPool, usual: Settings, labels: Labels) -> None:
         with labels.put(gr.Tab, label_word="pictures", id="pictures"):
             self.gallery = gr.HTML(
                 drawing.gallery([], labels.words),
@@ -120,7 +120,7 @@ class Page:
             )
         with labels.put(gr.Tab, label_word="settings", id="settings"):
             pipeline = studio.models.pipeline.describe()
-            self.controls = Controls(labels, flags.settings(args), pipeline, restorer_name(studio.restorer))
+            self.controls = Controls(labels, usual, pipeline, restorer_name(studio.restorer))
             self._models(studio, labels)
         with labels.put(gr.Tab, label_word="session", id="session"):
             self._session(labels)

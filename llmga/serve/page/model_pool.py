@@ -1,6 +1,5 @@
 """What all visits share: the models that are loaded, and the list of those that can be chosen."""
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,10 @@ from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
 from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffrir.restorers import Restorer
-from llmga.diffusers.pipelines import Pipeline, load_pipeline
+from llmga.diffusers.pipelines import Pipeline
 from llmga.errors import UserError
-from llmga.llava.opening import NewChat, open_planner
-from llmga.serve import args as flags
-
-ONCE, RELOAD = "once", "reload"
+from llmga.llava.loading import NewChat, open_planner
+from llmga.serve.page.options import PageOptions
 
 
 @dataclass(frozen=True)
@@ -29,28 +26,26 @@ class Words:
 
 @dataclass(frozen=True)
 class Paint:
-    """A picture model, and the line of those who want to paint with it."""
+    """A picture model, and the lock that is taken to paint with it."""
 
     pipeline: Pipeline
     mark: ModelMark
-    turns: FairLock
+    lock: FairLock
 
 
 class ModelPool:
     """Models by name; one that is chosen for the first time is loaded, and stays.
 
     Args:
-        args: the command line's flags, which say how models are loaded.
-        models: those that the command line names.
-        mode: `once` offers what is on the shelf now, `reload` what is there whenever a page is opened.
-        shelf: the folder whose models are offered beside those of the command line; None offers no others.
+        options: how models are loaded, and which are offered beside the loaded ones.
+        models: those that are loaded already.
     """
 
-    def __init__(self, args: argparse.Namespace, models: Models, mode: str = ONCE, shelf: Path | None = None):
-        self.args, self.models, self.mode, self.shelf = args, models, mode, shelf
+    def __init__(self, options: PageOptions, models: Models):
+        self.options, self.models = options, models
         marks = {mark.role: mark for mark in models.marks}
         self.words = {marks["language"].name: Words(models.new_chat, marks["language"])}
-        self.paints = {marks["painter"].name: Paint(models.pipeline, marks["painter"], models.turns)}
+        self.paints = {marks["painter"].name: Paint(models.pipeline, marks["painter"], models.lock)}
         self.first = marks["language"].name, marks["painter"].name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
@@ -62,7 +57,7 @@ class ModelPool:
 
     def offered(self) -> tuple[list[str], list[str]]:
         """Names of language and of picture models, those of the command line first."""
-        if self.mode == RELOAD:
+        if self.options.mode == "reload":
             self._listed = self._look()
         return tuple(list(dict.fromkeys([first, *more])) for first, more in zip(self.first, self._listed, strict=True))
 
@@ -81,11 +76,12 @@ class ModelPool:
         belongs = {"language base": chosen[0] == self.first[0], "inpainter": chosen[1] == self.first[1]}
         rest = [mark for mark in self._rest if belongs.get(mark.role, True)]
         marks = (talks.mark, paints.mark, *rest)
-        brush = SharedPipeline.of(paints.pipeline, paints.turns)
-        return self.models.around(talks.new_chat(), brush, flags.settings(self.args), marks)
+        brush = SharedPipeline.of(paints.pipeline, paints.lock)
+        return self.models.around(talks.new_chat(), brush, self.options.settings, marks)
 
     def _look(self) -> tuple[list[str], list[str]]:
-        folders = sorted(path for path in self.shelf.glob("*") if path.is_dir()) if self.shelf else []
+        directory = self.options.model_directory
+        folders = sorted(path for path in directory.glob("*") if path.is_dir()) if directory else []
         paints = [path.name for path in folders if (path / "model_index.json").is_file()]
         return [path.name for path in folders if (path / "config.json").is_file() and path.name not in paints], paints
 
@@ -96,11 +92,13 @@ class ModelPool:
         return known[name]
 
     def _words(self, name: str) -> Words:
-        path = self.shelf / name
-        return Words(open_planner(path, **flags.place_words(self.args)), ModelMark.of("language", path))
+        path = self._place(name)
+        return Words(open_planner(path, **self.options.spec.placement), ModelMark.of("language", path))
 
     def _paint(self, name: str) -> Paint:
-        path = self.shelf / name
-        pipeline = load_pipeline(path, **flags.painter_options(self.args))
-        flags.guide(pipeline, self.args)
-        return Paint(pipeline, ModelMark.of("painter", path), FairLock())
+        path = self._place(name)
+        return Paint(self.options.spec.open_guided(path), ModelMark.of("painter", path), FairLock())
+
+    def _place(self, name: str) -> Path:
+        assert self.options.model_directory is not None  # only what lies there is offered beside the loaded ones
+        return self.options.model_directory / name

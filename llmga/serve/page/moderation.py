@@ -1,6 +1,5 @@
 """Messages that a moderation service flags are not answered (`--moderate`)."""
 
-import argparse
 import os
 from collections.abc import Callable
 from functools import partial
@@ -16,17 +15,21 @@ PATIENCE = 10  # seconds
 Moderator = Callable[[str], bool]
 
 
-def moderator(args: argparse.Namespace) -> Moderator | None:
+def moderator(moderate: bool, url: str | None) -> Moderator | None:
     """`moderator(text)` tells whether the text is flagged; None where nobody is to be asked.
+
+    Args:
+        moderate: ask OpenAI.
+        url: a server that answers as OpenAI's does, in its place.
 
     Raises: UserError when OpenAI is to be asked without a key.
     """
-    if not (args.moderate or args.moderation_url):
+    if not (moderate or url):
         return None
     key = os.environ.get(KEY, "")
-    if args.moderation_url is None and not key:
+    if url is None and not key:
         raise UserError(f"--moderate asks OpenAI, which takes a key; set {KEY}, or give --moderation-url.")
-    return partial(flagged, url=args.moderation_url or OPENAI, key=key)
+    return partial(flagged, url=url or OPENAI, key=key)
 
 
 def flagged(text: str, *, url: str, key: str) -> bool:

@@ -1,6 +1,5 @@
 """The page as a server, or inside one: the files that it may give, and nobody else asked."""
 
-import argparse
 import asyncio
 import socket
 from collections.abc import Callable
@@ -14,14 +13,13 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from llmga.assistant.bounds import Bounds
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
-from llmga.serve import args as flags
 from llmga.serve.api.keys import sent_by_another_site
 from llmga.serve.page.layout import HERE, THEME, Page
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
+from llmga.serve.page.options import PageOptions
 from llmga.serve.page.user_session import LONGEST_MESSAGE
 from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
@@ -58,19 +56,18 @@ class OnlyHere:
             await self.app(scope, receive, send)
 
 
-def build(models: Models, args: argparse.Namespace, moderator: Moderator | None = None) -> Wiring:
+def build(models: Models, options: PageOptions, moderator: Moderator | None = None) -> Wiring:
     """The page, ready to be served."""
-    models = replace(models, bounds=Bounds.of(args, LONGEST_MESSAGE))
-    models.bounds.check_settings(flags.settings(args), models.pipeline)
-    shelf = args.shelf if args.server is None else None  # a server's models go with nothing from here
-    studio, places = ModelPool(args, models, args.model_list_mode, shelf), args.at_once
-    page = Page(studio, args)
+    models = replace(models, bounds=options.spec.bounds.reading(LONGEST_MESSAGE))
+    models.bounds.check_settings(options.settings, models.pipeline)
+    studio, places = ModelPool(options, models), options.at_once
+    page = Page(studio, options)
     page.blocks.max_threads = THREADS + places + LONGEST_LINE
     page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=places, api_open=False)
     return Wiring(page, studio, places, moderator)
 
 
-def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None = None, wait: bool = True) -> Any:
+def launch(models: Models, options: PageOptions, moderator: Moderator | None = None, wait: bool = True) -> Any:
     """Serve the page.
 
     Args:
@@ -79,13 +76,13 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
 
     Raises: UserError when the port is taken.
     """
-    port = args.port or _free(args.host)
-    blocks = build(models, args, moderator).page.blocks
+    port = options.port or _free(options.host)
+    blocks = build(models, options, moderator).page.blocks
     try:
         blocks.launch(
-            server_name=args.host,
+            server_name=options.host,
             server_port=port,
-            share=args.share,
+            share=options.share,
             quiet=True,
             max_threads=blocks.max_threads,
             prevent_thread_lock=True,
@@ -93,9 +90,9 @@ def launch(models: Models, args: argparse.Namespace, moderator: Moderator | None
             **COMMON,
         )
     except OSError:
-        raise UserError(f"--port {port} at {args.host} is taken or not allowed; choose another, or 0.") from None
+        raise UserError(f"--port {port} at {options.host} is taken or not allowed; choose another, or 0.") from None
     print(f"The page is at {blocks.local_url}", flush=True)
-    if args.share:
+    if options.share:
         print(f"and for everybody who knows the link at {blocks.share_url}", flush=True)
     if wait:
         blocks.block_thread()
@@ -110,9 +107,9 @@ class Mounted:
     """
 
     def __init__(
-        self, app: FastAPI, path: str, models: Models, args: argparse.Namespace, opens: Callable[[str], bool] | None
+        self, app: FastAPI, path: str, models: Models, options: PageOptions, opens: Callable[[str], bool] | None
     ):
-        self.wiring = build(models, args)
+        self.wiring = build(models, options)
         auth = None if opens is None else lambda name, password: opens(password)
         blocks = self.wiring.page.blocks
         gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)

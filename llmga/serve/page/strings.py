@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from llmga.assistant.settings import SETTINGS, Setting
+
 Words = Mapping[str, str]
 
 LANGUAGES = {"en": "English", "zh": "中文"}
@@ -76,29 +78,8 @@ _TABLE: dict[str, tuple[str, str]] = {
     "bottom": ("bottom", "下"),
     # the side: settings
     "settings": ("Settings", "设置"),
-    "temperature": ("Temperature", "温度"),
-    "top-p": ("Top-p", "Top-p"),
-    "tokens": ("Longest answer, in tokens", "回答的最大长度（词元）"),
-    "picture mode": ("Pictures", "图片"),
-    "auto": ("when the model wants one", "由模型决定"),
-    "always": ("in every answer", "每次回答都画"),
-    "review": ("Show me each prompt before it is painted", "绘制前先让我查看提示词"),
     "painting settings": ("Painting", "绘画"),
-    "steps": ("Steps", "步数"),
-    "guidance": ("Guidance", "引导强度"),
-    "next seed": ("Seed (empty: by chance)", "随机种子（留空则随机）"),
-    "size": ("Size, such as 64x64 (empty: the model's own)", "尺寸，如 64x64（留空则用模型默认）"),
-    "sampler": ("Sampler", "采样器"),
-    "negative": ("Not in the picture", "画面中不要"),
     "changing settings": ("Repainting and changing", "重绘与修改"),
-    "restorer": ("Restorer after repainting", "重绘后的修复器"),
-    "strength": ("Strength of repainting", "重绘强度"),
-    "area": ("What the painter sees", "画家看到的范围"),
-    "area picture": ("the whole picture", "整张图片"),
-    "area mask": ("around the marked part", "涂抹区域附近"),
-    "fill": ("Under what is grown", "扩展区域的底色"),
-    "skip": ("How much a change keeps", "修改时保留多少"),
-    "ratio": ("How small a changed part is", "修改范围多小"),
     "models": ("Models", "模型"),
     "language model": ("Language model", "语言模型"),
     "picture model": ("Picture model", "图片模型"),
@@ -127,8 +108,17 @@ _TABLE: dict[str, tuple[str, str]] = {
     "loaded": ("The session is back.", "会话已恢复。"),
 }
 
+
+def key_of(row: Setting, choice: str = "") -> str:
+    """The key of a setting's words, or of those of one of its choices."""
+    return f"setting {row.name} {choice}".rstrip()
+
+
+_LABELS = {key_of(row): row.label for row in SETTINGS.values() if row.label is not None}
+_CHOICES = {key_of(row, choice): said for row in SETTINGS.values() for choice, said in row.choices.items()}
 WORDS: dict[str, Words] = {
-    code: {key: said[place] for key, said in _TABLE.items()} for place, code in enumerate(LANGUAGES)
+    code: {key: said[place] for key, said in (_TABLE | _LABELS | _CHOICES).items()}
+    for place, code in enumerate(LANGUAGES)
 }
 
 

@@ -17,7 +17,7 @@ from llmga.assistant.session import Exchange, Turn
 from llmga.assistant.session_file import differences, load_session, save_session
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
-from llmga.serve.page.chosen import Chosen
+from llmga.serve.page.controls import Chosen
 from llmga.serve.page.drawing import Entry, Mark, Shown
 from llmga.serve.page.live import Live
 from llmga.serve.page.mask_editor import Marks

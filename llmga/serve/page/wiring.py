@@ -72,7 +72,7 @@ class Wiring:
         for model_list in (page.words_model, page.paint_model):
             self._on(model_list.input, self.switch, chosen, [*self.drawn, *chosen[1:]], **model)
         sampler = page.controls.named["sampler"]
-        adapted = [page.controls.named["steps"], page.controls.named["guidance"]]
+        adapted = [page.controls.named["steps"], page.controls.named["guidance_scale"]]
         self._on(sampler.input, page.controls.own_of, [sampler], adapted)
         self._on(page.language.input, self.speak, [page.language, page.visit], self._worded()).then(
             None, [page.language], js=TELL_LANGUAGE

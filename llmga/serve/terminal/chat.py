@@ -59,19 +59,19 @@ def converse(talk: Talk, first: str | None = None) -> None:
 def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     """Check, load, talk; or work through a batch, 1 if some of it failed.  Raises: UserError."""
     bundled = args.sdmodel_id is None
-    picture = flags.check(args)
-    opening = flags.opening(args, picture)
+    spec, chosen = flags.model_spec(args).checked(), flags.settings(args)
+    opening = flags.opening(args, flags.first_picture(args))
     inline = drawer(args.inline, os.environ, sys.stdout.isatty())
     terminal = Terminal(ImageFolder(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
     room = args.session_megapixels * flags.MEGA
     saved = load_session(args.session, room) if args.session and _is_session(args.session) else None
     jobs = read_jobs(args.batch) if args.batch is not None else None
-    models = Models.load(args)
+    models = Models.load(spec)
     if bundled:
         print(f"No --sdmodel_id given: the bundled toy model ({models.pipeline.describe()['family']}) paints.")
     if jobs is not None:
-        return batch(jobs, args, models, terminal, opening)
-    assistant = models.assistant(args)
+        return batch(jobs, chosen, models, terminal, opening)
+    assistant = models.assistant(chosen)
     assistant.check()
     if saved is not None:
         assistant.session = saved.session

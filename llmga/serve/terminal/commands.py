@@ -11,15 +11,17 @@ from PIL import Image
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent
 from llmga.assistant.session import Turn
-from llmga.assistant.session_file import MOST_PIXELS, differences, load_session, save_session
+from llmga.assistant.session_file import differences, load_session, save_session
+from llmga.assistant.settings import SETTINGS
 from llmga.diffusers.canvas import Canvas
 from llmga.errors import UserError
 from llmga.images import open_image
+from llmga.limits import LARGEST_SEED, MOST_PIXELS
 from llmga.plain_text import plain
 from llmga.registry import Registry
 from llmga.serve import args as flags
 from llmga.serve.terminal.drawing import Terminal, ctrl_c
-from llmga.serve.terminal.settings_command import change, checked_fill, told
+from llmga.serve.terminal.settings_command import change, told
 
 HELP_WIDTH = 32
 
@@ -126,14 +128,14 @@ def _outpaint(talk: Talk, text: str) -> None:
 
 def _seed(talk: Talk, text: str) -> None:
     if text:
-        talk.assistant.reseed(int(_number(text, 0, flags.LARGEST_SEED, "seed")))
+        talk.assistant.reseed(int(_number(text, 0, LARGEST_SEED, "seed")))
     talk.terminal.tell(f"the next picture has seed {talk.assistant.session.next_seed}.")
 
 
 def _set(talk: Talk, text: str) -> None:
     name, _, value = text.partition(" ")
     if name == "fill" and value.strip():
-        talk.fill = checked_fill(value.strip())
+        talk.fill = SETTINGS["fill"].checked(value.strip())
     elif value.strip():
         change(talk.assistant, name, value.strip())
     elif name:

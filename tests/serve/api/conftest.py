@@ -19,7 +19,7 @@ from llmga.errors import UserError
 from llmga.llava.planner import Planner
 from llmga.serve.api.app import build_app
 from llmga.serve.api.keys import Keys
-from llmga.serve.api.options import build_parser, build_service
+from llmga.serve.api.options import build_parser, build_service, server_options
 from llmga.serve.api.service import Service
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
@@ -118,7 +118,7 @@ def service() -> Callable[..., Service]:
         args = build_parser().parse_args(argv)
         args.model_path, args.sdmodel_id = "/secret/place/echo", "/secret/place/plain"
         painter = PlainPainter()
-        return build_service(args, Models(EchoPlanner, painter, RESTORERS["none"], ()))
+        return build_service(server_options(args), Models(EchoPlanner, painter, RESTORERS["none"], ()))
 
     return make
 

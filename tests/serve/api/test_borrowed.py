@@ -14,7 +14,7 @@ from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.errors import UserError
 from llmga.serve import args as flags
-from llmga.serve.gradio_web_server import build_parser
+from llmga.serve.gradio_web_server import build_parser, page_options, server_of
 from llmga.serve.page.serving import build
 from llmga.serve.remote import load_remote_models
 
@@ -29,7 +29,7 @@ def far(running):
         start.server = running(keys=keys)
         given = ["--mllm-key", keys[0]] if keys else []
         args = build_parser().parse_args(["--server", f"{start.server.url}/v1", *given, *argv])
-        start.models = models = load_remote_models(args)
+        start.models = models = load_remote_models(server_of(args))
         brush = SharedPipeline.of(models.pipeline, FairLock())
         return Assistant(models.new_chat(), brush, models.restorer, settings or Settings(seed=5), models.marks)
 
@@ -163,24 +163,24 @@ def test_what_only_the_server_can_choose_is_said(far, what, told):
 def test_a_server_that_asks_for_a_key_gets_it(far):
     assert list(far(keys=(KEY,)).stream(Turn("hello")))
     with pytest.raises(UserError, match="asks for a key"):
-        load_remote_models(build_parser().parse_args(["--server", f"{far.server.url}/v1"]))
+        load_remote_models(server_of(build_parser().parse_args(["--server", f"{far.server.url}/v1"])))
 
 
 def test_what_is_no_server_of_ours_is_refused(running):
     url = running().url
     with pytest.raises(UserError, match="no server of this project"):
-        load_remote_models(build_parser().parse_args(["--server", f"{url}/elsewhere"]))
+        load_remote_models(server_of(build_parser().parse_args(["--server", f"{url}/elsewhere"])))
     with pytest.raises(UserError, match="cannot be reached"):
-        load_remote_models(build_parser().parse_args(["--server", "http://127.0.0.1:9/v1"]))
+        load_remote_models(server_of(build_parser().parse_args(["--server", "http://127.0.0.1:9/v1"])))
     with pytest.raises(UserError, match="leave out --load-4bit"):
-        load_remote_models(build_parser().parse_args(["--server", url, "--load-4bit"]))
+        load_remote_models(server_of(build_parser().parse_args(["--server", url, "--load-4bit"])))
 
 
 def test_the_page_offers_the_server_s_models_alone(far, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     far()
     args = build_parser().parse_args(["--server", f"{far.server.url}/v1", "--model-list-mode", "reload"])
-    blocks = build(far.models, args).page.blocks
+    blocks = build(far.models, page_options(args)).page.blocks
     choices = [block.choices for block in blocks.blocks.values() if type(block).__name__ == "Dropdown"]
     ours = [[f"{name} at {far.server.url}/v1"] for name in ("echo", "plain")]
     assert [[name for name, _ in offered] for offered in choices if far.server.url in str(offered)] == ours

@@ -14,7 +14,7 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import WITHHELD, Guard, load_checker, open_guard, watermark
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
-from llmga.serve.gradio_web_server import build_parser
+from llmga.serve.gradio_web_server import build_parser, page_options
 from llmga.serve.page.model_pool import ModelPool
 
 
@@ -69,8 +69,8 @@ def test_what_a_page_would_show_passes_the_same_guard():
     marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
     painter = SimpleNamespace(describe=dict)
     models = Models(lambda: None, painter, RESTORERS["none"], marks, guard=guard)
-    assistant = ModelPool(build_parser().parse_args([]), models).assistant()
-    assert assistant.guard is guard and assistant.pipeline.turns is models.turns
+    assistant = ModelPool(page_options(build_parser().parse_args([])), models).assistant()
+    assert assistant.guard is guard and assistant.pipeline.lock is models.lock
 
 
 def test_without_its_package_the_watermark_is_one_sentence(monkeypatch):

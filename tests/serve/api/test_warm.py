@@ -4,18 +4,18 @@ import pytest
 import torch
 from PIL import Image
 
+from llmga.assistant.loading import BUNDLED_MLLM, bundled
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.opening import open_planner
+from llmga.llava.loading import open_planner
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.warm import WarmChats
-from llmga.serve.args import BUNDLED_MLLM, shipped
 
 GREEDY = Sampling(temperature=0, max_new_tokens=40)
 
 
 @pytest.fixture(scope="module")
 def new_chat():
-    return open_planner(shipped(BUNDLED_MLLM, "--model-path"), device="cpu")
+    return open_planner(bundled(BUNDLED_MLLM, "--model-path"), device="cpu")
 
 
 def talk(chats, client, *turns):

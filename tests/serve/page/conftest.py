@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from llmga.assistant.session import Settings
-from llmga.serve.page.chosen import Chosen
+from llmga.serve.page.controls import Chosen
 from llmga.serve.page.mask_editor import Marks
 from llmga.serve.page.user_session import UserSession
 

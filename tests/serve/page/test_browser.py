@@ -19,8 +19,7 @@ from PIL import Image
 
 import llmga
 from llmga.assistant.loading import Models
-from llmga.serve import args as flags
-from llmga.serve.gradio_web_server import AT_ONCE, build_parser, keep_to_itself
+from llmga.serve.gradio_web_server import AT_ONCE, build_parser, keep_to_itself, page_options
 from llmga.toyworld.oracle import read
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
@@ -81,8 +80,7 @@ def asked() -> Iterator[Asked]:
 def models(asked: Asked) -> Models:
     keep_to_itself()
     args = arguments()
-    flags.check(args)
-    return Models.load(args)
+    return Models.load(page_options(args).spec.checked())
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +88,7 @@ def url(models: Models) -> Iterator[str]:
     """The address of a running page."""
     from llmga.serve.page.serving import launch
 
-    blocks = launch(models, arguments(), wait=False)
+    blocks = launch(models, page_options(arguments()), wait=False)
     yield blocks.local_url
     blocks.close()
 

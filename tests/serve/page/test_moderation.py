@@ -37,12 +37,17 @@ def judge() -> Iterator[HTTPServer]:
     server.server_close()
 
 
+def asked_by(*flags: str):
+    args = build_parser().parse_args(flags)
+    return moderator(args.moderate, args.moderation_url)
+
+
 def asking(url: str):
-    return moderator(build_parser().parse_args(["--moderation-url", url]))
+    return asked_by("--moderation-url", url)
 
 
 def test_nobody_is_asked_without_the_flag() -> None:
-    assert moderator(build_parser().parse_args([])) is None
+    assert asked_by() is None
 
 
 def test_a_text_is_flagged_or_not(judge: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,4 +67,4 @@ def test_nothing_passes_while_nobody_answers(judge: HTTPServer) -> None:
 def test_openai_is_not_asked_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(UserError, match="OPENAI_API_KEY"):
-        moderator(build_parser().parse_args(["--moderate"]))
+        asked_by("--moderate")

@@ -10,7 +10,7 @@ from llmga.assistant.bounds import Bounds
 from llmga.assistant.image_files import read
 from llmga.assistant.session import Settings
 from llmga.errors import UserError
-from llmga.serve.page.chosen import Chosen
+from llmga.serve.page.controls import Chosen
 from llmga.serve.page.drawing import Mark
 from llmga.serve.page.mask_editor import Marks
 from llmga.serve.page.user_session import About

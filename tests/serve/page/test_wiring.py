@@ -1,5 +1,6 @@
 """The handlers, called as gradio calls them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -9,7 +10,7 @@ from PIL import Image
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
 from llmga.diffrir.restorers import RESTORERS
-from llmga.serve.gradio_web_server import build_parser
+from llmga.serve.gradio_web_server import build_parser, page_options
 from llmga.serve.page.layout import Page
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.wiring import Wiring
@@ -24,10 +25,9 @@ def built(tmp_path_factory):
     marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        studio = ModelPool(
-            build_parser().parse_args([]), Models(None, generator, RESTORERS["match"], marks), shelf=folder
-        )
-        return Wiring(Page(studio, studio.args), studio, 2)
+        options = replace(page_options(build_parser().parse_args([])), model_directory=folder)
+        studio = ModelPool(options, Models(None, generator, RESTORERS["match"], marks))
+        return Wiring(Page(studio, options), studio, 2)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_an_uploaded_picture_of_any_kind_goes_with_the_message(wiring, visit, tm
     assert Image.open(file).convert("RGB").getpixel((5, 5))[0] > 200
 
 
-@pytest.mark.parametrize(("name", "bad"), [("size", "7x7"), ("size", "wide"), ("next seed", "-1"), ("next seed", "x")])
+@pytest.mark.parametrize(("name", "bad"), [("size", "7x7"), ("size", "wide"), ("seed", "-1"), ("seed", "x")])
 def test_a_setting_that_cannot_be_is_one_sentence(wiring, visit, warned, name, bad):
     page, here = wiring(), visit("Hello.")
     values = dict(zip(page.page.controls.named, usual(page), strict=True)) | {name: bad}
@@ -131,7 +131,7 @@ def test_a_setting_that_cannot_be_is_one_sentence(wiring, visit, warned, name, b
 
 def test_settings_reach_the_painter(wiring, visit):
     page, here = wiring(), visit("<gen_image> a fox </gen_image>")
-    said = {"size": "24x16", "next seed": "77", "negative": "cats", "steps": 3, "guidance": 4.5}
+    said = {"size": "24x16", "seed": "77", "negative_prompt": "cats", "steps": 3, "guidance_scale": 4.5}
     values = dict(zip(page.page.controls.named, usual(page), strict=True)) | said
     list(page.say(here, message("hi"), "", *values.values()))
     call = here.assistant.pipeline.pipeline.calls[0]
@@ -197,7 +197,7 @@ def test_every_word_changes_with_the_language(wiring, visit):
     said = page.speak("zh", here)
     assert "画" in said[page.page.head] and "想看到" in said[page.page.log][0][2]
     assert all(
-        any("\u4e00" <= letter <= "\u9fff" for letter in str(update)) or component is page.page.controls.named["top-p"]
+        any("\u4e00" <= letter <= "\u9fff" for letter in str(update)) or component is page.page.controls.named["top_p"]
         for component, update in said.items()
         if component in page.page.labels.components
     )
@@ -206,11 +206,11 @@ def test_every_word_changes_with_the_language(wiring, visit):
 def test_what_the_controls_say_can_be_shown_again(wiring):
     controls = wiring().page.controls
     values = {name: component.value for name, component in controls.named.items()}
-    values |= {"restorer": "none", "size": "24x16", "strength": 0.5, "area": "mask", "skip": 0.4, "review": True}
+    values |= {"restorer": "none", "size": "24x16", "strength": 0.5, "area": "mask", "skip": 0.4, "paint": True}
     settings = controls.chosen(list(values.values())).settings
     again = dict(zip(values, controls.shown(settings), strict=True))
     shown = {name: update["value"] for name, update in again.items() if "value" in update}
-    assert shown.items() <= (values | {"next seed": ""}).items() and len(shown) >= 14
+    assert shown.items() <= (values | {"seed": ""}).items() and len(shown) >= 14
 
 
 def test_the_restorer_of_the_command_line_stays_its_own(wiring):

@@ -1,0 +1,267 @@
+"""The settings of a session: one row each, from which flags, `/set`, the page and the HTTP fields follow.
+
+A row is the annotation of its field: its type, what a file may hold of it (`within`, `row_of`), and a `Setting`, which
+is what people are told of it.  A new setting is a field here, and the place that uses it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
+
+from llmga.choices import AREAS, FILLS, RATIO, RESTORER, RESTORERS, SAMPLERS, SKIP
+from llmga.limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
+from llmga.registry import Registry
+from llmga.typed import Rule, row_of, up_to, within
+
+LONGEST_PROMPT = 8192 * 16  # characters: as many tokens as a language model may write, of as many letters as they have
+
+# What a file may say.
+Prompt = Annotated[str, up_to(LONGEST_PROMPT)]
+Seed = Annotated[int, within(0, SEEDS - 1)]
+Steps = Annotated[int, within(1, 1000)]
+Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
+WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
+Share = Annotated[float, within(0, 1)]
+SamplerName = Annotated[str, row_of(SAMPLERS)]
+RestorerName = Annotated[str, row_of(RESTORERS)]
+
+Group = Literal["words", "painting", "region", "editing", "finish"]
+Said = tuple[str, str]  # in English and in Chinese
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table of settings.
+
+    The names under which front ends offer it are its own; "" is none, where a front end does not have it.
+
+    Attributes:
+        group: what it is about.
+        help: a sentence for `--help` and the HTTP document, which add the range and the default.
+        label: on the page; None leaves it out there.
+        offered: the least and the greatest that people may choose; None is what a file may hold.
+        slider: least, greatest and step of its slider on the page; without one it is typed or picked.
+        choices: what the page calls its names; without them they stand for themselves.
+        usual: what None amounts to; None where that is the pipeline's own choice.
+        default: the value where nobody chose one; of a field of `Settings`, the field's.
+        flag: on a command line, without dashes.
+        command: in `/set`.
+        request: in HTTP.
+        record: where the records of pictures have it, such as "words.temperature".
+        name: of the field; this and what follows, the annotation says.
+        part_of: the field of `Settings` that has it as a key, or "turn" where every turn has its own; "" where it is a
+            field itself.
+        kind: `int`, `float`, `bool`, `str`, or `tuple` for a width and height.
+        names: all that it may be, where these are few or the rows of a table.
+        closed: what it may be is the same on every machine, so that a parser can refuse another value by itself.
+    """
+
+    group: Group
+    help: str
+    label: Said | None = None
+    offered: tuple[float, float] | None = None
+    slider: tuple[float, float, float] | None = None
+    choices: Mapping[str, Said] = field(default_factory=dict, hash=False)
+    usual: Any = None
+    default: Any = None
+    flag: str | None = None
+    command: str | None = None
+    request: str | None = None
+    record: str | None = None
+    name: str = ""
+    part_of: str = ""
+    kind: type = str
+    names: tuple[Any, ...] = ()
+    closed: bool = False
+
+    def checked(self, value: str) -> str:
+        """One of `names`.  Raises: UserError."""
+        return Registry(self.name, {name: name for name in self.names})[value]
+
+    def value(self, chosen: "Settings") -> Any:
+        """What is chosen; None where nothing is."""
+        return (getattr(chosen, self.part_of) or {}).get(self.name) if self.part_of else getattr(chosen, self.name)
+
+
+class Changes(TypedDict, total=False):
+    """What a pipeline is told of a picture that it changes, beside the picture and the mask."""
+
+    strength: Annotated[Share | None, Setting(
+        "region", "how much of what was there is given up", ("Strength of repainting", "重绘强度"),
+        offered=(0.01, 1), slider=(0.05, 1, 0.05), usual=1.0, request="",
+    )]  # fmt: skip
+    area: Annotated[str, row_of(AREAS), Setting(
+        "region", "what is worked on", ("What the painter sees", "画家看到的范围"), default="picture", request="",
+        choices={"picture": ("the whole picture", "整张图片"), "mask": ("around the marked part", "涂抹区域附近")},
+    )]  # fmt: skip
+    soft: Annotated[bool, Setting(
+        "region", "gray in the mask mixes old and new", default=False, flag="soft-mask", command="soft-mask",
+        request="",
+    )]  # fmt: skip
+    skip: Annotated[Share, Setting(
+        "editing", "more keeps more", ("How much a change keeps", "修改时保留多少"), default=SKIP,
+        offered=(0, 0.9), slider=(0, 0.9, 0.05), request="",
+    )]  # fmt: skip
+    ratio: Annotated[float, within(0, 1000), Setting(
+        "editing", "more changes less", ("How small a changed part is", "修改范围多小"), default=RATIO,
+        offered=(0.1, 10), slider=(0.1, 10, 0.1), request="",
+    )]  # fmt: skip
+    source_prompt: Prompt
+
+
+Fill = Annotated[str, row_of(FILLS), Setting(
+    "region", "under what is outpainted", ("Under what is grown", "扩展区域的底色"), default="edge",
+    command="", request="", record="fill", part_of="turn",
+)]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How words are sampled and pictures painted; None leaves the choice to the pipeline.
+
+    Attributes:
+        temperature: of the language model, 0 (greedy) to 5.
+        top_p: only the likeliest tokens that together reach this probability are considered, above 0 up to 1.
+        max_new_tokens: the longest answer, in tokens.
+        seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
+        picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
+        steps: of the denoising, 1 to 1000.
+        guidance_scale: how closely the prompt is followed, 0 to 100.
+        negative_prompt: what should not be in the picture.
+        size: (width, height) in pixels, multiples of 8 from 16 to 2048.
+        sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
+        repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
+        edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
+        restorer: a row of `llmga.diffrir.restorers.RESTORERS` of scale 1; None is the one that the assistant was made
+            with.
+        upscale: 2 or 4 enlarges every finished picture.
+        versions: how many pictures are painted of every prompt, 1 to 10.
+        previews: report small pictures of unfinished paintings.
+        paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
+    """
+
+    temperature: Annotated[float, within(0, 5), Setting(
+        "words", "how freely words are chosen; 0 is greedy", ("Temperature", "温度"),
+        offered=(0, 2), slider=(0, 2, 0.05),
+    )] = 0.2  # fmt: skip
+    top_p: Annotated[float, within(0.001, 1), Setting(
+        "words", "share of the likeliest words to choose from", ("Top-p", "Top-p"),
+        offered=(0.01, 1), slider=(0.01, 1, 0.01),
+    )] = 1.0  # fmt: skip
+    max_new_tokens: Annotated[int, within(1, 8192), Setting(
+        "words", "tokens of an answer", ("Longest answer, in tokens", "回答的最大长度（词元）"), slider=(1, 2048, 1),
+        request="max_tokens",
+    )] = 512  # fmt: skip
+    seed: Annotated[Seed | None, Setting(
+        "painting", "of the first picture, the next has seed + 1 …",
+        ("Seed (empty: by chance)", "随机种子（留空则随机）"),
+        offered=(0, LARGEST_SEED), command="",
+    )] = None  # fmt: skip
+    picture: Annotated[Literal["auto", "always"], Setting(
+        "words", "auto: the model decides; always: in every answer", ("Pictures", "图片"),
+        choices={"auto": ("when the model wants one", "由模型决定"), "always": ("in every answer", "每次回答都画")},
+    )] = "auto"  # fmt: skip
+    steps: Annotated[Steps | None, Setting(
+        "painting", "denoising steps", ("Steps", "步数"), slider=(1, 100, 1), request="num_inference_steps",
+    )] = None  # fmt: skip
+    guidance_scale: Annotated[Guidance | None, Setting(
+        "painting", "how closely to follow the prompt", ("Guidance", "引导强度"), slider=(0, 20, 0.1),
+    )] = None  # fmt: skip
+    negative_prompt: Annotated[Prompt | None, Setting(
+        "painting", "what should not be in the picture", ("Not in the picture", "画面中不要"),
+    )] = None  # fmt: skip
+    size: Annotated[tuple[WorkSide, WorkSide] | None, Setting(
+        "painting", "WIDTHxHEIGHT in pixels, multiples of 8",
+        ("Size, such as 64x64 (empty: the model's own)", "尺寸，如 64x64（留空则用模型默认）"), record="work_size",
+    )] = None  # fmt: skip
+    sampler: Annotated[SamplerName | None, Setting(
+        "painting", "how the noise is taken away", ("Sampler", "采样器"), request="", record="painter.sampler",
+    )] = None  # fmt: skip
+    repaint: Changes = field(default_factory=Changes)
+    edit: Changes | None = None
+    restorer: Annotated[RestorerName | None, Setting(
+        "finish", "what makes a repainted part agree with the rest", ("Restorer after repainting", "重绘后的修复器"),
+        usual=RESTORER, request="",
+    )] = None  # fmt: skip
+    upscale: Annotated[Literal[2, 4] | None, Setting(
+        "finish", "enlarge every finished picture with DiffRIR", request="", record="upscaler",
+    )] = None  # fmt: skip
+    versions: Annotated[int, within(1, 10), Setting(
+        "finish", "pictures of every prompt", flag="", command="", request="n", record="",
+    )] = 1  # fmt: skip
+    previews: Annotated[bool, Setting(
+        "finish", "small pictures of unfinished ones", flag="", command="", request="", record="",
+    )] = False  # fmt: skip
+    paint: Annotated[bool, Setting(
+        "words", "false: prompts stay in the words, in their tags, and wait",
+        ("Show me each prompt before it is painted", "绘制前先让我查看提示词"), flag="", command="", record="",
+    )] = True  # fmt: skip
+
+    @property
+    def changes(self) -> Changes:
+        """How a pipeline is to change a picture: by words where that is set, else its masked part."""
+        return self.repaint if self.edit is None else self.edit
+
+
+def usual_edits() -> Changes:
+    """How a picture is changed by words where nobody chose."""
+    return Changes(skip=SKIP, ratio=RATIO)
+
+
+PARTS = {"region": "repaint", "editing": "edit"}  # the field of `Settings` that has the rows of a group as keys
+RECORDED = {"words": "words.{}", "region": "changes.{}", "editing": "changes.{}"}
+
+
+def settings_of(kind: Any, **more: Any) -> Registry[Setting]:
+    """The rows of a dataclass such as `Settings`, with those of `Changes`.
+
+    Args:
+        more: further annotated types by name.
+    """
+    defaults = {each.name: each.default for each in fields(kind) if each.default is not MISSING}
+    hints = {**get_type_hints(kind, include_extras=True), **get_type_hints(Changes, include_extras=True), **more}
+    rows = ((name, _row(name, hint, defaults)) for name, hint in hints.items())
+    return Registry("setting", {name: row for name, row in rows if row is not None})
+
+
+def _row(name: str, hint: Any, defaults: Mapping[str, Any]) -> Setting | None:
+    parts = list(_parts(hint))
+    row = next((part for part in parts if isinstance(part, Setting)), None)
+    if row is None:
+        return None
+    hyphened = name.replace("_", "-")
+    rules = [part for part in parts if isinstance(part, Rule)]
+    return replace(
+        row,
+        name=name,
+        part_of=PARTS[row.group] if name in Changes.__annotations__ else row.part_of,
+        kind=next(part for part in parts if isinstance(part, type)),
+        names=next((rule.names for rule in rules if rule.names), ()),
+        closed=any(rule.told == "" for rule in rules),
+        default=defaults.get(name, row.default),
+        offered=row.offered or next((rule.ends for rule in rules if rule.ends), None),
+        flag=hyphened if row.flag is None else row.flag,
+        command=hyphened if row.command is None else row.command,
+        request=name if row.request is None else row.request,
+        record=RECORDED.get(row.group, "{}").format(name) if row.record is None else row.record,
+    )
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """The plain type of an annotation, and what is noted at it."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        yield from _parts(hint.__origin__)
+        yield from hint.__metadata__
+    elif origin in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _parts(part)
+    elif origin is Literal:
+        yield type(get_args(hint)[0])
+        yield Rule("", lambda value: True, names=get_args(hint))
+    elif hint is not NoneType:
+        yield origin or hint
+
+
+SETTINGS = settings_of(Settings, fill=Fill)

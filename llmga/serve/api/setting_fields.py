@@ -1,0 +1,34 @@
+"""The HTTP fields of the settings, from their table."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, create_model
+
+from llmga.assistant.settings import SETTINGS, Setting
+
+
+def model_of(group: str, kinds: Mapping[type, Any], rows: Mapping[str, Setting] = SETTINGS) -> Any:
+    """A pydantic model with the fields of a group of settings; each may be left out.
+
+    Args:
+        kinds: what travels in place of a type of the table.
+    """
+    asked = {row.request: row for row in rows.values() if row.group == group and row.request}
+    fields: dict[str, Any] = {
+        name: (_kind(row, kinds) | None, Field(None, description=row.help)) for name, row in asked.items()
+    }
+    return create_model(group.capitalize(), __base__=BaseModel, **fields)
+
+
+def _kind(row: Setting, kinds: Mapping[type, Any]) -> Any:
+    """The type of a field; of a fraction everything above 0, though people are offered a rounder least."""
+    if row.closed:
+        return Literal[row.names]
+    if row.offered is None:
+        return kinds.get(row.kind, row.kind)
+    low, high = row.offered
+    if row.kind is int:
+        return Annotated[int, Field(ge=low, le=high)]
+    least = {"gt": 0.0} if low > 0 else {"ge": low}
+    return Annotated[float, Field(le=high, allow_inf_nan=False, **least)]

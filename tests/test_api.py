@@ -1,0 +1,75 @@
+"""`import llmga` is the way in for programs: light, typed, and all of it explained."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import llmga
+
+PUBLIC = [name for name in llmga.__all__ if not name.startswith("_")]
+LIGHT = """
+import os, signal, sys, logging
+before = dict(os.environ), signal.getsignal(signal.SIGINT), list(logging.root.handlers), list(sys.path)
+import llmga
+llmga.__version__, llmga.__all__, dir(llmga)
+assert (dict(os.environ), signal.getsignal(signal.SIGINT), list(logging.root.handlers), list(sys.path)) == before
+print([name for name in ("torch", "transformers", "diffusers", "numpy", "PIL", "gradio") if name in sys.modules])
+"""
+
+
+def test_importing_costs_and_changes_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there_and_explained(name: str) -> None:
+    assert len(inspect.getdoc(getattr(llmga, name)) or "") > 20
+    assert name in dir(llmga)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        llmga.lod  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def assistant() -> llmga.Assistant:
+    return llmga.load(
+        "llmga-toy-mllm", pipeline="llmga-toy-sdxl-t2i", inpainter=None, restorer="match+blend", device="cpu",
+        settings=llmga.Settings(seed=3),
+    )  # fmt: skip
+
+
+def test_a_reply_has_words_prompts_pictures_and_records(assistant: llmga.Assistant) -> None:
+    reply = assistant.say("a big red circle on a blue background")
+    assert "red" in reply.prompts[0] and reply.images[0].size == (64, 64)
+    assert reply.records[0].seed == 3 and reply.records[0].prompt == reply.prompts[0]
+    assert len(assistant.session.exchanges) == 1
+
+
+def test_a_masked_part_is_filled(assistant: llmga.Assistant) -> None:
+    photo, mask = Image.new("RGB", (64, 64), "navy"), Image.new("L", (64, 64))
+    mask.paste(255, (16, 16, 48, 48))
+    reply = assistant.say("a red circle", images=[photo], mask=mask)
+    assert reply.records[0].task == "inpainting" and reply.images[0].getpixel((2, 2)) == (0, 0, 128)
+
+
+def test_events_come_as_they_happen(assistant: llmga.Assistant) -> None:
+    kinds = [type(event) for event in assistant.stream("a small green star")]
+    assert kinds.index(llmga.PromptFound) < kinds.index(llmga.Denoising) < kinds.index(llmga.PictureReady)
+
+
+def test_a_session_is_kept_and_gone_on_with(assistant: llmga.Assistant, tmp_path) -> None:
+    saved = llmga.load_session(llmga.save_session(tmp_path / "s.zip", assistant.session, assistant.models))
+    assert [each.turn.text for each in saved.session.exchanges] == [each.turn.text for each in assistant.exchanges]
+
+
+def test_what_fails_is_raised_in_one_sentence(assistant: llmga.Assistant) -> None:
+    with pytest.raises(llmga.UserError, match="a mask was given without a picture"):
+        assistant.say("fill it", mask=Image.new("L", (8, 8)))
+    with pytest.raises(llmga.UserError, match="unknown restorer 'magic'"):
+        llmga.load(restorer="magic")
