@@ -19,7 +19,12 @@ EXTRAS = {  # names to import; a test holds them equal to pyproject.toml
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
 }  # fmt: skip
-OTHERWISE_NAMED = {"cv2": "opencv-python-headless", "imwatermark": "invisible-watermark", "skimage": "scikit-image"}
+OTHERWISE_NAMED = {
+    "cv2": "opencv-python-headless",
+    "imwatermark": "invisible-watermark",
+    "markdown_it": "markdown-it-py",
+    "skimage": "scikit-image",
+}
 
 
 def missing(problem: ModuleNotFoundError, what: str = "this command") -> UserError | None:
