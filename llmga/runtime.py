@@ -18,7 +18,8 @@ DTYPES = Registry("number format", {"fp32": torch.float32, "fp16": torch.float16
 def pick_device(name: str = "auto") -> torch.device:
     """`auto` is the first of cuda, mps, cpu that this machine has; a device that is not there is an error.
 
-    Raises: UserError.
+    Raises:
+        UserError: for an unknown device, and one that this machine has not.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
@@ -67,7 +68,7 @@ def free_port() -> int:
     """A TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def introduce_alone() -> None:

@@ -17,7 +17,7 @@ from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, load_restorer
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
@@ -248,7 +248,7 @@ class Models:
         parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
-            pipeline.partners[INPAINTING] = _inpainter(inpainter, spec)
+            pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
@@ -336,7 +336,7 @@ def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
 def _weights(name: str | None, path: str | Path | None) -> tuple[str | None, str | Path | None]:
     """The same with the path of the weights in the model directory, where the row has some."""
     row = RESTORERS[name] if name is not None else None
-    return name, path or (default_path(row.scale) if isinstance(row, Weighted) else None)
+    return name, path or (default_path(row.scale) if isinstance(row, LazyDiffRIR) else None)
 
 
 def _given(path: str | Path | None) -> str | Path:

@@ -30,7 +30,8 @@ def starts(length: int, side: int, step: int) -> list[int]:
 def copies(image: Image.Image, scales: Sequence[float], side: int) -> Iterator[tuple[str, Image.Image]]:
     """The picture and smaller ones of it, each with a name; those that hold no square are left out."""
     for scale in scales:
-        size = tuple(round(extent * scale) for extent in image.size)
+        width, height = (round(extent * scale) for extent in image.size)
+        size = width, height
         if min(size) >= side:
             yield f"x{scale:g}", image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
@@ -71,7 +72,8 @@ def cut_all(
 ) -> tuple[int, list[str]]:
     """Squares of every picture below a folder; returns their number and what is wrong with pictures left out.
 
-    Raises: UserError when there are no pictures, the measures make no sense, or nothing can be written.
+    Raises:
+        UserError: when there are no pictures, the measures make no sense, or nothing can be written.
     """
     if side < 1 or step < 1 or not all(0 < scale <= 1 for scale in scales):
         raise UserError(f"--side {side} and --step {step} must be at least 1, --scales {list(scales)} from 0 to 1.")

@@ -15,7 +15,11 @@ KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Every picture file below the folder, in order of their names.  Raises: UserError when there is none."""
+    """Every picture file below the folder, in order of their names.
+
+    Raises:
+        UserError: when there is none.
+    """
     if not folder.is_dir():
         raise UserError(f"{str(folder)!r} is no folder; give one that holds pictures.")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in KINDS)
@@ -39,7 +43,8 @@ def usable(paths: Sequence[Path], least: int, complaints: list[str]) -> Iterator
 def write_list(root: Path, folders: Sequence[Path], output: Path, least: int) -> tuple[int, list[str]]:
     """Write the list; returns its length and what is wrong with pictures that are left out.
 
-    Raises: UserError when a folder is not below `root`, nothing is left, or nothing can be written.
+    Raises:
+        UserError: when a folder is not below `root`, nothing is left, or nothing can be written.
     """
     complaints: list[str] = []
     names = []

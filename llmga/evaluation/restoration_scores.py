@@ -19,7 +19,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,11 @@ GAIN, BIAS, CAST, QUALITY = 0.08, 0.05, 0.03, 80
 
 
 def photographs() -> Iterator[tuple[str, Image.Image]]:
-    """The nine pictures, as squares of 400 pixels.  Raises: UserError when scikit-image is not there."""
+    """The nine pictures, as squares of 400 pixels.
+
+    Raises:
+        UserError: when scikit-image is not there.
+    """
     data = require("skimage.data", "a score on photographs")
     for name in PICTURES:
         picture = Image.fromarray(np.asarray(getattr(data, name)())).convert("RGB")
@@ -76,6 +80,7 @@ def drift(truth: Image.Image, rng: np.random.Generator) -> Image.Image:
     return _image(local_drift(pixels, 0.04, generator)[0].permute(1, 2, 0).numpy())
 
 
+Method = Callable[[Image.Image, Image.Image, Image.Image], Image.Image]  # painted, truth, mask -> restored
 DAMAGES = Registry("damage", {"tone": tone, "blur+tone+jpeg": blur_tone_jpeg, "drift": drift})
 
 
@@ -135,7 +140,7 @@ def seamless_clone(image: Image.Image, truth: Image.Image, mask: Image.Image) ->
     return paste(Image.fromarray(cloned[frame:-frame, frame:-frame]), truth, mask)
 
 
-METHODS: Registry[Restorer] = Registry(
+METHODS: Registry[Method] = Registry(
     "method",
     {
         "paste": paste,

@@ -84,10 +84,10 @@ class Tally:
 
 
 class Subject:
-    """The system under test: a language model and a painter."""
+    """The system under test: a language model and a pipeline."""
 
-    def __init__(self, mllm: Mllm, painter: Pipeline, seed: int):
-        self.mllm, self.painter, self.seed = mllm, painter, seed
+    def __init__(self, mllm: Mllm, pipeline: Pipeline, seed: int):
+        self.mllm, self.pipeline, self.seed = mllm, pipeline, seed
 
     def dialogue(self) -> Dialogue:
         """A fresh conversation."""
@@ -100,11 +100,11 @@ class Subject:
         return reply, prompts[0] if prompts else None
 
     def paint(self, prompt: str, number: int) -> Image.Image:
-        return self.painter(prompt, seed=self.seed + number)
+        return self.pipeline(prompt, seed=self.seed + number)
 
 
 def _scenes(count: int, seed: int) -> Iterator[tuple[int, Scene, random.Random]]:
-    """Held-out scenes, each with its own source of chance, so that counts can change without moving the cases."""
+    """Held-out scenes, each with its own generator, so that counts can change without moving the cases."""
     scenes = random.Random(seed).sample(held_out_scenes(), min(count, len(held_out_scenes())))
     for number in range(count):
         yield number, scenes[number % len(scenes)], random.Random(seed * 1_000_003 + number)
@@ -214,7 +214,7 @@ def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
             continue
         if SIZES[wish.scene.attributes["size"]] > SIZES[scene.attributes["size"]]:
             continue
-        filled = subject.painter(prompt, hidden.shown, hidden.mask, seed=subject.seed + number) if prompt else None
+        filled = subject.pipeline(prompt, hidden.shown, hidden.mask, seed=subject.seed + number) if prompt else None
         seen = oracle.read(filled).attributes if filled else {}
         tally.add("hole.picture.all", all(wish.satisfied_by(seen).values()))
         if not all(wish.satisfied_by(seen).values()):
@@ -223,9 +223,9 @@ def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
 
 def judge_stage2(finetuned: Pipeline, base: Pipeline, count: int, seed: int, tally: Tally) -> None:
     """The same detailed prompts, the same seeds: what stage 2 adds to its base."""
-    for name, painter in (("finetuned", finetuned), ("base", base)):
+    for name, pipeline in (("finetuned", finetuned), ("base", base)):
         for number, scene, rng in tqdm(_scenes(count, 6), total=count, desc=f"stage 2, {name}"):
-            picture = painter(captions.detailed(scene, rng), seed=seed + number)
+            picture = pipeline(captions.detailed(scene, rng), seed=seed + number)
             tally.add(f"stage2.{name}.all", _judge(tally, f"stage2.{name}", oracle.score(picture, scene.attributes)))
 
 
@@ -238,7 +238,7 @@ def judge_inpainting(inpainter: Pipeline, count: int, seed: int, tally: Tally) -
         filled = inpainter(caption, hidden.shown, hidden.mask, seed=seed + number)
         verdict = oracle.score(filled, scene.attributes)
         tally.add(f"inpaint.{claim}.all", _judge(tally, f"inpaint.{claim}", verdict))
-        changed = np.asarray(ImageChops.difference(filled.convert("RGB"), hidden.shown)).any(-1)
+        changed = np.any(np.asarray(ImageChops.difference(filled.convert("RGB"), hidden.shown)), axis=-1)
         tally.add(f"inpaint.{claim}.kept", not changed[np.asarray(hidden.mask) == 0].any())
         if not all(verdict.values()):
             tally.missed(claim, caption, oracle.read(filled).attributes)
@@ -256,33 +256,41 @@ PARTS: dict[str, Callable[[Subject, int, Tally], None]] = {
 
 @dataclass(frozen=True)
 class Paths:
-    """Folders of the system under test; `base` is the painter before stage 2, `inpainter` fills holes."""
+    """Folders of the system under test; `base` is the pipeline before stage 2, `inpainter` fills holes."""
 
     mllm: str
-    painter: str
+    pipeline: str
     base: str
     inpainter: str
 
 
 def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
-    """One part of the evaluation, with models of its own: parts can run beside each other.  Raises: UserError."""
+    """One part of the evaluation, with models of its own: parts can run beside each other.
+
+    Raises:
+        UserError: when a checkpoint cannot be opened.
+    """
     quiet_libraries()
     tally = Tally()
     if part in ("inpainting", "holes"):
-        painter = load_pipeline(paths.inpainter, device="cpu", task=INPAINTING)
+        pipeline = load_pipeline(paths.inpainter, device="cpu", task=INPAINTING)
     else:
-        painter = load_pipeline(paths.painter, device="cpu")
+        pipeline = load_pipeline(paths.pipeline, device="cpu")
     if part == "inpainting":
-        judge_inpainting(painter, count, seed, tally)
+        judge_inpainting(pipeline, count, seed, tally)
     elif part == "stage2":
-        judge_stage2(painter, load_pipeline(paths.base, device="cpu"), count, seed, tally)
+        judge_stage2(pipeline, load_pipeline(paths.base, device="cpu"), count, seed, tally)
     else:
-        PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), painter, seed), count, tally)
+        PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), pipeline, seed), count, tally)
     return tally
 
 
 def evaluate(paths: Paths, counts: dict[str, int], seed: int, processes: int = 1) -> tuple[dict[str, float], list[str]]:
-    """The figures of the parts that `counts` names, by claim, and the misses in words.  Raises: UserError."""
+    """The figures of the parts that `counts` names, by claim, and the misses in words.
+
+    Raises:
+        UserError: when a checkpoint cannot be opened.
+    """
     jobs = [(part, paths, count, seed) for part, count in counts.items()]
     if processes == 1:
         tallies = [judge(*job) for job in jobs]

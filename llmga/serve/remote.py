@@ -18,7 +18,7 @@ from llmga.assistant.settings import SETTINGS
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.families import EDITING
-from llmga.diffusers.text_to_image import OnPreview, OnStep
+from llmga.diffusers.pipeline import OnPreview, OnStep
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, open_image, to_rgb
 from llmga.llava.conversation import Conversation
@@ -125,7 +125,7 @@ class RemotePipeline:
         if name not in (None, "checkpoint"):
             raise UserError(f"sampler {name!r} cannot be chosen for a painter of a server; leave it at 'checkpoint'.")
 
-    def suited(self, task: str) -> "RemotePipeline":
+    def for_task(self, task: str) -> "RemotePipeline":
         """Itself.  Raises: UserError for changing a picture by words alone."""
         if task == EDITING:
             raise UserError("a painter of a server changes what is marked only; mark the part that is to change.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from llmga.errors import UserError
-from llmga.toyworld import autoencoder, clip, dataset, language_model, painter, textures
+from llmga.toyworld import autoencoder, clip, dataset, language_model, sdxl, textures
 from llmga.toyworld.scenes import held_out_scenes
 
 DATA, RUNS = Path("data/toyworld"), Path("runs/toyworld")
@@ -54,8 +54,8 @@ def make_textures(folder: Path) -> dict:
     return {"pictures": textures.write(DATA / "restoration")}
 
 
-def make_painter(folder: Path) -> dict:
-    painter.assemble(RUNS / "vae", RUNS / "clip", folder)
+def make_sdxl(folder: Path) -> dict:
+    sdxl.assemble(RUNS / "vae", RUNS / "clip", folder)
     return {}
 
 
@@ -65,7 +65,7 @@ STEPS: dict[str, Callable[[Path], dict]] = {
     "clip": make_clip,
     "vision": sharpen_vision,
     "lm": make_language_model,
-    "sdxl-random": make_painter,
+    "sdxl-random": make_sdxl,
     "textures": make_textures,
 }
 

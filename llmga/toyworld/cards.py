@@ -6,6 +6,7 @@ scores themselves beside the language model, where a test compares them with wha
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmga.command_line import Parser
@@ -77,7 +78,7 @@ def _bar(report: dict, claim: str) -> str:
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m llmga.toyworld.cards", description="Write the model cards of the toy checkpoints.")
     parser.add_argument("--scores", type=Path, required=True, help="what llmga.evaluation.toyworld --output wrote")
     options = parser.parse_args(argv)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llmga.choices import RESTORER
 from llmga.diffrir.checkpoints import save_model
-from llmga.diffrir.restorers import RESTORER, RESTORERS, load_restorer, restorer_name
+from llmga.diffrir.restore import main
+from llmga.diffrir.restorers import RESTORERS, load_restorer, restorer_name
 from llmga.errors import UserError
 
 WEIGHTLESS = [name for name in RESTORERS if not name.startswith("diffrir")]
@@ -72,3 +74,19 @@ def test_a_restorer_takes_paths_and_arrays_and_answers_other_things_in_one_sente
             restorer(wrong, *pictures[1:])
     with pytest.raises(UserError, match="no picture to restore"):
         restorer(None, *pictures[1:])
+
+
+def test_a_restorer_registered_from_outside_works_by_name_and_on_the_command_line(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(RESTORERS, "_rows", dict(RESTORERS))
+    for name, picture in zip(("image", "reference", "mask"), scene(), strict=True):
+        picture.save(tmp_path / f"{name}.png")
+
+    def gray(image, reference=None, mask=None):
+        return image.convert("L").convert("RGB")
+
+    RESTORERS.register("gray", gray)
+    assert load_restorer("gray") is gray and restorer_name(gray) == "gray"
+    files = [flag for name in ("image", "reference", "mask") for flag in (f"--{name}", str(tmp_path / f"{name}.png"))]
+    assert main([*files, "--restorer", "gray", "--output", str(tmp_path / "out.png")]) == 0
+    with Image.open(tmp_path / "out.png") as restored, Image.open(tmp_path / "image.png") as image:
+        assert restored.tobytes() == gray(image).tobytes()

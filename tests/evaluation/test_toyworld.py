@@ -14,13 +14,13 @@ from llmga.toyworld.scenes import Scene, draw
 
 
 class Knowing:
-    """A system's stand-in with a painter of its own; its language side is told the scene of each case."""
+    """A system's stand-in with a pipeline of its own; its language side is told the scene of each case."""
 
     def __init__(self, paint):
-        self.painter, self.seed, self.mllm = paint, 0, None
+        self.pipeline, self.seed, self.mllm = paint, 0, None
 
     def paint(self, prompt, number):
-        return self.painter(prompt, seed=number)
+        return self.pipeline(prompt, seed=number)
 
 
 def faithful(prompt, seed):
@@ -63,7 +63,7 @@ def test_a_perfect_system_scores_one(scene_of_case):
 
 
 def test_a_painter_that_knows_one_colour_loses_only_the_colour(scene_of_case):
-    scene_of_case.painter = green_only
+    scene_of_case.pipeline = green_only
     tally = toyworld.Tally()
     toyworld.judge_requests(scene_of_case, 40, tally)
     figures = tally.fractions()

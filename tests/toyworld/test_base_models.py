@@ -7,7 +7,7 @@ from torch import nn
 from llmga.toyworld import autoencoder, base_models, clip, fitting, language_model, pretrain, vocabulary
 from llmga.toyworld.scenes import Scene, draw, held_out_scenes, is_held_out
 
-RECIPE = fitting.Recipe(steps=6, batch_size=4, lr=1e-2, save_every=2)
+RECIPE = fitting.FitSettings(steps=6, batch_size=4, lr=1e-2, save_every=2)
 
 
 def _line():

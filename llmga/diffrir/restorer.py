@@ -1,11 +1,8 @@
-"""Restore painted pictures with a DiffRIR network.
-
-A reference of the output's size is what is kept: outside the mask the output *is* the reference.  At scales 2 and 4 it
-may also be of the picture's own size; then it only guides, since the kept pixels exist at no such size.
-"""
+"""The DiffRIR restorer: a network, the windows in which it sees a picture, and what is kept of the original."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +15,7 @@ from llmga.diffrir.checkpoints import load_model
 from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.matching import matched, surroundings
 from llmga.diffrir.model import Stage2
-from llmga.diffrir.tiles import Pictures, check_tiling, restored_bands, to_levels
+from llmga.diffrir.tiles import TiledInput, check_tiling, restored_bands, to_levels
 from llmga.errors import UserError
 from llmga.inputs import as_pictures
 from llmga.runtime import pick_device
@@ -33,7 +30,8 @@ class DiffRIR:
     Args:
         model: a stage-2 network in evaluation mode.
         seed: of the noise that each picture's prior begins with.
-        tile, overlap: in output pixels; tile 0 takes the whole picture at once.
+        tile: side of a window in output pixels, a multiple of 32; 0 takes the whole picture at once.
+        overlap: of windows, in output pixels, a multiple of 32, at most half a tile.
         soft: composite by the mask's levels instead of its upper half, for feathered masks; level 0 stays identical.
     """
 
@@ -43,6 +41,7 @@ class DiffRIR:
 
     @property
     def scale(self) -> int:
+        """Sides of the result over sides of the picture."""
         return self.model.config.scale
 
     def __call__(
@@ -50,7 +49,8 @@ class DiffRIR:
     ) -> Image.Image:
         """One picture; without a reference or a mask nothing is known of the original.
 
-        Raises: UserError when sizes do not fit.
+        Raises:
+            UserError: when sizes do not fit.
         """
         image, reference, mask = as_pictures(image, reference, mask)
         return self.many([image], [reference], [mask])[0]
@@ -61,11 +61,15 @@ class DiffRIR:
         references: Sequence[Image.Image | None],
         masks: Sequence[Image.Image | None],
     ) -> list[Image.Image]:
-        """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
+        """Pictures of one size at once; each comes out as it would alone.
+
+        Raises:
+            UserError: when sizes do not fit.
+        """
         originals, coverages, exact = self._known(images, references, masks)
         lq = _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images]))
         known, hole = _channels_first(originals), torch.from_numpy(coverages >= PAINTED)[:, None]
-        pictures = Pictures(matched(lq, known, hole) if self.model.config.matched else lq, known, hole)
+        pictures = TiledInput(matched(lq, known, hole) if self.model.config.matched else lq, known, hole)
         outputs = np.empty_like(originals)
         for rows, band in restored_bands(self.model, pictures, self._noise(len(images)), self.tile, self.overlap):
             restored = to_levels(band)
@@ -112,10 +116,8 @@ class DiffRIR:
         for name, given in (("reference", reference), ("mask", mask)):
             if given.size not in (size, image.size):
                 raise UserError(_wrong_size(name, given.size, image.size, size))
-        fitted = _in_mode(reference, "RGB"), _in_mode(mask, "L")
-        ways = Image.Resampling.LANCZOS, Image.Resampling.NEAREST
-        fitted = (part if part.size == size else part.resize(size, way) for part, way in zip(fitted, ways, strict=True))
-        return *fitted, reference.size == size
+        fitted = _of_size(_in_mode(reference, "RGB"), size, Image.Resampling.LANCZOS)
+        return fitted, _of_size(_in_mode(mask, "L"), size, Image.Resampling.NEAREST), reference.size == size
 
     def _composite(self, restored: np.ndarray, originals: np.ndarray, coverages: np.ndarray) -> np.ndarray:
         """Restored where painted; elsewhere the original's own bytes."""
@@ -130,6 +132,10 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def _of_size(image: Image.Image, size: tuple[int, int], way: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, way)
+
+
 def _channels_first(pictures: np.ndarray) -> Tensor:
     """(B, H, W, 3) seen as (B, 3, H, W)."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2)
@@ -142,7 +148,11 @@ def _wrong_size(name: str, given: tuple[int, int], image: tuple[int, int], wante
 
 
 def pick_restoration_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """`None` means bf16 on CUDA and fp32 elsewhere.  Raises: UserError for fp16, whose range the network exceeds."""
+    """`None` means bf16 on CUDA and fp32 elsewhere.
+
+    Raises:
+        UserError: for fp16, whose range the network exceeds.
+    """
     if name is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
@@ -151,9 +161,15 @@ def pick_restoration_dtype(name: str | None, device: torch.device) -> torch.dtyp
 
 
 def open_diffrir(
-    path: str | Path, scale: int | None = None, *, device: str = "auto", dtype: str | None = None, **options: object
+    path: str | Path, scale: int | None = None, *, device: str = "auto", dtype: str | None = None, **options: Any
 ) -> DiffRIR:
-    """A restorer from weights on disk; `options` are those of `DiffRIR`.  Raises: UserError."""
+    """A restorer from weights on disk; `options` are those of `DiffRIR`.
+
+    Raises:
+        UserError: when the weights are missing, damaged or of another scale, and for fp16.
+    """
     place = pick_device(device)
     number_format = pick_restoration_dtype(dtype, place)
-    return DiffRIR(load_model(path, scale=scale, stage=2, device=place, dtype=number_format), **options)
+    model = load_model(path, scale=scale, stage=2, device=place, dtype=number_format)
+    assert isinstance(model, Stage2)
+    return DiffRIR(model, **options)

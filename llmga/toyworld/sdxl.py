@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers.models import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+from diffusers.schedulers import DPMSolverMultistepScheduler
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 DEFAULTS = {"steps": 20, "guidance_scale": 3.0}
@@ -44,7 +46,7 @@ def assemble(vae: Path, clip: Path, folder: Path, seed: int = 0) -> None:
     text_1 = CLIPTextModel.from_pretrained(clip / "text_encoder", trust_remote_code=False)
     text_2 = CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder_2", trust_remote_code=False)
     torch.manual_seed(seed)
-    unet = architecture(text_1.config.hidden_size + text_2.config.hidden_size, text_2.config.projection_dim)
+    unet = architecture(text_1.config.hidden_size + text_2.config.hidden_size, text_2.text_projection.out_features)
     pipeline = StableDiffusionXLPipeline(
         vae=AutoencoderKL.from_pretrained(vae, trust_remote_code=False),
         text_encoder=text_1,
@@ -52,7 +54,7 @@ def assemble(vae: Path, clip: Path, folder: Path, seed: int = 0) -> None:
         tokenizer=CLIPTokenizer.from_pretrained(clip / "tokenizer", trust_remote_code=False),
         tokenizer_2=CLIPTokenizer.from_pretrained(clip / "tokenizer_2", trust_remote_code=False),
         unet=unet,
-        scheduler=sampler(),
+        scheduler=sampler(),  # type: ignore[arg-type]  # annotated as the enumeration of their names
         add_watermarker=False,
     )
     pipeline.save_pretrained(folder)

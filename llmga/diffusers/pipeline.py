@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from llmga.diffusers.families import Family
-from llmga.diffusers.interruption import interruptible
+from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
@@ -22,19 +22,24 @@ OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, Image.Image], None]
 
 
-def joined(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
-    """Progress of one of several stages of equal length, told as a part of the whole."""
+def stage_progress(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
+    """Progress of one of several stages of equal length, reported as a part of the whole."""
     return on_step and (lambda step, total: on_step(number * total + step, count * total))
 
 
 class Pipeline:
-    """A loaded pipeline that paints from words.
+    """A loaded text-to-image pipeline: `pipeline(prompt) -> image`.
+
+    It holds the stock one of diffusers, which it calls with embeddings of text of any length.
 
     Args:
-        offload: how the pipeline was placed, a row of `memory.OFFLOADS`.
+        pipe: the pipeline of diffusers, on its device.
+        family: the row that it is.
+        path: where the weights lie, as records name it.
         defaults: `steps`, `guidance_scale`, `strength`, `sampler` (of `SAMPLERS`) and `layout` (of `LAYOUTS`) that
             the checkpoint prefers, all optional.
         weighted: brackets in prompts are weights instead of text.
+        offload: how the pipeline was placed, one of `llmga.choices.OFFLOADS`.
     """
 
     def __init__(
@@ -52,8 +57,8 @@ class Pipeline:
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder = PromptEncoder(pipe, self.layout, weighted=weighted)
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
-        self.companions: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
-        self.partners: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
+        self.derived: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
+        self.dedicated: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
         self.own_scheduler = pipe.scheduler
         self.sampler_name = ""
@@ -66,7 +71,8 @@ class Pipeline:
         Args:
             name: None is what it was opened with; `checkpoint` is what the folder names.
 
-        Raises: UserError for an unknown name, or one that the family or the checkpoint's kind cannot use.
+        Raises:
+            UserError: for an unknown name, or one that the family or the checkpoint's kind cannot use.
         """
         name = name or self.defaults.get("sampler", "checkpoint")
         if name == self.sampler_name:
@@ -126,27 +132,40 @@ class Pipeline:
         size: tuple[int, int] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
+        still_wanted: Look | None = None,
         **of_other_tasks: Any,
     ) -> Image.Image:
         """Paint one picture; the same arguments give the same bytes on a CPU.
 
         Args:
-            image: not used by a family that paints from words.
-            mask: an error in a family that paints from words.
-            size: (width, height) in pixels, None for the native one.
+            prompt: of any length.
+            image: not used by a text-to-image family.
+            mask: an error in a text-to-image family.
+            negative_prompt: what the picture is to keep away from; None is what the family takes for none.
+            seed: 0 to 2**63 - 1; the same on every device.
+            steps: denoising steps, 1 to 1000 with most samplers; None is what sampler, checkpoint or family prefer.
+            guidance_scale: 0 to 100; up to 1 the negative prompt is not looked at; None is as for `steps`.
+            size: (width, height) in pixels, 16 to 2048 and multiples of `unit`; None is `native_size`.
             on_step: called with (step, total) after each step; what it raises stops the painting.
             on_preview: called with the step and a small picture of how far it is, after each step.
             still_wanted: called between the blocks of the networks, so inside a step, too; what it raises stops the
                 painting.
-            of_other_tasks: what pipelines that change a picture are told; not used here.
+            of_other_tasks: what pipelines for other tasks take; not used here.
 
-        Raises: UserError for a value out of range; TypeError for a keyword that no pipeline knows.
+        Returns:
+            An RGB picture of `size`.
+
+        Raises:
+            UserError: for a value out of range.
+            TypeError: for a keyword that no pipeline knows.
         """
         if mask is not None:
             raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
                             "choose an inpainting checkpoint.")  # fmt: skip
-        options = dict(negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size)
-        return self.batch(prompt, [seed], **options, on_step=on_step, on_preview=on_preview, **of_other_tasks)[0]
+        return self.batch(
+            prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size,
+            on_step=on_step, on_preview=on_preview, **of_other_tasks,
+        )[0]  # fmt: skip
 
     @torch.inference_mode()
     def batch(
@@ -166,7 +185,16 @@ class Pipeline:
 
         A larger batch may round differently, so that some pixels differ by a level.  A preview shows the first one.
 
-        Raises: UserError for a value out of range; TypeError for a keyword that no pipeline knows.
+        Args:
+            prompt: as in `__call__`, like all that is not named here.
+            seeds: one for each picture.
+
+        Returns:
+            A picture for each seed.
+
+        Raises:
+            UserError: for a value out of range.
+            TypeError: for a keyword that no pipeline knows.
         """
         self._own_options(of_other_tasks)
         width, height = self._checked_size(size)
@@ -189,7 +217,7 @@ class Pipeline:
         steps, guidance_scale = self._checked(steps, guidance_scale)
         if not (seeds := as_seeds(seeds)):
             return []
-        arguments |= self._words(as_text(prompt), negative_prompt, guidance_scale)
+        arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale)
 
         def work() -> list[Image.Image]:
             result = self.pipe(
@@ -198,7 +226,7 @@ class Pipeline:
                 **self.sampler.schedule(steps),
                 guidance_scale=guidance_scale,
                 num_images_per_prompt=len(seeds),
-                generator=[self._chance(seed) for seed in seeds],
+                generator=[self._generator(seed) for seed in seeds],
                 output_type="latent" if self.family.prompt_arguments else "pil",
                 callback_on_step_end=self._reporter(on_step, on_preview),
             ).images
@@ -208,19 +236,20 @@ class Pipeline:
 
     def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of the options that this kind of pipeline takes; raises TypeError for one that none takes."""
-        kinds = (Pipeline, *Pipeline.__subclasses__())
+        kinds: list[type[Pipeline]] = [Pipeline, *Pipeline.__subclasses__()]
         check_keywords(type(self).__name__, options, set().union(*(kind.keywords() for kind in kinds)))
         return {name: value for name, value in options.items() if name in self.keywords()}
 
     @classmethod
     def keywords(cls) -> set[str]:
-        """What a call may name, read off the methods that it passes through."""
+        """What a call may name, read off the methods that it passes through; `still_wanted` never reaches them."""
         methods = [vars(kind).get(name) for kind in cls.__mro__ for name in ("__call__", "batch", "_fill")]
         taken = [inspect.signature(method).parameters.values() for method in methods if method is not None]
-        return {each.name for some in taken for each in some if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        named = {each.name for some in taken for each in some if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        return named - {"still_wanted"}
 
     @staticmethod
-    def _chance(seed: int) -> torch.Generator:
+    def _generator(seed: int) -> torch.Generator:
         """On the CPU whatever the device, so that a seed means one picture everywhere; UserError out of range."""
         seed = as_whole(seed, "seed")
         if not 0 <= seed < SEEDS:
@@ -230,7 +259,7 @@ class Pipeline:
     def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
         return self.pipe.image_processor.postprocess(decode(self.pipe.vae, latents).float())
 
-    def _words(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
+    def _prompt_arguments(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
         """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
         negative = negative if negative is None else as_text(negative, "negative prompt")
         if self.family.prompt_arguments is None:
