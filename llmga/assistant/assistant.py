@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from threading import Event
 from typing import Any
@@ -35,9 +36,10 @@ from llmga.assistant.safety import NO_GUARD, Guard
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn, shown
 from llmga.diffrir.restorers import Restorer
 from llmga.errors import UserError
+from llmga.llava.conversation import Conversation
 from llmga.llava.generation_prompt import Event as ParserEvent
 from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse
-from llmga.llava.planner import Dialogue, Planner
+from llmga.llava.planner import Dialogue, Planner, answered, ask
 from llmga.llava.sampling import Sampling
 
 SIMILAR = "Generate a similar image."  # one of the questions that the language models were trained on
@@ -280,9 +282,9 @@ class Assistant:
         self.bounds.check_settings(self.settings, self.pipeline)
         try:
             seen = self._take_up(turn, answer) if turn.shows else turn
-            dialogue = Dialogue(self.planner, self.session.conversation)
-            pieces = dialogue.say(seen.text, seen.images, self.sampled(answer), answer.cancelled.is_set)
-            yield from self.follow(dialogue, pieces, GenerationPromptParser(), seen.text, self.region, answer)
+            asked = ask(self.session.conversation, seen.text, seen.images)
+            pieces = self.planner.reply(asked, self.sampled(answer), answer.cancelled.is_set)
+            yield from self.follow(asked, "", pieces, seen.text, self.region, answer)
             if self.planner.ended_by == "limit":
                 yield Failed(
                     f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
@@ -300,29 +302,33 @@ class Assistant:
 
     def follow(
         self,
-        dialogue: Dialogue,
+        asked: Conversation,
+        said: str,
         pieces: Iterator[str],
-        parser: GenerationPromptParser,
         request: str,
         region: Region | None,
         answer: Answer,
     ) -> Iterator[AssistantEvent]:
-        """Keep what a dialogue says as it is said, and paint the pictures that it asks for.
+        """Keep a reply as it is said, and paint the pictures that it asks for.
 
         Args:
-            parser: has read what was said of the reply before.
+            asked: what it replies to.
+            said: what was said of it before.
+            pieces: how it goes on.
             request: what the person asked for, as the records say it.
             region: what is painted into.
         """
-        try:
+        parser = GenerationPromptParser()
+        list(parser.feed(said))
+        with closing(pieces):
             for piece in pieces:
+                said += piece
+                self.keep(conversation=answered(asked, said))
                 for event in parser.feed(piece):
                     yield from self._shown(event, parser.found - 1, request, region, answer)
-            for event in parser.close():
-                yield from self._shown(event, parser.found - 1, request, region, answer)
-        finally:
-            pieces.close()
-            self.keep(conversation=dialogue.conversation)
+        self.keep(conversation=answered(asked, said, whole=True))
+        for event in parser.close():
+            yield from self._shown(event, parser.found - 1, request, region, answer)
 
     def _shown(
         self, event: ParserEvent, number: int, request: str, region: Region | None, answer: Answer

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from llmga.assistant.events import AssistantEvent
 from llmga.assistant.session import GeneratedImage
 from llmga.errors import UserError
-from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, parse
-from llmga.llava.planner import Dialogue
+from llmga.llava.generation_prompt import GenerationPrompt, parse
+from llmga.llava.planner import answered, asked_before, lacks_picture
 from llmga.plain_text import plain
 
 if TYPE_CHECKING:
@@ -60,18 +60,17 @@ def repair(assistant: Assistant, answer: Answer) -> Iterator[AssistantEvent]:
     """
     if not assistant.planner.repairs:
         raise UserError("an answer can be repaired where one of our own models gave it; ask again instead.")
-    index, before = assistant.session.index(-1), assistant.session.conversation
-    exchange, parser = assistant.exchanges[index], GenerationPromptParser()
-    list(parser.feed(assistant.session.reply(index)))  # said already
+    index = assistant.session.index(-1)
+    exchange, (asked, begun) = assistant.exchanges[index], asked_before(assistant.session.conversation)
+    if not lacks_picture(begun):
+        raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
     assistant.keep(turns=assistant.session.turns + 1)
-    dialogue = Dialogue(assistant.planner, before)
-    pieces = dialogue.repair(assistant.sampled(answer), answer.cancelled.is_set)
+    sampling = assistant.sampled(answer)
+    pieces = assistant.planner.repair(answered(asked, begun), sampling, answer.cancelled.is_set)
     try:
-        yield from assistant.follow(dialogue, pieces, parser, exchange.turn.text, exchange.region, answer)
+        yield from assistant.follow(asked, begun, pieces, exchange.turn.text, exchange.region, answer)
     finally:
         _add_images(assistant, index, answer)
-    if dialogue.conversation is before:
-        raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
 
 
 def _paint(

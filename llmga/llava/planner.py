@@ -104,7 +104,7 @@ class Dialogue:
         Raises:
             UserError: as `Planner.reply` does.
         """
-        asked = _settled(self.conversation).say("user", _words(text, len(images)), tuple(images))
+        asked = ask(self.conversation, text, images)
         yield from self._kept(asked, "", self.planner.reply(asked, sampling, cancelled))
 
     def repair(self, sampling: Sampling = USUAL, cancelled: Cancelled = never) -> Iterator[str]:
@@ -113,34 +113,51 @@ class Dialogue:
         Raises:
             UserError: when there is no reply, no room for a prompt, or the planner cannot go on with a reply.
         """
-        *earlier, last = self.conversation.messages or (None,)
-        if last is None or last.role != "assistant":
-            raise UserError("there is no answer to repair; say something first.")
-        begun = canonical(last.text)
-        if _lacks_picture(begun):
-            asked = replace(self.conversation, messages=tuple(earlier))
-            whole = asked.say("assistant", begun)
+        asked, begun = asked_before(self.conversation)
+        if lacks_picture(begun):
+            whole = answered(asked, begun)
             yield from self._kept(asked, begun, self.planner.repair(whole, sampling, cancelled))
 
     def _kept(self, asked: Conversation, said: str, pieces: Iterator[str]) -> Iterator[str]:
         """The pieces, which go on from what is said, as they enter the conversation."""
         for piece in pieces:
             said += piece
-            self.conversation = asked.say("assistant", _words(said, 0))
+            self.conversation = answered(asked, said)
             yield piece
-        self.conversation = asked.say("assistant", canonical(_words(said, 0)))
+        self.conversation = answered(asked, said, whole=True)
 
 
-def _settled(conversation: Conversation) -> Conversation:
-    """With every answer's prompts closed and their tags spelt as in training, for the model to read."""
-    told = (
+def ask(conversation: Conversation, text: str, images: Sequence[Image.Image] = ()) -> Conversation:
+    """The conversation and a message of the user more, for a planner to reply to.
+
+    Every reply's prompts are closed and their tags spelt as in training.
+    """
+    settled = (
         replace(message, text=canonical(message.text, closed=True)) if message.role == "assistant" else message
         for message in conversation.messages
     )
-    return replace(conversation, messages=tuple(told))
+    return replace(conversation, messages=tuple(settled)).say("user", _words(text, len(images)), tuple(images))
 
 
-def _lacks_picture(answer: str) -> bool:
+def answered(asked: Conversation, said: str, *, whole: bool = False) -> Conversation:
+    """The conversation with a reply, as far as it goes; the tags of a `whole` one are spelt as in training."""
+    text = _words(said, 0)
+    return asked.say("assistant", canonical(text) if whole else text)
+
+
+def asked_before(conversation: Conversation) -> tuple[Conversation, str]:
+    """What the last reply of a conversation answers, and that reply, spelt as in training.
+
+    Raises:
+        UserError: when there is no reply.
+    """
+    *earlier, last = conversation.messages or (None,)
+    if last is None or last.role != "assistant":
+        raise UserError("there is no answer to repair; say something first.")
+    return replace(conversation, messages=tuple(earlier)), canonical(last.text)
+
+
+def lacks_picture(answer: str) -> bool:
     """Whether it has no generation prompt, or one that is not closed."""
     prompts = [event for event in parse([answer]) if isinstance(event, GenerationPrompt)]
     return not all(prompt.closed for prompt in prompts) or not prompts

@@ -65,13 +65,17 @@ class TerminalChat:
         """Answer a message; what was pending stays so where no answer came."""
         pending, before = self.pending, self.assistant.exchanges
         self.pending = Turn("")
-        self.play(self.assistant.stream(replace(pending, text=text)))
+        self.terminal.play(self.assistant, self.assistant.stream(replace(pending, text=text)))
+        self._autosave()
         if self.assistant.exchanges is before:
             self.pending = pending
 
     def play(self, events: Iterator[AssistantEvent], **options: str) -> None:
         """Draw what the assistant does, and save the session where that is asked for."""
         self.terminal.play(self.assistant, events, **options)
+        self._autosave()
+
+    def _autosave(self) -> None:
         if self.session is not None:
             self.save(self.session)
 
