@@ -82,8 +82,6 @@ def drift(truth: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 # painted, truth, mask -> restored
 Method = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]
-    [Image.Image, Image.Image | None, Image.Image | None], Image.Image
-]  # painted, truth, mask -> restored
 DAMAGES = Registry("damage", {"tone": tone, "blur+tone+jpeg": blur_tone_jpeg, "drift": drift})
 
 
