@@ -39,8 +39,9 @@ class Main(Protocol):
 def command_line(main: Main) -> Main:
     """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
 
-    A place that the system does not let us look at, a forbidden one or a name that is too long for one, is told as a
-    `UserError` is, and a `KeyboardInterrupt` with words in these.
+    A package of an extra that is not installed is told as a `UserError` is, with what installs it; a place that the
+    system does not let us look at, a forbidden one or a name that is too long for one, too, and a `KeyboardInterrupt`
+    with words in these.
     """
 
     @functools.wraps(main)
@@ -49,6 +50,13 @@ def command_line(main: Main) -> Main:
             return main(argv)
         except UserError as problem:
             print(f"error: {problem}", file=sys.stderr)
+            return 2
+        except ModuleNotFoundError as problem:
+            from llmga.extras import missing
+
+            if (mistake := missing(problem)) is None:
+                raise
+            print(f"error: {mistake}", file=sys.stderr)
             return 2
         except SystemExit as ended:  # a parser has said what is wrong, or shown its help
             if ended.code != 2:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from llmga.command_line import quiet_libraries as quiet_libraries
 from llmga.errors import UserError
 from llmga.registry import Registry
 

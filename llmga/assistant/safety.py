@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.images import to_rgb
 from llmga.runtime import pick_device
 
@@ -91,14 +92,11 @@ def watermark(text: str) -> Callable[[Image.Image], Image.Image]:
 
     Raises: UserError where the package is missing or the text is too long.
     """
-    try:
-        from imwatermark import WatermarkEncoder
-    except ImportError:
-        raise UserError("--watermark needs the package invisible-watermark; install the extra 'watermark'.") from None
+    imwatermark = require("imwatermark", "--watermark")
     content = text.encode()
     if not 1 <= len(content) <= 32:
         raise UserError(f"--watermark of {len(content)} bytes is out of range; use 1 to 32.")
-    encoder = WatermarkEncoder()
+    encoder = imwatermark.WatermarkEncoder()
     encoder.set_watermark("bytes", content)
 
     def mark(image: Image.Image) -> Image.Image:

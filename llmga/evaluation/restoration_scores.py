@@ -30,6 +30,7 @@ from llmga.diffrir.degradation import local_drift
 from llmga.diffrir.masks import random_mask
 from llmga.diffrir.restorers import Restorer, load_restorer
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.registry import Registry
 from llmga.seams import seam_error
 
@@ -52,12 +53,7 @@ def photographs() -> Iterator[tuple[str, Image.Image]]:
     Raises:
         UserError: when scikit-image is not there.
     """
-    try:
-        from skimage import data
-    except ImportError:
-        raise UserError(
-            "scikit-image brings the pictures and is not installed; run pip install scikit-image."
-        ) from None
+    data = require("skimage.data", "a score on photographs")
     for name in PICTURES:
         picture = Image.fromarray(np.asarray(getattr(data, name)())).convert("RGB")
         side = min(picture.size)

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.files import file_in
 from llmga.images import open_image
 from llmga.serve.story import Story
@@ -51,12 +52,8 @@ def to_pdf(story: Story, folder: Path) -> bytes:
     Raises:
         UserError: a picture is missing, or reportlab is.
     """
-    try:
-        from reportlab.pdfgen.canvas import Canvas
-    except ImportError:
-        raise UserError("a PDF needs the package reportlab; install llmga[serve].") from None
     buffer = io.BytesIO()
-    canvas = Canvas(buffer, pagesize=PAGE, invariant=1)
+    canvas = require("reportlab.pdfgen.canvas", "a PDF").Canvas(buffer, pagesize=PAGE, invariant=1)
     canvas.setTitle(story.title)
     _write(canvas, story.title, PAGE[1] / 2 + TITLE_SIZE, TITLE_SIZE)
     canvas.showPage()

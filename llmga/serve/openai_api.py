@@ -1,158 +1,24 @@
 """Chat and pictures under OpenAI's paths: `python -m llmga.serve.openai_api --port 8000`."""
 
 import argparse
-import asyncio
-import logging
-import os
-import socket
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-import uvicorn
-from fastapi import FastAPI
-
-from llmga.assistant.loading import Models
 from llmga.command_line import quiet_libraries, run
-from llmga.errors import UserError
-from llmga.serve.api import logs
-from llmga.serve.api.app import build_app
-from llmga.serve.api.auth import PAGE, VARIABLE, ApiKeys, is_local
-from llmga.serve.api.connections import ConnectionLimiter, protocol
-from llmga.serve.api.options import ServerOptions, build_parser, build_service, server_options
-from llmga.serve.api.scheduler import RequestScheduler
-from llmga.serve.gradio_web_server import keep_to_itself
-
-if TYPE_CHECKING:
-    from llmga.serve.page.serving import Mounted
-
-BACKLOG = 2048
-LAST_WORDS = 3.0  # seconds that answers take once their work was stopped
+from llmga.serve.api.options import build_parser
 
 
-class Server(uvicorn.Server):
-    """On SIGINT and SIGTERM nothing new is begun, and what is at work may finish in time.
+def start(args: argparse.Namespace) -> int:
+    """Serve until a signal ends it.  Raises: UserError."""
+    quiet_libraries()
+    from llmga.serve.api.server import serve
 
-    At the second signal, and after `grace` seconds, what is at work is stopped, and clients get what there is of it.
-    What does not even stop is left behind: the process ends with 128 + the signal's number.
-    """
-
-    def __init__(
-        self,
-        app: FastAPI,
-        scheduler: RequestScheduler,
-        grace: float,
-        limiter: ConnectionLimiter,
-        page: "Mounted | None" = None,
-    ):
-        super().__init__(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                backlog=BACKLOG,
-                http=protocol(limiter),
-                ws="none",
-            )
-        )
-        self.scheduler, self.grace, self.page = scheduler, grace, page
-        self._ending = threading.Lock()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        _later(0 if self.should_exit else self.grace, self._stop_work, sig)
-        self.should_exit = True
-
-    def _stop_work(self, sig: int) -> None:
-        """End what is at work; some seconds later the process, if it is then still there.  From any thread."""
-        if self._ending.acquire(blocking=False):
-            _later(LAST_WORDS, self._leave, 128 + sig)
-        self.scheduler.stop()
-        if self.page is not None:
-            self.page.handlers.end()
-
-    def _leave(self, code: int) -> None:
-        """End the process, whatever goes on in it."""
-        logs.log_event("ended", logging.WARNING, code=code, left=len(self.scheduler.turns))
-        if self.page is not None:
-            self.page.handlers.remove()
-        os._exit(code)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if sockets and not self.should_exit:
-            host, port = sockets[0].getsockname()[:2]
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            page: dict[str, Any] = {} if self.page is None else {"page": url + PAGE}
-            logs.log_event("ready", url=f"{url}/v1", **page)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.scheduler.close()
-        ending = None if self.page is None else asyncio.ensure_future(self.page.end(self.grace))
-        await super().shutdown(sockets)
-        if ending is not None and not ending.cancel():
-            ending.result()  # tells of a defect
-
-
-def _later(seconds: float, act: Callable[[int], None], number: int) -> None:
-    """In a thread of its own, which holds nobody up: the event loop may be blocked, and locks be held by who is
-    interrupted by a signal."""
-    timer = threading.Timer(seconds, act, [number])
-    timer.daemon = True
-    timer.start()
-
-
-def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: ApiKeys) -> "Mounted":
-    """The web page beside the API; with the server's models, and with its keys as passwords."""
-    keep_to_itself()
-    from llmga.serve.page.options import PageOptions
-    from llmga.serve.page.serving import Mounted  # gradio takes seconds
-
-    shown = PageOptions(options.spec, options.settings, at_once=options.at_once)
-    return Mounted(app, PAGE, models, shown, keys.accept if keys else None)
-
-
-def serve(args: argparse.Namespace) -> int:
-    """Check, bind, load, serve.  Raises: UserError."""
-    options = server_options(args)
-    options = replace(options, spec=options.spec.checked())
-    known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
-    bound = bind(args.host, args.port)
-    models = Models.load(options.spec)
-    logs.configure()
-    service = build_service(options, models)
-    app = build_app(service, known, is_local(args.host))
-    page = with_page(app, options, models, known) if args.page else None
-    limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
-    server = Server(app, service.scheduler, args.grace, limiter, page)
-    if not known and not is_local(args.host):
-        logs.log_event("open to everybody who reaches it: no API keys are set", logging.WARNING)
-    server.run(sockets=[bound])
-    logs.log_event("ended", code=0)
-    return 0
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens, before anything slow is done.  Raises: UserError."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as problem:
-        reason = (problem.strerror or str(problem)).lower()
-        raise UserError(f"--host {host} --port {port} cannot be used ({reason}); give others.") from None
-    bound.set_inheritable(True)
-    return bound
+    return serve(args)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The command line."""
-    quiet_libraries()
-    parser = build_parser()
-    run(lambda: serve(parser.parse_args(argv)))
+    run(lambda: start(build_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

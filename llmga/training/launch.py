@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from llmga.command_line import quiet_libraries
 from llmga.errors import UserError, command_line
-from llmga.runtime import free_port
 
 # Beside those that DeepSpeed hands on: places of models and data, keys, threads, and how processes talk.
 HANDED = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "OMP_", "NCCL_", "TORCH_", "GLOO_")
@@ -53,8 +52,14 @@ def spelled(word: str) -> str:
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 2 for a launcher or a node that is not there, else that of the run."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] in (["-h"], ["--help"]):
+        print(f"usage: python -m llmga.training.launch …\n\n{__doc__}\n`deepspeed --help` lists the flags.")
+        return 0
     quiet_libraries()
     from deepspeed.launcher import multinode_runner, runner
+
+    from llmga.runtime import free_port
 
     class Runner(multinode_runner.PDSHRunner):
         name = "pdsh"
@@ -68,7 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         def parse_user_args(self) -> list[str]:
             return [spelled(word) for word in self.args.user_args]
 
-    given = list(sys.argv[1:] if argv is None else argv)
     if "--hostfile" not in given:  # on one machine several runs may stand side by side
         given = ["--master_port", str(free_port()), *given]
     runner.PDSHRunner, runner.EXPORT_ENVS = Runner, [*runner.EXPORT_ENVS, *HANDED]

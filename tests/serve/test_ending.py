@@ -23,9 +23,10 @@ from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys
 from llmga.serve.api.connections import ConnectionLimiter
 from llmga.serve.api.engine import PassthroughPlanner
-from llmga.serve.api.options import build_parser, build_service, server_options
+from llmga.serve.api.building import build_service
+from llmga.serve.api.options import build_parser, server_options
 from llmga.assistant.loading import Models
-from llmga.serve.openai_api import Server, bind
+from llmga.serve.api.server import Server, bind
 
 class Painter:
     path = "stubborn"

@@ -15,7 +15,6 @@ from llmga.errors import UserError
 from llmga.serve.api.errors import ApiError
 
 PAGE = "/page"  # where a web page may be beside the API; it asks for the key itself
-VARIABLE = "LLMGA_SERVER_KEYS"  # comma-separated
 OPEN = "/health"  # of which everybody may know
 SHORTEST = 8
 bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it was started with any.")

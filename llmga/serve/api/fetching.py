@@ -15,7 +15,8 @@ from weakref import WeakValueDictionary
 import httpx
 
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.image_data import RequestLimits, too_many_bytes
+from llmga.serve.api.image_data import too_many_bytes
+from llmga.serve.api.options import RequestLimits
 
 MAX_REDIRECTS = 3
 TIMEOUT = 10.0  # for everything together: name server, connections, headers, contents, redirects

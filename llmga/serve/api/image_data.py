@@ -5,7 +5,6 @@ import binascii
 import io
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 
 from PIL import Image, ImageCms
@@ -15,30 +14,12 @@ from llmga.assistant.record import Record
 from llmga.errors import UserError
 from llmga.images import open_image, reduced, to_rgb
 from llmga.serve.api.errors import ApiError
+from llmga.serve.api.options import RequestLimits
 
 # What a browser or a camera makes.  Pillow opens many more, some by programs of their own (EPS by Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_SCANS = 200  # of a JPEG; a progressive one has about ten, and each is a pass over all pixels
 DATA_URI = re.compile(r"data:(?:image/[\w.+-]+|application/octet-stream);base64,", re.ASCII)
-
-
-@dataclass(frozen=True)
-class RequestLimits:
-    """How much a client may send.
-
-    Attributes:
-        body: Bytes of a whole request.
-        picture: Bytes of one picture.
-        pixels: Of one picture.
-        pictures: Of one request.
-        json: Bytes of a request's JSON beside its pictures.
-    """
-
-    body: int = 64_000_000
-    picture: int = 20_000_000
-    pixels: int = 25_000_000
-    pictures: int = 16
-    json: int = 1_000_000
 
 
 @cache

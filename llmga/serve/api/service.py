@@ -11,7 +11,8 @@ from llmga.assistant.settings import SETTINGS, Settings
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fetching import ImageFetcher
-from llmga.serve.api.image_data import RequestLimits, decode_image, from_data_uri
+from llmga.serve.api.image_data import decode_image, from_data_uri
+from llmga.serve.api.options import RequestLimits
 from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import ModelCard, PaintingParams, parse_size

@@ -17,7 +17,8 @@ from llmga.assistant.assistant import Assistant
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS
-from llmga.serve.api.image_data import RequestLimits, decode_image
+from llmga.serve.api.image_data import decode_image
+from llmga.serve.api.options import RequestLimits
 from llmga.serve.page import drawing, mask_editor
 from llmga.serve.page.layout import PageLayout, heading
 from llmga.serve.page.mask_editor import EditorValue

@@ -19,7 +19,8 @@ from llmga.errors import UserError
 from llmga.llava.planner import Planner
 from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys
-from llmga.serve.api.options import build_parser, build_service, server_options
+from llmga.serve.api.building import build_service
+from llmga.serve.api.options import build_parser, server_options
 from llmga.serve.api.service import Service
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from llmga.serve.api import fetching
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.image_data import RequestLimits
+from llmga.serve.api.options import RequestLimits
 
 PRIVATE = [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",

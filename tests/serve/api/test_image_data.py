@@ -12,7 +12,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from llmga.errors import UserError
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.image_data import MAX_SCANS, RequestLimits, decode_image, from_data_uri, in_srgb
+from llmga.serve.api.image_data import MAX_SCANS, decode_image, from_data_uri, in_srgb
+from llmga.serve.api.options import RequestLimits
 
 CASES = 200
 SLOWEST = 5.0  # seconds of the processor for one picture, so that a busy machine changes nothing

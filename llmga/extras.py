@@ -1,0 +1,53 @@
+"""Packages that only some programs need, and the extra of `pip install` that brings them."""
+
+from importlib import import_module
+from types import ModuleType
+
+from llmga.errors import UserError
+
+EXTRAS = {  # names to import; a test holds them equal to pyproject.toml
+    "serve": (
+        "fastapi", "fastapi_offline", "gradio", "h11", "markdown_it", "prometheus_client", "python_multipart",
+        "reportlab", "starlette", "uvicorn",
+    ),
+    "train": (
+        "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "psutil", "pyarrow",
+        "tensorboard",
+    ),
+    "evaluate": ("cv2", "skimage"),
+    "flash-attn": ("flash_attn",),
+    "wandb": ("wandb",),
+    "watermark": ("imwatermark",),
+}  # fmt: skip
+OTHERWISE_NAMED = {
+    "cv2": "opencv-python-headless",
+    "imwatermark": "invisible-watermark",
+    "markdown_it": "markdown-it-py",
+    "skimage": "scikit-image",
+}
+
+
+def missing(problem: ModuleNotFoundError, what: str = "this command") -> UserError | None:
+    """What a person can do about a package that is not there; None where no extra has it."""
+    module = (problem.name or "").partition(".")[0]
+    package = OTHERWISE_NAMED.get(module, module.replace("_", "-"))
+    extra = next((extra for extra, names in EXTRAS.items() if module in names), None)
+    if extra is None:
+        return None
+    return UserError(f'{what} needs the package {package}, which is not installed; run pip install "llmga[{extra}]".')
+
+
+def require(name: str, what: str) -> ModuleType:
+    """A module of an extra, imported.
+
+    Args:
+        name: of the module, such as "reportlab.pdfgen.canvas".
+        what: what needs it, such as "a PDF".
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as problem:
+        raise missing(problem, what) or problem from None

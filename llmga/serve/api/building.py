@@ -1,0 +1,70 @@
+"""What answers requests, built around models that are loaded."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from llmga.assistant.loading import Models, ModelSpec
+from llmga.llava.endpoint.address import Endpoint
+from llmga.serve.api.engine import Engine
+from llmga.serve.api.fair_queue import FairQueue
+from llmga.serve.api.fetching import ImageFetcher
+from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.options import ServerOptions
+from llmga.serve.api.prefix_cache import PrefixCache
+from llmga.serve.api.scheduler import RequestScheduler
+from llmga.serve.api.service import ServedNames, Service
+
+LETTERS_PER_TOKEN = 16  # more than any text has on average
+UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
+
+
+def build_service(options: ServerOptions, models: Models) -> Service:
+    """Everything that requests need, around models that are loaded.  Raises: UserError."""
+    models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
+    models.bounds.check_settings(options.settings, models.pipeline)
+    queue = FairQueue(options.at_once, options.queue)
+    engine = Engine(models, options.at_once, Metrics(queue), private(options.spec, models))
+    return Service(
+        scheduler=RequestScheduler(engine, queue),
+        engine=engine,
+        prefix_cache=PrefixCache(models.new_chat, options.warm_chats),
+        names=names(options),
+        limits=options.limits,
+        defaults=options.settings,
+        created=int(time.time()),
+        fetcher=ImageFetcher(options.limits) if options.remote_pictures else None,
+        markdown=options.markdown,
+        ignore_tools=options.ignore_tools,
+    )
+
+
+def names(options: ServerOptions) -> ServedNames:
+    """What clients call the models: the last part of each folder, whatever the rest of the path."""
+    mllm = options.spec.mllm
+    words = str(mllm.model) if isinstance(mllm, Endpoint) else last_part(mllm)
+    return ServedNames((words, *options.served_names), last_part(options.spec.pipeline))
+
+
+def last_part(path: str | Path | None) -> str:
+    """A folder's name, which is all that the world is told of its place."""
+    folder = Path(path or "")
+    return folder.resolve().name if folder.is_absolute() or folder.exists() else str(path)
+
+
+def private(spec: ModelSpec, models: Models) -> dict[str, str]:
+    """What no answer may hold: where the models lie."""
+    hidden = {str(models.pipeline.path): last_part(spec.pipeline)}
+    for path in (spec.mllm, spec.pipeline, spec.inpainter, spec.model_base, spec.restorer_path):
+        if isinstance(path, Endpoint):
+            hidden[path.shown] = "the language model's server"
+        elif path is not None:
+            hidden |= {str(path): last_part(path), str(Path(path).resolve()): last_part(path)}
+    return hidden
+
+
+def context(models: Models) -> int:
+    """Tokens that the language model reads at once."""
+    chat = models.new_chat()
+    model = getattr(chat, "mllm", None) or getattr(chat, "vlm", None)
+    return getattr(model, "context_length", None) or UNKNOWN_CONTEXT
