@@ -1,5 +1,6 @@
 """A multimodal language model with everything that turns a conversation into its inputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -126,7 +127,7 @@ class Mllm:
         told = (replace(turn, text=turn.marked_text().replace(IMAGE_MARKER, between)) for turn in conversation.messages)
         return replace(conversation, messages=tuple(told))
 
-    def pixel_values(self, images: tuple[Image.Image, ...] | list[Image.Image]) -> Tensor:
+    def pixel_values(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size -> float (n, 3, side, side), as the vision tower reads them, on the CPU."""
         side = side_in_pixels(self.model.config.vision_config.image_size)
         if not images:

@@ -11,12 +11,12 @@ from llmga.errors import UserError
 from llmga.llava import checkpoints, towers
 from llmga.llava.hf_layout.reading import hf_layout_weights, is_hf_layout
 from llmga.llava.paths import find_checkpoint
-from llmga.llava.train.checkpointing import newest_checkpoint
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.settings import Stage1Config
 from llmga.llava.weights import TOWER
+from llmga.training.checkpoints import newest_checkpoint
 
 
-def exact(weights: Mapping[str, Tensor], frozen: Collection[str], config: TrainConfig, kind: str) -> dict[str, Tensor]:
+def exact(weights: Mapping[str, Tensor], frozen: Collection[str], config: Stage1Config, kind: str) -> dict[str, Tensor]:
     """Those of the frozen weights that were rounded, as they are stored where the run started from.
 
     A stored one counts only when it rounds to what the run computed with, so another file in its place does no harm.
@@ -35,7 +35,7 @@ def exact(weights: Mapping[str, Tensor], frozen: Collection[str], config: TrainC
     return found
 
 
-def _origins(config: TrainConfig) -> Iterator[Path]:
+def _origins(config: Stage1Config) -> Iterator[Path]:
     """The run's last checkpoint, since what it started from may be gone by then, and folders of that."""
     if last := newest_checkpoint(config.resume_dir()):
         yield last
