@@ -28,7 +28,7 @@ MADE = {ROOT / "docs/reference/flags.md", ROOT / "docs/reference/files.md"}  # w
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *(ROOT / "scripts").glob("*.sh"), ROOT / ".ci/run"])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"`((?:llmga|scripts|tests|benchmarks|checkpoints|data)/[\w./-]+|[\w.-]+\.(?:sh|toml|txt))`")
-INLINE = re.compile(r"`((?:bash|python|llmga) [^`…]+)`")
+INLINE = re.compile(r"`((?:bash|llmga|python -m) [^`…]+)`")
 LEFT_TO_THE_READER = {"cd", "source"}
 # One process asks all modules, so that torch and its companions are imported once.
 ASK_FOR_HELP = """
