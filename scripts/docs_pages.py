@@ -21,6 +21,8 @@ from unittest.mock import patch
 from markdown import Extension
 from mkdocs.structure.files import File
 
+from llmga.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 # page -> the file of the repository that it shows
 COPIES = {
@@ -171,6 +173,7 @@ def flags_page() -> str:
     """Every command line with its flags; a group of flags that several share is shown once."""
     lines = ["# Flags", "", "Every command line, `python -m MODULE`, and what it takes.", ""]
     lines += ["`--help` shows the same. Most flags with a hyphen in their name may be written with an underscore, too."]
+    lines += commands_section()
     shown: dict[Group, str] = {}
     for module in entry_points():
         parser = parser_of(module)
@@ -184,6 +187,12 @@ def flags_page() -> str:
                 lines += ["", f"**{escaped(group.title.capitalize())}**", "", "| flag | what it does |", "|---|---|"]
                 lines += [f"| {names} | {said} |" for names, said in group.rows]
     return "\n".join(lines) + "\n"
+
+
+def commands_section() -> list[str]:
+    """The table of the commands of `llmga`."""
+    rows = [f"| `llmga {name}` | `{row.module}` | {escaped(row.help)} |" for name, row in COMMANDS.items()]
+    return ["", "## The commands of llmga", "", "| command | module | what it does |", "|---|---|---|", *rows]
 
 
 def _reference(group: Group, module: str) -> str:

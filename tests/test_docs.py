@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 import llmga
+from llmga.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -80,8 +81,6 @@ def ready(address: str) -> bool:
 @pytest.mark.parametrize("page", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_python_of_a_page_runs(page: Path, place: Path, request: pytest.FixtureRequest) -> None:
     text = program(page)
-    if "llmga.load" in text and not hasattr(llmga, "load"):
-        pytest.skip("the Python API is not there yet")
     if SERVED in text:
         text = text.replace(SERVED, request.getfixturevalue("server"))
     run = subprocess.run(
@@ -140,7 +139,17 @@ def flags() -> str:
 def test_every_command_line_is_among_the_flags(pages: ModuleType, flags: str) -> None:
     modules = pages.entry_points()
     assert {"llmga.serve.cli-sdxl", "llmga.serve.openai_api", "llmga.llava.train.train"} <= set(modules)
-    assert re.findall(r"^## (.+)$", flags, re.MULTILINE) == modules
+    assert re.findall(r"^## (llmga.+)$", flags, re.MULTILINE) == modules
+
+
+def test_every_command_of_llmga_is_among_the_flags(pages: ModuleType, flags: str) -> None:
+    assert "| `llmga train stage1` | `llmga.llava.train.train` |" in flags
+    assert {row.module for row in COMMANDS.values()} <= set(pages.entry_points())
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    shown = re.findall(r"^::: llmga\.[\w.]*?(\w+)$", (ROOT / "docs/reference/api.md").read_text("utf-8"), re.MULTILINE)
+    assert set(llmga.__all__) - {"__version__"} - set(shown) == set()
 
 
 def test_a_flag_is_shown_with_its_value_and_its_help(flags: str) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from llmga.__main__ import COMMANDS, chosen
+
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST_README = 12 * 1024  # bytes
 PAGES = [
@@ -26,7 +28,7 @@ MADE = {ROOT / "docs/reference/flags.md", ROOT / "docs/reference/files.md"}  # w
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *(ROOT / "scripts").glob("*.sh"), ROOT / ".ci/run"])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"`((?:llmga|scripts|tests|benchmarks|checkpoints|data)/[\w./-]+|[\w.-]+\.(?:sh|toml|txt))`")
-INLINE = re.compile(r"`((?:bash|python) [^`…]+)`")
+INLINE = re.compile(r"`((?:bash|llmga|python -m) [^`…]+)`")
 LEFT_TO_THE_READER = {"cd", "source"}
 # One process asks all modules, so that torch and its companions are imported once.
 ASK_FOR_HELP = """
@@ -67,13 +69,14 @@ def outline(page: Path) -> str:
     return FENCE.sub("", page.read_text("utf-8"))
 
 
-COMMANDS = [pytest.param(words, id=" ".join(words)[:60]) for page in PAGES for words in commands(page)]
+DOCUMENTED = [pytest.param(words, id=" ".join(words)[:60]) for page in PAGES for words in commands(page)]
 
 
 @cache
 def help_texts() -> dict[str, tuple[int, str]]:
     """Module -> exit code and text of `--help`, for every module of ours that a page runs."""
-    named = {words.values[0][2] for words in COMMANDS if "-m" in words.values[0][1:2]}
+    named = {words.values[0][2] for words in DOCUMENTED if "-m" in words.values[0][1:2]}
+    named |= {row.module for row in COMMANDS.values()}
     ours = sorted(name for name in named if name.startswith("llmga.") and importlib.util.find_spec(name))
     run = subprocess.run([sys.executable, "-c", ASK_FOR_HELP, *ours], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -83,6 +86,15 @@ def help_texts() -> dict[str, tuple[int, str]]:
 def check_script(words: list[str]) -> None:
     script = ROOT / words[1]
     assert script.is_file(), f"{words[1]} is not there"
+
+
+def check_command(words: list[str]) -> None:
+    """`llmga COMMAND …`: the command is there; its flags are checked as those of its module."""
+    if words[1].startswith("--"):
+        assert words[1] in ("--help", "--version")
+    elif words[1:] != ["COMMAND"]:
+        name = chosen(words[1:])
+        check_module(["python", "-m", COMMANDS[name].module, *words[1 + len(name.split()) :]])
 
 
 def check_installation(words: list[str]) -> None:
@@ -108,12 +120,14 @@ def check_module(words: list[str]) -> None:
             assert re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text), f"{module} has no preset {value}"
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize("words", DOCUMENTED)
 def test_a_documented_command_exists(words: list[str]) -> None:
     if words[0] == "bash":
         check_script(words)
     elif Path(words[0]).name == "python":
         check_module(words)
+    elif words[0] == "llmga":
+        check_command(words)
     elif words[0] == "pip":
         check_installation(words)
     else:
