@@ -20,7 +20,7 @@ class Registry(Mapping[str, Row]):
             return image.convert("L").convert("RGB")
 
         RESTORERS.register("gray", gray)
-        open_restorer("gray")      # as --restorer gray does
+        load_restorer("gray")      # as --restorer gray does
 
     Args:
         kind: what a row is, in the words of the error message, such as "conversation mode".

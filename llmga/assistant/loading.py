@@ -17,7 +17,7 @@ from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, open_restorer
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
@@ -235,7 +235,7 @@ class Models:
         finish = {"restorer": _weights(spec.restorer, spec.restorer_path)}
         if spec.upscale is not None:
             finish["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
-        restorers = {role: open_restorer(name, path, spec.device) for role, (name, path) in finish.items()}
+        restorers = {role: load_restorer(name, path, spec.device) for role, (name, path) in finish.items()}
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
             raise UserError(f"the restorer in {str(spec.restorer_path)!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip

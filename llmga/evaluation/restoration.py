@@ -28,7 +28,7 @@ from PIL import Image, ImageFilter
 
 from llmga.diffrir.degradation import local_drift
 from llmga.diffrir.masks import random_mask
-from llmga.diffrir.restorers import open_restorer
+from llmga.diffrir.restorers import load_restorer
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 from llmga.seams import seam_error
@@ -152,8 +152,8 @@ METHODS: Registry[Method] = Registry(
         "feather": feather,
         "histogram": histogram,
         "seamlessClone": seamless_clone,
-        "match": open_restorer("match"),
-        "match+blend": open_restorer("match+blend"),
+        "match": load_restorer("match"),
+        "match+blend": load_restorer("match+blend"),
     },
 )
 
@@ -251,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.masks < 1 or args.seed < 0:
         raise UserError(f"--masks {args.masks} and --seed {args.seed} must be at least 1 and 0.")
-    further = {name: open_restorer(name, args.restorer_path) for name in args.restorer}
+    further = {name: load_restorer(name, args.restorer_path) for name in args.restorer}
     table = evaluate({**METHODS, **further}, args.damage, args.masks, args.seed, args.hidden)
     print(shown(table))
     if args.json:

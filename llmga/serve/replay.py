@@ -21,7 +21,7 @@ from llmga.assistant.painting import Finish, ImageRequest, paint
 from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
-from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, open_restorer
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
@@ -173,7 +173,7 @@ def _opened(record: Record, role: str, name: str, given: str | None, device: str
     if isinstance(RESTORERS[name], LazyDiffRIR):
         place = place_of(mark, role, given, flag)
         check_weights(mark, place, flag)
-    return open_restorer(name, place, device or record.painter.get("device", "auto"))
+    return load_restorer(name, place, device or record.painter.get("device", "auto"))
 
 
 def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) -> str:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageCms, ImageDraw
 
 from llmga import deep
-from llmga.diffrir.restorers import open_restorer
+from llmga.diffrir.restorers import load_restorer
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.components import from_pipe
 from llmga.diffusers.inpainting import AREAS, Inpainter
@@ -356,7 +356,7 @@ def fine(size=(96, 60), channels=3):
     return deep.of_levels(values), values
 
 
-@pytest.mark.parametrize("restore", [None, open_restorer("match+blend")])
+@pytest.mark.parametrize("restore", [None, load_restorer("match+blend")])
 @pytest.mark.parametrize(("channels", "area", "soft"), [(3, "picture", False), (4, "mask", False), (3, "mask", True)])
 def test_colours_of_16_bits_keep_every_bit_outside_the_mask(channels, area, soft, restore):
     picture, values = fine(channels=channels)
