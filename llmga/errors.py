@@ -1,4 +1,4 @@
-"""What a person can mend is told as one sentence; everything else stays a traceback."""
+"""What a person can mend is one sentence (`UserError`); everything else stays a traceback."""
 
 import errno
 import functools
@@ -32,9 +32,9 @@ class Main(Protocol):
 
 
 def command_line(main: Main) -> Main:
-    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
+    """Give a `main(argv)` its ends: a `UserError` is a sentence on stderr and 2, Ctrl-C 130, a closed pipe 0.
 
-    A place that the system does not let us look at, a forbidden one or a name that is too long for one, is told as a
+    A place that the system does not let us look at, a forbidden one or a name that is too long for one, is said as a
     `UserError` is, and a `KeyboardInterrupt` with words in these.
     """
 
