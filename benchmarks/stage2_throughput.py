@@ -22,10 +22,11 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPi
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from llmga.command_line import quiet_libraries
 from llmga.diffusers.train.batches import loader
-from llmga.diffusers.train.config import PRESETS, TrainConfig
-from llmga.diffusers.train.trainer import Trainer
-from llmga.runtime import pick_device, quiet_libraries
+from llmga.diffusers.train.config import PRESETS, Stage2Config
+from llmga.diffusers.train.trainer import Stage2Trainer
+from llmga.runtime import pick_device
 
 TOKENIZERS = Path("checkpoints/Inference/llmga-toy-sdxl-base")
 PICTURES = 8
@@ -76,9 +77,9 @@ def write_data(folder: Path, side: int) -> None:
     (folder / "train.json").write_text(json.dumps(records))
 
 
-def stepper(config: TrainConfig) -> Callable[[], float]:
+def stepper(config: Stage2Config) -> Callable[[], float]:
     """One optimiser step, whose loss is returned."""
-    trainer = Trainer(config)
+    trainer = Stage2Trainer(config)
     batches = loader(trainer.examples, trainer._order(), workers=0)
 
     def step() -> float:

@@ -7,13 +7,13 @@ python -m llmga.download --list
 What was fetched before is not fetched again, and a broken download goes on where it stopped.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 from llmga.weight_files import common_variant
@@ -153,7 +153,7 @@ def hub_errors(hub_id: str, folder: Path) -> Iterator[None]:
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
     parser.add_argument("names", metavar="NAME", nargs="*", help="a name of --list, or OWNER/NAME of the hub")
     parser.add_argument("--list", action="store_true", help="print the names and where they go")
     parser.add_argument("--root", type=Path, default=CHECKPOINTS, help="default: checkpoints")

@@ -1,15 +1,14 @@
 """Where and in which number format a model runs."""
 
-import logging
 import os
 import socket
 import sys
-import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from llmga.command_line import quiet_libraries as quiet_libraries
 from llmga.errors import UserError
 from llmga.registry import Registry
 
@@ -77,21 +76,3 @@ def introduce_alone() -> None:
     if "RANK" not in os.environ:
         alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
         os.environ.update(alone, MASTER_PORT=str(free_port()))
-
-
-def quiet_libraries() -> None:
-    """Silence start-up chatter of the libraries.  For entry points only: importing a module must set nothing."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed prints on stdout that it found no GPU
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for library in (transformers_logging, diffusers_logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()

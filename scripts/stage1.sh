@@ -32,7 +32,7 @@ torchrun)
 deepspeed)
     where=(--num_gpus "$GPUS")
     [ -n "${HOSTFILE:-}" ] && where=(--hostfile "$HOSTFILE")
-    exec "$PYTHON" -m llmga.llava.train.nodes "${where[@]}" --no_local_rank --module $TRAIN "$@"
+    exec "$PYTHON" -m llmga.training.launch "${where[@]}" --no_local_rank --module $TRAIN "$@"
     ;;
 *)
     echo "error: LAUNCHER is '$LAUNCHER', but must be torchrun or deepspeed." >&2

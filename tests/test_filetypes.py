@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmga.diffrir.train.pictures import read_list as read_pictures
+from llmga.diffrir.train.dataset import read_list as read_pictures
 from llmga.diffusers.datasets.sources import read_source
 from llmga.errors import UserError
 from llmga.filetypes import file_type, only_archives

@@ -27,7 +27,7 @@ from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.loading import NewChat, open_planner
 from llmga.llava.placement import placement
 from llmga.llava.planner import Planner
 from llmga.llava.templates import TEMPLATES
@@ -264,6 +264,43 @@ class Models:
     ) -> Assistant:
         """An assistant with this chat and pipeline, and the rest as it is here."""
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
+
+
+def load(
+    mllm: str | Path | Endpoint | None = None,
+    *,
+    pipeline: str | Path | None = None,
+    inpainter: str | Path | None = None,
+    restorer: str | None = None,
+    device: str = "auto",
+    settings: Settings | None = None,
+    **options: Any,
+) -> Assistant:
+    """Open the models and begin a session.
+
+    Args:
+        mllm: the language model: a folder, its bare name below checkpoints/Inference, a hub id, or the `Endpoint` of a
+            server; None is the bundled toy.
+        pipeline: the diffusion model, a diffusers folder, named likewise; None is the bundled toy.
+        inpainter: what paints masked parts; None beside a `pipeline` is the pipeline itself.
+        restorer: a row of `llmga.diffrir.restorers.RESTORERS` for masked parts, such as "none", "match+blend" or
+            "diffrir-x1"; None is "match+blend".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        settings: how answers are given.
+        options: further fields of `ModelSpec`, such as `dtype="fp16"`, `loras=("style.safetensors:0.8",)` or
+            `load_4bit=True`.
+
+    Returns:
+        An assistant with an empty session.
+
+    Raises:
+        UserError: when something is not there, damaged, or does not suit this machine.
+        TypeError: for an unknown option.
+    """
+    spec = ModelSpec(
+        mllm=mllm, pipeline=pipeline, inpainter=inpainter, restorer=restorer, device=device, **options
+    ).checked()
+    return Models.load(spec).assistant(settings or Settings())
 
 
 def bundled(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:

@@ -4,7 +4,6 @@ The published training cuts 400 pixels every 200, from the pictures as they are 
 named after its picture, the copy's scale and its number: `0001_x0.75_s012.png`.  What is there already is left alone.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from llmga.command_line import Parser
 from llmga.diffrir.listing import pictures
 from llmga.errors import UserError, command_line
 from llmga.images import open_image
@@ -95,7 +95,7 @@ def cut_all(
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when every picture was cut, 1 when some were left out."""
-    parser = argparse.ArgumentParser(prog="python -m llmga.diffrir.crops", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m llmga.diffrir.crops", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="pictures below it are cut")
     parser.add_argument("--output", type=Path, required=True, help="folder of the squares")
     parser.add_argument("--side", type=int, default=SIDE, help=f"of a square (default: {SIDE})")

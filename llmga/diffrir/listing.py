@@ -3,11 +3,11 @@
 One path a line, relative to the folder that the trainer is given as `--images`.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
 from llmga.images import open_image
 
@@ -65,7 +65,7 @@ def write_list(root: Path, folders: Sequence[Path], output: Path, least: int) ->
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when every picture could be read, 1 when some were left out."""
-    parser = argparse.ArgumentParser(prog="python -m llmga.diffrir.listing", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m llmga.diffrir.listing", description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, help="pictures below them are listed")
     parser.add_argument("--root", type=Path, help="what the paths are relative to (default: the first folder)")
     parser.add_argument("--output", type=Path, required=True, help="the list")

@@ -107,9 +107,6 @@ def load_restorer(name: str | None = None, path: str | Path | None = None, devic
     return row
 
 
-open_restorer = load_restorer  # as version 0.1.0 called it
-
-
 def restorer_name(restorer: Restorer) -> str:
     """The row that a restorer is, or wraps (`functools.wraps`); of one that is none, what its kind is called."""
     restorer = inspect.unwrap(restorer)

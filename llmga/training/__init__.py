@@ -1,1 +1,1 @@
-"""What the three trainings share: configuration, checkpoints, the stream of examples."""
+"""What the three trainings share: configuration, the loop, checkpoints, the stream of examples, launching."""

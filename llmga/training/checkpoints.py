@@ -1,149 +1,153 @@
-"""Checkpoints of a training run: written whole or not at all, kept in number, found again."""
+"""The folders `checkpoint-N` of a run: written whole or not at all, kept in number, found again.
 
-import json
+What is being written lies in the folder `unfinished` of the run, and gets its name when it is whole.
+"""
+
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors import SafetensorError
 
-from llmga.errors import UserError
-from llmga.wholeness import require_whole
+from llmga.errors import UserError, reason
 
-STATE_FILE = "run.json"
-NEEDED = (STATE_FILE, "random_states_*.pkl")
+UNFINISHED = "unfinished"
+LAST_WRITTEN = ("config.json", "model_index.json")  # the files by which a model folder is known
+GIB = 1 << 30
 
 
-class Run(Protocol):
-    """What checkpoints need to know of a training's settings, a frozen dataclass.
-
-    Attributes:
-        run: folder of the checkpoints; keep: how many of them stay; resume: latest, none, or the folder of one.
-        output: folder of the finished model.
-    """
-
-    run: str
-    keep: int
-    resume: str
-    output: str
+def checkpoints(run: str | Path) -> list[Path]:
+    """The `checkpoint-N` of a run that are not empty, the oldest first; folders of other names are left alone."""
+    named = [path for path in Path(run).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted((path for path in named if any(path.iterdir())), key=lambda path: int(path.name.split("-")[1]))
 
 
-class Data(Protocol):
-    """What checkpoints need to know of the examples."""
-
-    def __len__(self) -> int: ...
-
-    def digest(self) -> str:
-        """What changes when the content does."""
+def newest_checkpoint(run: str | Path) -> Path | None:
+    """The one with the largest N, None where there is none."""
+    return next(reversed(checkpoints(run)), None)
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """`checkpoint-N` folders, oldest first; other names are nobody's business here."""
-    found = [path for path in run.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+def discard_unfinished(*folders: str | Path) -> None:
+    """Remove what a killed run was writing."""
+    for folder in folders:
+        shutil.rmtree(Path(folder) / UNFINISHED, ignore_errors=True)
 
 
-def save_checkpoint(
-    accelerator: Accelerator, config: Run, step: int, files: Mapping[str, Mapping[str, Tensor]], data: Data
-) -> None:
-    """Write `checkpoint-N` beside its place, move it there, and only then remove the oldest.
+def publish(unfinished: Path, final: Path, keep: int) -> None:
+    """Give a complete checkpoint its name, and only then delete those beyond the `keep` newest."""
+    _flush(unfinished)
+    shutil.rmtree(final, ignore_errors=True)
+    unfinished.rename(final)
+    with suppress(OSError):  # it is not empty where the finished model is being written
+        unfinished.parent.rmdir()
+    for old in checkpoints(final.parent)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def publish_model(unfinished: Path, folder: Path) -> None:
+    """Move a complete model into a folder that may hold other things; the file by which it is known comes last."""
+    _flush(unfinished)
+    for entry in sorted(unfinished.iterdir(), key=lambda path: path.name in LAST_WRITTEN):
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        entry.replace(target)
+    unfinished.rmdir()
+
+
+def _flush(folder: Path) -> None:
+    """To the disk itself, so that a power cut cannot leave a name without its content."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+@contextmanager
+def full_disk_explained(run: Path, flag: str) -> Iterator[None]:
+    """While a checkpoint is written.
 
     Args:
-        files: what accelerate does not know of, named tensors by file name; each process writes its own.
-        data: what there is to learn from.
+        run: the folder of the run's checkpoints.
+        flag: that chooses another one, such as `--run`.
+
+    Raises:
+        UserError: what is written does not fit on the disk; the last checkpoint stays.
     """
-    folder = Path(config.run) / f"checkpoint-{step}"
-    partial = folder.with_suffix(".partial")
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
-    for name, tensors in files.items():
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial / name)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        state = {"step": step, "settings": asdict(config), "stream": _stream(accelerator, data)}
-        (partial / STATE_FILE).write_text(json.dumps(state, indent=2))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-        for old in checkpoints(Path(config.run))[: -config.keep]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def find_resume(config: Run) -> Path | None:
-    """The checkpoint to go on from, None for a fresh start.
-
-    Raises: UserError when it is damaged, when a named one cannot be used, or when the run would fall behind
-        checkpoints it already has.
-    """
-    found = checkpoints(Path(config.run))
-    if config.resume == "latest":
-        if found:
-            require_whole(found[-1], found[-2] if len(found) > 1 else None, NEEDED)
-        return found[-1] if found else None
-    if found and found[-1].resolve() != Path(config.resume).resolve():
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as problem:
+        if not _is_of_the_disk(problem):
+            raise
+        discard_unfinished(run)
+        cause = getattr(problem, "strerror", None) or reason(problem)
         raise UserError(
-            f"{str(found[-1])!r} is further than --resume {config.resume}; choose another --run or remove it."
-        )
-    if config.resume == "none":
-        return None
-    folder = Path(config.resume)
-    if not (folder / STATE_FILE).is_file():
-        raise UserError(f"--resume {config.resume!r} is no checkpoint of a run; use latest, none or a checkpoint-N.")
-    require_whole(folder, next((one for one in reversed(found) if one.resolve() != folder.resolve()), None), NEEDED)
-    return folder
+            f"{str(run)!r} could not be written ({cause}; {shutil.disk_usage(run).free / GIB:.1f} GiB are free): make "
+            f"room or choose another {flag}; the same command then {what_comes_next(run)}."
+        ) from problem
 
 
-def _stream(accelerator: Accelerator, data: Data) -> dict[str, Any]:
-    """What the examples and their order follow from, beside the settings."""
-    return {"processes": accelerator.num_processes, "records": len(data), "digest of the data": data.digest()}
+def _is_of_the_disk(problem: Exception) -> bool:
+    """PyTorch and safetensors wrap what the system said in errors of their own."""
+    wrapped = ("PytorchStreamWriter", "inline_container", "No space left", "I/O error")
+    return isinstance(problem, OSError) or any(words in str(problem) for words in wrapped)
 
 
-def load_checkpoint(accelerator: Accelerator, folder: Path, config: Run, free: Collection[str], data: Data) -> int:
-    """Take up the state of a checkpoint; what `save_checkpoint` was given as `files` is the caller's to read.
+def what_comes_next(run: Path) -> str:
+    """What starting the same command again does."""
+    last = newest_checkpoint(run)
+    return f"goes on from {str(last)!r}" if last else "starts anew"
+
+
+def require_room(run: Path) -> None:
+    """See that another checkpoint as large as the last fits, before any of it is written.
+
+    Raises:
+        OSError: it does not.
+    """
+    last = newest_checkpoint(run)
+    needed = size_of(last) if last else 0
+    if needed > shutil.disk_usage(run).free:
+        raise OSError(f"a checkpoint takes {needed / GIB:.1f} GiB")
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def require_same_settings(
+    checkpoint: Path, before: Mapping[str, Any], now: Mapping[str, Any], free: Callable[[str], bool], afresh: str
+) -> None:
+    """See that a run goes on as it began.
 
     Args:
-        free: settings that may differ between two halves of a run without changing its course.
-        data: what there is to learn from.
-    Returns: optimiser steps already done.
+        checkpoint: that is taken up.
+        before: the settings it was made with.
+        now: those of this run, as JSON has them.
+        free: whether the setting of this name may differ without changing the course of the run.
+        afresh: the flags that let a run start anew.
 
-    Raises: UserError when it was made with settings, data or processes that would change the course of the run.
+    Raises:
+        UserError: others differ, too.
     """
-    state, stream = json.loads((folder / STATE_FILE).read_text()), _stream(accelerator, data)
-    now = json.loads(json.dumps(asdict(config))) | stream
-    before = state["settings"] | stream | state.get("stream", {})  # older checkpoints do not tell all of it
     changed = [f"{key} {before.get(key)!r} -> {value!r}" for key, value in now.items()
-               if key not in free and before.get(key) != value]  # fmt: skip
+               if not free(key) and before.get(key) != value]  # fmt: skip
     if changed:
-        raise UserError(f"{str(folder)!r} was made with other settings ({', '.join(changed)}); "
-                        "give the same ones, or another --run to start afresh.")  # fmt: skip
-    accelerator.load_state(str(folder))
-    return state["step"]
-
-
-def averaged(ema: Any, names: list[str]) -> dict[str, Tensor]:
-    """The tensors of a diffusers `EMAModel` by name; the very tensors, so that copying into them restores it."""
-    return dict(zip(names, ema.shadow_params, strict=True))
-
-
-def restore_averaged(ema: Any, names: list[str], file: Path, step: int) -> None:
-    """Give an `EMAModel` back what `averaged` gave."""
-    stored = load_file(file)
-    for name, shadow in averaged(ema, names).items():
-        shadow.copy_(stored[name])
-    ema.optimization_step = step
+        raise UserError(f"{str(checkpoint)!r} was made with other settings ({', '.join(changed)}); "
+                        f"give the same ones, or another {afresh} to start afresh.")  # fmt: skip
 
 
 def check_writable(folder: str) -> None:
-    """Hours of training must not end in a folder that cannot be written.  Raises: UserError."""
+    """Hours of training must not end in a folder that cannot be written.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
     probe = Path(folder) / f".writable-{os.getpid()}"  # several processes may ask at once
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)

@@ -16,18 +16,23 @@ import argparse
 import json
 import math
 import platform
+import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
+from llmga.training.foreign_flags import NONE, ForeignFlags
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 FILE_NAME = "training_config.json"  # not config.json: that is the model's own file in the same folder
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "peft", "tokenizers", "numpy", "pillow")
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -43,38 +48,46 @@ def setting(default: Any = MISSING, *, help: str, minimum: float | None = None, 
 
 
 def parse_arguments(
-    presets: Registry[Config], argv: Sequence[str] | None = None, aliases: Mapping[str, str] | None = None
+    presets: Registry[Config], argv: Sequence[str] | None = None, foreign: ForeignFlags = NONE
 ) -> Config:
     """The preset that `--preset` names, with every field changed that has its own flag, checked.
 
     Args:
         presets: the named settings to start from.
         argv: the words of the command line; None takes those of the process.
-        aliases: what other tools call a field of ours, both in hyphens: `{"model-name-or-path": "mllm"}`.
+        foreign: the flags of other trainers that are read, too.
 
     Raises:
         UserError: an unknown preset, or a value of the wrong type or range.
         SystemExit: an unknown flag (2, after one sentence), or --help (0).
     """
-    example = next(iter(presets.values()))
-    parser = Parser(aliases=aliases, formatter_class=argparse.RawTextHelpFormatter)
+    kind = type(next(iter(presets.values())))
+    hints = get_type_hints(kind)
+    words = foreign.translated(sys.argv[1:] if argv is None else argv)
+    given = vars(_parser(presets, kind, hints, foreign).parse_args(words))
+    preset = given.pop("preset")
+    if preset is None:
+        raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
+    return check(replace(presets[preset], **{name: _read(name, hints[name], text) for name, text in given.items()}))
+
+
+def _parser(presets: Registry[Config], kind: type[Config], hints: dict[str, Any], foreign: ForeignFlags) -> Parser:
+    parser = Parser(
+        aliases=foreign.aliases, epilog=foreign.help() or None, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--preset", metavar="NAME", help="one of: " + ", ".join(presets))
-    hints = get_type_hints(type(example))
-    for one in fields(example):
-        several = {"nargs": "*"} if get_origin(_not_none(hints[one.name])) is tuple else {}
+    for one in fields(kind):
+        several: dict[str, Any] = {"nargs": "*"} if get_origin(_not_none(hints[one.name])) is tuple else {}
         parser.add_argument(_flag(one.name), dest=one.name, metavar=_shown(hints[one.name]), help=_help(one),
                             default=argparse.SUPPRESS, **several)  # fmt: skip
-    given = vars(parser.parse_args(argv))
-    name = given.pop("preset")
-    if name is None:
-        raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
-    return check(replace(presets[name], **{key: _read(key, hints[key], text) for key, text in given.items()}))
+    return parser
 
 
 def check(config: Config) -> Config:
     """The same configuration, if every field keeps its type and limits and its own `check` method agrees.
 
-    Raises: UserError.
+    Raises:
+        UserError: a field does not, or the method does not agree.
     """
     hints = get_type_hints(type(config))
     for one in fields(config):
@@ -88,7 +101,11 @@ def check(config: Config) -> Config:
 
 
 def save(config: Any, folder: str | Path) -> Path:
-    """Write the settings and the versions of the libraries as `training_config.json` into `folder`."""
+    """Write the settings and the versions of the libraries as `training_config.json` into `folder`.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
     path = Path(folder) / FILE_NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,16 +130,20 @@ def run(
     story: Callable[[Config], object],
     presets: Registry[Config],
     argv: Sequence[str] | None = None,
-    aliases: Mapping[str, str] | None = None,
+    foreign: ForeignFlags = NONE,
 ) -> int:
     """A whole command line: read the settings, do the work, answer with an exit code (2 for a user's mistake)."""
 
     @command_line
-    def told(argv: Sequence[str] | None) -> int:
-        story(parse_arguments(presets, argv, aliases))
+    def main(argv: Sequence[str] | None) -> int:
+        config = parse_arguments(presets, argv, foreign)
+        from llmga.command_line import quiet_libraries
+
+        quiet_libraries()
+        story(config)
         return 0
 
-    return told(argv)
+    return main(argv)
 
 
 def _help(one: Field) -> str:
@@ -146,27 +167,28 @@ def _shown(hint: Any) -> str:
     return "true|false" if inner is bool else inner.__name__.upper()
 
 
-def _read(name: str, hint: Any, text: str | list[str]) -> Any:
+def _read(name: str, hint: Any, given: str | list[str]) -> Any:
     inner = _not_none(hint)
-    if inner is not hint and text in ("none", "None", ["none"]):
+    if inner is not hint and given in ("none", "None", ["none"]):
         return None
-    if get_origin(inner) is not tuple:
-        return _read_one(name, inner, text)
-    kinds = get_args(inner)
-    if kinds[0] in (int, float):  # 64,64 is as good as 64 64
-        text = [part for word in text for part in word.split(",") if part]
-    return tuple(_read_one(name, kinds[0], word) for word in text)
+    if isinstance(given, str):
+        return _read_one(name, inner, given)
+    kind = get_args(inner)[0]
+    if kind in (int, float):  # 64,64 is as good as 64 64
+        given = [part for word in given for part in word.split(",") if part]
+    return tuple(_read_one(name, kind, word) for word in given)
 
 
 def _read_one(name: str, kind: Any, text: str) -> Any:
-    if is_dataclass(kind):
-        return kind.parse(text)
+    parse = getattr(kind, "parse", None)
+    if is_dataclass(kind) and parse is not None:
+        return parse(text)
     if get_origin(kind) is Literal:
         return next((word for word in get_args(kind) if str(word) == text), text)
     try:
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
-        raise UserError(f"{_flag(name)} is {text!r}, but must be {_words(kind)}.") from None
+        raise UserError(f"{_flag(name)} is {text!r}, but must be {_described(kind)}.") from None
 
 
 def _check_type(name: str, hint: Any, value: Any) -> None:
@@ -179,13 +201,13 @@ def _check_type(name: str, hint: Any, value: Any) -> None:
         if value not in get_args(inner):
             raise UserError(f"{_flag(name)} is {value!r}, but must be one of: {', '.join(map(str, get_args(inner)))}.")
     elif not isinstance(value, (int, float) if inner is float else inner) or (inner in (int, float) and value is True):
-        raise UserError(f"{_flag(name)} is {value!r}, but must be {_words(inner)}.")
+        raise UserError(f"{_flag(name)} is {value!r}, but must be {_described(inner)}.")
 
 
 def _check_tuple(name: str, kinds: tuple[Any, ...], value: Any) -> None:
     if not isinstance(value, tuple) or (kinds[-1] is not Ellipsis and len(value) != len(kinds)):
         count = "any number of" if kinds[-1] is Ellipsis else len(kinds)
-        raise UserError(f"{_flag(name)} is {value!r}, but must be {count} values, each {_words(kinds[0])}.")
+        raise UserError(f"{_flag(name)} is {value!r}, but must be {count} values, each {_described(kinds[0])}.")
     for each in value:
         _check_type(name, kinds[0], each)
 
@@ -200,7 +222,7 @@ def _check_limits(one: Field, value: Any) -> None:
         raise UserError(f"{_flag(one.name)} is {value!r}, but must be {limits}.")
 
 
-def _words(kind: Any) -> str:
+def _described(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 

@@ -4,10 +4,13 @@ Every decision about an example (order, crop, dropout, noise …) is drawn from 
 in the stream.  So a run that was cut off goes on exactly where it was, and nothing about the data has to be saved.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
+
+from llmga.errors import UserError
 
 ORDER, EXAMPLE, NOISE, HOLE = range(4)  # purposes of a seed
 LARGEST_SEED = 2**63 - 1  # that every generator takes
@@ -26,15 +29,18 @@ def shuffled(records: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng(seed_of(seed, ORDER, epoch)).permutation(records)
 
 
-class Order:
-    """The forward passes of one process, from a given one on, without end.
+class StreamBatchSampler:
+    """Samples the forward passes of one process, from a given one on, without end.
 
     Each epoch is a fresh permutation; passes may span two epochs, so no record is left out.
 
     Args:
+        records: how many there are.
         size: examples of a pass and process.
+        seed: of the permutations.
         first_pass: passes that are done.
-        rank, processes: which of how many processes this is; together they see what one would.
+        rank: number of this process, from 0.
+        processes: how many train together; they see what one would.
     """
 
     def __init__(self, records: int, size: int, seed: int, *, first_pass: int = 0, rank: int = 0, processes: int = 1):
@@ -42,7 +48,7 @@ class Order:
         self.first, self.rank, self.stride = first_pass, rank, size * processes
 
     def __iter__(self) -> Iterator[Pass]:
-        epoch, order = -1, np.empty(0)
+        epoch, order = -1, np.empty(0, dtype=int)
         for number in count(self.first):
             chosen = []
             start = number * self.stride + self.rank * self.size
@@ -54,23 +60,26 @@ class Order:
             yield chosen
 
 
-class BucketOrder(Order):
-    """The same where the examples of a pass must be of one kind.
+class BucketBatchSampler(StreamBatchSampler):
+    """Samples passes whose examples are of one kind.
 
     A kind whose records do not fill its last pass fills it with records of that kind from the start of the epoch, so
     that every epoch has as many passes and every record is seen in each.
 
     Args:
         kinds: for each record what it must have in common with its pass.
+        size: examples of a pass and process.
+        seed: of the permutations.
+        position: `first_pass`, `rank` and `processes` of a `StreamBatchSampler`.
     """
 
-    def __init__(self, kinds: Sequence[int], size: int, seed: int, **place: int):
-        super().__init__(len(kinds), size, seed, **place)
+    def __init__(self, kinds: Sequence[int], size: int, seed: int, **position: int):
+        super().__init__(len(kinds), size, seed, **position)
         self.kinds = np.asarray(kinds)
         self.passes = sum(-(-int(members) // self.stride) for members in np.bincount(self.kinds))
 
     def __iter__(self) -> Iterator[Pass]:
-        epoch, plan = -1, []
+        epoch, plan = -1, list[np.ndarray]()
         for number in count(self.first):
             if number // self.passes != epoch:
                 epoch = number // self.passes
@@ -82,10 +91,35 @@ class BucketOrder(Order):
     def _plan(self, epoch: int) -> list[np.ndarray]:
         """The records of each pass of an epoch, all processes together."""
         order = shuffled(self.records, self.seed, epoch)
-        passes = []
+        passes: list[np.ndarray] = []
         for kind in np.unique(self.kinds):
             members = order[self.kinds[order] == kind]
             whole = np.resize(members, -(-len(members) // self.stride) * self.stride)  # repeats from the start
             passes += np.split(whole, len(whole) // self.stride)
         mixed = np.random.default_rng(seed_of(self.seed, ORDER, epoch, 1)).permutation(len(passes))
         return [passes[place] for place in mixed]
+
+
+def load_batches(dataset: Any, sampler: StreamBatchSampler, collate: Callable[[list], Any], workers: int) -> Iterator:
+    """The endless stream of batches.
+
+    Args:
+        dataset: (position, record) -> example.
+        sampler: which examples make a batch.
+        collate: a list of examples -> batch.
+        workers: processes that read; 0 reads in this one.
+
+    Raises:
+        UserError: a record cannot be used.
+    """
+    from torch.utils.data import DataLoader
+
+    try:
+        yield from DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
+    except UserError as problem:
+        raise without_traceback(problem) from None
+
+
+def without_traceback(problem: UserError) -> UserError:
+    """What a loader's process raised comes as that process's traceback, with the sentence at its end."""
+    return UserError(str(problem).rpartition(f"{UserError.__name__}: ")[2].strip())

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from llmga.diffrir import crops, listing
-from llmga.diffrir.train.pictures import read_list
+from llmga.diffrir.train.dataset import read_list
 from llmga.errors import UserError
 
 

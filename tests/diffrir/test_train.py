@@ -14,11 +14,11 @@ from llmga.diffrir.checkpoints import CONFIG_FILE, WEIGHTS_FILE, load_model, sav
 from llmga.diffrir.model import DiffRIRConfig, Stage1
 from llmga.diffrir.restorer import open_diffrir
 from llmga.diffrir.train.config import PRESETS
-from llmga.diffrir.train.pairs import Pairs
-from llmga.diffrir.train.pictures import Clean, Pictures
+from llmga.diffrir.train.dataset import CleanBatch, RestorerDataset
+from llmga.diffrir.train.pairs import PairMaker
 from llmga.diffrir.train.plain_start import BOOST, LUMA, start_plain
 from llmga.diffrir.train.train import train
-from llmga.diffrir.train.trainer import Trainer, learning_rate
+from llmga.diffrir.train.trainer import RestorerTrainer, learning_rate
 from llmga.errors import UserError
 from llmga.training.checkpoints import checkpoints
 
@@ -116,7 +116,7 @@ def test_a_run_cut_in_two_is_the_unbroken_run(small, tmp_path, preset, change):
     whole = load_file(train(config) / WEIGHTS_FILE)
     parts = replace(config, run=str(tmp_path / "run2"), output=str(tmp_path / "out2"))
     with pytest.raises(KeyboardInterrupt):
-        interrupted(Trainer(parts), at=3).fit()
+        interrupted(RestorerTrainer(parts), at=3).fit()
     cut = load_file(train(parts) / WEIGHTS_FILE)
     assert [line["step"] for line in lines(parts)] == [1, 2, 3, 3, 4]
     assert max((cut[name].float() - whole[name].float()).abs().max() for name in whole) <= 1e-7
@@ -132,13 +132,13 @@ def test_a_damaged_checkpoint_names_what_to_remove_and_what_is_taken_then(small)
         with pytest.raises(
             UserError, match=f"{name} is damaged.*; remove this folder, .*goes on from '.*checkpoint-1'"
         ):
-            Trainer(config)
+            RestorerTrainer(config)
         (last / name).write_bytes(kept)
-    assert Trainer(config).step == 2
+    assert RestorerTrainer(config).step == 2
 
 
 def test_the_averaged_weights_are_saved(small):
-    trainer = Trainer(small("x1-s2-joint"))
+    trainer = RestorerTrainer(small("x1-s2-joint"))
     trainer.fit()
     averaged = dict(zip(trainer.names, [shadow.clone() for shadow in trainer.ema.shadow_params], strict=True))
     raw = {name: parameter.detach().clone() for name, parameter in trainer.network.named_parameters()}
@@ -155,7 +155,7 @@ def test_the_prior_phase_leaves_the_image_network_alone(small):
 
 
 def test_a_new_network_begins_as_the_picture_itself(small):
-    trainer = Trainer(small("x2-s1", plain_start=True))
+    trainer = RestorerTrainer(small("x2-s1", plain_start=True))
     lq, gt = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32)
     net_input = torch.cat([lq, torch.zeros(1, 12, 16, 16)], dim=1)
     output, _ = trainer.network(net_input, gt)
@@ -208,8 +208,10 @@ def test_what_is_trained_restores(small, scene):
 
 def test_pairs_are_the_same_for_the_same_seed_and_kept_where_the_mask_is_empty(small):
     config = small("x2-s2-joint", pool=0)
-    pairs = Pairs(config, torch.device("cpu"), network_matched=False)
-    clean = Clean(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)))
+    pairs = PairMaker(config, torch.device("cpu"), network_matched=False)
+    clean = CleanBatch(
+        torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    )
     one, same, other = (pairs.make(clean, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
     assert torch.equal(one.lq, same.lq) and torch.equal(one.mask, same.mask)
     assert one.lq.shape == (2, 3, 16, 16) and one.gt.shape == (2, 3, 32, 32) and one.mask.shape == (2, 1, 32, 32)
@@ -218,19 +220,19 @@ def test_pairs_are_the_same_for_the_same_seed_and_kept_where_the_mask_is_empty(s
 
 
 def test_a_sharpened_target_is_learnt_while_the_judge_sees_the_original(small):
-    pairs = Pairs(small("x1-gan-v2", pool=0), torch.device("cpu"), network_matched=False)
+    pairs = PairMaker(small("x1-gan-v2", pool=0), torch.device("cpu"), network_matched=False)
     noise = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    pair = pairs.make(Clean(noise), torch.Generator().manual_seed(0))
+    pair = pairs.make(CleanBatch(noise), torch.Generator().manual_seed(0))
     assert not torch.equal(pair.gt, pair.real)
     assert (pair.gt - 0.5).abs().mean() > (pair.real - 0.5).abs().mean()
 
 
 def test_the_pool_is_saved_and_taken_up(small):
     config = small("x1-gan-v2")
-    pairs, again = (Pairs(config, torch.device("cpu"), network_matched=False) for _ in range(2))
+    pairs, again = (PairMaker(config, torch.device("cpu"), network_matched=False) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        pairs.make(Clean(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=generator)), generator)
+        pairs.make(CleanBatch(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=generator)), generator)
     again.restore(pairs.state())
     for one, other in zip(pairs.pool.kept, again.pool.kept, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
@@ -246,7 +248,7 @@ def test_masks_from_files_turn_and_move_with_their_pictures(small, album, pictur
     Image.fromarray(red).save(album / "red.png")
     Image.fromarray(red[..., 0]).save(masks / "red.png")
     (album / "list.txt").write_text("red.png\n")
-    pictures = Pictures(small("x1-s1", masks=str(masks), picture=picture))
+    pictures = RestorerDataset(small("x1-s1", masks=str(masks), picture=picture))
     cuts = [pictures[position, 0] for position in range(8)]
     for clean in cuts:
         assert torch.equal(clean.masks[:, 0] == 1, clean.pictures[:, 0] == 255)
@@ -255,7 +257,7 @@ def test_masks_from_files_turn_and_move_with_their_pictures(small, album, pictur
 
 def test_small_pictures_are_filled_up_by_reflection(small, album):
     (album / "list.txt").write_text("2.png\n")
-    pictures = Pictures(small("x1-s1", picture=64))
+    pictures = RestorerDataset(small("x1-s1", picture=64))
     pixels = pictures[0, 0].pictures[0].numpy()
     mirrored = pixels[:, :, ::-1] if not np.array_equal(pixels[:, :, 48], pixels[:, :, 50]) else pixels
     assert pixels.shape == (3, 64, 64)
@@ -316,7 +318,7 @@ def test_the_next_picture_takes_the_place_of_a_damaged_one(small, album, capsys,
     FAULTS[fault](album / "1.png")
     (album / "valid.txt").write_text("1.png\n2.png\n")
     config = small("x1-s1", validation=str(album / "valid.txt"), steps=4)
-    pictures = Pictures(config)
+    pictures = RestorerDataset(config)
     assert torch.equal(pictures[(7, 1)].pictures, pictures[(7, 2)].pictures)
     train(config)
     told = capsys.readouterr().err
@@ -331,7 +333,7 @@ def test_a_damaged_mask_takes_its_picture_out(small, album, tmp_path):
     for number, size in enumerate([(80, 70), (64, 64), (50, 90)]):
         Image.new("L", size, 255).save(tmp_path / f"masks/{number}.png")
     (tmp_path / "masks/0.png").write_bytes(b"")
-    pictures = Pictures(small("x1-s1", masks=str(tmp_path / "masks")))
+    pictures = RestorerDataset(small("x1-s1", masks=str(tmp_path / "masks")))
     assert torch.equal(pictures[(7, 0)].pictures, pictures[(7, 1)].pictures)
 
 
@@ -355,10 +357,10 @@ def test_weights_of_another_stage_or_scale_are_refused(small, tiny, tmp_path):
     config = small("x1-s2-joint")
     save_model(tiny(scale=2, stage=1), tmp_path / "teacher")
     with pytest.raises(UserError, match="scale 2"):
-        Trainer(config)
+        RestorerTrainer(config)
     save_model(tiny(stage=1, dim=16), tmp_path / "teacher")
     with pytest.raises(UserError, match="another shape"):
-        Trainer(config)
+        RestorerTrainer(config)
 
 
 def test_other_settings_are_not_resumed_and_old_checkpoints_go(small):

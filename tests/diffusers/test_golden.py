@@ -23,7 +23,7 @@ from llmga.diffusers.long_prompt import LAYOUTS, encode_prompt, encode_texts, te
 from llmga.diffusers.pipelines import PIPELINES
 from llmga.diffusers.prompt_weights import parse_weights
 from llmga.diffusers.train.batches import Batch
-from llmga.diffusers.train.objective import Objective
+from llmga.diffusers.train.objective import DenoisingObjective
 from llmga.diffusers.train.tasks import TASKS
 
 REACH = 4  # chunks that the reference reads at most; of a longer prompt we lose nothing
@@ -308,7 +308,7 @@ class Training:
         self.family = PIPELINES[case["pipeline"].replace("_inpaint", "-inpainting")]
         self.recorded = goldens.tensors(f"train_{case['name']}")
         self.base = goldens.tensors(f"train_{case['pipeline']}_base")
-        self.objective = Objective(
+        self.objective = DenoisingObjective(
             self.pipe.scheduler, snr_gamma=case["snr_gamma"], noise_offset=case["noise_offset"],
             prediction=case["prediction_type"],
         )  # fmt: skip
@@ -380,7 +380,7 @@ def test_training_sees_mask_and_kept_part(goldens, train_case):
         return
     pixels, masks = (torch.stack([recorded[f"{i}.{n}"] for i in items]) for n in ("pixel_values", "mask"))
     batch = Batch([], torch.zeros(0), torch.zeros(0), pixels=pixels, masks=masks.float())
-    ours = task.beside(training.pipe.vae, batch, torch.Generator().manual_seed(0))
+    ours = task.conditioning(training.pipe.vae, batch, torch.Generator().manual_seed(0))
     assert torch.equal(ours[:, :1], seen[:, latent : latent + 1])
     mean, std = posterior(training.pipe.vae, pixels * (masks < 0.5))
     spread = training.pipe.vae.config.scaling_factor * std

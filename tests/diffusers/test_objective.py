@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from llmga.diffusers.pipelines import PIPELINES
-from llmga.diffusers.train.objective import Objective
+from llmga.diffusers.train.objective import DenoisingObjective
 from llmga.errors import UserError
 
 
 def objective_of(pipe, case, **changes):
     settings = {"snr_gamma": case["snr_gamma"], "noise_offset": case["noise_offset"]} | changes
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, prediction_type=case["prediction_type"])
-    return Objective(scheduler, **settings)
+    return DenoisingObjective(scheduler, **settings)
 
 
 def test_noise_follows_its_generator_and_the_offset_moves_whole_channels(goldens):
@@ -46,7 +46,7 @@ STABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_lin
 
 def test_zero_terminal_snr_is_trained_where_nothing_of_a_picture_is_left():
     own = diffusers.EulerDiscreteScheduler(**STABLE, rescale_betas_zero_snr=True, prediction_type="v_prediction")
-    objective, seen = Objective(own, snr_gamma=5.0), []
+    objective, seen = DenoisingObjective(own, snr_gamma=5.0), []
 
     def velocity(noisy, times):
         seen.append(noisy)
@@ -61,7 +61,7 @@ def test_zero_terminal_snr_is_trained_where_nothing_of_a_picture_is_left():
 
 def test_the_schedule_is_the_checkpoints_however_little_it_states():
     """Left to the defaults of LCM, which differ from those of other classes."""
-    objective = Objective(diffusers.LCMScheduler())
+    objective = DenoisingObjective(diffusers.LCMScheduler())
     assert torch.equal(objective.schedule.alphas_cumprod, diffusers.LCMScheduler().alphas_cumprod)
 
 
@@ -79,7 +79,7 @@ def test_the_schedule_is_the_checkpoints_however_little_it_states():
 )
 def test_kinds_that_are_not_trained_are_named(own, kind):
     with pytest.raises(UserError, match=f"^the checkpoint is of the kind {kind}"):
-        Objective(own)
+        DenoisingObjective(own)
     if "epsilon" not in kind:
         with pytest.raises(UserError, match=kind):
-            Objective(own, prediction="v_prediction")
+            DenoisingObjective(own, prediction="v_prediction")

@@ -22,21 +22,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from llmga.diffusers.datasets.captioned import Captioned
-from llmga.diffusers.datasets.folders import Lmdb
+from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.datasets.framing import frame
 from llmga.diffusers.datasets.holes import hole
+from llmga.diffusers.datasets.image_stores import LmdbStore
 from llmga.diffusers.datasets.shapes import bucketed
 from llmga.diffusers.datasets.sources import FORMS
 from llmga.diffusers.latents import posterior
 from llmga.diffusers.long_prompt import LAYOUTS, encode_texts
 from llmga.diffusers.train.batches import loader
 from llmga.diffusers.train.latent_cache import cached_latents
-from llmga.diffusers.train.trainer import Trainer, open_records
-from llmga.diffusers.train.words import cached_words
+from llmga.diffusers.train.prompt_embeddings import cached_embeddings
+from llmga.diffusers.train.trainer import Stage2Trainer, open_records
 from llmga.errors import UserError
-from llmga.passed_over import Unreadable
-from llmga.training.stream import BucketOrder, Order
+from llmga.training.skipped import Unreadable
+from llmga.training.stream import BucketBatchSampler, StreamBatchSampler
 
 NAMES = ["plain-0.png", "plain-1.png", "plain-2.png"]
 CAPTIONS = ["first", "second", "third"]
@@ -112,7 +112,7 @@ def test_every_form_of_data_gives_the_same_pictures_and_captions(make, world, tm
     root = tmp_path / "source"
     root.mkdir()
     path, places = make(root, world)
-    records = Captioned([str(path)], list(map(str, places)), tmp_path / "cache")
+    records = CaptionedImages([str(path)], list(map(str, places)), tmp_path / "cache")
     assert [records.caption(i, Random(0)) for i in range(len(records))] == CAPTIONS
     for index, name in enumerate(NAMES):
         drawn = np.asarray(Image.open(world / name).convert("RGB")).astype(int)
@@ -128,7 +128,7 @@ def test_every_form_of_data_gives_the_same_pictures_and_captions(make, world, tm
 def test_sources_are_counted_through_and_picture_names_searched_in_order(world, tmp_path):
     (tmp_path / "one.json").write_text(json.dumps([{"image": "plain-0.png", "caption": "one"}]))
     paths = [str(tmp_path / "one.json"), str(world / "train.json"), str(tmp_path / "one.json")]
-    records = Captioned(paths, [str(tmp_path), str(world)], tmp_path / "cache")
+    records = CaptionedImages(paths, [str(tmp_path), str(world)], tmp_path / "cache")
     assert len(records) == 8
     assert [records.caption(i, Random(0)) for i in (0, 7)] == ["one", "one"]
     assert records.caption(1, Random(0)) == json.loads((world / "train.json").read_text())[0]["caption"]
@@ -137,7 +137,9 @@ def test_sources_are_counted_through_and_picture_names_searched_in_order(world, 
 
 def test_now_and_then_a_picture_has_the_caption_it_was_found_with(world, tmp_path):
     (tmp_path / "originals.json").write_text(json.dumps({"plain-0.png": "found"}))
-    records = Captioned([str(world / "train.json")], [str(world)], tmp_path, originals=str(tmp_path / "originals.json"))
+    records = CaptionedImages(
+        [str(world / "train.json")], [str(world)], tmp_path, originals=str(tmp_path / "originals.json")
+    )
     seen = Counter(records.caption(0, Random(seed)) == "found" for seed in range(2000))
     assert seen[True] / 2000 == pytest.approx(0.05, abs=0.015)
     assert {records.caption(1, Random(seed)) for seed in range(100)} == {records.caption(1, Random(0))}
@@ -147,7 +149,7 @@ def test_now_and_then_a_picture_has_the_caption_it_was_found_with(world, tmp_pat
 @pytest.mark.parametrize("way", ["fork", "spawn"])
 def test_an_lmdb_opens_again_in_another_process(world, tmp_path, way):
     write_lmdb(tmp_path / "db", world)
-    place = Lmdb(tmp_path / "db")
+    place = LmdbStore(tmp_path / "db")
     assert place.find("nothing") is None and place.stamp("nothing") == ""
     with ProcessPoolExecutor(1, multiprocessing.get_context(way)) as pool:
         assert pool.submit(place.find, NAMES[0]).result(60) == place.find(NAMES[0]) == (world / NAMES[0]).read_bytes()
@@ -156,7 +158,7 @@ def test_an_lmdb_opens_again_in_another_process(world, tmp_path, way):
 def test_a_damaged_lmdb_is_told(tmp_path):
     (tmp_path / "data.mdb").write_bytes(b"damaged")
     with pytest.raises(UserError, match="cannot be opened"):
-        Lmdb(tmp_path).find("a")
+        LmdbStore(tmp_path).find("a")
 
 
 BROKEN = ["", "{}", "[]", '[{"image": "a.png"}]', '[{"image": 1.5, "caption": "a"}]', '["a"]',
@@ -167,7 +169,7 @@ BROKEN = ["", "{}", "[]", '[{"image": "a.png"}]', '[{"image": 1.5, "caption": "a
 def test_wrong_training_lists_are_told(tmp_path, text):
     (tmp_path / "train.json").write_text(text)
     with pytest.raises(UserError, match="train.json"):
-        Captioned([str(tmp_path / "train.json")], [str(tmp_path)], tmp_path)
+        CaptionedImages([str(tmp_path / "train.json")], [str(tmp_path)], tmp_path)
 
 
 def damaged_parquet(root):
@@ -211,14 +213,14 @@ def test_wrong_tables_are_told(tmp_path, make, message):
     (tmp_path / "source").mkdir()
     path = make(tmp_path / "source")
     with pytest.raises(UserError, match=message):
-        Captioned([str(path)], [], tmp_path / "cache")
+        CaptionedImages([str(path)], [], tmp_path / "cache")
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     records = [{"image": "bad.png", "caption": "a"}, {"image": "gone.png", "caption": "b"}]
     (tmp_path / "train.json").write_text(json.dumps(records))
-    captioned = Captioned([str(tmp_path / "train.json")], [str(tmp_path)], tmp_path)
+    captioned = CaptionedImages([str(tmp_path / "train.json")], [str(tmp_path)], tmp_path)
     for index, name in enumerate(("bad.png", "gone.png")):
         for read in (captioned.picture, captioned.size):
             with pytest.raises(UserError, match=name):
@@ -232,7 +234,7 @@ def test_a_damaged_picture_is_told_and_another_of_its_shape_takes_its_place(conf
     damaged = folder / names[1]
     damaged.write_bytes(damaged.read_bytes()[:200])
     config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), cache_latents=False, **change)
-    trainer = Trainer(config)
+    trainer = Stage2Trainer(config)
     taken, standing_in = (trainer.examples[(5, index)] for index in (1, 2))
     assert taken.captions == standing_in.captions and torch.equal(taken.pixels, standing_in.pixels)
     trainer.fit()
@@ -284,7 +286,8 @@ def test_cached_latents_pass_over_what_training_without_a_cache_does(config, wor
     folder, names = spoilt(world, tmp_path, {1: fault})
     config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), **change)
     caching, reading = (
-        Trainer(replace(config, cache_latents=cache, run=str(tmp_path / f"run-{cache}"))) for cache in (True, False)
+        Stage2Trainer(replace(config, cache_latents=cache, run=str(tmp_path / f"run-{cache}")))
+        for cache in (True, False)
     )
     for position, index in enumerate([*range(len(names)), 1]):
         cached, read = (trainer.examples[(position, index)] for trainer in (caching, reading))
@@ -298,7 +301,7 @@ def test_cached_latents_pass_over_what_training_without_a_cache_does(config, wor
     assert f"1 picture was passed over; {str(tmp_path / 'run-True' / 'left_out.jsonl')!r} says why." in told
     listed = [json.loads(line) for line in (tmp_path / "run-True/left_out.jsonl").read_text().splitlines()]
     assert [line["picture"] for line in listed] == [names[1]]
-    Trainer(replace(config, cache_latents=True, run=str(tmp_path / "run-True"))).examples[(0, 1)]
+    Stage2Trainer(replace(config, cache_latents=True, run=str(tmp_path / "run-True"))).examples[(0, 1)]
     assert "passed over" not in capsys.readouterr().err
 
 
@@ -310,7 +313,8 @@ def test_a_shape_of_damaged_pictures_alone_takes_another_picture(config, world, 
     (folder / "mixed.json").write_text(json.dumps([*records, {"image": "tall.png", "caption": "tall"}]))
     config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), buckets=True, workers=1)
     cached, read = (
-        Trainer(replace(config, cache_latents=cache, run=str(tmp_path / f"run-{cache}"))) for cache in (True, False)
+        Stage2Trainer(replace(config, cache_latents=cache, run=str(tmp_path / f"run-{cache}")))
+        for cache in (True, False)
     )
     last = len(records)
     both = [trainer.examples[(3, last)] for trainer in (cached, read)]
@@ -328,7 +332,7 @@ def test_a_run_of_damaged_pictures_alone_stops_with_a_sentence(config, world, tm
     (folder / "mixed.json").write_text(json.dumps(listed))
     config = replace(config, data=(str(folder / "mixed.json"),), images=(str(folder),), cache_latents=cache)
     with pytest.raises(UserError, match=r"^the training picture '.*Nor can \d more be used") as problem:
-        Trainer(config).fit()
+        Stage2Trainer(config).fit()
     assert "\n" not in str(problem.value)
     assert not list(Path(config.run).glob("latents-*"))
 
@@ -337,7 +341,7 @@ def test_a_row_without_a_picture_is_passed_over(world, tmp_path):
     image = {"bytes": (world / NAMES[0]).read_bytes(), "path": None}
     rows = pa.table({"image": [None, {"bytes": None, "path": None}, image], "caption": CAPTIONS})
     parquet.write_table(rows, tmp_path / "data.parquet")
-    records = Captioned([str(tmp_path / "data.parquet")], [], tmp_path / "cache")
+    records = CaptionedImages([str(tmp_path / "data.parquet")], [], tmp_path / "cache")
     for index in (0, 1):
         with pytest.raises(Unreadable, match="is empty"):
             records.picture(index)
@@ -348,9 +352,9 @@ def test_a_row_without_a_picture_is_passed_over(world, tmp_path):
 def test_a_missing_picture_is_one_sentence_whoever_reads_it(config, tmp_path, workers):
     (tmp_path / "train.json").write_text('[{"image": "gone.png", "caption": "b"}]')
     config = replace(config, data=(str(tmp_path / "train.json"),), cache_latents=False)
-    trainer = Trainer(config)
+    trainer = Stage2Trainer(config)
     with pytest.raises(UserError, match="^the training picture 'gone.png' is in none of --images") as problem:
-        next(loader(trainer.examples, Order(1, 1, 0), workers))
+        next(loader(trainer.examples, StreamBatchSampler(1, 1, 0), workers))
     assert "\n" not in str(problem.value)
 
 
@@ -402,7 +406,7 @@ def test_a_record_may_bring_its_own_mask(config, world, tmp_path):
     Image.new("L", (32, 32)).save(tmp_path / "small.png")
     records = [{"image": "plain-0.png", "caption": "a", "mask": name} for name in ("mask.png", "small.png")]
     (tmp_path / "train.json").write_text(json.dumps(records))
-    trainer = Trainer(replace(config, task="inpainting", data=(str(tmp_path / "train.json"),),
+    trainer = Stage2Trainer(replace(config, task="inpainting", data=(str(tmp_path / "train.json"),),
                               images=(str(world), str(tmp_path))))  # fmt: skip
     assert torch.equal(trainer.examples[(0, 0)].masks[0, 0], torch.from_numpy(np.asarray(mask) / 255).float())
     with pytest.raises(UserError, match="32x32"):
@@ -414,7 +418,7 @@ def test_masks_of_a_table_lie_in_the_places(world, tmp_path):
     picture = (world / "plain-0.png").read_bytes()
     table = pa.table({"image": [picture, picture], "caption": ["a", "b"], "mask": ["mask.png", None]})
     parquet.write_table(table, tmp_path / "data.parquet")
-    records = Captioned([str(tmp_path / "data.parquet")], [str(tmp_path)], tmp_path / "cache")
+    records = CaptionedImages([str(tmp_path / "data.parquet")], [str(tmp_path)], tmp_path / "cache")
     assert records.mask(0).getextrema() == (255, 255) and records.mask(1) is None
 
 
@@ -429,17 +433,22 @@ def test_holes_cover_the_same_share_of_every_size_and_sometimes_all():
 
 
 def test_every_record_is_seen_once_an_epoch_by_one_process_or_two():
-    alone = [key for batch in islice(Order(8, 2, 0), 8) for key in batch]
+    alone = [key for batch in islice(StreamBatchSampler(8, 2, 0), 8) for key in batch]
     assert sorted(i for _, i in alone[:8]) == sorted(i for _, i in alone[8:]) == list(range(8))
-    shared = [key for rank in (0, 1) for batch in islice(Order(8, 2, 0, rank=rank, processes=2), 4) for key in batch]
+    shared = [
+        key
+        for rank in (0, 1)
+        for batch in islice(StreamBatchSampler(8, 2, 0, rank=rank, processes=2), 4)
+        for key in batch
+    ]
     assert sorted(shared) == sorted(alone)
-    assert next(iter(Order(8, 2, 0, first_pass=3))) == alone[6:8]
+    assert next(iter(StreamBatchSampler(8, 2, 0, first_pass=3))) == alone[6:8]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 4), st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_passes_of_buckets_are_of_one_kind_and_miss_nothing(kinds, size, processes):
-    orders = [BucketOrder(kinds, size, 5, rank=rank, processes=processes) for rank in range(processes)]
+    orders = [BucketBatchSampler(kinds, size, 5, rank=rank, processes=processes) for rank in range(processes)]
     epochs = [list(islice(order, 2 * order.passes)) for order in orders]
     for epoch in (0, 1):
         mine = [passes[epoch * orders[0].passes : (epoch + 1) * orders[0].passes] for passes in epochs]
@@ -448,7 +457,7 @@ def test_passes_of_buckets_are_of_one_kind_and_miss_nothing(kinds, size, process
         assert len({kinds[record] for part in each for _, record in part}) == 1
     positions = [position for passes in epochs for each in passes for position, _ in each]
     assert sorted(positions) == list(range(len(positions)))
-    later = BucketOrder(kinds, size, 5, first_pass=orders[0].passes, processes=processes)
+    later = BucketBatchSampler(kinds, size, 5, first_pass=orders[0].passes, processes=processes)
     assert next(iter(later)) == epochs[0][orders[0].passes]
 
 
@@ -461,7 +470,7 @@ def test_buckets_suit_the_pictures_and_sizes_are_measured_once(config, world, mo
         best = min(shapes.options, key=lambda shape: abs(shape[0] / shape[1] - height / width))
         assert shapes[index] == best and all(side % 16 == 0 for side in best)
     assert len({shapes[index] for index in range(len(records))}) >= 3
-    monkeypatch.setattr(Captioned, "size", None)
+    monkeypatch.setattr(CaptionedImages, "size", None)
     assert list(bucketed(records, 64, 16, Path(config.run)).of) == list(shapes.of)
 
 
@@ -470,7 +479,7 @@ def test_a_turned_picture_is_measured_as_it_is_seen(tmp_path):
     exif[0x0112] = 6
     noise(40, 20).save(tmp_path / "a.jpg", exif=exif)
     (tmp_path / "train.json").write_text('[{"image": "a.jpg", "caption": "a"}]')
-    records = Captioned([str(tmp_path / "train.json")], [str(tmp_path)], tmp_path)
+    records = CaptionedImages([str(tmp_path / "train.json")], [str(tmp_path)], tmp_path)
     assert records.size(0) == (40, 20) == records.picture(0).size[::-1]
 
 
@@ -496,8 +505,8 @@ def test_cached_latents_are_made_once_and_know_their_pictures(config, world, tmp
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_cached_captions_are_the_ones_encoded_online(config, goldens, family, layout, tmp_path):
     pipe, records = goldens.pipeline(family), open_records(config)
-    words = cached_words(pipe, records, layout, tmp_path / "cache")
-    assert cached_words(pipe, records, layout, tmp_path / "cache").hidden.shape == words.hidden.shape
+    words = cached_embeddings(pipe, records, layout, tmp_path / "cache")
+    assert cached_embeddings(pipe, records, layout, tmp_path / "cache").hidden.shape == words.hidden.shape
     assert len(list((tmp_path / "cache").iterdir())) == 1
     for some in ([0, 3, 1], [2, 1], [3]):
         texts = [records.caption(index, Random(0)) for index in some] + [""]
@@ -515,6 +524,6 @@ def test_pictures_in_memory_are_told_apart(tmp_path):
     noise(16, 16).save(good, "PNG")
     table = pa.table({"image": [good.getvalue(), b"broken"], "caption": ["a", "b"]})
     parquet.write_table(table, tmp_path / "data.parquet")
-    records = Captioned([str(tmp_path / "data.parquet")], [], tmp_path / "cache")
+    records = CaptionedImages([str(tmp_path / "data.parquet")], [], tmp_path / "cache")
     with pytest.raises(UserError, match=r"data\.parquet#1"):
         records.picture(1)

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 
 import llmga
 from llmga.diffusers.adapters import add_loras
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.pipelines import PIPELINES, load_pipeline
 from llmga.diffusers.train.batches import collate
-from llmga.diffusers.train.config import PRESETS, TrainConfig
+from llmga.diffusers.train.config import PRESETS, Stage2Config
 from llmga.diffusers.train.tasks import TASKS, widened
 from llmga.diffusers.train.train import train
-from llmga.diffusers.train.trainer import Trainer, learning_rate
+from llmga.diffusers.train.trainer import Stage2Trainer, learning_rate
 from llmga.errors import UserError
 from llmga.files import fingerprint
 from llmga.training.config import check
@@ -74,7 +74,7 @@ def test_a_killed_run_goes_on_as_the_unbroken_one(config, world, tmp_path, monke
     config = replace(config, data=data, **VARIANTS[variant])
     whole = weights(train(config))
     parts = replace(config, run=str(tmp_path / "run2"), output=str(tmp_path / "out2"))
-    optimise = Trainer._optimise
+    optimise = Stage2Trainer._optimise
 
     def killed(trainer, batches):
         if trainer.step == 3:
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_as_the_unbroken_one(config, world, tmp_path, monke
         return optimise(trainer, batches)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Trainer, "_optimise", killed)
+        patched.setattr(Stage2Trainer, "_optimise", killed)
         train(parts)
     assert farthest(weights(train(parts)), whole) <= 1e-7
     first, second, _, third, fourth = losses(parts)  # the third step was done twice
@@ -136,7 +136,7 @@ def test_stock_diffusers_loads_the_low_rank_weights(config):
     assert [path.name for path in output.iterdir()] == [LORA]
     pipe = DiffusionPipeline.from_pretrained(config.pipeline)
     pipe.load_lora_weights(output)
-    trainer = Trainer(replace(config, tune="lora", lora_rank=2, lora_alpha=4.0, steps=3, lr=0.1))
+    trainer = Stage2Trainer(replace(config, tune="lora", lora_rank=2, lora_alpha=4.0, steps=3, lr=0.1))
     seen = torch.randn(1, 4, 8, 8), 5, torch.randn(1, 77, pipe.unet.config.cross_attention_dim)
     told = {"added_cond_kwargs": {"text_embeds": torch.randn(1, pipe.text_encoder_2.config.projection_dim),
                                   "time_ids": torch.ones(1, 6)}}  # fmt: skip
@@ -189,7 +189,7 @@ def test_low_rank_weights_for_another_layout_or_prediction_are_refused(config, c
 
 
 def test_low_rank_training_leaves_the_unet_as_it_was(config):
-    trainer = Trainer(replace(config, tune="lora", lora_rank=2))
+    trainer = Stage2Trainer(replace(config, tune="lora", lora_rank=2))
     assert {name.split(".lora_")[1][0] for name in trainer.names} == {"A", "B"}
     trainer.fit()
     base = weights(Path(config.pipeline))
@@ -207,7 +207,7 @@ def test_half_precision_output_is_half_as_large_and_spares_other_files(config):
 
 
 def test_saved_weights_are_the_averaged_ones(config):
-    trainer = Trainer(config)
+    trainer = Stage2Trainer(config)
     trainer.fit()
     averaged = [shadow.clone() for shadow in trainer.ema.shadow_params]
     raw = [p.detach().clone() for p in trainer.unet.parameters()]
@@ -262,7 +262,7 @@ def test_a_kind_that_is_not_trained_is_told_before_any_folder_is_made(config, st
 
 
 def test_pictures_on_the_way_are_sampled_as_the_unet_learns_to_answer(config):
-    trainer = Trainer(replace(config, prediction="v_prediction"))
+    trainer = Stage2Trainer(replace(config, prediction="v_prediction"))
     assert trainer.validation.pipe.scheduler.config.prediction_type == "v_prediction"
 
 
@@ -339,7 +339,7 @@ def test_the_digest_of_a_table_follows_the_pictures_in_it(tmp_path):
     def digest(*colours):
         rows = [{"image": {"bytes": encoded(colour), "path": None}, "caption": "a square"} for colour in colours]
         Dataset.from_list(rows).to_parquet(tmp_path / "a.parquet")
-        return Captioned([str(tmp_path / "a.parquet")], [], tmp_path / "cache").digest()
+        return CaptionedImages([str(tmp_path / "a.parquet")], [], tmp_path / "cache").digest()
 
     first = digest("red", "blue")
     assert digest("red", "blue") == first
@@ -376,9 +376,9 @@ def test_a_run_is_not_shorter_than_what_is_done(config):
 @pytest.mark.parametrize("embedded", [False, True])
 @pytest.mark.parametrize("family", ["sdxl", "sd15"])
 def test_dropped_captions_are_what_sampling_calls_no_negative(config, goldens, family, embedded):
-    trainer = Trainer(replace(config, family=family, pipeline=str(goldens.folder(family)), caption_dropout=1.0,
+    trainer = Stage2Trainer(replace(config, family=family, pipeline=str(goldens.folder(family)), caption_dropout=1.0,
                               cache_latents=False, cache_embeddings=embedded))  # fmt: skip
-    embeds, pooled = trainer.words(collate([trainer.examples[(0, 0)]]), torch.device("cpu"))
+    embeds, pooled = trainer.caption_encoder(collate([trainer.examples[(0, 0)]]), torch.device("cpu"))
     sampled = PIPELINES[family].prompt_arguments(load_pipeline(goldens.folder(family), device="cpu").encoder("a cat"))
     torch.testing.assert_close(embeds, sampled["negative_prompt_embeds"], atol=1e-6, rtol=0)
     if family == "sdxl":
@@ -386,7 +386,7 @@ def test_dropped_captions_are_what_sampling_calls_no_negative(config, goldens, f
 
 
 def test_learning_rate_rises_once_and_stays_or_falls():
-    config = TrainConfig(steps=10, warmup=4, lr=1.0)
+    config = Stage2Config(steps=10, warmup=4, lr=1.0)
     assert [learning_rate(config, step) for step in (0, 3, 4, 9)] == [0.25, 1, 1, 1]
     assert learning_rate(replace(config, schedule="cosine"), 9) < 0.1
 

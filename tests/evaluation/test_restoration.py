@@ -8,8 +8,18 @@ from PIL import Image
 
 pytest.importorskip("skimage")
 from llmga.diffrir.restorers import load_restorer
-from llmga.evaluation import restoration
-from llmga.evaluation.restoration import DAMAGES, METHODS, cases, evaluate, failed_bars, judge, photographs, shown
+from llmga.evaluation import restoration_scores as restoration
+from llmga.evaluation.restoration import main
+from llmga.evaluation.restoration_scores import (
+    DAMAGES,
+    METHODS,
+    cases,
+    evaluate,
+    failed_bars,
+    judge,
+    photographs,
+    shown,
+)
 
 TOY = Path(__file__).resolve().parents[2] / "checkpoints/Inference/llmga-toy-diffrir-x1"
 
@@ -67,7 +77,7 @@ def test_every_method_keeps_what_is_kept_and_repairs_nothing_that_is_whole(name)
 def test_the_command_names_a_missed_claim(monkeypatch, capsys):
     monkeypatch.setitem(METHODS._rows, "match", load_restorer("none"))
     monkeypatch.setattr(restoration, "PICTURES", ("cat",))
-    assert restoration.main(["--damage", "tone", "--masks", "1"]) == 1
+    assert main(["--damage", "tone", "--masks", "1"]) == 1
     assert "missed: tone: match" in capsys.readouterr().err
 
 

@@ -10,6 +10,7 @@ from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.training import config
 from llmga.training.config import check, parse_arguments, run, save, setting
+from llmga.training.foreign_flags import ForeignFlags
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def test_a_bad_value_is_told_as_a_sentence(argv, sentence, capsys):
 
 
 def test_what_other_tools_call_a_field_is_understood():
-    config = parse_arguments(PRESETS, ["--preset", "toy", "--max_steps", "7"], {"max-steps": "steps"})
+    config = parse_arguments(PRESETS, ["--preset", "toy", "--max_steps", "7"], ForeignFlags({"max-steps": "steps"}))
     assert config.steps == 7
 
 

@@ -1,21 +1,23 @@
 """Settings of the restoration network's training, and the named sets of them."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from llmga.diffrir.degradation import least_side
-from llmga.diffrir.model import WINDOW, DiffRIRConfig
-from llmga.diffrir.perceptual import FOLDER
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.training.config import setting
 from llmga.training.stream import LARGEST_SEED
 
+if TYPE_CHECKING:
+    from llmga.diffrir.model import DiffRIRConfig
+
 TRAINING = "checkpoints/Training"
+WINDOW = 32  # pixels of `llmga.diffrir.model.WINDOW`, which importing would take seconds; a test holds them equal
+SCALES: tuple[Literal[1, 2, 4], ...] = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class RestorerConfig:
     """One run.  Sizes in pixels of the clean picture, steps in optimiser steps; the defaults are the published ones."""
 
     objective: Literal["teacher", "prior", "joint", "adversarial"] = setting("teacher", help="what is learnt (row of "
@@ -37,7 +39,7 @@ class TrainConfig:
     masks: str | None = setting(None, help="folder of masks named as the pictures; none draws them as published")
     validation: str | None = setting(None, help="list of pictures to validate on, below the same folder")
     metrics: str = setting(
-        FOLDER, help="folder of weights of perceptual metrics, which validation uses if they are there"
+        f"{TRAINING}/metrics", help="folder of weights of perceptual metrics, which validation uses if they are there"
     )
     run: str = setting("runs/diffrir", help="folder of checkpoints and log")
     output: str = setting(f"{TRAINING}/diffrir", help="folder of the finished network")
@@ -88,15 +90,23 @@ class TrainConfig:
     resume: str = setting("latest", help="latest, none, or the folder of a checkpoint")
 
     @property
-    def network(self) -> DiffRIRConfig:
+    def network(self) -> "DiffRIRConfig":
         """What a new network is."""
+        from llmga.diffrir.model import DiffRIRConfig
+
         return DiffRIRConfig(
             self.scale, self.dim, self.num_blocks, self.num_refinement_blocks, n_encoder_res=self.n_encoder_res,
             matched=self.matched,
         )  # fmt: skip
 
     def check(self) -> None:
-        """What the fields must be together; raises UserError."""
+        """See that the fields go together.
+
+        Raises:
+            UserError: they do not.
+        """
+        from llmga.diffrir.degradation import least_side
+
         if self.patch % WINDOW or self.patch > self.picture or self.picture % self.scale:
             raise UserError(f"--patch {self.patch} must be a multiple of {WINDOW} and fit into --picture "
                             f"{self.picture}, a multiple of the scale {self.scale}.")  # fmt: skip
@@ -116,20 +126,20 @@ class TrainConfig:
             raise UserError(f"--warmup {self.warmup} is longer than the run of {self.steps} steps; lower it.")
 
 
-def stages(scale: int) -> dict[str, TrainConfig]:
+def stages(scale: Literal[1, 2, 4]) -> dict[str, RestorerConfig]:
     """The published stages of one scale, each starting from the one before."""
     name = f"diffrir-x{scale}"
     teacher = f"{TRAINING}/{name}-s1"
 
-    def named(stage: str, **changes: object) -> TrainConfig:
+    def named(stage: str, **changes: Any) -> RestorerConfig:
         folders = {"run": f"runs/{name}-{stage}", "output": f"{TRAINING}/{name}-{stage}"}
-        return TrainConfig(scale=scale, **{**folders, **changes})
+        return replace(RestorerConfig(scale=scale), **{**folders, **changes})
 
     s1 = named(
         "s1", steps=400_000 if scale == 1 else 1_000_000,
         decay_steps=(200_000, 300_000) if scale == 1 else (500_000, 700_000),
     )  # fmt: skip
-    later = {"teacher": teacher, "ema_decay": 0.999}
+    later: dict[str, Any] = {"teacher": teacher, "ema_decay": 0.999}
     prior = named(
         "s2-prior",
         objective="prior",
@@ -157,7 +167,7 @@ def stages(scale: int) -> dict[str, TrainConfig]:
 
 
 # A small network for toy scenes and textures.
-TOY_S1 = TrainConfig(
+TOY_S1 = RestorerConfig(
     dim=24,
     num_blocks=(1, 1, 1, 1),
     num_refinement_blocks=1,
@@ -211,7 +221,7 @@ TOY_JOINT = replace(
 PRESETS = Registry(
     "preset",
     {
-        **{name: config for scale in (1, 2, 4) for name, config in stages(scale).items()},
+        **{name: config for scale in SCALES for name, config in stages(scale).items()},
         **{"toy-x1-s1": TOY_S1, "toy-x1-s2-prior": TOY_PRIOR, "toy-x1-s2-joint": TOY_JOINT},
     },
 )

@@ -5,6 +5,7 @@ it: it is neither wrapped nor saved.
 """
 
 from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -21,9 +22,11 @@ from llmga.diffrir.model import Stage1, Stage2
 from llmga.diffrir.vgg import Features
 from llmga.registry import Registry
 
+Network = TypeVar("Network", Stage1, Stage2)
 
-class Objective(nn.Module):
-    """One phase.
+
+class PhaseObjective(nn.Module, Generic[Network]):
+    """What is learnt in one phase.
 
     Args:
         network: what learns.
@@ -31,17 +34,22 @@ class Objective(nn.Module):
         composited: compare only what was painted.
     """
 
-    def __init__(self, network: Stage1 | Stage2, teacher: Stage1 | None = None, *, composited: bool = False):
+    network: Network
+
+    def __init__(self, network: Network, teacher: Stage1 | None = None, *, composited: bool = False):
         super().__init__()
         self.network, self.composited = network, composited
         self._teacher = (teacher,)  # in a tuple, so that it is no sub-module
 
     @property
-    def teacher(self) -> Stage1 | None:
-        return self._teacher[0]
+    def teacher(self) -> Stage1:
+        """The frozen network, in the phases that have one."""
+        (teacher,) = self._teacher
+        assert teacher is not None
+        return teacher
 
 
-class Teacher(Objective):
+class Teacher(PhaseObjective[Stage1]):
     """Stage 1: image network and prior encoder learn together."""
 
     def forward(self, pair: Pair, noise: Tensor) -> tuple[Losses, Tensor | None]:
@@ -49,7 +57,7 @@ class Teacher(Objective):
         return stage1_losses(self.network, pair, composited=self.composited), None
 
 
-class Prior(Objective):
+class Prior(PhaseObjective[Stage2]):
     """Stage 2, first phase: condition and denoiser learn to say the teacher's prior; the image network rests."""
 
     def __init__(self, network: Stage2, teacher: Stage1, *, composited: bool = False):
@@ -61,7 +69,7 @@ class Prior(Objective):
         return prior_phase_losses(self.network, self.teacher, pair, noise), None
 
 
-class Joint(Objective):
+class Joint(PhaseObjective[Stage2]):
     """Stage 2, second phase, and the restorer's part of the adversarial stages: everything learns."""
 
     def forward(self, pair: Pair, noise: Tensor) -> tuple[Losses, Tensor | None]:
@@ -69,7 +77,7 @@ class Joint(Objective):
         return joint_phase_losses(self.network, self.teacher, pair, noise, composited=self.composited)
 
 
-OBJECTIVES: Registry[type[Objective]] = Registry(
+OBJECTIVES: Registry[type[PhaseObjective]] = Registry(
     "objective", {"teacher": Teacher, "prior": Prior, "joint": Joint, "adversarial": Joint}
 )
 

@@ -1,4 +1,4 @@
-"""Clean pictures to training pairs, as batched operations on the device that trains."""
+"""CleanBatch pictures to training pairs, as batched operations on the device that trains."""
 
 import numpy as np
 import torch
@@ -17,28 +17,28 @@ from llmga.diffrir.degradation import (
 from llmga.diffrir.losses import Pair
 from llmga.diffrir.masks import random_masks
 from llmga.diffrir.matching import matched
-from llmga.diffrir.train.config import TrainConfig
-from llmga.diffrir.train.pictures import Clean
+from llmga.diffrir.train.config import RestorerConfig
+from llmga.diffrir.train.dataset import CleanBatch
 from llmga.diffrir.vae import RoundTrip
 
 ENOUGH = 10_000  # pixels for a fit of the tone; there are many fits
 
 
-class Pairs:
+class PairMaker:
     """Makes pairs by a configuration.
 
     Args:
         network_matched: whether the network sees pictures in the reference's tone.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device, network_matched: bool):
+    def __init__(self, config: RestorerConfig, device: torch.device, network_matched: bool):
         self.config, self.device, self.matched = config, device, network_matched
         self.recipe = DegradationConfig(config.scale, config.gain, config.bias, config.drift)
         self.pool = PairPool(config.pool) if config.pool else None
         self.vae = RoundTrip(config.vae, device) if config.vae else None
 
-    def make(self, clean: Clean, generator: torch.Generator) -> Pair:
-        """All chance comes from the generator, which is on the CPU."""
+    def make(self, clean: CleanBatch, generator: torch.Generator) -> Pair:
+        """All randomness comes from the generator, which is on the CPU."""
         real = clean.pictures.to(self.device).float() / 255
         target = sharpen(real) if self.config.sharpened else real
         lq = self._degraded(target, generator)
@@ -56,10 +56,10 @@ class Pairs:
             return degrade_mildly(painted, self.recipe, generator)
         return degrade(painted, Kernels.draw(len(target), generator), self.recipe, generator)
 
-    def _masks(self, clean: Clean, generator: torch.Generator) -> Tensor:
+    def _masks(self, clean: CleanBatch, generator: torch.Generator) -> Tensor:
         if clean.masks is not None:
             return clean.masks.to(self.device).float()
-        rng = np.random.default_rng(torch.randint(2**62, (), generator=generator).item())
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         side = clean.pictures.shape[-1]
         return random_masks(len(clean.pictures), (side, side), rng).to(self.device)
 
@@ -72,6 +72,8 @@ class Pairs:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take up what `state` gave."""
+        if self.pool is None:
+            return
         parts = [_whole(state[str(number)].to(self.device)) for number in range(len(state))]
         self.pool.kept = list(zip(*(part.unbind() for part in parts), strict=True))
 

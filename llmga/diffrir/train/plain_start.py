@@ -4,11 +4,13 @@ As published, features are scaled by what a random prior happens to be, nearly 0
 a few random channels of each 4x4 cell show nothing of its fine detail.  None of this changes the layout of the weights.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from llmga.diffrir.layers import PRIOR_WIDTH, Steered
-from llmga.diffrir.model import FINEST, ImageNetwork, Stage1
+from llmga.diffrir.model import FINEST, Stage1
 
 LUMA = (0.299, 0.587, 0.114)
 CELL = FINEST**2  # pixels that become one feature
@@ -18,17 +20,20 @@ BOOST = 4.0  # detail is small beside what other channels carry
 @torch.no_grad()
 def start_plain(network: Stage1) -> None:
     """The picture as it is, a prior that changes no feature, and at scale 1 a way for fine detail."""
-    nn.init.zeros_(network.G.tail[1].weight)
-    nn.init.zeros_(network.G.tail[1].bias)
-    nn.init.ones_(network.E.mlp[2].bias)  # the prior is about 1 …
+    image_network: Any = network.G
+    prior_encoder: Any = network.E
+    nn.init.zeros_(image_network.tail[1].weight)
+    nn.init.zeros_(image_network.tail[1].bias)
+    nn.init.ones_(prior_encoder.mlp[2].bias)  # the prior is about 1 …
     for steered in (module for module in network.modules() if isinstance(module, Steered)):
-        weight = steered.kernel[0].weight.mul_(0.1)
+        (kernel,) = steered.kernel.parameters()
+        weight = kernel.mul_(0.1)
         weight[: len(weight) // 2] += 1 / PRIOR_WIDTH  # … and so is its scale
     if network.config.scale == 1 and network.config.dim >= CELL:
-        _pass_detail(network.G)
+        _pass_detail(image_network)
 
 
-def _pass_detail(image_network: ImageNetwork) -> None:
+def _pass_detail(image_network: Any) -> None:
     """The first 16 channels are the brightness of a cell's pixels, less what is around; the tail spreads them again."""
     width = image_network.config.dim
     embed = image_network.patch_embed.proj.weight  # (width, 96, 3, 3); inputs are colours by pixels of a cell
@@ -47,7 +52,7 @@ def _pass_detail(image_network: ImageNetwork) -> None:
         _wire(second, inner, inner)
 
 
-def _wire(conv: nn.Conv2d, source: int, target: int) -> None:
+def _wire(conv: Any, source: int, target: int) -> None:
     """One output of a 3x3 convolution becomes a copy of one input."""
     conv.weight[target] = 0
     conv.bias[target] = 0

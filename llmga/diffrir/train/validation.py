@@ -12,33 +12,37 @@ from llmga.diffrir.losses import Pair, composite
 from llmga.diffrir.metrics import masked_psnr, masked_ssim
 from llmga.diffrir.model import WINDOW, Stage1, Stage2
 from llmga.diffrir.perceptual import around, at_hand
-from llmga.diffrir.train.config import TrainConfig
-from llmga.diffrir.train.pairs import Pairs
-from llmga.diffrir.train.pictures import cut, opened, read_list, square
-from llmga.passed_over import PassedOver, Unreadable, none_usable
+from llmga.diffrir.train.config import RestorerConfig
+from llmga.diffrir.train.dataset import cut, opened, read_list, square
+from llmga.diffrir.train.pairs import PairMaker
+from llmga.training.skipped import SkippedImages, Unreadable, none_usable
 from llmga.training.stream import PAIR, seed_of
 
 
-class Validation:
-    """Pairs of the validation list.
+class RestorerValidation:
+    """Scores a network on the pictures of a list.
 
     Args:
-        network_matched: as in `Pairs`.
+        config: of the run.
+        listed: the file of the list.
+        device: where the network is.
+        network_matched: as in `PairMaker`.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device, network_matched: bool):
+    def __init__(self, config: RestorerConfig, listed: str, device: torch.device, network_matched: bool):
         self.config = config
-        self.names = read_list(config.validation)
+        self.names = read_list(listed)
         whole = config.picture // WINDOW * WINDOW
-        self.pairs = Pairs(replace(config, pool=0, patch=whole), device, network_matched)
+        self.pairs = PairMaker(replace(config, pool=0, patch=whole), device, network_matched)
         self.device = device
-        self.passed_over = PassedOver(config.run)
+        self.skipped = SkippedImages(config.run)
         self.perceptual = at_hand(config.metrics, device)
 
     def _pairs(self) -> Iterator[tuple[Pair, Tensor]]:
-        """One picture at a time, with the noise that its restoration starts from; damaged ones are told and left out.
+        """One picture at a time, with the noise that its restoration starts from; damaged ones are reported.
 
-        Raises: UserError when all are.
+        Raises:
+            UserError: all are.
         """
         transform = square(self.config.picture, random=False)
         damaged: dict[str, Unreadable] = {}
@@ -54,8 +58,7 @@ class Validation:
                 yield pair, torch.randn(1, PRIOR_WIDTH, generator=generator).to(self.device)
         if len(damaged) == len(self.names):
             raise none_usable(list(damaged.values()))
-        for name, problem in damaged.items():
-            self.passed_over.tell(name, str(problem))
+        self.skipped.report_all(damaged)
 
     @torch.inference_mode()
     def figures(self, network: Stage1 | Stage2) -> dict[str, float]:
@@ -71,12 +74,12 @@ class Validation:
         return {name: sum(values) / len(values) for name, values in found.items()}
 
     def _figures(self, network: Stage1 | Stage2, pair: Pair, noise: Tensor) -> dict[str, float]:
-        output = network(pair.net_input, pair.gt)[0] if network.stage == 1 else network(pair.net_input, noise)
+        output = network(pair.net_input, noise) if isinstance(network, Stage2) else network(pair.net_input, pair.gt)[0]
         output = composite(output.clamp(0, 1), pair.gt, pair.mask)
         given = {"psnr": masked_psnr(output, pair.gt, pair.mask), "ssim": masked_ssim(output, pair.gt, pair.mask)}
         if pair.lq.shape == pair.gt.shape:
             given["psnr_before"] = masked_psnr(pair.lq, pair.gt, pair.mask)
-        if self.perceptual and (place := around(pair.mask[0, 0])):
-            both = [picture[..., place[0], place[1]] for picture in (output, pair.gt)]
+        if self.perceptual and (window := around(pair.mask[0, 0])):
+            both = [picture[..., window[0], window[1]] for picture in (output, pair.gt)]
             given |= {name: metric(*both) for name, metric in self.perceptual.items()}
         return {name: value.item() for name, value in given.items()}

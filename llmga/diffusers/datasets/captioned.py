@@ -11,32 +11,33 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.diffusers.datasets.folders import open_places
+from llmga.diffusers.datasets.image_stores import open_image_stores
 from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
 from llmga.fingerprints import digest, picture_stand_ins
 from llmga.images import open_image
-from llmga.passed_over import Unreadable
+from llmga.training.skipped import Unreadable
 
 TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 
-class Captioned:
+class CaptionedImages:
     """The records of all sources.
 
     Args:
         data: what `sources.read_source` reads.
-        places: folders and LMDBs of the pictures that lists name.
+        stores: folders and LMDBs of the pictures that lists name.
         cache: where tables are unpacked.
         originals: JSON of picture name -> the caption that it was found with; taken `share` of the time.
 
-    Raises: UserError when something is missing, empty or of another form.
+    Raises:
+        UserError: something is missing, empty or of another form.
     """
 
     def __init__(
         self,
         data: Sequence[str],
-        places: Sequence[str],
+        stores: Sequence[str],
         cache: Path,
         *,
         originals: str | None = None,
@@ -51,14 +52,14 @@ class Captioned:
             table if named else table.remove_columns("image")
             for table, named in zip(self.tables, self.named, strict=True)
         ]
-        self.places = open_places(places) if any(self.named) or any(map(_has_masks, self.tables)) else []
+        self.stores = open_image_stores(stores) if any(self.named) or any(map(_has_masks, self.tables)) else []
         self.originals, self.share = _read_originals(originals), share
 
     def __len__(self) -> int:
         return self.ends[-1]
 
     def digest(self) -> str:
-        """Of names, captions and pictures that came with them, in their order; not of pictures in `places`."""
+        """Of names, captions and pictures that came with them, in their order; not of pictures in `stores`."""
         columns = [_parts(table, name) for table in self.tables for name in table.column_names]
         return digest(chain(*columns, *self.originals.items()))
 
@@ -95,7 +96,7 @@ class Captioned:
         if not self.named[table]:
             return self.tables[table]._fingerprint
         name = self.texts[table][row]["image"]
-        return next((stamp for place in self.places if (stamp := place.stamp(name))), "")
+        return next((stamp for store in self.stores if (stamp := store.stamp(name))), "")
 
     def picture(self, index: int) -> Image.Image:
         """RGB, upright, every pixel kept; raises `Unreadable` for one that is damaged or nowhere."""
@@ -125,16 +126,18 @@ class Captioned:
             return self._found(image)
         if isinstance(image, bytes):
             return image
-        kept, path = ((image or {}).get(part) for part in ("bytes", "path"))
-        if kept is None and path is None:
+        encoded, path = ((image or {}).get(part) for part in ("bytes", "path"))
+        if encoded is not None:
+            return encoded
+        if path is None:
             raise Unreadable(f"the training picture {self.name(index)!r} is empty; take the row out or fill it.")
-        return Path(path) if kept is None else kept
+        return Path(path)
 
     def _found(self, name: str) -> Path | bytes:
-        for place in self.places:
-            if (found := place.find(name)) is not None:
+        for store in self.stores:
+            if (found := store.find(name)) is not None:
                 return found
-        raise Unreadable(f"the training picture {name!r} is in none of --images; check the list and the places.")
+        raise Unreadable(f"the training picture {name!r} is in none of --images; check the list and the folders.")
 
     @staticmethod
     def _opened(source: Path | bytes, name: str) -> Image.Image:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llmga.diffusers.datasets.captioned import Captioned
-from llmga.passed_over import Unreadable
+from llmga.diffusers.datasets.captioned import CaptionedImages
+from llmga.training.skipped import Unreadable
 
 Shape = tuple[int, int]  # height, width in pixels
 
@@ -27,7 +27,7 @@ class Shapes:
         return self.options[0 if self.of is None else int(self.of[index])]
 
 
-def bucketed(records: Captioned, resolution: int, unit: int, folder: Path, *, quiet: bool = False) -> Shapes:
+def bucketed(records: CaptionedImages, resolution: int, unit: int, folder: Path, *, quiet: bool = False) -> Shapes:
     """Every record in the rectangle whose aspect is nearest to its own.
 
     Args:
@@ -39,11 +39,11 @@ def bucketed(records: Captioned, resolution: int, unit: int, folder: Path, *, qu
 
     options = generate_aspect_ratio_buckets(resolution, unit)
     sizes = _sizes(records, folder, quiet)
-    known = {size: find_nearest_bucket(*size, options) for size in set(map(tuple, sizes.tolist()))}
+    known = {(height, width): find_nearest_bucket(height, width, options) for height, width in sizes.tolist()}
     return Shapes(options, [known[tuple(size)] for size in sizes.tolist()])
 
 
-def _sizes(records: Captioned, folder: Path, quiet: bool) -> np.ndarray:
+def _sizes(records: CaptionedImages, folder: Path, quiet: bool) -> np.ndarray:
     """(records, 2): height and width of every picture, measured once."""
     digest = hashlib.sha256()
     for index in range(len(records)):
@@ -59,7 +59,7 @@ def _sizes(records: Captioned, folder: Path, quiet: bool) -> np.ndarray:
     return sizes
 
 
-def _size(records: Captioned, index: int) -> Shape:
+def _size(records: CaptionedImages, index: int) -> Shape:
     """A damaged picture counts as a square: it is passed over when it is its turn."""
     try:
         return records.size(index)

@@ -1,7 +1,7 @@
-"""Captioned pictures in the forms that people have them in, each read into the same table.
+"""CaptionedImages pictures in the forms that people have them in, each read into the same table.
 
 A table is a `datasets.Dataset` with the columns `image`, `caption` and `mask`.  `image` is the name of a picture that
-lies elsewhere (`places.py`), or {bytes, path} of one that came with the table; `mask` is a name or None.
+lies elsewhere (`image_stores.py`), or {bytes, path} of one that came with the table; `mask` is a name or None.
 """
 
 import json
@@ -129,14 +129,19 @@ def read_source(path: Path, cache: Path) -> "Dataset":
     Args:
         cache: where what does not fit into memory is unpacked.
 
-    Raises: UserError when it is missing, of another form, or lacks pictures or captions.
+    Raises:
+        UserError: it is missing, of another form, or lacks pictures or captions.
     """
     check_sources([str(path)])
     return FORMS[_form(path)](path, cache)
 
 
 def check_sources(paths: Sequence[str]) -> None:
-    """Raises: UserError when one is missing, or of an unknown form."""
+    """See that all are there.
+
+    Raises:
+        UserError: one is missing, or of an unknown form.
+    """
     for path in map(Path, paths):
         if not path.exists():
             raise UserError(f"the training data {str(path)!r} is not there; check --data.")

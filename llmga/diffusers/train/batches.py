@@ -3,27 +3,28 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.shapes import Shape, Shapes
-from llmga.diffusers.train.config import TrainConfig
+from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.latent_cache import CachedLatents
 from llmga.errors import UserError
-from llmga.passed_over import PassedOver, Unreadable
-from llmga.training.stream import EXAMPLE, HOLE, Order, seed_of
+from llmga.training.skipped import SkippedImages, Unreadable
+from llmga.training.stream import EXAMPLE, HOLE, StreamBatchSampler, load_batches, seed_of
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of one forward pass; `pixels`, or `mean` and `std`, or all of them are there.
+    """Stage2Dataset of one forward pass; `pixels`, or `mean` and `std`, or all of them are there.
 
     Attributes:
         dropped: (batch,) bool, whose caption is left out.
@@ -41,8 +42,19 @@ class Batch:
     mean: Tensor | None = None
     std: Tensor | None = None
 
+    @property
+    def cached(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and spread of the latents where they were cached."""
+        return None if self.mean is None or self.std is None else (self.mean, self.std)
 
-class Examples(Dataset):
+    @property
+    def images(self) -> Tensor:
+        """`pixels`, of a batch that has some."""
+        assert self.pixels is not None
+        return self.pixels
+
+
+class Stage2Dataset(Dataset):
     """A record, at a position of the stream, to a batch of one.
 
     A damaged picture ends no run: the next record of its shape takes its place, or when there is none, another one
@@ -55,8 +67,8 @@ class Examples(Dataset):
 
     def __init__(
         self,
-        records: Captioned,
-        config: TrainConfig,
+        records: CaptionedImages,
+        config: Stage2Config,
         shapes: Shapes,
         cached: CachedLatents | None = None,
         *,
@@ -64,12 +76,12 @@ class Examples(Dataset):
     ):
         self.records, self.config, self.shapes = records, config, shapes
         self.cached, self.holes = cached, holes
-        self.passed_over = PassedOver(config.run)
+        self.skipped = SkippedImages(config.run)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         position, index = key
         shape = self.shapes[index]
-        return self.passed_over.first_usable(
+        return self.skipped.first_usable(
             self._candidates(index), lambda other: self._example(position, other, shape), self.records.name
         )
 
@@ -83,9 +95,9 @@ class Examples(Dataset):
     def _example(self, position: int, index: int, shape: Shape) -> Batch:
         rng = Random(seed_of(self.config.seed, EXAMPLE, position))
         dropped = torch.tensor([rng.random() < self.config.caption_dropout])
-        given = {"captions": [self.records.caption(index, rng)], "dropped": dropped}
+        given: dict[str, Any] = {"captions": [self.records.caption(index, rng)], "dropped": dropped}
         if self.cached is not None:
-            given |= self._latents(index, shape)
+            given |= self._latents(self.cached, index, shape)
         if self.cached is None or self.holes:
             framed = self._framed(index, shape, rng)
             given |= {"time_ids": torch.tensor([framed.time_ids]), "pixels": framed.pixels[None]}
@@ -93,8 +105,8 @@ class Examples(Dataset):
             given["masks"] = (self._drawn(position, shape) if framed.mask is None else framed.mask)[None]
         return Batch(**given)
 
-    def _latents(self, index: int, shape: Shape) -> dict[str, Tensor]:
-        found = self.cached.at(index, shape)
+    def _latents(self, cached: CachedLatents, index: int, shape: Shape) -> dict[str, Tensor]:
+        found = cached.at(index, shape)
         if found is None:
             raise Unreadable(f"the training picture {self.records.name(index)!r} could not be read when the latents "
                              "were encoded; save it again.")  # fmt: skip
@@ -116,14 +128,14 @@ class Examples(Dataset):
     def _drawn(self, position: int, shape: Shape) -> Tensor:
         """(1, height, width), 1 where to paint."""
         height, width = shape
-        chance = np.random.default_rng(seed_of(self.config.seed, HOLE, position))
-        drawn = hole((width, height), chance, whole=self.config.full_mask, scale=self.config.mask_scale)
+        rng = np.random.default_rng(seed_of(self.config.seed, HOLE, position))
+        drawn = hole((width, height), rng, whole=self.config.full_mask, scale=self.config.mask_scale)
         return torch.tensor(drawn, dtype=torch.float32)[None]
 
 
 def collate(examples: list[Batch]) -> Batch:
     """Batches of one to one batch."""
-    joined = {}
+    joined: dict[str, Any] = {}
     for name in (one.name for one in fields(Batch)):
         values = [getattr(example, name) for example in examples]
         if name == "captions":
@@ -133,29 +145,10 @@ def collate(examples: list[Batch]) -> Batch:
     return Batch(**joined)
 
 
-def loader(examples: Examples, order: Order, workers: int) -> Iterator[Batch]:
+def loader(examples: Stage2Dataset, sampler: StreamBatchSampler, workers: int) -> Iterator[Batch]:
     """The endless stream of batches.
 
-    Raises: UserError for a record that cannot be used, as it is: PyTorch would wrap a worker's into its traceback.
+    Raises:
+        UserError: a record cannot be used.
     """
-    for batch in DataLoader(_Told(examples), batch_sampler=order, collate_fn=_collate_told, num_workers=workers):
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
-
-
-class _Told(Dataset):
-    """Examples, or the person's mistakes that they show."""
-
-    def __init__(self, examples: Examples):
-        self.examples = examples
-
-    def __getitem__(self, key: tuple[int, int]) -> Batch | UserError:
-        try:
-            return self.examples[key]
-        except UserError as problem:
-            return problem
-
-
-def _collate_told(examples: list[Batch | UserError]) -> Batch | UserError:
-    return next((each for each in examples if isinstance(each, UserError)), None) or collate(examples)
+    return load_batches(examples, sampler, collate, workers)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmga.diffusers.long_prompt import LAYOUTS
+from llmga.choices import PROMPT_LAYOUTS
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.training.config import setting
@@ -11,7 +11,7 @@ from llmga.training.stream import LARGEST_SEED
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class Stage2Config:
     """One run.  Sizes in pixels, steps in optimiser steps."""
 
     family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
@@ -41,7 +41,7 @@ class TrainConfig:
     mask_scale: float = setting(1.0, help="inpainting: how much larger than published strokes and boxes are",
                                 minimum=1, maximum=2)  # fmt: skip
     caption_dropout: float = setting(0.0, help="share of captions left out, for guidance", minimum=0, maximum=1)
-    layout: str = setting("joined", help="how long prompts are laid out: " + ", ".join(LAYOUTS))
+    layout: str = setting("joined", help="how long prompts are laid out: " + ", ".join(PROMPT_LAYOUTS))
     cache_latents: bool = setting(False, help="encode every picture once; needs center_crop and no flip")
     cache_embeddings: bool = setting(False, help="encode every caption once; 0.6 MB each in SDXL, half precision")
 
@@ -86,7 +86,13 @@ class TrainConfig:
         return self.family if self.task == "text-to-image" else f"{self.family}-{self.task}"
 
     def check(self) -> None:
-        """What the fields must be together; raises UserError."""
+        """See that the fields go together.
+
+        Raises:
+            UserError: they do not.
+        """
+        from llmga.diffusers.long_prompt import LAYOUTS
+
         LAYOUTS[self.layout]
         if self.cache_latents and (self.flip or not self.center_crop):
             raise UserError("--cache-latents needs --center-crop true and --flip false: a cached picture cannot vary.")
@@ -97,7 +103,7 @@ class TrainConfig:
 
 
 # The settings of the original's launchers.  Each gave its warm-up twice, 1000 and then 0, and the second one counted.
-SDXL = TrainConfig(run="runs/sdxl-t2i")
+SDXL = Stage2Config(run="runs/sdxl-t2i")
 SDXL_INPAINT = replace(
     SDXL,
     task="inpainting",
@@ -106,7 +112,7 @@ SDXL_INPAINT = replace(
     output="checkpoints/Training/llmga-sdxl-inpainting",
     caption_dropout=0.05,
 )
-SD15 = TrainConfig(
+SD15 = Stage2Config(
     family="sd15",
     pipeline="checkpoints/Training/stable-diffusion-v1-5",
     data=("data/jsons/llmga-data/T2I/train.json",),
@@ -129,7 +135,7 @@ SD15_INPAINT = replace(
     output="checkpoints/Training/llmga-sd15-inpainting",
     caption_dropout=0.05,
 )
-TOY_SDXL = TrainConfig(
+TOY_SDXL = Stage2Config(
     pipeline="checkpoints/Inference/llmga-toy-sdxl-base",
     data=("data/toyworld/stage2.json",),
     images=("data/toyworld/images",),

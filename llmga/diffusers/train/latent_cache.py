@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.shapes import Shape, Shapes
 from llmga.diffusers.latents import posterior
 from llmga.diffusers.train.caching import fingerprint, kept
-from llmga.passed_over import PassedOver, Unreadable, none_usable
+from llmga.training.skipped import SkippedImages, Unreadable, none_usable
 
 AT_ONCE = 32
 
@@ -45,20 +45,23 @@ class CachedLatents:
         return self.at(index, self.shapes[index])
 
 
-def cached_latents(records: Captioned, vae: Any, shapes: Shapes, folder: Path, *, main: bool = True) -> CachedLatents:
+def cached_latents(
+    records: CaptionedImages, vae: Any, shapes: Shapes, folder: Path, *, main: bool = True
+) -> CachedLatents:
     """Read the cache of exactly these pictures, these shapes and this VAE; make it first if it is not there.
 
     Args:
         folder: of the run; damaged pictures are listed there.
         main: False in the other processes of a run, which keep silent and write nothing.
 
-    Raises: UserError when no picture is whole.
+    Raises:
+        UserError: no picture is whole.
     """
     names = [records.name(index) for index in range(len(records))]
     facts = [[name, records.stamp(index), shapes[index]] for index, name in enumerate(names)]
     path = folder / f"latents-{fingerprint(facts, vae)}.safetensors"
     made = kept(
-        path, lambda: _Encoder(records, names, vae, PassedOver(folder) if main else None).all(shapes), write=main
+        path, lambda: _Encoder(records, names, vae, SkippedImages(folder) if main else None).all(shapes), write=main
     )
     return CachedLatents(made, shapes)
 
@@ -66,8 +69,8 @@ def cached_latents(records: Captioned, vae: Any, shapes: Shapes, folder: Path, *
 class _Encoder:
     """Pictures through the VAE, in batches of one shape."""
 
-    def __init__(self, records: Captioned, names: list[str], vae: Any, passed_over: PassedOver | None):
-        self.records, self.names, self.vae, self.passed_over = records, names, vae, passed_over
+    def __init__(self, records: CaptionedImages, names: list[str], vae: Any, skipped: SkippedImages | None):
+        self.records, self.names, self.vae, self.skipped = records, names, vae, skipped
         self.damaged: dict[str, Unreadable] = {}
 
     def all(self, shapes: Shapes) -> dict[str, Tensor]:
@@ -84,16 +87,16 @@ class _Encoder:
         for shape, (rows, tensors) in whole.items():
             tensors = tensors if rows else self._encoded([any_whole], shape)[1]
             found |= {f"{name}.{_label(shape)}": tensor for name, tensor in tensors.items()}
-        if self.passed_over is not None:
-            for name, problem in self.damaged.items():
-                self.passed_over.tell(name, str(problem))
+        if self.skipped is not None:
+            self.skipped.report_all(self.damaged)
         return found
 
     def _encoded(self, indices: list[int], shape: Shape) -> tuple[dict[str, int], dict[str, Tensor]]:
         """Rows of those that are whole, by name, and what they are encoded as."""
         rows: dict[str, int] = {}
-        means, stds, times = [], [], []
-        bar = tqdm(total=len(indices), desc=f"encoding pictures {_label(shape)}", disable=self.passed_over is None)
+        means, stds = [], []
+        times: list[tuple[int, ...]] = []
+        bar = tqdm(total=len(indices), desc=f"encoding pictures {_label(shape)}", disable=self.skipped is None)
         for start in range(0, len(indices), AT_ONCE):
             some = indices[start : start + AT_ONCE]
             framed = {self.names[index]: each for index in some if (each := self._framed(index, shape))}

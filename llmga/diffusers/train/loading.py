@@ -6,67 +6,43 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from llmga.diffusers.checkpoints import find_checkpoint, open_pipeline, read_index, read_json
+from llmga.diffusers.checkpoints import find_checkpoint, open_pipeline, read_index
 from llmga.diffusers.families import Family
 from llmga.diffusers.pipelines import family_of
-from llmga.diffusers.train.config import TrainConfig
+from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.lora import add_lora
 from llmga.diffusers.train.tasks import Task, widened
 from llmga.errors import UserError
-from llmga.runtime import introduce_alone, pick_device
+from llmga.runtime import pick_device
+from llmga.training.deepspeed import accelerate_plugin
 
 HALF = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-TOWERS = ("text_encoder", "text_encoder_2")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
-def open_accelerator(config: TrainConfig) -> Accelerator:
+def open_accelerator(config: Stage2Config) -> Accelerator:
     """The processes and devices of a run.
 
-    Raises: UserError for a device or a DeepSpeed configuration that cannot be used.
+    Raises:
+        UserError: a device or a DeepSpeed configuration that cannot be used.
     """
     cpu = pick_device(config.device).type == "cpu"
     precision = "no" if cpu else config.mixed_precision
-    plugin = _deepspeed(config)
+    plugin = accelerate_plugin(
+        config.deepspeed, config.batch_size,
+        gradient_accumulation_steps=config.accumulation, gradient_clipping=config.max_grad_norm,
+    )  # fmt: skip
     return Accelerator(
         cpu=cpu and plugin is None, mixed_precision=precision, gradient_accumulation_steps=config.accumulation,
         deepspeed_plugin=plugin,
     )  # fmt: skip
 
 
-def _deepspeed(config: TrainConfig) -> Any:
-    if config.deepspeed is None:
-        return None
-    settings = read_deepspeed(config.deepspeed)
-    from accelerate import DeepSpeedPlugin
-
-    accumulation, norm = config.accumulation, config.max_grad_norm
-    try:
-        plugin = DeepSpeedPlugin(settings, gradient_accumulation_steps=accumulation, gradient_clipping=norm)
-    except ImportError:
-        raise UserError("--deepspeed needs the package deepspeed; install llmga[train].") from None
-    plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
-    introduce_alone()
-    return plugin
-
-
-def read_deepspeed(path: str) -> dict[str, Any]:
-    """Raises: UserError when it is missing, or splits the weights, which averaging and saving need whole."""
-    if not Path(path).is_file():
-        raise UserError(f"the DeepSpeed configuration {path!r} is not there; give scripts/zero2.json.")
-    settings = read_json(Path(path))
-    memory = settings.get("zero_optimization", {})
-    # "auto" sizes are for language models, whose width they follow; without them DeepSpeed's own defaults count.
-    settings["zero_optimization"] = {name: value for name, value in memory.items() if value != "auto"}
-    if memory.get("stage", 0) > 2:
-        raise UserError(f"{path!r} splits the weights (ZeRO stage 3), which a UNet does not need; "
-                        "give scripts/zero2.json.")  # fmt: skip
-    return settings
-
-
-def open_base(config: TrainConfig, family: Family, task: Task) -> tuple[Path, Any]:
+def open_base(config: Stage2Config, family: Family, task: Task) -> tuple[Path, Any]:
     """The folder and the pipeline of the task's class, its UNet as wide as the task asks.
 
-    Raises: UserError when it is not there, of another family, or does not fit the task.
+    Raises:
+        UserError: it is not there, of another family, or does not fit the task.
     """
     folder = find_checkpoint(config.pipeline)
     own = family_of(read_index(folder).get("_class_name"), folder).architecture
@@ -77,7 +53,7 @@ def open_base(config: TrainConfig, family: Family, task: Task) -> tuple[Path, An
     return folder, pipe
 
 
-def _fit_unet(pipe: Any, config: TrainConfig, folder: Path, task: Task) -> None:
+def _fit_unet(pipe: Any, config: Stage2Config, folder: Path, task: Task) -> None:
     channels, latent = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
     expected = latent + task.extra_channels(latent)
     if channels not in (latent, expected):
@@ -98,12 +74,12 @@ def unit_of(pipe: Any, levels: int = 0) -> int:
     return pipe.vae_scale_factor * 2**levels
 
 
-def place(pipe: Any, config: TrainConfig, accelerator: Accelerator) -> None:
+def place_parts(pipe: Any, config: Stage2Config, accelerator: Accelerator) -> None:
     """Frozen text towers in the format of the forward pass; the VAE in single precision, which some overflow without;
     what learns in single precision, and low-rank weights beside a UNet in the format of the forward pass."""
     device, half = accelerator.device, HALF[accelerator.mixed_precision]
     pipe.vae.to(device).requires_grad_(False).eval()
-    for name in TOWERS:
+    for name in TEXT_ENCODERS:
         if (tower := getattr(pipe, name, None)) is not None:
             tower.to(device, half).requires_grad_(False).eval()
     unet = pipe.unet.to(device, half if config.tune == "lora" else None).requires_grad_(True).train()

@@ -18,9 +18,8 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 def _settings(rank: int, alpha: float | None) -> Any:
     from peft import LoraConfig
 
-    return LoraConfig(
-        r=rank, lora_alpha=rank if alpha is None else alpha, init_lora_weights="gaussian", target_modules=list(TARGETS)
-    )
+    scale: Any = rank if alpha is None else alpha  # peft multiplies by it, whole or not
+    return LoraConfig(r=rank, lora_alpha=scale, init_lora_weights="gaussian", target_modules=list(TARGETS))
 
 
 def add_lora(unet: Any, rank: int, alpha: float | None, seed: int) -> None:
@@ -28,7 +27,8 @@ def add_lora(unet: Any, rank: int, alpha: float | None, seed: int) -> None:
 
     They start without effect; what is drawn for them comes from the seed alone.
 
-    Raises: UserError when peft is not installed.
+    Raises:
+        UserError: peft is not installed.
     """
     from diffusers.training_utils import cast_training_params
 

@@ -7,11 +7,11 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from llmga.diffusers.noise import training_schedule
-from llmga.diffusers.train.config import TrainConfig
+from llmga.diffusers.train.config import Stage2Config
 from llmga.errors import UserError
 
 
-class Objective:
+class DenoisingObjective:
     """Denoising loss over the noise schedule of a checkpoint.
 
     Args:
@@ -20,8 +20,8 @@ class Objective:
         noise_offset: share of a constant added to each channel's noise, so that very dark and bright can be learnt.
         prediction: what the UNet is to say, epsilon or v_prediction; None for what the configuration states.
 
-    Raises: UserError for a prediction other than epsilon and v_prediction, and for a checkpoint of a kind that is not
-        trained here, see `noise`.
+    Raises:
+        UserError: the prediction is another, or the checkpoint of a kind that is not trained here, see `noise`.
     """
 
     def __init__(
@@ -71,9 +71,13 @@ class Objective:
         return capped / snr if self.prediction == "epsilon" else capped / (snr + 1)
 
 
-def objective_of(config: TrainConfig, scheduler: object) -> Objective:
-    """What a run asks of the UNet of a checkpoint with this scheduler; raises UserError as `Objective`."""
-    return Objective(
+def objective_of(config: Stage2Config, scheduler: object) -> DenoisingObjective:
+    """What a run asks of the UNet of a checkpoint with this scheduler.
+
+    Raises:
+        UserError: as `DenoisingObjective`.
+    """
+    return DenoisingObjective(
         scheduler, snr_gamma=config.snr_gamma, noise_offset=config.noise_offset,
         prediction=None if config.prediction == "checkpoint" else config.prediction,
     )  # fmt: skip

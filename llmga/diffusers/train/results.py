@@ -1,7 +1,6 @@
 """What a run leaves: a whole pipeline of the task's own class, or low-rank weights."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,21 @@ from llmga.diffusers.checkpoints import DEFAULTS_FILE, open_pipeline
 from llmga.diffusers.families import Family
 from llmga.diffusers.lora_origin import origin_metadata
 from llmga.diffusers.pipelines import read_defaults
-from llmga.diffusers.train.config import TrainConfig
+from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.lora import save_lora
-from llmga.diffusers.train.objective import Objective
+from llmga.diffusers.train.objective import DenoisingObjective
 from llmga.diffusers.train.tasks import widened
 from llmga.runtime import DTYPES
+from llmga.training.checkpoints import UNFINISHED, discard_unfinished, publish_model
 
 
 def save_result(
-    config: TrainConfig, base: Path, family: Family, objective: Objective, unet: Any, weights: dict[str, Tensor]
+    config: Stage2Config,
+    base: Path,
+    family: Family,
+    objective: DenoisingObjective,
+    unet: Any,
+    weights: dict[str, Tensor],
 ) -> Path:
     """Write `config.output` as a whole or not at all; files of others in the folder are left alone.
 
@@ -29,18 +34,18 @@ def save_result(
         weights: what was learnt, by parameter name.
     """
     output = Path(config.output)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    discard_unfinished(output)
+    unfinished = output / UNFINISHED
+    unfinished.mkdir(parents=True)
     if config.tune == "lora":
-        partial.mkdir(parents=True)
-        save_lora(unet, weights, partial, _origin(config, base, family, objective))
+        save_lora(unet, weights, unfinished, _origin(config, base, family, objective))
     else:
-        _save_pipeline(config, base, family, objective, unet, weights, partial)
-    _move_into(partial, output)
+        _save_pipeline(config, base, family, objective, unet, weights, unfinished)
+    publish_model(unfinished, output)
     return output
 
 
-def _origin(config: TrainConfig, base: Path, family: Family, objective: Objective) -> dict[str, str]:
+def _origin(config: Stage2Config, base: Path, family: Family, objective: DenoisingObjective) -> dict[str, str]:
     alpha = config.lora_rank if config.lora_alpha is None else config.lora_alpha
     return origin_metadata(
         family=family.architecture, prediction=objective.prediction, layout=config.layout, base=base,
@@ -49,10 +54,10 @@ def _origin(config: TrainConfig, base: Path, family: Family, objective: Objectiv
 
 
 def _save_pipeline(
-    config: TrainConfig,
+    config: Stage2Config,
     base: Path,
     family: Family,
-    objective: Objective,
+    objective: DenoisingObjective,
     unet: Any,
     weights: dict[str, Tensor],
     folder: Path,
@@ -68,14 +73,3 @@ def _save_pipeline(
         defaults["layout"] = config.layout  # sampling has to lay prompts out as training did
     if defaults:
         (folder / DEFAULTS_FILE).write_text(json.dumps(defaults) + "\n")
-
-
-def _move_into(source: Path, target: Path) -> None:
-    """Replace each entry of `target` that `source` has."""
-    target.mkdir(parents=True, exist_ok=True)
-    for entry in source.iterdir():
-        place = target / entry.name
-        if place.is_dir():
-            shutil.rmtree(place)
-        entry.replace(place)
-    source.rmdir()

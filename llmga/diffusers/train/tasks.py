@@ -20,12 +20,12 @@ class Task:
 
     Attributes:
         extra_channels: latent channels (4) -> input channels of the UNet beyond the noisy latents.
-        beside: (VAE, batch, generator) -> what fills them, (batch, extra channels, height, width); None for nothing.
+        conditioning: (VAE, batch, generator) -> what fills them, (batch, extra channels, height, width), or None.
         holes: whether pictures come with a region that is to be filled.
     """
 
     extra_channels: Callable[[int], int]
-    beside: Callable[[Any, Batch, torch.Generator], Tensor | None]
+    conditioning: Callable[[Any, Batch, torch.Generator], Tensor | None]
     holes: bool = False
 
 
@@ -35,9 +35,10 @@ def nothing(vae: Any, batch: Batch, generator: torch.Generator) -> None:
 
 def mask_and_kept_part(vae: Any, batch: Batch, generator: torch.Generator) -> Tensor:
     """Inpainting: the mask, 1 where to paint, then the latents of the picture with mid-gray there."""
-    mean, std = posterior(vae, batch.pixels * (batch.masks < 0.5))
-    chance = torch.randn(mean.shape, generator=generator).to(mean.device)
-    kept = scaled(vae, mean + std * chance)
+    assert batch.masks is not None
+    mean, std = posterior(vae, batch.images * (batch.masks < 0.5))
+    noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+    kept = scaled(vae, mean + std * noise)
     return torch.cat([interpolate(batch.masks, kept.shape[-2:]).to(kept.device), kept], dim=1)
 
 
@@ -50,7 +51,7 @@ def widened(unet: Any, channels: int) -> Any:
     with torch.no_grad():
         new.weight.zero_()
         new.weight[:, : old.in_channels] = old.weight
-        new.bias.copy_(old.bias)
+    new.bias = old.bias
     unet.conv_in = new
     unet.register_to_config(in_channels=channels)
     return unet

@@ -1,36 +1,43 @@
 """Stage 2: `python -m llmga.diffusers.train.train --preset NAME [--field value …]`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from llmga.diffusers.checkpoints import find_checkpoint
-from llmga.diffusers.datasets.sources import check_sources
-from llmga.diffusers.train.config import PRESETS, TrainConfig
-from llmga.runtime import quiet_libraries
-from llmga.training.checkpoints import check_writable
+from llmga.diffusers.train.config import PRESETS, Stage2Config
+from llmga.diffusers.train.foreign_flags import FLAGS
 from llmga.training.config import run, save
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: Stage2Config) -> Path:
     """Train by a configuration; returns the folder of the finished pipeline.
 
-    Raises: UserError.
+    Raises:
+        UserError: something is missing or does not fit.
+        KeyboardInterrupt: somebody ended it before.
     """
+    from llmga.diffusers.checkpoints import find_checkpoint
+    from llmga.diffusers.datasets.sources import check_sources
     from llmga.diffusers.pipelines import read_scheduler
     from llmga.diffusers.train.objective import objective_of
-    from llmga.diffusers.train.trainer import Trainer
+    from llmga.diffusers.train.trainer import Stage2Trainer
+    from llmga.training.checkpoints import check_writable
 
     objective_of(config, read_scheduler(find_checkpoint(config.pipeline)))  # before any folder is made
     check_sources(config.data)
     check_writable(config.output)
     save(config, config.run)
-    trainer = Trainer(config)
+    trainer = Stage2Trainer(config)
     trainer.fit()
     output = trainer.save()
     trainer.accelerator.print(f"the finished pipeline is in {output}")
     return output
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 for a user's mistake."""
+    return run(train, PRESETS, argv, FLAGS)
+
+
 if __name__ == "__main__":
-    quiet_libraries()
-    sys.exit(run(train, PRESETS))
+    sys.exit(main())

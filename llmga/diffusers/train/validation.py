@@ -10,26 +10,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from llmga.diffusers.datasets.captioned import Captioned
+from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.datasets.framing import Framed, frame
 from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.shapes import Shapes
 from llmga.diffusers.families import INPAINTING, Family
 from llmga.diffusers.pipelines import PIPELINE_CLASSES, read_defaults
-from llmga.diffusers.train.config import TrainConfig
-from llmga.passed_over import Unreadable
+from llmga.diffusers.train.config import Stage2Config
+from llmga.training.skipped import Unreadable
 from llmga.training.stream import HOLE, seed_of
 
 
-class Validation:
-    """The same records, seeds and holes every time, so that pictures of two steps can be compared.
+class SampleImages:
+    """Paints the same records with the same seeds and holes every time, so that two steps can be compared.
 
     Args:
         pipeline: of the task's class; its UNet is what is judged.
         base: the folder whose defaults (steps, guidance) count.
     """
 
-    def __init__(self, config: TrainConfig, pipe: Any, base: Path, family: Family, records: Captioned, shapes: Shapes):
+    def __init__(
+        self, config: Stage2Config, pipe: Any, base: Path, family: Family, records: CaptionedImages, shapes: Shapes
+    ):
         self.config, self.pipe, self.family = config, pipe, family
         self.defaults = read_defaults(base) | {"layout": config.layout}
         self.records, self.shapes = records, shapes
@@ -64,8 +66,8 @@ class Validation:
         if framed.mask is not None and 0 < framed.mask.mean() < 1:
             return Image.fromarray((framed.mask[0].numpy() * 255).astype(np.uint8))
         height, width = framed.pixels.shape[1:]
-        chance = np.random.default_rng(seed_of(self.config.seed, HOLE, seed, 1))
-        return Image.fromarray(hole((width, height), chance, whole=0, scale=self.config.mask_scale))
+        rng = np.random.default_rng(seed_of(self.config.seed, HOLE, seed, 1))
+        return Image.fromarray(hole((width, height), rng, whole=0, scale=self.config.mask_scale))
 
 
 def _picture(pixels: Tensor) -> Image.Image:

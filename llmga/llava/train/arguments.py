@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from llmga.llava.train.preflight import deepspeed_settings
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.settings import Stage1Config
 from llmga.runtime import introduce_alone
+from llmga.training.deepspeed import read_settings
 
 COMPILED_FOR_NOTHING = "deepspeed_shm_comm"  # collectives in shared memory: minutes to compile; gloo does as well
 
 
-def training_arguments(config: TrainConfig) -> TrainingArguments:
-    """For settings that `preflight.ready` has seen."""
+def training_arguments(config: Stage1Config) -> TrainingArguments:
+    """The Trainer's arguments of settings that `readiness.ready` has seen."""
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     return TrainingArguments(
         output_dir=config.resume_dir(),
@@ -54,7 +54,7 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
     )
 
 
-def _deepspeed(config: TrainConfig, on_cpu: bool) -> dict[str, Any] | None:
+def _deepspeed(config: Stage1Config, on_cpu: bool) -> dict[str, Any] | None:
     """The JSON's content; what DeepSpeed wants of the environment is put there."""
     if config.deepspeed is None:
         return None
@@ -63,4 +63,4 @@ def _deepspeed(config: TrainConfig, on_cpu: bool) -> dict[str, Any] | None:
         import deepspeed.ops
 
         deepspeed.ops.__compatible_ops__[COMPILED_FOR_NOTHING] = False
-    return deepspeed_settings(config)
+    return read_settings(config.deepspeed)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from llmga.llava.datasets.mixture import DataSource
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.datasets.sources import DataSource
+from llmga.llava.train.settings import Stage1Config
 from llmga.registry import Registry
 
-__all__ = ["FAMILIES", "PRESETS", "Family", "TrainConfig"]
+__all__ = ["FAMILIES", "PRESETS", "Family", "Stage1Config"]
 
 _TRAINING, _INFERENCE = "checkpoints/Training", "checkpoints/Inference"
 _IMAGES = "data/llmga-imgs"
@@ -81,10 +81,10 @@ def _pretrained(family: Family) -> str:
     return f"{_TRAINING}/{family.result}-pretrain"
 
 
-def _s1(family: Family) -> TrainConfig:
+def _s1(family: Family) -> Stage1Config:
     """Everything but the vision tower learns; 16 samples per device and step, 128 on 8 GPUs."""
     name = f"{family.result}-full-finetune"
-    return TrainConfig(
+    return Stage1Config(
         output_dir=f"{_INFERENCE}/{name}",
         checkpoint_dir=f"{_TRAINING}/{name}",
         mllm=_pretrained(family),
@@ -97,7 +97,7 @@ def _s1(family: Family) -> TrainConfig:
     )
 
 
-def _pretrain(family: Family) -> TrainConfig:
+def _pretrain(family: Family) -> Stage1Config:
     """A fresh projector learns to translate pictures; 8 x 4 samples per device and step, 256 on 8 GPUs."""
     return replace(
         _s1(family),
@@ -115,7 +115,7 @@ def _pretrain(family: Family) -> TrainConfig:
     )
 
 
-def _chinese(family: Family) -> TrainConfig:
+def _chinese(family: Family) -> Stage1Config:
     """Stage 1 with the same kinds of records in Chinese added; who asks in Chinese is asked back in it."""
     name = f"{family.chinese}-full-finetune"
     return replace(
@@ -126,10 +126,10 @@ def _chinese(family: Family) -> TrainConfig:
     )
 
 
-def _llama_2(size: str, epochs: float) -> TrainConfig:
+def _llama_2(size: str, epochs: float) -> Stage1Config:
     """The form of 2023: LLaVA's chat model goes on in one training, with the smaller tower and a linear projector."""
     name = f"llmga-llama-2-{size}-chat-full-finetune"
-    return TrainConfig(
+    return Stage1Config(
         output_dir=f"{_INFERENCE}/{name}",
         checkpoint_dir=f"{_TRAINING}/{name}",
         mllm=f"{_TRAINING}/llava-llama-2-{size}-chat",
@@ -145,7 +145,7 @@ def _llama_2(size: str, epochs: float) -> TrainConfig:
 
 
 _TOY = "data/toyworld"
-_TOY_S1 = TrainConfig(
+_TOY_S1 = Stage1Config(
     output_dir="checkpoints/Inference/llmga-toy-mllm",
     checkpoint_dir="runs/toyworld/mllm-s1",
     mllm="runs/toyworld/mllm-pretrain",

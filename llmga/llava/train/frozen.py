@@ -9,14 +9,14 @@ from torch import Tensor
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints, towers
-from llmga.llava.hf_layout_reading import is_stock, stock_weights
+from llmga.llava.hf_layout.reading import hf_layout_weights, is_hf_layout
 from llmga.llava.paths import find_checkpoint
-from llmga.llava.train.checkpointing import newest_checkpoint
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.settings import Stage1Config
 from llmga.llava.weights import TOWER
+from llmga.training.checkpoints import newest_checkpoint
 
 
-def exact(weights: Mapping[str, Tensor], frozen: Collection[str], config: TrainConfig, kind: str) -> dict[str, Tensor]:
+def exact(weights: Mapping[str, Tensor], frozen: Collection[str], config: Stage1Config, kind: str) -> dict[str, Tensor]:
     """Those of the frozen weights that were rounded, as they are stored where the run started from.
 
     A stored one counts only when it rounds to what the run computed with, so another file in its place does no harm.
@@ -35,7 +35,7 @@ def exact(weights: Mapping[str, Tensor], frozen: Collection[str], config: TrainC
     return found
 
 
-def _origins(config: TrainConfig) -> Iterator[Path]:
+def _origins(config: Stage1Config) -> Iterator[Path]:
     """The run's last checkpoint, since what it started from may be gone by then, and folders of that."""
     if last := newest_checkpoint(config.resume_dir()):
         yield last
@@ -51,8 +51,8 @@ def _origins(config: TrainConfig) -> Iterator[Path]:
 def _stored(folder: Path, names: Collection[str], kind: str) -> Iterator[tuple[str, Tensor]]:
     """Those of these weights that a folder holds: one of ours, a plain text model, or a vision tower."""
     with suppress(UserError):
-        if is_stock(said := checkpoints.read_json(folder, "config.json")):
-            weights = stock_weights(folder, said)
+        if is_hf_layout(said := checkpoints.read_json(folder, "config.json")):
+            weights = hf_layout_weights(folder, said)
             yield from ((name, weights[key]) for key in weights if (name := _own(key, names, kind)))
             return
         for file in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin")):

@@ -3,6 +3,7 @@
 from copy import copy
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,18 @@ from llmga.llava import adapters, checkpoints
 from llmga.llava.mllm import Mllm
 from llmga.llava.saving import save_description
 from llmga.llava.train.parameters import LOW_RANK_PART
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.settings import Stage1Config
 
 TEXT = "language_model."
 
 
-def add_low_rank(mllm: Mllm, config: TrainConfig) -> None:
+def add_low_rank(mllm: Mllm, config: Stage1Config) -> None:
     """Lay fresh matrices upon every linear layer of the language model; the output layer keeps its own.
 
-    The model stays the class that it is, its adapted layers are peft's.  Chance comes from torch's random state.
+    The model stays the class that it is, its adapted layers are peft's.  They are drawn from torch's random state.
 
-    Raises: UserError when peft is missing.
+    Raises:
+        UserError: peft is missing.
     """
     try:
         from peft import LoraConfig, PeftModel
@@ -39,7 +41,8 @@ def add_low_rank(mllm: Mllm, config: TrainConfig) -> None:
         base_model_name_or_path=config.mllm,
         task_type="CAUSAL_LM",
     )
-    mllm.model = PeftModel(mllm.model, settings).base_model.model
+    adapted: Any = PeftModel(mllm.model, settings).base_model
+    mllm.model = adapted.model
 
 
 def _keep_differentiable(model: nn.Module) -> None:
@@ -49,6 +52,7 @@ def _keep_differentiable(model: nn.Module) -> None:
     cannot be differentiated, and never lays them back: after one generation or measurement no gradient would pass.
     The mode changes nothing else in these layers.
     """
+    layer: Any
     for layer in model.modules():
         if type(layer).__name__ == "Linear4bit":
             layer.train()
@@ -75,14 +79,14 @@ def save_low_rank(
     beside = {_published(name, kind): tensor for name, tensor in learned.items() if LOW_RANK_PART not in name}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(adapter, folder / adapters.ADAPTER_WEIGHTS[0], metadata={"format": "pt"})
-    torch.save(beside, folder / adapters.BESIDE)
+    torch.save(beside, folder / adapters.NON_LORA)
     _save_settings(mllm, folder)
     save_description(mllm, folder, dtype or torch.float32)
 
 
 def _save_settings(mllm: Mllm, folder: Path) -> None:
     """adapter_config.json with the layers' short names, as published ones have them."""
-    settings = copy(mllm.model.peft_config["default"])
+    settings: Any = copy(mllm.model.peft_config["default"])
     settings.target_modules = {name.rpartition(".")[2] for name in settings.target_modules}
     settings.inference_mode = True
     settings.save_pretrained(folder)
@@ -91,10 +95,11 @@ def _save_settings(mllm: Mllm, folder: Path) -> None:
 def restore_low_rank(mllm: Mllm, folder: Path) -> None:
     """Take up what `save_low_rank` wrote into a model with matrices of the same shapes.
 
-    Raises: UserError when a tensor does not fit.
+    Raises:
+        UserError: a tensor does not fit.
     """
-    adapters.add_beside(mllm, folder)
-    adapters.put_low_rank(mllm.model, folder)
+    adapters.add_non_lora(mllm, folder)
+    adapters.load_low_rank(mllm.model, folder)
 
 
 def _plain(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -103,4 +108,4 @@ def _plain(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 def _published(name: str, projector_type: str) -> str:
     """Our parameter's name -> the one in adapter_model.safetensors or non_lora_trainables.bin."""
-    return adapters.PEFT + checkpoints.published_name(adapters.named_plain(name), projector_type)
+    return adapters.PEFT + checkpoints.published_name(adapters.from_peft_name(name), projector_type)

@@ -7,12 +7,13 @@ never holds its scores and a gated feed-forward part.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
 from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.training.checkpoints import GIB
 
-GIB = 1 << 30
 CONTEXT = 1.5 * GIB  # CUDA, libraries, fragments
 GATHERED = 1_000_000_000  # parameters that ZeRO-3 holds at once, stage3_max_live_parameters of scripts/zero3.json
 BUCKET = 500_000_000  # elements that ZeRO-2 gathers at once, DeepSpeed's own figure
@@ -25,9 +26,17 @@ OFFLOADED = "scripts/zero3_offload.json"
 
 @dataclass(frozen=True)
 class Sizes:
-    """Attributes:
-    text, projector, tower: parameters.
-    adapted: inputs and outputs of the text model's linear layers, added up: what rank 1 costs.
+    """How large a model is.
+
+    Attributes:
+        text: parameters of the language model.
+        projector: of the projector.
+        tower: of the vision tower.
+        adapted: inputs and outputs of the text model's linear layers, added up: what rank 1 costs.
+        width: of its hidden states.
+        inner: of its feed-forward parts.
+        layers: how many it has.
+        rows: of its vocabulary.
     """
 
     text: int
@@ -47,7 +56,7 @@ class Sizes:
         projector = sum(weight.numel() for name, weight in named if "multi_modal_projector" in name)
         layers = [layer for name, layer in model.named_modules() if "language_model." in name]
         adapted = sum(layer.in_features + layer.out_features for layer in layers if isinstance(layer, nn.Linear))
-        text = model.config.text_config
+        text: Any = model.config.text_config
         return cls(
             text=sum(weight.numel() for _, weight in named) - tower - projector,
             projector=projector,
@@ -61,7 +70,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Setup:
+class Method:
     """One way to train.
 
     Attributes:
@@ -102,50 +111,50 @@ class Need:
     host: float = 0.0
 
 
-def learning(sizes: Sizes, setup: Setup) -> int:
+def learning(sizes: Sizes, method: Method) -> int:
     """Parameters that learn."""
     own = {"projector": 0, "full": sizes.text}
-    return sizes.projector + sizes.tower * setup.tower + own.get(setup.tune, setup.rank * sizes.adapted)
+    return sizes.projector + sizes.tower * method.tower + own.get(method.tune, method.rank * sizes.adapted)
 
 
-def need(sizes: Sizes, setup: Setup) -> Need:
+def need(sizes: Sizes, method: Method) -> Need:
     """The peak of a step."""
-    states, host = _states(sizes, setup)
-    return Need(1.05 * (states + _activations(sizes, setup)) + CONTEXT, host)
+    states, host = _states(sizes, method)
+    return Need(1.05 * (states + _activations(sizes, method)) + CONTEXT, host)
 
 
-def _states(sizes: Sizes, setup: Setup) -> tuple[float, float]:
+def _states(sizes: Sizes, method: Method) -> tuple[float, float]:
     """Weights, gradients and moments."""
-    learns, format_size = learning(sizes, setup), 2 if setup.half else 4
-    frozen = _frozen(sizes, setup, format_size)
-    if not setup.zero:  # weights in single precision, and copies of them in the format of the computation
-        copies = format_size if setup.half else 0
+    learns, format_size = learning(sizes, method), 2 if method.half else 4
+    frozen = _frozen(sizes, method, format_size)
+    if not method.zero:  # weights in single precision, and copies of them in the format of the computation
+        copies = format_size if method.half else 0
         return frozen + learns * (4 + copies + 4 + MOMENTS), 0.0
-    moments = learns * (MOMENTS + (4 if setup.half else 0))  # half-precision weights need an exact copy
+    moments = learns * (MOMENTS + (4 if method.half else 0))  # half-precision weights need an exact copy
     weights, gradients = frozen + format_size * learns, format_size * learns
-    if setup.zero == 2:
+    if method.zero == 2:
         bucket = format_size * min(BUCKET, learns)
-        return weights + (gradients + moments) / setup.devices + bucket, 0.0
+        return weights + (gradients + moments) / method.devices + bucket, 0.0
     gathered = format_size * min(GATHERED, sizes.text + sizes.tower)
-    if setup.offload:
-        return gathered + gradients / setup.devices, weights + gradients + moments
-    return (weights + gradients + moments) / setup.devices + gathered, 0.0
+    if method.offload:
+        return gathered + gradients / method.devices, weights + gradients + moments
+    return (weights + gradients + moments) / method.devices + gathered, 0.0
 
 
-def _frozen(sizes: Sizes, setup: Setup, format_size: int) -> float:
-    text = 0.0 if setup.tune == "full" else sizes.text * (QUANTISED[setup.bits] if setup.bits < 16 else format_size)
-    return text + sizes.tower * format_size * (not setup.tower)
+def _frozen(sizes: Sizes, method: Method, format_size: int) -> float:
+    text = 0.0 if method.tune == "full" else sizes.text * (QUANTISED[method.bits] if method.bits < 16 else format_size)
+    return text + sizes.tower * format_size * (not method.tower)
 
 
-def _activations(sizes: Sizes, setup: Setup) -> float:
+def _activations(sizes: Sizes, method: Method) -> float:
     """What the backward pass needs of the forward pass."""
-    tokens, size = setup.batch * setup.length, 2 if setup.half else 4
+    tokens, size = method.batch * method.length, 2 if method.half else 4
     layer = tokens * size * (9 * sizes.width + 4 * sizes.inner)
-    layers = sizes.layers * tokens * sizes.width * size + 2 * layer if setup.recompute else sizes.layers * layer
+    layers = sizes.layers * tokens * sizes.width * size + 2 * layer if method.recompute else sizes.layers * layer
     return layers + tokens * sizes.rows * LOGIT
 
 
-def setups(first: Setup, batches: list[int]) -> Iterator[Setup]:
+def methods(first: Method, batches: list[int]) -> Iterator[Method]:
     """What may be tried, in the order of preference: what was asked for with the least machinery first, low-rank and
     quantised training last."""
     for tune, bits in dict.fromkeys([(first.tune, first.bits), *_smaller(first)]):
@@ -156,7 +165,7 @@ def setups(first: Setup, batches: list[int]) -> Iterator[Setup]:
                 yield replace(first, tune=tune, bits=bits, zero=zero, offload=offload, batch=batch)
 
 
-def _smaller(first: Setup) -> list[tuple[str, int]]:
+def _smaller(first: Method) -> list[tuple[str, int]]:
     low = first.tune if first.tune in ("lora", "dora") else "lora"
     return [] if first.tune == "projector" else [(low, 16), (low, 4)]
 

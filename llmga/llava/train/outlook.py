@@ -8,9 +8,9 @@ import numpy as np
 
 from llmga.llava.datasets.mixture import samples_of
 from llmga.llava.inspection.inspection import Inspection
-from llmga.llava.train.checkpointing import checkpoints
-from llmga.llava.train.memory import GIB, MOMENTS
-from llmga.llava.train.settings import TrainConfig
+from llmga.llava.train.memory import MOMENTS
+from llmga.llava.train.settings import Stage1Config
+from llmga.training.checkpoints import GIB, checkpoints, size_of
 
 FORMATS = {"fp32": 4, "fp16": 2, "bf16": 2}
 SPARE = 0.05  # of what is written, for logs and file systems
@@ -35,7 +35,7 @@ class Disk:
         return f"{self.wanted / GIB:.1f} GiB at most in {self.folder!r}, {self.free / GIB:.1f} GiB are free"
 
 
-def disk(config: TrainConfig, total: int, learns: int) -> Disk:
+def disk(config: Stage1Config, total: int, learns: int) -> Disk:
     """Checkpoints to keep, one more while the next is written, and the finished model.
 
     Args:
@@ -47,7 +47,7 @@ def disk(config: TrainConfig, total: int, learns: int) -> Disk:
     checkpoint = kept * exact + learns * (MOMENTS + (0 if config.deepspeed is None else 4))
     finished = kept * FORMATS[config.save_dtype]
     folder = Path(config.resume_dir())
-    own = sum(file.stat().st_size for old in checkpoints(folder) for file in old.rglob("*") if file.is_file())
+    own = sum(map(size_of, checkpoints(folder)))
     wanted, first = ((1 + SPARE) * (count * checkpoint + finished) for count in (config.save_total_limit + 1, 1))
     return Disk(str(folder), wanted, first, shutil.disk_usage(_existing(folder)).free + own)
 
@@ -58,30 +58,27 @@ def _existing(folder: Path) -> Path:
     return next(one for one in (whole, *whole.parents) if one.exists())
 
 
-def steps(config: TrainConfig, inspection: Inspection, total: int) -> list[str]:
+def steps(config: Stage1Config, inspection: Inspection, total: int) -> list[str]:
     """Lines of a report.
 
     Args:
         total: samples of an optimiser step.
     """
-    counts, sources = (
-        [looked.records for looked in inspection.sources],
-        [looked.source for looked in inspection.sources],
-    )
+    counts, sources = zip(*((looked.records, looked.source) for looked in inspection.sources), strict=True)
     shares = [samples_of(number, counts, sources) for number in range(len(counts))]
     samples = sum(shares)
     epoch = max(1, round(samples / total))
-    told = [f"{round(samples)} samples an epoch in about {epoch} steps of {total} samples"]
+    lines = [f"{round(samples)} samples an epoch in about {epoch} steps of {total} samples"]
     if config.save_steps >= (whole := config.steps or round(config.epochs * epoch)):
-        told.append(f"no checkpoint before the last of {whole} steps: --save-steps is {config.save_steps}")
+        lines.append(f"no checkpoint before the last of {whole} steps: --save-steps is {config.save_steps}")
     lessons = [(looked, share) for looked, share in zip(inspection.sources, shares, strict=True) if looked.lessons]
     if lessons:
         weight = sum(share for _, share in lessons)
         tokens = sum(share * np.mean(looked.lengths()) for looked, share in lessons) / weight
         learnt = sum(share * looked.coverage * np.mean(looked.lengths()) for looked, share in lessons) / weight
         longest = max(max(looked.lengths()) for looked, _ in lessons)
-        told.append(
+        lines.append(
             f"about {round(total * tokens)} tokens a step without padding, {round(total * learnt)} of them supervised; "
             f"the longest sample seen has {longest} of {config.max_length}"
         )
-    return told
+    return lines

@@ -4,37 +4,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmga.llava.train.memory import GIB, Need, Setup, Sizes, batches, need, setups
-from llmga.llava.train.settings import TrainConfig
+import psutil
+import torch
+
+from llmga.llava.train.memory import Method, Need, Sizes, batches, methods, need
+from llmga.llava.train.settings import DoctorConfig, Stage1Config
+from llmga.training.checkpoints import GIB
+
+USUAL_DEVICES, USUAL_MEMORY = 8, 80.0  # the machine for which the presets are written: 8 A100 of 80 GiB
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Attributes:
-    devices: that train together.
-    memory: bytes of each device.
-    host: bytes of the main memory for all of them together.
-    said: where these figures come from.
+    """Where a run takes place.
+
+    Attributes:
+        devices: that train together.
+        memory: bytes of each device.
+        host: bytes of the main memory for all of them together.
+        source: where these figures come from, in words.
     """
 
     devices: int
     memory: float
     host: float
-    said: str
+    source: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Attributes:
-    total: samples of an optimiser step.
-    asked: the run as its settings say, and what it needs.
-    best: the largest batch of every way to train that fits, in the order of preference; the first is proposed.
+    """What a run needs, and how else it could be trained on its machine.
+
+    Attributes:
+        machine: where it takes place.
+        total: samples of an optimiser step.
+        asked: the run as its settings say, and what it needs.
+        best: the largest batch of every way to train that fits, in the order of preference; the first is proposed.
     """
 
     machine: Machine
     total: int
-    asked: tuple[Setup, Need]
-    best: tuple[tuple[Setup, Need], ...]
+    asked: tuple[Method, Need]
+    best: tuple[tuple[Method, Need], ...]
 
     @property
     def fits(self) -> bool:
@@ -45,20 +56,42 @@ class Plan:
 
     def flags(self) -> str:
         """What to add to the command for the proposed way."""
-        setup = self.best[0][0]
-        low = f" --tune {setup.tune} --bits {setup.bits}" if setup.tune != self.asked[0].tune else ""
-        accumulation = self.total // (setup.devices * setup.batch)
-        return f"--batch {setup.batch} --accumulation {accumulation} --deepspeed {setup.deepspeed}{low}"
+        method = self.best[0][0]
+        low = f" --tune {method.tune} --bits {method.bits}" if method.tune != self.asked[0].tune else ""
+        accumulation = self.total // (method.devices * method.batch)
+        return f"--batch {method.batch} --accumulation {accumulation} --deepspeed {method.deepspeed}{low}"
 
 
-def plan(config: TrainConfig, sizes: Sizes, machine: Machine, total: int, zero: Mapping[str, Any]) -> Plan:
+def machine_of(config: DoctorConfig) -> Machine:
+    """The devices here, or the usual ones when DeepSpeed is asked for and no GPU is here."""
+    gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
+    host = psutil.virtual_memory().total
+    usual = USUAL_DEVICES if config.deepspeed else 1
+    devices = config.devices or gpus or usual
+    stated = (config.device_memory or 0) * GIB
+    if gpus:
+        return Machine(devices, stated or torch.cuda.get_device_properties(0).total_memory, host, "as here")
+    if config.deepspeed or stated:
+        source = "no GPU is here; --devices and --device-memory tell of others"
+        return Machine(devices, stated or USUAL_MEMORY * GIB, float("inf"), source)
+    return Machine(devices, host / devices, host, "the main memory of this machine")
+
+
+def step_size(config: DoctorConfig) -> int:
+    """Samples of an optimiser step; presets with DeepSpeed are written for the usual devices."""
+    if config.global_batch:
+        return config.global_batch
+    return config.batch * config.accumulation * (USUAL_DEVICES if config.deepspeed else config.devices or 1)
+
+
+def plan(config: Stage1Config, sizes: Sizes, machine: Machine, total: int, zero: Mapping[str, Any]) -> Plan:
     """What the settings need, and every way to make the same step on this machine.
 
     Args:
         total: samples of an optimiser step.
         zero: "zero_optimization" of the DeepSpeed JSON, empty without.
     """
-    asked = Setup(
+    asked = Method(
         tune=config.tune,
         devices=machine.devices,
         batch=config.batch,
@@ -71,39 +104,39 @@ def plan(config: TrainConfig, sizes: Sizes, machine: Machine, total: int, zero: 
         recompute=config.gradient_checkpointing,
         tower=config.tune_tower,
     )
-    best: dict[tuple, tuple[Setup, Need]] = {}
-    for setup in setups(asked, batches(total, machine.devices, config.batch)):
-        needed, way = need(sizes, setup), (setup.tune, setup.bits, setup.zero, setup.offload)
+    best: dict[tuple, tuple[Method, Need]] = {}
+    for method in methods(asked, batches(total, machine.devices, config.batch)):
+        needed, way = need(sizes, method), (method.tune, method.bits, method.zero, method.offload)
         if way not in best and needed.device <= machine.memory and needed.host <= machine.host:
-            best[way] = (setup, needed)
+            best[way] = (method, needed)
     return Plan(machine, total, (asked, need(sizes, asked)), _preferred(best.values(), config))
 
 
-def _preferred(found: Any, config: TrainConfig) -> tuple[tuple[Setup, Need], ...]:
-    """In the order of `setups`, but what keeps the batch that was asked for goes before what shrinks it, as long as
+def _preferred(found: Any, config: Stage1Config) -> tuple[tuple[Method, Need], ...]:
+    """In the order of `methods`, but what keeps the batch that was asked for goes before what shrinks it, as long as
     the same parameters learn."""
-    ways = list(dict.fromkeys((setup.tune, setup.bits) for setup, _ in found))
+    ways = list(dict.fromkeys((method.tune, method.bits) for method, _ in found))
     return tuple(sorted(found, key=lambda one: (ways.index((one[0].tune, one[0].bits)), one[0].batch < config.batch)))
 
 
 def lines(plan: Plan) -> list[str]:
     """For a report."""
     asked, needed = plan.asked
-    told = [
-        f"{plan.machine.devices} device(s) of {plan.machine.memory / GIB:.0f} GiB ({plan.machine.said}), "
+    found = [
+        f"{plan.machine.devices} device(s) of {plan.machine.memory / GIB:.0f} GiB ({plan.machine.source}), "
         f"{plan.total} samples a step",
         f"as set: {_way(asked)}: {_gib(needed)}{'' if plan.fits else ', which does not fit'}",
     ]
-    told += [f"fits: {_way(setup)}: {_gib(one)}" for setup, one in plan.best]
+    found += [f"fits: {_way(method)}: {_gib(one)}" for method, one in plan.best]
     if plan.best:
-        told.append(f"proposed: {plan.flags()}")
-    return told
+        found.append(f"proposed: {plan.flags()}")
+    return found
 
 
-def _way(setup: Setup) -> str:
-    zero = "no DeepSpeed" if not setup.zero else f"ZeRO-{setup.zero}" + " offloaded" * setup.offload
-    bits = f" {setup.bits} bit" if setup.bits != 16 else ""
-    return f"{setup.tune}{bits}, {zero}, batch {setup.batch}"
+def _way(method: Method) -> str:
+    zero = "no DeepSpeed" if not method.zero else f"ZeRO-{method.zero}" + " offloaded" * method.offload
+    bits = f" {method.bits} bit" if method.bits != 16 else ""
+    return f"{method.tune}{bits}, {zero}, batch {method.batch}"
 
 
 def _gib(one: Need) -> str:

@@ -18,7 +18,7 @@ FILE = "samples.jsonl"
 class SampleWriter(TrainerCallback):
     """Appends `{"step", "prompt", "answer", "wanted"}` lines to samples.jsonl every so many steps.
 
-    Answers are greedy and draw no chance, so that a run is the same with and without them.
+    Answers are greedy and draw no random numbers, so that a run is the same with and without them.
 
     Args:
         everywhere: all processes must answer together, as where each holds only a part of every weight.
@@ -50,15 +50,16 @@ class SampleWriter(TrainerCallback):
         prompt, wanted = sample.input_ids[:begin], sample.labels[begin:end]
         pictures = sample.input_ids[:begin].count(self.mllm.image_token_id) // self.mllm.tokens_per_image
         answer = self._answer(prompt, sample.images[:pictures])
-        return {"step": step, "prompt": self._words(prompt), "answer": self._words(answer),
-                "wanted": self._words(wanted)}  # fmt: skip
+        texts = {"prompt": prompt, "answer": answer, "wanted": wanted}
+        return {"step": step, **{name: self._decoded(ids) for name, ids in texts.items()}}
 
     @torch.no_grad()
     def _answer(self, prompt: list[int], images: Sequence[Any]) -> list[int]:
         device = self.mllm.device
         pictures = {"pixel_values": self.mllm.pixel_values(list(images)).to(device)} if images else {}
         ids = torch.tensor([prompt], device=device)
-        written = self.mllm.model.generate(
+        model: Any = self.mllm.model
+        written = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=self.tokens,
@@ -71,8 +72,8 @@ class SampleWriter(TrainerCallback):
         )
         return written[0, len(prompt) :].tolist()
 
-    def _words(self, ids: Sequence[int]) -> str:
+    def _decoded(self, ids: Sequence[int]) -> str:
         """Text with one marker per picture."""
-        words = [token for token in ids if token != self.mllm.image_token_id]
-        pictures = (len(ids) - len(words)) // self.mllm.tokens_per_image
-        return "<image>" * pictures + self.mllm.tokenizer.decode(words)
+        spoken = [token for token in ids if token != self.mllm.image_token_id]
+        pictures = (len(ids) - len(spoken)) // self.mllm.tokens_per_image
+        return "<image>" * pictures + str(self.mllm.tokenizer.decode(spoken))

@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmga.errors import UserError
-from llmga.llava.datasets.mixture import DataSource
+from llmga.llava.datasets.sources import DataSource
 from llmga.llava.templates import TEMPLATES
 from llmga.training.config import setting
 
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 LOW_RANK = ("lora", "dora")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Start from `mllm`, or from `text_model` and `vision_tower` with a fresh projector."""
+class Stage1Config:
+    """The settings of a run, which starts from `mllm`, or from `text_model`, `vision_tower` and a fresh projector."""
 
     output_dir: str = setting(help="folder of the finished model")
     data: tuple[DataSource, ...] = setting(help="sources as kind=file,images=folder,share=1.0")
@@ -66,16 +67,18 @@ class TrainConfig:
     frozen_dtype: Literal["fp32", "fp16", "bf16"] | None = setting(
         None, help="number format of weights that do not learn (default: precision)"
     )
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = setting(
-        "auto", help="auto takes flash attention where it is installed and can run"
-    )
+    attention: Attention = setting("auto", help="auto takes flash attention where it is installed and can run")
     deepspeed: str | None = setting(None, help="DeepSpeed JSON, such as scripts/zero3.json")
     gradient_checkpointing: bool = setting(True, help="compute activations twice to save memory")
     device: Literal["auto", "cpu"] = setting("auto", help="auto takes a GPU if there is one")
     seed: int = setting(42, help="of data order, phrasings, masks and fresh weights", minimum=0)
 
     def check(self) -> None:
-        """What no single field can tell.  Raises: UserError."""
+        """See that the fields go together.
+
+        Raises:
+            UserError: they do not.
+        """
         TEMPLATES[self.conv_mode]
         if (self.mllm is None) == (self.text_model is None):
             raise UserError("give either --mllm, to go on from, or --text-model and --vision-tower, to start from.")
@@ -107,6 +110,22 @@ class TrainConfig:
         """Whether matrices beside the language model's learn, instead of its own."""
         return self.tune in LOW_RANK
 
+    @property
+    def new_parts(self) -> tuple[str, str]:
+        """Language model and vision tower of a run that starts from no whole model, see `check`."""
+        assert self.text_model is not None and self.vision_tower is not None
+        return self.text_model, self.vision_tower
+
     def resume_dir(self) -> str:
         """Where checkpoint-N folders lie."""
         return self.checkpoint_dir or self.output_dir
+
+
+@dataclass(frozen=True)
+class DoctorConfig(Stage1Config):
+    """The settings of a run that the doctor looks at, and how closely."""
+
+    sample: int = setting(1000, help="records of each source that are looked at closely; 0 takes all", minimum=0)
+    devices: int | None = setting(None, help="devices that will train (default: those here)", minimum=1)
+    device_memory: float | None = setting(None, help="GiB of each (default: of those here)", minimum=0)
+    billions: float | None = setting(None, help="parameters of a language model that is not at hand", minimum=0)

@@ -1,169 +1,24 @@
-"""Stage 1 from beginning to end: `python -m llmga.llava.train.train --preset toy_s1 --batch 16`."""
+"""Stage 1: `python -m llmga.llava.train.train --preset NAME [--field value …]`."""
 
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
-
-from llmga.errors import STOPPED, UserError
-from llmga.llava import packed_attention
-from llmga.llava.assembling import add_prompt_tags
-from llmga.llava.datasets.left_out import FILE_NAME as LEFT_OUT
-from llmga.llava.datasets.mixture import Mixture
-from llmga.llava.loading import Mllm, load_mllm, new_mllm
-from llmga.llava.train.checkpointing import (
-    discard_unfinished,
-    newest_checkpoint,
-    require_usable,
-    what_comes_next,
-)
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.doctor import counted, first_look
-from llmga.llava.train.loss_watch import LossWatch
-from llmga.llava.train.low_rank import add_low_rank, restore_low_rank
-from llmga.llava.train.parameters import freeze, set_formats
-from llmga.llava.train.preflight import Processes, ready
-from llmga.llava.train.settings import TrainConfig
-from llmga.llava.train.stopping import StopWatch
-from llmga.llava.train.trainer import StageOneTrainer
-from llmga.runtime import DTYPES, quiet_libraries
-from llmga.training import config
+from llmga.llava.train.foreign_flags import FLAGS
+from llmga.llava.train.settings import Stage1Config
+from llmga.training.config import run
 
 
-def train(config: TrainConfig) -> StageOneTrainer:
-    """Machine, model, data, trainer, fit, save; goes on from the newest checkpoint if there is one."""
-    config = ready(config)
-    checkpoint = newest_checkpoint(config.resume_dir())
-    if checkpoint:
-        require_usable(checkpoint, complete=True)
-    if Processes.launched().rank == 0:
-        discard_unfinished(config.output_dir, config.resume_dir())
-        config.save(config, config.output_dir)
+def train(config: Stage1Config) -> object:
+    """Train by a configuration; returns the trainer, see `stage1.train`."""
+    from llmga.llava.train import stage1
 
-    mllm = open_model(config, checkpoint)
-
-    data = Mixture(
-        config.data,
-        mllm.encode,
-        image_token_id=mllm.image_token_id,
-        tokens_per_image=mllm.tokens_per_image,
-        max_length=config.max_length,
-        seed=config.seed,
-        left_out=Path(config.output_dir) / LEFT_OUT,
-    )
-    train_data, eval_data = data.split(config.eval_fraction) if config.eval_fraction else (data, None)
-    health = first_look(config, mllm, data)
-
-    trainer = StageOneTrainer(mllm, config, train_data, eval_data)
-    trainer.add_callback(LossWatch())
-    say(trainer, "\n".join([f"{summary(mllm, train_data, checkpoint)}, {health[0]}", *health[1:]]))
-    fit(trainer, checkpoint)
-
-    trainer.save_finished(config.output_dir)
-    say(trainer, f"left out: {data.tally.counts() or 'nothing'}; model saved in {config.output_dir}")
-    return trainer
-
-
-def fit(trainer: StageOneTrainer, checkpoint: Path | None) -> None:
-    """All steps.
-
-    Raises: KeyboardInterrupt, with words, when somebody ended it before.
-    """
-    run = Path(trainer.args.output_dir)
-    with StopWatch() as stop:
-        trainer.add_callback(stop)
-        try:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped at once; the same command {what_comes_next(run)}") from None
-        except UserError as problem:  # of a loader's process it comes as that process's traceback, itself at the end
-            raise UserError(str(problem).rpartition(f"{UserError.__name__}: ")[2].strip()) from None
-        finally:
-            trainer.close_progress()  # else it is drawn behind what is told
-    if stop.asked and trainer.state.global_step < trainer.state.max_steps:
-        if not trainer.is_world_process_zero():
-            sys.exit(STOPPED)
-        raise KeyboardInterrupt(
-            f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; "
-            f"the same command {what_comes_next(run)}"
-        )
-
-
-def open_model(config: TrainConfig, checkpoint: Path | None) -> Mllm:
-    """The checkpoint to resume, the model to go on from, or a new one; what learns is free and in single precision.
-
-    Under DeepSpeed everything is in the format of the computation, and DeepSpeed keeps the exact weights.
-    """
-    from transformers import set_seed
-
-    set_seed(config.seed)
-    mllm = _opened(config, checkpoint)
-    if config.tag_tokens:
-        add_prompt_tags(mllm)
-    if config.low_rank:
-        add_low_rank(mllm, config)
-    freeze(mllm, config.tune, config.tune_tower)
-    computed = DTYPES[config.precision]
-    if config.deepspeed:
-        set_formats(mllm.model, frozen=computed, learning=computed)
-    else:
-        set_formats(mllm.model, frozen=DTYPES[config.frozen_dtype] if config.frozen_dtype else computed)
-    if config.low_rank and checkpoint:  # into what learns by now in its own format, so that every bit is taken up
-        restore_low_rank(mllm, checkpoint)
-    mllm.model.set_attn_implementation(_attention(config))
-    return mllm
-
-
-def _attention(config: TrainConfig) -> str | dict[str, str]:
-    """By name, or by name for the towers and the text model."""
-    if not (config.pack and config.attention == "sdpa"):
-        return config.attention
-    packed_attention.register()
-    return {"": "sdpa", "vision_config": "sdpa", "text_config": packed_attention.NAME}
-
-
-def _opened(config: TrainConfig, checkpoint: Path | None) -> Mllm:
-    """The weights to start from; a low-rank checkpoint is laid upon its base later."""
-    whole = None if config.low_rank else checkpoint
-    if whole is None and config.mllm is None:
-        return new_mllm(
-            config.text_model,
-            config.vision_tower,
-            projector_type=config.projector_type,
-            select_layer=config.select_layer,
-            conv_mode=config.conv_mode,
-        )
-    place = {"device": "cpu", "dtype": DTYPES[config.precision] if config.deepspeed else torch.float32}
-    if config.bits != 16:
-        place = {"device": _own_device(config), "dtype": DTYPES[config.precision], f"load_{config.bits}bit": True}
-    return load_mllm(whole or config.mllm, None if whole else config.mllm_base, conv_mode=config.conv_mode, **place)
-
-
-def _own_device(config: TrainConfig) -> str:
-    """Quantised weights are made where they stay."""
-    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    return "cpu" if on_cpu else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-
-
-def summary(mllm: Mllm, data: Mixture, checkpoint: object) -> str:
-    """One line on what is about to happen."""
-    total, learning = counted(mllm)
-    start = f"resuming from {checkpoint}" if checkpoint else "starting"
-    return f"{start}: {len(data)} samples, {learning / 1e6:.2f} of {total / 1e6:.2f} M parameters learn"
-
-
-def say(trainer: StageOneTrainer, text: str) -> None:
-    """Print once, whatever the number of processes."""
-    if trainer.is_world_process_zero():
-        print(text, flush=True)
+    return stage1.train(config)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for a user's mistake."""
-    quiet_libraries()
-    return config.run(train, PRESETS, argv)
+    return run(train, PRESETS, argv, FLAGS)
 
 
 if __name__ == "__main__":

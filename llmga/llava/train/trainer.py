@@ -1,4 +1,4 @@
-"""transformers' Trainer, told what is ours: parameter groups, data order, and checkpoints that open as models."""
+"""transformers' Trainer with what is ours: parameter groups, data order, and checkpoints that open as models."""
 
 import copy
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer
 
 from llmga.errors import UserError
 from llmga.llava.datasets.collate import Collate
@@ -18,30 +18,33 @@ from llmga.llava.datasets.order import Shuffled
 from llmga.llava.datasets.packing import PackCollate, PackedSamples, Packs
 from llmga.llava.loading import Mllm, save_published
 from llmga.llava.train.arguments import training_arguments
-from llmga.llava.train.checkpointing import (
+from llmga.llava.train.callbacks import NoGradientIsZero, OwnIntervals, SetEpoch
+from llmga.llava.train.frozen import exact
+from llmga.llava.train.low_rank import save_low_rank
+from llmga.llava.train.parameters import parameter_groups, vision_config
+from llmga.llava.train.resuming import save_data
+from llmga.llava.train.samples import SampleWriter
+from llmga.llava.train.settings import Stage1Config
+from llmga.runtime import DTYPES
+from llmga.training.checkpoints import (
     UNFINISHED,
+    full_disk_explained,
     publish,
     publish_model,
     require_room,
-    save_data,
-    told_if_full,
     what_comes_next,
 )
-from llmga.llava.train.frozen import exact
-from llmga.llava.train.low_rank import save_low_rank
-from llmga.llava.train.parameters import parameter_groups
-from llmga.llava.train.preflight import deepspeed_settings
-from llmga.llava.train.samples import SampleWriter
-from llmga.llava.train.settings import TrainConfig
-from llmga.llava.train.stopping import anywhere
-from llmga.runtime import DTYPES
-from llmga.training import config
+from llmga.training.config import save
+from llmga.training.deepspeed import read_settings, zero_stage
+from llmga.training.stopping import any_process
+
+FOLDER_FLAG = "--checkpoint-dir"
 
 
-class StageOneTrainer(Trainer):
-    """Trains what `freeze` left free in `mllm.model`; each checkpoint-N is a folder for `load_mllm`."""
+class Stage1Trainer(Trainer):
+    """Trains what `freeze` left free in `mllm.model`, as transformers does; `load_mllm` opens each checkpoint-N."""
 
-    def __init__(self, mllm: Mllm, config: TrainConfig, train_data: Mixture, eval_data: Mixture | None = None):
+    def __init__(self, mllm: Mllm, config: Stage1Config, train_data: Mixture, eval_data: Mixture | None = None):
         self.mllm, self.settings, self.data = mllm, config, train_data
         self.saved_dtype: torch.dtype | None = None  # None keeps every bit, as resuming needs
         self.saved_in: Path | None = None  # None is where the arguments say
@@ -56,22 +59,26 @@ class StageOneTrainer(Trainer):
             train_dataset=dataset,
             eval_dataset=eval_data,
         )
-        self.add_callback(_EpochTeller(self.order))
-        self.add_callback(_NoneIsZero())
-        self.add_callback(_OwnIntervals())
+        for callback in (SetEpoch(self.order), NoGradientIsZero(), OwnIntervals()):
+            self.add_callback(callback)
         if config.sample_steps:
-            self.add_callback(self._sample_writer(eval_data or train_data))
+            self.add_callback(self._sample_writer(eval_data or train_data, config.sample_steps))
 
     def save_finished(self, folder: str | Path) -> None:
         """Write the model in the configured number format, whole or not at all; all processes must call it."""
         self.saved_dtype = DTYPES[self.settings.save_dtype]
         unfinished = Path(folder) / UNFINISHED
-        with told_if_full(Path(folder)):
+        with full_disk_explained(Path(folder), FOLDER_FLAG):
             self.save_model(str(unfinished))
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 publish_model(unfinished, Path(folder))
         self.accelerator.wait_for_everyone()
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the checkpoints lie."""
+        return Path(self.settings.resume_dir())
 
     def close_progress(self) -> None:
         """End the progress bar of a training that did not end by itself."""
@@ -82,13 +89,13 @@ class StageOneTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Two rates (projector, others), each with and without weight decay."""
         if self.optimizer is None:
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.mllm.model)
             if self._offloads_to_cpu_beside_a_gpu():
                 from deepspeed.ops.adam import DeepSpeedCPUAdam
 
                 kind = DeepSpeedCPUAdam
                 options = {key: options[key] for key in ("lr", "betas", "eps") if key in options}
-            self.optimizer = kind(parameter_groups(self.model, self.settings), **options)
+            self.optimizer = kind(parameter_groups(self.mllm.model, self.settings), **options)
         return self.optimizer
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -96,17 +103,17 @@ class StageOneTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None or not isinstance(self.lr_scheduler, LambdaLR):  # DeepSpeed's JSON may bring its own
             return
-        wanted = parameter_groups(self.model, self.settings)
+        wanted, optimizer = parameter_groups(self.mllm.model, self.settings), self.create_optimizer()
         scheduler = self.lr_scheduler
         scheduler.base_lrs = [group["lr"] for group in wanted]
         share = [course(scheduler.last_epoch) for course in scheduler.lr_lambdas]
-        for group, own, part in zip(self.optimizer.param_groups, wanted, share, strict=True):
+        for group, own, part in zip(optimizer.param_groups, wanted, share, strict=True):
             group.update(initial_lr=own["lr"], lr=own["lr"] * part, weight_decay=own["weight_decay"])
-        scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]  # what the log tells
+        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what the log tells
 
     def _offloads_to_cpu_beside_a_gpu(self) -> bool:
         """Then DeepSpeed's own Adam pays, which is compiled at the first use; without a GPU nothing is offloaded."""
-        offload = deepspeed_settings(self.settings).get("zero_optimization", {}).get("offload_optimizer", {})
+        offload = read_settings(self.settings.deepspeed).get("zero_optimization", {}).get("offload_optimizer", {})
         return offload.get("device") == "cpu" and self.args.device.type != "cpu"
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -117,7 +124,7 @@ class StageOneTrainer(Trainer):
         """
         alone = self.settings.tune != "projector" and self.args.world_size == 1 and not self.is_deepspeed_enabled
         if model.training and "pixel_values" not in inputs and not alone:
-            side = self.mllm.model.config.vision_config.image_size
+            side = vision_config(self.mllm.model).image_size
             inputs = {**inputs, "unseen_pixels": torch.zeros(1, 3, side, side, device=self.args.device)}
         return super().compute_loss(model, {**inputs, "use_cache": False}, *args, **kwargs)
 
@@ -131,13 +138,14 @@ class StageOneTrainer(Trainer):
         counts = self.data.tally.counts()
         super().log({**logs, **({"left_out": sum(counts.values())} if counts else {})}, *args, **kwargs)
 
-    def _sample_writer(self, data: Mixture) -> SampleWriter:
+    def _sample_writer(self, data: Mixture, every: int) -> SampleWriter:
         config = self.settings
         stride = max(1, len(data) // config.sample_count)
         shown = [data[index] for index in range(0, len(data), stride)][: config.sample_count]
-        stage = deepspeed_settings(config).get("zero_optimization", {}).get("stage", 0)
-        options = {"every": config.sample_steps, "tokens": config.sample_tokens, "everywhere": stage == 3}
-        return SampleWriter(self.mllm, shown, config.resume_dir(), **options)
+        return SampleWriter(
+            self.mllm, shown, config.resume_dir(), every=every, tokens=config.sample_tokens,
+            everywhere=zero_stage(config.deepspeed) == 3,
+        )  # fmt: skip
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
         return self.order
@@ -147,13 +155,13 @@ class StageOneTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Beside its place first; it gets its name, and older ones go, only when all of it is there."""
-        run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
-        if anywhere(self.broken, self.args.device):
+        run, name = self.run_folder, f"checkpoint-{self.state.global_step}"
+        if any_process(self.broken, self.args.device):
             raise UserError(
                 f"a loss before step {self.state.global_step} was no number, so the weights are ruined and not saved; "
                 f"lower --lr or give --precision fp32: the same command {what_comes_next(run)}."
             )
-        with told_if_full(run):
+        with full_disk_explained(run, FOLDER_FLAG):
             self._begin(run)
             self.saved_in = run / UNFINISHED
             try:
@@ -162,7 +170,7 @@ class StageOneTrainer(Trainer):
                 self.saved_in = None
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                config.save(self.settings, run / UNFINISHED / name)
+                save(self.settings, run / UNFINISHED / name)
                 save_data(run / UNFINISHED / name, self.data.sources, self.data.records)
                 publish(run / UNFINISHED / name, run / name, self.settings.save_total_limit)
         self.accelerator.wait_for_everyone()
@@ -176,7 +184,7 @@ class StageOneTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
             return
-        folder = output_dir or self.args.output_dir
+        folder = output_dir or self.run_folder
         if self.settings.low_rank:
             save_low_rank(self.mllm, folder, state_dict, self.saved_dtype)
         else:
@@ -191,43 +199,17 @@ class StageOneTrainer(Trainer):
         """Nothing: the story opened the model from this very checkpoint."""
 
 
-class _EpochTeller(TrainerCallback):
-    """Tells the order its epoch; after resuming with several processes the library's own call gets lost."""
-
-    def __init__(self, order: Shuffled | Packs):
-        self.order = order
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.order.set_epoch(int((state.epoch or 0) + 1e-6))
-
-
-class _OwnIntervals(TrainerCallback):
-    """Intervals are those of the settings; the library goes on with the checkpoint's."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        state.compute_steps(args, state.max_steps)
-
-
-class _NoneIsZero(TrainerCallback):
-    """A step without a picture moves the projector by its momentum, as it does where several processes train."""
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: nn.Module, **kwargs: Any) -> None:
-        for parameter in model.parameters():
-            if parameter.requires_grad and parameter.grad is None and args.deepspeed is None:
-                parameter.grad = torch.zeros_like(parameter)
-
-
-def _order_and_dataset(config: TrainConfig, data: Mixture, processes: int) -> tuple[Shuffled | Packs, Dataset]:
+def _order_and_dataset(config: Stage1Config, data: Mixture, processes: int) -> tuple[Shuffled | Packs, Dataset]:
     passes = config.accumulation * processes
     if config.pack:
         lengths = data.lengths().clip(max=config.max_length)
         packs = Packs(lengths, seed=config.seed, batch=config.batch, multiple=passes)
         return packs, PackedSamples(data, len(packs))
-    lengths = data.lengths() if config.group_by_length else None
-    return Shuffled(len(data), seed=config.seed, lengths=lengths, batch_size=config.batch * passes), data
+    alike = data.lengths() if config.group_by_length else None
+    return Shuffled(len(data), seed=config.seed, lengths=alike, batch_size=config.batch * passes), data
 
 
-def _collate(mllm: Mllm, config: TrainConfig) -> Collate | PackCollate:
+def _collate(mllm: Mllm, config: Stage1Config) -> Collate | PackCollate:
     padding = mllm.tokenizer.pad_token_id if mllm.tokenizer.pad_token_id is not None else 0
     if config.pack:
         return PackCollate(padding, mllm.pixel_values, one_row=config.attention == "flash_attention_2")
@@ -241,6 +223,6 @@ def _apart(weight: Tensor) -> Tensor:
 
 def _with_weights(mllm: Mllm, weights: dict[str, Tensor]) -> Mllm:
     """The same model with other weights: under ZeRO-3 the model itself holds only fragments, and none are exact."""
-    model = copy.copy(mllm.model)
+    model: Any = copy.copy(mllm.model)
     model.state_dict = lambda *args, **kwargs: weights
     return replace(mllm, model=model)

@@ -14,7 +14,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerF
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.loading import new_mllm, save_published
 from llmga.llava.templates import TEMPLATES
-from llmga.llava.train.config import PRESETS, TrainConfig
+from llmga.llava.train.config import PRESETS, Stage1Config
 from llmga.training.config import check
 
 CAPTIONS = [f"a {colour} square on white" for colour in ("red", "green", "blue", "black")]
@@ -76,10 +76,10 @@ def world(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def settings(world) -> Callable[..., TrainConfig]:
+def settings(world) -> Callable[..., Stage1Config]:
     """`settings(out, **changes)`: the toy preset on the tiny world, for six steps."""
 
-    def changed(out: Path, **changes) -> TrainConfig:
+    def changed(out: Path, **changes) -> Stage1Config:
         data = (
             DataSource("sg", str(world / "data/sg.json"), str(world / "data/images")),
             DataSource("t2i", str(world / "data/t2i.json")),
@@ -95,7 +95,7 @@ def settings(world) -> Callable[..., TrainConfig]:
 
 
 @pytest.fixture(scope="session")
-def flags() -> Callable[[TrainConfig], list[str]]:
+def flags() -> Callable[[Stage1Config], list[str]]:
     """The command line that gives these settings from the toy preset."""
 
     def words(name: str, value: object) -> list[str]:
@@ -103,7 +103,7 @@ def flags() -> Callable[[TrainConfig], list[str]]:
             return [f"{source.kind}={source.file},images={source.image_folder}" for source in value]
         return [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
 
-    def spelled(config: TrainConfig) -> list[str]:
+    def spelled(config: Stage1Config) -> list[str]:
         toy = PRESETS["toy_s1"]
         changed = [name for name in asdict(config) if getattr(config, name) != getattr(toy, name)]
         said = [[f"--{name.replace('_', '-')}", *words(name, getattr(config, name))] for name in changed]

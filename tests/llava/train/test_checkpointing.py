@@ -15,14 +15,16 @@ from safetensors.torch import load_file
 
 from llmga.errors import UserError
 from llmga.llava.datasets.sources import DataSource
-from llmga.llava.train import checkpointing, outlook
-from llmga.llava.train.checkpointing import checkpoints, newest_checkpoint, publish
-from llmga.llava.train.settings import TrainConfig
-from llmga.llava.train.train import train
-from llmga.llava.train.trainer import StageOneTrainer
+from llmga.llava.train import outlook, resuming
+from llmga.llava.train.settings import Stage1Config
+from llmga.llava.train.stage1 import train
+from llmga.llava.train.trainer import Stage1Trainer
+from llmga.training import checkpoints as folders
+from llmga.training.checkpoints import checkpoints, full_disk_explained, newest_checkpoint, publish
+from llmga.training.deepspeed import require_same_parts
 
 FORK = multiprocessing.get_context("forkserver")  # children start from a process that has imported everything
-FORK.set_forkserver_preload(["llmga.llava.train.train", "deepspeed", "peft", "torch.utils.tensorboard"])
+FORK.set_forkserver_preload(["llmga.llava.train.stage1", "deepspeed", "peft", "torch.utils.tensorboard"])
 STEPS = 24
 RUNS = {
     "full": {},
@@ -32,14 +34,14 @@ RUNS = {
 }  # fmt: skip
 
 
-def run(config: TrainConfig) -> None:
+def run(config: Stage1Config) -> None:
     """A run in a process of its own, without its progress bars."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.dup2(2, 1)
     train(config)
 
 
-def started(config: TrainConfig) -> multiprocessing.Process:
+def started(config: Stage1Config) -> multiprocessing.Process:
     process = FORK.Process(target=run, args=(config,))
     process.start()
     return process
@@ -50,10 +52,10 @@ def step_of(folder: Path) -> int:
     return int(newest.name.split("-")[1]) if newest else 0
 
 
-def kill_after(config: TrainConfig, step: int, chance: random.Random) -> int:
+def kill_after(config: Stage1Config, step: int, chance: random.Random) -> int:
     """Start or go on, kill -9 about when `step` is saved, half of the times while it is.  Returns: the step reached."""
     process, folder = started(config), Path(config.output_dir)
-    mark = [f"checkpoint-{step}", f"{checkpointing.UNFINISHED}/checkpoint-{step}"][chance.random() < 0.5]
+    mark = [f"checkpoint-{step}", f"{folders.UNFINISHED}/checkpoint-{step}"][chance.random() < 0.5]
     while process.is_alive() and not (folder / mark).exists() and step_of(folder) < step:
         time.sleep(0.001)
     time.sleep(chance.random() * 0.03)
@@ -84,22 +86,22 @@ def test_killed_ten_times_a_run_ends_with_the_weights_of_an_unbroken_one(kind, s
     expected, found = learned(tmp_path / "whole"), learned(tmp_path / "broken")
     assert expected.keys() == found.keys()
     assert max(float((expected[name] - found[name]).abs().max()) for name in expected) <= 1e-7
-    assert not (tmp_path / "broken" / checkpointing.UNFINISHED).exists()
+    assert not (tmp_path / "broken" / folders.UNFINISHED).exists()
     assert len(checkpoints(tmp_path / "broken")) == 2
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """From now on this file of a checkpoint lies on a device that is always full."""
-    begin = StageOneTrainer._begin
+    begin = Stage1Trainer._begin
 
     def begun(self, run):
         begin(self, run)
-        folder = run / checkpointing.UNFINISHED / f"checkpoint-{self.state.global_step}"
+        folder = run / folders.UNFINISHED / f"checkpoint-{self.state.global_step}"
         if self.state.global_step > 3:
             folder.mkdir()
             (folder / name).symlink_to("/dev/full")
 
-    monkeypatch.setattr(StageOneTrainer, "_begin", begun)
+    monkeypatch.setattr(Stage1Trainer, "_begin", begun)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
@@ -111,23 +113,23 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_one_sentence(name, settings,
         with pytest.raises(UserError, match="could not be written.*goes on from '.*checkpoint-3'"):
             train(config)
     assert [path.name for path in checkpoints(tmp_path / "out")] == ["checkpoint-3"]
-    assert not (tmp_path / "out" / checkpointing.UNFINISHED).exists()
+    assert not (tmp_path / "out" / folders.UNFINISHED).exists()
     assert train(config).state.global_step == 6
 
 
 def test_too_little_room_is_told_before_anything_is_written(settings, tmp_path, monkeypatch):
-    usage = checkpointing.shutil.disk_usage(tmp_path)
+    usage = folders.shutil.disk_usage(tmp_path)
     full = lambda path: usage._replace(free=10 if step_of(tmp_path / "out") else usage.free)  # noqa: E731
-    monkeypatch.setattr(checkpointing.shutil, "disk_usage", full)
+    monkeypatch.setattr(folders.shutil, "disk_usage", full)
     with pytest.raises(UserError, match="a checkpoint takes 0.0 GiB"):
         train(settings(tmp_path / "out"))
     assert step_of(tmp_path / "out") == 3
 
 
 def test_a_disk_too_small_for_the_first_checkpoint_is_told_before_the_first_step(settings, tmp_path, monkeypatch):
-    usage = checkpointing.shutil.disk_usage(tmp_path)._replace(free=10)
+    usage = folders.shutil.disk_usage(tmp_path)._replace(free=10)
     with monkeypatch.context() as patched:
-        patched.setattr(checkpointing.shutil, "disk_usage", lambda path: usage)
+        patched.setattr(folders.shutil, "disk_usage", lambda path: usage)
         with pytest.raises(UserError, match="a checkpoint and the model take 0.0 GiB, but 0.0 GiB are free"):
             train(settings(tmp_path / "out"))
     assert not list((tmp_path / "out").glob("*/trainer_state.json"))
@@ -136,8 +138,8 @@ def test_a_disk_too_small_for_the_first_checkpoint_is_told_before_the_first_step
 @pytest.mark.parametrize("pages", [2, 4])
 def test_room_that_old_checkpoints_of_a_run_take_counts_as_free(pages, tmp_path, monkeypatch, settings):
     (fake(tmp_path / "checkpoint-3") / "optimizer.pt").write_bytes(bytes(pages * 500_000))
-    usage = checkpointing.shutil.disk_usage(tmp_path)._replace(free=0)
-    monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda path: usage)
+    usage = folders.shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda path: usage)
     space = outlook.disk(settings(tmp_path), 64_000, 64_000)
     assert space.free == pages * 500_000 + 2
     assert space.first == pytest.approx(1.05 * 64_000 * (4 + 8 + 4))
@@ -145,24 +147,24 @@ def test_room_that_old_checkpoints_of_a_run_take_counts_as_free(pages, tmp_path,
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
-    with pytest.raises(RuntimeError, match="shapes"), checkpointing.told_if_full(tmp_path):
+    with pytest.raises(RuntimeError, match="shapes"), full_disk_explained(tmp_path, "--run"):
         raise RuntimeError("shapes differ")
-    with pytest.raises(UserError, match="No space left on device"), checkpointing.told_if_full(tmp_path):
+    with pytest.raises(UserError, match="No space left on device"), full_disk_explained(tmp_path, "--run"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def fake(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    (folder / checkpointing.STATE).write_text("{}")
+    (folder / resuming.STATE).write_text("{}")
     return folder
 
 
 def test_the_new_checkpoint_is_there_before_an_old_one_goes(tmp_path, monkeypatch):
     for step in (9, 10):
         fake(tmp_path / f"checkpoint-{step}")
-    seen, remove = [], checkpointing.shutil.rmtree
+    seen, remove = [], folders.shutil.rmtree
     monkeypatch.setattr(
-        checkpointing.shutil,
+        folders.shutil,
         "rmtree",
         lambda path, **options: (seen.append((path.name, step_of(tmp_path))), remove(path, **options)),
     )
@@ -299,7 +301,7 @@ def test_what_deepspeed_cut_into_parts_is_put_together_by_as_many(files, stage, 
         for rank in range(2):
             (folder / name.format(rank)).touch()
     if told is None:
-        checkpointing.require_same_parts(tmp_path, stage, processes)
+        require_same_parts(tmp_path, stage, processes)
     else:
         with pytest.raises(UserError, match=f"but this run .*{told}"):
-            checkpointing.require_same_parts(tmp_path, stage, processes)
+            require_same_parts(tmp_path, stage, processes)

@@ -15,9 +15,10 @@ from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.inspection import words
 from llmga.llava.inspection.findings import CHECKS
 from llmga.llava.train import doctor
-from llmga.llava.train.doctor import DoctorConfig, Report, examine, main
-from llmga.llava.train.loss_watch import LossWatch
-from llmga.llava.train.train import train
+from llmga.llava.train.callbacks import StopAtLostLoss
+from llmga.llava.train.doctor import main
+from llmga.llava.train.examination import DoctorConfig, Report, examine
+from llmga.llava.train.stage1 import train
 
 Rng = np.random.Generator
 COUNT = 6  # records of each kind
@@ -336,15 +337,15 @@ def test_a_training_tells_what_it_loses_and_lists_it(settings, tmp_path, capsys)
 @pytest.mark.parametrize("loss", [0.0, float("nan"), float("inf")])
 def test_a_loss_that_teaches_nothing_ends_the_run(loss):
     state = type("State", (), {"global_step": 3})
-    LossWatch().on_log(None, state, None, {"loss": 2.5})
-    LossWatch().on_log(None, state, None, {"eval_loss": 0.0})
+    StopAtLostLoss().on_log(None, state, None, {"loss": 2.5})
+    StopAtLostLoss().on_log(None, state, None, {"eval_loss": 0.0})
     with pytest.raises(UserError, match="the loss of step 3 is"):
-        LossWatch().on_log(None, state, None, {"loss": loss})
+        StopAtLostLoss().on_log(None, state, None, {"loss": loss})
 
 
 def test_the_loss_watch_sits_in_every_training(settings, tmp_path):
     trainer = train(settings(tmp_path / "out", steps=1))
-    assert any(isinstance(callback, LossWatch) for callback in trainer.callback_handler.callbacks)
+    assert any(isinstance(callback, StopAtLostLoss) for callback in trainer.callback_handler.callbacks)
 
 
 def test_the_tail_of_a_long_conversation_is_a_loss_in_numbers(patient, settings, tmp_path, capsys):

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.train.frozen import exact
-from llmga.llava.train.train import train
+from llmga.llava.train.stage1 import train
 
 TOWER, TEXT = "model.vision_tower.", ("model.embed_tokens.", "model.layers.", "model.norm.")
 

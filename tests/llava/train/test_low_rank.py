@@ -12,11 +12,11 @@ from transformers import LlavaForConditionalGeneration, TrainerCallback
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.loading import load_mllm
-from llmga.llava.train import train as story
-from llmga.llava.train.train import train
-from llmga.llava.train.trainer import StageOneTrainer
+from llmga.llava.train import stage1 as story
+from llmga.llava.train.stage1 import train
+from llmga.llava.train.trainer import Stage1Trainer
 
 LEAVES = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 KINDS = [("lora", 16), ("dora", 16), ("lora", 8), ("lora", 4), ("dora", 4)]
@@ -39,13 +39,13 @@ class GradientWatcher(TrainerCallback):
 @pytest.fixture
 def watcher(monkeypatch) -> GradientWatcher:
     """Sees the training's gradients before anything fills gaps in them."""
-    watcher, make = GradientWatcher(), StageOneTrainer.__init__
+    watcher, make = GradientWatcher(), Stage1Trainer.__init__
 
     def watched(self, *args, **kwargs):
         make(self, *args, **kwargs)
         self.callback_handler.callbacks.insert(0, watcher)
 
-    monkeypatch.setattr(StageOneTrainer, "__init__", watched)
+    monkeypatch.setattr(Stage1Trainer, "__init__", watched)
     return watcher
 
 

@@ -5,20 +5,21 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from llmga.llava.blueprint import blueprint, new_blueprint, without_weights
+from llmga.llava.empty import empty_model, load_empty_mllm, new_empty_mllm
 from llmga.llava.loading import load_mllm
 from llmga.llava.sizes import SHAPES
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.memory import GIB, Need, Setup, Sizes, batches, learning, need, setups
+from llmga.llava.train.memory import Method, Need, Sizes, batches, learning, methods, need
 from llmga.llava.train.parameters import freeze
 from llmga.llava.train.planning import Machine, plan
+from llmga.training.checkpoints import GIB
 
-ONE = Setup(tune="full", devices=1, batch=1, length=128)
+ONE = Method(tune="full", devices=1, batch=1, length=128)
 
 
 @pytest.fixture(scope="module")
 def large() -> Sizes:
-    return Sizes.of(without_weights(SHAPES["vicuna-7b"].with_tower()))
+    return Sizes.of(empty_model(SHAPES["vicuna-7b"].with_tower()))
 
 
 def test_sizes_are_counted(large):
@@ -50,8 +51,8 @@ def test_weights_gradients_and_moments_are_those_of_a_real_step(world):
     held = [*mllm.model.parameters(), *(weight.grad for weight in learns), *moments]
     exact = sum(tensor.numel() * tensor.element_size() for tensor in held)
     sizes = Sizes.of(mllm.model)
-    setup = replace(ONE, half=False, length=0)
-    assert (need(sizes, setup).device - need(replace(sizes, **NOTHING), setup).device) / 1.05 == pytest.approx(exact)
+    method = replace(ONE, half=False, length=0)
+    assert (need(sizes, method).device - need(replace(sizes, **NOTHING), method).device) / 1.05 == pytest.approx(exact)
 
 
 NOTHING = {"text": 0, "projector": 0, "tower": 0}
@@ -89,10 +90,10 @@ def test_batches_make_the_step_whole(total, devices, most):
 
 
 def test_what_is_tried_excludes_what_cannot_be(large):
-    tried = list(setups(replace(ONE, devices=4, batch=2), [2, 1]))
-    assert not [setup for setup in tried if setup.zero == 3 and setup.bits != 16]
-    assert {setup.tune for setup in tried} == {"full", "lora"}
-    assert {setup.tune for setup in setups(replace(ONE, tune="projector"), [1])} == {"projector"}
+    tried = list(methods(replace(ONE, devices=4, batch=2), [2, 1]))
+    assert not [method for method in tried if method.zero == 3 and method.bits != 16]
+    assert {method.tune for method in tried} == {"full", "lora"}
+    assert {method.tune for method in methods(replace(ONE, tune="projector"), [1])} == {"projector"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -101,9 +102,9 @@ def test_what_is_tried_excludes_what_cannot_be(large):
 def test_a_proposal_fits_and_keeps_the_step(large, preset, memory, devices):
     config = PRESETS[preset]
     found = plan(config, large, Machine(devices, memory * GIB, 500 * GIB, "test"), 128, {"stage": 3})
-    for setup, needed in found.best:
+    for method, needed in found.best:
         assert found.fit(needed)
-        assert 128 % (setup.devices * setup.batch) == 0
+        assert 128 % (method.devices * method.batch) == 0
     if found.best:
         words = found.flags().split()
         flags = dict(zip(words[::2], words[1::2], strict=True))
@@ -123,11 +124,11 @@ def test_full_tuning_goes_before_low_rank(large):
 
 
 def test_a_blueprint_encodes_and_counts_like_the_model(world, captions):
-    from llmga.llava.datasets.base import exchange
+    from llmga.llava.datasets.kinds import exchange
 
     whole = load_mllm(world / "mllm", device="cpu", conv_mode="qwen_2")
-    drawn = blueprint(world / "mllm", conv_mode="qwen_2")
-    joined = new_blueprint(
+    drawn = load_empty_mllm(world / "mllm", conv_mode="qwen_2")
+    joined = new_empty_mllm(
         world / "lm", world / "tower", projector_type="mlp2x_gelu", select_layer=-2, conv_mode="qwen_2"
     )
     said = exchange("What is it?", captions[0])

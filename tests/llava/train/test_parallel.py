@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmga.llava.train.train import train
+from llmga.llava.train.stage1 import train
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = Path(sys.executable).parent

@@ -12,11 +12,13 @@ import torch
 
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
-from llmga.llava.train import preflight
-from llmga.llava.train.doctor import DoctorConfig, examine
-from llmga.llava.train.preflight import Processes, main, ready
-from llmga.llava.train.train import train
+from llmga.llava.train import readiness
+from llmga.llava.train.examination import DoctorConfig, examine
+from llmga.llava.train.preflight import main
+from llmga.llava.train.readiness import ready
+from llmga.llava.train.stage1 import train
 from llmga.runtime import introduce_alone
+from llmga.training.launch import Processes
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,7 +33,7 @@ def one_gpu(monkeypatch):
 
 
 def missing(monkeypatch, package: str) -> None:
-    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(readiness, "find_spec", lambda name: None if name == package else object())
 
 
 def test_two_processes_cannot_share_a_gpu(settings, tmp_path, one_gpu):
@@ -170,7 +172,7 @@ def test_quantised_weights_cannot_be_cut_into_pieces(settings, tmp_path):
 
 
 def test_what_is_not_there_is_told_before_anything_is_loaded(world, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("llmga.llava.train.train.open_model", lambda *args: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("llmga.llava.train.stage1.open_model", lambda *args: pytest.fail("the model was loaded"))
     good = DataSource("t2i", str(world / "data/t2i.json"))
     (tmp_path / "wrong.json").write_text('[{"ori_caption": "a", "caption": "b"}, {"caption": "b"}]')
     for changes, sentence in (

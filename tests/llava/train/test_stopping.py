@@ -11,15 +11,16 @@ from safetensors.torch import load_file
 from llmga.errors import UserError
 from llmga.llava.datasets import mixture
 from llmga.llava.datasets.mixture import DataSource
-from llmga.llava.train import stopping
-from llmga.llava.train.checkpointing import checkpoints
-from llmga.llava.train.train import main, train
-from llmga.llava.train.trainer import StageOneTrainer
+from llmga.llava.train.stage1 import train
+from llmga.llava.train.train import main
+from llmga.llava.train.trainer import Stage1Trainer
+from llmga.training import stopping
+from llmga.training.checkpoints import checkpoints
 
 
 def in_step(monkeypatch: pytest.MonkeyPatch, step: int, act) -> None:
     """`act()` once, in the middle of this step, counted from 1."""
-    learn, acts = StageOneTrainer.training_step, [act]
+    learn, acts = Stage1Trainer.training_step, [act]
 
     def learnt(self, *args, **kwargs):
         loss = learn(self, *args, **kwargs)
@@ -27,7 +28,7 @@ def in_step(monkeypatch: pytest.MonkeyPatch, step: int, act) -> None:
             acts.pop()()
         return loss
 
-    monkeypatch.setattr(StageOneTrainer, "training_step", learnt)
+    monkeypatch.setattr(Stage1Trainer, "training_step", learnt)
 
 
 def saved(folder: Path) -> list[str]:
@@ -76,13 +77,13 @@ def test_a_signal_in_the_last_step_changes_nothing(settings, flags, tmp_path, mo
 
 def test_weights_that_are_no_numbers_replace_no_checkpoint(settings, tmp_path, monkeypatch):
     """The loss is logged too seldom for the watch over it."""
-    measure = StageOneTrainer.compute_loss
+    measure = Stage1Trainer.compute_loss
 
     def measured(self, *args, **kwargs):
         loss = measure(self, *args, **kwargs)
         return loss * float("nan") if self.state.global_step == 2 else loss
 
-    monkeypatch.setattr(StageOneTrainer, "compute_loss", measured)
+    monkeypatch.setattr(Stage1Trainer, "compute_loss", measured)
     with pytest.raises(UserError, match="no number, so the weights are ruined"):
         train(settings(tmp_path / "out", save_steps=2, logging_steps=100, steps=12))
     assert saved(tmp_path / "out") == ["checkpoint-2"]

@@ -15,9 +15,10 @@ from llmga.llava.assembling import add_prompt_tags
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.mixture import DataSource
 from llmga.llava.loading import load_mllm
-from llmga.llava.train.checkpointing import newest_checkpoint
 from llmga.llava.train.parameters import freeze, parameter_groups
-from llmga.llava.train.train import main, train
+from llmga.llava.train.stage1 import train
+from llmga.llava.train.train import main
+from llmga.training.checkpoints import newest_checkpoint
 from llmga.training.config import FILE_NAME
 
 

@@ -1,0 +1,81 @@
+"""The flags of diffusers' text-to-image trainers, which the original took over, in the words of stage 2."""
+
+from llmga.training.foreign_flags import ForeignFlags, Given, Row, left_out, mapped, refused, switch
+
+BESIDE = refused("put it into the folder that --pipeline names")
+ONLINE = refused("nothing is downloaded or uploaded; give files on this machine")
+RECORDS = refused("--validation-every paints captions of the data, --validation-pictures says how many")
+
+
+def _data(given: Given) -> list[str]:
+    """Pictures with the captions beside them, and no others."""
+    return ["--data", *given.words, "--originals", "none"]
+
+
+def _warmup(given: Given) -> list[str]:
+    """The library's constant schedule does not look at the warm-up."""
+    constant = given.others.get("lr-scheduler") == ["constant"]
+    return ["--warmup", "0" if constant else given.value]
+
+
+ALIASES = {
+    "pretrained-model-name-or-path": "pipeline",
+    "prediction-type": "prediction",
+    "proportion-empty-prompts": "caption-dropout",
+    "dataloader-num-workers": "workers",
+    "train-batch-size": "batch-size",
+    "gradient-accumulation-steps": "accumulation",
+    "max-train-steps": "steps",
+    "learning-rate": "lr",
+    "adam-beta1": "beta1",
+    "adam-beta2": "beta2",
+    "adam-epsilon": "epsilon",
+    "adam-weight-decay": "weight-decay",
+    "checkpointing-steps": "checkpoint-every",
+    "checkpoints-total-limit": "keep",
+    "resume-from-checkpoint": "resume",
+    "num-validation-images": "validation-pictures",
+}
+ROWS: dict[str, Row] = {
+    # The model.
+    "pretrained-vae-model-name-or-path": BESIDE,
+    "unet-model-path": BESIDE,
+    "train-text-encoder": refused("the UNet learns alone"),
+    "rank": lambda given: ["--tune", "lora", "--lora-rank", given.value],
+    "use-ema": mapped({"true": ""}, "--ema-decay 0 saves the last weights instead of averaged ones"),
+    # The data.
+    "train-data-dir": _data,
+    "dataset-name": ONLINE,
+    "dataset-config-name": ONLINE,
+    "image-column": mapped({"image": ""}, "the column of pictures is called image"),
+    "caption-column": mapped({"text": "", "caption": "", "prompt": ""}, "it is called caption, text or prompt"),
+    "blank-mask-prob": left_out("--full-mask says how many pictures are hidden as a whole"),
+    "tokenizer-max-length": left_out("prompts of any length are read whole, see --layout"),
+    # The steps.
+    "num-train-epochs": refused("--steps says how long a run is"),
+    "scale-lr": mapped({"false": ""}, "give the rate that is meant with --lr"),
+    "lr-scheduler": mapped(
+        {
+            "constant": "--schedule constant --warmup 0",
+            "constant_with_warmup": "--schedule constant",
+            "cosine": "--schedule cosine",
+        }
+    ),
+    "lr-warmup-steps": _warmup,
+    "use-8bit-adam": mapped({"false": ""}, "--deepspeed scripts/zero2.json or --tune lora spares memory"),
+    "allow-tf32": left_out("the forward pass computes in --mixed-precision"),
+    "enable-xformers-memory-efficient-attention": left_out("PyTorch's own attention spares as much memory"),
+    # The run.
+    "output-dir": lambda given: ["--output", given.value, "--run", given.value],
+    "validation-prompt": RECORDS,
+    "validation-prompts": RECORDS,
+    "validation-epochs": RECORDS,
+    "report-to": left_out("the log is log.jsonl in --run"),
+    "logging-dir": left_out("the log is log.jsonl in --run"),
+    "push-to-hub": ONLINE,
+    "local-rank": lambda given: [],  # a launcher's, who says it in the environment, too
+    "center-crop": switch("center-crop"),
+    "random-flip": switch("flip"),
+    "gradient-checkpointing": switch("gradient-checkpointing"),
+}
+FLAGS = ForeignFlags(ALIASES, ROWS)

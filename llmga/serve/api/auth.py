@@ -1,0 +1,155 @@
+"""Who may ask: API keys, compared in constant time, and the name under which a client queues."""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from llmga.errors import UserError
+from llmga.serve.api.errors import ApiError
+
+PAGE = "/page"  # where a web page may be beside the API; it asks for the key itself
+VARIABLE = "LLMGA_SERVER_KEYS"  # comma-separated
+OPEN = "/health"  # of which everybody may know
+SHORTEST = 8
+bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it was started with any.")
+
+
+class ApiKeys:
+    """The keys that a server accepts; without any it is open to everybody who reaches it.
+
+    Only digests are kept, so a key can neither be logged nor told apart by the time that a comparison takes.
+
+    Args:
+        keys: In clear text, at least `SHORTEST` characters each.
+
+    Raises:
+        UserError: A key is too short.
+    """
+
+    def __init__(self, keys: Iterable[str] = ()):
+        keys = list(keys)
+        for key in keys:
+            if len(key) < SHORTEST:
+                raise UserError(f"an API key has {len(key)} characters; use at least {SHORTEST}.")
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    @classmethod
+    def read(cls, file: str | None, variable: str | None) -> "ApiKeys":
+        """Read the keys of a file and of the environment.
+
+        Args:
+            file: A text file with one key a line.
+            variable: Keys separated by commas.
+
+        Raises:
+            UserError: The file cannot be read or holds no key, or a key is too short.
+        """
+        lines = (variable or "").split(",")
+        if file is not None:
+            try:
+                found = Path(file).read_text("utf-8").splitlines()
+            except (OSError, UnicodeDecodeError):
+                raise UserError(f"--api-keys-file {file!r} cannot be read; give a text file, one key a line.") from None
+            if not any(line.strip() for line in found):
+                raise UserError(f"--api-keys-file {file!r} holds no key; write one a line, or leave the flag out.")
+            lines += found
+        return cls(line.strip() for line in lines if line.strip())
+
+    def client_name(self, request: HTTPConnection) -> str:
+        """Return who asks, as a name that gives nothing away: part of the key's digest, or the address.
+
+        Raises:
+            ApiError: 401 for a wrong key or none.
+        """
+        if not self:
+            return request.client.host if request.client else "unknown"
+        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not self.accept(key.strip()):
+            raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
+                           code="invalid_api_key")  # fmt: skip
+        return "key-" + _digest(key.strip()).hex()[:8]
+
+    def accept(self, key: str) -> bool:
+        """Return whether this is one of the keys."""
+        given = _digest(key)
+        return any([hmac.compare_digest(given, known) for known in self._digests])  # all, whichever fits
+
+
+class AuthMiddleware:
+    """ASGI middleware that checks keys, hosts and origins before anything of a request is read.
+
+    Keys are asked for under /v1 only; it sets `request.state.client` there.  Starlette's `TrustedHostMiddleware` knows
+    no networks (127.0.0.0/8), no open paths, and answers in plain text.
+
+    Args:
+        local: Only this machine reaches the server.  A request under another name than this machine's then comes from
+            a web page whose name server sends browsers here, and is refused where no key is asked for.
+    """
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys, local: bool = False):
+        self.app, self.keys, self.local = app, keys, local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != OPEN:
+            try:
+                self._check(HTTPConnection(scope), scope["path"])
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _check(self, connection: HTTPConnection, path: str) -> None:
+        guarded = path.startswith(("/v1", PAGE))
+        if self.local and not (guarded and self.keys) and not is_local(requested_host(connection)):
+            raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
+        if guarded and not self.keys and is_cross_site(connection):
+            raise ApiError(403, "without API keys, pages of other sites may send nothing here.", code="foreign_site")
+        if path.startswith("/v1"):
+            connection.state.client = self.keys.client_name(connection)
+
+
+def is_cross_site(connection: HTTPConnection) -> bool:
+    """Return whether a browser sends this for a page of another site, as a form can without asking anybody.
+
+    Browsers tell in Sec-Fetch-Site, older ones by an Origin that is not the address asked; programs send neither.
+    """
+    if connection.scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return False
+    if site := connection.headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = connection.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != connection.headers.get("host")
+
+
+def requested_host(connection: HTTPConnection) -> str:
+    """Return the name under which the server was asked; empty where the header is none that could be read.
+
+    Starlette's own URL falls back on the server's address then, which must not be taken for the name.
+    """
+    host = connection.headers.get("host", "localhost")  # HTTP/1.0 asks without, browsers never
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_local(host: str) -> bool:
+    """Return whether only this machine is reached under this name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "replace")).digest()

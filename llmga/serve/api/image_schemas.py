@@ -1,0 +1,102 @@
+"""Schemas of /v1/images."""
+
+from typing import Annotated, Literal
+
+from fastapi import UploadFile
+from pydantic import BaseModel, Field
+
+from llmga.serve.api.schemas import ExcludeNoneModel, ModelName, PaintingParams, Prompt, Text
+from llmga.serve.api.setting_fields import model_of
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+class OutputParams(PaintingParams, model_of("finish", {})):  # type: ignore[misc]  # the table says its fields
+    """How pictures are painted, and in which form they are answered."""
+
+    model: ModelName | None = Field(
+        None, description="left out or the assistant: it rewrites the prompt; the painter: as it stands"
+    )
+    response_format: Literal["b64_json", "url"] | None = Field(None, description="url: a data: URI")
+    output_format: OutputFormat | None = "png"
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="quality of JPEG and WEBP")
+    background: Literal["auto", "opaque"] | None = None
+    stream: bool | None = False
+    partial_images: Annotated[int, Field(ge=0, le=3)] | None = Field(0, description="previews in a stream, per picture")
+    user: Annotated[Text, Field(max_length=1000)] | None = None
+
+
+class GenerationRequest(OutputParams):
+    """Words to be painted."""
+
+    prompt: Prompt
+
+
+class VariationForm(OutputParams):
+    """A picture of which others like it are to be painted."""
+
+    image: UploadFile
+
+
+class EditForm(OutputParams):
+    """Pictures and what is to become of the first; the others are looked at."""
+
+    prompt: Prompt
+    image: list[UploadFile] = Field(default=[], description="PNG, JPEG, WEBP …; the first one is changed")
+    more: list[UploadFile] = Field(default=[], alias="image[]", description="the same under OpenAI's other name")
+    mask: UploadFile | None = Field(
+        None, description="of the first picture's size; transparent is painted anew (without any transparency: white)"
+    )
+
+
+class ImageOut(ExcludeNoneModel):
+    """A picture."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    revised_prompt: str | None = Field(default=None, description="what was painted, as the language model wrote it")
+    seed: int | None = None
+
+
+class InputTokens(BaseModel):
+    """Of which kinds."""
+
+    image_tokens: int = 0
+    text_tokens: int = 0
+
+
+class ImageUsage(BaseModel):
+    """For clients that want it; pictures cost no tokens here."""
+
+    input_tokens: int = 0
+    input_tokens_details: InputTokens = InputTokens()
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class ImagesResponse(ExcludeNoneModel):
+    """Pictures, in the order of their seeds."""
+
+    created: int
+    data: list[ImageOut]
+    background: str = "opaque"
+    output_format: OutputFormat = "png"
+    size: str | None = None
+    usage: ImageUsage = ImageUsage()
+
+
+class ImageEvent(ExcludeNoneModel):
+    """A preview or a finished picture of a stream; `type` is OpenAI's name of the event."""
+
+    type: str
+    b64_json: str
+    created_at: int
+    size: str
+    output_format: OutputFormat = "png"
+    background: str = "opaque"
+    quality: str = "auto"
+    index: int = Field(default=0, description="of the picture, where several were asked for")
+    partial_image_index: int | None = None
+    revised_prompt: str | None = None
+    seed: int | None = None
+    usage: ImageUsage | None = None

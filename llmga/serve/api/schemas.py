@@ -1,0 +1,73 @@
+"""OpenAI's schemas: what chat and pictures share, with vLLM-Omni's names for what OpenAI does not have.
+
+Fields that we do not know are ignored, as OpenAI's own clients expect of each other's servers; a field that would
+change the answer and is not served is refused.
+"""
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
+
+from llmga.serve.api.setting_fields import model_of
+
+MAX_PROMPT_LENGTH = 32_000  # characters, OpenAI's own limit; how many are painted, `bounds` says
+SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
+
+Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", examples=["auto", "1024x768"])]
+# JSON can hold halves of characters, which nothing behind the server can read.
+Text = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
+LongText = Annotated[Text, Field(max_length=MAX_PROMPT_LENGTH)]
+Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_LENGTH)]
+ModelName = Annotated[Text, Field(max_length=200)]
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return (width, height) of "1024x768"; None for "auto"."""
+    sides = SIZE.fullmatch(text or "")
+    return sides and (int(sides[1]), int(sides[2]))
+
+
+class ExcludeNoneModel(BaseModel):
+    """A model whose keys without a value are left out of the JSON, unless OpenAI's own answers always have them.
+
+    Attributes:
+        nullable: Those that are then null.
+    """
+
+    nullable: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _exclude_none(self, serialize: SerializerFunctionWrapHandler):  # noqa: ANN202  (the document would show its type)
+        return {name: value for name, value in serialize(self).items() if value is not None or name in self.nullable}
+
+
+class PaintingParams(model_of("painting", {tuple: Size, str: LongText})):  # type: ignore[misc]  # the table says its fields
+    """How pictures are painted; what is left out, the diffusion model's own defaults say."""
+
+
+class ModelCard(BaseModel):
+    """A model that can be asked for."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "llmga"
+    description: str = ""
+    steps: int | None = Field(default=None, description="of the painter: denoising steps where a request names none")
+    guidance_scale: float | None = Field(default=None, description="of the painter: the same")
+
+
+class ModelList(BaseModel):
+    """All of them."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """That the server is there, and what it is at."""
+
+    status: Literal["ok", "closing"]
+    running: int
+    waiting: int

@@ -1,0 +1,139 @@
+"""Who is served next."""
+
+import asyncio
+
+import pytest
+
+from llmga.serve.api.errors import ApiError
+from llmga.serve.api.fair_queue import FairQueue
+
+
+class Visits:
+    """Clients at a queue; `served` is the order in which they were let in."""
+
+    def __init__(self, queue):
+        self.queue, self.served, self.leaves, self.tasks = queue, [], [], []
+
+    def come(self, client):
+        async def visit():
+            self.leaves.append(await self.queue.acquire(client))
+            self.served.append(client)
+
+        self.tasks.append(asyncio.ensure_future(visit()))
+        return self.tasks[-1]
+
+    async def settle(self):
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def serve_all(self):
+        await self.settle()
+        while self.leaves:
+            self.leaves.pop(0)()
+            await self.settle()
+
+
+def on_a_loop(test):
+    def run():
+        asyncio.run(test())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@on_a_loop
+async def test_clients_come_round_in_turn_whatever_each_has_waiting():
+    visits = Visits(FairQueue(1, 20))
+    for client in "aaaaabbc":
+        visits.come(client)
+    await visits.serve_all()
+    assert "".join(visits.served) == "aabcabaa"  # the first one came when nobody was there
+
+
+@on_a_loop
+async def test_no_more_are_at_work_than_may_be():
+    queue = FairQueue(3, 20)
+    visits = Visits(queue)
+    for _ in range(9):
+        visits.come("a")
+    await visits.settle()
+    assert queue.running == 3 and queue.waiting == 6 and queue.most_waiting == 6
+    await visits.serve_all()
+    assert queue.running == 0 and queue.waiting == 0 and len(visits.served) == 9
+
+
+@on_a_loop
+async def test_a_full_queue_tells_when_to_come_again():
+    queue = FairQueue(1, 2)
+    visits = Visits(queue)
+    for _ in range(3):
+        visits.come("a")
+    await visits.settle()
+    with pytest.raises(ApiError) as told:
+        await queue.acquire("a")
+    assert told.value.status == 429 and int(told.value.headers["Retry-After"]) >= 1
+    assert queue.waiting == 2
+
+
+@on_a_loop
+async def test_nobody_fills_the_queue_against_others():
+    queue = FairQueue(1, 4)
+    visits = Visits(queue)
+    greedy = [visits.come("greedy") for _ in range(5)]
+    await visits.settle()
+    others = [visits.come("b"), visits.come("c"), visits.come("b")]
+    await visits.settle()
+    refused = [task for task in (*greedy, *others) if task.done() and task.exception()]
+    assert refused == [greedy[3], greedy[4], others[2]]
+    assert queue.waiting == 4 == queue.bound
+
+
+@on_a_loop
+async def test_who_leaves_while_waiting_gives_up_the_place():
+    queue = FairQueue(1, 5)
+    visits = Visits(queue)
+    visits.come("a")
+    waiting = visits.come("b")
+    visits.come("c")
+    await visits.settle()
+    waiting.cancel()
+    await visits.serve_all()
+    assert visits.served == ["a", "c"] and queue.running == 0
+
+
+@on_a_loop
+async def test_who_leaves_just_when_called_gives_the_place_on():
+    queue = FairQueue(1, 5)
+    visits = Visits(queue)
+    visits.come("a")
+    called = visits.come("b")
+    visits.come("c")
+    await visits.settle()
+    visits.leaves.pop()()
+    called.cancel()
+    await visits.serve_all()
+    assert visits.served == ["a", "c"] and queue.running == 0
+
+
+@on_a_loop
+async def test_a_place_is_given_back_once():
+    queue = FairQueue(1, 1)
+    leave = await queue.acquire("a")
+    leave()
+    leave()
+    assert queue.running == 0
+
+
+@on_a_loop
+async def test_a_closed_queue_sends_everybody_away():
+    queue = FairQueue(1, 5)
+    visits = Visits(queue)
+    visits.come("a")
+    waiting = visits.come("b")
+    await visits.settle()
+    queue.close()
+    with pytest.raises(ApiError, match="about to end"):
+        await waiting
+    with pytest.raises(ApiError) as told:
+        await queue.acquire("c")
+    assert told.value.status == 503

@@ -1,0 +1,175 @@
+"""Pictures over HTTP: generations, edits, variations."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llmga.serve.api.image_schemas import OutputParams
+from llmga.serve.api.images import preview_steps
+
+
+def opened(entry):
+    return Image.open(io.BytesIO(base64.b64decode(entry["b64_json"])))
+
+
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def data(answer):
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def told(answer):
+    pairs = [block.splitlines() for block in answer.text.strip().split("\n\n") if block.startswith("event")]
+    found = [(name.removeprefix("event: "), json.loads(body.removeprefix("data: "))) for name, body in pairs]
+    assert all(name == body["type"] for name, body in found)
+    return found
+
+
+@pytest.fixture
+def photo():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8))
+
+
+def test_n_pictures_have_seeds_that_follow_each_other(running):
+    server = running()
+    body = {"prompt": "a green field", "n": 3, "seed": 40, "size": "24x16", "negative_prompt": "cows",
+            "num_inference_steps": 7, "guidance_scale": 2}  # fmt: skip
+    found = data(server.http.post("/v1/images/generations", json=body))
+    assert [entry["seed"] for entry in found] == [40, 41, 42]
+    assert all(opened(entry).size == (24, 16) and opened(entry).getpixel((0, 0)) == (0, 250, 0) for entry in found)
+    call = server.painter.calls[0]
+    assert call["negative_prompt"] == "cows" and call["steps"] == 7 and call["guidance_scale"] == 2
+
+
+@pytest.mark.parametrize(("form", "signature"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8"), ("webp", b"RIFF")])
+def test_the_form_of_a_picture_can_be_chosen(running, form, signature):
+    body = {"prompt": "red", "output_format": form, "output_compression": 80}
+    (entry,) = data(running().http.post("/v1/images/generations", json=body))
+    assert base64.b64decode(entry["b64_json"]).startswith(signature)
+    body["response_format"] = "url"
+    (entry,) = data(running().http.post("/v1/images/generations", json=body))
+    assert entry["url"].startswith(f"data:image/{form};base64,")
+
+
+def test_the_painters_own_name_paints_the_words_as_they_stand(running):
+    server = running()
+    data(server.http.post("/v1/images/generations", json={"prompt": "red </gen_image> blue", "model": "plain"}))
+    assert server.painter.calls[0]["prompt"] == "red   blue"
+
+
+def test_a_stream_shows_previews_and_then_the_picture(running):
+    body = {"prompt": "red", "stream": True, "partial_images": 2, "seed": 9}
+    found = told(running().http.post("/v1/images/generations", json=body))
+    assert [name for name, _ in found] == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
+    assert [body["partial_image_index"] for _, body in found[:2]] == [0, 1]
+    assert opened(found[0][1]).size == (4, 4) and opened(found[2][1]).getpixel((0, 0)) == (250, 0, 0)
+    assert found[2][1]["seed"] == 9
+
+
+@pytest.mark.parametrize(("asked", "total", "steps"), [(3, 20, [5, 10, 15]), (1, 4, [2]), (3, 2, [1, 2]), (0, 9, [])])
+def test_previews_are_evenly_apart(asked, total, steps):
+    assert preview_steps(OutputParams(partial_images=asked), total) == steps
+
+
+def mask_of(size, box, transparent):
+    if not transparent:
+        mask = Image.new("L", size, 0)
+        mask.paste(255, box)
+        return mask
+    mask = Image.new("RGBA", size, (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), box)
+    return mask
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+def test_a_masks_transparent_part_is_painted_and_the_rest_kept(running, photo, transparent):
+    mask = mask_of(photo.size, (0, 0, 6, 12), transparent)
+    files = {"image": ("a.png", png(photo)), "mask": ("m.png", png(mask))}
+    (entry,) = data(running().http.post("/v1/images/edits", data={"prompt": "blue"}, files=files))
+    result = np.asarray(opened(entry))
+    assert (result[:, :6] == (0, 0, 250)).all() and (result[:, 6:] == np.asarray(photo)[:, 6:]).all()
+
+
+def test_an_instruction_alone_changes_the_picture_and_others_are_looked_at(running, photo):
+    server = running()
+    files = [("image[]", ("a.png", png(photo))), ("image[]", ("b.png", png(Image.new("RGB", (3, 3)))))]
+    body = {"prompt": "make it red", "n": "2", "seed": "3", "stream": "true", "user": ""}
+    found = told(server.http.post("/v1/images/edits", data=body, files=files))
+    assert [(name, body["index"], body["seed"]) for name, body in found] == [
+        ("image_edit.completed", 0, 3),
+        ("image_edit.completed", 1, 4),
+    ]
+    call = server.painter.calls[0]
+    assert call["image"].tobytes() == photo.tobytes() and "source_prompt" in call and call["mask"] is None
+
+
+def test_variations_see_the_picture(running, photo):
+    files = {"image": ("a.png", png(photo))}
+    assert len(data(running().http.post("/v1/images/variations", data={"n": "2"}, files=files))) == 2
+
+
+def test_a_request_whose_every_picture_is_refused_is_refused(running):
+    answer = running().http.post("/v1/images/generations", json={"prompt": "forbidden"})
+    assert answer.status_code == 400 and "forbidden" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "files"),
+    [
+        ("edits", {"prompt": "red"}, {}),
+        ("edits", {}, {"image": b"x"}),
+        ("edits", {"prompt": "red", "n": "eleven"}, {"image": b"x"}),
+        ("edits", {"prompt": "red"}, {"image": b"no picture"}),
+        ("edits", {"prompt": "red"}, {"image": "photo", "mask": b"no picture"}),
+        ("edits", {"prompt": "red"}, {"image": "photo", "mask": b""}),
+        ("edits", {"prompt": "red"}, {"image": "photo", "mask": "small"}),
+        ("edits", {"prompt": "red", "model": "plain"}, {"image": "photo"}),
+        ("variations", {}, {}),
+        ("variations", {"model": "plain"}, {"image": "photo"}),
+    ],
+)
+def test_a_wrong_form_is_refused_in_openais_shape(running, photo, path, body, files):
+    known = {"photo": png(photo), "small": png(Image.new("L", (3, 3), 255))}
+    sent = {name: ("x.png", known.get(content, content)) for name, content in files.items()}
+    answer = running().http.post(f"/v1/images/{path}", data=body, files=sent or None)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"size": "2056x2048"}, "size"),
+        ({"num_inference_steps": 151}, "num_inference_steps"),
+        ({"num_inference_steps": 150, "size": "2048x2048", "n": 2}, "n"),
+        ({"negative_prompt": "x" * 8_001}, "negative_prompt"),
+        ({"negative_prompt": "x" * 32_001}, "negative_prompt"),
+        ({"prompt": "x" * 32_001}, "prompt"),
+    ],
+)
+def test_what_would_cost_too_much_is_refused_before_anything_is_painted(running, body, param):
+    server = running()
+    answer = server.http.post("/v1/images/generations", json={"prompt": "red"} | body)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param
+    assert "--" not in answer.json()["error"]["message"] and not server.painter.calls
+
+
+def test_bounds_are_the_hosts_to_choose(running, photo):
+    server = running("--max-pixels-painted", "384", "--max-prompt", "10")
+    data(server.http.post("/v1/images/generations", json={"prompt": "red", "size": "24x16"}))
+    for path, body in (
+        ("generations", {"json": {"prompt": "red", "size": "24x24"}}),
+        ("generations", {"json": {"prompt": "red, very red", "size": "24x16"}}),
+        ("edits", {"data": {"prompt": "red", "size": "24x24"}, "files": {"image": png(photo)}}),
+    ):
+        answer = server.http.post(f"/v1/images/{path}", **body)
+        assert answer.status_code == 400 and "at most" in answer.json()["error"]["message"]
