@@ -85,7 +85,6 @@ def drift(truth: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 Method = Callable[[Image.Image, Image.Image, Image.Image], Image.Image]  # painted, truth, mask -> restored
-Method = Callable[[Image.Image, Image.Image, Image.Image], Image.Image]  # painted, truth, mask -> restored
 DAMAGES = Registry("damage", {"tone": tone, "blur+tone+jpeg": blur_tone_jpeg, "drift": drift})
 
 
