@@ -155,7 +155,7 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         if getattr(sys, name) is None:  # closed by who started us
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
-    sys.exit(command_line(lambda argv: command() or 0)(None))
+    sys.exit(command_line(lambda argv=None: command() or 0)())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a person can mend is told as one sentence; everything else stays a traceback."""
+"""What a person can mend is one sentence (`UserError`); everything else stays a traceback."""
 
 import errno
 import functools
@@ -37,7 +37,7 @@ class Main(Protocol):
 
 
 def command_line(main: Main) -> Main:
-    """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
+    """Give a `main(argv)` its ends: a `UserError` is a sentence on stderr and 2, Ctrl-C 130, a closed pipe 0.
 
     A package of an extra that is not installed is told as a `UserError` is, with what installs it; a place that the
     system does not let us look at, a forbidden one or a name that is too long for one, too, and a `KeyboardInterrupt`

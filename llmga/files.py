@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there at all, whatever ends the process; and how weights are told apart."""
+"""Files and folders that are whole or not there at all, whatever ends the process; and fingerprints of weights."""
 
 import errno
 import hashlib

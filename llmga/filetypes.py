@@ -1,4 +1,4 @@
-"""What a file is, whatever its name says: told instead of what a reader of another type stumbles over."""
+"""What a file is, whatever its name says, for messages better than those of a reader of another type."""
 
 import os
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ def open_image(
 
 
 def size_of(source: str | Path | bytes, *, formats: list[str] | tuple[str, ...] | None = None) -> tuple[int, int]:
-    """(width, height) as the head of a picture tells them; nothing is decoded, and nothing too large.
+    """(width, height) as the head of a picture states them; nothing is decoded, and nothing too large.
 
     Raises:
         UserError: when it is missing or no picture.
@@ -69,7 +69,7 @@ def _readable(source: str | Path | bytes) -> str | Path | io.BytesIO:
 
 @contextmanager
 def _decoding(source: str | Path | bytes, name: str, max_pixels: int) -> Iterator[None]:
-    """Whatever a decoder stumbles over in bytes from anywhere is told in one sentence.  Raises: UserError."""
+    """Whatever a decoder stumbles over in bytes from anywhere is said in one sentence.  Raises: UserError."""
     if not isinstance(source, bytes):
         check_file(source, name)
     try:

@@ -82,15 +82,17 @@ RESTORERS: Registry[Restorer] = Registry(
 
 
 def load_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
-    """A restorer that is ready to work, its weights opened.
+    """Load a restorer, which makes a painted picture agree with what it was painted into.
 
     Args:
-        name: a row of `RESTORERS`; None is `match+blend`, or with a path the DiffRIR network that lies there.
+        name: a row of `RESTORERS`, those registered from outside included; None is `match+blend`, or with a path the
+            DiffRIR network that lies there.
         path: weights, for the rows that have some; None takes those in the model directory, `checkpoints/Inference`.
         device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
-        `restorer(image, reference, mask) -> image`.
+        `restorer(image, reference, mask) -> image`: RGB pictures and a mask of mode L, white where it was painted;
+        without reference and mask the whole picture is enlarged, or left as it is.
 
     Raises:
         UserError: for an unknown name, and for weights that are missing, damaged, of another scale or not wanted.

@@ -90,7 +90,7 @@ class RestoreRunner:
     def _ready(self, jobs: Sequence[RestoreJob]) -> Iterator[Ready]:
         for job in jobs:
             with self._passing_over(job):
-                job.original()  # told before any file is read
+                job.original()  # complains before any file is read
                 fingerprint = job.fingerprint()
                 if not self.manifest.done(job, fingerprint):
                     yield job, fingerprint, open_job(job)

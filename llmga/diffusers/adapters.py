@@ -179,7 +179,7 @@ def _opened(kind: Any, folder: str | Path, what: str, **options: Any) -> Any:
 
 
 def _check_width(pipeline: Pipeline, width: int | None, what: str) -> None:
-    """The width of the text that attention reads tells the families apart."""
+    """See that an addition is for this family, which the width of the text that attention reads shows."""
     own = pipeline.denoiser.config.cross_attention_dim
     if width != own:
         raise UserError(f"{what} was made for another family than {pipeline.family.name}: its text is {width} wide, "

@@ -101,7 +101,7 @@ def _has_weights(name: str, kind: str) -> bool:
 
 
 def _check_code(part: Path, library: str, kind: str) -> None:
-    """Diffusers is told not to run code, but does not hand that on to every part, which would ask on the terminal.
+    """Diffusers is asked not to run code, but does not hand that on to every part, which would ask on the terminal.
 
     Raises: UserError.
     """

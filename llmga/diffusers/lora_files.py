@@ -21,7 +21,7 @@ PEFT_CONFIG, OWN_CONFIG = "adapter_config.json", "lora_adapter_metadata"
 ADAPTER_KEY = re.compile(
     r"lora_|lora\.|_lora|hada_|lokr_|oft_|ia3_|vera_|\.on_input$|\.diff(_b)?$|\.[wb]_norm$|\.[ab][12]\.weight$|bundle_emb"
 )
-# What else people give by mistake: keys that tell it, what it is, and where it goes.
+# What else people give by mistake: keys that show it, what it is, and where it goes.
 OTHERS = (
     (r"^(model\.diffusion_model\.|first_stage_model\.|cond_stage_model\.|conditioner\.)",
      "a whole checkpoint in one file", "convert it to a diffusers folder and give that as --sdmodel_id"),
@@ -122,7 +122,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _what_it_is(path: Path) -> str:
-    """Files under the name of another kind, told by how they begin; nothing for what may be safetensors."""
+    """Files under the name of another kind, known by how they begin; nothing for what may be safetensors."""
     with path.open("rb") as stream:
         head = stream.read(200)
     if not head:

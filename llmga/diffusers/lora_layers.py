@@ -16,7 +16,7 @@ from llmga.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Methods that change weights otherwise than by one product of two matrices, told by their tensors.
+# Methods that change weights otherwise than by one product of two matrices, known by their tensors.
 METHODS = {
     "LoHa": r"\.hada_(w[12]_[ab]|t[12])$",
     "LoKr": r"\.lokr_(w[12](_[ab])?|t[12])$",

@@ -87,7 +87,7 @@ def origin_metadata(
 
 
 def check_origin(file: LoraFile, pipeline: Pipeline) -> None:
-    """See that a file was trained for a pipeline like this; another base of the same family is told in the log.
+    """See that a file was trained for a pipeline like this; another base of the same family is noted in the log.
 
     Raises:
         UserError: when it was trained for another family, prediction or prompt layout.

@@ -12,10 +12,10 @@ LATENT_SIDE = 32  # decoding so few positions costs little beside a step; averag
 
 
 class Previews:
-    """Latents (1, channels, height, width) of the step just done to a small picture.
+    """Makes a small picture of the latents (1, channels, height, width) of the step just done.
 
     Args:
-        pipeline: whose VAE decodes, and whose scheduler tells how much noise is left.
+        pipe: a diffusers pipeline, whose VAE decodes, and whose scheduler states how much noise is left.
     """
 
     def __init__(self, pipe: Any):

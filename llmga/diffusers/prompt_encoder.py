@@ -1,4 +1,4 @@
-"""A pipeline's prompts: encoded once each, and told how they were cut."""
+"""A pipeline's prompts: encoded once each, and a report of how they were cut."""
 
 from collections import OrderedDict
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ from PIL import Image, ImageFilter
 
 from llmga.diffrir.degradation import local_drift
 from llmga.diffrir.masks import random_mask
-from llmga.diffrir.restorers import Restorer, load_restorer
+from llmga.diffrir.restorers import load_restorer
 from llmga.errors import UserError
 from llmga.extras import require
 from llmga.registry import Registry
@@ -175,7 +175,7 @@ def cases(masks: int, damage: str, seed: int) -> Iterator[tuple[Image.Image, Ima
 
 
 def evaluate(
-    methods: dict[str, Restorer], damages: Sequence[str], masks: int, seed: int = 0, hidden: bool = False
+    methods: dict[str, Method], damages: Sequence[str], masks: int, seed: int = 0, hidden: bool = False
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Mean figures by damage and method (`kept`: the largest), with processor seconds a picture."""
     table: dict[str, dict[str, dict[str, float]]] = {}

@@ -201,9 +201,9 @@ def sharpen(clip_folder: Path, state_file: Path, recipe: FitSettings = SHARPENIN
         pictures = torch.where(clean, pictures.float() / 255, disturb(pictures, generator))
         ids = tokenizer([short(s, rng, dropped=0.0) for s in scenes], padding=True, return_tensors="pt").input_ids
         with torch.no_grad():
-            told = nn.functional.normalize(model.text_2(ids).text_embeds, dim=-1)
+            text = nn.functional.normalize(model.text_2(ids).text_embeds, dim=-1)
         loss, right, seen = _seen(model.vision, model.heads, pictures, _truth(scenes))
-        logits = seen @ told.T * model.logit_scale.clamp(max=4.6).exp()
+        logits = seen @ text.T * model.logit_scale.clamp(max=4.6).exp()
         loss = loss + nn.functional.cross_entropy(logits, torch.arange(recipe.batch_size))
         return loss, right
 

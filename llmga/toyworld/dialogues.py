@@ -89,14 +89,14 @@ def _next(scene: Scene | None, rng: random.Random, first: bool) -> tuple[tuple[s
 
 def question(scene: Scene, rng: random.Random) -> tuple[str, str]:
     """A question about one attribute of a picture, answered in words."""
-    name, told = rng.choice(list(QUESTIONS)), scene.attributes
+    name, attributes = rng.choice(list(QUESTIONS)), scene.attributes
     asked, answer = QUESTIONS[name]
-    words = {**told, "size": SIZE_WORDS[told["size"]], "place": PLACE_WORDS[told["place"]]}
+    words = {**attributes, "size": SIZE_WORDS[attributes["size"]], "place": PLACE_WORDS[attributes["place"]]}
     text, reply = rng.choice(asked).format(**words), answer.format(**words)
     if rng.random() < 0.4:
-        guess = told[name] if rng.random() < 0.5 else rng.choice(ATTRIBUTES[name])
-        text = rng.choice(GUESSES[name]).format(x=requests.say(name, guess, rng), shape=told["shape"])
-        reply = f"{'Yes' if guess == told[name] else 'No'}, {reply[:1].lower()}{reply[1:]}"
+        guess = attributes[name] if rng.random() < 0.5 else rng.choice(ATTRIBUTES[name])
+        text = rng.choice(GUESSES[name]).format(x=requests.say(name, guess, rng), shape=attributes["shape"])
+        reply = f"{'Yes' if guess == attributes[name] else 'No'}, {reply[:1].lower()}{reply[1:]}"
     return (text[:1].upper() + text[1:] if rng.random() < 0.4 else text), reply
 
 

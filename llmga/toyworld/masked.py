@@ -19,7 +19,7 @@ class MaskedScene:
     """A drawn scene and what is hidden of it.
 
     Attributes:
-        scene: what is to be told of.
+        scene: what the caption is to describe.
         picture: RGB, the whole scene, perhaps with another thing beside what is hidden.
         box: left, top, right, bottom of a rectangle: what is hidden, or with `kept` what is not.
     """

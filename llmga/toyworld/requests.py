@@ -52,17 +52,17 @@ def request(scene: Scene, rng: random.Random, *, held_out: bool = False, complet
     if not complete and not held_out and rng.random() < 0.15:
         return _plain(scene, rng)
     named = set(ATTRIBUTES) if complete or rng.random() < 0.5 else _some(rng)
-    told = scene.attributes
+    given = scene.attributes
     wrong = None
     if not complete and named and rng.random() < 0.15:
         wrong = rng.choice(sorted(named))
-        told[wrong] = _other(wrong, told[wrong], rng)
+        given[wrong] = _other(wrong, given[wrong], rng)
     demands = {name: frozenset((scene.attributes[name],)) for name in named}
     corner = wrong != "place" and "place" in named and scene.attributes["place"] in CORNERS and rng.random() < 0.04
     if corner and not complete:
         demands["place"] = CORNERS
-        told["place"] = "a corner"
-    text = _sentence({name: told[name] for name in ATTRIBUTES if name in named}, rng, held_out)
+        given["place"] = "a corner"
+    text = _sentence({name: given[name] for name in ATTRIBUTES if name in named}, rng, held_out)
     if wrong:
         fix = rng.choice(phrases.FIXES[wrong]).format(x=say(wrong, scene.attributes[wrong], rng, held_out))
         if _composes(rng, held_out):
@@ -92,15 +92,15 @@ def _plain(scene: Scene, rng: random.Random) -> Request:
 
     It is worded as wishes for paints that do not exist are (`smalltalk`), so that only the colour tells them apart.
     """
-    told = {name: value for name, value in scene.attributes.items() if name != "place"}
-    told = {name: value for name, value in told.items() if name in ("shape", "colour") or rng.random() < 0.6}
+    given = {name: value for name, value in scene.attributes.items() if name != "place"}
+    given = {name: value for name, value in given.items() if name in ("shape", "colour") or rng.random() < 0.6}
     words = [phrases.OPENERS.pick(rng), rng.choice(("a", "a", "the", ""))]
     words += [
-        rng.choice(phrases.SYNONYMS[name][told[name]][:2]) for name in ("size", "colour", "shape") if name in told
+        rng.choice(phrases.SYNONYMS[name][given[name]][:2]) for name in ("size", "colour", "shape") if name in given
     ]
-    words.append(f"on a {told['background']} background" if "background" in told else "")
+    words.append(f"on a {given['background']} background" if "background" in given else "")
     text = " ".join(word for word in words if word)
-    demands = {name: frozenset((value,)) for name, value in told.items()}
+    demands = {name: frozenset((value,)) for name, value in given.items()}
     return Request(_dressed(text, rng), _with_defaults(scene, demands), demands)
 
 
@@ -118,21 +118,21 @@ def _negation(name: str, value: str, rng: random.Random, held_out: bool) -> str:
     return phrases.NEGATIONS[name].pick(rng, held_out).format(x=say(name, value, rng))
 
 
-def _sentence(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
+def _sentence(given: dict[str, str], rng: random.Random, held_out: bool) -> str:
     form = rng.random()
     if held_out or form < 0.72:
-        return _framed(told, rng, held_out)
+        return _framed(given, rng, held_out)
     if form < 0.84:
-        return _listed(told, rng)
+        return _listed(given, rng)
     if form < 0.92:
-        return _keyed(told, rng)
-    return _in_sentences(told, rng, held_out)
+        return _keyed(given, rng)
+    return _in_sentences(given, rng, held_out)
 
 
-def _framed(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
-    thing = _noun_phrase(told, rng, held_out)
-    place = _place(told["place"], rng, held_out) if "place" in told else ""
-    ground = _ground(told["background"], rng, held_out) if "background" in told else ""
+def _framed(given: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    thing = _noun_phrase(given, rng, held_out)
+    place = _place(given["place"], rng, held_out) if "place" in given else ""
+    ground = _ground(given["background"], rng, held_out) if "background" in given else ""
     if _composes(rng, held_out):
         text = composed.sentence(thing, place, ground, rng)
     else:
@@ -175,8 +175,8 @@ def _place(place: str, rng: random.Random, held_out: bool) -> str:
     return say("place", place, rng, held_out and rng.random() < 0.5)
 
 
-def _noun_phrase(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
-    words = {name: say(name, told[name], rng) if name in told else "" for name in ("size", "colour", "shape")}
+def _noun_phrase(given: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    words = {name: say(name, given[name], rng) if name in given else "" for name in ("size", "colour", "shape")}
     if not words["shape"]:
         text = phrases.NOTHINGS.pick(rng, held_out)
     elif _composes(rng, held_out):
@@ -188,8 +188,8 @@ def _noun_phrase(told: dict[str, str], rng: random.Random, held_out: bool) -> st
     return _articles(tidy(text.format(**words)))
 
 
-def _listed(told: dict[str, str], rng: random.Random) -> str:
-    said = {name: _place(v, rng, False) if name == "place" else say(name, v, rng) for name, v in told.items()}
+def _listed(given: dict[str, str], rng: random.Random) -> str:
+    said = {name: _place(v, rng, False) if name == "place" else say(name, v, rng) for name, v in given.items()}
     pieces = [said[name] for name in ("size", "place") if name in said]
     pieces.append(" ".join(said[name] for name in ("colour", "shape") if name in said))
     if "background" in said:
@@ -199,25 +199,25 @@ def _listed(told: dict[str, str], rng: random.Random) -> str:
     return rng.choice((", ", ", ", ". ", " / ", " ", "; ")).join(pieces)
 
 
-def _keyed(told: dict[str, str], rng: random.Random) -> str:
+def _keyed(given: dict[str, str], rng: random.Random) -> str:
     items = [
         f"{rng.choice(phrases.KEYS[name])}{rng.choice((': ', ' = ', ' '))}"
         f"{_place(value, rng, False) if name == 'place' else say(name, value, rng)}"
-        for name, value in told.items()
+        for name, value in given.items()
     ]
     rng.shuffle(items)
     return rng.choice((", ", "; ", " ", ". ")).join(items)
 
 
-def _in_sentences(told: dict[str, str], rng: random.Random, held_out: bool) -> str:
-    names = list(told)
+def _in_sentences(given: dict[str, str], rng: random.Random, held_out: bool) -> str:
+    names = list(given)
     if "shape" in names:  # "it" needs something to stand for
         names.remove("shape")
         rng.shuffle(names)
         names.insert(0, "shape")
     said = []
     for name in names:
-        value = _place(told[name], rng, False) if name == "place" else say(name, told[name], rng)
+        value = _place(given[name], rng, False) if name == "place" else say(name, given[name], rng)
         said.append(_articles(phrases.SENTENCES[name].pick(rng, held_out).format(x=value)))
     return rng.choice((". ", ". ", ", ", " and ")).join(said)
 
@@ -356,9 +356,9 @@ def into_hole(before: Scene, rng: random.Random, *, held_out: bool = False) -> R
 def two_changes(before: Scene, rng: random.Random) -> Request:
     """A second turn that changes two attributes of the last picture: "a green star instead"."""
     names = rng.choice(list(phrases.PAIRS))
-    told = {name: _other(name, before.attributes[name], rng) for name in names}
-    text = rng.choice(phrases.PAIRS[names]).format(**{name: say(name, value, rng) for name, value in told.items()})
-    return _finished(before, text, {name: frozenset((value,)) for name, value in told.items()}, rng)
+    given = {name: _other(name, before.attributes[name], rng) for name in names}
+    text = rng.choice(phrases.PAIRS[names]).format(**{name: say(name, value, rng) for name, value in given.items()})
+    return _finished(before, text, {name: frozenset((value,)) for name, value in given.items()}, rng)
 
 
 def _finished(before: Scene, text: str, change: Demands, rng: random.Random) -> Request:

@@ -28,7 +28,7 @@ class Scribbler(Inpainter):
     def __init__(self):
         self.family, self.defaults = PIPELINES["sdxl-inpainting"], {}
         self.sampler = SimpleNamespace(steps=None, guidance_scale=None)
-        self.pipeline = SimpleNamespace(scheduler=SimpleNamespace(config=SimpleNamespace(num_train_timesteps=1000)))
+        self.pipe = SimpleNamespace(scheduler=SimpleNamespace(config=SimpleNamespace(num_train_timesteps=1000)))
         self.seen = []
 
     def _paint(self, prompt, negative, seeds, steps, guidance, on_step, on_preview, *, image, mask_image, **rest):
