@@ -53,7 +53,7 @@ def imported(source: str) -> set[str]:
             found.add(str(node.module).partition(".")[0])
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
             found.add(ast.literal_eval(node.args[0]).partition(".")[0])
-    return {name for name in found if name not in sys.stdlib_module_names and name != "llmga"}
+    return {name for name in found if name not in sys.stdlib_module_names and name not in ("llmga", "_typeshed")}
 
 
 def test_everything_that_is_imported_is_declared():
