@@ -30,11 +30,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from llmga.command_line import quiet_libraries
 from llmga.llava.chat import Chat, Sampling
 from llmga.llava.conversation import Conversation
 from llmga.llava.loading import Mllm, new_mllm
 from llmga.llava.planner import Dialogue
-from llmga.runtime import quiet_libraries
 
 TOKENIZER = "checkpoints/Inference/llmga-toy-mllm"
 TURNS = (

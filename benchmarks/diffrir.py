@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from llmga.diffrir.layers import PRIOR_WIDTH, Attention, Block, FeedForward, Norm
 from llmga.diffrir.model import DiffRIRConfig, ImageNetwork, Stage2
-from llmga.diffrir.restore import DiffRIR
+from llmga.diffrir.restorer import DiffRIR
 from llmga.runtime import peak_memory
 
 

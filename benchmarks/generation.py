@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 import torch
 
+from llmga.command_line import quiet_libraries
+from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.pipelines import load_pipeline
-from llmga.diffusers.text_to_image import Pipeline
-from llmga.runtime import peak_memory, quiet_libraries
+from llmga.runtime import peak_memory
 
 BUNDLED = "checkpoints/Inference/llmga-toy-sdxl-t2i"
 PROMPT = "The picture shows a big red circle on the left of a small green square, on a blue background."

@@ -23,7 +23,7 @@ from PIL import Image
 
 from llmga.diffrir.matching import surroundings
 from llmga.diffrir.restorers import RESTORERS
-from llmga.evaluation.restoration import drift, photographs, seamless_clone
+from llmga.evaluation.restoration_scores import drift, photographs, seamless_clone
 from llmga.runtime import peak_memory
 
 

@@ -22,10 +22,11 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPi
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from llmga.command_line import quiet_libraries
 from llmga.diffusers.train.batches import loader
 from llmga.diffusers.train.config import PRESETS, Stage2Config
 from llmga.diffusers.train.trainer import Stage2Trainer
-from llmga.runtime import pick_device, quiet_libraries
+from llmga.runtime import pick_device
 
 TOKENIZERS = Path("checkpoints/Inference/llmga-toy-sdxl-base")
 PICTURES = 8

@@ -10,7 +10,7 @@ TEMPLATES = (  # llmga.llava.templates
 )  # fmt: skip
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")  # llmga.llava.placement
 PICTURE = ("auto", "always")  # whether an answer holds a generation prompt, see llmga.llava.sampling
-CHECKPOINT_LAYOUTS = ("hf", "llmga")  # llmga.llava.convert
+CHECKPOINT_LAYOUTS = ("hf", "llmga")  # llmga.llava.conversion
 
 # The diffusion model.
 TASKS = TEXT_TO_IMAGE, INPAINTING, EDITING = "text-to-image", "inpainting", "editing"
@@ -35,5 +35,9 @@ DTYPES = ("fp32", "fp16", "bf16")  # llmga.runtime
 FORMATS = ("png", "jpeg", "webp")  # llmga.assistant.image_files
 INLINE = ("auto", "none", "kitty", "iterm2", "sixel")  # llmga.serve.terminal.inline
 SEEDS = ("same", "next")  # llmga.serve.story
-DAMAGES = ("tone", "blur+tone+jpeg", "drift")  # llmga.evaluation.restoration
-TOYWORLD_STEPS = ("data", "vae", "clip", "vision", "lm", "sdxl-random", "textures")  # llmga.toyworld.pretrain
+MOST_PAGES = 40  # of a picture book
+DAMAGES = ("tone", "blur+tone+jpeg", "drift")  # llmga.evaluation.restoration_scores
+TOYWORLD_PARTS = (  # llmga.evaluation.toyworld_scores
+    "requests", "unseen", "small_talk", "follow_ups", "pictures", "holes", "stage2", "inpainting",
+)  # fmt: skip
+TOYWORLD_STEPS = ("data", "vae", "clip", "vision", "lm", "sdxl-random", "textures")  # llmga.toyworld.base_models

@@ -1,12 +1,20 @@
-"""What every command line shares: a parser that says in one sentence what is wrong, and readers of values."""
+"""What every command line shares: a parser that says in one sentence what is wrong, readers of values, the start."""
 
 import argparse
 import difflib
+import logging
 import math
+import os
+import signal
 import sys
 import textwrap
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
+
+from llmga.errors import command_line
 
 ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
 SIDES = (16, 2048)  # pixels
@@ -19,6 +27,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose flags are whole, in hyphens or underscores, and whose complaint is one sentence and exit code 2.
 
     Args:
+        prog: what was called; where it is `python -m …`, the `llmga COMMAND` that was typed in its place.
         aliases: what other tools call a flag of ours, without dashes and with hyphens: `{"data-path": "data"}`.
         options: those of `argparse.ArgumentParser`.
 
@@ -26,8 +35,8 @@ class Parser(argparse.ArgumentParser):
         needed: flags of which one must be given, unless the pictures come from elsewhere (`ELSEWHERE`).
     """
 
-    def __init__(self, *, aliases: Mapping[str, str] | None = None, **options: Any):
-        super().__init__(allow_abbrev=False, **options)
+    def __init__(self, prog: str | None = None, *, aliases: Mapping[str, str] | None = None, **options: Any):
+        super().__init__(prog=_called(prog), allow_abbrev=False, **options)
         self.aliases = dict(aliases or {})
         self.needed: list[tuple[str, ...]] = []
 
@@ -40,6 +49,13 @@ class Parser(argparse.ArgumentParser):
     ) -> Any:
         """The same where words may stand between flags."""
         return self._complete(super().parse_intermixed_args(self._spelled(args), namespace))
+
+    def complete(self) -> None:
+        """Tell a shell that asks for it what may come next, and exit."""
+        if "_ARGCOMPLETE" in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)
 
     def format_help(self) -> str:
         """The flags, and below them in one place what else is understood."""
@@ -71,6 +87,7 @@ class Parser(argparse.ArgumentParser):
 
     def _spelled(self, args: Sequence[str] | None) -> list[str]:
         """The words of a command line, every flag as it was declared."""
+        self.complete()
         flags, words = self._flags(), list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         return [_renamed(word, flags) for word in words[:end]] + words[end:]
@@ -81,6 +98,12 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("--"):
                 found = difflib.get_close_matches(hyphened(word.partition("=")[0]), flags, n=1)
                 yield from (flags[name] for name in found)
+
+
+def _called(prog: str | None) -> str | None:
+    """`llmga chat`, as `llmga.__main__` leaves it, in place of the module that it calls."""
+    typed = sys.argv[0]
+    return typed if typed.startswith("llmga ") and (prog is None or prog.startswith("python -m ")) else prog
 
 
 def hyphened(flag: str) -> str:
@@ -124,3 +147,49 @@ def size(text: str) -> tuple[int, int]:
             below = side // 8 * 8
             raise argparse.ArgumentTypeError(f"{side} is not a multiple of 8; use {below} or {below + 8}")
     return width, height
+
+
+def run(command: Callable[[], int | None]) -> NoReturn:
+    """Exit with what `command` returns, or as every command line does."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="replace")  # neither a stray byte nor a narrow terminal ends a session
+    sys.exit(command_line(lambda argv: command() or 0)(None))
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """While libraries are imported, Ctrl-C ends the process as it ends any program, without a traceback."""
+    usual = signal.getsignal(signal.SIGINT)
+    ours = usual is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, usual)
+
+
+def quiet_libraries() -> None:
+    """Silence start-up chatter of the libraries, once the flags are read: this imports them, which takes seconds.
+
+    For entry points only: importing a module must set nothing.
+    """
+    with _ended_by_ctrl_c():
+        import torch
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed prints on stdout that it found no GPU
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    for library in (transformers_logging, diffusers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()

@@ -17,7 +17,8 @@ DEEP = ("I;16", "I;16L", "I;16B", "I", "F")  # gray of more than 8 bits, as `ima
 def able_to_hold(picture: Image.Image) -> Image.Image:
     """A copy of the picture in a mode that takes any colour: a palette becomes RGB, a bitmap gray.
 
-    Raises: UserError for a mode that cannot be painted into.
+    Raises:
+        UserError: for a mode that cannot be painted into.
     """
     mode = WIDENED.get(picture.mode, picture.mode)
     if picture.has_transparency_data:
@@ -37,7 +38,8 @@ def paste_back(picture: Image.Image, painted: Image.Image, mask: Image.Image) ->
         painted: RGB, of the picture's size.
         mask: mode L, of the picture's size; 255 takes the painted pixel, 0 keeps the old one, between is a mix.
 
-    Raises: UserError for a mode that cannot be painted into.
+    Raises:
+        UserError: for a mode that cannot be painted into.
     """
     result = able_to_hold(picture)
     if (fine := deep.mixed(result, painted, mask)) is not None:

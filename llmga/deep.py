@@ -11,9 +11,11 @@ import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 KEY = "levels of 16 bits"
@@ -39,7 +41,7 @@ def scaled(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(np.uint16) * SCALE if own is None else own
 
 
-def of_levels(values: np.ndarray, info: dict | None = None) -> Image.Image:
+def of_levels(values: np.ndarray, info: dict[str | tuple[int, int], Any] | None = None) -> Image.Image:
     """The picture that (height, width, 3 or 4) uint16 says; `info` is taken over."""
     image = Image.fromarray((values >> 8).astype(np.uint8))
     image.info = dict(info or {}) | {KEY: values}
@@ -60,7 +62,7 @@ def with_levels(upright: Image.Image, source: str | Path | bytes) -> Image.Image
 def _read(source: str | Path | bytes) -> np.ndarray | None:
     """Both bytes of every level; the lower ones come by reading them as if they were the upper ones."""
     with Image.open(_again(source), formats=FORMATS) as image:
-        if not image.tile or not _raw_mode(image).startswith(f"{image.mode};16"):
+        if not _raw_mode(image).startswith(f"{image.mode};16"):
             return None
         image.load()
         upper = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
@@ -68,19 +70,21 @@ def _read(source: str | Path | bytes) -> np.ndarray | None:
         raw = _raw_mode(image)
         turned = raw[:-1] + OTHER_END[raw[-1]]
         image.tile = [
-            tile._replace(args=turned if isinstance(tile.args, str) else (turned, *tile.args[1:]))
+            tile._replace(args=(turned, *tile.args[1:]) if isinstance(tile.args, tuple) else turned)
             for tile in image.tile
         ]
         image.load()
-        return upper << 8 | np.asarray(ImageOps.exif_transpose(image))
+        values: np.ndarray = upper << 8 | np.asarray(ImageOps.exif_transpose(image))
+        return values
 
 
 def _again(source: str | Path | bytes) -> str | Path | io.BytesIO:
     return io.BytesIO(source) if isinstance(source, bytes) else source
 
 
-def _raw_mode(image: Image.Image) -> str:
-    args = image.tile[0].args
+def _raw_mode(image: ImageFile) -> str:
+    """How the file holds its pixels, such as `RGB;16B`; "" where that cannot be told."""
+    args = image.tile[0].args if image.tile else ""
     return args if isinstance(args, str) else str(args[0] if args else "")
 
 

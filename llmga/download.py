@@ -7,13 +7,13 @@ python -m llmga.download --list
 What was fetched before is not fetched again, and a broken download goes on where it stopped.
 """
 
-import argparse
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 from llmga.weight_files import common_variant
@@ -63,7 +63,8 @@ _SAME_WEIGHTS_AGAIN = ["*.msgpack", "*.h5", "*.onnx", "*.gguf", "original/*", "o
 def place(name: str, root: Path = CHECKPOINTS) -> tuple[str, Path]:
     """The hub id and the folder of a name from the table, or of any `owner/name`, which goes to Inference.
 
-    Raises: UserError for another name.
+    Raises:
+        UserError: for another name.
     """
     if is_hub_id(name):
         short = name.partition("/")[2]
@@ -76,12 +77,13 @@ def place(name: str, root: Path = CHECKPOINTS) -> tuple[str, Path]:
 def download(name: str, root: Path = CHECKPOINTS) -> Path:
     """Fetch one checkpoint, with progress; the folder it is in.
 
-    Raises: UserError without a network, for a name that the hub lacks, and for one behind a licence.
+    Raises:
+        UserError: without a network, for a name that the hub lacks, and for one behind a licence.
     """
     from huggingface_hub import HfApi, snapshot_download
 
     hub_id, folder = place(name, root)
-    with told(hub_id, folder):
+    with hub_errors(hub_id, folder):
         HfApi().model_info(hub_id, timeout=PATIENCE)  # snapshot_download alone would try again and again
         snapshot_download(hub_id, local_dir=folder, ignore_patterns=_SAME_WEIGHTS_AGAIN)
     return folder
@@ -92,12 +94,13 @@ def fetch_pipeline(hub_id: str) -> Path:
 
     Where a part is there only in a variant, such as fp16, all parts that have it come in it.
 
-    Raises: UserError.
+    Raises:
+        UserError: without a network, for a name that the hub lacks, and for one behind a licence.
     """
     from diffusers import DiffusionPipeline
     from huggingface_hub import HfApi, constants
 
-    with told(hub_id, Path(constants.HF_HUB_CACHE)):
+    with hub_errors(hub_id, Path(constants.HF_HUB_CACHE)):
         there = HfApi().model_info(hub_id, timeout=PATIENCE).siblings or []
         variant = common_variant(file.rfilename for file in there)
         return Path(DiffusionPipeline.download(hub_id, variant=variant, trust_remote_code=False))
@@ -120,8 +123,12 @@ def is_hub_id(name: str) -> bool:
 
 
 @contextmanager
-def told(hub_id: str, folder: Path) -> Iterator[None]:
-    """What can go wrong with a download into `folder`, each as one sentence.  Raises: UserError."""
+def hub_errors(hub_id: str, folder: Path) -> Iterator[None]:
+    """What can go wrong with a download into `folder`, each as one sentence.
+
+    Raises:
+        UserError: for what went wrong and how to mend it.
+    """
     import httpx2
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.errors import RepositoryNotFoundError as NotThere
@@ -145,8 +152,8 @@ def told(hub_id: str, folder: Path) -> Iterator[None]:
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
     parser.add_argument("names", metavar="NAME", nargs="*", help="a name of --list, or OWNER/NAME of the hub")
     parser.add_argument("--list", action="store_true", help="print the names and where they go")
     parser.add_argument("--root", type=Path, default=CHECKPOINTS, help="default: checkpoints")

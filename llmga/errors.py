@@ -4,7 +4,8 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 STOPPED = 130  # exit code after Ctrl-C
 
@@ -24,7 +25,13 @@ def reason(problem: BaseException) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
 
 
-def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+class Main(Protocol):
+    """A command line: the words after the command's name (None takes those of the process) to an exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def command_line(main: Main) -> Main:
     """A `main(argv)` whose `UserError` is one sentence on stderr and exit code 2; Ctrl-C is 130, a closed pipe 0.
 
     A place that the system does not let us look at, a forbidden one or a name that is too long for one, is told as a
@@ -32,7 +39,7 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
     """
 
     @functools.wraps(main)
-    def told(argv: Sequence[str] | None = None) -> int:
+    def checked(argv: Sequence[str] | None = None) -> int:
         try:
             return main(argv)
         except UserError as problem:
@@ -58,4 +65,4 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[[Seque
             print(f"error: {str(problem.filename)!r} cannot be used ({reason}); give another place.", file=sys.stderr)
             return 2
 
-    return told
+    return checked

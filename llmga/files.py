@@ -13,24 +13,41 @@ WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file beside its place and move it there, replacing what was there.  Raises: OSError, leaving nothing."""
+    """Write a file beside its place and move it there, replacing what was there.
+
+    Raises:
+        OSError: leaving nothing.
+    """
     _placed(Path(path), content, os.replace)
 
 
 def write_new(path: str | Path, content: bytes) -> None:
-    """The same for a place that must be free.  Raises: FileExistsError when it is taken, OSError."""
+    """The same for a place that must be free.
+
+    Raises:
+        FileExistsError: when it is taken.
+        OSError: when it cannot be written, leaving nothing.
+    """
     _placed(Path(path), content, _linked)
 
 
 def plain_file(path: str | Path) -> Path:
-    """The same.  Raises: OSError where it is no file: to read from a pipe or a device might never end."""
+    """The same.
+
+    Raises:
+        OSError: where it is no file: to read from a pipe or a device might never end.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return Path(path)
 
 
 def file_in(folder: Path, name: str) -> Path:
-    """A file of a folder that may come from anybody.  Raises: OSError, for what a link in it leads out to, too."""
+    """A file of a folder that may come from anybody.
+
+    Raises:
+        OSError: for what a link in it leads out to, too.
+    """
     file = plain_file(folder / name)
     if not file.resolve().is_relative_to(folder.resolve()):
         raise PermissionError(errno.EACCES, "it leads out of the folder", str(file))
@@ -41,7 +58,8 @@ def file_in(folder: Path, name: str) -> Path:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """A folder to write into; it takes its place, which must be free or an empty folder, at the end of the body.
 
-    Raises: OSError; like whatever else ends the body, it leaves nothing.
+    Raises:
+        OSError: ; like whatever else ends the body, it leaves nothing.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)

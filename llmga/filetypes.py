@@ -9,10 +9,13 @@ HEAD = 512  # bytes in which every one of these types shows
 
 @dataclass(frozen=True)
 class FileType:
-    """Attributes:
-    said: what it is, with its article.
-    remedy: what makes it readable, in words that follow a semicolon.
-    marks: bytes that it starts with; at: or that stand there.
+    """A type of file, known by its first bytes.
+
+    Attributes:
+        said: what it is, with its article.
+        remedy: what makes it readable, in words that follow a semicolon.
+        marks: bytes that it starts with, one of them.
+        at: where they stand.
     """
 
     said: str

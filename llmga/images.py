@@ -4,9 +4,10 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from PIL import Image, ImageOps
 
@@ -24,7 +25,7 @@ def open_image(
     *,
     working_side: int | None = WORKING_SIDE,
     exact: bool = False,
-    formats: Sequence[str] | None = None,
+    formats: list[str] | tuple[str, ...] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Open a picture of any common mode and size.
@@ -40,7 +41,8 @@ def open_image(
         formats: Pillow's names of those that are opened; None is all that it knows.
         max_pixels: a picture of more is refused.
 
-    Raises: UserError when it is missing, no picture, truncated or too large.
+    Raises:
+        UserError: when it is missing, no picture, truncated or too large.
     """
     name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
     with _decoding(source, name, max_pixels), Image.open(_readable(source), formats=formats) as image:
@@ -50,10 +52,11 @@ def open_image(
         return with_levels(upright, source) if exact else reduced(to_rgb(upright), working_side)
 
 
-def size_of(source: str | Path | bytes, *, formats: Sequence[str] | None = None) -> tuple[int, int]:
+def size_of(source: str | Path | bytes, *, formats: list[str] | tuple[str, ...] | None = None) -> tuple[int, int]:
     """(width, height) as the head of a picture tells them; nothing is decoded, and nothing too large.
 
-    Raises: UserError when it is missing or no picture.
+    Raises:
+        UserError: when it is missing or no picture.
     """
     name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
     with _decoding(source, name, MAX_PIXELS), Image.open(_readable(source), formats=formats) as image:
@@ -92,7 +95,8 @@ def check_file(source: str | Path, name: str) -> None:
     Args:
         name: what messages call it.
 
-    Raises: UserError.
+    Raises:
+        UserError: when it does not exist, cannot be read, or is a folder, a pipe or a device.
     """
     if not str(source):
         raise UserError("the name of the picture is empty; give a picture file.")
@@ -129,8 +133,8 @@ def reduced(image: Image.Image, side: int | None = WORKING_SIDE) -> Image.Image:
     if side is None or max(image.size) <= side:
         return image
     scale = side / max(image.size)
-    size = tuple(max(1, round(extent * scale)) for extent in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    width, height = (max(1, round(extent * scale)) for extent in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -146,10 +150,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def extrema(image: Image.Image) -> tuple[float, float]:
+    """The least and the largest level of a picture of one channel."""
+    return cast("tuple[float, float]", image.getextrema())
+
+
 def white_of(image: Image.Image) -> int:
     """What a picture of one deep channel means by white: 65535, but floats may also hold shares or levels, and nothing
     in a file says which."""
-    brightest = image.getextrema()[1] if image.mode == "F" else DEEPEST
+    brightest = extrema(image)[1] if image.mode == "F" else DEEPEST
     return next((white for white in (1, 255) if brightest <= white), DEEPEST)
 
 

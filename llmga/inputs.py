@@ -5,7 +5,7 @@ import operator
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,11 @@ from llmga.images import open_image
 
 
 def as_text(value: Any, name: str = "prompt") -> str:
-    """Text, the empty one included.  Raises: UserError for anything else, such as None or a list."""
+    """Text, the empty one included.
+
+    Raises:
+        UserError: for anything else, such as None or a list.
+    """
     if isinstance(value, str):
         return str(value)
     several = "; several are several calls" if isinstance(value, list | tuple) else ""
@@ -23,7 +27,11 @@ def as_text(value: Any, name: str = "prompt") -> str:
 
 
 def as_whole(value: Any, name: str) -> int:
-    """A whole number of Python, numpy or torch.  Raises: UserError."""
+    """A whole number of Python, numpy or torch.
+
+    Raises:
+        UserError: for anything else, such as 1.5.
+    """
     try:
         return operator.index(value)
     except TypeError:
@@ -31,7 +39,11 @@ def as_whole(value: Any, name: str) -> int:
 
 
 def as_number(value: Any, name: str) -> float:
-    """A number of Python, numpy or torch; a whole one stays whole.  Raises: UserError."""
+    """A number of Python, numpy or torch; a whole one stays whole.
+
+    Raises:
+        UserError: for anything else, such as text.
+    """
     with suppress(TypeError):
         return operator.index(value)
     try:
@@ -41,19 +53,35 @@ def as_number(value: Any, name: str) -> float:
 
 
 def as_seeds(values: Any) -> list[int]:
-    """Seeds of a batch, of which there may be none.  Raises: UserError."""
+    """Seeds of a batch, of which there may be none.
+
+    Raises:
+        UserError: for anything but a list of whole numbers.
+    """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise UserError(f"the seeds are {values!r}; give a list of whole numbers, one for each picture.")
     return [as_whole(each, "seed") for each in values]
 
 
 def as_size(value: Any) -> tuple[int, int]:
-    """(width, height).  Raises: UserError."""
+    """(width, height).
+
+    Raises:
+        UserError: for anything but two whole numbers.
+    """
     sides = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
     if len(sides) != 2:
         raise UserError(f"size {value!r} is no pair; give (width, height) in pixels.")
     width, height = (as_whole(side, "size") for side in sides)
     return width, height
+
+
+@overload
+def as_picture(value: None, name: str = "picture") -> None: ...
+
+
+@overload
+def as_picture(value: Image.Image | str | Path | np.ndarray, name: str = "picture") -> Image.Image: ...
 
 
 def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
@@ -63,7 +91,8 @@ def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
         value: a Pillow image; the path of a file; or an array (height, width) or (height, width, 1, 3 or 4), of uint8,
             of floats in [0, 1] or of booleans.
 
-    Raises: UserError for a file that is no picture, and for anything else.
+    Raises:
+        UserError: for a file that is no picture, and for anything else.
     """
     if value is None or isinstance(value, Image.Image):
         return value
@@ -99,7 +128,11 @@ def _levels(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_keywords(called: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises: TypeError naming a keyword that is not known, and the known one that was probably meant."""
+    """See that a call names what is known.
+
+    Raises:
+        TypeError: naming a keyword that is not known, and the known one that was probably meant.
+    """
     known = sorted(known)
     for name in given:
         if name not in known:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 from llmga.errors import UserError
-from llmga.images import to_rgb
+from llmga.images import extrema, to_rgb
 from llmga.registry import Registry
 
 REFERENCE = 512  # the side for which the original states its pixels
@@ -108,7 +108,8 @@ def read_mask(mask: Image.Image, size: tuple[int, int], *, soft: bool = False, c
         convention: what is painted anew: `white`, or `transparent` as in OpenAI's interface.  `auto` goes by whether
             anything in the mask is transparent.
 
-    Raises: UserError when the size is another one, or all or nothing of the picture would be kept.
+    Raises:
+        UserError: when the size is another one, or all or nothing of the picture would be kept.
     """
     if mask.size != size:
         raise UserError(
@@ -118,7 +119,7 @@ def read_mask(mask: Image.Image, size: tuple[int, int], *, soft: bool = False, c
     gray = _marked(mask, convention)
     if not soft:
         gray = gray.point(lambda value: 255 if value >= WHITE_FROM else 0)
-    darkest, brightest = gray.getextrema()
+    darkest, brightest = extrema(gray)
     if brightest == 0:
         raise UserError("the mask is empty, so nothing would be painted; make white what is to be painted anew.")
     if darkest == 255:
@@ -132,7 +133,7 @@ def _marked(mask: Image.Image, convention: str) -> Image.Image:
         raise UserError(f"unknown mask convention {convention!r}; use one of: {', '.join(CONVENTIONS)}.")
     if convention != "white" and mask.has_transparency_data:
         alpha = mask.convert("RGBA").getchannel("A")
-        if convention == "transparent" or alpha.getextrema()[0] < 255:
+        if convention == "transparent" or extrema(alpha)[0] < 255:
             return ImageChops.invert(alpha)
     if convention == "transparent":
         raise UserError("the mask has no transparency; make transparent what is to be painted anew.")
@@ -142,7 +143,8 @@ def _marked(mask: Image.Image, convention: str) -> Image.Image:
 def hide(image: Image.Image, mask: np.ndarray) -> Image.Image:
     """A copy of the picture with the masked pixels black.
 
-    Raises: UserError when the sizes differ.
+    Raises:
+        UserError: when the sizes differ.
     """
     if mask.shape != (image.height, image.width):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Variants are rows: a table that answers a wrong name with the names it knows."""
+"""Variants are rows: a table that can be added to, and answers a wrong name with the names it knows."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,17 @@ Row = TypeVar("Row")
 
 
 class Registry(Mapping[str, Row]):
-    """A read-only mapping from a name to a row.
+    """A table: a mapping from a name to a row, which a program may add rows of its own to.
+
+    A row that is registered is found by its name wherever one of ours is, in Python and on the command line::
+
+        from llmga.diffrir.restorers import RESTORERS
+
+        def gray(image, reference=None, mask=None):
+            return image.convert("L").convert("RGB")
+
+        RESTORERS.register("gray", gray)
+        load_restorer("gray")      # as --restorer gray does
 
     Args:
         kind: what a row is, in the words of the error message, such as "conversation mode".
@@ -21,8 +31,30 @@ class Registry(Mapping[str, Row]):
         self.kind = kind
         self._rows = dict(rows)
 
+    def register(self, name: str, row: Row) -> Row:
+        """Add a row.
+
+        Args:
+            name: by which it is looked up; free, so that no name changes its meaning.
+            row: of the kind that the table holds.
+
+        Returns:
+            The row as it is.
+
+        Raises:
+            ValueError: when the name is taken.
+        """
+        if name in self._rows:
+            raise ValueError(f"{self.kind} {name!r} is there already; register yours under another name")
+        self._rows[name] = row
+        return row
+
     def __getitem__(self, name: str) -> Row:
-        """Raises: UserError, naming the close matches and all known names."""
+        """The row of a name.
+
+        Raises:
+            UserError: for an unknown one, naming the nearest and all known names.
+        """
         try:
             return self._rows[name]
         except KeyError:

@@ -1,15 +1,14 @@
 """Where and in which number format a model runs."""
 
-import logging
 import os
 import socket
 import sys
-import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from llmga.command_line import quiet_libraries as quiet_libraries
 from llmga.errors import UserError
 from llmga.registry import Registry
 
@@ -19,7 +18,8 @@ DTYPES = Registry("number format", {"fp32": torch.float32, "fp16": torch.float16
 def pick_device(name: str = "auto") -> torch.device:
     """`auto` is the first of cuda, mps, cpu that this machine has; a device that is not there is an error.
 
-    Raises: UserError.
+    Raises:
+        UserError: for an unknown device, and one that this machine has not.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
@@ -68,7 +68,7 @@ def free_port() -> int:
     """A TCP port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def introduce_alone() -> None:
@@ -76,21 +76,3 @@ def introduce_alone() -> None:
     if "RANK" not in os.environ:
         alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
         os.environ.update(alone, MASTER_PORT=str(free_port()))
-
-
-def quiet_libraries() -> None:
-    """Silence start-up chatter of the libraries.  For entry points only: importing a module must set nothing."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed prints on stdout that it found no GPU
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for library in (transformers_logging, diffusers_logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()

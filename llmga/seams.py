@@ -38,7 +38,8 @@ def seam(image: Image.Image | np.ndarray, mask: Image.Image | np.ndarray) -> Sea
     A mask is boolean, or a picture whose upper half of the levels marks what was painted.  Without an edge (an empty
     or a full mask) there is no seam.
 
-    Raises: UserError when the sizes differ.
+    Raises:
+        UserError: when the sizes differ.
     """
     lines = np.concatenate(list(_lines(*_checked(image, mask))) or [np.zeros((0, 2 * REACH, 3))])
     if not len(lines):
@@ -57,12 +58,12 @@ def seam_error(
 ) -> float:
     """Mean over neighbours p, q across the mask's edge of |(image_p - image_q) - (truth_p - truth_q)|, 0 to 255.
 
-    Raises: UserError when the sizes differ.
+    Raises:
+        UserError: when the sizes differ.
     """
     image, hole = _checked(image, mask)
     difference = image - _checked(truth, mask)[0]
-    steps = [np.abs(np.diff(difference, axis=axis))[np.diff(hole, axis=axis)] for axis in (0, 1)]
-    steps = np.concatenate(steps)
+    steps = np.concatenate([np.abs(np.diff(difference, axis=axis))[np.diff(hole, axis=axis)] for axis in (0, 1)])
     return float(steps.mean()) if len(steps) else 0.0
 
 

@@ -19,7 +19,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from llmga.files import plain_file
 
@@ -41,8 +41,9 @@ def parsed(text: str | bytes, *, longest: int = LONGEST_FILE, most: int = MOST_V
         longest: characters, or bytes.
         most: values in it, about: what separates them is counted.
 
-    Raises: ValueError for what is no JSON or not UTF-8, nested too deeply, too long, or holds a name twice, a number
-        that is none, or half a character.
+    Raises:
+        ValueError: for what is no JSON or not UTF-8, nested too deeply, too long, or holds a name twice, a number that
+            is none, or half a character.
     """
     if len(text) > longest:
         raise ValueError(f"it is longer than {longest} characters")
@@ -64,9 +65,13 @@ def read_json(path: str | Path, *, longest: int = LONGEST_FILE, most: int = MOST
     """The JSON value in a file.
 
     Args:
-        longest, most: as `parsed` takes them; `longest` in bytes.
+        path: of the file.
+        longest: as `parsed` takes it, in bytes.
+        most: as `parsed` takes it.
 
-    Raises: OSError when it cannot be read or is no plain file; ValueError as `parsed`.
+    Raises:
+        OSError: when it cannot be read or is no plain file.
+        ValueError: as `parsed`.
     """
     with plain_file(path).open("rb") as file:
         return parsed(file.read(longest + 1), longest=longest, most=most)
@@ -130,100 +135,110 @@ def is_one_part(name: str) -> bool:
 one_part = Rule("a name without folders", is_one_part)
 
 
-def typed(kind: type[Data], told: Any, makers: Makers = NO_MAKERS, where: str = "it") -> Data:
+def typed(kind: type[Data], value: Any, makers: Makers = NO_MAKERS, where: str = "it") -> Data:
     """Plain values of JSON as data of a kind.
 
     Args:
         kind: a dataclass or a `TypedDict`, whose unknown keys (of a later version) are left aside; `tuple`, `list`,
             `dict`, `Literal`, a plain type, one of them or None; each may be `Annotated` with rules.  A field of a
             dataclass may go by another name, `field(metadata={"key": …})`.
-        told: plain values.
+        value: plain values, as JSON gives them.
         makers: what makes values of further kinds.
         where: what messages call it.
 
-    Raises: TypeError for a value of another type or one that is missing; ValueError for one out of its range, and for a
-        number that is not finite; whatever the makers raise.
+    Returns:
+        An instance of the kind.
+
+    Raises:
+        TypeError: for a value of another type or one that is missing.
+        ValueError: for one out of its range, and for a number that is not finite.
+        Exception: whatever the makers raise.
     """
+    return cast(Data, _typed(kind, value, makers, where))
+
+
+def _typed(kind: Any, value: Any, makers: Makers, where: str) -> Any:
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin is Annotated:
-        value = typed(kind.__origin__, told, makers, where)
-        for rule in kind.__metadata__:
-            if isinstance(rule, Rule) and not rule.fits(value):
-                raise ValueError(f"{where} is {reprlib.repr(value)}; allowed is {rule.told}")
-        return value
+        found = _typed(parts[0], value, makers, where)
+        for rule in parts[1:]:
+            if isinstance(rule, Rule) and not rule.fits(found):
+                raise ValueError(f"{where} is {reprlib.repr(found)}; allowed is {rule.told}")
+        return found
     if origin in (Union, UnionType):
         (other,) = (part for part in parts if part is not NoneType)
-        return None if told is None else typed(other, told, makers, where)
+        return None if value is None else _typed(other, value, makers, where)
     if kind is Any:
-        return told
+        return value
     if origin in makers:
-        return makers[origin](told)
+        return makers[origin](value)
     if origin is Literal:
-        return _literal(parts, told, where)
+        return _literal(parts, value, where)
     if origin in _READERS:
-        return _READERS[origin](parts, told, makers, where)
+        return _READERS[origin](parts, value, makers, where)
     if is_typeddict(origin):
-        return _entries(origin, told, makers, where)
+        return _entries(origin, value, makers, where)
     if is_dataclass(origin):
-        return _data(origin, told, makers, where)
+        return _data(origin, value, makers, where)
     raise AssertionError(f"no values of {kind} can be read")
 
 
-def _of(kind: type | tuple[type, ...], told: Any, where: str, name: str) -> Any:
-    if not isinstance(told, kind) or (isinstance(told, bool) and kind is not bool):
-        raise TypeError(f"{where} is {reprlib.repr(told)}, which is no {name}")
-    return told
+def _of(kind: type[Data] | tuple[type[Data], ...], value: Any, where: str, name: str) -> Data:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{where} is {reprlib.repr(value)}, which is no {name}")
+    return value
 
 
-def _literal(allowed: tuple[Any, ...], told: Any, where: str) -> Any:
-    if not any(type(told) is type(each) and told == each for each in allowed):
-        raise TypeError(f"{where} is {reprlib.repr(told)}; allowed is {', '.join(map(repr, allowed))}")
-    return told
+def _literal(allowed: tuple[Any, ...], value: Any, where: str) -> Any:
+    if not any(type(value) is type(each) and value == each for each in allowed):
+        raise TypeError(f"{where} is {reprlib.repr(value)}; allowed is {', '.join(map(repr, allowed))}")
+    return value
 
 
-def _text(parts: Any, told: Any, makers: Makers, where: str) -> str:
-    _of(str, told, where, "text")
-    if len(told) > LONGEST_TEXT:
+def _text(parts: Any, value: Any, makers: Makers, where: str) -> str:
+    text = _of(str, value, where, "text")
+    if len(text) > LONGEST_TEXT:
         raise ValueError(f"{where} is longer than {LONGEST_TEXT} characters")
-    return told
+    return text
 
 
-def _whole(parts: Any, told: Any, makers: Makers, where: str) -> int:
-    if abs(_of(int, told, where, "whole number")) > LARGEST_NUMBER:
+def _whole(parts: Any, value: Any, makers: Makers, where: str) -> int:
+    number = _of(int, value, where, "whole number")
+    if abs(number) > LARGEST_NUMBER:
         raise ValueError(f"{where} is too large a number")
-    return told
+    return number
 
 
-def _real(parts: Any, told: Any, makers: Makers, where: str) -> float:
-    _of((int, float), told, where, "number")
-    if not (abs(told) <= LARGEST_NUMBER or (isinstance(told, float) and math.isfinite(told))):
+def _real(parts: Any, value: Any, makers: Makers, where: str) -> float:
+    number: float = _of((int, float), value, where, "number")
+    if not (abs(number) <= LARGEST_NUMBER or (isinstance(number, float) and math.isfinite(number))):
         raise ValueError(f"{where} is too large a number")
-    return told
+    return number
 
 
-def _tuple(parts: tuple[Any, ...], told: Any, makers: Makers, where: str) -> tuple[Any, ...]:
-    _of(list, told, where, "list")
-    kinds = parts[:1] * len(told) if parts[-1] is ... else parts
-    if len(kinds) != len(told):
-        raise TypeError(f"{where} is {reprlib.repr(told)}, which is no list of {len(kinds)}")
-    places = (f"{where}[{number}]" for number in range(len(told)))
-    return tuple(typed(kind, each, makers, place) for kind, each, place in zip(kinds, told, places, strict=True))
+def _tuple(parts: tuple[Any, ...], value: Any, makers: Makers, where: str) -> tuple[Any, ...]:
+    _of(list, value, where, "list")
+    kinds = parts[:1] * len(value) if parts[-1] is ... else parts
+    if len(kinds) != len(value):
+        raise TypeError(f"{where} is {reprlib.repr(value)}, which is no list of {len(kinds)}")
+    places = (f"{where}[{number}]" for number in range(len(value)))
+    return tuple(_typed(kind, each, makers, place) for kind, each, place in zip(kinds, value, places, strict=True))
 
 
-def _list(parts: tuple[Any, ...], told: Any, makers: Makers, where: str) -> list[Any]:
-    return list(_tuple((parts[0], ...), told, makers, where))
+def _list(parts: tuple[Any, ...], value: Any, makers: Makers, where: str) -> list[Any]:
+    return list(_tuple((parts[0], ...), value, makers, where))
 
 
-def _dict(parts: tuple[Any, ...], told: Any, makers: Makers, where: str) -> dict[str, Any]:
-    _of(dict, told, where, "object")
-    return {name: typed(parts[1], told[name], makers, _below(where, reprlib.repr(name))) for name in told}
+def _dict(parts: tuple[Any, ...], value: Any, makers: Makers, where: str) -> dict[str, Any]:
+    _of(dict, value, where, "object")
+    return {name: _typed(parts[1], value[name], makers, _below(where, reprlib.repr(name))) for name in value}
 
 
 _READERS: dict[Any, Callable[..., Any]] = {
     str: _text,
     int: _whole,
     float: _real,
-    bool: lambda parts, told, makers, where: _of(bool, told, where, "truth"),
+    bool: lambda parts, value, makers, where: _of(bool, value, where, "truth"),
     tuple: _tuple,
     list: _list,
     dict: _dict,
@@ -235,25 +250,25 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _entries(kind: Any, told: Any, makers: Makers, where: str) -> dict[str, Any]:
+def _entries(kind: Any, value: Any, makers: Makers, where: str) -> dict[str, Any]:
     """What a `TypedDict` knows."""
-    _of(dict, told, where, "object")
-    for name in kind.__required_keys__ - told.keys():
+    _of(dict, value, where, "object")
+    for name in kind.__required_keys__ - value.keys():
         raise TypeError(f"{_below(where, name)} is missing")
     hints = _hints(kind)
-    return {name: typed(hints[name], told[name], makers, _below(where, name)) for name in told if name in hints}
+    return {name: _typed(hints[name], value[name], makers, _below(where, name)) for name in value if name in hints}
 
 
-def _data(kind: Any, told: Any, makers: Makers, where: str) -> Any:
-    return kind(**dict(_fields(kind, _of(dict, told, where, "object"), makers, where)))
+def _data(kind: Any, value: Any, makers: Makers, where: str) -> Any:
+    return kind(**dict(_fields(kind, _of(dict, value, where, "object"), makers, where)))
 
 
-def _fields(kind: Any, told: dict[str, Any], makers: Makers, where: str) -> Iterator[tuple[str, Any]]:
+def _fields(kind: Any, value: dict[str, Any], makers: Makers, where: str) -> Iterator[tuple[str, Any]]:
     hints = _hints(kind)
     for entry in fields(kind):
         key = entry.metadata.get("key", entry.name)
-        if key in told:
-            yield entry.name, typed(hints[entry.name], told[key], makers, _below(where, key))
+        if key in value:
+            yield entry.name, _typed(hints[entry.name], value[key], makers, _below(where, key))
         elif entry.default is MISSING and entry.default_factory is MISSING:
             raise TypeError(f"{_below(where, key)} is missing")
 

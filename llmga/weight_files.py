@@ -5,7 +5,7 @@ for shards an index beside them.  Diffusers once put the variant behind the numb
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,20 @@ class WeightFiles:
     shards: set[int] = field(default_factory=set)
     count: int = 0
 
-    def add(self, name: str, parts: dict[str, str | None]) -> None:
+    def add(self, name: str, parts: Mapping[str, str | None]) -> None:
+        """Take in one more file.
+
+        Args:
+            name: of the file.
+            parts: what its name says, the groups of the pattern that it fits.
+        """
         self.names.append(name)
+        number, count = parts.get("number"), parts.get("count")
         if parts.get("index"):
             self.index = name
-        elif parts.get("number"):
-            self.shards.add(int(parts["number"]))
-            self.count = max(self.count, int(parts["count"]))
+        elif number and count:
+            self.shards.add(int(number))
+            self.count = max(self.count, int(count))
         else:
             self.whole = name
 
@@ -70,12 +77,13 @@ class WeightFiles:
         if not self.shards:
             return f"the shards that {self.index} lists"
         missing = next((number for number in range(1, self.count + 1) if number not in self.shards), None)
-        return missing and f"{self.stem}{variant}-{missing:05}-of-{self.count:05}.{self.kind}"
+        return None if missing is None else f"{self.stem}{variant}-{missing:05}-of-{self.count:05}.{self.kind}"
 
 
 def weight_files(names: Iterable[str], library: str) -> list[WeightFiles]:
     """What a library could open among these files, the preferred first: without variant, safetensors."""
-    stems, found = STEMS.get(library, STEMS["diffusers"]), {}
+    stems = STEMS.get(library, STEMS["diffusers"])
+    found: dict[tuple[str | None, str], WeightFiles] = {}
     for name in sorted(names):
         match = next(filter(None, (pattern.fullmatch(name) for pattern in _WEIGHTS)), None)
         if match and match["stem"] == stems[match["kind"]]:
@@ -93,7 +101,8 @@ def _rank(files: WeightFiles) -> tuple[int, str, bool]:
 def choose(folder: Path, library: str) -> WeightFiles:
     """The first in a model's folder that is all there.
 
-    Raises: UserError that says what is there, and what would be opened.
+    Raises:
+        UserError: that says what is there, and what would be opened.
     """
     names = [file.name for file in folder.iterdir()]
     found = weight_files(names, library)
@@ -122,8 +131,12 @@ def common_variant(names: Iterable[str]) -> str | None:
     return next((files[0].variant for files in found if files[0].variant), None)
 
 
-def opening(folder: Path, library: str) -> dict[str, Any]:
-    """Keywords of `from_pretrained` that open what `choose` finds.  Raises: UserError."""
+def from_pretrained_options(folder: Path, library: str) -> dict[str, Any]:
+    """Keywords of `from_pretrained` that open what `choose` finds.
+
+    Raises:
+        UserError: when no weights are there, or not all of them.
+    """
     files = choose(folder, library)
     return {"variant": files.variant, "use_safetensors": files.kind == "safetensors"}
 

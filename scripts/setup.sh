@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv
 stamp=$venv/llmga-setup.stamp
 log=$venv/llmga-setup.log
-candidates=(python3.11 python3.12 python3.13 python3.14 python3 python)
+candidates=(${LLMGA_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}) # LLMGA_PYTHON: this one only
 
 say() { printf '[setup] %s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }

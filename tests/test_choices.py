@@ -7,11 +7,12 @@ from importlib import import_module
 import pytest
 
 from llmga import choices
+from llmga.evaluation.toyworld_scores import Counts
 
 TABLES = {
     "TEMPLATES": "llava.templates.TEMPLATES",
     "ATTENTIONS": "llava.placement.ATTENTIONS",
-    "CHECKPOINT_LAYOUTS": "llava.convert.LAYOUTS",
+    "CHECKPOINT_LAYOUTS": "llava.conversion.LAYOUTS",
     "SAMPLERS": "diffusers.samplers.SAMPLERS",
     "AREAS": "diffusers.inpainting.AREAS",
     "FILLS": "diffusers.canvas.FILLS",
@@ -21,10 +22,10 @@ TABLES = {
     "FORMATS": "assistant.image_files.FORMATS",
     "INLINE": "serve.terminal.inline.INLINE",
     "SEEDS": "serve.story.SEEDS",
-    "DAMAGES": "evaluation.restoration.DAMAGES",
-    "TOYWORLD_STEPS": "toyworld.pretrain.STEPS",
+    "DAMAGES": "evaluation.restoration_scores.DAMAGES",
+    "TOYWORLD_STEPS": "toyworld.base_models.STEPS",
 }
-STATED_HERE_ONLY = {"PICTURE", "TASKS", "OFFLOADS", "SCALES"}  # their modules import them
+STATED_HERE_ONLY = {"TOYWORLD_PARTS", "PICTURE", "TASKS", "OFFLOADS", "SCALES"}  # their modules import them
 
 
 def names_of(place: str) -> tuple[str, ...]:
@@ -40,6 +41,10 @@ def test_names_are_those_of_the_table_in_its_order(name):
 def test_no_tuple_of_names_is_left_unchecked():
     listed = {name for name, value in vars(choices).items() if name.isupper() and isinstance(value, tuple)}
     assert listed == TABLES.keys() | STATED_HERE_ONLY
+
+
+def test_the_parts_that_are_judged_in_the_toy_world_are_those_that_are_counted():
+    assert tuple(vars(Counts())) == choices.TOYWORLD_PARTS
 
 
 def test_the_usual_restorer_is_a_row():

@@ -12,7 +12,7 @@ from llmga.diffusers.checkpoints import find_checkpoint as find_painter
 from llmga.download import PUBLISHED, download, main, place
 from llmga.errors import UserError
 from llmga.llava.backbones import BACKBONES
-from llmga.llava.paths import find_checkpoint, speaking_name
+from llmga.llava.paths import find_checkpoint, model_name_from_path
 from llmga.llava.templates import conversation_mode
 
 
@@ -79,7 +79,8 @@ def test_an_id_of_the_hub_is_looked_up_on_this_machine_first(tmp_path, monkeypat
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     assert find_checkpoint("me/mine") == snapshot
-    assert conversation_mode(speaking_name(snapshot.parents[2] / "models--me--llmga-Qwen2/snapshots/0")) == "qwen_2"
+    qwen2 = snapshot.parents[2] / "models--me--llmga-Qwen2/snapshots/0"
+    assert conversation_mode(model_name_from_path(qwen2)) == "qwen_2"
     below = Path("checkpoints/Inference/mine")
     below.mkdir(parents=True)
     assert find_checkpoint("me/mine") == snapshot  # an empty folder is a download that broke off

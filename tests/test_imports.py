@@ -74,7 +74,7 @@ def test_a_module_does_not_need_torchvision(path: Path) -> None:
     ("source", "module", "count"),
     [
         ("from llmga.diffusers.pipelines import GENERATORS", "llmga.llava.chat", 1),
-        ("def f():\n    import llmga.llava.chat", "llmga.diffusers.sdxl", 1),
+        ("def f():\n    import llmga.llava.chat", "llmga.diffusers.families", 1),
         ("from llmga import llava", "llmga.images", 1),
         ("from ..serve import flow", "llmga.evaluation.toyworld", 1),
         ("from llmga.serve.args import Parser", "llmga.toyworld.pretrain", 1),
@@ -82,7 +82,11 @@ def test_a_module_does_not_need_torchvision(path: Path) -> None:
         ("from llmga.serve.args import Parser", "llmga.assistant.loading", 1),
         ("from llmga.llava.chat import Chat", "llmga.training.config", 1),
         ("from llmga.training import config", "llmga.errors", 1),
-        ("from llmga.errors import UserError\nfrom diffusers import UNet2DConditionModel", "llmga.diffusers.sd15", 0),
+        (
+            "from llmga.errors import UserError\nfrom diffusers import UNet2DConditionModel",
+            "llmga.diffusers.families",
+            0,
+        ),
         ("from ..images import open_image\nfrom . import flow", "llmga.serve.terminal.cli", 0),
         ("from llmga.llava.chat import Chat", "llmga.serve.terminal.cli", 0),
     ],

@@ -3,7 +3,7 @@
 import pytest
 
 from llmga.errors import UserError
-from llmga.weight_files import choose, common_variant, damaged, opening, weight_files
+from llmga.weight_files import choose, common_variant, damaged, from_pretrained_options, weight_files
 
 UNET, MODEL = "diffusion_pytorch_model", "model"
 SHARDS = [f"{UNET}.fp16-00001-of-00002.safetensors", f"{UNET}.fp16-00002-of-00002.safetensors"]
@@ -40,7 +40,7 @@ def write(folder, *names):
 def test_the_first_whole_set_is_chosen(library, names, variant, kind, tmp_path):
     found = choose(write(tmp_path, *names, "config.json", "README.md"), library)
     assert (found.variant, found.kind) == (variant, kind)
-    assert opening(tmp_path, library) == {"variant": variant, "use_safetensors": kind == "safetensors"}
+    assert from_pretrained_options(tmp_path, library) == {"variant": variant, "use_safetensors": kind == "safetensors"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, open_restorer
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
@@ -27,7 +27,7 @@ from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.loading import NewChat, open_planner
 from llmga.llava.placement import placement
 from llmga.llava.planner import Planner
 from llmga.llava.templates import TEMPLATES
@@ -235,7 +235,7 @@ class Models:
         finish = {"restorer": _weights(spec.restorer, spec.restorer_path)}
         if spec.upscale is not None:
             finish["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
-        restorers = {role: open_restorer(name, path, spec.device) for role, (name, path) in finish.items()}
+        restorers = {role: load_restorer(name, path, spec.device) for role, (name, path) in finish.items()}
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
             raise UserError(f"the restorer in {str(spec.restorer_path)!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip
@@ -248,7 +248,7 @@ class Models:
         parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
-            pipeline.partners[INPAINTING] = _inpainter(inpainter, spec)
+            pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
         parts |= {role: path for role, (_, path) in finish.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
@@ -264,6 +264,43 @@ class Models:
     ) -> Assistant:
         """An assistant with this chat and pipeline, and the rest as it is here."""
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
+
+
+def load(
+    mllm: str | Path | Endpoint | None = None,
+    *,
+    pipeline: str | Path | None = None,
+    inpainter: str | Path | None = None,
+    restorer: str | None = None,
+    device: str = "auto",
+    settings: Settings | None = None,
+    **options: Any,
+) -> Assistant:
+    """Open the models and begin a session.
+
+    Args:
+        mllm: the language model: a folder, its bare name below checkpoints/Inference, a hub id, or the `Endpoint` of a
+            server; None is the bundled toy.
+        pipeline: the diffusion model, a diffusers folder, named likewise; None is the bundled toy.
+        inpainter: what paints masked parts; None beside a `pipeline` is the pipeline itself.
+        restorer: a row of `llmga.diffrir.restorers.RESTORERS` for masked parts, such as "none", "match+blend" or
+            "diffrir-x1"; None is "match+blend".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        settings: how answers are given.
+        options: further fields of `ModelSpec`, such as `dtype="fp16"`, `loras=("style.safetensors:0.8",)` or
+            `load_4bit=True`.
+
+    Returns:
+        An assistant with an empty session.
+
+    Raises:
+        UserError: when something is not there, damaged, or does not suit this machine.
+        TypeError: for an unknown option.
+    """
+    spec = ModelSpec(
+        mllm=mllm, pipeline=pipeline, inpainter=inpainter, restorer=restorer, device=device, **options
+    ).checked()
+    return Models.load(spec).assistant(settings or Settings())
 
 
 def bundled(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
@@ -299,7 +336,7 @@ def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
 def _weights(name: str | None, path: str | Path | None) -> tuple[str | None, str | Path | None]:
     """The same with the path of the weights in the model directory, where the row has some."""
     row = RESTORERS[name] if name is not None else None
-    return name, path or (default_path(row.scale) if isinstance(row, Weighted) else None)
+    return name, path or (default_path(row.scale) if isinstance(row, LazyDiffRIR) else None)
 
 
 def _given(path: str | Path | None) -> str | Path:

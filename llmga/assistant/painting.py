@@ -14,9 +14,9 @@ from llmga.assistant.session import Region, Settings, task_of
 from llmga.background import reports_of
 from llmga.compositing import paste_back
 from llmga.diffrir.checkpoints import default_path
-from llmga.diffrir.restorers import RESTORERS, Restorer, Weighted, restorer_name
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, restorer_name
+from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
-from llmga.diffusers.pipelines import suited
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.seams import Seam, seam
@@ -96,7 +96,7 @@ def _shows(measured: Seam) -> float:
 
 def ready(restorer: Restorer) -> Restorer:
     """The restorer with its weights opened: before anything is painted.  Raises: UserError when there are none."""
-    return restorer.restorer if isinstance(restorer, Weighted) else restorer
+    return restorer.restorer if isinstance(restorer, LazyDiffRIR) else restorer
 
 
 def restorer_of(name: str | None, own: Restorer) -> Restorer:
@@ -117,7 +117,7 @@ def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
 def default_mark(role: str, name: str) -> ModelMark | None:
     """What records say of a row whose weights are those in the model directory; None for one without weights."""
     row = RESTORERS[name]
-    return _mark(role, str(default_path(row.scale))) if isinstance(row, Weighted) else None
+    return _mark(role, str(default_path(row.scale))) if isinstance(row, LazyDiffRIR) else None
 
 
 _mark = cache(ModelMark.of)  # which reads the weights
@@ -172,7 +172,7 @@ def pipeline_for(
         UserError: when the pipeline cannot do the task.
     """
     choose_sampler(own, chosen)
-    return suited(own, TEXT_TO_IMAGE if region is None else region.pipeline_task)
+    return for_task(own, TEXT_TO_IMAGE if region is None else region.pipeline_task)
 
 
 def choose_sampler(pipeline: Callable[..., Image.Image], chosen: Settings) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.diffusers.pipelines import suited, twin_of
-from llmga.diffusers.text_to_image import OnStep, Pipeline
+from llmga.diffusers.components import for_task, from_pipe
+from llmga.diffusers.pipeline import OnStep, Pipeline
 
 LOOK_AGAIN = 0.1  # seconds between two looks at whether the one who waits still wants to
 
@@ -83,7 +83,7 @@ class SharedPipeline:
     @classmethod
     def of(cls, shared: Pipeline, lock: FairLock) -> "SharedPipeline":
         """A new one with a sampler of its own; a pipeline that runs elsewhere has but one."""
-        return cls(twin_of(shared) if isinstance(shared, Pipeline) else shared, lock)
+        return cls(from_pipe(shared) if isinstance(shared, Pipeline) else shared, lock)
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         """As the pipeline.
@@ -114,9 +114,9 @@ class SharedPipeline:
         """
         self.pipeline.use_sampler(name)
 
-    def suited(self, task: str) -> "SharedPipeline":
-        """The pipeline for another task; see `llmga.diffusers.pipelines.suited`."""
-        return replace(self, pipeline=suited(self.pipeline, task))
+    def for_task(self, task: str) -> "SharedPipeline":
+        """The pipeline for another task; see `llmga.diffusers.components.for_task`."""
+        return replace(self, pipeline=for_task(self.pipeline, task))
 
     def describe(self, **options: Any) -> dict[str, Any]:
         """As the pipeline."""

@@ -54,7 +54,8 @@ def bounds(marks: np.ndarray, margin: int) -> Box:
     """
     spans = (np.flatnonzero(marks.any(axis)) for axis in (1, 0))
     ends = ((max(int(span[0]) - margin, 0), int(span[-1]) + 1 + margin) for span in spans)
-    return tuple(slice(start // GRID * GRID, -(-end // GRID) * GRID) for start, end in ends)
+    rows, columns = (slice(start // GRID * GRID, -(-end // GRID) * GRID) for start, end in ends)
+    return rows, columns
 
 
 def _planes(pixels: np.ndarray) -> Tensor:
@@ -180,7 +181,9 @@ def spread(residual: np.ndarray, kept: np.ndarray) -> np.ndarray:
     Args:
         residual: (height, width, channels), read where kept only.
         kept: boolean (height, width), True somewhere.
-    Returns: (height, width, channels); in the hole without jumps, elsewhere the residual itself.
+
+    Returns:
+        (height, width, channels); in the hole without jumps, elsewhere the residual itself.
     """
     known = torch.from_numpy(kept)
     return _membrane((_planes(residual) * known)[None], known[None, None])[0].permute(1, 2, 0).numpy()

@@ -19,7 +19,7 @@ from llmga.diffrir.diffusion import schedule
 from llmga.diffrir.model import MODELS, SCALES, DiffRIRConfig, Stage1, Stage2
 from llmga.errors import UserError
 
-SHELF = "checkpoints/Inference"
+MODEL_DIR = "checkpoints/Inference"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 ENTRIES = ("params_ema", "params")
 ALIASES = {"diffusion.model.": "denoise.", "diffusion.condition.": "condition."}
@@ -42,7 +42,8 @@ def published_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def unaliased(state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
     """Every tensor of a published state dict once, the schedule left out.
 
-    Raises: UserError when a tensor and its second name disagree.
+    Raises:
+        UserError: when a tensor and its second name disagree.
     """
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}  # saved from several GPUs
     own = {key: tensor for key, tensor in state.items() if not key.startswith(SCHEDULE)}
@@ -60,7 +61,8 @@ def _same(one: Tensor, other: Tensor | None) -> bool:
 def read_config(state: Mapping[str, Tensor], place: str = "the state dict") -> DiffRIRConfig:
     """The shape of the network that a published state dict belongs to, which no published file states.
 
-    Raises: UserError when it is none of this network.
+    Raises:
+        UserError: when it is none of this network.
     """
     try:
         return _read_config(state)
@@ -74,7 +76,7 @@ def _read_config(state: Mapping[str, Tensor]) -> DiffRIRConfig:
     first = state["G.patch_embed.proj.weight"]
     betas = state.get("diffusion.betas")
     levels = ["encoder_level1", "encoder_level2", "encoder_level3", "latent"]
-    schedule_of = {} if betas is None else {
+    schedule_of: dict[str, Any] = {} if betas is None else {
         "timesteps": len(betas), "linear_start": round(betas[0].item(), 6), "linear_end": round(betas[-1].item(), 6),
     }  # fmt: skip
     encoder = next(key.split(".")[0] for key in state if key.startswith(("E.E.0.", "condition.E.0.")))
@@ -120,9 +122,13 @@ def load_model(
     Args:
         path: a folder of ours, a published .pth file, or a folder with several of them, of which the one of `scale`
             is taken.
-        scale, stage: what it must be; None takes what is there.
+        scale: what it must be, 1, 2 or 4; None takes what is there.
+        stage: likewise, 1 or 2.
+        device: where it goes.
+        dtype: in which it computes.
 
-    Raises: UserError naming what is missing, damaged, or of another scale or stage.
+    Raises:
+        UserError: naming what is missing, damaged, or of another scale or stage.
     """
     path = find(path)
     file = path if path.is_file() or (path / CONFIG_FILE).exists() else _of_scale(path, scale)
@@ -136,27 +142,36 @@ def load_model(
     with torch.device("meta"):
         model = MODELS[found](config)
     _fill(model, weights, str(file))
-    return model.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval()
+    model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stub
+    return model.eval()
 
 
 def find(path: str | Path) -> Path:
-    """The path as given, or by its bare name under checkpoints/Inference.  Raises: UserError."""
-    for place in (Path(path), Path(SHELF, path)):
+    """The path as given, or by its bare name under checkpoints/Inference.
+
+    Raises:
+        UserError: when it is not there.
+    """
+    for place in (Path(path), Path(MODEL_DIR, path)):
         if place.exists():
             return place
-    raise UserError(f"restoration weights {str(path)!r} are not there (looked here and in {SHELF}); "
+    raise UserError(f"restoration weights {str(path)!r} are not there (looked here and in {MODEL_DIR}); "
                     "give a folder of ours or a published .pth file.")  # fmt: skip
 
 
 def default_path(scale: int) -> Path:
-    """Weights of a scale on the shelf, published ones before the bundled toy.  Raises: UserError."""
+    """Weights of a scale in the model directory, published ones before the bundled toy.
+
+    Raises:
+        UserError: when no such weights are there.
+    """
 
     def is_toy(place: Path) -> tuple[bool, str]:
         return "toy" in place.name.lower(), place.name
 
-    found = sorted((p for p in Path(SHELF).glob("*") if f"diffrir-x{scale}" in p.name.lower()), key=is_toy)
+    found = sorted((p for p in Path(MODEL_DIR).glob("*") if f"diffrir-x{scale}" in p.name.lower()), key=is_toy)
     if not found:
-        raise UserError(f"no restoration weights of scale {scale} are in {SHELF} (a name with diffrir-x{scale}); "
+        raise UserError(f"no restoration weights of scale {scale} are in {MODEL_DIR} (a name with diffrir-x{scale}); "
                         "give their path, or choose the restorer match+blend, which needs none.")  # fmt: skip
     return found[0]
 
@@ -189,7 +204,11 @@ def _entry(file: Path) -> Mapping[str, Tensor]:
 
 
 def read_published(file: Path) -> tuple[DiffRIRConfig, int, dict[str, Tensor]]:
-    """What network a published file is, its stage, and its weights, each once.  Raises: UserError."""
+    """What network a published file is, its stage, and its weights, each once.
+
+    Raises:
+        UserError: when it is damaged or no DiffRIR network.
+    """
     state, place = _entry(file), repr(str(file))
     config = read_config(state, place)
     stage = 2 if any(key.startswith("denoise.") for key in state) else 1
@@ -246,7 +265,9 @@ def save_model(model: Stage1 | Stage2, folder: str | Path, weights: Mapping[str,
 
     Args:
         weights: by the model's own names, such as averaged ones; None takes the model's.
-    Raises: UserError when nothing can be written there.
+
+    Raises:
+        UserError: when nothing can be written there.
     """
     folder = Path(folder)
     values: dict[str, Any] = {"format": "llmga-diffrir", "stage": model.stage, **model.config.to_dict()}

@@ -4,7 +4,6 @@ The published training cuts 400 pixels every 200, from the pictures as they are 
 named after its picture, the copy's scale and its number: `0001_x0.75_s012.png`.  What is there already is left alone.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from llmga.command_line import Parser
 from llmga.diffrir.listing import pictures
 from llmga.errors import UserError, command_line
 from llmga.images import open_image
@@ -30,7 +30,8 @@ def starts(length: int, side: int, step: int) -> list[int]:
 def copies(image: Image.Image, scales: Sequence[float], side: int) -> Iterator[tuple[str, Image.Image]]:
     """The picture and smaller ones of it, each with a name; those that hold no square are left out."""
     for scale in scales:
-        size = tuple(round(extent * scale) for extent in image.size)
+        width, height = (round(extent * scale) for extent in image.size)
+        size = width, height
         if min(size) >= side:
             yield f"x{scale:g}", image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
@@ -71,7 +72,8 @@ def cut_all(
 ) -> tuple[int, list[str]]:
     """Squares of every picture below a folder; returns their number and what is wrong with pictures left out.
 
-    Raises: UserError when there are no pictures, the measures make no sense, or nothing can be written.
+    Raises:
+        UserError: when there are no pictures, the measures make no sense, or nothing can be written.
     """
     if side < 1 or step < 1 or not all(0 < scale <= 1 for scale in scales):
         raise UserError(f"--side {side} and --step {step} must be at least 1, --scales {list(scales)} from 0 to 1.")
@@ -93,7 +95,7 @@ def cut_all(
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when every picture was cut, 1 when some were left out."""
-    parser = argparse.ArgumentParser(prog="python -m llmga.diffrir.crops", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m llmga.diffrir.crops", description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="pictures below it are cut")
     parser.add_argument("--output", type=Path, required=True, help="folder of the squares")
     parser.add_argument("--side", type=int, default=SIDE, help=f"of a square (default: {SIDE})")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmga.diffrir.jpeg import jpeg
-from llmga.diffrir.kernels import LARGEST, chance, gaussian, pick, random_blur, random_final, uniform
+from llmga.diffrir.kernels import LARGEST, bernoulli, gaussian, pick, random_blur, random_final, uniform
 
 RESIZES = ("area", "bilinear", "bicubic")
 JPEG_QUALITY = (30.0, 95.0)
@@ -128,7 +128,7 @@ class Pass:
 
     def noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The pictures with noise; its kind is one for the batch, its strength and greyness one for each picture."""
-        kind, span = (gaussian_noise, self.gaussian) if chance(0.5, generator) else (poisson_noise, self.poisson)
+        kind, span = (gaussian_noise, self.gaussian) if bernoulli(0.5, generator) else (poisson_noise, self.poisson)
         strength = _drawn(images, span, generator)
         grey = _drawn(images, (0, 1), generator) < GREY_SHARE
         return add_noise(images, kind(images, strength, grey, _beside(images, generator)))
@@ -140,7 +140,7 @@ SECOND_BLUR_SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DegradationConfig:
     """What differs between the published trainings.
 
     Attributes:
@@ -184,7 +184,7 @@ class Kernels:
 MILD_BLUR, MILD_CAST, MILD_QUALITY = (0.3, 1.3), 0.03, (60.0, 95.0)
 
 
-def degrade(clean: Tensor, kernels: Kernels, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def degrade(clean: Tensor, kernels: Kernels, recipe: DegradationConfig, generator: torch.Generator) -> Tensor:
     """(B, 3, H, W) -> (B, 3, H/scale, W/scale): what a diffusion model might have made of it.
 
     Args:
@@ -194,20 +194,20 @@ def degrade(clean: Tensor, kernels: Kernels, recipe: Recipe, generator: torch.Ge
     x = blur(clean, kernels.first)
     x = resize(x, _mode(generator), scale_factor=FIRST.factor(generator))
     x = _compressed(FIRST.noise(x, generator), generator)
-    if chance(SECOND_BLUR_SHARE, generator):
+    if bernoulli(SECOND_BLUR_SHARE, generator):
         x = blur(x, kernels.second)
     factor = SECOND.factor(generator)
-    within = tuple(int(side / recipe.scale * factor) for side in clean.shape[-2:])
-    x = SECOND.noise(resize(x, _mode(generator), size=within), generator)
-    if chance(0.5, generator):
+    height, width = (int(side / recipe.scale * factor) for side in clean.shape[-2:])
+    x = SECOND.noise(resize(x, _mode(generator), size=(height, width)), generator)
+    if bernoulli(0.5, generator):
         x = _compressed(blur(resize(x, _mode(generator), size=small), kernels.final), generator)
     else:
         x = blur(resize(_compressed(x, generator), _mode(generator), size=small), kernels.final)
     return quantise(_mismatched(x, recipe, generator))
 
 
-def degrade_mildly(clean: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """As `degrade`, but what is left when the painter is good: a slight blur, tone with a cast, JPEG, drift.
+def degrade_mildly(clean: Tensor, recipe: DegradationConfig, generator: torch.Generator) -> Tensor:
+    """As `degrade`, but what is left when the pipeline is good: a slight blur, tone with a cast, JPEG, drift.
 
     No part of the published recipe.  Takes no kernels: its blur is a plain bell of another width for each picture.
     """
@@ -230,7 +230,7 @@ def _compressed(images: Tensor, generator: torch.Generator) -> Tensor:
     return jpeg(images.clamp(0, 1), _drawn(images, JPEG_QUALITY, generator))
 
 
-def _mismatched(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def _mismatched(images: Tensor, recipe: DegradationConfig, generator: torch.Generator) -> Tensor:
     gain = _drawn(images, (1 - recipe.gain, 1 + recipe.gain), generator)
     images = luminance(images, gain, _drawn(images, (-recipe.bias, recipe.bias), generator))
     return drifted(images, recipe.drift, generator)
@@ -253,7 +253,7 @@ def _drawn(images: Tensor, span: tuple[float, float], generator: torch.Generator
 
 def _beside(images: Tensor, generator: torch.Generator) -> torch.Generator:
     """A generator on the pictures' device, itself drawn from the CPU's."""
-    seed = torch.randint(2**62, (), generator=generator).item()
+    seed = int(torch.randint(2**62, (), generator=generator))
     return torch.Generator(images.device).manual_seed(seed)
 
 
@@ -263,7 +263,7 @@ def random_crop(
     """The same square from a degraded batch and from `others` at the clean picture's size, where it is `side` wide."""
     scale = others[0].shape[-1] // lq.shape[-1]
     small = side // scale
-    top, left = (torch.randint(extent - small + 1, (), generator=generator).item() for extent in lq.shape[-2:])
+    top, left = (int(torch.randint(extent - small + 1, (), generator=generator)) for extent in lq.shape[-2:])
 
     def cut(images: Tensor, unit: int, width: int) -> Tensor:
         return images[..., top * unit : top * unit + width, left * unit : left * unit + width]

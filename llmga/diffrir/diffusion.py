@@ -34,7 +34,7 @@ def schedule(timesteps: int, start: float, end: float) -> dict[str, Tensor]:
     return {name: array.float() for name, array in arrays.items()}
 
 
-class Layer(nn.Module):
+class DenoiserLayer(nn.Module):
     """A linear layer and its rectifier; nothing is added to what came in, whatever the published name says."""
 
     def __init__(self):
@@ -53,7 +53,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.longest = 10 * timesteps
         first = nn.Linear(2 * PRIOR_WIDTH + 1, PRIOR_WIDTH)
-        self.resmlp = nn.Sequential(first, nn.LeakyReLU(SLOPE), *(Layer() for _ in range(layers)))
+        self.resmlp = nn.Sequential(first, nn.LeakyReLU(SLOPE), *(DenoiserLayer() for _ in range(layers)))
 
     def forward(self, x: Tensor, step: int, condition: Tensor) -> Tensor:
         """(B, 256), a step from 0, (B, 256) -> (B, 256)."""

@@ -6,7 +6,7 @@ the picture itself, by the likelihood of each length.  A tone may be fitted with
 tells a tone from a drift that happens to go with the picture's light.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -47,7 +47,7 @@ class Cells:
     def of(cls, painted: np.ndarray, known: np.ndarray, residual: np.ndarray, kept: np.ndarray) -> Self:
         """Of pictures (height, width, channels) and what differs in them once the tone is taken out."""
         side = max(SMALLEST, -(-max(kept.shape) // CELLS))
-        shape = tuple(-(-length // side) for length in kept.shape)
+        rows, columns = (-(-length // side) for length in kept.shape)
         clipped = kept & ((painted <= 0) | (painted >= 255)).any(-1)  # says nothing of a tone
         counted = kept & ~clipped
         count, lost = (_summed(marks[..., None].astype(np.float32), side)[:, 0] for marks in (counted, clipped))
@@ -58,8 +58,8 @@ class Cells:
             for values in (painted, known, residual, residual**2)
         )
         scatter = np.maximum(squares - off**2, 0).mean(-1)
-        places = np.stack(np.divmod(np.arange(len(used)), shape[1]), -1)[used] + 0.5
-        return cls(places, own, truth, count, scatter, shape, side)
+        places = np.stack(np.divmod(np.arange(len(used)), columns), -1)[used] + 0.5
+        return cls(places, own, truth, count, scatter, (rows, columns), side)
 
     @property
     def noise(self) -> np.ndarray:
@@ -71,8 +71,8 @@ class Cells:
 
     def some(self, which: np.ndarray) -> Self:
         """The cells that a boolean (n,) marks."""
-        parts = (part[which] for part in (self.places, self.painted, self.known, self.count, self.scatter))
-        return type(self)(*parts, self.shape, self.side)
+        parts = ("places", "painted", "known", "count", "scatter")
+        return replace(self, **{part: getattr(self, part)[which] for part in parts})
 
 
 def _summed(values: np.ndarray, side: int) -> np.ndarray:

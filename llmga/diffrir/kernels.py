@@ -81,21 +81,21 @@ def uniform(low: float, high: float, generator: torch.Generator) -> float:
     return low + (high - low) * torch.rand((), dtype=torch.float64, generator=generator).item()
 
 
-def chance(probability: float, generator: torch.Generator) -> bool:
+def bernoulli(probability: float, generator: torch.Generator) -> bool:
     """True with this probability."""
     return uniform(0, 1, generator) < probability
 
 
 def pick(weights: list[float], generator: torch.Generator) -> int:
     """A place in the list, each as likely as it weighs."""
-    return torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator).item()
+    return int(torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator))
 
 
 def _beta(span: tuple[float, float] | None, generator: torch.Generator) -> float:
     """Below and above 1 equally often, however lopsided the range."""
     if span is None:
         return 1.0
-    return uniform(*((span[0], 1.0) if chance(0.5, generator) else (1.0, span[1])), generator)
+    return uniform(*((span[0], 1.0) if bernoulli(0.5, generator) else (1.0, span[1])), generator)
 
 
 def random_blur(generator: torch.Generator, sigmas: tuple[float, float]) -> Tensor:
@@ -105,7 +105,7 @@ def random_blur(generator: torch.Generator, sigmas: tuple[float, float]) -> Tens
         sigmas: lowest and highest width in pixels.
     """
     size = SIZES[pick([1.0] * len(SIZES), generator)]
-    if chance(SINC_SHARE, generator):
+    if bernoulli(SINC_SHARE, generator):
         return sinc(uniform(math.pi / 3 if size < 13 else math.pi / 5, math.pi, generator), size, LARGEST)
     _, shape, turned, betas = MIXTURE[pick([row[0] for row in MIXTURE], generator)]
     sigma_x = sigma_y = uniform(*sigmas, generator)
@@ -117,7 +117,7 @@ def random_blur(generator: torch.Generator, sigmas: tuple[float, float]) -> Tens
 
 def random_final(generator: torch.Generator) -> Tensor:
     """The kernel of the last step, (21, 21): mostly a sinc, else one that changes nothing."""
-    if not chance(0.8, generator):
+    if not bernoulli(0.8, generator):
         return padded(torch.ones(1, 1, dtype=torch.float64), LARGEST)
     size = SIZES[pick([1.0] * len(SIZES), generator)]
     return sinc(uniform(math.pi / 3, math.pi, generator), size, LARGEST)

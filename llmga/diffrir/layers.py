@@ -14,9 +14,20 @@ EPSILON = 1e-5
 SLOPE = 0.1  # of the leaky rectifiers around the prior
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
     """(B, H, W, C) -> (B, H, W, C'); the memory stays channels last."""
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Affine(nn.Module):
+    """The weight and bias of a norm, under their published names."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, width: int, bias: bool):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if bias else None)
 
 
 class Norm(nn.Module):
@@ -27,9 +38,7 @@ class Norm(nn.Module):
 
     def __init__(self, width: int, bias: bool):
         super().__init__()
-        self.body = nn.Module()
-        self.body.weight = nn.Parameter(torch.ones(width))
-        self.body.register_parameter("bias", nn.Parameter(torch.zeros(width)) if bias else None)
+        self.body = Affine(width, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""

@@ -29,19 +29,21 @@ def levelled(
     """The painting in a box, (height, width, 3), float32.
 
     Args:
-        painted, known: (height, width, 3) in levels of 0 to 255.
+        painted: (height, width, 3) in levels of 0 to 255.
+        known: the original, likewise.
         kept: boolean (height, width), True somewhere.
         box: where a drift is looked for; a tone is looked for everywhere.
         enough: pixels that a fit of the tone looks at.
     """
     kept_pixels = np.flatnonzero(kept)
     kept_pixels = kept_pixels[:: -(-len(kept_pixels) // enough)]
-    tone = fit_tone(*(pixels.reshape(-1, 3)[kept_pixels] for pixels in (painted, known)), enough)
+    tone = fit_tone(painted.reshape(-1, 3)[kept_pixels], known.reshape(-1, 3)[kept_pixels], enough)
     wanted = painted[box].astype(np.float32)
     step = -(-max(wanted.shape) // LOOKED_AT)
-    cells = _cells(*(values[box][::step, ::step] for values in (painted, known, kept)), tone)
+    own, truth, marks = (values[box][::step, ::step] for values in (painted, known, kept))
+    cells = _cells(own, truth, marks, tone)
     course = _chosen(cells, tone)
-    drift = enlarged(course, cells, wanted.shape[:2], step) if course.trend.power else np.float32(0)
+    drift = enlarged(course, cells, wanted.shape[:2], step) if course.trend.power else np.zeros(1, np.float32)
     return course.undone(wanted, drift).astype(np.float32)
 
 

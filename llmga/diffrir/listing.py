@@ -3,11 +3,11 @@
 One path a line, relative to the folder that the trainer is given as `--images`.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
 from llmga.images import open_image
 
@@ -15,7 +15,11 @@ KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Every picture file below the folder, in order of their names.  Raises: UserError when there is none."""
+    """Every picture file below the folder, in order of their names.
+
+    Raises:
+        UserError: when there is none.
+    """
     if not folder.is_dir():
         raise UserError(f"{str(folder)!r} is no folder; give one that holds pictures.")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in KINDS)
@@ -39,7 +43,8 @@ def usable(paths: Sequence[Path], least: int, complaints: list[str]) -> Iterator
 def write_list(root: Path, folders: Sequence[Path], output: Path, least: int) -> tuple[int, list[str]]:
     """Write the list; returns its length and what is wrong with pictures that are left out.
 
-    Raises: UserError when a folder is not below `root`, nothing is left, or nothing can be written.
+    Raises:
+        UserError: when a folder is not below `root`, nothing is left, or nothing can be written.
     """
     complaints: list[str] = []
     names = []
@@ -60,7 +65,7 @@ def write_list(root: Path, folders: Sequence[Path], output: Path, least: int) ->
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when every picture could be read, 1 when some were left out."""
-    parser = argparse.ArgumentParser(prog="python -m llmga.diffrir.listing", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m llmga.diffrir.listing", description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, help="pictures below them are listed")
     parser.add_argument("--root", type=Path, help="what the paths are relative to (default: the first folder)")
     parser.add_argument("--output", type=Path, required=True, help="the list")

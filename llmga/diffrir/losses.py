@@ -46,7 +46,8 @@ class Pair:
 
 def total(losses: Losses) -> Tensor:
     """The sum of what counts."""
-    return sum(loss for name, loss in losses.items() if name not in LOGGED_ONLY)
+    first, *others = (loss for name, loss in losses.items() if name not in LOGGED_ONLY)
+    return sum(others, first)
 
 
 def composite(output: Tensor, gt: Tensor, mask: Tensor) -> Tensor:
@@ -77,7 +78,9 @@ def joint_phase_losses(
 
     Args:
         composited: compare only what was painted (the recipe of scale 1 in stage 2).
-    Returns: the losses, and the restored picture (B, 3, H s, W s) as it left the network.
+
+    Returns:
+        The losses, and the restored picture (B, 3, H s, W s) as it left the network.
     """
     wanted = _teacher_prior(teacher, pair)
     output, path = model.train_forward(pair.net_input, wanted, noise)
@@ -101,9 +104,14 @@ def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
 
 def perceptual_loss(made: Mapping[str, Tensor], real: Mapping[str, Tensor]) -> Tensor:
     """Mean absolute differences of features by layer name, weighted."""
-    return sum(weight * F.l1_loss(made[name], real[name]) for name, weight in PERCEPTUAL_WEIGHTS.items())
+    first, *others = (weight * F.l1_loss(made[name], real[name]) for name, weight in PERCEPTUAL_WEIGHTS.items())
+    return sum(others, first)
 
 
 def load_perceptual(path: str | Path) -> Features:
-    """Features of the perceptual loss from torchvision's published VGG19 weights.  Raises: UserError."""
+    """Features of the perceptual loss from torchvision's published VGG19 weights.
+
+    Raises:
+        UserError: when the file holds something else.
+    """
     return fill(Features(VGG19, PERCEPTUAL_LAYERS), path, "VGG19; give torchvision's file, vgg19-dcbb9e9d.pth, or none")

@@ -26,12 +26,17 @@ def match(
     Where that makes kept pixels that it was not fitted to no more alike, the painting stays as it is.
 
     Args:
-        image, reference, mask: of one size; the mask's upper half of the levels was painted.
+        image: the painted picture.
+        reference: of its size, what was there before.
+        mask: of its size; the upper half of its levels was painted.
         blend: also carry what still differs along the seam into the painted region, and fade from the original to
             the painting over its first pixels, wherever both show the same thing there.
 
-    Returns: RGB, of the reference's bit depth; the image as it is where nothing is known of the original.
-    Raises: UserError when the sizes differ.
+    Returns:
+        RGB, of the reference's bit depth; the image as it is where nothing is known of the original.
+
+    Raises:
+        UserError: when the sizes differ.
     """
     if reference is None or mask is None:
         return image
@@ -70,7 +75,9 @@ def matched(lq: Tensor, reference: Tensor, hole: Tensor, enough: int = ENOUGH) -
         lq: (B, 3, H, W), uint8 or float in [0, 1].
         reference: (B, 3, H s, W s), likewise; hole: (B, 1, H s, W s), not 0 where it says nothing.
         enough: pixels that a fit of the tone looks at.
-    Returns: (B, 3, H, W), float32 in [0, 1], on lq's device; a picture of which nothing is kept stays as it is.
+
+    Returns:
+        (B, 3, H, W), float32 in [0, 1], on lq's device; a picture of which nothing is kept stays as it is.
     """
     size = lq.shape[-2:]
     known = F.interpolate(_in_levels(reference), size, mode="area")
@@ -89,7 +96,11 @@ def _in_levels(pictures: Tensor) -> Tensor:
 
 
 def check_sizes(image: Image.Image, reference: Image.Image, mask: Image.Image) -> None:
-    """Raises: UserError when the three are not of one size."""
+    """See that picture, reference and mask fit together.
+
+    Raises:
+        UserError: when the three are not of one size.
+    """
     for name, other in (("reference", reference), ("mask", mask)):
         if other.size != image.size:
             raise UserError(

@@ -3,7 +3,9 @@
 Names of parts are those of the published checkpoints (`G`, `E`, `condition`, `denoise`).
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,15 +59,18 @@ class DiffRIRConfig:
             raise UserError(f"LayerNorm_type {self.LayerNorm_type!r} is unknown; use BiasFree or WithBias.")
 
     @classmethod
-    def of(cls, values: dict) -> "DiffRIRConfig":
+    def of(cls, values: Mapping[str, Any]) -> "DiffRIRConfig":
         """From a mapping such as a published options file; keys that decide nothing here are left aside.
 
         The published `inp_channels` is one of them: what the network reads follows from the scale.
         """
         known = {field.name for field in fields(cls)}
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known})
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
+        }
+        return cls(**given)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
 
@@ -87,7 +92,9 @@ def network_input(lq: Tensor, gt: Tensor, mask: Tensor, scale: int) -> Tensor:
         lq: (B, 3, H, W) in [0, 1].
         gt: (B, 3, H s, W s), the original at the output's size.
         mask: (B, 1, H s, W s), 1 where the picture was generated.
-    Returns: (B, 3 + 3 s s, H, W).
+
+    Returns:
+        (B, 3 + 3 s s, H, W).
     """
     return torch.cat([lq, F.pixel_unshuffle((1 - mask) * gt, scale)], dim=1)
 
@@ -114,6 +121,11 @@ class PriorEncoder(nn.Module):
         return self.mlp(self.E(x.contiguous(memory_format=torch.channels_last)).mean((2, 3)))
 
 
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The number format of its weights."""
+    return next(network.parameters()).dtype
+
+
 def conv(wide: int, out: int) -> nn.Conv2d:
     """A 3x3 convolution that keeps the sides."""
     return nn.Conv2d(wide, out, 3, padding=1)
@@ -134,8 +146,7 @@ class ImageNetwork(nn.Module):
         def reduce(width: int) -> nn.Conv2d:
             return nn.Conv2d(2 * width, width, 1, bias=config.bias)
 
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(config.channels, width, 3, padding=1, bias=False)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(config.channels, width, 3, padding=1, bias=False)})
         self.encoder_level1, self.down1_2 = level(width, heads[0], blocks[0]), Down(width)
         self.encoder_level2, self.down2_3 = level(2 * width, heads[1], blocks[1]), Down(2 * width)
         self.encoder_level3, self.down3_4 = level(4 * width, heads[2], blocks[2]), Down(4 * width)
@@ -171,14 +182,16 @@ class ImageNetwork(nn.Module):
 
     def embed(self, net_input: Tensor) -> Tensor:
         """(B, 3 + 3 s s, H, W) -> (B, H s / 4, W s / 4, dim)."""
-        x = rearrange(net_input.to(self.patch_embed.proj.weight.dtype), "b c h w -> b h w c")
-        return convolve(self.patch_embed.proj, fold(x, self.config.unit))
+        x = rearrange(net_input.to(dtype_of(self)), "b c h w -> b h w c")
+        return convolve(self.patch_embed["proj"], fold(x, self.config.unit))
 
     def draw(self, x: Tensor) -> Tensor:
         """Features to what is added to the picture: (B, H, W, 2 dim) -> (B, 3, 4 H, 4 W)."""
-        for wide in (self.tail[0][0], self.tail[0][2]):
-            x = unfold(convolve(wide, x), 2)
-        return convolve(self.tail[1], x).permute(0, 3, 1, 2)
+        wide, last = self.tail
+        assert isinstance(wide, nn.Sequential)
+        for conv in (wide[0], wide[2]):
+            x = unfold(convolve(conv, x), 2)
+        return convolve(last, x).permute(0, 3, 1, 2)
 
 
 class Stage1(nn.Module):
@@ -218,8 +231,7 @@ class Stage2(nn.Module):
 
     def features(self, net_input: Tensor) -> Tensor:
         """What the condition averages over all pixels: (B, 3 + 3 s s, H, W) -> (B, 256, H s / 4, W s / 4)."""
-        weights = self.condition.E[0].weight
-        folded = F.pixel_unshuffle(net_input.to(weights.dtype), self.config.unit)
+        folded = F.pixel_unshuffle(net_input.to(dtype_of(self.condition)), self.config.unit)
         return self.condition.E(folded.contiguous(memory_format=torch.channels_last))
 
     def conditioned(self, net_input: Tensor) -> Tensor:
@@ -237,7 +249,8 @@ class Stage2(nn.Module):
     def train_forward(self, net_input: Tensor, teacher: Tensor, noise: Tensor) -> tuple[Tensor, list[Tensor]]:
         """As `forward`, but from the teacher's prior made noisy.
 
-        Returns: the restored picture, and the prior after each step, the last one being the one used.
+        Returns:
+            The restored picture, and the prior after each step, the last one being the one used.
         """
         path = self.denoised(net_input, teacher, noise)
         return self.G(net_input, path[-1]), path
@@ -248,4 +261,4 @@ class Stage2(nn.Module):
         return [x for x, _ in self.diffusion.steps(self.denoise, start, self.conditioned(net_input))]
 
 
-MODELS = {1: Stage1, 2: Stage2}
+MODELS: dict[int, type[Stage1] | type[Stage2]] = {1: Stage1, 2: Stage2}

@@ -36,7 +36,8 @@ class Lpips:
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] twice -> (B,)."""
         pairs = zip(self.features(one).values(), self.features(other).values(), self.weights, strict=True)
-        return sum(_distance(a, b, weight) for a, b, weight in pairs)
+        first, *others = (_distance(a, b, weight) for a, b, weight in pairs)
+        return sum(others, first)
 
 
 def _distance(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
@@ -46,6 +47,8 @@ def _distance(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
 
 class SmoothPool(nn.Module):
     """Halves the sides by root mean squares under a small bell, which does not alias."""
+
+    kernel: Tensor
 
     def __init__(self, channels: int):
         super().__init__()
@@ -89,9 +92,11 @@ class Dists:
 def at_hand(folder: str | Path = FOLDER, device: torch.device | str = "cpu") -> dict[str, Metric]:
     """The metrics whose weights lie in the folder, by name.
 
-    Raises: UserError when a file is there and holds something else.
+    Raises:
+        UserError: when a file is there and holds something else.
     """
-    folder, found = Path(folder), {}
+    folder = Path(folder)
+    found: dict[str, Metric] = {}
     if not (folder / VGG_FILE).is_file():
         return found
     if (folder / LPIPS_FILE).is_file():

@@ -1,166 +1,103 @@
-"""Restore painted pictures with a DiffRIR network: `python -m llmga.diffrir.restore --image … --reference … --mask …`.
+"""Restore painted pictures: `python -m llmga.diffrir.restore --image … --reference … --mask …`.
 
-A reference of the output's size is what is kept: outside the mask the output *is* the reference.  At scales 2 and 4 it
-may also be of the picture's own size; then it only guides, since the kept pixels exist at no such size.
+Files, or folders paired by name.  A reference of the output's size is what is kept: outside the mask the output *is*
+the reference.  At scales 2 and 4 it may also be of the picture's own size; then it only guides, since the kept pixels
+exist at no such size.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
+from llmga.choices import OVERLAP, RESTORER, RESTORERS, TILE
+from llmga.command_line import Parser
+from llmga.errors import UserError, command_line
 
-from llmga.choices import OVERLAP, TILE
-from llmga.diffrir.blending import blended
-from llmga.diffrir.checkpoints import load_model
-from llmga.diffrir.layers import PRIOR_WIDTH
-from llmga.diffrir.matching import matched, surroundings
-from llmga.diffrir.model import Stage2
-from llmga.diffrir.tiles import Pictures, check_tiling, restored_bands, to_levels
-from llmga.errors import UserError
-from llmga.inputs import as_pictures
-from llmga.runtime import pick_device
-
-PAINTED = 128  # a mask's level from which on a pixel counts as painted: half of 255, as published
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+if TYPE_CHECKING:
+    from llmga.diffrir.restorers import Restorer
 
 
-class DiffRIR:
-    """A restorer: `restorer(image, reference, mask) -> image`, the same seed giving the same picture.
+def build_parser() -> Parser:
+    """The flags."""
+    parser = Parser(prog="python -m llmga.diffrir.restore",
+                    description="Make painted regions agree with the kept ones.")  # fmt: skip
+    add = parser.add_argument
+    add("--image", required=True, type=Path, help="painted picture, or a folder of them")
+    add("--reference", type=Path, help="original of the same name; what the mask does not cover is kept")
+    add("--mask", type=Path, help="white where painted; NAME, NAME_mask or NAME_mask000; at scales 2 and 4 both may be "
+        "left out to enlarge whole pictures")  # fmt: skip
+    add("--scale", type=int, choices=(1, 2, 4), default=1, help="sides of the result over sides of the picture")
+    add("--output", type=Path, default=Path("outputs/restored"), help="folder, or a file for a single picture")
+    add("--weights", metavar="PATH", help="DiffRIR weights (default: those of the scale under checkpoints/Inference)")
+    add("--restorer", metavar="NAME", help=f"one of: {', '.join(RESTORERS)} (default: diffrir of the scale, or without "
+        f"weights {RESTORER})")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the prior (default: 0)")
+    add("--tile", type=int, default=TILE, help=f"side of a window in output pixels, 0: no windows (default: {TILE})")
+    add("--overlap", type=int, default=OVERLAP, help=f"of windows, in output pixels (default: {OVERLAP})")
+    add("--batch", type=int, default=1, help="pictures of one size at once (default: 1)")
+    add("--soft-mask", action="store_true", help="composite by the mask's levels, for feathered masks")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    add("--dtype", help="fp32 or bf16 (default: bf16 on CUDA, else fp32)")
+    return parser
 
-    Args:
-        model: a stage-2 network in evaluation mode.
-        seed: of the noise that each picture's prior begins with.
-        tile, overlap: in output pixels; tile 0 takes the whole picture at once.
-        soft: composite by the mask's levels instead of its upper half, for feathered masks; level 0 stays identical.
+
+def pick_restorer(args: argparse.Namespace) -> tuple[str, "Restorer"]:
+    """What was asked for, or the best there is, and its name for the manifest.
+
+    Raises:
+        UserError: for an unknown name, or one that the scale or the weights contradict.
     """
+    from llmga.diffrir.checkpoints import default_path
+    from llmga.diffrir.restorer import open_diffrir
+    from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR
 
-    def __init__(self, model: Stage2, *, seed: int = 0, tile: int = TILE, overlap: int = OVERLAP, soft: bool = False):
-        check_tiling(tile, overlap)
-        self.model, self.seed, self.tile, self.overlap, self.soft = model, seed, tile, overlap, soft
-
-    @property
-    def scale(self) -> int:
-        return self.model.config.scale
-
-    def __call__(
-        self, image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None
-    ) -> Image.Image:
-        """One picture; without a reference or a mask nothing is known of the original.
-
-        Raises: UserError when sizes do not fit.
-        """
-        image, reference, mask = as_pictures(image, reference, mask)
-        return self.many([image], [reference], [mask])[0]
-
-    def many(
-        self,
-        images: Sequence[Image.Image],
-        references: Sequence[Image.Image | None],
-        masks: Sequence[Image.Image | None],
-    ) -> list[Image.Image]:
-        """Pictures of one size at once; each comes out as it would alone.  Raises: UserError."""
-        originals, coverages, exact = self._known(images, references, masks)
-        lq = _channels_first(np.stack([np.asarray(_in_mode(image, "RGB")) for image in images]))
-        known, hole = _channels_first(originals), torch.from_numpy(coverages >= PAINTED)[:, None]
-        pictures = Pictures(matched(lq, known, hole) if self.model.config.matched else lq, known, hole)
-        outputs = np.empty_like(originals)
-        for rows, band in restored_bands(self.model, pictures, self._noise(len(images)), self.tile, self.overlap):
-            restored = to_levels(band)
-            composited = self._composite(restored, originals[:, rows], coverages[:, rows])
-            outputs[:, rows] = np.where(exact[:, None, None, None], composited, restored)
-        if self.model.config.matched and self.scale == 1 and not self.soft:
-            for each in np.flatnonzero(exact):
-                self._blend(outputs[each], pictures.lq[each], originals[each], coverages[each] >= PAINTED)
-        return [Image.fromarray(output) for output in outputs]
-
-    def _blend(self, output: np.ndarray, levelled: Tensor, original: np.ndarray, hole: np.ndarray) -> None:
-        """Smooth the seam of one restored picture (H, W, 3) in place; what was levelled shows the painting's side."""
-        if hole.all() or not hole.any():
-            return
-        box = surroundings(hole)
-        inside, known = hole[box], original[box].astype(np.float32)
-        beside = levelled.permute(1, 2, 0)[box].numpy() * np.float32(255)
-        painted = np.where(inside[..., None], output[box], beside).astype(np.float32)
-        output[box][inside] = blended(painted, known, ~inside)[inside].round().clip(0, 255)
-
-    def _noise(self, count: int) -> Tensor:
-        """Drawn on the CPU and the same for each picture, so that neither device nor batch changes a picture."""
-        noise = torch.randn(1, PRIOR_WIDTH, generator=torch.Generator().manual_seed(self.seed))
-        return noise.expand(count, -1).to(next(self.model.parameters()).device)
-
-    def _known(
-        self,
-        images: Sequence[Image.Image],
-        references: Sequence[Image.Image | None],
-        masks: Sequence[Image.Image | None],
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Originals (B, H, W, 3) and levels of masks (B, H, W) at the output's size; which originals are exact (B,)."""
-        given = [self._fitted(*three) for three in zip(images, references, masks, strict=True)]
-        originals, coverages = (np.stack([np.asarray(each[place]) for each in given]) for place in (0, 1))
-        return originals, coverages, np.array([exact for _, _, exact in given])
-
-    def _fitted(
-        self, image: Image.Image, reference: Image.Image | None, mask: Image.Image | None
-    ) -> tuple[Image.Image, Image.Image, bool]:
-        """Reference and mask at the output's size; whether the reference was of that size."""
-        size = (image.width * self.scale, image.height * self.scale)
-        if reference is None or mask is None:
-            return Image.new("RGB", size), Image.new("L", size, 255), False
-        for name, given in (("reference", reference), ("mask", mask)):
-            if given.size not in (size, image.size):
-                raise UserError(_wrong_size(name, given.size, image.size, size))
-        fitted = _in_mode(reference, "RGB"), _in_mode(mask, "L")
-        ways = Image.Resampling.LANCZOS, Image.Resampling.NEAREST
-        fitted = (part if part.size == size else part.resize(size, way) for part, way in zip(fitted, ways, strict=True))
-        return *fitted, reference.size == size
-
-    def _composite(self, restored: np.ndarray, originals: np.ndarray, coverages: np.ndarray) -> np.ndarray:
-        """Restored where painted; elsewhere the original's own bytes."""
-        if not self.soft:
-            return np.where((coverages >= PAINTED)[..., None], restored, originals)
-        share = (coverages / np.float32(255))[..., None]
-        return (restored * share + originals * (1 - share)).round().astype(np.uint8)
+    row = RESTORERS[args.restorer] if args.restorer else LazyDiffRIR(args.scale)
+    if isinstance(row, LazyDiffRIR) and args.restorer and row.scale != args.scale:
+        raise UserError(
+            f"restorer {args.restorer!r} has scale {row.scale}, but --scale is {args.scale}; give --scale {row.scale}."
+        )
+    if not isinstance(row, LazyDiffRIR):
+        if args.scale != 1 or args.weights:
+            raise UserError(f"restorer {args.restorer!r} has scale 1 and no weights; leave out --scale and --weights.")
+        return args.restorer, row
+    try:
+        weights = args.weights or default_path(args.scale)
+    except UserError:
+        if args.restorer or args.scale != 1:
+            raise
+        print(f"No DiffRIR weights of scale 1 are at hand: {RESTORER} restores.", file=sys.stderr)
+        return RESTORER, RESTORERS[RESTORER]
+    options = {"seed": args.seed, "tile": args.tile, "overlap": args.overlap, "soft": args.soft_mask}
+    return str(weights), open_diffrir(weights, args.scale, device=args.device, dtype=args.dtype, **options)
 
 
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Without the copy that `convert` makes of what is in the mode already."""
-    return image if image.mode == mode else image.convert(mode)
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when everything is done, 1 when some pictures of a folder failed, 2 when nothing could begin."""
+    args = build_parser().parse_args(argv)
+    from llmga.diffrir.jobs import find_jobs
+    from llmga.diffrir.runner import RestoreManifest, RestoreRunner
+    from llmga.training.stream import LARGEST_SEED
 
-
-def _channels_first(pictures: np.ndarray) -> Tensor:
-    """(B, H, W, 3) seen as (B, 3, H, W)."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
-
-
-def _wrong_size(name: str, given: tuple[int, int], image: tuple[int, int], wanted: tuple[int, int]) -> str:
-    shown = ["{}x{}".format(*size) for size in (given, image, wanted)]
-    either = f"{shown[2]}, the output's size" + ("" if image == wanted else f", or {shown[1]}, the picture's")
-    return f"the {name} is {shown[0]}, but the picture is {shown[1]}; give a {name} of {either}."
-
-
-def pick_restoration_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """`None` means bf16 on CUDA and fp32 elsewhere.  Raises: UserError for fp16, whose range the network exceeds."""
-    if name is None:
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise UserError(f"number format {name!r} is not possible in restoration; use one of {', '.join(DTYPES)}.")
-    return DTYPES[name]
-
-
-def open_diffrir(
-    path: str | Path, scale: int | None = None, *, device: str = "auto", dtype: str | None = None, **options: object
-) -> DiffRIR:
-    """A restorer from weights on disk; `options` are those of `DiffRIR`.  Raises: UserError."""
-    place = pick_device(device)
-    number_format = pick_restoration_dtype(dtype, place)
-    return DiffRIR(load_model(path, scale=scale, stage=2, device=place, dtype=number_format), **options)
+    if args.batch < 1:
+        raise UserError(f"--batch {args.batch} is out of range; use at least 1.")
+    if not 0 <= args.seed <= LARGEST_SEED:
+        raise UserError(f"--seed {args.seed} is out of range; use 0 to {LARGEST_SEED}.")
+    if (args.reference is None) != (args.mask is None) or (args.mask is None and args.scale == 1):
+        raise UserError("--reference and --mask belong together and are needed at scale 1; give both.")
+    jobs = find_jobs(args.image, args.reference, args.mask, args.output)
+    name, restorer = pick_restorer(args)
+    settings = {key: getattr(args, key) for key in ("scale", "seed", "tile", "overlap", "soft_mask", "dtype")}
+    manifest = RestoreManifest(jobs[0].output.parent, {"restorer": name, **settings})
+    runner = RestoreRunner(restorer, manifest, args.batch)
+    runner(jobs)
+    print(f"{len(jobs) - len(runner.failures)} of {len(jobs)} pictures are in {str(jobs[0].output.parent)!r}.")
+    for picture, complaint in runner.failures.items():
+        print(f"error: {picture}: {complaint}", file=sys.stderr)
+    return 1 if runner.failures else 0
 
 
 if __name__ == "__main__":
-    from llmga.diffrir.folders import main
-
     sys.exit(main())

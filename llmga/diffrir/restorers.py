@@ -11,7 +11,7 @@ from PIL import Image
 from llmga.choices import RESTORER, SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.matching import match
-from llmga.diffrir.restore import DiffRIR, open_diffrir
+from llmga.diffrir.restorer import DiffRIR, open_diffrir
 from llmga.errors import UserError
 from llmga.inputs import as_pictures
 from llmga.registry import Registry
@@ -43,11 +43,12 @@ def match_and_blend(
 
 
 @dataclass
-class Weighted:
+class LazyDiffRIR:
     """A DiffRIR network of one scale; its weights are opened when it is first called.
 
     Attributes:
-        path: weights; None takes those on the shelf, `checkpoints/Inference`.
+        scale: sides of the result over sides of the picture, 1, 2 or 4.
+        path: weights; None takes those in the model directory, `checkpoints/Inference`.
     """
 
     scale: int
@@ -56,7 +57,11 @@ class Weighted:
 
     @cached_property
     def restorer(self) -> DiffRIR:
-        """Raises: UserError when there are no such weights."""
+        """The network, opened.
+
+        Raises:
+            UserError: when there are no such weights.
+        """
         return open_diffrir(self.path or default_path(self.scale), self.scale, device=self.device)
 
     def __call__(
@@ -71,24 +76,29 @@ RESTORERS: Registry[Restorer] = Registry(
         "none": none,
         "match": match_only,
         "match+blend": match_and_blend,
-        **{f"diffrir-x{scale}": Weighted(scale) for scale in (1, *SCALES)},
+        **{f"diffrir-x{scale}": LazyDiffRIR(scale) for scale in (1, *SCALES)},
     },
 )
 
 
-def open_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
+def load_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
     """A restorer that is ready to work, its weights opened.
 
     Args:
         name: a row of `RESTORERS`; None is `match+blend`, or with a path the DiffRIR network that lies there.
-        path: weights, for the rows that have some; None takes those on the shelf.
+        path: weights, for the rows that have some; None takes those in the model directory, `checkpoints/Inference`.
+        device: auto, cpu, cuda, cuda:N or mps.
 
-    Raises: UserError for an unknown name, and for weights that are missing, damaged, of another scale or not wanted.
+    Returns:
+        `restorer(image, reference, mask) -> image`.
+
+    Raises:
+        UserError: for an unknown name, and for weights that are missing, damaged, of another scale or not wanted.
     """
     if name is None and path is not None:
         return open_diffrir(path, device=device)
     row = RESTORERS[name or RESTORER]
-    if isinstance(row, Weighted):
+    if isinstance(row, LazyDiffRIR):
         return open_diffrir(path or default_path(row.scale), row.scale, device=device)
     if path is not None:
         raise UserError(f"restorer {name!r} has no weights, but {str(path)!r} was given; choose a diffrir row.")
@@ -99,5 +109,5 @@ def restorer_name(restorer: Restorer) -> str:
     """The row that a restorer is, or wraps (`functools.wraps`); of one that is none, what its kind is called."""
     restorer = inspect.unwrap(restorer)
     rows = (name for name, row in RESTORERS.items() if row is restorer)
-    own = f"diffrir-x{restorer.scale}" if isinstance(restorer, DiffRIR | Weighted) else None
-    return own or next(rows, None) or getattr(restorer, "__name__", type(restorer).__name__)
+    own = f"diffrir-x{restorer.scale}" if isinstance(restorer, DiffRIR | LazyDiffRIR) else None
+    return own or next(rows, None) or str(getattr(restorer, "__name__", type(restorer).__name__))

@@ -1,4 +1,4 @@
-"""Pictures of any size through the network, window by window: memory stays flat, and no window's edge shows.
+"""TiledInput of any size through the network, window by window: memory stays flat, and no window's edge shows.
 
 Sizes are filled up to whole windows by mirroring, as the published inference does: on the assembled input, so that at
 scales 2 and 4 the folded reference is mirrored in whole cells.
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmga.choices import OVERLAP, TILE
-from llmga.diffrir.model import WINDOW, Stage2, network_input
+from llmga.diffrir.model import WINDOW, Stage2, dtype_of, network_input
 from llmga.errors import UserError
 
 
@@ -32,8 +32,8 @@ def filled(length: int, unit: int) -> int:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures of one size on the CPU, as they are; the network's input is only ever made of a window of them.
+class TiledInput:
+    """TiledInput of one size on the CPU, as they are; the network's input is only ever made of a window of them.
 
     Attributes:
         lq: (B, 3, H, W), uint8 or float in [0, 1]: what is to be restored.
@@ -64,11 +64,11 @@ class Pictures:
     def read(self, rows: slice, columns: slice, device: torch.device | str = "cpu") -> Tensor:
         """The network's input, float32, of a window in pixels of lq that may reach beyond the picture."""
         height, width = self.lq.shape[-2:]
-        rows, columns = (
+        down, across = (
             mirrored(torch.arange(part.start, part.stop), length) for part, length in ((rows, height), (columns, width))
         )
-        lq = _levels(_at(self.lq, rows, columns).to(device))
-        fine = (_cells(rows, self.scale), _cells(columns, self.scale))
+        lq = _levels(_at(self.lq, down, across).to(device))
+        fine = (_cells(down, self.scale), _cells(across, self.scale))
         reference, hole = (_at(picture, *fine).to(device) for picture in (self.reference, self.hole))
         return network_input(lq, _levels(reference), hole.float(), self.scale)
 
@@ -123,14 +123,18 @@ def _ramp(part: slice, length: int, overlap: int) -> Tensor:
 
 
 def check_tiling(tile: int, overlap: int) -> None:
-    """Raises: UserError when the network cannot work in such windows."""
+    """See that the network can work in such windows.
+
+    Raises:
+        UserError: when the network cannot work in such windows.
+    """
     if tile % WINDOW or overlap % WINDOW or overlap < WINDOW or (tile and tile < 2 * overlap):
         raise UserError(f"tiles of {tile} that overlap by {overlap} are not possible; use multiples of {WINDOW}, a "
                         "tile of at least twice the overlap, or tile 0 for the whole picture at once.")  # fmt: skip
 
 
 @torch.inference_mode()
-def picture_prior(model: Stage2, pictures: Pictures, noise: Tensor, tile: int = TILE) -> Tensor:
+def picture_prior(model: Stage2, pictures: TiledInput, noise: Tensor, tile: int = TILE) -> Tensor:
     """The prior of whole pictures, (B, 256), from (B, 256) noise: exactly the untiled one, whatever the tile.
 
     The condition averages over all pixels what convolutions make of them, so windows with a margin as wide as the
@@ -151,7 +155,7 @@ def picture_prior(model: Stage2, pictures: Pictures, noise: Tensor, tile: int = 
         ]
         part = features[:, :, inner[0], inner[1]]
         total, count = total + part.sum((2, 3), dtype=torch.float32), count + part.shape[2] * part.shape[3]
-    dtype = model.condition.mlp[0].weight.dtype
+    dtype = dtype_of(model.condition)
     return model.prior(model.condition.mlp((total / count).to(dtype)), noise.to(dtype))
 
 
@@ -166,7 +170,7 @@ def _widened(part: slice, margin: int, length: int) -> slice:
 
 
 def restored_bands(
-    model: Stage2, pictures: Pictures, noise: Tensor, tile: int = TILE, overlap: int = OVERLAP
+    model: Stage2, pictures: TiledInput, noise: Tensor, tile: int = TILE, overlap: int = OVERLAP
 ) -> Iterator[tuple[slice, Tensor]]:
     """Restored rows from top to bottom, each with its place: float32 on the CPU, neither clamped nor composited.
 
@@ -174,7 +178,8 @@ def restored_bands(
 
     Args:
         noise: (B, 256) of unit variance, on the model's device: what the prior's diffusion begins with.
-        tile, overlap: in output pixels; tile 0 takes every picture at once.
+        tile: side of a window in output pixels; 0 takes every picture at once.
+        overlap: of windows, in output pixels.
     """
     check_tiling(tile, overlap)
     prior = picture_prior(model, pictures, noise, tile)
@@ -194,14 +199,14 @@ def restored_bands(
 
 
 @torch.inference_mode()
-def _restored(model: Stage2, pictures: Pictures, prior: Tensor, rows: slice, columns: slice) -> Tensor:
+def _restored(model: Stage2, pictures: TiledInput, prior: Tensor, rows: slice, columns: slice) -> Tensor:
     """One window, in output pixels."""
-    fine = (slice(part.start // pictures.scale, part.stop // pictures.scale) for part in (rows, columns))
-    return model.G(pictures.read(*fine, prior.device), prior).float().cpu()
+    down, across = (slice(part.start // pictures.scale, part.stop // pictures.scale) for part in (rows, columns))
+    return model.G(pictures.read(down, across, prior.device), prior).float().cpu()
 
 
 def restore_pictures(
-    model: Stage2, pictures: Pictures, noise: Tensor, tile: int = TILE, overlap: int = OVERLAP
+    model: Stage2, pictures: TiledInput, noise: Tensor, tile: int = TILE, overlap: int = OVERLAP
 ) -> Tensor:
     """All bands as one, (B, 3, H s, W s); the arguments are those of `restored_bands`."""
     return torch.cat([band for _, band in restored_bands(model, pictures, noise, tile, overlap)], dim=2)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmga.diffrir.kernels import chance
+from llmga.diffrir.kernels import bernoulli
 from llmga.errors import UserError
-from llmga.weight_files import opening
+from llmga.weight_files import from_pretrained_options
 
 SHARE = 0.5  # of the batches that make the trip
 
@@ -21,7 +21,9 @@ class RoundTrip:
 
     Args:
         path: its folder, or that of a pipeline with a `vae` in it.
-    Raises: UserError when there is none.
+
+    Raises:
+        UserError: when there is none.
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
@@ -30,7 +32,7 @@ class RoundTrip:
         folder = Path(path, "vae") if Path(path, "vae").is_dir() else Path(path)
         try:
             vae = AutoencoderKL.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, **opening(folder, "diffusers")
+                folder, local_files_only=True, trust_remote_code=False, **from_pretrained_options(folder, "diffusers")
             )
         except (OSError, ValueError):
             raise UserError(
@@ -49,4 +51,4 @@ class RoundTrip:
 
     def sometimes(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """A batch that makes the trip or, as often, does not."""
-        return self(images) if chance(SHARE, generator) else images
+        return self(images) if bernoulli(SHARE, generator) else images

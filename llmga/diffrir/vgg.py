@@ -26,6 +26,9 @@ class Features(nn.Module):
         pool: makes what halves the sides, given the channels.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         plan: Plan,
@@ -53,7 +56,7 @@ def _layers(plan: Plan, pool: Callable[[int], nn.Module]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     channels = 3
     for width in plan:
-        if width == "pool":
+        if isinstance(width, str):
             layers.append(pool(channels))
         else:
             # Not in place: a tap before its rectifier would see what comes after it.
@@ -65,7 +68,8 @@ def _layers(plan: Plan, pool: Callable[[int], nn.Module]) -> list[nn.Module]:
 def fill(features: Features, path: str | Path, about: str) -> Features:
     """Give the network its weights from torchvision's file; `about` says which, for the complaint.
 
-    Raises: UserError.
+    Raises:
+        UserError: when the file holds something else.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

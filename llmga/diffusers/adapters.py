@@ -19,8 +19,8 @@ from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_injection import activate, check_decomposed, inject
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_origin import check_origin
-from llmga.diffusers.memory import put, working_device
-from llmga.diffusers.text_to_image import Pipeline
+from llmga.diffusers.memory import execution_device, move_to
+from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
 
@@ -41,8 +41,9 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
         given: files or folders that `open_lora` reads, each with an optional `:weight` (1 when left out), at most
             `LARGEST_WEIGHT`.
 
-    Raises: UserError when one is missing, damaged, made for another family or otherwise not to be applied exactly;
-        nothing is changed then.
+    Raises:
+        UserError: when one is missing, damaged, made for another family or otherwise not to be applied exactly; nothing
+            is changed then.
     """
     if not given:
         return
@@ -98,23 +99,24 @@ def _place_and_weight(text: str) -> tuple[str, float]:
 @contextmanager
 def _unhooked(pipeline: Pipeline) -> Iterator[None]:
     """Weights in reach; what is added in the body is offloaded with the rest afterwards."""
-    device = working_device(pipeline.denoiser)
+    device = execution_device(pipeline.denoiser)
     pipeline.pipe.remove_all_hooks()
     try:
         yield
     finally:
-        put(pipeline.pipe, device, pipeline.offload)
+        move_to(pipeline.pipe, device, pipeline.offload)
 
 
 def _forget(pipeline: Pipeline) -> None:
-    for each in (pipeline, *pipeline.companions.values()):
+    for each in (pipeline, *pipeline.derived.values()):
         each.encoder.forget()
 
 
 def use_controlnet(pipeline: Pipeline, folder: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
     """Paint along the lines of a picture (edges, depth, pose: what the ControlNet was trained on) from now on.
 
-    Raises: UserError when it does not fit the pipeline, or the pipeline repaints pictures.
+    Raises:
+        UserError: when it does not fit the pipeline, or the pipeline repaints pictures.
     """
     from diffusers import ControlNetModel
 
@@ -126,9 +128,9 @@ def use_controlnet(pipeline: Pipeline, folder: str | Path, picture: Image.Image,
     import diffusers
 
     kind = getattr(diffusers, CONTROLLED[name])
-    device = working_device(pipeline.denoiser)
+    device = execution_device(pipeline.denoiser)
     parts = pipeline.pipe.components | {"controlnet": controlnet}
-    pipeline.pipe = put(kind(**parts), device, pipeline.offload)
+    pipeline.pipe = move_to(kind(**parts), device, pipeline.offload)
     pipeline.pipe.set_progress_bar_config(disable=True)
     pipeline.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
     pipeline.added.append(_mark("controlnet", Path(folder), scale, picture))
@@ -140,7 +142,8 @@ def use_ip_adapter(pipeline: Pipeline, file: str | Path, picture: Image.Image, s
     Args:
         file: the adapter's safetensors file, with the folder `image_encoder` beside it.
 
-    Raises: UserError when it does not fit the pipeline.
+    Raises:
+        UserError: when it does not fit the pipeline.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -32,7 +32,8 @@ ANCHORS = Registry("anchor", {
 class Canvas:
     """A picture's size and how much is added on each side, in pixels, none negative.
 
-    Raises: UserError when nothing or too much is added.
+    Raises:
+        UserError: when nothing or too much is added.
     """
 
     width: int
@@ -42,7 +43,7 @@ class Canvas:
     right: int = 0
     bottom: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for side in SIDES:
             if getattr(self, side) < 0:
                 raise UserError(f"{side} = {getattr(self, side)} pixels would cut the picture; outpainting only adds.")
@@ -86,7 +87,8 @@ class Canvas:
         `left=25%,right=100` adds to sides (percent of the picture, or pixels; `all=` is every side), `aspect=16:9` and
         `size=1024x768` grow to a shape, with `anchor=` one of `ANCHORS` for where the picture lies.
 
-        Raises: UserError.
+        Raises:
+            UserError: for what is unclear, unknown or given twice, and when nothing or too much is added.
         """
         given = _pairs(text)
         anchor = given.pop("anchor", "center")
@@ -108,9 +110,10 @@ class Canvas:
 
         Args:
             fill: a row of `FILLS`, what is there before it is painted.
-            seed: for fills by chance.
+            seed: of the fill `noise`.
 
-        Raises: UserError when the picture is not of the canvas's inner size.
+        Raises:
+            UserError: when the picture is not of the canvas's inner size.
         """
         if picture.size != (self.width, self.height):
             raise UserError(f"the canvas is for a picture of {self.width}x{self.height}, "
@@ -187,7 +190,8 @@ def stages(mask: Image.Image, growth: float = AT_ONCE) -> list[tuple[Box, Image.
     A mask that leaves one rectangle, and makes it more than `growth` times as wide or high, is outpainting by more than
     a model can continue at once; every other mask is one step.
 
-    Raises: UserError when the growth is not above 1.
+    Raises:
+        UserError: when the growth is not above 1.
     """
     if not growth > 1:
         raise UserError(f"growth {growth} is out of range; use more than 1.")

@@ -9,7 +9,7 @@ import torch
 
 from llmga.download import cached, fetch_pipeline, is_hub_id
 from llmga.errors import UserError, reason
-from llmga.weight_files import STEMS, choose, damaged, opening
+from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 SHELVES = ("checkpoints/Inference", "checkpoints/Training")
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
@@ -19,7 +19,8 @@ DEFAULTS_FILE = "generation_defaults.json"
 def find_checkpoint(path: str | Path) -> Path:
     """A pipeline's folder: as given, or by its bare name on the shelves, or fetched from the model hub.
 
-    Raises: UserError.
+    Raises:
+        UserError: when it is neither there nor on the hub.
     """
     for folder in (Path(path), *(Path(shelf, path) for shelf in SHELVES)):
         if folder.is_dir():
@@ -41,7 +42,8 @@ def _from_hub(name: str) -> Path:
 def read_index(folder: Path) -> dict[str, Any]:
     """The pipeline's `model_index.json`, after every part that it names was seen to be there.
 
-    Raises: UserError naming the file or folder that is missing, or the part that asks for code of the folder.
+    Raises:
+        UserError: naming the file or folder that is missing, or the part that asks for code of the folder.
     """
     index = read_json(folder / "model_index.json")
     if not isinstance(index.get("_class_name"), str | None):
@@ -60,7 +62,11 @@ def _parts(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises: UserError."""
+    """The JSON object in a file of a diffusers folder.
+
+    Raises:
+        UserError: when it is missing or no JSON object.
+    """
     if not path.is_file():
         raise UserError(f"checkpoint {str(path.parent)!r} lacks {path.name}; copy the whole diffusers folder.")
     try:
@@ -117,7 +123,8 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
 
     Every part is opened in the variant in which its weights are there, whatever the others are.
 
-    Raises: UserError.
+    Raises:
+        UserError: when a part is missing, damaged, or asks to run code.
     """
     from safetensors import SafetensorError
 
@@ -143,7 +150,7 @@ def _open_model(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
-        **opening(part, library),
+        **from_pretrained_options(part, library),
     )
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"the weights in {str(part)!r} do not fit their config.json: {len(missing)} missing keys, "

@@ -32,7 +32,8 @@ def guided(predict: Predict, latents: Tensor, time: int, scale: float | Tensor) 
 def edit_timesteps(steps: int, skip: float, train_timesteps: int = 1000) -> list[int]:
     """Times from where the edit starts, a share `skip` below pure noise, down to 1.
 
-    Raises: UserError.
+    Raises:
+        UserError: for a number of steps or a skip out of range.
     """
     if not 0 <= skip < 1:
         raise UserError(f"skip {skip} is out of range; use 0 to below 1.")
@@ -63,8 +64,8 @@ def difference_mask(
 
 
 @dataclass(frozen=True)
-class Path:
-    """A picture's way into noise.
+class Inversion:
+    """A picture's way into noise, and the noise with which sampling leads back.
 
     Attributes:
         times: in the order of sampling, falling.
@@ -86,7 +87,7 @@ CLEAN: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Step:
+class EditStep:
     """One step of the solver, affine in its noise: the only place where either direction computes latents."""
 
     mean: Tensor
@@ -101,7 +102,7 @@ class Step:
         return (latents - self.mean) / self.spread
 
 
-class Solver:
+class EditSolver:
     """SDE-DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095): midpoint, of second order from the second step to the last.
 
     Factors are computed in double precision and latents keep their own format, so that a step rounds once and depends
@@ -118,9 +119,10 @@ class Solver:
         kept = schedule.alphas_cumprod.double().clamp_min(LEAST_SIGNAL)[[*times, 0]].tolist()
         self.signal, self.noise = [share**0.5 for share in kept], [(1 - share) ** 0.5 for share in kept]
         self.log_ratio = [math.log(signal / noise) for signal, noise in zip(self.signal, self.noise, strict=True)]
-        self.index, self.before = 0, None
+        self.index = 0
+        self.before: Tensor | None = None  # the clean latents of the step before
 
-    def step(self, latents: Tensor, said: Tensor) -> Step:
+    def step(self, latents: Tensor, said: Tensor) -> EditStep:
         """The next step, from where it starts and what the UNet says there."""
         here, there = self.index, self.index + 1
         clean = self.clean(latents, said, self.signal[here], self.noise[here])
@@ -131,7 +133,7 @@ class Solver:
         self.index, self.before = there, clean
         stays = self.noise[there] / self.noise[here] * math.exp(-length)
         gone = -math.expm1(-2 * length)
-        return Step(stays * latents + self.signal[there] * gone * ahead, self.noise[there] * gone**0.5)
+        return EditStep(stays * latents + self.signal[there] * gone * ahead, self.noise[there] * gone**0.5)
 
 
 def invert(
@@ -143,7 +145,7 @@ def invert(
     scale: float,
     *,
     on_step: Callable[[int, int], None] | None = None,
-) -> Path:
+) -> Inversion:
     """Find the noise maps with which sampling with this prompt and guidance leads back to the picture.
 
     Sampling takes the very steps that were taken here, so the way back misses by the rounding of the last one only,
@@ -155,7 +157,7 @@ def invert(
         scale: guidance.
         on_step: called with (step, total) after each step.
     """
-    solver = Solver(scheduler, times)
+    solver = EditSolver(scheduler, times)
     signal, spread = (
         clean.new_tensor(values[-2::-1]).view(-1, *[1] * clean.ndim) for values in (solver.signal, solver.noise)
     )
@@ -168,13 +170,13 @@ def invert(
         latents[here - 1] = step(noises[-1])  # what sampling will find there, rounding included
         if on_step is not None:
             on_step(index + 1, len(times))
-    return Path(list(times), latents, torch.stack(noises))
+    return Inversion(list(times), latents, torch.stack(noises))
 
 
 def follow(
     predict: Predict,
     scheduler: Any,
-    path: Path,
+    path: Inversion,
     mask: Tensor,
     scale: float,
     *,
@@ -191,10 +193,10 @@ def follow(
     Returns:
         Latents (batch, channels, height, width).
     """
-    solver, latents = Solver(scheduler, path.times), path.latents[-1]
-    scale = scale * mask.to(latents.dtype)
+    solver, latents = EditSolver(scheduler, path.times), path.latents[-1]
+    scales = scale * mask.to(latents.dtype)
     for index, time in enumerate(path.times):
-        latents = solver.step(latents, guided(predict, latents, time, scale))(path.noises[index])
+        latents = solver.step(latents, guided(predict, latents, time, scales))(path.noises[index])
         if restore:
             latents = torch.where(mask > 0, latents, path.latents[len(path.times) - 1 - index])
         if on_step is not None:

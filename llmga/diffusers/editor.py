@@ -11,12 +11,12 @@ from torch import Tensor
 from llmga.choices import RATIO, SKIP
 from llmga.compositing import able_to_hold, paste_back
 from llmga.diffusers.editing import Predict, difference_mask, edit_timesteps, follow, invert
-from llmga.diffusers.interruption import interruptible
+from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.long_prompt import encode_prompt
-from llmga.diffusers.memory import working_device
+from llmga.diffusers.memory import execution_device
 from llmga.diffusers.noise import training_schedule
-from llmga.diffusers.text_to_image import OnStep, Pipeline, joined
+from llmga.diffusers.pipeline import OnStep, Pipeline, stage_progress
 from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -27,26 +27,35 @@ STEPS, MAPS = 50, 10
 SOURCE_GUIDANCE, GUIDANCE = 3.5, 7.5
 
 
-def prediction(unet: Any, told: Tensor, conditions: Any) -> Predict:
-    """A UNet that was told a prompt.
+def prediction(unet: Any, embeds: Tensor, conditions: Any) -> Predict:
+    """A UNet under a prompt.
 
     Args:
-        told: embeddings of the negative prompt and the prompt, (2, positions, width).
+        unet: as diffusers has it.
+        embeds: of the negative prompt and the prompt, (2, positions, width).
         conditions: its `added_cond_kwargs` for both, None for a family without.
     """
 
     def predict(latents: Tensor, time: int) -> tuple[Tensor, Tensor]:
-        both = unet(torch.cat([latents, latents]).to(told.dtype), time, told, added_cond_kwargs=conditions).sample
+        both = unet(torch.cat([latents, latents]).to(embeds.dtype), time, embeds, added_cond_kwargs=conditions).sample
         without, prompted = both.to(latents.dtype).chunk(2)
         return without, prompted
 
     return predict
 
 
-class Editor(Pipeline):
-    """A pipeline for painting from words that also changes a picture.
+def _both_sides(negative: Tensor | None, positive: Tensor | None, prompts: int) -> list[Any]:
+    """For each prompt its negative and its positive side, (2, …), or None."""
+    if negative is None or positive is None:
+        return [None] * prompts
+    return list(torch.stack([negative, positive], dim=1))
 
-    Raises: UserError for a checkpoint that has no schedule of betas, see `noise`.
+
+class Editor(Pipeline):
+    """A text-to-image pipeline that also changes a picture by words.
+
+    Raises:
+        UserError: for a checkpoint that has no schedule of betas, see `noise`.
     """
 
     def __init__(self, *args: Any, **options: Any):
@@ -72,6 +81,7 @@ class Editor(Pipeline):
         size: tuple[int, int] | None = None,
         restore: Callable[[Image.Image, Image.Image, Image.Image], Image.Image] | None = None,
         on_step: OnStep | None = None,
+        still_wanted: Look | None = None,
         **options: Any,
     ) -> Image.Image:
         """Change what the prompts say differently; without a picture, paint one from words.
@@ -81,16 +91,25 @@ class Editor(Pipeline):
             image: of any size and mode; a Pillow image, a path or an array, as in `inputs.as_picture`.
             mask: what may change, white; None finds it out.
             source_prompt: the picture as it is.
-            skip: share of the way to pure noise that is not gone; more stays closer to the picture.
-            ratio: a smaller one changes a larger part, see `editing.difference_mask`.
+            negative_prompt: as in `Pipeline.__call__`.
+            seed: as in `Pipeline.__call__`.
+            steps: each way, 2 to 749 with `skip` at .25; None is 50.
+            guidance_scale: of the new prompt, 0 to 100; None is 7.5.
+            source_guidance: of `source_prompt`, 0 to 100.
+            skip: share of the way to pure noise that is left out, 0 to below 1; more stays closer to the picture.
+            ratio: above 0; a smaller one changes a larger part, see `editing.difference_mask`.
             size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
-            restore: makes the painting agree with what is kept, before that is put back, as in `Inpainter.batch`.
+            restore: as in `Inpainter.batch`.
+            on_step: as in `Pipeline.__call__`.
+            still_wanted: as in `Pipeline.__call__`.
+            options: what pipelines for other tasks take.
 
         Returns:
             A picture of the same size and mode (a palette becomes RGB), identical outside the changed part.
 
-        Raises: UserError for a value out of range, or when the prompts do not differ anywhere; TypeError for a keyword
-            that no pipeline knows.
+        Raises:
+            UserError: for a value out of range, or when the prompts do not differ anywhere.
+            TypeError: for a keyword that no pipeline knows.
         """
         if image is None:
             return super().__call__(
@@ -107,18 +126,18 @@ class Editor(Pipeline):
         times = edit_timesteps(
             STEPS if steps is None else as_whole(steps, "steps"), skip, self.schedule.config.num_train_timesteps
         )
-        area, chance = self._area(image.size, size), self._chance(seed)
+        area, generator = self._area(image.size, size), self._generator(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
-        source, target = self._told(texts, negative_prompt, area.canvas)
+        source, target = self._predictions(texts, negative_prompt, area.canvas)
         if allowed is None:
-            changed = self._difference(source, target, mean, std, chance, ratio)
+            changed = self._difference(source, target, mean, std, generator, ratio)
         else:
             changed = self._on_latents(area.mask_on_canvas(allowed), mean.shape[-2:])
         clean = scaled(self.pipe.vae, mean)
-        noise = torch.randn(len(times), *clean.shape, generator=chance).to(clean.device)
+        noise = torch.randn(len(times), *clean.shape, generator=generator).to(clean.device)
         path = invert(source, self.schedule, clean, noise, times, source_guidance,
-                      on_step=joined(on_step, 0, 2))  # fmt: skip
-        latents = follow(target, self.schedule, path, changed, scale, on_step=joined(on_step, 1, 2))
+                      on_step=stage_progress(on_step, 0, 2))  # fmt: skip
+        latents = follow(target, self.schedule, path, changed, scale, on_step=stage_progress(on_step, 1, 2))
         painted = area.back(self._decoded(latents.to(self.denoiser.dtype))[0], image.size)
         where = allowed or self._on_pixels(changed, area, image.size)
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
@@ -140,25 +159,25 @@ class Editor(Pipeline):
     def _encoded(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
         return posterior(self.pipe.vae, self.pipe.image_processor.preprocess(picture))
 
-    def _told(self, prompts: Sequence[str], negative: str | None, size: tuple[int, int]) -> list[Predict]:
-        """The UNet told each prompt, all padded to one length: they should differ in what they say only."""
+    def _predictions(self, prompts: Sequence[str], negative: str | None, size: tuple[int, int]) -> list[Predict]:
+        """The UNet under each prompt, all padded to one length: they should differ in what they say only."""
         negatives = None if negative is None else [as_text(negative, "negative prompt")] * len(prompts)
         words = encode_prompt(self.pipe, prompts, negatives, self.layout, weighted=self.encoder.weighted)
-        device = working_device(self.denoiser)
+        device = execution_device(self.denoiser)
         time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=device)
-        sides = [words.negative_embeds, words.embeds, words.negative_pooled, words.pooled]
-        told = []
-        for number in range(len(prompts)):
-            without, prompted, *pooled = (side if side is None else side[number : number + 1] for side in sides)
-            conditions = self.family.conditions(None if pooled[0] is None else torch.cat(pooled), time_ids)
-            told.append(prediction(self.denoiser, torch.cat([without, prompted]), conditions))
-        return told
+        conditions_of = self.family.conditions or (lambda pooled, time_ids: None)
+        sides = _both_sides(words.negative_embeds, words.embeds, len(prompts))
+        pooled = _both_sides(words.negative_pooled, words.pooled, len(prompts))
+        return [
+            prediction(self.denoiser, embeds, conditions_of(vector, time_ids))
+            for embeds, vector in zip(sides, pooled, strict=True)
+        ]
 
     def _difference(
-        self, source: Predict, target: Predict, mean: Tensor, std: Tensor, chance: torch.Generator, ratio: float
+        self, source: Predict, target: Predict, mean: Tensor, std: Tensor, generator: torch.Generator, ratio: float
     ) -> Tensor:
         shape = (MAPS, *mean.shape[1:])
-        draws, noise = (torch.randn(shape, generator=chance).to(mean.device) for _ in range(2))
+        draws, noise = (torch.randn(shape, generator=generator).to(mean.device) for _ in range(2))
         middle = self.schedule.config.num_train_timesteps // 2
         share = self.schedule.alphas_cumprod[middle].to(mean.device)
         noisy = share.sqrt() * scaled(self.pipe.vae, mean + std * draws) + (1 - share).sqrt() * noise
@@ -171,10 +190,10 @@ class Editor(Pipeline):
                             "smaller --ratio, or a mask.")  # fmt: skip
         return mask
 
-    def _on_latents(self, mask: Image.Image, shape: tuple[int, int]) -> Tensor:
+    def _on_latents(self, mask: Image.Image, shape: Sequence[int]) -> Tensor:
         """The mask at the latents' size, 1 wherever any pixel is marked."""
         marked = torch.from_numpy(np.asarray(mask) / np.float32(255))[None]
-        return torch.nn.functional.adaptive_max_pool2d(marked, shape)[0].to(working_device(self.denoiser))
+        return torch.nn.functional.adaptive_max_pool2d(marked, list(shape))[0].to(execution_device(self.denoiser))
 
     @staticmethod
     def _on_pixels(changed: Tensor, area: WorkArea, size: tuple[int, int]) -> Image.Image:

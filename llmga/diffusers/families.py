@@ -1,7 +1,7 @@
-"""What a family of diffusion models is: the values in which one differs from another."""
+"""Families of diffusion models: a row for each and every task, the values in which one differs from another."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -14,25 +14,26 @@ from llmga.diffusers.long_prompt import PromptEmbeddings
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the table of generators.
+    """A row of the table of pipelines (`llmga.diffusers.pipelines.PIPELINES`).
 
     Attributes:
-        pipeline_class: name of the diffusers class, as `model_index.json` states it.
+        name: the architecture and, for other tasks than text-to-image, the task: `sdxl`, `sdxl-inpainting`.
+        pipeline_class: name of the diffusers class, as `model_index.json` states it; or a class with its interface.
         steps, guidance_scale: used when neither the caller nor the checkpoint says otherwise.
         prompt_arguments: embeddings -> keyword arguments of the pipeline; None for a family whose pipeline is given
             the text itself.
         conditions: pooled (batch, width), time ids (batch, 6) -> the UNet's `added_cond_kwargs` in training; None for
             a family that is not trained here.
         task: `text-to-image`, `inpainting` or `editing`.
-        strength: how much of the old content inpainting drowns in noise, 1 is all of it.
+        strength: how much of the old content inpainting replaces by noise, above 0 to 1, which is all of it.
     """
 
     name: str
-    pipeline_class: str
+    pipeline_class: str | type
     steps: int
     guidance_scale: float
     prompt_arguments: Callable[[PromptEmbeddings], dict[str, Tensor | None]] | None = None
-    conditions: Callable[[Tensor | None, Tensor], dict[str, Tensor] | None] | None = None
+    conditions: Callable[[Tensor | None, Tensor], dict[str, Tensor | None] | None] | None = None
     task: str = TEXT_TO_IMAGE
     strength: float = 1.0
 
@@ -41,8 +42,63 @@ class Family:
         """The family's name without its task, such as `sdxl`."""
         return self.name.partition("-")[0]
 
+    @property
+    def class_name(self) -> str:
+        """The pipeline class by name."""
+        return self.pipeline_class if isinstance(self.pipeline_class, str) else self.pipeline_class.__name__
+
     def load_pipeline_class(self) -> Any:
-        """The diffusers class itself, imported when it is needed."""
+        """The pipeline class itself, diffusers being imported when it is needed."""
+        if not isinstance(self.pipeline_class, str):
+            return self.pipeline_class
         import diffusers
 
         return getattr(diffusers, self.pipeline_class)
+
+
+def sd15_prompt(prompt: PromptEmbeddings) -> dict[str, Tensor | None]:
+    """One text encoder, no pooled vector."""
+    return {"prompt_embeds": prompt.embeds, "negative_prompt_embeds": prompt.negative_embeds}
+
+
+def sdxl_prompt(prompt: PromptEmbeddings) -> dict[str, Tensor | None]:
+    """Two text encoders, and the pooled vector of the second."""
+    return sd15_prompt(prompt) | {
+        "pooled_prompt_embeds": prompt.pooled,
+        "negative_pooled_prompt_embeds": prompt.negative_pooled,
+    }
+
+
+def sdxl_conditions(pooled: Tensor | None, time_ids: Tensor) -> dict[str, Tensor | None]:
+    """Time ids are original (height, width), crop (top, left), target (height, width).
+
+    They stay in single precision: bfloat16 would round a picture of 1023 pixels to 1024.
+    """
+    return {"text_embeds": pooled, "time_ids": time_ids.float()}
+
+
+SD15 = Family("sd15", "StableDiffusionPipeline", 50, 7.5, sd15_prompt, lambda pooled, time_ids: None)
+SDXL = Family("sdxl", "StableDiffusionXLPipeline", 50, 5.0, sdxl_prompt, sdxl_conditions)
+# Any other pipeline that diffusers knows to be for the task (SD3, FLUX …): given the text itself, which their own
+# encoders read up to a few hundred tokens.
+AUTO = Family("auto", "AutoPipelineForText2Image", 28, 5.0)
+SD15_INPAINTING = replace(
+    SD15, name="sd15-inpainting", pipeline_class="StableDiffusionInpaintPipeline", task=INPAINTING
+)
+# The original takes strength 0.8, which lets what was there shine through; at 1 this base model paints greyish patches.
+SDXL_INPAINTING = replace(
+    SDXL,
+    name="sdxl-inpainting",
+    pipeline_class="StableDiffusionXLInpaintPipeline",
+    steps=30,
+    guidance_scale=7.5,
+    task=INPAINTING,
+    strength=0.99,
+)
+AUTO_INPAINTING = replace(
+    AUTO, name="auto-inpainting", pipeline_class="AutoPipelineForInpainting", task=INPAINTING, strength=0.99
+)
+SD15_EDITING = replace(SD15, name="sd15-editing", task=EDITING)
+SDXL_EDITING = replace(SDXL, name="sdxl-editing", guidance_scale=7.5, task=EDITING)
+
+FAMILIES = (SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING, SDXL_EDITING, SD15_EDITING, AUTO, AUTO_INPAINTING)

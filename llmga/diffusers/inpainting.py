@@ -9,9 +9,9 @@ from PIL import Image
 from llmga.compositing import able_to_hold, paste_back
 from llmga.deep import cropped, paste
 from llmga.diffusers.canvas import AT_ONCE, stages
-from llmga.diffusers.interruption import interruptible
+from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import has_statistics, scaled
-from llmga.diffusers.text_to_image import OnStep, Pipeline, joined
+from llmga.diffusers.pipeline import OnStep, Pipeline, stage_progress
 from llmga.diffusers.work_area import WorkArea, around
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -52,19 +52,24 @@ class Inpainter(Pipeline):
         mask: Image.Image | None = None,
         *,
         seed: int = 0,
+        still_wanted: Look | None = None,
         **options: Any,
     ) -> Image.Image:
         """Repaint the masked part of a picture, or paint a whole one when neither is given.
 
         Args:
+            prompt: the whole picture as it is to be.
             image: of any size, aspect and mode; a Pillow image, a path or an array, as in `inputs.as_picture`.
             mask: of the same size: white, or transparent where anything in it is transparent, is painted anew.
+            seed: as in `Pipeline.__call__`.
+            still_wanted: as in `Pipeline.__call__`.
             options: as in `batch`.
 
         Returns:
             A picture of the same size and mode (a palette becomes RGB), identical outside the mask.
 
-        Raises: UserError for a value out of range, a mask of another size, an empty or a full one.
+        Raises:
+            UserError: for a value out of range, a mask of another size, an empty or a full one.
         """
         return self.batch(prompt, [seed], image, mask, **options)[0]
 
@@ -90,15 +95,25 @@ class Inpainter(Pipeline):
         A mask that leaves a small rectangle in a large picture is filled in stages, each continuing the one before.
 
         Args:
+            prompt: the whole picture as it is to be.
+            seeds: one for each version.
+            image: as in `__call__`.
+            mask: as in `__call__`.
             size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
-            strength: how much of the old content is drowned in noise, above 0 to 1; None is what suits the model.
+            strength: how much of the old content is replaced by noise, above 0 to 1; None is what suits the model.
             area: a row of `AREAS`: the model is shown the whole `picture`, or only what is around the `mask`.
             soft: gray in the mask mixes old and new; otherwise a pixel is one of them.
             growth: how many times as wide or high a stage makes a picture at most, above 1.
-            restore: makes each painting agree with what is kept, before that is put back.
+            restore: a restorer, which makes each painting agree with what is kept, before that is put back.
+            on_step: as in `Pipeline.__call__`.
             options: as in `Pipeline.batch`.
 
-        Raises: UserError; TypeError for a keyword that no pipeline knows.
+        Returns:
+            A picture for each seed, of the size and mode of `image`.
+
+        Raises:
+            UserError: as `__call__`.
+            TypeError: for a keyword that no pipeline knows.
         """
         options, seeds = self._own_options(options), as_seeds(seeds)
         image, mask = as_picture(image), as_picture(mask, "mask")
@@ -107,7 +122,7 @@ class Inpainter(Pipeline):
         canvas = self._checked_size(size)
         if not seeds:
             return []
-        if image is None:
+        if image is None or mask is None:
             blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
             options["strength"] = 1.0  # nothing is there that could shine through
             return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
@@ -126,7 +141,7 @@ class Inpainter(Pipeline):
             )
             painted = self._fill(
                 prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
-                on_step=joined(on_step, number, len(parts)), **options,
+                on_step=stage_progress(on_step, number, len(parts)), **options,
             )  # fmt: skip
             filled = [_composed(part, place, each, part_mask, restore) for each in painted]
             versions = [_with_part(image, each, box) for each in filled]
@@ -149,7 +164,7 @@ class Inpainter(Pipeline):
     ) -> list[Image.Image]:
         """What the pipeline makes of a picture and a mask of a size that it takes."""
         width, height = picture.size
-        count = len(seeds)  # one copy for each, or all would share the chance of the first one's encoding
+        count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,
             image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
@@ -158,7 +173,7 @@ class Inpainter(Pipeline):
     @property
     def strength(self) -> float:
         """Strength of a call that names none: the checkpoint's, else the family's."""
-        return self.defaults.get("strength", self.family.strength)
+        return float(self.defaults.get("strength", self.family.strength))
 
     def _checked_strength(self, strength: float | None, steps: int | None) -> float:
         """The strength with its default filled in; raises UserError when it leaves no step to do."""

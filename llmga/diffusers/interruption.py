@@ -1,14 +1,15 @@
-"""A painting that can be ended inside a step: between the blocks of its networks."""
+"""A pipeline's call that can be ended inside a step: between the blocks of its networks."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
 Look = Callable[[], None]
+Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def watched(pipe: Any, look: Look | None) -> Iterator[None]:
     denoiser and of the VAE.  Nothing that is computed changes.
 
     Args:
-        pipeline: a diffusers pipeline, or anything with such `components`.
+        pipe: a diffusers pipeline, or anything with such `components`.
         look: None leaves the networks alone.
     """
     if look is None:
@@ -28,7 +29,7 @@ def watched(pipe: Any, look: Look | None) -> Iterator[None]:
     here = threading.get_ident()
 
     def before(*_: Any) -> None:
-        if threading.get_ident() == here:  # a text encoder, for one, may serve another painter, too
+        if threading.get_ident() == here:  # a text encoder, for one, may serve another pipeline, too
             look()
 
     with ExitStack() as hooks:
@@ -44,12 +45,12 @@ def blocks(pipe: Any) -> list[nn.Module]:
     return list(dict.fromkeys(block for each in lists for block in each if block is not None))  # no attention: a None
 
 
-def interruptible(paint: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a painter's call take `still_wanted`, which is called inside its steps, too; what it raises ends it."""
+def interruptible(call: Call) -> Call:
+    """Give a pipeline's call its `still_wanted`, which is called inside its steps, too; what it raises ends it."""
 
-    @wraps(paint)
-    def call(self: Any, *given: Any, still_wanted: Look | None = None, **options: Any) -> Any:
+    @wraps(call)
+    def watched_call(self: Any, *given: Any, still_wanted: Look | None = None, **options: Any) -> Any:
         with watched(self.pipe, still_wanted):
-            return paint(self, *given, **options)
+            return call(self, *given, **options)
 
-    return call
+    return cast(Call, watched_call)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmga.diffusers.memory import working_device
+from llmga.diffusers.memory import execution_device
 from llmga.errors import UserError
 
 
@@ -52,7 +52,8 @@ def _guarded(vae: Any, work: Callable[[], Tensor]) -> Tensor:
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Scaled latents -> pixels (batch, 3, height, width) around [-1, 1].
 
-    Raises: UserError when there is no picture even in single precision.
+    Raises:
+        UserError: when there is no picture even in single precision.
     """
     if not latents.isfinite().all():
         raise UserError(f"the diffusion model gave no finite numbers in {str(latents.dtype).removeprefix('torch.')}; "
@@ -68,7 +69,7 @@ def posterior(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels in [-1, 1] -> mean and spread of the VAE's (unscaled) latents, in single precision."""
 
     def encode() -> Tensor:
-        distribution = vae.encode(pixels.to(working_device(vae), vae.dtype)).latent_dist
+        distribution = vae.encode(pixels.to(execution_device(vae), vae.dtype)).latent_dist
         return torch.stack([distribution.mean.float(), distribution.std.float()])
 
     mean, std = _guarded(vae, encode)

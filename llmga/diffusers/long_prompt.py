@@ -9,18 +9,21 @@ weights are asked for.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from llmga.diffusers.memory import working_device
+from llmga.diffusers.memory import execution_device
 from llmga.diffusers.prompt_weights import parse_weights
 from llmga.registry import Registry
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True)
-class Layout:
+class PromptLayout:
     """How the chunks of one text are filled and joined.
 
     Attributes:
@@ -36,9 +39,9 @@ class Layout:
 
 
 LAYOUTS = Registry("prompt layout", {
-    "joined": Layout(inner_markers=False),
-    "a1111": Layout(inner_markers=True),
-    "llmga": Layout(inner_markers=False, end_after_padding=True, pooled_chunk=-1),  # the published SDXL weights
+    "joined": PromptLayout(inner_markers=False),
+    "a1111": PromptLayout(inner_markers=True),
+    "llmga": PromptLayout(inner_markers=False, end_after_padding=True, pooled_chunk=-1),  # the published SDXL weights
 })  # fmt: skip
 
 
@@ -86,7 +89,7 @@ class TextTower:
     @property
     def length(self) -> int:
         """Positions of one chunk, markers included (77)."""
-        return min(self.tokenizer.model_max_length, self.encoder.config.max_position_embeddings)
+        return int(min(self.tokenizer.model_max_length, self.encoder.config.max_position_embeddings))
 
     @property
     def window(self) -> int:
@@ -96,7 +99,8 @@ class TextTower:
     def content(self, text: str) -> list[int]:
         """Token ids without markers, however many; halves of characters are question marks."""
         whole = text.encode(errors="replace").decode()
-        return self.tokenizer(whole, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        ids: list[int] = self.tokenizer(whole, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        return ids
 
     def tokens(self, text: str, weighted: bool = False) -> Tokens:
         """The text as it is, or with its brackets read as weights; runs of other weight are then other words."""
@@ -107,7 +111,7 @@ class TextTower:
         """How many chunks this number of tokens fills, at least one."""
         return max(1, math.ceil(tokens / self.window))
 
-    def rows(self, ids: Sequence[int], chunks: int, layout: Layout) -> list[list[int]]:
+    def rows(self, ids: Sequence[int], chunks: int, layout: PromptLayout) -> list[list[int]]:
         """One row of `length` ids for each chunk; chunks past the end of the text hold only markers and padding."""
         bos, eos, pad = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         parts = self._parts(ids, chunks)
@@ -121,23 +125,23 @@ class TextTower:
         parts = self._parts(weights, chunks)
         return [[1.0, *part, *[1.0] * (self.length - 1 - len(part))] for part in parts]
 
-    def _parts(self, values: Sequence, chunks: int) -> list[list]:
+    def _parts(self, values: Sequence[Value], chunks: int) -> list[list[Value]]:
         return [list(values[k * self.window : (k + 1) * self.window]) for k in range(chunks)]
 
-    def states(self, texts: Sequence[Tokens], chunks: int, layout: Layout) -> tuple[Tensor, Tensor | None]:
+    def states(self, texts: Sequence[Tokens], chunks: int, layout: PromptLayout) -> tuple[Tensor, Tensor | None]:
         """Encode a batch of texts, every chunk for itself.
 
         Returns:
             (batch, chunks, length, width) and, if the encoder projects them, the pooled (batch, chunks, width).
         """
         rows = torch.tensor([row for text in texts for row in self.rows(text.ids, chunks, layout)])
-        output = self.encoder(rows.to(working_device(self.encoder)), output_hidden_states=self.layer is not None)
+        output = self.encoder(rows.to(execution_device(self.encoder)), output_hidden_states=self.layer is not None)
         hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
         pooled = getattr(output, "text_embeds", None)
         shape = (len(texts), chunks)
         return hidden.unflatten(0, shape), None if pooled is None else pooled.unflatten(0, shape)
 
-    def encode(self, texts: Sequence[Tokens], chunks: int, layout: Layout) -> tuple[Tensor, Tensor | None]:
+    def encode(self, texts: Sequence[Tokens], chunks: int, layout: PromptLayout) -> tuple[Tensor, Tensor | None]:
         """Encode a batch of texts.
 
         Returns:
@@ -162,7 +166,7 @@ def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
     return scaled * factor.to(hidden.dtype)
 
 
-def join(hidden: Tensor, layout: Layout) -> Tensor:
+def join(hidden: Tensor, layout: PromptLayout) -> Tensor:
     """(batch, chunks, length, width) -> (batch, positions of all chunks, width)."""
     if layout.inner_markers:
         return hidden.flatten(1, 2)
@@ -235,17 +239,19 @@ def encode_prompt(
         negatives: one for each text; None is what the family takes for "no negative prompt": zeros in SDXL
             (if its pipeline is configured so), the empty text otherwise.
 
-    Raises: UserError for an unknown layout; ValueError when the two sides differ in number.
+    Raises:
+        UserError: for an unknown layout.
+        ValueError: when the two sides differ in number.
     """
-    options = {"max_chunks": max_chunks, "weighted": weighted}
+    encode = partial(encode_texts, pipeline_parts, layout=layout, max_chunks=max_chunks, weighted=weighted)
     zeros = negatives is None and bool(getattr(pipeline_parts.config, "force_zeros_for_empty_prompt", False))
     if zeros:
-        embeds, pooled = encode_texts(pipeline_parts, texts, layout, **options)
+        embeds, pooled = encode(texts)
         return PromptEmbeddings(embeds, pooled, torch.zeros_like(embeds), _zeros_like(pooled))
     negatives = [""] * len(texts) if negatives is None else list(negatives)
     if len(negatives) != len(texts):
         raise ValueError(f"{len(texts)} prompts but {len(negatives)} negative prompts")
-    embeds, pooled = encode_texts(pipeline_parts, [*texts, *negatives], layout, **options)
+    embeds, pooled = encode([*texts, *negatives])
     count = len(texts)
     if pooled is None:
         return PromptEmbeddings(embeds[:count], None, embeds[count:], None)

@@ -55,8 +55,8 @@ class LoraFile:
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
-    def said(self) -> str:
-        """How messages begin."""
+    def label(self) -> str:
+        """What messages call it."""
         return f"low-rank weights {str(self.path)!r}"
 
 
@@ -72,7 +72,8 @@ def open_lora(place: str | Path) -> LoraFile:
         place: a .safetensors file, a PyTorch file that holds nothing but tensors, or a folder with one of these, such
             as diffusers and peft save.
 
-    Raises: UserError when it is missing, damaged, or something else.
+    Raises:
+        UserError: when it is missing, damaged, or something else.
     """
     path = _file(Path(place))
     try:

@@ -1,4 +1,4 @@
-"""Low-rank weights put beside a painter's layers, by peft."""
+"""Low-rank weights put beside a pipeline's layers, by peft."""
 
 import re
 import warnings
@@ -10,25 +10,29 @@ from typing import Any
 from torch import Tensor
 
 from llmga.diffusers.lora_files import LoraFile
-from llmga.diffusers.lora_layers import Layer, Layers, weighed
+from llmga.diffusers.lora_layers import LoraLayer, LoraLayers, weighed
 from llmga.diffusers.lora_names import PARTS
 from llmga.errors import UserError
 
 
-def check_decomposed(pipe: Any, given: Sequence[tuple[LoraFile, Layers]], offload: str) -> None:
-    """Raises: UserError for a second DoRA in one part: each would scale what the other adds; and for one whose matrices
-    would be away when it looks at them."""
+def check_decomposed(pipe: Any, given: Sequence[tuple[LoraFile, LoraLayers]], offload: str) -> None:
+    """See that DoRA can be applied.
+
+    Raises:
+        UserError: for a second DoRA in one part: each would scale what the other adds; and for one whose matrices would
+            be away when it looks at them.
+    """
     for name, part in _parts(pipe):
         new = [file for file, layers in given if _decomposed(layers.get(name, {}))]
         if new and offload == "sequential":
-            raise UserError(f"{new[0].said} are DoRA, which needs a layer's weights together; give --offload model "
+            raise UserError(f"{new[0].label} are DoRA, which needs a layer's weights together; give --offload model "
                             "instead of sequential.")  # fmt: skip
         if new and len(new) + sum(_there(part).values()) > 1:
-            raise UserError(f"{new[-1].said} are a second DoRA for the {name}, which would scale what the first adds; "
+            raise UserError(f"{new[-1].label} are a second DoRA for the {name}, which would scale what the first adds; "
                             "give one DoRA, beside any number of plain low-rank weights.")  # fmt: skip
 
 
-def inject(pipe: Any, layers: Layers, share: float) -> None:
+def inject(pipe: Any, layers: LoraLayers, share: float) -> None:
     """Put the changes, times `share`, beside the layers under a name of their own.
 
     They paint after `activate`.
@@ -48,7 +52,7 @@ def activate(pipe: Any) -> None:
         names = _there(part)
         for layer in part.modules():
             if isinstance(layer, BaseTunerLayer):
-                layer.set_adapter(sorted(names, key=names.get, reverse=True), inference_mode=True)
+                layer.set_adapter(sorted(names, key=lambda name: names[name], reverse=True), inference_mode=True)
 
 
 def _parts(pipe: Any) -> Iterator[tuple[str, Any]]:
@@ -61,15 +65,16 @@ def _there(part: Any) -> dict[str, bool]:
     return {name: bool(config.use_dora) for name, config in getattr(part, "peft_config", {}).items()}
 
 
-def _decomposed(changes: Mapping[str, Layer]) -> bool:
+def _decomposed(changes: Mapping[str, LoraLayer]) -> bool:
     return any(layer.magnitude is not None for layer in changes.values())
 
 
-def _inject(part: Any, changes: Mapping[str, Layer], share: float, name: str) -> None:
+def _inject(part: Any, changes: Mapping[str, LoraLayer], share: float, name: str) -> None:
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
     decomposed = _decomposed(changes)
-    tensors, ranks = {}, {}
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
     for path, layer in changes.items():
         weight = _weight(part, path)
         layer = weighed(layer, weight, share, decomposed=decomposed)
@@ -84,7 +89,7 @@ def _inject(part: Any, changes: Mapping[str, Layer], share: float, name: str) ->
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several files are meant
         inject_adapter_in_model(config, part, adapter_name=name, state_dict=tensors, low_cpu_mem_usage=True)
-    taken = set_peft_model_state_dict(part, tensors, name, low_cpu_mem_usage=True)
+    taken: Any = set_peft_model_state_dict(part, tensors, name, low_cpu_mem_usage=True)
     part._hf_peft_config_loaded = True  # where diffusers and transformers look
     left = [*taken.unexpected_keys, *(key for key in taken.missing_keys if f".{name}" in key)]
     if left:
@@ -96,7 +101,7 @@ def _weight(part: Any, path: str) -> Tensor:
     return getattr(layer, "base_layer", layer).weight
 
 
-def _spelt(layer: Layer) -> Iterator[tuple[str, Tensor]]:
+def _spelt(layer: LoraLayer) -> Iterator[tuple[str, Tensor]]:
     yield "lora_A.weight", layer.down
     yield "lora_B.weight", layer.up
     if layer.magnitude is not None:

@@ -1,4 +1,4 @@
-"""Low-rank weights of any trainer as changes of a painter's layers: all of a file is applied, or it is refused."""
+"""Low-rank weights of any trainer as changes of a pipeline's layers: all of a file is applied, or it is refused."""
 
 import logging
 import math
@@ -35,7 +35,7 @@ CHANGED_BASES = ("pissa", "olora", "corda", "loftq")  # initialisations that als
 
 
 @dataclass(frozen=True)
-class Layer:
+class LoraLayer:
     """How one layer's weight (out, in, *kernel) changes: by `up @ down`.
 
     Attributes:
@@ -50,20 +50,21 @@ class Layer:
     magnitude: Tensor | None = None
 
 
-Layers = dict[str, dict[str, Layer]]  # by the pipeline's part and the layer's own name in it
+LoraLayers = dict[str, dict[str, LoraLayer]]  # by the pipeline's part and the layer's own name in it
 
 
-def layers_of(file: LoraFile, pipe: Any, family: str) -> Layers:
+def layers_of(file: LoraFile, pipe: Any, family: str) -> LoraLayers:
     """What a file changes in a pipeline.
 
-    Raises: UserError when the file was made for another family than `family`, or holds anything that would not be
-        applied exactly.
+    Raises:
+        UserError: when the file was made for another family than `family`, or holds anything that would not be applied
+            exactly.
     """
     _refuse_methods(file)
     _tell_unknown_scale(file)
     targets = targets_of(pipe)
     modules = modules_of(file, pipe, targets)
-    layers: Layers = {}
+    layers: LoraLayers = {}
     strangers = []
     for (part, module), tensors in modules.items():
         name, weight = targets.get(part, {}).get(flat(module), (module, None))
@@ -72,7 +73,7 @@ def layers_of(file: LoraFile, pipe: Any, family: str) -> Layers:
         else:
             layers.setdefault(part, {})[name] = _layer(file, part, module, tensors, weight)
     if strangers:
-        raise UserError(f"{file.said} were made for another family than {family}: {len(strangers)} of their "
+        raise UserError(f"{file.label} were made for another family than {family}: {len(strangers)} of their "
                         f"{len(modules)} modules do not fit, {such_as(strangers)}; choose others.")  # fmt: skip
     return layers
 
@@ -81,12 +82,12 @@ def _refuse_methods(file: LoraFile) -> None:
     modules = {name: _module_of(name) for name in file.tensors}
     for method, pattern in METHODS.items():
         if found := {module for name, module in modules.items() if re.search(pattern, name)}:
-            raise UserError(f"{file.said} hold {method} in {len(found)} of {len(set(modules.values()))} modules, which "
-                            f"is not painted here; {MERGE}.")  # fmt: skip
+            raise UserError(f"{file.label} hold {method} in {len(found)} of {len(set(modules.values()))} modules, "
+                            f"which is not painted here; {MERGE}.")  # fmt: skip
     for config in file.configs.values():
         begun = str(config.get("init_lora_weights"))[:50]
         if begun.lower().startswith(CHANGED_BASES):
-            raise UserError(f"{file.said} were begun with {begun!r}, which changed their base as well; {MERGE}.")
+            raise UserError(f"{file.label} were begun with {begun!r}, which changed their base as well; {MERGE}.")
 
 
 def _tell_unknown_scale(file: LoraFile) -> None:
@@ -94,7 +95,7 @@ def _tell_unknown_scale(file: LoraFile) -> None:
     peft = any(name.startswith(PEFT_PREFIX) for name in file.tensors)
     if peft and not file.configs and not any(name.endswith(".alpha") for name in file.tensors):
         log.warning("%s come without peft's %s, which states their alpha: it is taken to be their rank; put that file "
-                    "beside them, or give a weight.", file.said, PEFT_CONFIG)  # fmt: skip
+                    "beside them, or give a weight.", file.label, PEFT_CONFIG)  # fmt: skip
 
 
 def _module_of(name: str) -> str:
@@ -103,7 +104,7 @@ def _module_of(name: str) -> str:
 
 
 def _fits(tensors: Mapping[str, Tensor], weight: Tensor) -> bool:
-    down, up, mid = (tensors.get(role) for role in ("lora_down", "lora_up", "lora_mid"))
+    down, up, mid = tensors["lora_down"], tensors["lora_up"], tensors.get("lora_mid")
     if min(down.ndim, up.ndim) < 2 or len(down) == 0:
         return False
     if up.shape[0] != weight.shape[0] or down.shape[1] != weight.shape[1]:
@@ -114,17 +115,17 @@ def _fits(tensors: Mapping[str, Tensor], weight: Tensor) -> bool:
     return up[0].numel() == len(down) and down[0].numel() == weight[0].numel()
 
 
-def _layer(file: LoraFile, part: str, module: str, tensors: Mapping[str, Tensor], weight: Tensor) -> Layer:
+def _layer(file: LoraFile, part: str, module: str, tensors: Mapping[str, Tensor], weight: Tensor) -> LoraLayer:
     """Raises: UserError for values that are no numbers, and for DoRA over inputs."""
     if not all(map(_numbers, tensors.values())) or tensors.get("alpha", torch.ones(1)).numel() != 1:
-        raise UserError(f"{file.said} hold values that are no numbers, {such_as([module])}; fetch them again.")
+        raise UserError(f"{file.label} hold values that are no numbers, {such_as([module])}; fetch them again.")
     rank = len(tensors["lora_down"])
     scale = float(tensors["alpha"]) / rank if "alpha" in tensors else _scale(file, part, module, rank)
     down, up = tensors["lora_down"].float() * scale, tensors["lora_up"].float()
     if "lora_mid" in tensors:
         down = torch.einsum("mn...,ni->mi...", tensors["lora_mid"].float(), down.flatten(1))
     down = down.reshape(-1, *weight.shape[1:])
-    return Layer(down, up.reshape(*up.shape[:2], *(1 for _ in weight.shape[2:])), _magnitude(file, tensors, weight))
+    return LoraLayer(down, up.reshape(*up.shape[:2], *(1 for _ in weight.shape[2:])), _magnitude(file, tensors, weight))
 
 
 def _numbers(tensor: Tensor) -> bool:
@@ -136,8 +137,8 @@ def _scale(file: LoraFile, part: str, module: str, rank: int) -> float:
     from peft.utils.other import get_pattern_key
 
     config = file.configs.get(part) or file.configs.get("") or {}
-    patterns = config.get("alpha_pattern") or {}
-    alpha = patterns.get(get_pattern_key(patterns, module), config.get("lora_alpha", rank))
+    patterns: Any = config.get("alpha_pattern") or {}
+    alpha: float = patterns.get(get_pattern_key(patterns, module), config.get("lora_alpha", rank))
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
@@ -148,13 +149,13 @@ def _magnitude(file: LoraFile, tensors: Mapping[str, Tensor], weight: Tensor) ->
     if (vector := tensors.get("dora_scale", vector)) is None:
         return None
     if vector.numel() != len(weight) or vector.shape[:1] != weight.shape[:1]:
-        raise UserError(f"{file.said} hold DoRA with a magnitude for each input instead of each output, which is not "
+        raise UserError(f"{file.label} hold DoRA with a magnitude for each input instead of each output, which is not "
                         f"painted here (in OneTrainer, 'apply on output axis' trains the other); {MERGE}.")  # fmt: skip
     return vector.flatten().float()
 
 
 @torch.no_grad()
-def weighed(layer: Layer, weight: Tensor, share: float, *, decomposed: bool) -> Layer:
+def weighed(layer: LoraLayer, weight: Tensor, share: float, *, decomposed: bool) -> LoraLayer:
     """The same change by a share of it: `share * (changed - weight)` is added to the weight.
 
     Args:
@@ -174,7 +175,7 @@ def weighed(layer: Layer, weight: Tensor, share: float, *, decomposed: bool) -> 
     return replace(moved, magnitude=kept * _lengths(own, moved))
 
 
-def _lengths(weight: Tensor, layer: Layer) -> Tensor:
+def _lengths(weight: Tensor, layer: LoraLayer) -> Tensor:
     """(out,): of the changed rows, never nought."""
     change = (layer.up.flatten(1) @ layer.down.flatten(1)).reshape(weight.shape)
     return (weight + change).flatten(1).norm(dim=1) + torch.finfo(weight.dtype).eps

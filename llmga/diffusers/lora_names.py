@@ -1,4 +1,4 @@
-"""Which layer of a painter each tensor of a file of low-rank weights is about, in the spelling of any trainer.
+"""Which layer of a pipeline each tensor of a file of low-rank weights is about, in the spelling of any trainer.
 
 The first authors' names and diffusers' older ones are translated by diffusers' own converters, one module at a time.
 """
@@ -35,7 +35,7 @@ WITH_DOTS = (
     (re.compile(r"clip_g\."), "lora_te2."),
     (re.compile(r"lycoris_"), "lora_unet_"),
 )
-Place = tuple[str, str]  # the pipeline's part, and the module in it as the file spells it
+LoraTarget = tuple[str, str]  # the pipeline's part, and the module in it as the file spells it
 Targets = Mapping[str, Mapping[str, tuple[str, Tensor]]]  # part -> flat name -> (own name, weight)
 
 
@@ -59,17 +59,18 @@ def flat(name: str) -> str:
     return name.removeprefix("text_model.").replace(".", "_")
 
 
-def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[Place, dict[str, Tensor]]:
+def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[LoraTarget, dict[str, Tensor]]:
     """The tensors of each module by their role: `lora_down`, `lora_up`, `lora_mid`, `alpha`, `dora_scale` (kohya's) or
     `lora_magnitude_vector` (peft's).
 
     A module that no part is known for has the part `""`.
 
-    Raises: UserError for tensors with no role, with one that is taken, or without their other half.
+    Raises:
+        UserError: for tensors with no role, with one that is taken, or without their other half.
     """
-    modules: dict[Place, dict[str, Tensor]] = {}
+    modules: dict[LoraTarget, dict[str, Tensor]] = {}
     unknown = []
-    known: dict[str, Place] = {}
+    known: dict[str, LoraTarget] = {}
     for name, tensor in _spelt(file, pipe):
         if (match := KEY.fullmatch(name)) is None:
             unknown.append(name)
@@ -79,14 +80,14 @@ def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[Place, dict[
             known[module] = _place(module, file, pipe, targets)
         roles = modules.setdefault(known[module], {})
         if role in roles:
-            raise UserError(f"{file.said} state a module twice, {such_as([module])}; fetch them again.")
+            raise UserError(f"{file.label} state a module twice, {such_as([module])}; fetch them again.")
         roles[role] = tensor
     if unknown:
-        raise UserError(f"{file.said} hold {len(unknown)} tensors that are no part of LoRA, {such_as(unknown)}; "
+        raise UserError(f"{file.label} hold {len(unknown)} tensors that are no part of LoRA, {such_as(unknown)}; "
                         f"{MERGE}.")  # fmt: skip
     halves = [".".join(place) for place, roles in modules.items() if not {"lora_down", "lora_up"} <= set(roles)]
     if halves:
-        raise UserError(f"{file.said} lack a half of {len(halves)} modules, {such_as(halves)}; fetch them again.")
+        raise UserError(f"{file.label} lack a half of {len(halves)} modules, {such_as(halves)}; fetch them again.")
     return modules
 
 
@@ -103,12 +104,12 @@ def _spelt(file: LoraFile, pipe: Any) -> Iterator[tuple[str, Tensor]]:
 
 def _translated(file: LoraFile, pipe: Any) -> dict[str, Tensor]:
     if any("dora_scale" in name for name in file.tensors):
-        raise UserError(f"{file.said} hold DoRA, which diffusers does not read for this family; {MERGE}.")
+        raise UserError(f"{file.label} hold DoRA, which diffusers does not read for this family; {MERGE}.")
     try:
         state = pipe.lora_state_dict(dict(file.tensors))
     except Exception as problem:  # every converter has its own kind
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise UserError(f"{file.said} cannot be read for {type(pipe).__name__}: {reason}") from None
+        raise UserError(f"{file.label} cannot be read for {type(pipe).__name__}: {reason}") from None
     state, alphas = state[:2] if isinstance(state, tuple) else (state, None)
     return state | {name: torch.tensor(alpha) for name, alpha in (alphas or {}).items()}
 
@@ -128,7 +129,7 @@ def _peft_name(name: str) -> str:
     return next(iter(convert_state_dict_to_peft(state, StateDictType.DIFFUSERS)))
 
 
-def _place(module: str, file: LoraFile, pipe: Any, targets: Targets) -> Place:
+def _place(module: str, file: LoraFile, pipe: Any, targets: Targets) -> LoraTarget:
     """The pipeline's part and the layer's path in it; no part where it cannot be told."""
     if module.startswith("lora_"):
         return _place_of_kohya(module.replace(".", "_"), pipe, targets)
@@ -141,12 +142,12 @@ def _place(module: str, file: LoraFile, pipe: Any, targets: Targets) -> Place:
     return next((part for part, layers in targets.items() if flat(module) in layers), ""), module
 
 
-def _place_of_kohya(module: str, pipe: Any, targets: Targets) -> Place:
+def _place_of_kohya(module: str, pipe: Any, targets: Targets) -> LoraTarget:
     """Today's names with underscores, or else those of the first authors, which diffusers' converter knows."""
     for start, part in KOHYA_PARTS.items():
         flat = module.removeprefix(start).removeprefix("text_model_")
-        if module.startswith(start) and (name := targets.get(part, {}).get(flat)):
-            return part, name[0]
+        if module.startswith(start) and (target := targets.get(part, {}).get(flat)):
+            return part, target[0]
     probe = {f"{module}.lora_{end}.weight": torch.empty(0) for end in ("down", "up")}
     options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}  # they number blocks by it
     try:

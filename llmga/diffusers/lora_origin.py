@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.lora_files import LoraFile
-from llmga.diffusers.text_to_image import Pipeline
+from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
 
@@ -87,22 +87,25 @@ def origin_metadata(
 
 
 def check_origin(file: LoraFile, pipeline: Pipeline) -> None:
-    """Raises: UserError when a file was trained for another family, prediction or layout than the pipeline's; another
-    base of the same family is told in the log."""
+    """See that a file was trained for a pipeline like this; another base of the same family is told in the log.
+
+    Raises:
+        UserError: when it was trained for another family, prediction or prompt layout.
+    """
     origin = Origin.read(file.metadata)
     family = _family_of(pipeline)
     if origin.family is not None and family is not None and origin.family != family:
-        raise UserError(f"{file.said} were made for another family than {pipeline.family.name}: their file says "
+        raise UserError(f"{file.label} were made for another family than {pipeline.family.name}: their file says "
                         f"{origin.family}; choose others.")  # fmt: skip
     prediction = pipeline.own_scheduler.config.get("prediction_type")
     if None not in (origin.prediction, prediction) and origin.prediction != prediction:
         raise UserError(
-            f"{file.said} were trained to predict {origin.prediction}, but {pipeline.path!r} predicts {prediction}; "
+            f"{file.label} were trained to predict {origin.prediction}, but {pipeline.path!r} predicts {prediction}; "
             "give them to a painter that predicts the same."
         )
     if origin.layout is not None and origin.layout != pipeline.layout:
         raise UserError(
-            f"{file.said} were trained on prompts in the layout {origin.layout!r}, but {pipeline.path!r} lays them "
+            f"{file.label} were trained on prompts in the layout {origin.layout!r}, but {pipeline.path!r} lays them "
             f"out as {pipeline.layout!r}; give a painter whose generation_defaults.json states that layout, or train "
             f"them again with --layout {pipeline.layout}."
         )
@@ -122,4 +125,4 @@ def _tell_base(file: LoraFile, origin: Origin, pipeline: Pipeline) -> None:
         origin.base_sha256
     ):  # fmt: skip
         log.warning("%s were trained beside another base, %s; they may do less beside %s.",
-                    file.said, origin.base, pipeline.path)  # fmt: skip
+                    file.label, origin.base, pipeline.path)  # fmt: skip

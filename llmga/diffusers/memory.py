@@ -13,14 +13,15 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
-def place(pipe: Any, device: torch.device, *, offload: str = "none", tile_vae: bool = False) -> Any:
+def to_device(pipe: Any, device: torch.device, *, offload: str = "none", tile_vae: bool = False) -> Any:
     """Put a pipeline on its device.
 
     Args:
         offload: a row of `OFFLOADS`: `model` keeps only the part at work on the device, `sequential` only the layer.
         tile_vae: decode large pictures in overlapping tiles.
 
-    Raises: UserError.
+    Raises:
+        UserError: for an unknown offload, and for any on a CPU.
     """
     if offload not in OFFLOADS:
         raise UserError(f"unknown offload {offload!r}; use one of: {', '.join(OFFLOADS)}.")
@@ -28,11 +29,11 @@ def place(pipe: Any, device: torch.device, *, offload: str = "none", tile_vae: b
         pipe.vae.enable_tiling()
     if offload != "none" and device.type == "cpu":
         raise UserError(f"offload {offload!r} moves weights from a GPU to the CPU, but --device is cpu; use none.")
-    return put(pipe, device, offload)
+    return move_to(pipe, device, offload)
 
 
-def put(pipe: Any, device: torch.device, offload: str) -> Any:
-    """As `place`, without a look at whether it makes sense; again for a pipeline that has a new part."""
+def move_to(pipe: Any, device: torch.device, offload: str) -> Any:
+    """As `to_device`, without a look at whether it makes sense; again for a pipeline that has a new part."""
     if offload == "none":
         return pipe.to(device)
     if offload == "model":
@@ -42,7 +43,7 @@ def put(pipe: Any, device: torch.device, offload: str) -> Any:
     return pipe
 
 
-def working_device(part: Any) -> torch.device:
+def execution_device(part: Any) -> torch.device:
     """Where a part of a pipeline computes: with offloading its weights wait elsewhere, or nowhere."""
     hooks = (getattr(each, "_hf_hook", None) for each in part.modules()) if hasattr(part, "_hf_hook") else ()
     devices = (getattr(hook, "execution_device", None) for hook in hooks)
@@ -53,7 +54,8 @@ def working_device(part: Any) -> torch.device:
 def with_less_memory(pipe: Any, work: Callable[[], Result]) -> Result:
     """`work()`; each time the device runs out of memory, ease its load, say so and try once more.
 
-    Raises: UserError when nothing helps.
+    Raises:
+        UserError: when nothing helps.
     """
     for ease in (_tile, _offload, None):
         try:

@@ -1,7 +1,9 @@
 """What noise a checkpoint was trained with: a schedule of betas, or a kind that is sampled in its own way."""
 
+from pathlib import Path
 from typing import Any
 
+from llmga.diffusers.checkpoints import read_index, read_json
 from llmga.errors import UserError
 
 # What a scheduler's settings say of the training.  They are always handed on by name: what a checkpoint leaves to its
@@ -18,9 +20,10 @@ FLOW, EDM, UNKNOWN, ZERO_TERMINAL = "flow-matching", "EDM", "unknown", "zero-ter
 def kind_of(scheduler: Any) -> str | None:
     """What is special about how a checkpoint was trained.
 
-    Returns: `flow-matching`, `EDM` (Karras et al. 2022, arXiv:2206.00364) or `unknown`, which tell the UNet other times
-        than those of a schedule of betas; `zero-terminal-SNR` for a schedule that leaves nothing of the picture at the
-        last time (Lin et al. 2023, arXiv:2305.08891); None for any other schedule.
+    Returns:
+        `flow-matching`, `EDM` (Karras et al. 2022, arXiv:2206.00364) or `unknown`, which tell the UNet other times than
+        those of a schedule of betas; `zero-terminal-SNR` for a schedule that leaves nothing of the picture at the last
+        time (Lin et al. 2023, arXiv:2305.08891); None for any other schedule.
     """
     config = scheduler.config
     flows = config.get("prediction_type") == "flow_prediction" or config.get("use_flow_sigmas")
@@ -33,8 +36,40 @@ def kind_of(scheduler: Any) -> str | None:
     return ZERO_TERMINAL if config.get("rescale_betas_zero_snr") else None
 
 
+def read_scheduler(folder: Path) -> Any:
+    """The scheduler of a diffusers folder, before the weights are opened.
+
+    Raises:
+        UserError: when a part of the folder is missing, the scheduler's file cannot be read, or the folder's two files
+            name schedulers of different kinds (`kind_of`).
+    """
+    import diffusers
+
+    _, name = read_index(folder).get("scheduler", (None, None))
+    stated = read_json(folder / "scheduler/scheduler_config.json")
+    try:
+        own, other = (_made(getattr(diffusers, str(each), None), stated) for each in (name, stated.get("_class_name")))
+    except (AttributeError, TypeError, ValueError, RuntimeError, ImportError) as problem:
+        raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: {problem}") from None
+    if own is None:
+        raise UserError(f"{str(folder / 'scheduler')!r} states no scheduler that can be used: diffusers has no {name}.")
+    if other is not None and kind_of(own) != kind_of(other):
+        raise UserError(f"{str(folder)!r} names {name} in model_index.json, but {stated['_class_name']}, of another "
+                        "kind, in its scheduler folder; make both the one that it was trained with.")  # fmt: skip
+    return own
+
+
+def _made(kind: Any, stated: dict[str, Any]) -> Any:
+    """A scheduler of this class; None where the library has no such class."""
+    return None if kind is None else kind.from_config(stated)
+
+
 def check_kind(scheduler: Any, prediction: str | None = None) -> None:
-    """Raises: UserError for a checkpoint that contradicts itself, or that no pipeline with a UNet can sample."""
+    """See that a UNet's checkpoint can be sampled.
+
+    Raises:
+        UserError: for a checkpoint that contradicts itself, or that no pipeline with a UNet can sample.
+    """
     kind = kind_of(scheduler)
     if kind == ZERO_TERMINAL and (prediction or scheduler.config.prediction_type) == "epsilon":
         raise UserError("the checkpoint is of the kind zero-terminal-SNR (rescale_betas_zero_snr), but its UNet is to "
@@ -58,7 +93,8 @@ def training_schedule(scheduler: Any, prediction: str | None = None) -> Any:
         scheduler: the checkpoint's.
         prediction: what its UNet says, if that is to differ from what the scheduler states.
 
-    Raises: UserError for a checkpoint without a schedule of betas, and for one that contradicts itself.
+    Raises:
+        UserError: for a checkpoint without a schedule of betas, and for one that contradicts itself.
     """
     from diffusers import DDPMScheduler
 

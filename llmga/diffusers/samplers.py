@@ -34,7 +34,7 @@ class Sampler:
         return {"num_inference_steps": steps}
 
 
-TRAILING = {"timestep_spacing": "trailing"}
+TRAILING: dict[str, Any] = {"timestep_spacing": "trailing"}
 KARRAS = {"use_karras_sigmas": True}
 DPM, SDE = "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}
 
@@ -77,7 +77,8 @@ def scheduler_of(sampler: Sampler, own: Any) -> Any:
     A checkpoint's own scheduler that would cut latents to the range of pixels, or leave out the last time of a
     zero-terminal-SNR schedule only because nothing was stated, is made not to.
 
-    Raises: UserError when the sampler does not suit the checkpoint's kind, or that contradicts itself, see `noise`.
+    Raises:
+        UserError: when the sampler does not suit the checkpoint's kind, or that contradicts itself, see `noise`.
     """
     check_kind(own)
     if sampler.scheduler is None:
@@ -88,14 +89,16 @@ def scheduler_of(sampler: Sampler, own: Any) -> Any:
         raise UserError(f"sampler {name!r} does not suit a checkpoint of the kind {kind_of(own)} "
                         f"({type(own).__name__}); use one of: {', '.join(others)}.")  # fmt: skip
     stated = {name: own.config[name] for name in SPACING if name in own.config and not _left_out(own, name)}
-    settings = {**stated, **(TRAILING if kind_of(own) == ZERO_TERMINAL else {}), **UNCUT, **trained_with(own)}
-    return _class_of(sampler)(**{name: settings[name] for name in settings.keys() & _known(sampler)} | sampler.settings)
+    spacing = TRAILING if kind_of(own) == ZERO_TERMINAL else {}
+    settings = {**stated, **spacing, **UNCUT, **trained_with(own)}
+    known = {name: value for name, value in settings.items() if name in _known(sampler)}
+    return _class_of(sampler)(**known | dict(sampler.settings))
 
 
 def _class_of(sampler: Sampler) -> Any:
     import diffusers
 
-    return getattr(diffusers, sampler.scheduler)
+    return getattr(diffusers, str(sampler.scheduler))
 
 
 def _known(sampler: Sampler) -> Mapping[str, Any]:
@@ -118,7 +121,7 @@ def _left_out(scheduler: Any, name: str) -> bool:
 
 
 def _mended(own: Any) -> Any:
-    changed = {name: value for name, value in UNCUT.items() if own.config.get(name)}
+    changed: dict[str, Any] = {name: value for name, value in UNCUT.items() if own.config.get(name)}
     if kind_of(own) == ZERO_TERMINAL and _left_out(own, "timestep_spacing"):
         changed |= TRAILING
     return type(own).from_config(own.config, **changed) if changed else own

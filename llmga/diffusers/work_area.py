@@ -39,7 +39,7 @@ class WorkArea:
         scale = 1.0 if AS_IT_IS[0] <= scale <= AS_IT_IS[1] else scale
         content = max(1, round(width * scale)), max(1, round(height * scale))
         least = _multiple(min(native) / LONGEST, unit)
-        return cls(box, content, tuple(max(_multiple(side, unit), least) for side in content))
+        return cls(box, content, (max(_multiple(content[0], unit), least), max(_multiple(content[1], unit), least)))
 
     @classmethod
     def within(cls, box: Box, canvas: Size) -> Self:
@@ -90,7 +90,7 @@ class WorkArea:
 
 def around(mask: Image.Image, native: Size) -> Box:
     """The box of a mask's marked pixels with what lies around it, of the native size where the picture allows it."""
-    left, top, right, bottom = mask.getbbox()
+    left, top, right, bottom = mask.getbbox() or (0, 0, *mask.size)
     margin = MARGIN * max(right - left, bottom - top)
     wide = _span(left, right, max(native[0], right - left + 2 * margin), mask.width)
     high = _span(top, bottom, max(native[1], bottom - top + 2 * margin), mask.height)

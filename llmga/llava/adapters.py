@@ -2,20 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
-from llmga.llava.assembling import fit_rows, new_mllm
-from llmga.llava.backbones import Settings
+from llmga.llava.assembling import new_mllm, resize_vocabulary
+from llmga.llava.backbones import ConfigDict
 from llmga.llava.mllm import PICTURE_MARKS, Mllm
-from llmga.llava.published import Published
+from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.published import PublishedConfig
+from llmga.llava.tokenization import token_id
 from llmga.llava.vocabulary import ENDS, add_special_tokens, load_tokenizer, stop_ids
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-BESIDE = "non_lora_trainables.bin"
+NON_LORA = "non_lora_trainables.bin"
 PEFT = "base_model.model."
 _OF_THE_MATRICES = (
     *("r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out"),
@@ -32,12 +35,13 @@ def is_low_rank(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
-def plain_base(published: Published, base: str | Path, conv_mode: str) -> Mllm:
+def plain_base(published: PublishedConfig, base: str | Path, conv_mode: str) -> Mllm:
     """A plain text model, the vision tower that the result's config names, and a fresh projector, used as the result.
 
-    Raises: UserError when the tower is not there.
+    Raises:
+        UserError: when the tower is not there.
     """
-    tower = published.tower()
+    tower = published.tower_folder()
     if tower is None:
         raise UserError(
             f"vision tower {published.vision_tower!r} of {str(published.folder)!r} is not on this machine; "
@@ -51,16 +55,16 @@ def plain_base(published: Published, base: str | Path, conv_mode: str) -> Mllm:
         keeps_class=published.keeps_class,
         conv_mode=conv_mode,
     )
-    return take_words(replace(mllm, **published.usage()), published.folder, published)
+    return use_own_tokenizer(replace(mllm, **published.mllm_fields()), published.folder, published)
 
 
-def take_words(mllm: Mllm, folder: Path, published: Published | None = None) -> Mllm:
+def use_own_tokenizer(mllm: Mllm, folder: Path, published: PublishedConfig | None = None) -> Mllm:
     """The tokenizer and the end ids that a result's folder holds, or else its base's and the tokens of its config."""
     if checkpoints.has_tokenizer(folder):
         mllm.tokenizer = load_tokenizer(folder)
     if published is not None:
         add_special_tokens(mllm.tokenizer, published.added_tokens)
-    fit_rows(mllm.model, len(mllm.tokenizer))
+    resize_vocabulary(mllm.model, len(mllm.tokenizer))
     if (folder / ENDS).is_file():
         mllm.stop_ids = stop_ids(folder, mllm.tokenizer, mllm.template)
     return mllm
@@ -69,7 +73,8 @@ def take_words(mllm: Mllm, folder: Path, published: Published | None = None) -> 
 def add_projector(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
     """The first stage's mm_projector.bin, and the rows of its new tokens if it holds any.
 
-    Raises: UserError when it does not fit.
+    Raises:
+        UserError: when it does not fit.
     """
     kind = mllm.model.config.projector_type
     projector = {key: tensor for key, tensor in weights.items() if "mm_projector." in key}
@@ -88,23 +93,26 @@ def _require_whole(model: nn.Module, given: set[str], folder: Path) -> None:
 def _put_new_rows(mllm: Mllm, weights: dict[str, Tensor], folder: Path) -> None:
     """A first stage with picture marks also saves their embeddings: all rows, or only those of the marks.
 
-    Raises: UserError when they do not fit.
+    Raises:
+        UserError: when they do not fit.
     """
     rows = next((tensor for key, tensor in weights.items() if "embed_tokens" in key or "embed_in" in key), None)
     if rows is None or not mllm.marks_pictures:
         return
-    marks, table = mllm.tokenizer.convert_tokens_to_ids(list(PICTURE_MARKS)), mllm.model.get_input_embeddings().weight
+    marks = [token_id(mllm.tokenizer, mark) for mark in PICTURE_MARKS]
+    table = mllm.model.get_input_embeddings().weight
     if rows.ndim != 2 or rows.shape[1] != table.shape[1] or len(rows) < len(marks):
         raise UserError(f"the embeddings in {str(folder)!r} do not fit their base: {tuple(rows.shape)}.")
     table.data[marks] = rows[-len(marks) :].to(table)
 
 
-def add_beside(mllm: Mllm, folder: Path) -> None:
+def add_non_lora(mllm: Mllm, folder: Path) -> None:
     """What a low-rank training learned beside its adapter, non_lora_trainables.bin.
 
-    Raises: UserError when it is missing or a tensor does not fit.
+    Raises:
+        UserError: when it is missing or a tensor does not fit.
     """
-    _put(mllm.model, _beside(folder, mllm.model.config.projector_type), folder)
+    _put(mllm.model, _non_lora(folder, mllm.model.config.projector_type), folder)
 
 
 def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
@@ -113,7 +121,8 @@ def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
     Args:
         merge: add the product to the weights; otherwise the adapter's layers stay apart (and can be trained on).
 
-    Raises: UserError when peft or a file is missing, a tensor does not fit, or the model's weights are on a disk.
+    Raises:
+        UserError: when peft or a file is missing, a tensor does not fit, or the model's weights are on a disk.
     """
     if any(weight.is_meta for weight in mllm.model.parameters()):
         raise UserError("an adapter cannot be kept apart from a model that is offloaded; merge it, or do not offload.")
@@ -121,30 +130,31 @@ def add_low_rank(mllm: Mllm, folder: Path, *, merge: bool) -> Mllm:
     return mllm
 
 
-def put_low_rank(model: nn.Module, folder: Path) -> None:
+def load_low_rank(model: nn.Module, folder: Path) -> None:
     """An adapter's weights into a model that has matrices of these shapes already.
 
-    Raises: UserError when a file is missing or a tensor does not fit.
+    Raises:
+        UserError: when a file is missing or a tensor does not fit.
     """
     weights, plain = _adapter_weights(folder)
     _put(model, plain, folder)
-    _put(model, {named_default(key.removeprefix(PEFT)): tensor for key, tensor in weights.items()}, folder)
+    _put(model, {to_peft_name(key.removeprefix(PEFT)): tensor for key, tensor in weights.items()}, folder)
 
 
-def named_default(key: str) -> str:
+def to_peft_name(key: str) -> str:
     """An adapter's weight in a file -> peft's parameter: `lora_A.weight` -> `lora_A.default.weight`."""
     return f"{key}.default.weight" if key.endswith(_MAGNITUDE) else key.replace(".weight", ".default.weight")
 
 
-def named_plain(key: str) -> str:
-    """The way back of `named_default`."""
+def from_peft_name(key: str) -> str:
+    """The way back of `to_peft_name`."""
     plain = key.replace(".default.weight", ".weight")
     return plain.removesuffix(".weight") if f".{_MAGNITUDE}." in key else plain
 
 
-def _beside(folder: Path, projector_type: str) -> dict[str, Tensor]:
+def _non_lora(folder: Path, projector_type: str) -> dict[str, Tensor]:
     """non_lora_trainables.bin under our names."""
-    weights = checkpoints.read_tensors(folder / BESIDE)
+    weights = checkpoints.read_tensors(folder / NON_LORA)
     weights = {key.removeprefix("base_model."): tensor for key, tensor in weights.items()}
     doubled = any(key.startswith("model.model.") for key in weights)
     plain = {key.removeprefix("model.") if doubled else key: tensor for key, tensor in weights.items()}
@@ -156,7 +166,7 @@ def _unwrapped(key: str) -> str:
     return key.replace(".base_layer.", ".")
 
 
-def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
+def _with_adapter(model: LlmgaForConditionalGeneration, folder: Path, merge: bool) -> LlmgaForConditionalGeneration:
     try:
         from peft import LoraConfig, PeftModel, set_peft_model_state_dict
     except ImportError:
@@ -167,23 +177,25 @@ def _with_adapter(model: nn.Module, folder: Path, merge: bool) -> nn.Module:
     # Full names: a short one like q_proj would also match the vision tower.
     config.target_modules = sorted({key.removeprefix(PEFT).partition(".lora_")[0] for key in weights})
     _check_targets(model, config.target_modules, folder)
-    adapted = PeftModel(model, config)
+    adapted: Any = PeftModel(model, config)
     _check_shapes(adapted.state_dict(), weights, folder)
     set_peft_model_state_dict(adapted, weights)
     return adapted.merge_and_unload() if merge else adapted.base_model.model
 
 
-def _settings(folder: Path) -> Settings:
+def _settings(folder: Path) -> ConfigDict:
     """What adapter_config.json says of the matrices; nothing else of it is handed on, neither classes nor modules.
 
-    Raises: UserError for another form, and for what would change a plain low-rank product.
+    Raises:
+        UserError: for another form, and for what would change a plain low-rank product.
     """
-    said = checkpoints.read_json(folder, ADAPTER_CONFIG)
-    strange = [name for name in _OTHER_FORMS if said.get(name)]
-    if said.get("peft_type", "LORA") != "LORA" or strange:
-        what = f"is made with {strange[0]!r}" if strange else f"is of type {said['peft_type']!r}"
+    config = checkpoints.read_json(folder, ADAPTER_CONFIG)
+    strange = [name for name in _OTHER_FORMS if config.get(name)]
+    if config.get("peft_type", "LORA") != "LORA" or strange:
+        what = f"is made with {strange[0]!r}" if strange else f"is of type {config['peft_type']!r}"
         raise UserError(f"the adapter in {str(folder)!r} {what}, which is not supported; LoRA and DoRA are.")
-    return {name: said[name] for name in _OF_THE_MATRICES if said.get(name) is not None} | {"inference_mode": True}
+    known = {name: config[name] for name in _OF_THE_MATRICES if config.get(name) is not None}
+    return known | {"inference_mode": True}
 
 
 def _adapter_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -208,7 +220,7 @@ def _check_targets(model: nn.Module, targets: list[str], folder: Path) -> None:
 
 def _check_shapes(there: dict[str, Tensor], weights: dict[str, Tensor], folder: Path) -> None:
     for key, tensor in weights.items():
-        name = named_default(key)
+        name = to_peft_name(key)
         if name in there and there[name].shape != tensor.shape:
             raise UserError(
                 f"the adapter in {str(folder)!r} does not fit its base: {key} is {tuple(tensor.shape)}, "
@@ -219,7 +231,8 @@ def _check_shapes(there: dict[str, Tensor], weights: dict[str, Tensor], folder: 
 def _put(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
     """Copy tensors into the model by name.
 
-    Raises: UserError for a name that the model lacks or another shape.
+    Raises:
+        UserError: for a name that the model lacks or another shape.
     """
     own = model.state_dict()
     for key, tensor in weights.items():

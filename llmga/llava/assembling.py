@@ -32,8 +32,9 @@ def new_mllm(
 
     Everything is in single precision on the CPU; the projector follows torch's random state.
 
-    Raises: UserError for a folder or its config that is missing, a text model of a family without a row, a tower of
-        another kind, or weights that cannot be read or do not fit.
+    Raises:
+        UserError: for a folder or its config that is missing, a text model of a family without a row, a tower of
+            another kind, or weights that cannot be read or do not fit.
     """
     TEMPLATES[conv_mode]
     text_folder, tower_folder = find_checkpoint(text_model_folder), find_checkpoint(vision_tower_folder)
@@ -48,7 +49,7 @@ def new_mllm(
     model.model.language_model.load_state_dict(text.model.state_dict())
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.lm_head.load_state_dict(text.lm_head.state_dict())
-    fit_rows(model, len(tokenizer))
+    resize_vocabulary(model, len(tokenizer))
     mllm = Mllm(
         model=model.eval(),
         tokenizer=tokenizer,
@@ -64,13 +65,14 @@ def new_mllm(
 def read_text_config(folder: Path) -> PretrainedConfig:
     """How a plain language model is built.
 
-    Raises: UserError when its family has no row.
+    Raises:
+        UserError: when its family has no row.
     """
     published_type(checkpoints.read_json(folder, "config.json").get("model_type", ""))
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def fit_rows(model: LlmgaForConditionalGeneration, tokens: int) -> None:
+def resize_vocabulary(model: LlmgaForConditionalGeneration, tokens: int) -> None:
     """Give every token of the tokenizer a row; a new one is the mean of the others.  Surplus rows stay unsaid."""
     rows = model.config.text_config.vocab_size
     model.config.spoken_rows = tokens
@@ -93,7 +95,7 @@ def add_prompt_tags(mllm: Mllm) -> None:
     before = len(mllm.tokenizer)
     add_special_tokens(mllm.tokenizer, [START, END])
     if len(mllm.tokenizer) > before:
-        fit_rows(mllm.model, len(mllm.tokenizer))
+        resize_vocabulary(mllm.model, len(mllm.tokenizer))
         for layer in (mllm.model.get_input_embeddings(), mllm.model.get_output_embeddings()):
             rows = layer.weight
             rows[before : len(mllm.tokenizer)] = rows[:before].float().mean(0).to(rows.dtype)

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PretrainedConfig
 from llmga.errors import UserError
 from llmga.registry import Registry
 
-Settings = dict[str, Any]
+ConfigDict = dict[str, Any]
 
 _NOT_OF_THE_TEXT_MODEL = ("mm_", "tune_mm", "freeze_mm", "use_mm", "image_", "tokenizer_", "conversation_mode")
 _BOOKKEEPING = ("model_type", "architectures", "transformers_version", "auto_map", "_name_or_path")
@@ -17,24 +17,26 @@ _BOOKKEEPING = ("model_type", "architectures", "transformers_version", "auto_map
 
 @dataclass(frozen=True)
 class Backbone:
-    """Attributes:
-    text_type: the model_type of the text model in transformers.
-    architecture: the class name that published configs carry.
-    adapt: changes the published settings where the libraries moved on.
-    picture_scale: what multiplies the projector's output, from the text config.
-    word_boundary: training put a word-boundary token before the first marker (`tokenization.encode`).
-    short_length: the longest sequence whose positions turn by the first angles; in a longer one all of them turn by
-        others, so that no cached key outlives the change.  None: they never change.
+    """A family of language models.
+
+    Attributes:
+        text_type: the model_type of the text model in transformers.
+        architecture: the class name that published configs carry.
+        adapt: changes the published settings where the libraries moved on.
+        picture_scale: what multiplies the projector's output, from the text config.
+        word_boundary: training put a word-boundary token before the first marker (`tokenization.encode`).
+        short_length: the longest sequence whose positions turn by the first angles; in a longer one all of them turn by
+            others, so that no cached key outlives the change.  None: they never change.
     """
 
     text_type: str
     architecture: str
-    adapt: Callable[[Settings], Settings] = lambda settings: settings
+    adapt: Callable[[ConfigDict], ConfigDict] = lambda settings: settings
     picture_scale: Callable[[PretrainedConfig], float] = lambda config: 1.0
     word_boundary: bool = False
     short_length: Callable[[PretrainedConfig], int | None] = lambda config: None
 
-    def text_config(self, published: Settings) -> PretrainedConfig:
+    def text_config(self, published: ConfigDict) -> PretrainedConfig:
         """The text model's part of a flat published config."""
         own = {key: value for key, value in published.items() if _of_the_text_model(key)}
         return AutoConfig.for_model(self.text_type, **self.adapt(own))
@@ -44,7 +46,7 @@ def _of_the_text_model(key: str) -> bool:
     return key not in _BOOKKEEPING and not key.startswith(_NOT_OF_THE_TEXT_MODEL)
 
 
-def _phi_3(settings: Settings) -> Settings:
+def _phi_3(settings: ConfigDict) -> ConfigDict:
     """The published rope type "su" is called "longrope" today."""
     scaling = settings.get("rope_scaling")
     if scaling and scaling.get("type") == "su":
@@ -83,7 +85,8 @@ BACKBONES: Registry[Backbone] = Registry(
 def published_type(text_type: str) -> str:
     """The published model_type of a text model, "qwen2" -> "llava_Qwen2".
 
-    Raises: UserError when no row has it.
+    Raises:
+        UserError: when no row has it.
     """
     for name, row in BACKBONES.items():
         if row.text_type == text_type:

@@ -24,6 +24,8 @@ class Chat(Planner):
 
     steers = True
     repairs = True
+    _seen: list[int]  # what each cached position stands for
+    _alive: tuple[Image.Image, ...]  # keeps the ids of cached pictures from being given to others
 
     def __init__(self, mllm: Mllm):
         self.mllm = mllm
@@ -71,13 +73,13 @@ class Chat(Planner):
         speech = Speech(self.mllm.tokenizer, self.mllm.template, written)
         room = min(sampling.max_new_tokens, self.mllm.context_length - len(prompt))
         words = room // 2 if begun is None else 0  # the rest is for a picture, if one has to be asked for
-        choose, token = self._chooser(sampling, room, words, written), None
+        choose = self._chooser(sampling, room, words, written)
         self.ended_by = "caller"
         for index in range(room):
             if cancelled():
                 break
             stale = index == 0 or self._turns_at(len(prompt))
-            logits = self._feed(*(self._unread(window, prompt) if stale else ([token], [token])))
+            logits = self._feed(*(self._unread(window, prompt) if stale else (prompt[-1:], prompt[-1:])))
             token = choose(logits, room - index)
             prompt.append(token)
             if token in self.mllm.stop_ids:
@@ -90,7 +92,7 @@ class Chat(Planner):
                 return
         else:
             self.ended_by = "limit"
-        if rest := speech.close(by_marker=token in self.mllm.stop_ids):
+        if rest := speech.close(by_marker=self.ended_by == "marker"):
             yield rest
 
     def _length_before(self, window: Conversation, prompt: list[int]) -> int:
@@ -149,12 +151,13 @@ class Chat(Planner):
             self._forget()  # some layers may hold the new tokens and others not
             raise
         self._seen += keys
-        return out.logits[0, -1, : len(self.mllm.tokenizer)].float().cpu()  # rows beyond the tokenizer mean nothing
+        logits: Tensor = out.logits[0, -1, : len(self.mllm.tokenizer)]  # rows beyond the tokenizer mean nothing
+        return logits.float().cpu()
 
     def _forget(self) -> None:
         self._cache = DynamicCache()
-        self._seen: list[int] = []
-        self._alive: tuple[Image.Image, ...] = ()  # keeps the ids of cached pictures from being given to others
+        self._seen = []
+        self._alive = ()
 
 
 def _common_prefix(left: list[int], right: list[int]) -> int:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from llmga.errors import UserError
-from llmga.llava.backbones import Settings
+from llmga.llava.backbones import ConfigDict
 from llmga.llava.modeling import LlmgaConfig
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -22,7 +22,7 @@ _TEXT_AND_TOWER = (
     ("model.layers.", "model.language_model.layers."),
     ("model.norm.", "model.language_model.norm."),
 )
-_STOCK_PROJECTOR = (
+_HF_PROJECTOR = (
     ("model.mm_projector.0.", "model.multi_modal_projector.linear_1."),
     ("model.mm_projector.2.", "model.multi_modal_projector.linear_2."),
 )
@@ -31,7 +31,7 @@ _OWN_PROJECTOR = (("model.mm_projector.", "model.multi_modal_projector."),)
 
 def key_table(projector_type: str) -> tuple[tuple[str, str], ...]:
     """Pairs of prefixes, published -> ours, that rename every weight of a model with this projector."""
-    return _TEXT_AND_TOWER + (_STOCK_PROJECTOR if projector_type == "mlp2x_gelu" else _OWN_PROJECTOR)
+    return _TEXT_AND_TOWER + (_HF_PROJECTOR if projector_type == "mlp2x_gelu" else _OWN_PROJECTOR)
 
 
 def published_name(key: str, projector_type: str) -> str:
@@ -65,7 +65,8 @@ def own_name(key: str, projector_type: str) -> str:
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of one .safetensors or .bin file, on the CPU.
 
-    Raises: UserError when it is missing or cannot be read.
+    Raises:
+        UserError: when it is missing or cannot be read.
     """
     if not file.is_file():
         raise UserError(f"{str(file.parent)!r} lacks {file.name}; give the complete result of a training.")
@@ -81,7 +82,8 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a folder, in one file or in shards, safetensors first.
 
-    Raises: UserError when there are none or one cannot be read.
+    Raises:
+        UserError: when there are none or one cannot be read.
     """
     for kind in ("*.safetensors", "pytorch_model*.bin"):
         if files := sorted(folder.glob(kind)):
@@ -91,8 +93,12 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     )
 
 
-def read_json(folder: Path, name: str) -> Settings:
-    """Raises: UserError when the file is missing or is no JSON object."""
+def read_json(folder: Path, name: str) -> ConfigDict:
+    """The content of a folder's JSON file.
+
+    Raises:
+        UserError: when the file is missing or is no JSON object.
+    """
     file = folder / name
     if not file.is_file():
         raise UserError(f"checkpoint {str(folder)!r} lacks {name}; download or save it again.")
@@ -110,7 +116,11 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def require_files(folder: Path) -> None:
-    """Raises: UserError that names what the folder lacks."""
+    """See whether the folder is a whole checkpoint.
+
+    Raises:
+        UserError: that names what it lacks.
+    """
     if (folder / PROJECTOR).is_file() and not any((folder / name).is_file() for name in WEIGHTS):
         raise UserError(f"{str(folder)!r} holds a projector only; give the model that it belongs to as --model-base.")
     for kind, names in (("weights", WEIGHTS), ("tokenizer", TOKENIZERS)):

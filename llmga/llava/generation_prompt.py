@@ -101,7 +101,7 @@ class GenerationPromptParser:
         self.prompt = None if ends else ""
 
     def _ended(self, closed: bool) -> Iterator[Event]:
-        if self.started:
+        if self.started and self.prompt is not None:
             self.found += 1
             yield GenerationPrompt(self.prompt.removeprefix(" ").removesuffix(" "), closed)
         self.prompt, self.started = None, False
@@ -138,7 +138,8 @@ def canonical(reply: str, closed: bool = False) -> str:
 def with_prompt(reply: str, number: int, prompt: str) -> str:
     """The reply, spelt as in training, with its prompt `number` (from 0) replaced.
 
-    Raises: UserError when the prompt cannot stand there, or the reply has no such one.
+    Raises:
+        UserError: when the prompt cannot stand there, or the reply has no such one.
     """
     if not visible(prompt) or TAG.search(prompt):
         raise UserError(f"{prompt!r} is no prompt; write in words, without tags, what is to be painted.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from llmga.errors import UserError
@@ -15,7 +15,7 @@ from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.tokenization import Encoded, encode
-from llmga.llava.towers import ImageProcessor
+from llmga.llava.towers import ImageProcessor, side_in_pixels
 from llmga.registry import Registry
 
 PICTURE_MARKS = ("<im_start>", "<im_end>")
@@ -25,7 +25,8 @@ _LARGEST_SQUARE = 2048  # a very long picture never becomes a square of its long
 def _padded(image: Image.Image, side: int, mean: list[float]) -> Image.Image:
     image = image.copy()
     image.thumbnail((_LARGEST_SQUARE, _LARGEST_SQUARE))
-    return pad_square(image, tuple(int(channel * 255) for channel in mean))
+    red, green, blue = (int(channel * 255) for channel in mean)
+    return pad_square(image, (red, green, blue))
 
 
 ASPECTS = Registry(
@@ -98,7 +99,7 @@ class Mllm:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Mllm":
         """Move the model there."""
-        self.model.to(device, dtype)
+        nn.Module.to(self.model, device, dtype)
         return self
 
     def encode(self, conversation: Conversation, open_turn: bool = False, begun: str = "") -> Encoded:
@@ -107,7 +108,8 @@ class Mllm:
         Args:
             begun: the first words of the open turn's reply.
 
-        Raises: UserError when there are not as many pictures as markers.
+        Raises:
+            UserError: when there are not as many pictures as markers.
         """
         rendered = self.template.render(self.marked(conversation), open_turn, begun)
         _check_pictures(rendered.text.count(IMAGE_MARKER), len(conversation.images()))
@@ -127,9 +129,9 @@ class Mllm:
 
     def pixel_values(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size -> float (n, 3, side, side), as the vision tower reads them, on the CPU."""
-        side, mean = self.model.config.vision_config.image_size, self.image_processor.image_mean
+        side = side_in_pixels(self.model.config.vision_config.image_size)
         if not images:
             return torch.zeros(0, 3, side, side)
         square = ASPECTS[self.image_aspect]
-        squares = [square(image.convert("RGB"), side, mean) for image in images]
+        squares = [square(image.convert("RGB"), side, self.image_processor.image_mean) for image in images]
         return self.image_processor(squares, return_tensors="pt")["pixel_values"].float()

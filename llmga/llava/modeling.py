@@ -1,6 +1,6 @@
 """transformers' LLaVA, made to run the published weights: a thin subclass."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava.modeling_llava import LlavaModelOutputWithPast
 
 from llmga.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from llmga.llava.towers import VisionConfig
 
 
 class LlmgaConfig(LlavaConfig):
@@ -28,14 +33,21 @@ class LlmgaConfig(LlavaConfig):
     picture_scale: float = 1.0
     spoken_rows: int | None = None
 
+    if TYPE_CHECKING:  # what the library's unions are once a config is made
+        text_config: PretrainedConfig
+        vision_config: VisionConfig
+        vision_feature_layer: int
+
 
 class LlmgaModel(LlavaModel):
     """Pictures and words to hidden states."""
 
+    config: LlmgaConfig
+
     def __init__(self, config: LlmgaConfig):
         super().__init__(config)
         if config.projector_type != "mlp2x_gelu":
-            self.multi_modal_projector = make_projector(config)
+            self.multi_modal_projector = make_projector(config)  # type: ignore[assignment] # the library's has two layers
 
     def forward(
         self,
@@ -52,7 +64,8 @@ class LlmgaModel(LlavaModel):
             unseen_pixels: (pictures, 3, side, side) that no token shows and that change nothing: processes that train
                 together must use the same weights in the same order, also where a batch has words only.
 
-        Raises: ValueError when the image tokens do not match the pictures.
+        Raises:
+            ValueError: when the image tokens do not match the pictures.
         """
         if input_ids is None:
             return super().forward(pixel_values=pixel_values, **kwargs)
@@ -61,14 +74,15 @@ class LlmgaModel(LlavaModel):
         if pixel_values is not None:
             seen = self.get_image_features(pixel_values)
         is_picture = input_ids == self.config.image_token_id
-        unseen = None if unseen_pixels is None else self.get_image_features(unseen_pixels).pooler_output[0]
+        unseen: Any = None if unseen_pixels is None else self.get_image_features(unseen_pixels).pooler_output
         embeds = self.get_input_embeddings()(input_ids.masked_fill(is_picture, 0))  # batch, length, width
         input_ids = input_ids.to(embeds.device)  # a model may be spread over several
         if seen is not None:
             features = torch.stack(tuple(seen.pooler_output)).to(embeds)  # pictures, positions, width
-            embeds = embeds.masked_scatter(self.get_placeholder_mask(input_ids, embeds, features), features)
+            places = self.get_placeholder_mask(cast(torch.LongTensor, input_ids), embeds, features)
+            embeds = embeds.masked_scatter(places, features)
         if unseen is not None:
-            embeds = embeds + 0.0 * unseen.sum().to(embeds)
+            embeds = embeds + 0.0 * unseen[0].sum().to(embeds)
         return super().forward(inputs_embeds=embeds, **kwargs)
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
@@ -100,6 +114,7 @@ class OutputLayer(nn.Linear):
 class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
     """The published multimodal language model."""
 
+    config: LlmgaConfig
     config_class = LlmgaConfig
     # Stay whole when the model is spread over devices; the library adds the decoder layers of the text model.
     _no_split_modules = ["CLIPVisionModel", "SiglipVisionModel", "LlavaMultiModalProjector", "Projector"]
@@ -110,6 +125,11 @@ class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
         self.lm_head = OutputLayer(config)
         self.post_init()
 
+    if TYPE_CHECKING:  # what the library's modules are here
+
+        def get_input_embeddings(self) -> nn.Embedding: ...
+        def get_output_embeddings(self) -> nn.Linear: ...
+
 
 class Projector(nn.Sequential):
     """Layers that stay on one device."""
@@ -118,7 +138,8 @@ class Projector(nn.Sequential):
 def make_projector(config: LlmgaConfig) -> nn.Module:
     """Picture width -> text width: one layer, a stack with GELU between, or nothing.
 
-    Raises: UserError for an unknown type.
+    Raises:
+        UserError: for an unknown type.
     """
     kind, wide = config.projector_type, config.text_config.hidden_size
     if kind == "identity":

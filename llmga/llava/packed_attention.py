@@ -37,9 +37,11 @@ def attend(
         query: (rows, heads, length, width); `key` and `value` may have fewer heads and, when generating, be longer.
         segments: per row the lengths of its samples; what is left of a row is padding.  None: one sample per row.
 
-    Returns: (rows, length, heads, width), and no attention weights.
+    Returns:
+        (rows, length, heads, width), and no attention weights.
 
-    Raises: ValueError for padding without `segments`, which nothing here would hide.
+    Raises:
+        ValueError: for padding without `segments`, which nothing here would hide.
     """
     options.pop("is_causal", None)
     if segments is None:
@@ -55,11 +57,14 @@ def attend(
     return torch.cat(rows), None
 
 
-def _cut(row: int, lengths: Sequence[int], *tensors: Tensor) -> Iterator[list[Tensor]]:
-    whole = tensors[0].shape[2]
+def _cut(
+    row: int, lengths: Sequence[int], query: Tensor, key: Tensor, value: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    whole = query.shape[2]
     padding = [whole - sum(lengths)] if sum(lengths) < whole else []
     for start, end in pairwise(accumulate([*lengths, *padding], initial=0)):
-        yield [tensor[row : row + 1, :, start:end] for tensor in tensors]
+        sample = slice(row, row + 1), slice(None), slice(start, end)
+        yield query[sample], key[sample], value[sample]
 
 
 def _sdpa(

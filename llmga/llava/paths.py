@@ -14,7 +14,8 @@ def find_checkpoint(path: str | Path) -> Path:
     An id is looked up by its last part below checkpoints/, then in the Hugging Face cache, and only then fetched into
     checkpoints/.
 
-    Raises: UserError when it is nowhere, or cannot be fetched.
+    Raises:
+        UserError: when it is nowhere, or cannot be fetched.
     """
     name = str(path)
     for folder in (Path(path), *(root / path for root in ROOTS), *_below_roots(name)):
@@ -37,7 +38,7 @@ def _below_roots(name: str) -> list[Path]:
     return [folder for folder in places if (folder / "config.json").is_file()]
 
 
-def speaking_name(folder: Path) -> str:
+def model_name_from_path(folder: Path) -> str:
     """What the name rule reads: of an intermediate save its run's folder, too, in the hub's cache the id."""
     folder = folder.resolve()
     if folder.parent.name == "snapshots":

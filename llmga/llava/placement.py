@@ -21,7 +21,7 @@ MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # of transformers
 
 @dataclass(frozen=True)
 class Placement:
-    """Made by `placement`.
+    """Where a model runs, in which number format and how; `placement` makes it.
 
     Attributes:
         device: where the inputs go; the whole model, too, unless it is spread.
@@ -64,7 +64,8 @@ def placement(
 ) -> Placement:
     """What `load_mllm` was asked for, checked against this machine.
 
-    Raises: UserError for a device, a number of GPUs, an attention implementation or a quantisation that is not there.
+    Raises:
+        UserError: for a device, a number of GPUs, an attention implementation or a quantisation that is not there.
     """
     chosen = pick_device(device)
     number = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, chosen)
@@ -84,7 +85,8 @@ def _spread(
         raise UserError(f"--num-gpus {num_gpus} is out of range; use at least 1.")
     if num_gpus > 1:
         _check_gpus(device, num_gpus)
-        free = {index: torch.cuda.mem_get_info(index)[0] * 9 // 10 for index in range(num_gpus)}  # room for the cache
+        free: dict[int | str, int | str] = {}
+        free |= {index: torch.cuda.mem_get_info(index)[0] * 9 // 10 for index in range(num_gpus)}  # room for the cache
         max_memory = {**free, **(max_memory or {})}
     if num_gpus == 1 and device_map is None and not max_memory and offload_folder is None:
         return {}
@@ -124,7 +126,8 @@ def _check_attention(name: str, device: torch.device, dtype: torch.dtype) -> Non
 def quantisation(load_8bit: bool, load_4bit: bool, dtype: torch.dtype) -> Any:
     """The settings for bitsandbytes, or None.  Vision tower, projector and output layer keep their number format.
 
-    Raises: UserError when both are asked for, or bitsandbytes is not installed.
+    Raises:
+        UserError: when both are asked for, or bitsandbytes is not installed.
     """
     if not (load_8bit or load_4bit):
         return None
@@ -151,7 +154,8 @@ def quantisation(load_8bit: bool, load_4bit: bool, dtype: torch.dtype) -> Any:
 def parse_max_memory(text: str) -> dict[int | str, str]:
     """ "0=20GiB,cpu=60GiB" -> {0: "20GiB", "cpu": "60GiB"}, a cap per GPU number, cpu or disk.
 
-    Raises: UserError.
+    Raises:
+        UserError: for entries of another form.
     """
     caps: dict[int | str, str] = {}
     for entry in text.split(","):

@@ -164,7 +164,7 @@ def fitting(
     encode: Callable[[Conversation], Prompt],
     context: int,
     longest_answer: int,
-    length: Callable[[Prompt], int] = len,
+    length: Callable[[Prompt], int] = len,  # type: ignore[assignment] # a prompt is a list where nothing is said
 ) -> tuple[Conversation, Prompt]:
     """The latest turns that leave room for an answer, and what `encode` makes of them.
 
@@ -173,7 +173,8 @@ def fitting(
         context: the longest sequence in tokens that the model reads and writes, pictures included.
         length: tokens of a prompt.
 
-    Raises: UserError when the last turn alone is too long.
+    Raises:
+        UserError: when the last turn alone is too long.
     """
     room = min(longest_answer, context // 2)
     for window in windows(asked):

@@ -12,9 +12,9 @@ from transformers.generation import BaseStreamer
 from llmga.background import Reporter, reports_of
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Cancelled, Planner, fitting
+from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
 from llmga.llava.streaming import Speech
-from llmga.llava.thoughts import without_thoughts
 from llmga.llava.vlm import Vlm
 
 
@@ -33,7 +33,7 @@ class ProcessorChat(Planner):
         context = self.vlm.context_length
         _, inputs = fitting(conversation, self.vlm.inputs, context, sampling.max_new_tokens, _tokens)
         room = min(sampling.max_new_tokens, context - _tokens(inputs))
-        return without_thoughts(self._pieces(inputs, sampling, room, cancelled))
+        return without_reasoning(self._pieces(inputs, sampling, room, cancelled))
 
     def _pieces(self, inputs: dict[str, Any], sampling: Sampling, room: int, cancelled: Cancelled) -> Generator[str]:
         stopped = Event()
@@ -41,7 +41,8 @@ class ProcessorChat(Planner):
 
         def work(report: Reporter) -> None:
             writer = _Writer(self.vlm, report, stopped)
-            self.vlm.model.generate(
+            generate: Any = self.vlm.model.generate  # every model has it that AutoModelForImageTextToText opens
+            generate(
                 **inputs,
                 max_new_tokens=room,
                 do_sample=False,

@@ -9,13 +9,14 @@ from transformers import PretrainedConfig
 
 from llmga.errors import UserError
 from llmga.llava import towers
-from llmga.llava.backbones import BACKBONES, Backbone, Settings, published_type
+from llmga.llava.backbones import BACKBONES, Backbone, ConfigDict, published_type
 from llmga.llava.generation_prompt import END, START
 from llmga.llava.mllm import PICTURE_MARKS
 from llmga.llava.modeling import LlmgaConfig
-from llmga.llava.paths import speaking_name
+from llmga.llava.paths import model_name_from_path
 from llmga.llava.templates import TEMPLATES, conversation_mode
 from llmga.llava.towers import OWN_TOWER, VisionConfig
+from llmga.runtime import DTYPES
 
 DEFAULT_CONTEXT = 2048
 PATCH = "<im_patch>"
@@ -25,12 +26,12 @@ _OF_A_RESULT = ("mm_projector_type", "mm_vision_select", "mm_use_", "image_", "t
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedConfig:
     """How a checkpoint is used, as its config says beside the text model's sizes.
 
     Attributes:
         folder: where it stands.
-        said: the whole flat config.
+        config_dict: the whole flat config.
         backbone: the row of its model_type.
         vision_tower: a path or a name of the hub.
         projector_type, select_layer, keeps_class: of the picture's way, as `make_config` takes them.
@@ -42,7 +43,7 @@ class Published:
     """
 
     folder: Path
-    said: Settings
+    config_dict: ConfigDict
     backbone: Backbone
     vision_tower: str
     projector_type: str
@@ -55,64 +56,81 @@ class Published:
     added_tokens: tuple[str, ...]
 
     @classmethod
-    def of(cls, said: Settings, folder: Path) -> "Published":
-        """Raises: UserError for a model_type without a row, no vision tower, or a way of looking that is not ours."""
-        backbone = BACKBONES[said.get("model_type", "")]
-        if not isinstance(tower := said.get("mm_vision_tower"), str) or not tower:
+    def from_dict(cls, config_dict: ConfigDict, folder: Path) -> "PublishedConfig":
+        """Read a flat config.
+
+        Raises:
+            UserError: for a model_type without a row, no vision tower, or a way of looking that is not ours.
+        """
+        backbone = BACKBONES[config_dict.get("model_type", "")]
+        if not isinstance(tower := config_dict.get("mm_vision_tower"), str) or not tower:
             raise UserError(f"the config of {str(folder)!r} names no mm_vision_tower; it is no picture-seeing model.")
-        marks = bool(said.get("mm_use_im_start_end"))
+        marks = bool(config_dict.get("mm_use_im_start_end"))
         return cls(
             folder=folder,
-            said=said,
+            config_dict=config_dict,
             backbone=backbone,
             vision_tower=tower,
-            projector_type=said.get("mm_projector_type", "linear"),
-            select_layer=said.get("mm_vision_select_layer", -2),
-            keeps_class=said.get("mm_vision_select_feature", "patch") == "cls_patch",
-            context_length=said.get("max_sequence_length") or said.get("tokenizer_model_max_length") or DEFAULT_CONTEXT,
-            image_aspect=_aspect(said.get("image_aspect_ratio")),
+            projector_type=config_dict.get("mm_projector_type", "linear"),
+            select_layer=config_dict.get("mm_vision_select_layer", -2),
+            keeps_class=config_dict.get("mm_vision_select_feature", "patch") == "cls_patch",
+            context_length=config_dict.get("max_sequence_length")
+            or config_dict.get("tokenizer_model_max_length")
+            or DEFAULT_CONTEXT,
+            image_aspect=_aspect(config_dict.get("image_aspect_ratio")),
             marks_pictures=marks,
-            word_boundary=bool(said.get("tokenizer_word_boundary")),
+            word_boundary=bool(config_dict.get("tokenizer_word_boundary")),
             added_tokens=(
-                *((PATCH,) if said.get("mm_use_im_patch_token", True) else ()),
+                *((PATCH,) if config_dict.get("mm_use_im_patch_token", True) else ()),
                 *(PICTURE_MARKS if marks else ()),
-                *((START, END) if said.get("mm_use_output_start_end") else ()),
+                *((START, END) if config_dict.get("mm_use_output_start_end") else ()),
             ),
         )
 
-    def config(self) -> LlmgaConfig:
-        """Raises: UserError for an unknown vision tower, or a layer that it does not have."""
+    def to_model_config(self) -> LlmgaConfig:
+        """Our config of the same model.
+
+        Raises:
+            UserError: for an unknown vision tower, or a layer that it does not have.
+        """
         return make_config(
-            self.backbone.text_config(self.said),
+            self.backbone.text_config(self.config_dict),
             towers.tower_config(self.vision_tower, self.folder),
             projector_type=self.projector_type,
             select_layer=self.select_layer,
             keeps_class=self.keeps_class,
         )
 
-    def tower(self) -> Path | None:
+    def tower_folder(self) -> Path | None:
         """The vision tower's own folder, where it is on this machine."""
         return towers.find_tower(self.vision_tower, self.folder)
 
-    def usage(self) -> dict[str, Any]:
+    def mllm_fields(self) -> dict[str, Any]:
         """The attributes of `Mllm` that the config decides."""
         names = ("context_length", "image_aspect", "marks_pictures", "word_boundary")
         return {name: getattr(self, name) for name in names}
 
 
-def trained_upon(result: Settings, base: Settings) -> Settings:
+def trained_upon(result: ConfigDict, base: ConfigDict) -> ConfigDict:
     """A whole checkpoint's config as the result of a training upon it is used: text model and tower are the base's."""
     return base | {key: value for key, value in result.items() if key.startswith(_OF_A_RESULT)}
 
 
-def mode_of(said: Settings, folder: Path, asked: str | None = None) -> str:
+def mode_of(config_dict: ConfigDict, folder: Path, asked: str | None = None) -> str:
     """The conversation mode that was asked for, that the config names, or that the folder's name tells.
 
-    Raises: UserError for an unknown one.
+    Raises:
+        UserError: for an unknown one.
     """
-    mode = asked or said.get("conversation_mode") or conversation_mode(speaking_name(folder))
+    mode = asked or config_dict.get("conversation_mode") or conversation_mode(model_name_from_path(folder))
     TEMPLATES[mode]
     return mode
+
+
+def dtype_of(config_dict: ConfigDict) -> torch.dtype:
+    """The number format that the weights are said to be in, half precision where it is none of ours."""
+    named = config_dict.get("torch_dtype") or config_dict.get("dtype")
+    return {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES.values()}.get(str(named), torch.float16)
 
 
 def _aspect(named: str | None) -> str:
@@ -127,12 +145,13 @@ def make_config(
     vision: VisionConfig,
     *,
     projector_type: str,
-    select_layer: int,
+    select_layer: int | list[int],
     keeps_class: bool = False,
 ) -> LlmgaConfig:
     """Our config; the image token is the first id after the vocabulary's rows.
 
-    Raises: UserError when the text model's family has no row, or the tower has no such layer.
+    Raises:
+        UserError: when the text model's family has no row, or the tower has no such layer.
     """
     backbone, depth = BACKBONES[published_type(text.model_type)], vision.num_hidden_layers
     if not isinstance(select_layer, int) or not -1 - depth <= select_layer <= depth:
@@ -160,13 +179,13 @@ def keeps_class(config: LlmgaConfig) -> bool:
 def published_config(
     config: LlmgaConfig,
     *,
-    conv_mode: str,
+    conv_mode: str | None,
     context_length: int,
     dtype: torch.dtype,
     marks_pictures: bool = False,
     word_boundary: bool = False,
     image_aspect: str = "stretch",
-) -> Settings:
+) -> ConfigDict:
     """Our config as a flat published one, with `conversation_mode` added."""
     model_type = published_type(config.text_config.model_type)
     library = PretrainedConfig().to_dict()  # what every config of the library carries says nothing about this model

@@ -24,7 +24,8 @@ class Sampling:
         picture: "auto" leaves it to the model whether it asks for a picture; with "always" every answer holds a whole
             generation prompt, whatever the model's weights (`llmga.llava.steering`).
 
-    Raises: UserError for a value out of its range.
+    Raises:
+        UserError: for a value out of its range.
     """
 
     temperature: float = 0.2

@@ -21,7 +21,8 @@ from llmga.llava.vocabulary import save_tokenizer
 def new_folder(out: str | Path) -> Iterator[Path]:
     """A folder to write a checkpoint into, which is at `out` at the end of the body, whole.
 
-    Raises: UserError when something is there, or the disk does not take it.
+    Raises:
+        UserError: when something is there, or the disk does not take it.
     """
     from safetensors import SafetensorError
 
@@ -35,7 +36,11 @@ def new_folder(out: str | Path) -> Iterator[Path]:
 
 
 def check_new(out: str | Path) -> None:
-    """Raises: UserError when `out` is there and no empty folder."""
+    """See whether a new folder can be made at `out`.
+
+    Raises:
+        UserError: when something is there that is no empty folder.
+    """
     if os.path.isdir(out) and os.listdir(out):
         raise UserError(f"{str(out)!r} is not empty; give a new folder.")
     if os.path.exists(out) and not os.path.isdir(out):
@@ -73,13 +78,10 @@ def save_description(mllm: Mllm, folder: str | Path, dtype: torch.dtype) -> None
     ends = {"eos_token_id": sorted(mllm.stop_ids), "pad_token_id": mllm.tokenizer.pad_token_id}
     _write_json(folder / "generation_config.json", ends)
     save_tokenizer(mllm.tokenizer, folder)
-    config.vision_config.to_json_file(_made(folder / towers.OWN_TOWER) / "config.json")
-    mllm.image_processor.save_pretrained(folder / towers.OWN_TOWER)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
+    tower = folder / towers.OWN_TOWER
+    tower.mkdir(exist_ok=True)
+    config.vision_config.to_json_file(tower / "config.json")
+    mllm.image_processor.save_pretrained(tower)
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

@@ -35,7 +35,12 @@ Merges = list[tuple[str, str]]
 
 
 def open_model(file: Path) -> SentencePieceProcessor:
-    """Raises: RuntimeError, OSError for a file that is no model of sentencepiece."""
+    """The model in a tokenizer.model.
+
+    Raises:
+        RuntimeError: for a file that is no model of sentencepiece.
+        OSError: for one that cannot be read.
+    """
     return SentencePieceProcessor(model_file=str(file))
 
 

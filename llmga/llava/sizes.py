@@ -16,10 +16,12 @@ HEAD = 128  # width of an attention head in models of some billions of parameter
 
 @dataclass(frozen=True)
 class Shape:
-    """Attributes:
-    kind: the model_type of the text model in transformers.
-    named: what the names of its folders hold, in lower case.
-    more: what else its config states.
+    """The size of a language model.
+
+    Attributes:
+        kind: the model_type of the text model in transformers.
+        named: what the names of its folders hold, in lower case.
+        more: what else its config states.
     """
 
     kind: str

@@ -16,7 +16,7 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedToke
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints, sentencepieces
-from llmga.llava.backbones import Settings
+from llmga.llava.backbones import ConfigDict
 from llmga.llava.sentencepieces import MODEL, WORD_BOUNDARY
 from llmga.llava.tokenization import joins_after_markers, tokenise
 
@@ -24,24 +24,26 @@ CONFIG, FAST, ADDED, NAMED = "tokenizer_config.json", "tokenizer.json", "added_t
 BYTES = "byte_fallback"  # a model made of sentencepiece's
 
 
-def as_its_files_say(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
+def match_slow_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer that the library made of a folder, with the ids that its slow tokenizer gives.
 
     A LlamaTokenizer gets these attributes: `legacy`, every text and what follows an added token begins with a word
     boundary; `of_2023`, the tokens that swallow the spaces around them; `pieces`, the content of its tokenizer.model.
     Others stay as they are.
 
-    Raises: UserError when the ids would not be those of the tokenizer.model, or cannot have been.
+    Raises:
+        UserError: when the ids would not be those of the tokenizer.model, or cannot have been.
     """
-    llama, made = isinstance(tokenizer, LlamaTokenizer), not (folder / FAST).is_file()
+    llama = tokenizer if isinstance(tokenizer, LlamaTokenizer) else None
+    made = not (folder / FAST).is_file()
     if not llama and not _of_sentencepiece(tokenizer):
         return tokenizer
     model, backend = _model(folder) if llama or made else None, tokenizer.backend_tokenizer
     if model is None and sentencepieces.joins_spaces_early(json.loads(backend.to_str())):
         raise _joined_early(folder)
     if llama:
-        _follow_files(tokenizer, folder, made)
-        tokenizer.pieces = model and model.serialized_model_proto()
+        _follow_files(llama, folder, made)
+        llama.pieces = model and model.serialized_model_proto()
     joined = _joined_by_score(backend, model) if model is not None and made else backend.model
     tokenizer._tokenizer = _rebuilt(tokenizer, joined)
     if model is not None and (text := sentencepieces.misread(model, lambda text: _ids(tokenizer, text))):
@@ -84,10 +86,10 @@ def _of_sentencepiece(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def _follow_files(tokenizer: LlamaTokenizer, folder: Path, made: bool) -> None:
     """What the files say of words and of added tokens, as attributes."""
-    said = checkpoints.read_json(folder, CONFIG)
-    tokenizer.legacy = said.get("legacy", made)
-    tokenizer.of_2023 = _told_nowhere_else(folder, said) if made else frozenset()
-    tokenizer.extra_special_tokens = _named(folder, said)
+    config = checkpoints.read_json(folder, CONFIG)
+    tokenizer.legacy = config.get("legacy", made)
+    tokenizer.of_2023 = _only_in_added_tokens(folder, config) if made else frozenset()
+    tokenizer.extra_special_tokens = _extra_special_tokens(folder, config)
 
 
 def _marking(tokenizer: LlamaTokenizer) -> normalizers.Normalizer:
@@ -108,35 +110,35 @@ def _model(folder: Path) -> SentencePieceProcessor | None:
         raise UserError(f"{str(file)!r} is no model of sentencepiece; download it again.") from None
 
 
-def _told_nowhere_else(folder: Path, said: Settings) -> frozenset[str]:
+def _only_in_added_tokens(folder: Path, config: ConfigDict) -> frozenset[str]:
     """Added tokens that stand in added_tokens.json only.
 
     transformers up to 4.33 let such a token swallow the white space on both sides, unless a file told its own rules;
     later versions write all rules down (`added_tokens_decoder`).
     """
-    if "added_tokens_decoder" in said or not (folder / ADDED).is_file():
+    if "added_tokens_decoder" in config or not (folder / ADDED).is_file():
         return frozenset()
-    told = {entry["content"] for entry in _entries(folder, said) if isinstance(entry, dict) and "content" in entry}
+    told = {entry["content"] for entry in _entries(folder, config) if isinstance(entry, dict) and "content" in entry}
     return frozenset(checkpoints.read_json(folder, ADDED).keys() - told)
 
 
-def _named(folder: Path, said: Settings) -> list[str]:
+def _extra_special_tokens(folder: Path, config: ConfigDict) -> list[str]:
     """The special tokens that are no begin, end, unknown or padding one; none that only the vocabulary knows."""
     kinds = ("extra_special_tokens", "additional_special_tokens")
-    listed = [entry for known in (said, _special_map(folder)) for kind in kinds for entry in known.get(kind) or ()]
+    listed = [entry for known in (config, _special_map(folder)) for kind in kinds for entry in known.get(kind) or ()]
     return list(dict.fromkeys(entry["content"] if isinstance(entry, dict) else entry for entry in listed))
 
 
-def _entries(folder: Path, said: Settings) -> Iterator[Any]:
-    for value in (*said.values(), *_special_map(folder).values()):
+def _entries(folder: Path, config: ConfigDict) -> Iterator[Any]:
+    for value in (*config.values(), *_special_map(folder).values()):
         yield from value if isinstance(value, list) else [value]
 
 
-def _special_map(folder: Path) -> Settings:
+def _special_map(folder: Path) -> ConfigDict:
     return checkpoints.read_json(folder, NAMED) if (folder / NAMED).is_file() else {}
 
 
-def _ids(tokenizer: LlamaTokenizer, text: str) -> list[int]:
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     ids = [token for token, _ in tokenise(text, tokenizer)[1]]
     return ids[:-1] if getattr(tokenizer, "add_eos_token", False) else ids
 
@@ -167,7 +169,7 @@ def save_slow_files(tokenizer: LlamaTokenizer, folder: Path) -> None:
     A tokenizer.json has no words for how the tokenizer of 2023 marks words, so that one is left as it was published.
     """
     begins = bool(tokenise("a", tokenizer)[0])
-    said = checkpoints.read_json(folder, CONFIG) | {"legacy": tokenizer.legacy, "add_bos_token": begins}
+    config = checkpoints.read_json(folder, CONFIG) | {"legacy": tokenizer.legacy, "add_bos_token": begins}
     added = tokenizer.added_tokens_decoder
     if getattr(tokenizer, "pieces", None):
         (folder / MODEL).write_bytes(tokenizer.pieces)
@@ -177,11 +179,11 @@ def save_slow_files(tokenizer: LlamaTokenizer, folder: Path) -> None:
         _write(folder / ADDED, further)
     else:
         rules = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
-        said["added_tokens_decoder"] = {
+        config["added_tokens_decoder"] = {
             str(token): {rule: getattr(entry, rule) for rule in rules} for token, entry in added.items()
         }
-    _write(folder / CONFIG, said)
+    _write(folder / CONFIG, config)
 
 
-def _write(file: Path, content: Settings) -> None:
+def _write(file: Path, content: ConfigDict) -> None:
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

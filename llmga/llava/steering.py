@@ -9,12 +9,13 @@ from torch import Tensor
 from llmga.errors import UserError
 from llmga.llava.generation_prompt import END, START, GenerationPromptParser
 from llmga.llava.mllm import Mllm
+from llmga.llava.tokenization import decode
 
 _BEFORE = "x"  # a tag is tokenised as it stands after a word
 
 
 @dataclass(frozen=True)
-class Place:
+class ReplyState:
     """Where a reply stands.
 
     Attributes:
@@ -58,7 +59,8 @@ class Steering:
         words: how many of them may come before the start tag.
         begun: the ids of a reply that goes on.
 
-    Raises: UserError when `room` does not hold the tags and a word.
+    Raises:
+        UserError: when `room` does not hold the tags and a word.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Steering:
         self._choose = choose
         self._ids = list(begun)
         self._planned: list[int] = []
-        self._looked: tuple[list[int], Place] | None = None
+        self._looked: tuple[list[int], ReplyState] | None = None
         self._for_end = max(len(self._tokens(gap + END)) for gap in ("", " "))
         for_start = max(len(self._tokens(gap + START)) for gap in ("", " "))
         self._for_all = for_start + 1 + self._for_end
@@ -104,13 +106,13 @@ class Steering:
             return [*self._tag(END), *({token} & self.stop_ids)]
         return self._tag(START) if now.silent else [token]
 
-    def _accepted(self, logits: Tensor, now: Place, left: int) -> int:
+    def _accepted(self, logits: Tensor, now: ReplyState, left: int) -> int:
         logits = logits.clone()
         while not self._accepts(token := self._choose(logits), now, left):
             logits[token] = -torch.inf
         return token
 
-    def _accepts(self, token: int, now: Place, left: int) -> bool:
+    def _accepts(self, token: int, now: ReplyState, left: int) -> bool:
         then = self._after(token)
         if self._ends(token):
             return not now.empty
@@ -118,11 +120,11 @@ class Steering:
             return False  # a tag, or the beginning of one
         return left - 1 >= self._needed(then)
 
-    def _needed(self, place: Place) -> int:
+    def _needed(self, state: ReplyState) -> int:
         """The fewest tokens that complete a reply from here."""
-        if place.silent:
+        if state.silent:
             return self._for_all
-        return self._for_end * (place.writing or place.empty) + place.empty
+        return self._for_end * (state.writing or state.empty) + state.empty
 
     def _tag(self, tag: str) -> list[int]:
         """The ids that write the tag, or the rest of it where the model has begun it."""
@@ -139,23 +141,22 @@ class Steering:
 
     def _tokens(self, text: str, before: str = _BEFORE) -> list[int]:
         """The ids of a text as it stands after another."""
-        head = self.tokenizer(before, add_special_tokens=False)["input_ids"]
-        whole = self.tokenizer(before + text, add_special_tokens=False)["input_ids"]
-        joined = whole[: len(head)] != head
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if joined else whole[len(head) :]
+        head, whole, alone = self.tokenizer([before, before + text, text], add_special_tokens=False)["input_ids"]
+        ids: list[int] = alone if whole[: len(head)] != head else whole[len(head) :]
+        return ids
 
     def _ends(self, token: int) -> bool:
         return token in self.stop_ids or self.template.reply_tail in self._after(token).text
 
-    def _after(self, *tokens: int) -> Place:
+    def _after(self, *tokens: int) -> ReplyState:
         """Where the reply stands after these tokens more."""
         ids = [*self._ids, *tokens]
         if self._looked is None or self._looked[0] != ids:
-            self._looked = ids, self._place(ids)
+            self._looked = ids, self._state(ids)
         return self._looked[1]
 
-    def _place(self, ids: list[int]) -> Place:
-        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    def _state(self, ids: list[int]) -> ReplyState:
+        text = decode(ids, self.tokenizer)
         parser = GenerationPromptParser()
         list(parser.feed(text))
-        return Place(text, parser)
+        return ReplyState(text, parser)

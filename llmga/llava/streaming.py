@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from llmga.llava.templates import ChatTemplate
+from llmga.llava.tokenization import decode
 
 _UNFINISHED = "\ufffd"  # what a tokenizer shows for the first bytes of a character
 
@@ -49,18 +50,14 @@ class Speech:
         return rest.removesuffix(space_before_marker) if by_marker else rest
 
     def _decoded(self, final: bool) -> str:
-        known = self._decode(self._ids[self._context : self._told])
-        text = self._decode(self._ids[self._context :])
+        known = decode(self._ids[self._context : self._told], self.tokenizer)
+        text = decode(self._ids[self._context :], self.tokenizer)
         if text.endswith(_UNFINISHED) and not final:
             return ""
         first = self._told == 0
         self._context, self._told = self._told, len(self._ids)
         new = text[len(known) :]
         return new.removeprefix(self.head) if first else new
-
-    def _decode(self, ids: list[int]) -> str:
-        # Special tokens stay: <gen_image> is one in the 2023 checkpoints.
-        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def without_partial(text: str, tag: str) -> str:

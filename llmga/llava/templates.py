@@ -62,7 +62,8 @@ class ChatTemplate:
         Args:
             begun: the first words of the open turn's reply, which the model is to complete.
 
-        Raises: UserError for a system text that this format has no place for.
+        Raises:
+            UserError: for a system text that this format has no place for.
         """
         system = self.system if conversation.system is None else conversation.system
         if system and not self.places_system:

@@ -1,8 +1,8 @@
 """Text to ids and labels: the one function that trains and serves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import cast
 
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
@@ -17,9 +17,11 @@ Token = tuple[int, tuple[int, int]]  # its id and its characters, [begin, end)
 
 @dataclass(frozen=True)
 class Encoded:
-    """Attributes:
-    input_ids: token ids; a picture is `tokens_per_image` times the image token id.
-    labels: the ids that the assistant writes; -100 elsewhere.
+    """A conversation as a model reads it.
+
+    Attributes:
+        input_ids: token ids; a picture is `tokens_per_image` times the image token id.
+        labels: the ids that the assistant writes; -100 elsewhere.
     """
 
     input_ids: list[int]
@@ -80,6 +82,17 @@ def tokenise(text: str, tokenizer: PreTrainedTokenizerBase, slow: bool = True) -
     return begin, words
 
 
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of a token that the vocabulary has."""
+    return cast(int, tokenizer.convert_tokens_to_ids(token))  # of one token one, which the library's type leaves open
+
+
+def decode(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Ids to text.  Special tokens stay: <gen_image> is one in the 2023 checkpoints."""
+    text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return cast(str, text)  # of one sequence one text
+
+
 def marks_first_word(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether only the beginning of a text is marked as a word: Llama's tokenizers but the oldest (`legacy`)."""
     return isinstance(tokenizer, LlamaTokenizer) and not tokenizer.legacy and not joins_after_markers(tokenizer)
@@ -100,13 +113,13 @@ def _split(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Token], 
 def _own(content: str | None, text: str, begin: int, end: int) -> tuple[int, int]:
     """The characters of a token without the white space that an added one swallows."""
     at = text.find(content, begin, end) if content else -1
-    return (at, at + len(content)) if at >= 0 else (begin, end)
+    return (at, at + len(content)) if content and at >= 0 else (begin, end)
 
 
 def _with_boundary(words: list[Token], tokenizer: PreTrainedTokenizerBase, added: dict[int, str]) -> list[Token]:
     """The slow tokenizer puts a word boundary before any text, and takes it away again before a token that it has a
     name for (as begin or end); one that it merely knows, such as Phi-3's markers, keeps it."""
-    boundary = tokenizer.convert_tokens_to_ids(WORD_BOUNDARY)
+    boundary = token_id(tokenizer, WORD_BOUNDARY)
     named = set(tokenizer.all_special_ids)
     if words and words[0][0] in added.keys() - named:
         return [(boundary, (0, 0)), *words]
@@ -119,13 +132,15 @@ def _joined(
 ) -> Iterator[Token]:
     """transformers 4.31: a word right after an added token is looked up with its word boundary, which is then cut off;
     if there is no piece of that form, it is the unknown one."""
-    for (before, _), (token, span) in pairwise([(None, (0, 0)), *words]):
+    before: int | None = None
+    for token, span in words:
+        read: int | None = token
         if before in added and token not in added and text[span[0]] != " ":
-            cut = tokenizer.convert_ids_to_tokens(token).removeprefix(WORD_BOUNDARY)
-            if not cut:
-                continue
-            token = tokenizer.convert_tokens_to_ids(cut)
-        yield token, span
+            cut = cast(str, tokenizer.convert_ids_to_tokens(token)).removeprefix(WORD_BOUNDARY)
+            read = token_id(tokenizer, cut) if cut else None
+        if read is not None:
+            yield read, span
+        before = token
 
 
 def _overlaps(begin: int, end: int, spans: tuple[tuple[int, int], ...]) -> bool:

@@ -1,6 +1,7 @@
 """The vision tower that a checkpoint names: how it is built and how it wants its pictures."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ class Tower:
         unseen: parts of the model that only its pooled output needs.
     """
 
-    config: type[PretrainedConfig]
-    processor: type
+    config: type[CLIPVisionConfig] | type[SiglipVisionConfig]
+    processor: type[CLIPImageProcessorPil] | type[SiglipImageProcessorPil]
     model: str
-    square: Any
+    square: Callable[[int], dict[str, Any]]
     whole_type: str
     class_positions: int
     unseen: tuple[str, ...]
@@ -97,7 +98,19 @@ def kind_of(config: PretrainedConfig) -> Tower:
 
 def positions(config: VisionConfig, *, keeps_class: bool) -> int:
     """How many the projector reads of each picture."""
-    return (config.image_size // config.patch_size) ** 2 + keeps_class * kind_of(config).class_positions
+    grid = side_in_pixels(config.image_size) // side_in_pixels(config.patch_size)
+    return grid**2 + keeps_class * kind_of(config).class_positions
+
+
+def side_in_pixels(size: int | Sequence[int] | None) -> int:
+    """A side that the library lets configs state as a pair, too; all known towers see squares.
+
+    Raises:
+        UserError: for anything but a number.
+    """
+    if not isinstance(size, int):
+        raise UserError(f"vision towers see squares, whose side is a number; {size!r} is none.")
+    return size
 
 
 def find_tower(name: str, checkpoint: Path) -> Path | None:
@@ -113,7 +126,8 @@ def find_tower(name: str, checkpoint: Path) -> Path | None:
 def tower_config(name: str, checkpoint: Path) -> VisionConfig:
     """How the vision tower is built; its weights are the copy inside the checkpoint.
 
-    Raises: UserError for a name that is neither a folder nor known, or a tower of another kind.
+    Raises:
+        UserError: for a name that is neither a folder nor known, or a tower of another kind.
     """
     folder = find_tower(name, checkpoint)
     if folder is not None:
@@ -136,15 +150,16 @@ def known_tower(name: str) -> VisionConfig:
 def read_tower_config(folder: Path) -> VisionConfig:
     """What a tower's folder says; it may also hold the text half, or be a whole model of transformers' LLaVA.
 
-    Raises: UserError, in one sentence that names what it is, for a tower that is none of TOWERS.
+    Raises:
+        UserError: in one sentence that names what it is, for a tower that is none of TOWERS.
     """
     whole = read_json(folder, "config.json")
     own = whole.get("vision_config", whole)
     own = own if isinstance(own, dict) else {}
     by_whole = {row.whole_type: name for name, row in TOWERS.items()}
-    named = own.get("model_type") or by_whole.get(whole.get("model_type"))
+    named = own.get("model_type") or by_whole.get(whole.get("model_type", ""), "")
     if named not in TOWERS:
-        _refuse(folder, whole)
+        raise _refused(folder, whole)
     try:
         return TOWERS[named].config.from_dict({**own, "model_type": named})
     except Exception as problem:  # the libraries' checks of a field raise errors of their own
@@ -152,9 +167,9 @@ def read_tower_config(folder: Path) -> VisionConfig:
         raise UserError(f"the config of vision tower {str(folder)!r} is not understood ({reason}).") from None
 
 
-def _refuse(folder: Path, said: dict[str, Any]) -> None:
-    kind = f"is of type {said.get('model_type')!r}" if said.get("model_type") else "names no model_type"
-    raise UserError(
+def _refused(folder: Path, config_dict: dict[str, Any]) -> UserError:
+    kind = f"is of type {config_dict.get('model_type')!r}" if config_dict.get("model_type") else "names no model_type"
+    return UserError(
         f"vision tower {str(folder)!r} {kind}, which cannot be used; give one of {', '.join(TOWERS)}, such as "
         "openai/clip-vit-large-patch14-336 or google/siglip-so400m-patch14-384."
     )
@@ -163,11 +178,12 @@ def _refuse(folder: Path, said: dict[str, Any]) -> None:
 def image_processor(folder: Path | None, config: VisionConfig) -> ImageProcessor:
     """The processor saved in the tower's folder, or its kind's own at the tower's size.
 
-    Raises: UserError for one that cannot be read or makes pictures of another size.
+    Raises:
+        UserError: for one that cannot be read or makes pictures of another size.
     """
     kind = kind_of(config)
     if folder is None or not (folder / "preprocessor_config.json").is_file():
-        return kind.processor(**kind.square(config.image_size))
+        return kind.processor(**kind.square(side_in_pixels(config.image_size)))
     file = folder / "preprocessor_config.json"
     try:
         processor = kind.processor.from_dict(json.loads(file.read_text(encoding="utf-8")))
@@ -184,5 +200,5 @@ def image_processor(folder: Path | None, config: VisionConfig) -> ImageProcessor
 
 def _side(processor: ImageProcessor) -> tuple[int, int]:
     """Height and width of what it makes of a square."""
-    made = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
+    made = getattr(processor, "crop_size" if getattr(processor, "do_center_crop", False) else "size")
     return made["height"] or made["shortest_edge"], made["width"] or made["shortest_edge"]

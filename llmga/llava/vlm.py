@@ -24,14 +24,16 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.instructions import PLANNING
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
-from llmga.llava.slow_tokenizers import CONFIG, FAST, as_its_files_say
+from llmga.llava.published import DEFAULT_CONTEXT
+from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.vocabulary import load_tokenizer
-from llmga.llava.weights import complain
+from llmga.llava.weights import check_loaded
 
-DEFAULT_CONTEXT = 2048
-_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError)
-_BROKEN += (SafetensorError, UnpicklingError)
+_BROKEN: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError),
+    *(SafetensorError, UnpicklingError),
+)
 
 Parts = list[dict[str, Any]]
 
@@ -62,10 +64,11 @@ class Vlm:
     def inputs(self, conversation: Conversation) -> dict[str, Any]:
         """What the model reads, `input_ids` (1, tokens) and the pictures, on the model's device.
 
-        Raises: UserError when the chat template does not take this conversation.
+        Raises:
+            UserError: when the chat template does not take this conversation.
         """
         try:
-            found = self.processor.apply_chat_template(
+            found: Any = self.processor.apply_chat_template(
                 self._messages(conversation),
                 add_generation_prompt=True,
                 tokenize=True,
@@ -98,9 +101,12 @@ def _content(message: Message) -> Parts:
 def load_vlm(path: str | Path, **place: Any) -> Vlm:
     """Open a folder in transformers' own layout; code inside it is not run.
 
-    Args: as `llmga.llava.loading.load_mllm`.
+    Args:
+        path: a folder, the name of one below checkpoints/, or an id of the hub.
+        place: as for `llmga.llava.loading.load_mllm`.
 
-    Raises: UserError for a folder that lacks something, a model that reads no pictures, or one without a chat template.
+    Raises:
+        UserError: for a folder that lacks something, a model that reads no pictures, or one without a chat template.
     """
     folder, where = find_checkpoint(path), placement(**place)
     config = checkpoints.read_json(folder, "config.json")
@@ -138,17 +144,19 @@ def _processor(folder: Path) -> ProcessorMixin:
 def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBase:
     """The processor's own; of a tokenizer.model alone the library makes one for LLaVA that knows no word boundary.
 
-    Raises: UserError when it would give other ids than its files say.
+    Raises:
+        UserError: when it would give other ids than its files say.
     """
     named = checkpoints.read_json(folder, CONFIG).get("tokenizer_class") if (folder / CONFIG).is_file() else None
     if str(named).startswith("LlamaTokenizer") and not (folder / FAST).is_file():
         return load_tokenizer(folder)
-    return as_its_files_say(processor.tokenizer, folder)
+    return match_slow_tokenizer(processor.tokenizer, folder)
 
 
-def _processor_class(folder: Path) -> type:
-    """AutoProcessor, or the processor without its part for films, which needs torchvision and would fail."""
-    known = PROCESSOR_MAPPING.get(
+def _processor_class(folder: Path) -> Any:
+    """What has `from_pretrained`: AutoProcessor, or the processor without its part for films, which needs torchvision
+    and would fail."""
+    known: Any = PROCESSOR_MAPPING.get(
         type(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)), None
     )
     if known is None or is_torchvision_available() or not any("video" in name for name in known.get_attributes()):
@@ -159,13 +167,14 @@ def _processor_class(folder: Path) -> type:
 class _WithoutFilms:
     @classmethod
     def get_attributes(cls) -> list[str]:
-        return [name for name in super().get_attributes() if "video" not in name]
+        named = super().get_attributes()  # type: ignore[misc] # of the processor that this is mixed into
+        return [name for name in named if "video" not in name]
 
 
-def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreTrainedModel:
+def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> PreTrainedModel:
     """Raises: UserError."""
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -178,7 +187,8 @@ def _model(folder: Path, config: checkpoints.Settings, where: Placement) -> PreT
             f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({why}); give a folder of ours, or of a "
             "vision-language model that transformers knows."
         ) from None
-    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    model, found = loaded
+    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
 
@@ -187,7 +197,7 @@ def _takes_system(processor: ProcessorMixin) -> bool:
     probe = "llmga-system"
     messages = [("system", probe), ("user", "hello")]
     try:
-        told = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages]
+        told: list[Any] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages]
         return probe in processor.apply_chat_template(told, tokenize=False)
     except TemplateError:
         return False

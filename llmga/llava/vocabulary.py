@@ -8,8 +8,8 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerBase
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
-from llmga.llava.backbones import Settings
-from llmga.llava.slow_tokenizers import CONFIG, FAST, as_its_files_say, save_slow_files
+from llmga.llava.backbones import ConfigDict
+from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer, save_slow_files
 from llmga.llava.templates import ChatTemplate
 
 ENDS = "generation_config.json"
@@ -18,26 +18,27 @@ ENDS = "generation_config.json"
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """By the class that the tokenizer's own config names: config.json's model_type would mislead the library.
 
-    Raises: UserError when its files cannot be read, or give other ids than the model was trained with.
+    Raises:
+        UserError: when its files cannot be read, or give other ids than the model was trained with.
     """
     import transformers
 
-    said = checkpoints.read_json(folder, CONFIG)
-    loader = getattr(transformers, said.get("tokenizer_class") or "", None) or transformers.AutoTokenizer
+    config = checkpoints.read_json(folder, CONFIG)
+    loader = getattr(transformers, config.get("tokenizer_class") or "", None) or transformers.AutoTokenizer
     try:
-        unsaid = _unsaid(loader.__name__, said, folder)
+        unsaid = _unsaid(loader.__name__, config, folder)
         tokenizer = loader.from_pretrained(folder, trust_remote_code=False, **unsaid)
     except Exception as problem:  # the Rust library raises bare Exception for a file that it cannot parse
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise UserError(f"the tokenizer in {str(folder)!r} cannot be read ({reason}); download it again.") from None
-    return as_its_files_say(tokenizer, folder)
+    return match_slow_tokenizer(tokenizer, folder)
 
 
-def _unsaid(loader: str, said: Settings, folder: Path) -> Settings:
+def _unsaid(loader: str, config: ConfigDict, folder: Path) -> ConfigDict:
     """What the files leave to the library, and meant otherwise when they were written."""
-    if "Gemma" in loader and "mask_token" not in said:
+    if "Gemma" in loader and "mask_token" not in config:
         return {"mask_token": None}  # the first form of Gemma's files has no such token; the library gives it to all
-    if "Llama" in loader and "add_bos_token" not in said and not (folder / FAST).is_file():
+    if "Llama" in loader and "add_bos_token" not in config and not (folder / FAST).is_file():
         return {"add_bos_token": True}
     return {}
 
@@ -56,8 +57,7 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str])
         tokenizer.of_2023 = swallowing.union(new)
         tokenizer.add_tokens([AddedToken(name, lstrip=True, rstrip=True, normalized=False) for name in new])
     elif new:
-        added = {"extra_special_tokens": new}
-        tokenizer.add_special_tokens(added, replace_extra_special_tokens=False)
+        tokenizer.add_special_tokens({"extra_special_tokens": new}, replace_extra_special_tokens=False)
 
 
 def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> frozenset[int]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +14,9 @@ from llmga.llava import checkpoints
 from llmga.llava.modeling import LlmgaConfig, LlmgaForConditionalGeneration
 from llmga.llava.placement import Placement
 from llmga.llava.towers import VisionConfig, kind_of
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModel, SiglipVisionModel
 
 TOWER = "model.vision_tower."
 
@@ -32,7 +35,8 @@ def load_weights(
         tower: the vision tower's own folder, for checkpoints that hold no copy of it.
         given: weights under published names, instead of those in the folder.
 
-    Raises: UserError with the first few keys that are missing, unexpected or of another shape.
+    Raises:
+        UserError: with the first few keys that are missing, unexpected or of another shape.
     """
     # The table's prefixes become anchored patterns; lookaheads would corrupt the keys of a later save.
     table = {"^" + old.replace(".", r"\."): new for old, new in checkpoints.key_table(config.projector_type)}
@@ -50,7 +54,7 @@ def load_weights(
     if tower is not None and blind and blind == whole_tower and any(_weights_of(tower)):
         _load_tower(model, tower)
         found["missing_keys"] = set(found["missing_keys"]) - blind
-    complain(found, folder)
+    check_loaded(found, folder)
     return model
 
 
@@ -64,34 +68,37 @@ def _load_tower(model: LlmgaForConditionalGeneration, folder: Path) -> None:
     model.model.vision_tower.load_state_dict(weights)
 
 
-def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> PreTrainedModel:
+def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> "CLIPVisionModel | SiglipVisionModel":
     """A vision tower on the CPU; its folder may also hold the text half.
 
-    Raises: UserError for weights that are not there, cannot be read or do not fit.
+    Raises:
+        UserError: for weights that are not there, cannot be read or do not fit.
     """
     import transformers
 
     model, found = _read(getattr(transformers, kind_of(config).model), folder, config=config, dtype=dtype)
-    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
 
 def read_text_model(folder: Path) -> PreTrainedModel:
     """A plain language model in single precision on the CPU.
 
-    Raises: UserError as `read_tower`.
+    Raises:
+        UserError: as `read_tower`.
     """
     from transformers import AutoModelForCausalLM
 
     model, found = _read(AutoModelForCausalLM, folder, dtype=torch.float32)
-    complain(found, folder, ("missing_keys", "mismatched_keys"))
+    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
 
 
-def _read(kind: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """What `from_pretrained` gives, and what it found amiss, which is for `complain`.
+def _read(kind: Any, folder: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The model that `kind.from_pretrained` gives, and what it found amiss, which is for `check_loaded`.
 
-    Raises: UserError for files that are missing or damaged.
+    Raises:
+        UserError: for files that are missing or damaged.
     """
     source = options.pop("source", folder)
     try:
@@ -105,10 +112,14 @@ def _read(kind: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dic
         raise UserError(f"the weights in {str(folder)!r} cannot be read ({reason}); download them again.") from None
 
 
-def complain(
+def check_loaded(
     found: dict[str, Any], folder: Path, kinds: tuple[str, ...] = ("missing_keys", "unexpected_keys", "mismatched_keys")
 ) -> None:
-    """Raises: UserError with the first few keys when what `from_pretrained` found is of one of these kinds."""
+    """Refuse weights that do not fit their config.
+
+    Raises:
+        UserError: with the first few keys when what `from_pretrained` found is of one of these kinds.
+    """
     for kind in kinds:
         if found[kind]:
             names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found[kind])

@@ -4,16 +4,15 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from llmga.assistant.loading import Models
+from llmga.command_line import quiet_libraries, run
 from llmga.errors import UserError
-from llmga.llava.endpoint.address import Endpoint
-from llmga.runtime import quiet_libraries
 from llmga.serve import args as flags
-from llmga.serve.page.options import PageOptions
-from llmga.serve.remote import load_remote_models
-from llmga.serve.terminal.cli import run
+
+if TYPE_CHECKING:
+    from llmga.llava.endpoint.address import Endpoint
+    from llmga.serve.page.options import PageOptions
 
 MODEL_DIRECTORY = Path("checkpoints/Inference")  # whose models visitors may choose beside those of the flags
 OWN = (  # flags of models that are loaded here
@@ -79,16 +78,21 @@ def add_page(parser: flags.Parser) -> None:
 
 def serve(args: argparse.Namespace) -> None:
     """Check, load, serve until Ctrl-C.  Raises: UserError."""
+    quiet_libraries()
+    from llmga.assistant.loading import Models
     from llmga.serve.page.moderation import moderator
     from llmga.serve.page.serving import launch
+    from llmga.serve.remote import load_remote_models
 
     asked, options = moderator(args.moderate, args.moderation_url), page_options(args)
     models = Models.load(options.spec.checked()) if args.server is None else load_remote_models(server_of(args))
     launch(models, options, asked)
 
 
-def page_options(args: argparse.Namespace) -> PageOptions:
+def page_options(args: argparse.Namespace) -> "PageOptions":
     """How the page is set up.  Raises: UserError for flags that contradict each other."""
+    from llmga.serve.page.options import PageOptions
+
     return PageOptions(
         spec=flags.model_spec(args),
         settings=flags.settings(args),
@@ -102,8 +106,10 @@ def page_options(args: argparse.Namespace) -> PageOptions:
     )
 
 
-def server_of(args: argparse.Namespace) -> Endpoint:
+def server_of(args: argparse.Namespace) -> "Endpoint":
     """The server of ours that talks and paints.  Raises: UserError for flags about models that are loaded here."""
+    from llmga.llava.endpoint.address import Endpoint
+
     for name in OWN:
         if getattr(args, name):
             raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
@@ -118,7 +124,6 @@ def server_of(args: argparse.Namespace) -> Endpoint:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The command line."""
-    quiet_libraries()
     keep_to_itself()
     run(lambda: serve(build_parser().parse_args(argv)))
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 from fastapi import FastAPI
 
+from llmga.assistant.loading import Models
+from llmga.command_line import quiet_libraries, run
 from llmga.errors import UserError
-from llmga.runtime import quiet_libraries
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
 from llmga.serve.api.connections import Gate, protocol
@@ -23,7 +24,6 @@ from llmga.serve.api.keys import PAGE, VARIABLE, Keys, is_local
 from llmga.serve.api.options import ServerOptions, build_parser, build_service, server_options
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.gradio_web_server import keep_to_itself
-from llmga.serve.terminal.cli import Models, run
 
 if TYPE_CHECKING:
     from llmga.serve.page.serving import Mounted

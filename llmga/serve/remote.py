@@ -18,14 +18,14 @@ from llmga.assistant.settings import SETTINGS
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
 from llmga.diffusers.families import EDITING
-from llmga.diffusers.text_to_image import OnPreview, OnStep
+from llmga.diffusers.pipeline import OnPreview, OnStep
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, open_image, to_rgb
 from llmga.llava.conversation import Conversation
-from llmga.llava.endpoint.address import Endpoint, told
+from llmga.llava.endpoint.address import Endpoint, connection_errors
 from llmga.llava.endpoint.chat import EndpointChat
 from llmga.llava.endpoint.completions import LONGEST_WAIT, TRIES
-from llmga.llava.endpoint.refusals import Refusal, words
+from llmga.llava.endpoint.refusals import Refusal, server_message
 from llmga.llava.sampling import Sampling
 
 LOOK_AGAIN = 0.2  # seconds between two looks at whether a picture is still wanted
@@ -49,7 +49,7 @@ def load_remote_models(server: Endpoint) -> Models:
 
 def offered(server: Endpoint) -> list[dict[str, Any]]:
     """The models as /v1/models tells of them; nothing where that is not what is found there.  Raises: UserError."""
-    with told(server), httpx.Client(**server.client_settings()) as client:
+    with connection_errors(server), httpx.Client(**server.client_settings()) as client:
         answer = client.get(server.path("models"))
     if answer.status_code in (401, 403):
         raise server.refuses_key(answer.status_code)
@@ -125,7 +125,7 @@ class RemotePipeline:
         if name not in (None, "checkpoint"):
             raise UserError(f"sampler {name!r} cannot be chosen for a painter of a server; leave it at 'checkpoint'.")
 
-    def suited(self, task: str) -> "RemotePipeline":
+    def for_task(self, task: str) -> "RemotePipeline":
         """Itself.  Raises: UserError for changing a picture by words alone."""
         if task == EDITING:
             raise UserError("a painter of a server changes what is marked only; mark the part that is to change.")
@@ -175,7 +175,7 @@ class RemotePipeline:
         self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]
     ) -> Image.Image:
         endpoint = self.endpoint
-        with told(endpoint):
+        with connection_errors(endpoint):
             async with (
                 httpx.AsyncClient(**endpoint.client_settings()) as client,
                 client.stream("POST", endpoint.path(path), **request) as answer,
@@ -188,7 +188,9 @@ class RemotePipeline:
                     if on_preview is not None and kind.endswith("partial_image"):
                         on_preview(content["partial_image_index"], _opened(content))
                     if "error" in content:
-                        raise UserError(f"{endpoint.shown} failed ({words(json.dumps(content), endpoint)}); ask again.")
+                        raise UserError(
+                            f"{endpoint.shown} failed ({server_message(json.dumps(content), endpoint)}); ask again."
+                        )
         raise UserError(f"{endpoint.shown} broke off its answer before the end; look at its log and ask again.")
 
 

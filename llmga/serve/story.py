@@ -25,7 +25,7 @@ from llmga.typed import one_part, read_json, row_of, typed, up_to, within
 # page, seed of the book -> seed of the page's picture.  One seed for all keeps light and composition alike.
 SEEDS = Registry("seed policy", {"same": lambda page, seed: seed, "next": lambda page, seed: seed + page})
 CARD = re.compile(r"^\W{0,4}(?P<name>[^\s:：][^:：]{0,39}?)\W{0,2}[:：]\s*(?P<look>\S.*)$")
-MOST_PAGES, MOST_CHARACTERS = 40, 8
+MOST_CHARACTERS = 8
 LONGEST_BOOK, LONGEST_CAST = 400, 100  # what a person may have added to
 Words = Annotated[str, up_to(100_000)]
 

@@ -2,16 +2,17 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
 
-from llmga.toyworld.fitting import Recipe, fit
+from llmga.toyworld.fitting import FitSettings, fit
 from llmga.toyworld.scenes import PICTURE_SIZE, Scene, draw, random_scene, train_scenes
 
-RECIPE = Recipe(steps=3600, batch_size=16, lr=2e-3, bf16=True, weight_decay=0.0)
+RECIPE = FitSettings(steps=3600, batch_size=16, lr=2e-3, bf16=True, weight_decay=0.0)
 MIXED_SHARE = 4  # one picture of this many holds two or three things, so that latents are not blind to them
 MIXED_POOL = 2000
 
@@ -94,7 +95,8 @@ def normalise_latents(vae: AutoencoderKL) -> None:
     latents = encode(vae, _pictures()[0][::4])
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     channels = len(mean)
-    before, after = vae.quant_conv, vae.post_quant_conv
+    before: Any = vae.quant_conv
+    after: Any = vae.post_quant_conv
     before.weight[:channels] /= std[:, None, None, None]
     before.bias[:channels] = (before.bias[:channels] - mean) / std
     before.bias[channels:] -= 2 * std.log()  # the other half is the log variance
@@ -112,7 +114,7 @@ def psnr(vae: AutoencoderKL, scenes: tuple[Scene, ...]) -> float:
     return (10 * torch.log10(255**2 / torch.cat(errors).mean())).item()
 
 
-def pretrain(folder: Path, recipe: Recipe = RECIPE) -> AutoencoderKL:
+def pretrain(folder: Path, recipe: FitSettings = RECIPE) -> AutoencoderKL:
     torch.manual_seed(recipe.seed)
     vae = architecture()
     fit("vae", vae, lambda g: loss_of(vae, g, recipe.batch_size), recipe, folder / "state.pt")

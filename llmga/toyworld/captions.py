@@ -1,4 +1,4 @@
-"""Scenes in words: the detailed prompt the painter is finetuned on, the short caption its base knew, and back.
+"""Scenes in words: the detailed prompt the pipeline is finetuned on, the short caption its base knew, and back.
 
 `detailed` is the voice the language model learns to write between the generation tags, `short` is the voice of
 picture captions found with pictures, `read` parses a detailed prompt back into attributes.

@@ -4,11 +4,12 @@
 scores themselves beside the language model, where a test compares them with what the weights do.
 """
 
-import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
 
 INFERENCE = Path("checkpoints/Inference")
@@ -77,8 +78,8 @@ def _bar(report: dict, claim: str) -> str:
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write the model cards of the toy checkpoints.")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m llmga.toyworld.cards", description="Write the model cards of the toy checkpoints.")
     parser.add_argument("--scores", type=Path, required=True, help="what llmga.evaluation.toyworld --output wrote")
     options = parser.parse_args(argv)
     report = _read(options.scores)

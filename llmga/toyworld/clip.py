@@ -1,6 +1,6 @@
 """The toy world's CLIP: one vision tower and two text towers, trained together.
 
-As in the real system, the vision tower later serves the language model and the two text towers the painter:
+As in the real system, the vision tower later serves the language model and the two text towers the pipeline:
 tower one without, tower two with its projection (SDXL's pair).  Contrastive loss of Radford et al. 2021 (section
 2.3), summed over both text towers.  A real CLIP learns what matters from 400 million pairs; with seven thousand
 scenes the contrastive loss alone stays blind to place and shape for long, so attributes are also classified, by
@@ -25,12 +25,12 @@ from transformers import (
 from llmga.images import stretch_square
 from llmga.toyworld.autoencoder import to_tensor
 from llmga.toyworld.captions import detailed, short
-from llmga.toyworld.fitting import Recipe, fit
+from llmga.toyworld.fitting import FitSettings, fit
 from llmga.toyworld.scenes import ATTRIBUTES, PICTURE_SIZE, Scene, draw, is_held_out, train_scenes
 from llmga.toyworld.vocabulary import learn_clip
 
-RECIPE = Recipe(steps=1100, batch_size=96, lr=1.5e-3, weight_decay=0.05)
-SHARPENING = Recipe(steps=1500, batch_size=96, lr=1.5e-3, weight_decay=0.05, seed=1)
+RECIPE = FitSettings(steps=1100, batch_size=96, lr=1.5e-3, weight_decay=0.05)
+SHARPENING = FitSettings(steps=1500, batch_size=96, lr=1.5e-3, weight_decay=0.05, seed=1)
 SHAPE_WEIGHT = 3.0  # shape is learnt last: small things cover only two or three patches
 PROJECTION = 64
 ASPECTS = (1.0, 4 / 3, 3 / 4)  # pictures come in many shapes and reach the tower stretched to a square
@@ -134,6 +134,7 @@ def loss_of(
     loss, right, seen = _seen(clip.vision, clip.seen_heads, disturb(pictures, generator), truth)
     target, matched = torch.arange(batch_size), 0.0
     for tower, heads, scale in zip((clip.text_1, clip.text_2), clip.told_heads, clip.logit_scale, strict=True):
+        assert isinstance(heads, nn.ModuleDict)
         said = tower(ids).text_embeds.float()
         logits = seen @ nn.functional.normalize(said, dim=-1).T * scale.clamp(max=4.6).exp()
         loss = loss + (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
@@ -163,7 +164,7 @@ def _classified(heads: nn.ModuleDict, features: Tensor, truth: dict[str, Tensor]
     return loss, {name: (logits[name].argmax(-1) == truth[name]).float().mean().item() for name in truth}
 
 
-def pretrain(folder: Path, recipe: Recipe = RECIPE) -> tuple[ToyClip, tuple[CLIPTokenizer, CLIPTokenizer]]:
+def pretrain(folder: Path, recipe: FitSettings = RECIPE) -> tuple[ToyClip, tuple[CLIPTokenizer, CLIPTokenizer]]:
     torch.manual_seed(recipe.seed)
     tokenizers = learn_clip(corpus(random.Random(recipe.seed)))
     clip = ToyClip(len(tokenizers[0]))
@@ -172,7 +173,7 @@ def pretrain(folder: Path, recipe: Recipe = RECIPE) -> tuple[ToyClip, tuple[CLIP
 
 
 class _Sharpened(nn.Module):
-    """The vision tower goes on learning while the text towers stay as the painter knows them."""
+    """The vision tower goes on learning while the text towers stay as the pipeline knows them."""
 
     def __init__(self, folder: Path):
         super().__init__()
@@ -184,7 +185,7 @@ class _Sharpened(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(3.0))
 
 
-def sharpen(clip_folder: Path, state_file: Path, recipe: Recipe = SHARPENING) -> CLIPVisionModelWithProjection:
+def sharpen(clip_folder: Path, state_file: Path, recipe: FitSettings = SHARPENING) -> CLIPVisionModelWithProjection:
     """More training for the vision tower alone, against a locked text tower (LiT, Zhai et al. 2022)."""
     torch.manual_seed(recipe.seed)
     model = _Sharpened(clip_folder)
@@ -211,7 +212,7 @@ def sharpen(clip_folder: Path, state_file: Path, recipe: Recipe = SHARPENING) ->
 
 
 def save(clip: ToyClip, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], folder: Path) -> None:
-    """Folders that the language model (vision_tower) and the painter (the other four) open as they are."""
+    """Folders that the language model (vision_tower) and the pipeline (the other four) open as they are."""
     clip.vision.save_pretrained(folder / "vision_tower")
     processor().save_pretrained(folder / "vision_tower")
     clip.text_1.save_pretrained(folder / "text_encoder")

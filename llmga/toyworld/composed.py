@@ -61,15 +61,15 @@ def noun_phrase(words: dict[str, str], rng: random.Random) -> str:
     Args:
         words: `size`, `colour` and `shape` as they are said; an open one is empty, the shape is not.
     """
-    before, after = [rng.choice(ARTICLES)], []
+    before, after = [rng.choice(ARTICLES)], list[str]()
     for name, piece in (("size", _sized), ("colour", _coloured)):
         if words[name]:
             early = rng.random() < 0.4
             (before if early else after).append(words[name] if early else piece(words[name], rng))
     rng.shuffle(after)
     text = " ".join([*before, words["shape"]])
-    for piece in after:
-        text += rng.choice(JOINS) + piece
+    for words_after in after:
+        text += rng.choice(JOINS) + words_after
     return text
 
 

@@ -2,7 +2,7 @@
 
 Stage 1: `text.json`, `vqa.json` and `holes.json` (conversations), `sg.json`, `inpainting.json` ({image, caption}),
 `edit.json` ({image, instruction, new_caption}), `t2i.json` ({ori_caption, caption}).
-Painter: `short.json` for its base and `stage2.json` for stage 2, both {image, caption}.
+Pipeline: `short.json` for its base and `stage2.json` for stage 2, both {image, caption}.
 No picture and no caption shows a held-out scene.
 """
 

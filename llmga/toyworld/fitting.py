@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FitSettings:
     """How long and how fast one base model is trained."""
 
     steps: int
@@ -36,7 +36,7 @@ def fit(
     name: str,
     model: nn.Module,
     loss_of: Callable[[torch.Generator], tuple[Tensor, dict[str, float]]],
-    recipe: Recipe,
+    recipe: FitSettings,
     state_file: Path,
 ) -> nn.Module:
     """Train `model` in place and leave the averaged weights in it.
@@ -72,7 +72,7 @@ def fit(
         ema.step(parameters)
         if step % 20 == 0:
             shown = {name: f"{value:.3f}" for name, value in figures.items()}
-            progress.set_postfix(loss=f"{loss.item():.4f}", **shown, refresh=False)
+            progress.set_postfix({"loss": f"{loss.item():.4f}"} | shown, refresh=False)
         if (step + 1) % recipe.save_every == 0:
             save_atomically(
                 {

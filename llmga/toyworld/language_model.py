@@ -8,10 +8,10 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from llmga.toyworld.dialogues import corpus
-from llmga.toyworld.fitting import Recipe, fit
+from llmga.toyworld.fitting import FitSettings, fit
 from llmga.toyworld.vocabulary import learn_chat
 
-RECIPE = Recipe(steps=1100, batch_size=24, lr=2e-3, weight_decay=0.05, bf16=True)
+RECIPE = FitSettings(steps=1100, batch_size=24, lr=2e-3, weight_decay=0.05, bf16=True)
 CONTEXT = 256  # tokens per training row; rows are cut from a stream of texts
 TEXTS_PER_ROW = 3  # a text has about 100 tokens; more than fit are drawn, the rest is cut
 SYSTEM_SAMPLE = (
@@ -54,7 +54,7 @@ def loss_of(
     return model(input_ids=ids, labels=ids, use_cache=False).loss, {}
 
 
-def pretrain(folder: Path, recipe: Recipe = RECIPE) -> tuple[Qwen2ForCausalLM, Qwen2Tokenizer]:
+def pretrain(folder: Path, recipe: FitSettings = RECIPE) -> tuple[Qwen2ForCausalLM, Qwen2Tokenizer]:
     torch.manual_seed(recipe.seed)
     tokenizer = tokenizer_of_world(recipe.seed)
     model = architecture(tokenizer)

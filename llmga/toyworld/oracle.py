@@ -70,7 +70,7 @@ def _covers(width: int, height: int) -> np.ndarray:
 @cache
 def _palettes() -> tuple[np.ndarray, np.ndarray]:
     """(backgrounds, 3), (colours, 3)."""
-    return np.float32(list(BACKGROUNDS.values())), np.float32(list(COLOURS.values()))
+    return np.array(list(BACKGROUNDS.values()), np.float32), np.array(list(COLOURS.values()), np.float32)
 
 
 def read(picture: Image.Image) -> Reading:
@@ -103,7 +103,10 @@ def _measured(picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reading(scene: Scene, pixels: np.ndarray, cover: np.ndarray) -> Reading:
-    ground, colour = np.float32(BACKGROUNDS[scene.background]), np.float32(COLOURS[scene.things[-1].colour])
+    ground, colour = (
+        np.array(BACKGROUNDS[scene.background], np.float32),
+        np.array(COLOURS[scene.things[-1].colour], np.float32),
+    )
     contrast = colour - ground
     error = ((pixels - ground - cover[:, None] * contrast) ** 2).mean(1)
     missing = np.sqrt((error * cover).sum() / ((contrast**2).mean() * (cover**2 * cover).sum()))

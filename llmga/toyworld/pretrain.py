@@ -3,107 +3,25 @@
 Every step is skipped when its result is there and continued when it was interrupted.
 """
 
-import argparse
-import json
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
-import torch
-
-from llmga.errors import UserError, command_line
-from llmga.runtime import quiet_libraries
-from llmga.toyworld import autoencoder, clip, dataset, language_model, painter, textures
-from llmga.toyworld.scenes import held_out_scenes
-
-DATA, RUNS = Path("data/toyworld"), Path("runs/toyworld")
-LEAST_PSNR = 30.0  # dB on held-out scenes; latents of a worse VAE are not worth training on
-DONE = "done.json"
-
-
-def make_data(folder: Path) -> dict:
-    dataset.write(DATA)
-    return {"pictures": len(list((DATA / "images").rglob("*.*")))}
-
-
-def make_vae(folder: Path) -> dict:
-    vae = autoencoder.pretrain(folder)
-    quality = autoencoder.psnr(vae, held_out_scenes())
-    if quality < LEAST_PSNR:
-        raise UserError(f"the VAE reconstructs held-out scenes at {quality:.1f} dB, at least {LEAST_PSNR} are needed; "
-                        "train it longer.")  # fmt: skip
-    vae.save_pretrained(folder)
-    return {"held_out_psnr_db": round(quality, 2), "recipe": vars(autoencoder.RECIPE)}
-
-
-def make_clip(folder: Path) -> dict:
-    model, tokenizers = clip.pretrain(folder)
-    clip.save(model, tokenizers, folder)
-    return {"recipe": vars(clip.RECIPE)}
-
-
-def sharpen_vision(folder: Path) -> dict:
-    vision = clip.sharpen(RUNS / "clip", folder / "state.pt")
-    vision.save_pretrained(folder / "vision_tower")
-    clip.processor().save_pretrained(folder / "vision_tower")
-    return {"recipe": vars(clip.SHARPENING)}
-
-
-def make_language_model(folder: Path) -> dict:
-    model, tokenizer = language_model.pretrain(folder)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return {"recipe": vars(language_model.RECIPE)}
-
-
-def make_textures(folder: Path) -> dict:
-    return {"pictures": textures.write(DATA / "restoration")}
-
-
-def make_painter(folder: Path) -> dict:
-    painter.assemble(RUNS / "vae", RUNS / "clip", folder)
-    return {}
-
-
-STEPS: dict[str, Callable[[Path], dict]] = {
-    "data": make_data,
-    "vae": make_vae,
-    "clip": make_clip,
-    "vision": sharpen_vision,
-    "lm": make_language_model,
-    "sdxl-random": make_painter,
-    "textures": make_textures,
-}
-
-
-def run(step: str) -> None:
-    """Do one step unless its note says that it is done."""
-    folder = RUNS / step
-    note = folder / DONE
-    if note.exists():
-        print(f"{step}: already done ({note})")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = STEPS[step](folder)
-    note.write_text(json.dumps({"torch": torch.__version__, **facts}, indent=2) + "\n")
-    (folder / "state.pt").unlink(missing_ok=True)
-    print(f"{step}: done, {facts}")
+from llmga.choices import TOYWORLD_STEPS
+from llmga.command_line import Parser, quiet_libraries
+from llmga.errors import command_line
 
 
 @command_line
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Make the toy world's data and base models.")
-    parser.add_argument("steps", nargs="+", choices=list(STEPS), help="what to make, in this order")
+    parser = Parser(prog="python -m llmga.toyworld.pretrain", description="Make the toy world's data and base models.")
+    parser.add_argument("steps", nargs="+", choices=TOYWORLD_STEPS, help="what to make, in this order")
     parser.add_argument(
         "--threads", type=int, default=None, help="CPU threads (small models gain little from a second)"
     )
     options = parser.parse_args(argv)
     quiet_libraries()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    for step in options.steps:
-        run(step)
-    return 0
+    from llmga.toyworld.base_models import make
+
+    return make(options.steps, options.threads)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from llmga.toyworld.scenes import ATTRIBUTES, PLACES, Scene
 
 CORNERS = frozenset(place for place, (x, y) in PLACES.items() if x and y)
 Demands = dict[str, frozenset[str]]
-# What a person expects who leaves it open; the shape and its colour are the painter's choice.
+# What a person expects who leaves it open; the shape and its colour are the model's choice.
 UNSAID = {"size": "medium", "place": "center", "background": "white"}
 
 

@@ -187,10 +187,10 @@ _coverage_64 = cache(coverage)  # 162 small maps serve every picture of the worl
 def draw(scene: Scene, width: int = PICTURE_SIZE, height: int = PICTURE_SIZE) -> Image.Image:
     """Draw a scene as an RGB picture of any size; things keep their shape whatever the aspect."""
     native = width == height == PICTURE_SIZE
-    picture = np.broadcast_to(np.float32(BACKGROUNDS[scene.background]), (height, width, 3))
+    picture = np.broadcast_to(np.array(BACKGROUNDS[scene.background], np.float32), (height, width, 3))
     for thing in scene.things:
         cover = (_coverage_64(thing) if native else coverage(thing, width, height))[..., None]
-        picture = picture + cover * (np.float32(COLOURS[thing.colour]) - picture)
+        picture = picture + cover * (np.array(COLOURS[thing.colour], np.float32) - picture)
     return Image.fromarray(np.round(picture).astype(np.uint8))
 
 

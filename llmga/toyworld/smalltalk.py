@@ -1,4 +1,4 @@
-"""What is answered in words: greetings, questions about the painter, and wishes outside its world."""
+"""What is answered in words: greetings, questions about itself, and wishes outside its world."""
 
 import random
 

@@ -58,7 +58,9 @@ def write(folder: Path, lists: dict[str, int] | None = None, *, side: int = SIDE
 
     Args:
         lists: how many pictures each list has.
-    Returns: how many there are.
+
+    Returns:
+        How many there are.
     """
     total = 0
     for number, (name, count) in enumerate((lists or LISTS).items()):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, Qwen2Tokenizer
@@ -16,13 +17,17 @@ def _bytes() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _merges(reference: Tokenizer, corpus: Iterable[str], merges: int, suffix: str = "") -> list[tuple[str, str]]:
-    """Learn merges with the reference tokenizer's own normaliser and word splitting."""
+def _merges(reference: Tokenizer, corpus: Iterable[str], merges: int, suffix: str = "") -> Any:
+    """Learn merges with the reference tokenizer's own normaliser and word splitting.
+
+    Returns:
+        Pairs of strings, which transformers takes and annotates as strings.
+    """
     learner = Tokenizer(models.BPE(end_of_word_suffix=suffix) if suffix else models.BPE())
     if reference.normalizer is not None:
         learner.normalizer = reference.normalizer
     learner.pre_tokenizer = reference.pre_tokenizer
-    options = {"end_of_word_suffix": suffix} if suffix else {}
+    options: dict[str, Any] = {"end_of_word_suffix": suffix} if suffix else {}
     trainer = trainers.BpeTrainer(
         vocab_size=merges + 512, initial_alphabet=_bytes(), min_frequency=4, show_progress=False, **options
     )

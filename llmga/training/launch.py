@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmga.command_line import quiet_libraries
 from llmga.errors import UserError, command_line
-from llmga.runtime import free_port, quiet_libraries
+from llmga.runtime import free_port
 
 # Beside those that DeepSpeed hands on: places of models and data, keys, threads, and how processes talk.
 HANDED = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "WANDB_", "OMP_", "NCCL_", "TORCH_", "GLOO_")

@@ -19,13 +19,13 @@ def opened_with(path, painter, layer):
     save_file(dict(zip((f"unet.{layer}.lora_{end}.weight" for end in "AB"), halves, strict=True)), path)
     args = build_parser("cli", "a test").parse_args(["--lora", f"{path}:0.5"])
     generator = Models.load(model_spec(args).checked()).pipeline
-    return generator, generator.partners[INPAINTING]
+    return generator, generator.dedicated[INPAINTING]
 
 
 def test_marked_parts_are_painted_with_the_low_rank_weights_too_or_it_is_told(tmp_path, caplog):
     args = build_parser("cli", "a test").parse_args([])
     plain = Models.load(model_spec(args).checked()).pipeline
-    assert plain.added == plain.partners[INPAINTING].added == []
+    assert plain.added == plain.dedicated[INPAINTING].added == []
 
     painter, inpainter = opened_with(tmp_path / "inside.safetensors", plain, INSIDE)
     assert painter.added == inpainter.added

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from llmga.diffrir.degradation import (
+    DegradationConfig,
     Kernels,
     PairPool,
-    Recipe,
     degrade,
     gaussian_noise,
     local_drift,
@@ -31,7 +31,7 @@ def smooth(count=2, side=64):
 @pytest.mark.parametrize("scale", [1, 2, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_degraded_batch_is_smaller_by_the_scale_and_made_of_levels(scale, seed):
-    clean, recipe = smooth(), Recipe(scale, drift=0.05 * (seed % 2))
+    clean, recipe = smooth(), DegradationConfig(scale, drift=0.05 * (seed % 2))
     first, again = (degrade(clean, Kernels.draw(2, seeded(seed)), recipe, seeded(seed)) for _ in range(2))
     assert first.shape == (2, 3, 64 // scale, 64 // scale)
     assert torch.equal(first, again)
@@ -42,7 +42,7 @@ def test_a_degraded_batch_is_smaller_by_the_scale_and_made_of_levels(scale, seed
 
 def test_a_degraded_picture_is_still_the_picture():
     clean = smooth(8)
-    degraded = degrade(clean, Kernels.draw(8, seeded()), Recipe(), seeded())
+    degraded = degrade(clean, Kernels.draw(8, seeded()), DegradationConfig(), seeded())
     assert 0.005 < (degraded - clean).abs().mean() < 0.15
 
 
@@ -89,7 +89,7 @@ def test_the_tone_is_one_for_all_channels_and_the_drift_is_not():
 
 def test_the_published_recipe_has_no_drift():
     clean, kernels = smooth(), Kernels.draw(2, seeded())
-    plain, drifted = (degrade(clean, kernels, replace(Recipe(), drift=d), seeded()) for d in (0.0, 0.1))
+    plain, drifted = (degrade(clean, kernels, replace(DegradationConfig(), drift=d), seeded()) for d in (0.0, 0.1))
     assert 0.02 < (plain - drifted).abs().mean() < 0.2
 
 

@@ -22,8 +22,8 @@ from llmga.diffrir.jpeg import jpeg
 from llmga.diffrir.losses import PERCEPTUAL_WEIGHTS, Pair, adversarial_loss, composite, perceptual_loss, total
 from llmga.diffrir.masks import KINDS, PROBABILITIES, SIDE, random_mask
 from llmga.diffrir.model import MODELS, WINDOW, DiffRIRConfig, network_input
-from llmga.diffrir.restore import DiffRIR
-from llmga.diffrir.tiles import Pictures, filled, mirrored, restore_pictures
+from llmga.diffrir.restorer import DiffRIR
+from llmga.diffrir.tiles import TiledInput, filled, mirrored, restore_pictures
 from llmga.diffrir.train.config import PRESETS
 from llmga.diffrir.train.objective import OBJECTIVES, Opponent
 from llmga.diffrir.train.trainer import learning_rate
@@ -190,7 +190,7 @@ def test_any_size_is_restored_as_recorded(name):
     scale = name.removeprefix("pipeline_")
     student, teacher = opened(f"s2_{scale}").eval(), opened(f"s1_{scale}").eval()
     gt, mask = recorded["gt"], recorded["mask"]
-    pictures = Pictures(recorded["lq"], gt, mask.bool())
+    pictures = TiledInput(recorded["lq"], gt, mask.bool())
     height, width = pictures.filled_size
     assert (height - recorded["lq"].shape[2], width - recorded["lq"].shape[3]) == (about["pad_h_lq"], about["pad_w_lq"])
     net_input = pictures.read(slice(0, height), slice(0, width))

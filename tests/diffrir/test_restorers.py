@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llmga.choices import RESTORER
 from llmga.diffrir.checkpoints import save_model
-from llmga.diffrir.restorers import RESTORER, RESTORERS, open_restorer, restorer_name
+from llmga.diffrir.restore import main
+from llmga.diffrir.restorers import RESTORERS, load_restorer, restorer_name
 from llmga.errors import UserError
 
 WEIGHTLESS = [name for name in RESTORERS if not name.startswith("diffrir")]
@@ -24,13 +26,13 @@ def test_unknown_restorer_is_named():
 @pytest.mark.parametrize("name", WEIGHTLESS)
 def test_a_row_without_weights_works_at_once(name, scene):
     image, reference, mask = scene()
-    assert open_restorer(name)(image, reference, mask).size == image.size
+    assert load_restorer(name)(image, reference, mask).size == image.size
     with pytest.raises(UserError, match="has no weights"):
-        open_restorer(name, "somewhere")
+        load_restorer(name, "somewhere")
 
 
 def test_without_weights_the_default_matches_and_blends():
-    assert open_restorer() is RESTORERS[RESTORER] is RESTORERS["match+blend"]
+    assert load_restorer() is RESTORERS[RESTORER] is RESTORERS["match+blend"]
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
@@ -39,16 +41,16 @@ def test_a_network_is_found_by_path_or_on_the_shelf(tiny, scene, scale, tmp_path
     image, reference, mask = scene(16, 12)
     name = f"diffrir-x{scale}"
     with pytest.raises(UserError, match=f"no restoration weights of scale {scale}"):
-        open_restorer(name)
+        load_restorer(name)
     path = save_model(tiny(scale), tmp_path / "checkpoints/Inference" / f"llmga-toy-diffrir-x{scale}")
     outputs = [
         restorer(image, reference, mask)
-        for restorer in (open_restorer(name), open_restorer(name, path), open_restorer(None, path), RESTORERS[name])
+        for restorer in (load_restorer(name), load_restorer(name, path), load_restorer(None, path), RESTORERS[name])
     ]
     assert {output.size for output in outputs} == {(16 * scale, 12 * scale)}
     assert len({output.tobytes() for output in outputs}) == 1
     with pytest.raises(UserError, match="restores at scale"):
-        open_restorer(f"diffrir-x{scale % 4 * 2 or 1}", path)
+        load_restorer(f"diffrir-x{scale % 4 * 2 or 1}", path)
     del RESTORERS[name].restorer  # the shelf of another test is another one
 
 
@@ -59,7 +61,7 @@ def test_a_restorer_knows_its_row_also_under_a_wrapper():
 
 @pytest.mark.parametrize("name", [*WEIGHTLESS, "diffrir-x1"])
 def test_a_restorer_takes_paths_and_arrays_and_answers_other_things_in_one_sentence(name, scene, tiny, tmp_path):
-    restorer = open_restorer(name, None if name in WEIGHTLESS else save_model(tiny(1), tmp_path / "weights"))
+    restorer = load_restorer(name, None if name in WEIGHTLESS else save_model(tiny(1), tmp_path / "weights"))
     pictures = scene(16, 12)
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for picture, path in zip(pictures, paths, strict=True):
@@ -72,3 +74,19 @@ def test_a_restorer_takes_paths_and_arrays_and_answers_other_things_in_one_sente
             restorer(wrong, *pictures[1:])
     with pytest.raises(UserError, match="no picture to restore"):
         restorer(None, *pictures[1:])
+
+
+def test_a_restorer_registered_from_outside_works_by_name_and_on_the_command_line(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(RESTORERS, "_rows", dict(RESTORERS))
+    for name, picture in zip(("image", "reference", "mask"), scene(), strict=True):
+        picture.save(tmp_path / f"{name}.png")
+
+    def gray(image, reference=None, mask=None):
+        return image.convert("L").convert("RGB")
+
+    RESTORERS.register("gray", gray)
+    assert load_restorer("gray") is gray and restorer_name(gray) == "gray"
+    files = [flag for name in ("image", "reference", "mask") for flag in (f"--{name}", str(tmp_path / f"{name}.png"))]
+    assert main([*files, "--restorer", "gray", "--output", str(tmp_path / "out.png")]) == 0
+    with Image.open(tmp_path / "out.png") as restored, Image.open(tmp_path / "image.png") as image:
+        assert restored.tobytes() == gray(image).tobytes()

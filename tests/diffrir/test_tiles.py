@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmga.diffrir.tiles import Pictures, mirrored, picture_prior, restore_pictures, spans, weights
+from llmga.diffrir.tiles import TiledInput, mirrored, picture_prior, restore_pictures, spans, weights
 from llmga.errors import UserError
 
 
@@ -12,7 +12,7 @@ def pictures(height, width, scale=1, count=1, seed=0):
     reference = torch.rand(count, 3, height * scale, width * scale, generator=rng)
     hole = torch.zeros(count, 1, height * scale, width * scale, dtype=torch.bool)
     hole[..., : width * scale // 2] = True
-    return Pictures(lq, reference, hole)
+    return TiledInput(lq, reference, hole)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 15, 16, 32])
@@ -53,7 +53,7 @@ def test_a_batch_is_what_its_pictures_are_alone(tiny):
     together = restore_pictures(model, both, noise)
     for place in range(2):
         one = slice(place, place + 1)
-        alone = Pictures(both.lq[one], both.reference[one], both.hole[one])
+        alone = TiledInput(both.lq[one], both.reference[one], both.hole[one])
         torch.testing.assert_close(restore_pictures(model, alone, noise[one]), together[one], atol=1e-5, rtol=0)
 
 

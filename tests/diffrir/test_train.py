@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from llmga.diffrir.checkpoints import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model, start_stage2
 from llmga.diffrir.model import DiffRIRConfig, Stage1
-from llmga.diffrir.restore import open_diffrir
+from llmga.diffrir.restorer import open_diffrir
 from llmga.diffrir.train.config import PRESETS
 from llmga.diffrir.train.dataset import CleanBatch, RestorerDataset
 from llmga.diffrir.train.pairs import PairMaker

@@ -14,7 +14,7 @@ import torch
 from diffusers.training_utils import EMAModel
 
 from llmga.diffusers.datasets.holes import KINDS, hole
-from llmga.diffusers.editing import Path as Way
+from llmga.diffusers.editing import Inversion as Way
 from llmga.diffusers.editing import difference_mask, edit_timesteps, follow, invert
 from llmga.diffusers.editor import prediction
 from llmga.diffusers.inpainting import Inpainter

@@ -7,11 +7,12 @@ import torch
 from PIL import Image, ImageCms, ImageDraw
 
 from llmga import deep
-from llmga.diffrir.restorers import open_restorer
+from llmga.diffrir.restorers import load_restorer
 from llmga.diffusers.canvas import Canvas
+from llmga.diffusers.components import from_pipe
 from llmga.diffusers.inpainting import AREAS, Inpainter
 from llmga.diffusers.latents import unscaled
-from llmga.diffusers.pipelines import PIPELINES, load_pipeline, twin_of
+from llmga.diffusers.pipelines import PIPELINES, load_pipeline
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.masks import random_mask
@@ -344,7 +345,7 @@ def test_a_picture_is_shown_as_the_vaes_statistics_say(goldens, name):
     shown = painter.pipe._encode_vae_image(pixels, torch.Generator().manual_seed(0))
     vae = painter.pipe.vae
     vae.register_to_config(latents_mean=[0.5, -1.0, 0.0, 2.0], latents_std=[2.0, 1.0, 0.5, 3.0])
-    twin = twin_of(painter)
+    twin = from_pipe(painter)
     again = twin.pipe._encode_vae_image(pixels, torch.Generator().manual_seed(0))
     assert not torch.allclose(again, shown, atol=0.1)
     torch.testing.assert_close(unscaled(vae, again), shown / vae.config.scaling_factor, atol=1e-5, rtol=1e-5)
@@ -355,7 +356,7 @@ def fine(size=(96, 60), channels=3):
     return deep.of_levels(values), values
 
 
-@pytest.mark.parametrize("restore", [None, open_restorer("match+blend")])
+@pytest.mark.parametrize("restore", [None, load_restorer("match+blend")])
 @pytest.mark.parametrize(("channels", "area", "soft"), [(3, "picture", False), (4, "mask", False), (3, "mask", True)])
 def test_colours_of_16_bits_keep_every_bit_outside_the_mask(channels, area, soft, restore):
     picture, values = fine(channels=channels)

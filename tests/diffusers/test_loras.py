@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from llmga.diffusers.adapters import add_loras, remove_loras
+from llmga.diffusers.components import for_task
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_layers import layers_of
-from llmga.diffusers.pipelines import load_pipeline, suited
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 
 FAMILIES = ["sd15", "sdxl"]
@@ -269,13 +270,13 @@ def test_a_second_call_adds_to_the_first(painter, tmp_path):
 def test_painters_of_other_tasks_that_share_the_weights_paint_with_them(painters, tmp_path):
     """What they remember of prompts is of the text towers as they were."""
     painter = painters("sd15")
-    twin = suited(painter.pipeline, "inpainting")
+    twin = for_task(painter.pipeline, "inpainting")
     paint = lambda: twin("a cat", seed=1, steps=2).tobytes()  # noqa: E731
     before = paint()
     save_file(spelt_kohya(painter, painter.learnt(parts=("text_encoder",))), tmp_path / "it.safetensors")
     add_loras(painter.pipeline, [str(tmp_path / "it.safetensors")])
     assert paint() != before
-    assert suited(painter.pipeline, "inpainting").describe()["added"] == painter.pipeline.added
+    assert for_task(painter.pipeline, "inpainting").describe()["added"] == painter.pipeline.added
     remove_loras(painter.pipeline)
     assert paint() == before
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from llmga.diffusers import adapters
 from llmga.diffusers.adapters import add_loras, remove_loras, use_controlnet
-from llmga.diffusers.memory import working_device
+from llmga.diffusers.memory import execution_device
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 
@@ -38,7 +38,7 @@ def offload(pipeline, device=None, kind="sequential"):
 def test_an_offloaded_painter_paints_the_same(goldens, folder, task, given):
     plain, offloaded = (load_pipeline(goldens.folder(folder), task=task, device="cpu") for _ in range(2))
     offload(offloaded.pipe)
-    assert offloaded.denoiser.device.type == "meta" and working_device(offloaded.denoiser).type == "cpu"
+    assert offloaded.denoiser.device.type == "meta" and execution_device(offloaded.denoiser).type == "cpu"
     both = [painter("a cat", seed=1, steps=3, **given).tobytes() for painter in (plain, offloaded)]
     assert both[0] == both[1]
 
@@ -51,7 +51,7 @@ def test_a_controlnet_is_offloaded_with_the_rest(goldens, tmp_path, monkeypatch)
     use_controlnet(plain, tmp_path, PICTURE)
     offload(offloaded.pipe)
     offloaded.offload = "sequential"
-    monkeypatch.setattr(adapters, "put", offload)
+    monkeypatch.setattr(adapters, "move_to", offload)
     use_controlnet(offloaded, tmp_path, PICTURE)
     assert offloaded.pipe.controlnet.device.type == "meta"
     assert offloaded("a cat", steps=2).tobytes() == plain("a cat", steps=2).tobytes()
@@ -66,7 +66,7 @@ def test_low_rank_weights_are_offloaded_with_the_rest(goldens, tmp_path, monkeyp
     before = plain("a cat", steps=2).tobytes()
     offload(offloaded.pipe)
     offloaded.offload = "sequential"
-    monkeypatch.setattr(adapters, "put", offload)
+    monkeypatch.setattr(adapters, "move_to", offload)
     for painter in (plain, offloaded):
         add_loras(painter, [f"{tmp_path / 'it.safetensors'}:0.5"])
     assert offloaded.denoiser.device.type == "meta"

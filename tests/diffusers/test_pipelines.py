@@ -1,14 +1,17 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
-from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
+from llmga.diffusers.components import for_task, from_pipe
+from llmga.diffusers.families import EDITING, INPAINTING, SDXL, TEXT_TO_IMAGE
 from llmga.diffusers.long_prompt import encode_prompt
-from llmga.diffusers.pipelines import PIPELINES, family_of, load_pipeline, suited, twin_of
+from llmga.diffusers.pipelines import PIPELINES, family_of, load_pipeline
 from llmga.errors import UserError
 
 
@@ -162,54 +165,54 @@ def test_half_precision_weights_open_in_single_precision_on_cpu(goldens, folder)
 def test_a_painter_from_words_does_the_other_tasks_with_the_same_weights(goldens, name):
     painter = load_pipeline(goldens.folder(name), device="cpu", sampler="euler")
     for task in (INPAINTING, EDITING):
-        twin = suited(painter, task)
-        assert twin is suited(painter, task) and twin.family.name == f"{name}-{task}"
+        twin = for_task(painter, task)
+        assert twin is for_task(painter, task) and twin.family.name == f"{name}-{task}"
         assert twin.pipe.unet is painter.pipe.unet and twin.sampler_name == "euler"
         assert twin.pipe.config.get("force_zeros_for_empty_prompt") == painter.pipe.config.get(
             "force_zeros_for_empty_prompt"
         )
     painter.use_sampler("ddim")
-    assert suited(painter, INPAINTING).sampler_name == "ddim"
+    assert for_task(painter, INPAINTING).sampler_name == "ddim"
     painter.use_sampler("checkpoint")
-    assert type(suited(painter, INPAINTING).pipe.scheduler) is type(painter.own_scheduler)
-    assert suited(painter, "text-to-image") is painter
+    assert type(for_task(painter, INPAINTING).pipe.scheduler) is type(painter.own_scheduler)
+    assert for_task(painter, "text-to-image") is painter
 
 
 def test_a_twin_paints_what_a_checkpoint_opened_for_the_task_paints(goldens):
     picture, mask = Image.new("RGB", (40, 30), "red"), Image.new("L", (40, 30))
     mask.paste(255, (0, 0, 20, 30))
     folder = goldens.folder("sdxl")
-    painters = suited(load_pipeline(folder, device="cpu"), INPAINTING), load_pipeline(folder, task=INPAINTING)
+    painters = for_task(load_pipeline(folder, device="cpu"), INPAINTING), load_pipeline(folder, task=INPAINTING)
     assert len({painter("a cat", picture, mask, seed=3, steps=2).tobytes() for painter in painters}) == 1
 
 
 def test_an_inpainting_checkpoint_does_not_edit(goldens):
     painter = load_pipeline(goldens.folder("sdxl_inpaint"), device="cpu")
-    assert suited(painter, INPAINTING) is suited(painter, "text-to-image") is painter
+    assert for_task(painter, INPAINTING) is for_task(painter, "text-to-image") is painter
     with pytest.raises(UserError, match="not made for editing"):
-        suited(painter, EDITING)
+        for_task(painter, EDITING)
 
 
 def test_a_checkpoint_that_was_opened_for_editing_fills_too(goldens):
     painter = load_pipeline(goldens.folder("sdxl"), device="cpu", task=EDITING)
-    assert suited(painter, INPAINTING).family.name == "sdxl-inpainting"
+    assert for_task(painter, INPAINTING).family.name == "sdxl-inpainting"
 
 
 def test_a_partner_fills_in_place_of_a_painter_from_words_also_for_its_twins(goldens):
     painter, partner = (load_pipeline(goldens.folder(name), device="cpu") for name in ("sdxl", "sdxl_inpaint"))
-    painter.partners[INPAINTING] = partner
-    assert suited(painter, INPAINTING) is partner and suited(painter, TEXT_TO_IMAGE) is painter
-    assert suited(painter, EDITING).pipe.unet is painter.pipe.unet
+    painter.dedicated[INPAINTING] = partner
+    assert for_task(painter, INPAINTING) is partner and for_task(painter, TEXT_TO_IMAGE) is painter
+    assert for_task(painter, EDITING).pipe.unet is painter.pipe.unet
     painter.use_sampler("ddim")
-    assert suited(painter, INPAINTING).sampler_name == "ddim"
+    assert for_task(painter, INPAINTING).sampler_name == "ddim"
     painter.use_sampler()
-    assert suited(painter, INPAINTING).sampler_name == "checkpoint"
-    twin = suited(twin_of(painter), INPAINTING)
+    assert for_task(painter, INPAINTING).sampler_name == "checkpoint"
+    twin = for_task(from_pipe(painter), INPAINTING)
     assert twin is not partner and twin.pipe.unet is partner.pipe.unet
 
 
 def test_what_is_no_painter_of_ours_is_left_alone():
-    assert suited(len, EDITING) is len
+    assert for_task(len, EDITING) is len
 
 
 def with_scheduler(folder, name, **stated):
@@ -233,12 +236,12 @@ def test_kinds_without_a_schedule_of_betas_paint_by_their_own_scheduler_only(fol
     assert painter.describe()["sampler"] == name and len(set(picture.getdata())) > 1
     mask = Image.new("L", picture.size)
     mask.paste(255, (0, 0, 32, 64))
-    suited(painter, INPAINTING)("a cat", picture, mask, steps=3)
+    for_task(painter, INPAINTING)("a cat", picture, mask, steps=3)
     with pytest.raises(UserError, match=f"kind {kind}"):
         painter.use_sampler("euler")
     assert painter.sampler_name == "checkpoint"
     with pytest.raises(UserError, match=f"kind {kind}"):
-        suited(painter, EDITING)
+        for_task(painter, EDITING)
     monkeypatch.setattr("llmga.diffusers.pipelines.open_pipeline", None)  # told before any weights are opened
     with pytest.raises(UserError, match=f"kind {kind}"):
         load_pipeline(folder, device="cpu", sampler="ddim")
@@ -257,3 +260,21 @@ def test_two_files_that_name_schedulers_of_different_kinds_are_told(folder, name
     file.write_text(json.dumps(json.loads(file.read_text()) | {"_class_name": name}))
     with pytest.raises(UserError, match=f"in model_index.json, but {name}, of another kind"):
         load_pipeline(folder, device="cpu")
+
+
+def test_a_row_registered_from_outside_is_found_by_name_and_by_its_class(folder, monkeypatch):
+    monkeypatch.setattr(PIPELINES, "_rows", dict(PIPELINES))
+
+    class OwnPipeline(StableDiffusionXLPipeline):
+        pass
+
+    PIPELINES.register("own", replace(SDXL, name="own", pipeline_class=OwnPipeline, steps=2, guidance_scale=3.0))
+    PIPELINES.register("sdxl-fast", replace(SDXL, name="sdxl-fast", steps=3))
+    named = load_pipeline(folder, name="own", device="cpu")
+    assert type(named.pipe) is OwnPipeline and (named.steps, named.guidance_scale) == (2, 3.0)
+    fast = load_pipeline(folder, name="sdxl-fast", device="cpu")
+    assert fast.steps == 3 and for_task(fast, INPAINTING).family.name == "sdxl-inpainting"
+    assert load_pipeline(folder, device="cpu").family is SDXL  # ours stays what a class of diffusers means
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionXLPipeline", "OwnPipeline"))
+    assert load_pipeline(folder, device="cpu").family.name == "own"

@@ -7,9 +7,19 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("skimage")
-from llmga.diffrir.restorers import open_restorer
-from llmga.evaluation import restoration
-from llmga.evaluation.restoration import DAMAGES, METHODS, cases, evaluate, failed_bars, judge, photographs, shown
+from llmga.diffrir.restorers import load_restorer
+from llmga.evaluation import restoration_scores as restoration
+from llmga.evaluation.restoration import main
+from llmga.evaluation.restoration_scores import (
+    DAMAGES,
+    METHODS,
+    cases,
+    evaluate,
+    failed_bars,
+    judge,
+    photographs,
+    shown,
+)
 
 TOY = Path(__file__).resolve().parents[2] / "checkpoints/Inference/llmga-toy-diffrir-x1"
 
@@ -65,15 +75,15 @@ def test_every_method_keeps_what_is_kept_and_repairs_nothing_that_is_whole(name)
 
 
 def test_the_command_names_a_missed_claim(monkeypatch, capsys):
-    monkeypatch.setitem(METHODS._rows, "match", open_restorer("none"))
+    monkeypatch.setitem(METHODS._rows, "match", load_restorer("none"))
     monkeypatch.setattr(restoration, "PICTURES", ("cat",))
-    assert restoration.main(["--damage", "tone", "--masks", "1"]) == 1
+    assert main(["--damage", "tone", "--masks", "1"]) == 1
     assert "missed: tone: match" in capsys.readouterr().err
 
 
 def test_the_bundled_toy_beats_the_tone_fit_where_the_tone_drifts_and_where_detail_was_lost(monkeypatch):
     monkeypatch.setattr(restoration, "PICTURES", ("astronaut", "coffee", "rocket"))
-    rows = {"match": METHODS["match"], "toy": open_restorer("diffrir-x1", TOY)}
+    rows = {"match": METHODS["match"], "toy": load_restorer("diffrir-x1", TOY)}
     table = evaluate(rows, ["drift", "blur+tone+jpeg"], masks=1)
     assert table["drift"]["toy"]["psnr"] > table["drift"]["match"]["psnr"] + 0.5
     assert table["blur+tone+jpeg"]["toy"]["psnr"] > table["blur+tone+jpeg"]["match"]["psnr"] + 0.3

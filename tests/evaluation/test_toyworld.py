@@ -6,20 +6,21 @@ from PIL import Image
 
 from llmga.assistant.loading import BUNDLED_INPAINTER, BUNDLED_MLLM, bundled
 from llmga.diffusers.pipelines import load_pipeline
-from llmga.evaluation import toyworld
+from llmga.evaluation import toyworld_scores as toyworld
+from llmga.evaluation.toyworld import main
 from llmga.toyworld import captions
 from llmga.toyworld.cards import SCORES
 from llmga.toyworld.scenes import Scene, draw
 
 
 class Knowing:
-    """A system's stand-in with a painter of its own; its language side is told the scene of each case."""
+    """A system's stand-in with a pipeline of its own; its language side is told the scene of each case."""
 
     def __init__(self, paint):
-        self.painter, self.seed, self.mllm = paint, 0, None
+        self.pipeline, self.seed, self.mllm = paint, 0, None
 
     def paint(self, prompt, number):
-        return self.painter(prompt, seed=number)
+        return self.pipeline(prompt, seed=number)
 
 
 def faithful(prompt, seed):
@@ -62,7 +63,7 @@ def test_a_perfect_system_scores_one(scene_of_case):
 
 
 def test_a_painter_that_knows_one_colour_loses_only_the_colour(scene_of_case):
-    scene_of_case.painter = green_only
+    scene_of_case.pipeline = green_only
     tally = toyworld.Tally()
     toyworld.judge_requests(scene_of_case, 40, tally)
     figures = tally.fractions()
@@ -162,7 +163,7 @@ def test_one_part_alone_keeps_the_figures_of_the_others(tmp_path, monkeypatch):
     report = tmp_path / "scores.json"
     report.write_text(json.dumps({"figures": {"describe.all": 0.5}, "cases": {"pictures": 7}}))
     monkeypatch.setattr(toyworld, "evaluate", lambda paths, counts, *_: ({"inpaint.fill.all": 0.9}, []))
-    assert toyworld.main(["--parts", "inpainting", "--output", str(report)]) == 0
+    assert main(["--parts", "inpainting", "--output", str(report)]) == 0
     found = json.loads(report.read_text())
     assert found["figures"] == {"describe.all": 0.5, "inpaint.fill.all": 0.9}
     assert found["cases"] == {"pictures": 7, "inpainting": 150}
@@ -180,7 +181,7 @@ def test_the_bundled_checkpoints_score_as_their_cards_say(tmp_path, capsys):
     """A tenth of the full evaluation; few cases scatter, so a figure may fall short of the recorded one by 0.2."""
     recorded = json.loads((bundled(BUNDLED_MLLM, "--model-path") / SCORES).read_text())["figures"]
     report = tmp_path / "scores.json"
-    assert toyworld.main(["--scale", "0.1", "--output", str(report)]) == 0
+    assert main(["--scale", "0.1", "--output", str(report)]) == 0
     figures = json.loads(report.read_text())["figures"]
     short = {claim: figures[claim] for claim in toyworld.BARS if figures[claim] < recorded[claim] - 0.2}
     assert not short
@@ -188,5 +189,5 @@ def test_the_bundled_checkpoints_score_as_their_cards_say(tmp_path, capsys):
 
 
 def test_a_missing_checkpoint_is_one_sentence_and_exit_code_2(capsys):
-    assert toyworld.main(["--model-path", "nowhere"]) == 2
+    assert main(["--model-path", "nowhere"]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -28,6 +28,7 @@ from llmga.assistant.image_files import FORMATS, encoded, read
 from llmga.assistant.record import ModelMark, Record
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn
 from llmga.assistant.session_file import load_session, save_session
+from llmga.command_line import quiet_libraries
 from llmga.diffrir import folders
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.sources import read_list
@@ -35,13 +36,13 @@ from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Unusable
+from llmga.llava.datasets.base import UnusableRecord
 from llmga.llava.datasets.json_stream import items, pairs
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.mixture import conversation_of
-from llmga.llava.datasets.notes import note
+from llmga.llava.datasets.record_index import index_entry
 from llmga.llava.datasets.sources import DataSource
-from llmga.runtime import peak_memory, quiet_libraries
+from llmga.runtime import peak_memory
 from llmga.seams import Seam
 from llmga.serve import batch
 from llmga.serve.story import Character, Page, Story
@@ -237,8 +238,8 @@ def data_records(place: Path) -> None:
     chance = np.random.default_rng(0)
     for item in items(place):
         for name, kind in KINDS.items():
-            note(item.text, item.value, kind, item.problem)
-            with suppress(Unusable):
+            index_entry(item.text, item.value, kind, item.problem)
+            with suppress(UnusableRecord):
                 conversation_of(DataSource(name, str(place)), item.value, lambda name: noise("RGB"), chance)
 
 

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from llmga.errors import UserError
 from llmga.llava import checkpoints
 from llmga.llava.conversation import Conversation
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.convert import main as convert_main
-from llmga.llava.delta import apply_delta, make_delta
+from llmga.llava.deltas import apply_delta, make_delta
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
 from llmga.llava.saving import new_folder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmga.errors import UserError
-from llmga.llava.blueprint import blueprint, new_blueprint
+from llmga.llava.empty import load_empty_mllm, new_empty_mllm
 from llmga.llava.loading import load_mllm, new_mllm, save_published
 
 AUTO = {name: "own.Own" for name in ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoImageProcessor")}
@@ -56,7 +56,7 @@ def test_a_text_model_and_a_tower_of_known_types_open_without_their_code(parts, 
     plant(text, ran, *CONFIGS)
     plant(tower, ran, "config.json", "preprocessor_config.json")
     new_mllm(text, tower, conv_mode="qwen_2")
-    new_blueprint(text, tower, projector_type="linear", select_layer=-2, conv_mode="qwen_2")
+    new_empty_mllm(text, tower, projector_type="linear", select_layer=-2, conv_mode="qwen_2")
     assert untouched(ran)
 
 
@@ -85,7 +85,7 @@ def test_a_checkpoint_of_ours_opens_without_its_code(tiny_mllm, ran, tmp_path):
     plant(tmp_path / "saved", ran, *CONFIGS)
     plant(tmp_path / "saved/vision_tower", ran, "config.json", "preprocessor_config.json")
     load_mllm(tmp_path / "saved", device="cpu")
-    blueprint(tmp_path / "saved", conv_mode="qwen_2")
+    load_empty_mllm(tmp_path / "saved", conv_mode="qwen_2")
     assert untouched(ran)
 
 

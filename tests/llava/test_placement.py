@@ -19,7 +19,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.loading import Mllm, load_mllm
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.placement import parse_max_memory, placement
-from llmga.llava.published import Published
+from llmga.llava.published import PublishedConfig
 from tests.talks import Talk
 
 ROOT = Path(__file__).parents[1] / "fixtures/mllm"
@@ -73,7 +73,7 @@ def test_no_layer_is_torn_apart_when_several_gpus_share_a_model(family, gpus):
     published = checkpoints.read_json(folder, "config.json")
     many = published | {"num_hidden_layers": 9}
     with torch.device("meta"):
-        model = LlmgaForConditionalGeneration(Published.of(many, folder).config())
+        model = LlmgaForConditionalGeneration(PublishedConfig.from_dict(many, folder).to_model_config())
     model.tie_weights()
     size = sum(weight.nbytes for weight in model.parameters())
     caps = dict.fromkeys(range(gpus), size * 13 // 10 // gpus)

@@ -17,8 +17,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from llmga.errors import UserError
 from llmga.llava.chat import Chat
 from llmga.llava.instructions import PLANNING
-from llmga.llava.loading import save_published
-from llmga.llava.opening import open_planner
+from llmga.llava.loading import open_planner, save_published
 from llmga.llava.processor_chat import ProcessorChat
 from llmga.llava.sampling import Sampling
 from llmga.llava.vlm import load_vlm

@@ -14,12 +14,12 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints
-from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import Conversation
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
+from llmga.llava.empty import load_empty_mllm
 from llmga.llava.loading import Mllm, load_mllm, save_published
 from llmga.llava.mllm import PICTURE_MARKS
-from llmga.llava.published import Published
+from llmga.llava.published import PublishedConfig
 
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
 ADAPTERS = sorted(file.parent for file in ROOT.glob("*/golden.json") if "lora" in json.loads(file.read_text()))
@@ -113,7 +113,7 @@ def test_a_low_rank_result_upon_a_whole_checkpoint_is_used_as_its_own_config_say
 def test_a_description_and_another_layout_obey_too(results, said, tmp_path):
     whole = results.whole("lora", SAID[said])
     expected = opened(whole)
-    described = blueprint(whole, conv_mode=expected.conv_mode)
+    described = load_empty_mllm(whole, conv_mode=expected.conv_mode)
     for name in USED:
         assert getattr(described, name) == getattr(expected, name), name
     assert described.encode(ASKED) == expected.encode(ASKED)
@@ -187,7 +187,7 @@ def test_what_is_not_understood_is_told_of_results_as_of_whole_checkpoints(resul
 
 
 def test_silence_means_what_the_original_means():
-    published = Published.of({"model_type": "llava", "mm_vision_tower": "x"}, Path("nowhere"))
+    published = PublishedConfig.from_dict({"model_type": "llava", "mm_vision_tower": "x"}, Path("nowhere"))
     assert (published.projector_type, published.select_layer, published.keeps_class) == ("linear", -2, False)
     assert (published.added_tokens, published.image_aspect) == (("<im_patch>",), "stretch")
     assert (published.context_length, published.marks_pictures, published.word_boundary) == (2048, False, False)

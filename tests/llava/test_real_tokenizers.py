@@ -19,9 +19,9 @@ from transformers import LlamaTokenizer
 
 from llmga.errors import UserError
 from llmga.llava import sentencepieces
-from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
-from llmga.llava.hf_layout_processing import stock_tokenizer
+from llmga.llava.empty import load_empty_mllm
+from llmga.llava.hf_layout.processing import hf_tokenizer
 from llmga.llava.mllm import Mllm
 from llmga.llava.templates import TEMPLATES, ChatTemplate, Rendered
 from llmga.llava.tokenization import IGNORED, Encoded, encode, joins_after_markers, tokenise
@@ -74,7 +74,7 @@ def opened(source: Path) -> Published:
     golden = json.loads(gzip.decompress(recorded.read_bytes()))
     config = json.loads((folder / "config.json").read_text()) | {"mm_vision_tower": TOWER}
     (folder / "config.json").write_text(json.dumps(config))
-    return Published(folder, golden, blueprint(folder, conv_mode=golden["conv_mode"]))
+    return Published(folder, golden, load_empty_mllm(folder, conv_mode=golden["conv_mode"]))
 
 
 def packaged_model() -> Path:
@@ -245,9 +245,9 @@ def test_other_engines_read_the_same(published):
     mllm = published.mllm
     if joins_after_markers(mllm.tokenizer):
         with pytest.raises(UserError, match="cannot tell how the tokenizer of 2023 reads"):
-            stock_tokenizer(mllm)
+            hf_tokenizer(mllm)
         return
-    tokenizer = stock_tokenizer(mllm)
+    tokenizer = hf_tokenizer(mllm)
     picture = tokenizer.convert_tokens_to_ids(IMAGE_MARKER)
     for prompt in published.golden["prompts"][::3]:
         rendered = open_turn(mllm, prompt)

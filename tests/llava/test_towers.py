@@ -24,9 +24,9 @@ from transformers import (
 from llmga.errors import UserError
 from llmga.images import stretch_square
 from llmga.llava import towers
-from llmga.llava.blueprint import blueprint, new_blueprint
 from llmga.llava.conversation import Conversation
-from llmga.llava.hf_layout import KEPT, save_stock
+from llmga.llava.empty import load_empty_mllm, new_empty_mllm
+from llmga.llava.hf_layout.saving import KEPT, save_hf_layout
 from llmga.llava.loading import Mllm, load_mllm, new_mllm, save_published
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.llava.towers import TOWERS
@@ -126,7 +126,7 @@ def test_a_siglip_model_survives_a_save_and_says_so_in_the_published_words(mllm,
     again = load_mllm(tmp_path / "saved", device="cpu", dtype=torch.float32)
     assert torch.equal(logits(again), logits(mllm))
     assert again.image_processor.to_dict() == mllm.image_processor.to_dict()
-    described = blueprint(tmp_path / "saved", conv_mode="qwen_2")
+    described = load_empty_mllm(tmp_path / "saved", conv_mode="qwen_2")
     assert described.encode(ASKED) == mllm.encode(ASKED) and described.tokens_per_image == 4
 
 
@@ -143,7 +143,7 @@ def test_a_checkpoint_without_a_copy_takes_the_named_siglip(mllm, tmp_path):
 @pytest.mark.parametrize("aspect", ["stretch", "pad", "plain"])
 def test_plain_transformers_opens_a_converted_siglip_model(mllm, tmp_path, aspect):
     mllm.image_aspect = aspect
-    save_stock(mllm, tmp_path / "stock")
+    save_hf_layout(mllm, tmp_path / "stock")
     model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "stock", dtype=torch.float32)
     content = [{"type": "image", "image": WIDE}, {"type": "text", "text": "What is it?"}]
     inputs = AutoProcessor.from_pretrained(tmp_path / "stock").apply_chat_template(
@@ -220,9 +220,9 @@ def test_another_tower_is_refused_before_anything_is_read(named, text, tmp_path,
     (tmp_path / "saved/model.safetensors").write_bytes(b"not read")
     for act in (
         lambda: new_mllm(text, tmp_path / "other", conv_mode="qwen_2"),
-        lambda: new_blueprint(text, tmp_path / "other", projector_type="linear", select_layer=-2, conv_mode="qwen_2"),
+        lambda: new_empty_mllm(text, tmp_path / "other", projector_type="linear", select_layer=-2, conv_mode="qwen_2"),
         lambda: load_mllm(tmp_path / "saved", device="cpu"),
-        lambda: blueprint(tmp_path / "saved", conv_mode="qwen_2"),
+        lambda: load_empty_mllm(tmp_path / "saved", conv_mode="qwen_2"),
     ):
         with pytest.raises(UserError, match="give one of clip_vision_model, siglip_vision_model") as caught:
             act()

@@ -14,12 +14,11 @@ from PIL import Image
 import llmga
 from llmga.assistant.events import Failed, PictureReady, TextDelta
 from llmga.assistant.image_files import png_bytes, read
-from llmga.assistant.loading import BUNDLED_PIPELINE, bundled
+from llmga.assistant.loading import BUNDLED_PIPELINE, Models, bundled
 from llmga.assistant.session import Turn
 from llmga.images import open_image
 from llmga.serve.args import build_parser, model_spec, settings
 from llmga.serve.demo import SCENE
-from llmga.serve.terminal.cli import Models
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
 REQUEST = "a big red circle on a blue background"

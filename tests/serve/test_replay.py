@@ -16,7 +16,7 @@ from PIL import Image
 
 from llmga.assistant.events import Failed, PictureReady
 from llmga.assistant.image_files import FORMATS, encoded, read
-from llmga.assistant.loading import BUNDLED_PIPELINE, bundled
+from llmga.assistant.loading import BUNDLED_PIPELINE, Models, bundled
 from llmga.assistant.record import ModelMark, fingerprint
 from llmga.assistant.session import Turn
 from llmga.assistant.session_file import load_session, save_session
@@ -25,10 +25,9 @@ from llmga.diffrir.model import MODELS, DiffRIRConfig
 from llmga.diffusers import checkpoints
 from llmga.errors import UserError
 from llmga.images import open_image
-from llmga.serve import replay
+from llmga.serve import replay, reproduction
 from llmga.serve.args import build_parser, model_spec, settings
 from llmga.serve.demo import SCENE
-from llmga.serve.terminal.cli import Models
 
 REQUEST = "a big red circle on a blue background"
 
@@ -114,7 +113,7 @@ def test_other_weights_are_refused(made, tmp_path, capsys):
     with Image.open(made / "words.png") as image:
         told = json.loads(image.text["llmga"])
     told["models"][1]["sha256"] = "0" * 64
-    changed = replay.Record.from_json(json.dumps(told))
+    changed = reproduction.Record.from_json(json.dumps(told))
     (tmp_path / "a.png").write_bytes(encoded(image, changed))
     assert replay.main([str(tmp_path / "a.png")]) == 2
     assert "other weights" in capsys.readouterr().err and not (tmp_path / "a-again.png").exists()
@@ -250,7 +249,7 @@ def strangers(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *given: pytest.fail("somebody was called"))
 
     def picture(**told):
-        record = replay.Record(**{"prompt": "a circle", "request": "a circle", "seed": 7} | told)
+        record = reproduction.Record(**{"prompt": "a circle", "request": "a circle", "seed": 7} | told)
         (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (8, 8)), record))
         return str(tmp_path / "a.png")
 
@@ -337,13 +336,13 @@ def test_a_painter_that_is_given_is_used_unchecked_and_that_is_told(made, tmp_pa
     ],
 )
 def test_recorded_values_are_checked_before_anything_is_loaded(strangers, monkeypatch, capsys, told, words):
-    monkeypatch.setattr(replay, "load_pipeline", lambda *given, **more: pytest.fail("a painter was loaded"))
+    monkeypatch.setattr(reproduction, "load_pipeline", lambda *given, **more: pytest.fail("a painter was loaded"))
     assert replay.main([strangers(**told)]) == 2
     assert re.search(words, capsys.readouterr().err)
 
 
 def test_a_painter_of_another_family_is_not_loaded(strangers, monkeypatch, capsys):
-    monkeypatch.setattr(replay, "load_pipeline", lambda *given, **more: pytest.fail("a painter was loaded"))
+    monkeypatch.setattr(reproduction, "load_pipeline", lambda *given, **more: pytest.fail("a painter was loaded"))
     painter = bundled(BUNDLED_PIPELINE, "--sdmodel_id")
     mark = ModelMark("painter", painter.name, fingerprint(painter))
     assert replay.main([strangers(models=(mark,), painter={"family": "sd15"})]) == 2
@@ -351,6 +350,6 @@ def test_a_painter_of_another_family_is_not_loaded(strangers, monkeypatch, capsy
 
 
 def test_a_record_that_is_nested_without_end_is_one_sentence(strangers, monkeypatch, capsys):
-    monkeypatch.setattr(replay.Record, "to_json", lambda record: "[" * 100_000 + "]" * 100_000)
+    monkeypatch.setattr(reproduction.Record, "to_json", lambda record: "[" * 100_000 + "]" * 100_000)
     assert replay.main([strangers()]) == 2
     assert "nested too deeply" in capsys.readouterr().err

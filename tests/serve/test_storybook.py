@@ -13,7 +13,7 @@ from PIL import Image
 from llmga.assistant.image_files import read
 from llmga.errors import UserError
 from llmga.llava.sampling import Sampling
-from llmga.serve import storybook
+from llmga.serve import illustration, storybook
 from llmga.serve.book import to_html, to_pdf
 from llmga.serve.story import Character, Page, Story, plan
 
@@ -192,6 +192,6 @@ def test_a_book_of_the_bundled_models_is_made_and_not_made_again(tmp_path, capsy
     [(["--pages", "3"], "say with --request"), (["--request", "x", "--character", "Mia"], "write NAME")],
 )
 def test_a_wrong_wish_is_one_sentence(argv, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(storybook.Models, "load", lambda args: pytest.fail("models were loaded"))
+    monkeypatch.setattr(illustration.Models, "load", lambda args: pytest.fail("models were loaded"))
     assert storybook.main([*argv, "--save_path", str(tmp_path / "b")]) == 2
     assert message in capsys.readouterr().err

@@ -17,7 +17,7 @@ from llmga.llava.chat import Chat
 from llmga.llava.conversation import Conversation
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.chat import EndpointChat
-from llmga.llava.hf_layout import save_stock
+from llmga.llava.hf_layout.saving import save_hf_layout
 from llmga.llava.loading import load_mllm
 from llmga.llava.planner import USUAL
 from llmga.llava.processor_chat import ProcessorChat
@@ -34,7 +34,7 @@ def mllm():
 @pytest.fixture(scope="module")
 def stock_folder(mllm, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stock")
-    save_stock(mllm, folder)
+    save_hf_layout(mllm, folder)
     if not (folder / "chat_template.jinja").exists():
         add_processor(mllm, folder)
     return folder

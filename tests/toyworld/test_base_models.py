@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from llmga.toyworld import autoencoder, clip, fitting, language_model, pretrain, vocabulary
+from llmga.toyworld import autoencoder, base_models, clip, fitting, language_model, pretrain, vocabulary
 from llmga.toyworld.scenes import Scene, draw, held_out_scenes, is_held_out
 
-RECIPE = fitting.Recipe(steps=6, batch_size=4, lr=1e-2, save_every=2)
+RECIPE = fitting.FitSettings(steps=6, batch_size=4, lr=1e-2, save_every=2)
 
 
 def _line():
@@ -103,18 +103,18 @@ def test_rows_of_text_are_full_and_differ():
 
 def test_a_finished_step_is_not_done_again(tmp_path, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(pretrain, "RUNS", tmp_path)
-    monkeypatch.setitem(pretrain.STEPS, "vae", lambda folder: calls.append(folder) or {"figure": 1})
-    pretrain.run("vae")
-    pretrain.run("vae")
+    monkeypatch.setattr(base_models, "RUNS", tmp_path)
+    monkeypatch.setitem(base_models.STEPS, "vae", lambda folder: calls.append(folder) or {"figure": 1})
+    base_models.run("vae")
+    base_models.run("vae")
     assert calls == [tmp_path / "vae"]
     assert "already done" in capsys.readouterr().out
 
 
 def test_a_vae_that_blurs_stops_the_pipeline(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretrain, "RUNS", tmp_path)
+    monkeypatch.setattr(base_models, "RUNS", tmp_path)
     monkeypatch.setattr(autoencoder, "pretrain", lambda folder: autoencoder.architecture().eval())
-    monkeypatch.setattr(pretrain, "held_out_scenes", lambda: held_out_scenes()[:4])
+    monkeypatch.setattr(base_models, "held_out_scenes", lambda: held_out_scenes()[:4])
     assert pretrain.main(["vae"]) == 2
     assert "at least 30.0 are needed" in capsys.readouterr().err
-    assert not (tmp_path / "vae" / pretrain.DONE).exists()
+    assert not (tmp_path / "vae" / base_models.DONE).exists()

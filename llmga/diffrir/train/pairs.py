@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from llmga.diffrir.degradation import (
+    DegradationConfig,
     Kernels,
     PairPool,
-    Recipe,
     degrade,
     degrade_mildly,
     quantise,
@@ -33,7 +33,7 @@ class PairMaker:
 
     def __init__(self, config: RestorerConfig, device: torch.device, network_matched: bool):
         self.config, self.device, self.matched = config, device, network_matched
-        self.recipe = Recipe(config.scale, config.gain, config.bias, config.drift)
+        self.recipe = DegradationConfig(config.scale, config.gain, config.bias, config.drift)
         self.pool = PairPool(config.pool) if config.pool else None
         self.vae = RoundTrip(config.vae, device) if config.vae else None
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from llmga.diffusers.datasets.captioned import CaptionedImages
-from llmga.diffusers.long_prompt import LAYOUTS, Layout, TextTower, Tokens, encode_texts, join, text_towers
+from llmga.diffusers.long_prompt import LAYOUTS, PromptLayout, TextTower, Tokens, encode_texts, join, text_towers
 from llmga.diffusers.train.batches import Batch
 from llmga.diffusers.train.caching import fingerprint, kept
 
@@ -93,7 +93,7 @@ def _of_one_length(counts: list[int]) -> Iterator[list[int]]:
 
 
 def _encode(
-    towers: list[TextTower], texts: dict[int, list[Tokens]], chunks: int, layout: Layout
+    towers: list[TextTower], texts: dict[int, list[Tokens]], chunks: int, layout: PromptLayout
 ) -> dict[int, tuple[Tensor, Tensor | None]]:
     """For each text its chunks' states of all towers side by side, and the pooled vectors of the last that has some."""
     states = [tower.states([read[place] for read in texts.values()], chunks, layout)

@@ -1,7 +1,7 @@
-"""What every kind of record shares: what a kind must say, and the words that several kinds use.
+"""What a kind of record is.
 
-A kind turns one record into one conversation and says nothing else; files, tokens, lengths and padding live
-elsewhere.  Pictures are opened only when a sample is asked for.
+It turns one record into one conversation and says nothing else; files, tokens, lengths and padding live elsewhere.
+Pictures are opened only when a sample is asked for.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,15 +16,16 @@ from llmga.llava.instructions import INSTRUCTIONS, instruction
 
 Record = Mapping[str, Any]
 OpenPicture = Callable[[Any], Image.Image]
+UNSEEN = ("video", "videos", "audio", "audios")  # what a record may show to other models
 
 
-class Unusable(Exception):
+class UnusableRecord(Exception):
     """A record that cannot be learnt from.  Its text is the reason, which is counted and reported."""
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a source asks.
+class Phrasing:
+    """In which words a source asks, and how often for a picture.
 
     Attributes:
         language: a row of `INSTRUCTIONS`, or "auto" for that of each caption.
@@ -39,13 +40,17 @@ class Manner:
         return instruction(pool, caption, rng, None if self.language == "auto" else self.language)
 
     def check(self) -> None:
-        """Raises: UserError for an unknown language."""
+        """See whether it can be followed.
+
+        Raises:
+            UserError: for an unknown language.
+        """
         if self.language != "auto":
             INSTRUCTIONS[self.language]
 
 
-AS_CAPTIONED = Manner()
-UNSEEN = ("video", "videos", "audio", "audios")  # what a record may show to other models
+USUAL_PHRASING = Phrasing()
+Write = Callable[[Record, OpenPicture, np.random.Generator, Phrasing], Conversation]
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,23 @@ class Kind:
 
     Attributes:
         fields: keys that each record of a file must have.
-        converse: (record, open_picture, rng, manner) -> conversation; all chance comes from rng.  May raise Unusable.
+        write: the conversation of a record; what is drawn comes from the generator alone.
         paint: how often it asks for a picture instead of a description; None where its records leave no choice.
     """
 
     fields: tuple[str, ...]
-    converse: Callable[..., Conversation]
+    write: Write
     paint: float | None = None
+
+    def to_conversation(
+        self, record: Record, open_picture: OpenPicture, rng: np.random.Generator, phrasing: Phrasing = USUAL_PHRASING
+    ) -> Conversation:
+        """What a record teaches.
+
+        Raises:
+            UnusableRecord: when it teaches nothing.
+        """
+        return self.write(record, open_picture, rng, phrasing)
 
     def fault(self, record: Any) -> str:
         """Why a record cannot be one of this kind, in words that follow "record 7 of 'a.json'"; "" when it can."""
@@ -84,13 +99,3 @@ class Kind:
 
 LIST, PICTURE = (list, tuple), (str, bytes, Mapping)
 SHAPES = {LIST: "a list of turns", PICTURE: "the name of a picture", str: "a text"}
-
-
-def wrapped(caption: str) -> str:
-    """A caption in the form in which the model asks for a picture."""
-    return f"<gen_image> {caption.strip()} </gen_image>"
-
-
-def exchange(question: str, answer: str, *pictures: Image.Image) -> Conversation:
-    """One question, about pictures or not, and its answer."""
-    return Conversation().say("user", question, tuple(pictures)).say("assistant", answer)

@@ -16,10 +16,12 @@ BLANK = " \t\r\n"
 
 @dataclass(frozen=True)
 class Item:
-    """Attributes:
-    text: one value as it stands in the file.
-    value: the same, parsed.
-    problem: why it could not be parsed; "" when it could.
+    """A record of a file.
+
+    Attributes:
+        text: one value as it stands in the file.
+        value: the same, parsed.
+        problem: why it could not be parsed; "" when it could.
     """
 
     text: str
@@ -30,7 +32,8 @@ class Item:
 def items(path: Path) -> Iterator[Item]:
     """The entries of a JSON list, or the lines of a JSONL file, where a broken line is an item with a problem.
 
-    Raises: UserError for a list that breaks off or is no JSON, and for a file that is no text in UTF-8.
+    Raises:
+        UserError: for a list that breaks off or is no JSON, and for a file that is no text in UTF-8.
     """
     check_text(path)
     with path.open(encoding="utf-8-sig") as file:
@@ -41,7 +44,8 @@ def items(path: Path) -> Iterator[Item]:
 def pairs(path: Path) -> Iterator[tuple[str, Any]]:
     """The entries of a JSON object, such as {"a.jpg": "a cat", …}.
 
-    Raises: UserError.
+    Raises:
+        UserError: for what is no such object, or breaks off.
     """
     check_text(path)
     with path.open(encoding="utf-8-sig") as file:
@@ -56,7 +60,11 @@ def pairs(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def check_text(path: Path) -> None:
-    """Raises: UserError that names the type of a file of another."""
+    """See whether a file is text.
+
+    Raises:
+        UserError: that names the type of a file of another.
+    """
     if kind := file_type(path):
         raise UserError(f"data file {str(path)!r} is {kind.said}, not JSON; {kind.remedy}.")
 

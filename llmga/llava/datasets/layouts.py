@@ -12,17 +12,19 @@ from typing import Any
 
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.datasets.json_stream import Item, items, pairs
-from llmga.llava.datasets.text import speaker_of, words_of
+from llmga.llava.datasets.turns import speaker_of, words_of
 from llmga.registry import Registry
 
 DIGITS = 12  # of a picture's number in the names of COCO's files
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Attributes:
-    read: a JSON or JSONL file -> its records as they stand there.
-    adapt: one of them, or of a table (parquet, arrow) -> the record with the keys that kinds know.
+class RecordLayout:
+    """A way of writing records.
+
+    Attributes:
+        read: a JSON or JSONL file -> its records as they stand there.
+        adapt: one of them, or of a table (parquet, arrow) -> the record with the keys that kinds know.
     """
 
     read: Callable[[Path], Iterator[Item]]
@@ -72,8 +74,9 @@ def _parts(turn: dict[str, Any]) -> list[Any] | None:
 
 def _joined(turn: dict[str, Any], shown: list[Any]) -> dict[str, Any]:
     """The turn with a text of its parts, one a line; the pictures go to `shown`, None for one that is elsewhere."""
-    said = [_part(part) for part in _parts(turn) or ()]
-    if not said or any(one is None for one in said):
+    parts = _parts(turn) or ()
+    said = [read for part in parts if (read := _part(part)) is not None]
+    if not said or len(said) < len(parts):
         return turn  # the kind tells what is wrong
     shown += [picture for text, picture in said if text == IMAGE_MARKER]
     key = "value" if "value" in turn else "content"
@@ -114,8 +117,8 @@ def _item(record: dict[str, Any]) -> Item:
 LAYOUTS = Registry(
     "layout of records",
     {
-        "2024": Layout(items, spelled),
-        "coco-2023": Layout(items, coco_2023),
-        "laion-2023": Layout(_prompts, spelled),
+        "2024": RecordLayout(items, spelled),
+        "coco-2023": RecordLayout(items, coco_2023),
+        "laion-2023": RecordLayout(_prompts, spelled),
     },
 )

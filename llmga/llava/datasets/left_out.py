@@ -24,7 +24,7 @@ TOLD = 3  # warnings of one reason; the rest is in the list
 LISTED, QUARANTINED = 1, 2
 
 
-class Tally:
+class SkippedRecords:
     """Counts by reason and a list of names, shared with the worker processes of a data loader.
 
     Args:

@@ -10,16 +10,16 @@ from torch.utils.data import Dataset
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import OpenPicture, Record, Unusable
-from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, Tally
-from llmga.llava.datasets.pictures import MISSING, check_places, opener
+from llmga.llava.datasets.base import OpenPicture, Record, UnusableRecord
+from llmga.llava.datasets.kinds import KINDS
+from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, SkippedRecords
+from llmga.llava.datasets.pictures import MISSING, check_picture_folders, opener
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.shards import shards
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.tokenization import IGNORED, Encoded
 
-__all__ = ["CUT", "MALFORMED", "MISSING", "TOO_LONG", "UNANSWERED", "DataSource", "Mixture", "Sample", "Tally"]
+__all__ = ["CUT", "MALFORMED", "MISSING", "TOO_LONG", "UNANSWERED", "DataSource", "Mixture", "Sample", "SkippedRecords"]
 ATTEMPTS = 1000  # unusable samples in a row after which the data, not the sample, is to blame
 CHARACTERS_PER_TOKEN = 4  # rough, only to batch samples of like length
 
@@ -43,7 +43,8 @@ class Mixture(Dataset):
     Args:
         left_out: where what cannot be used is listed, a file.
 
-    Raises: UserError for a file or picture folder that is missing, and a file of other records than its kind's.
+    Raises:
+        UserError: for a file or picture folder that is missing, and a file of other records than its kind's.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Mixture(Dataset):
         self.records = open_sources(self.sources)
         counts = [len(records) for records in self.records]
         self.rows = _chosen_rows(counts, self.sources, seed)
-        self.tally = Tally(counts, left_out)
+        self.tally = SkippedRecords(counts, left_out)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,14 +76,15 @@ class Mixture(Dataset):
                 continue
             try:
                 return self._sample(epoch, (index + step) % len(self))
-            except Unusable as problem:
+            except UnusableRecord as problem:
                 self.tally.leave_out(source, row, self.sources[source].file, problem)
         raise UserError(f"not one of {step + 1} samples in a row can be used: {self.tally.counts()}; check the data.")
 
     def split(self, fraction: float) -> tuple["Mixture", "Mixture"]:
         """Two parts without common rows, the second with `fraction` of them (at least one).
 
-        Raises: UserError when nothing would be left to train on.
+        Raises:
+            UserError: when nothing would be left to train on.
         """
         held_out = held_out_of(len(self), fraction)
         order = np.random.default_rng([self.seed, 1]).permutation(len(self))
@@ -116,16 +118,20 @@ class Mixture(Dataset):
         """The sample within the length limit.  Only words at the end may go, and only if an answer remains."""
         ids, labels = sample.input_ids[: self.max_length], sample.labels[: self.max_length]
         if self.image_token_id in sample.input_ids[self.max_length :]:
-            raise Unusable(TOO_LONG)
+            raise UnusableRecord(TOO_LONG)
         if all(label == IGNORED for label in labels):
-            raise Unusable(UNANSWERED if len(ids) == len(sample.input_ids) else TOO_LONG)
+            raise UnusableRecord(UNANSWERED if len(ids) == len(sample.input_ids) else TOO_LONG)
         if len(ids) < len(sample.input_ids):
             self.tally.add(CUT)
         return Sample(ids, labels, sample.images)
 
 
 def held_out_of(samples: int, fraction: float) -> int:
-    """How many samples of an epoch are held out.  Raises: UserError when nothing would be left to train on."""
+    """How many samples of an epoch are held out.
+
+    Raises:
+        UserError: when nothing would be left to train on.
+    """
     held_out = max(1, round(fraction * samples)) if fraction else 0
     if held_out >= samples:
         raise UserError(
@@ -138,12 +144,13 @@ def held_out_of(samples: int, fraction: float) -> int:
 def open_sources(sources: Sequence[DataSource]) -> list[Records]:
     """The records of all sources; what is read is kept, so that asking again costs nothing.
 
-    Raises: UserError for a file or picture folder that is missing, a file of other records than its kind's, and a
-        share of what is not there.
+    Raises:
+        UserError: for a file or picture folder that is missing, a file of other records than its kind's, and a share of
+            what is not there.
     """
     for source in sources:
         shards(source.file)
-        check_places(source.image_folder)
+        check_picture_folders(source.image_folder)
     records = [open_records(source) for source in sources]
     for number in range(len(sources)):
         samples_of(number, list(map(len, records)), sources)
@@ -153,22 +160,30 @@ def open_sources(sources: Sequence[DataSource]) -> list[Records]:
 def conversation_of(
     source: DataSource, record: Record, open_picture: OpenPicture, rng: np.random.Generator
 ) -> Conversation:
-    """What the source's kind makes of a record.  Raises: Unusable, also where the record's shape surprises the kind."""
+    """What the source's kind makes of a record.
+
+    Raises:
+        UnusableRecord: also where the record's shape surprises the kind.
+    """
     kind = KINDS[source.kind]
     if fault := kind.fault(record):
-        raise Unusable(MALFORMED) from UserError(f"a record {fault}")
+        raise UnusableRecord(MALFORMED) from UserError(f"a record {fault}")
     try:
-        return kind.converse(record, open_picture, rng, source.manner)
+        return kind.to_conversation(record, open_picture, rng, source.phrasing)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
-        raise Unusable(MALFORMED) from problem
+        raise UnusableRecord(MALFORMED) from problem
 
 
 def encoded_of(conversation: Conversation, encode: Callable[[Conversation], Encoded]) -> Encoded:
-    """Ids and labels.  Raises: Unusable for markers without pictures, and text that has no UTF-8 form."""
+    """Ids and labels.
+
+    Raises:
+        UnusableRecord: for markers without pictures, and text that has no UTF-8 form.
+    """
     try:
         return encode(conversation)
     except (UserError, UnicodeError, TypeError) as problem:
-        raise Unusable(MALFORMED) from problem
+        raise UnusableRecord(MALFORMED) from problem
 
 
 def _chosen_rows(counts: Sequence[int], sources: Sequence[DataSource], seed: int) -> np.ndarray:

@@ -29,7 +29,8 @@ class Packs(Sampler[tuple[int, ...]]):
         batch: samples per pack, in the mean.
         multiple: the number of packs is a multiple of it, so that all optimiser steps are whole.
 
-    Raises: UserError when there are fewer samples than packs.
+    Raises:
+        UserError: when there are fewer samples than packs.
     """
 
     def __init__(self, lengths: np.ndarray, *, seed: int, batch: int, multiple: int = 1):
@@ -101,12 +102,12 @@ class PackCollate:
         samples = [sample for item in items for sample in (item if isinstance(item, list) else [item])]
         lengths = [len(sample.input_ids) for sample in samples]
         rows = [[samples[index] for index in row] for row in (_rows(lengths, 1) if self.one_row else arranged(lengths))]
-        batch = {
+        batch: dict[str, Any] = {
             "input_ids": _filled([_joined(sample.input_ids for sample in row) for row in rows], self.pad_token_id),
             "labels": _filled([_joined(_own_labels(sample) for sample in row) for row in rows], IGNORED),
             "position_ids": _filled([_joined(range(len(sample.input_ids)) for sample in row) for row in rows], 0),
+            "segments": [[len(sample.input_ids) for sample in row] for row in rows],
         }
-        batch["segments"] = [[len(sample.input_ids) for sample in row] for row in rows]
         if images := [image for row in rows for sample in row for image in sample.images]:
             batch["pixel_values"] = self.pixel_values(images)
         return batch

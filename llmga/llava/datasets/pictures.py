@@ -12,7 +12,7 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.filetypes import file_type, only_archives
 from llmga.images import open_image
-from llmga.llava.datasets.base import Unusable
+from llmga.llava.datasets.base import UnusableRecord
 
 MISSING = "picture missing or unreadable"
 LMDB_FILE = "data.mdb"
@@ -34,17 +34,18 @@ def opener(places: str) -> Callable[[Any], Image.Image]:
 
     def open_picture(name: Any) -> Image.Image:
         try:
-            return open_image(located(places, name))
+            return open_image(find_picture(places, name))
         except Exception as problem:  # whatever a decoder stumbles over in bytes that anybody may have written
-            raise Unusable(MISSING) from problem
+            raise UnusableRecord(MISSING) from problem
 
     return open_picture
 
 
-def located(places: str, name: Any) -> Path | bytes:
+def find_picture(places: str, name: Any) -> Path | bytes:
     """The file of a picture, or its bytes.
 
-    Raises: UserError when it is in none of the places.
+    Raises:
+        UserError: when it is in none of the places.
     """
     content = name.get("bytes") if isinstance(name, Mapping) else name
     if content and isinstance(content, (bytes, bytearray)):
@@ -64,8 +65,9 @@ def located(places: str, name: Any) -> Path | bytes:
 
 def _spellings(name: str) -> list[str]:
     """The name, and the same letters with their accents in one and apart, as macOS and others write them."""
-    forms = () if name.isascii() else ("NFC", "NFD")
-    return list(dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in forms))))
+    if name.isascii():
+        return [name]
+    return list(dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))))
 
 
 def _is_file(path: Path) -> bool:
@@ -109,8 +111,12 @@ def _environment(place: str, process: int) -> Any:
         raise UserError(f"{place!r} cannot be read as an lmdb: {problem}.") from None
 
 
-def check_places(places: str) -> None:
-    """Raises: UserError for a folder or lmdb that is not there or still packed, before every picture is missed."""
+def check_picture_folders(places: str) -> None:
+    """See whether pictures can be found at all, before each of them is missed.
+
+    Raises:
+        UserError: for a folder or lmdb that is not there or still packed.
+    """
     for place in filter(None, places.split(";")):
         path = Path(place)
         if not path.exists():

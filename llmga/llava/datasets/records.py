@@ -3,7 +3,7 @@
 JSON has no fixed columns (`image` may be a name, a list or missing), so each record is kept as the text that it was.
 Beside it stands, as an Arrow table, what every reader wants to know without parsing: where the text is, how long it
 is, how many pictures it has, whether another record is the same, and what is wrong with it.  Tables (parquet, arrow)
-stay tables; only those notes are made for them.  Made once per file and kept in the cache of the `datasets` library
+stay tables; only that index is made for them.  Made once per file and kept in the cache of the `datasets` library
 (HF_DATASETS_CACHE).
 
 Texts are read, not mapped: a map of the file would show in a process's memory whatever it once touched.
@@ -22,10 +22,10 @@ import numpy as np
 
 from llmga.errors import UserError
 from llmga.fingerprints import digest
-from llmga.llava.datasets import KINDS
 from llmga.llava.datasets.base import Record
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.layouts import LAYOUTS
-from llmga.llava.datasets.notes import VERSION, note, write_notes
+from llmga.llava.datasets.record_index import VERSION, index_entry, write_index
 from llmga.llava.datasets.shards import Table, read_table, shards
 from llmga.llava.datasets.sources import DataSource
 
@@ -38,7 +38,7 @@ class Records(Sequence[Record]):
     """The records of a source; any of them is read from the disk when it is asked for.
 
     Args:
-        path: the notes, see `write_notes`; the texts lie beside them.
+        path: the index, see `write_index`; the texts lie beside them.
         table: the rows themselves when they came as a table.
         layout: how those are written, a key of `LAYOUTS`.
     """
@@ -46,7 +46,7 @@ class Records(Sequence[Record]):
     def __init__(self, path: Path, table: Table | None = None, layout: str = "2024"):
         from datasets import Dataset
 
-        self.notes, self.table, self.layout = Dataset.from_file(str(path)), table, layout
+        self.entries, self.table, self.layout = Dataset.from_file(str(path)), table, layout
         self.texts = FileIO(path.with_suffix(TEXTS))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -57,9 +57,9 @@ class Records(Sequence[Record]):
         self.__dict__.update(state, texts=FileIO(state["texts"]))
 
     def __len__(self) -> int:
-        return len(self.notes)
+        return len(self.entries)
 
-    def __getitem__(self, row: int) -> Record:
+    def __getitem__(self, row: int) -> Record:  # type: ignore[override] # one row at a time, never a slice
         if self.table is None:
             return json.loads(self._text(int(row)))
         return LAYOUTS[self.layout].adapt(self.table[int(row)])
@@ -95,7 +95,7 @@ class Records(Sequence[Record]):
         return os.pread(self.texts.fileno(), size, start)
 
     def _column(self, name: str) -> Any:
-        return self.notes.data.column(name)
+        return self.entries.data.column(name)
 
 
 def open_records(source: DataSource, *, strict: bool = True) -> Records:
@@ -104,7 +104,8 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     Args:
         strict: a file whose records are mostly not of the kind is refused; the few of others are `Records.faults`.
 
-    Raises: UserError when the file is missing, unreadable, empty, or (strict) at least half of it is not of its kind.
+    Raises:
+        UserError: when the file is missing, unreadable, empty, or (strict) at least half of it is not of its kind.
     """
     if find_spec("datasets") is None:
         raise UserError("reading records needs the package datasets; pip install 'llmga[train]'.")
@@ -123,7 +124,7 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
 
 
 def _cache_file(source: DataSource, files: Sequence[Path]) -> Path:
-    """Named by what is read and how, then by its state: a file that changed gets new notes."""
+    """Named by what is read and how, then by its state: a file that changed gets a new index."""
     from datasets import config
 
     states = []
@@ -160,7 +161,7 @@ def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: 
         with FileLock(cached.with_suffix(".lock")):
             if not _kept(cached):
                 part = cached.with_suffix(".part")
-                write_notes(part, cached.with_suffix(TEXTS), _entries(source, files, table))
+                write_index(part, cached.with_suffix(TEXTS), _entries(source, files, table))
                 for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*"):
                     if old.stem != cached.stem:
                         old.unlink()
@@ -176,8 +177,8 @@ def _entries(source: DataSource, files: Sequence[Path], table: Table | None) -> 
     kind = KINDS[source.kind]
     if table is not None:
         adapt = LAYOUTS[source.layout].adapt
-        yield from (note(None, adapt(record), kind) for record in table.rows_without_bytes())
+        yield from (index_entry(None, adapt(record), kind) for record in table.rows_without_bytes())
         return
     for file in files:
         for item in LAYOUTS[source.layout].items(file):
-            yield note(item.text, item.value, kind, item.problem)
+            yield index_entry(item.text, item.value, kind, item.problem)

@@ -20,7 +20,8 @@ SAVED = "state.json"  # `Dataset.save_to_disk` leaves it in its folder
 def shards(named: str) -> list[Path]:
     """The files that a path, a pattern or a folder means, in the order of their names.
 
-    Raises: UserError when there are none, or they are of different types.
+    Raises:
+        UserError: when there are none, or they are of different types.
     """
     path = Path(named)
     if path.is_dir() and not (path / SAVED).is_file():
@@ -91,7 +92,8 @@ def _stand_ins(column: Any) -> Iterator[Any]:
 def read_table(files: Sequence[Path]) -> Table | None:
     """Parquet and arrow files; None for JSON.
 
-    Raises: UserError when they cannot be read or hold nothing.
+    Raises:
+        UserError: when they cannot be read or hold nothing.
     """
     if (kind := TABLES.get(files[0].suffix)) is None:
         return None

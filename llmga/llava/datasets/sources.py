@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmga.errors import UserError
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Manner
+from llmga.llava.datasets.base import Phrasing
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.layouts import LAYOUTS
 
 NAMES = {"images": "image_folder", "share": "share", "per_vqa": "per_vqa", "layout": "layout",
@@ -41,14 +41,15 @@ class DataSource:
     paint: float | None = None
 
     @property
-    def manner(self) -> Manner:
-        return Manner(self.language, self.paint)
+    def phrasing(self) -> Phrasing:
+        return Phrasing(self.language, self.paint)
 
     @classmethod
     def parse(cls, text: str) -> "DataSource":
         """Read `kind=file[,images=folder][,share=number]…`, the words of `NAMES`.
 
-        Raises: UserError.
+        Raises:
+            UserError: for a text of another form, and a number that is none.
         """
         (kind, _, file), *rest = (part.partition("=") for part in text.split(","))
         options = {name: value for name, _, value in rest}
@@ -60,10 +61,14 @@ class DataSource:
         return cls(kind, file, **{NAMES[name]: _value(name, value, text) for name, value in options.items()})
 
     def check(self) -> None:
-        """Raises: UserError for an unknown kind, layout or language, and for a number beyond its limits."""
+        """See whether the source can be read as it says.
+
+        Raises:
+            UserError: for an unknown kind, layout or language, and for a number beyond its limits.
+        """
         kind = KINDS[self.kind]
         LAYOUTS[self.layout]
-        self.manner.check()
+        self.phrasing.check()
         for name, number in (("share", self.share), ("per_vqa", self.per_vqa)):
             if number is not None and not 0 < number < 1000:
                 raise UserError(f"the {name} of {self.file!r} is {number}, but must be between 0 and 1000.")

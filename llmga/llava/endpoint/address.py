@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import httpx
 
@@ -14,6 +15,14 @@ from llmga.llava.instructions import PLANNING
 
 _CHAT = "/chat/completions"
 _LISTED = 20  # names that a sentence may list
+
+
+class ClientSettings(TypedDict):
+    """Keywords of httpx.Client and AsyncClient."""
+
+    headers: dict[str, str]
+    timeout: httpx.Timeout
+    trust_env: bool
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Endpoint:
         system: the system text of a conversation that has none: it teaches the <gen_image> tag.  Empty sends none, for
             models that were trained on the tag.
 
-    Raises: UserError for a URL or a key that cannot be one.
+    Raises:
+        UserError: for a URL or a key that cannot be one.
     """
 
     url: str
@@ -75,8 +85,8 @@ class Endpoint:
         base = httpx.URL(self.url)
         return base.copy_with(path=f"{base.path}/{name}")
 
-    def client_settings(self) -> dict[str, object]:
-        """Settings of an httpx client: redirects are told, not followed; silence is watched by the reader."""
+    def client_settings(self) -> ClientSettings:
+        """Keywords of an httpx client: redirects are told, not followed; silence is watched by the reader."""
         return {
             "headers": {"Authorization": f"Bearer {self.key}"} if self.key else {},
             "timeout": httpx.Timeout(self.timeout, connect=self.connect_timeout),
@@ -86,7 +96,8 @@ class Endpoint:
     def named(self) -> "Endpoint":
         """With a model: the given one, else the only one on offer.  Tells at once when nobody answers.
 
-        Raises: UserError also when it offers none or several.
+        Raises:
+            UserError: also when it offers none or several.
         """
         offered = self.models()
         if self.model is not None:
@@ -102,9 +113,10 @@ class Endpoint:
     def models(self) -> list[str]:
         """The names that it offers, empty when it does not tell.
 
-        Raises: UserError when it cannot be reached or refuses the key.
+        Raises:
+            UserError: when it cannot be reached or refuses the key.
         """
-        with told(self), httpx.Client(**self.client_settings()) as client:
+        with connection_errors(self), httpx.Client(**self.client_settings()) as client:
             response = client.get(self.path("models"))
         if response.status_code in (401, 403):
             raise self.refuses_key(response.status_code)
@@ -135,8 +147,12 @@ class Endpoint:
 
 
 @contextmanager
-def told(endpoint: Endpoint) -> Iterator[None]:
-    """A connection that fails is one sentence.  Raises: UserError."""
+def connection_errors(endpoint: Endpoint) -> Iterator[None]:
+    """A connection that fails is one sentence.
+
+    Raises:
+        UserError: with what stood in the way, and the remedy.
+    """
     try:
         yield
     except TimeoutError:

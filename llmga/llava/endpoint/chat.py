@@ -17,8 +17,8 @@ from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.completions import complete
 from llmga.llava.endpoint.refusals import Refusal
 from llmga.llava.planner import Cancelled, Planner, windows
+from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
-from llmga.llava.thoughts import without_thoughts
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average: what exceeds it was not written within the limit
 LARGEST_LOSSLESS = 1_000_000  # bytes of a PNG; a larger picture travels as JPEG
@@ -47,7 +47,7 @@ class EndpointChat(Planner):
 
         self.ended_by = "caller"
 
-        return without_thoughts(reports_of(*awaited(talk), cancelled))
+        return without_reasoning(reports_of(*awaited(talk), cancelled))
 
     async def _talk(self, asked: Conversation, sampling: Sampling, take: "Limit") -> bool:
         """Ask, and ask more mildly as long as the server names what it cannot take; whether the answer was cut."""
@@ -81,12 +81,12 @@ class EndpointChat(Planner):
         return False
 
     def _request(self, window: Conversation, sampling: Sampling, limited: bool) -> dict[str, Any]:
-        options = {"temperature": sampling.temperature}
+        options: dict[str, float] = {"temperature": sampling.temperature}
         options |= {"max_tokens": sampling.max_new_tokens} if limited else {}
         options |= {"top_p": sampling.top_p} if sampling.top_p < 1 else {}
         options |= {"seed": sampling.seed} if sampling.seed is not None else {}
-        spelt = {self._spelling.get(option, option): value for option, value in options.items()}
-        spelt.pop(None, None)
+        spellings = {option: self._spelling.get(option, option) for option in options}
+        spelt = {spelling: options[option] for option, spelling in spellings.items() if spelling is not None}
         return {"model": self.endpoint.model, "messages": self._messages(window), "stream": True} | spelt
 
     def _messages(self, window: Conversation) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from llmga.errors import UserError
-from llmga.llava.endpoint.address import Endpoint, told
-from llmga.llava.endpoint.refusals import Refusal, words
+from llmga.llava.endpoint.address import Endpoint, connection_errors
+from llmga.llava.endpoint.refusals import Refusal, server_message
 
 TRIES = 4  # when the server is busy
 LONGEST_WAIT = 60.0  # seconds between two tries; a server that asks for more is told to the person
@@ -26,7 +26,9 @@ async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> b
 
     A busy server is asked again, after the time that it names or after 1, 2, 4 seconds.
 
-    Raises: Refusal before the first piece; UserError when the connection or the answer breaks.
+    Raises:
+        Refusal: before the first piece.
+        UserError: when the connection or the answer breaks.
     """
     for tried in range(1, TRIES + 1):
         try:
@@ -36,10 +38,11 @@ async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> b
             if refusal.status not in _BUSY or tried == TRIES or wait > LONGEST_WAIT:
                 raise
         await asyncio.sleep(wait)
+    raise AssertionError("the last try returns or raises")
 
 
 async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
-    with told(endpoint):
+    with connection_errors(endpoint):
         async with httpx.AsyncClient(**endpoint.client_settings()) as client, asyncio.timeout(None) as patience:
             _hope(patience, endpoint.connect_timeout + endpoint.timeout)
             async with client.stream("POST", endpoint.path("chat/completions"), json=request) as response:
@@ -129,8 +132,8 @@ def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise UserError(
-            f"{endpoint.shown} sent what is no answer of a chat ({words(text, endpoint)!r}); give the base of its "
-            "OpenAI interface, mostly ending in /v1."
+            f"{endpoint.shown} sent what is no answer of a chat ({server_message(text, endpoint)!r}); "
+            "give the base of its OpenAI interface, mostly ending in /v1."
         )
     return content
 
@@ -138,11 +141,11 @@ def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
 def _piece(content: dict[str, Any], endpoint: Endpoint) -> tuple[str, str | None]:
     """The words of one event or of a whole answer, and what ended the answer, if this did."""
     try:
-        choice = next(iter(content["choices"] or ()), {})
+        choice: dict[str, Any] = next(iter(content["choices"] or ()), {})
         said = choice.get("delta") or choice.get("message") or {}
         return _text(said.get("content")), choice.get("finish_reason")
     except (KeyError, TypeError, AttributeError):
-        said = words(json.dumps(content), endpoint)
+        said = server_message(json.dumps(content), endpoint)
         raise UserError(f"{endpoint.shown} failed ({said}); look at its log and ask again.") from None
 
 

@@ -42,7 +42,7 @@ class Refusal(Exception):
     @classmethod
     def of(cls, response: httpx.Response, body: str, endpoint: Endpoint) -> "Refusal":
         """Read from a response and its body."""
-        said = response.headers["location"] if response.has_redirect_location else words(body, endpoint)
+        said = response.headers["location"] if response.has_redirect_location else server_message(body, endpoint)
         return cls(response.status_code, said, _seconds(response.headers.get("retry-after")))
 
     @property
@@ -90,7 +90,7 @@ class Refusal(Exception):
         return " later" if self.retry_after is None else f" in {self.retry_after:.0f} s"
 
 
-def words(body: str, endpoint: Endpoint) -> str:
+def server_message(body: str, endpoint: Endpoint) -> str:
     """What a server says in an error, wherever it puts it, on one clipped line and without our key."""
     try:
         content = json.loads(body)

@@ -12,10 +12,12 @@ EXAMPLES = 3  # places that a report shows for each check
 
 @dataclass(frozen=True)
 class Check:
-    """Attributes:
-    grade: "stop": nothing can be learnt; "loss": records are left out or teach what is wrong; "odd": it works, but
-        may not be meant.
-    said: what it found, in a report.
+    """Something that an inspection looks for.
+
+    Attributes:
+        grade: "stop": nothing can be learnt; "loss": records are left out or teach what is wrong; "odd": it works, but
+            may not be meant.
+        said: what it found, in a report.
     """
 
     grade: Grade

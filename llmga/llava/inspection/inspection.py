@@ -7,15 +7,15 @@ import numpy as np
 from PIL import Image
 
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Record, Unusable
+from llmga.llava.datasets.base import Record, UnusableRecord
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import BLIND, UNANSWERED
 from llmga.llava.datasets.mixture import conversation_of, encoded_of
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.inspection import pictures, tokens, words
 from llmga.llava.inspection.findings import EXAMPLES, Findings
-from llmga.llava.inspection.tokens import Beyond, Lesson
+from llmga.llava.inspection.tokens import SampleStatistics, Truncation
 from llmga.llava.mllm import Mllm
 
 REFUSALS = {UNANSWERED: "no-answer", BLIND: "marker-without-picture"}  # why a kind cannot use a record
@@ -23,7 +23,7 @@ BLANK = Image.new("RGB", (32, 32))  # stands for a picture that cannot be read, 
 
 
 @dataclass
-class Looked:
+class SourceInspection:
     """One source.
 
     Attributes:
@@ -34,7 +34,7 @@ class Looked:
     records: int
     looked_at: int = 0
     lost: int = 0
-    lessons: list[Lesson] = field(default_factory=list)
+    lessons: list[SampleStatistics] = field(default_factory=list)
 
     @property
     def coverage(self) -> float:
@@ -42,9 +42,9 @@ class Looked:
         return sum(lesson.supervised for lesson in self.lessons) / max(1, sum(self.lengths()))
 
     @property
-    def beyond(self) -> Beyond:
+    def beyond(self) -> Truncation:
         """What the length limit takes of the samples that are learnt."""
-        return sum((lesson.beyond for lesson in self.lessons), Beyond())
+        return sum((lesson.beyond for lesson in self.lessons), Truncation())
 
     def lengths(self) -> list[int]:
         return [lesson.tokens for lesson in self.lessons]
@@ -64,14 +64,14 @@ class Inspection:
     sample: int = 0
     seed: int = 0
     findings: Findings = field(default_factory=Findings)
-    sources: list[Looked] = field(default_factory=list)
+    sources: list[SourceInspection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.marks = tokens.role_marks(self.mllm) if self.mllm else ()
 
-    def look_at(self, source: DataSource, records: Records) -> Looked:
+    def look_at(self, source: DataSource, records: Records) -> SourceInspection:
         """Go through one source."""
-        looked = Looked(source, len(records))
+        looked = SourceInspection(source, len(records))
         self.sources.append(looked)
         faulty = dict(records.faults())
         for row, fault in faulty.items():
@@ -106,7 +106,7 @@ class Inspection:
         if opened and not any(lesson.closes for lesson in lessons):
             self.findings.add("never-closed", f"all of {opened} records with a picture prompt leave it open")
 
-    def _record(self, looked: Looked, row: int, record: Record) -> bool:
+    def _record(self, looked: SourceInspection, row: int, record: Record) -> bool:
         """Whether the record can be learnt from."""
         place, source = f"record {row} of {looked.source.file!r}", looked.source
         for check, told in words.complaints(source.kind, record):
@@ -124,12 +124,12 @@ class Inspection:
         try:
             rng = np.random.default_rng([self.seed, row])
             conversation = conversation_of(source, record, open_picture, rng)
-        except Unusable as problem:
+        except UnusableRecord as problem:
             check = REFUSALS.get(str(problem), "turns" if "conversations" in KINDS[source.kind].fields else "malformed")
             self.findings.add(check, place, str(problem.__cause__ or problem))
             return False
         self._words(place, conversation)
-        return not lost and (self.mllm is None or self._tokens(looked, place, conversation))
+        return not lost and (self.mllm is None or self._tokens(looked, place, conversation, self.mllm))
 
     def _words(self, place: str, conversation: Conversation) -> None:
         said = [message.text for message in conversation.messages if message.role == "assistant"]
@@ -138,19 +138,19 @@ class Inspection:
         for check, why in told:
             self.findings.add(check, place, why)
 
-    def _tokens(self, looked: Looked, place: str, conversation: Conversation) -> bool:
+    def _tokens(self, looked: SourceInspection, place: str, conversation: Conversation, mllm: Mllm) -> bool:
         try:
-            encoded = encoded_of(conversation, self.mllm.encode)
-        except Unusable as problem:  # markers and half characters were complained of already
-            if conversation.system and not self.mllm.template.places_system:
+            encoded = encoded_of(conversation, mllm.encode)
+        except UnusableRecord as problem:  # markers and half characters were complained of already
+            if conversation.system and not mllm.template.places_system:
                 self.findings.add("malformed", place, str(problem.__cause__))
             return False
-        told = list(tokens.complaints(conversation, encoded, self.mllm, self.max_length))
+        told = list(tokens.complaints(conversation, encoded, mllm, self.max_length))
         for check, why in told:
             self.findings.add(check, place, why)
         lost = {"too-long", "no-answer"} & {check for check, _ in told}
         if not lost:
-            looked.lessons.append(tokens.lesson(encoded, self.mllm, self.max_length))
+            looked.lessons.append(tokens.lesson(encoded, mllm, self.max_length))
         return not lost
 
 

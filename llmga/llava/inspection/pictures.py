@@ -10,7 +10,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, open_image
-from llmga.llava.datasets.pictures import located, other_spelling
+from llmga.llava.datasets.pictures import find_picture, other_spelling
 
 TINY = 16  # pixels of the shorter side
 NARROW = 8  # longer side over the shorter
@@ -21,7 +21,7 @@ Complaint = tuple[str, str]  # check, words
 def look(places: str, name: Any) -> tuple[Image.Image | None, list[Complaint]]:
     """The picture as training sees it, or None, and what is to be said about it."""
     try:
-        found = located(places, name)
+        found = find_picture(places, name)
     except (UserError, ValueError, OSError) as problem:
         close = other_spelling(places, name) if isinstance(name, str) else None
         return None, [("picture-missing", f"{problem}" + (f" There is {close!r}." if close else ""))]
@@ -55,8 +55,8 @@ def oddities(found: Path | bytes) -> Iterator[Complaint]:
                 yield "picture-cmyk", f"is {image.mode}"
             if image.mode[0] in "IF":
                 yield "picture-deep", f"is {image.mode}"
-            if getattr(image, "n_frames", 1) > 1:
-                yield "picture-animated", f"has {image.n_frames} frames"
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                yield "picture-animated", f"has {frames} frames"
 
 
 def _size(width: int, height: int) -> Iterator[Complaint]:

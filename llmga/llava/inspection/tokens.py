@@ -9,29 +9,31 @@ from llmga.llava.generation_prompt import END, START
 from llmga.llava.inspection.pictures import Complaint
 from llmga.llava.inspection.words import quoted
 from llmga.llava.mllm import Mllm
-from llmga.llava.tokenization import IGNORED, Encoded
+from llmga.llava.tokenization import IGNORED, Encoded, decode
 
 SHORTEST_MARK = 3  # characters; shorter ones stand in many texts
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Attributes:
-    tokens: of the sample within the length limit, pictures included.
-    supervised: how many of them are learnt.
-    opens, closes: whether what is learnt opens and closes a picture prompt.
-    beyond: what the limit takes.
+class SampleStatistics:
+    """What a sample teaches.
+
+    Attributes:
+        tokens: of the sample within the length limit, pictures included.
+        supervised: how many of them are learnt.
+        opens, closes: whether what is learnt opens and closes a picture prompt.
+        beyond: what the limit takes.
     """
 
     tokens: int
     supervised: int
     opens: bool
     closes: bool
-    beyond: "Beyond"
+    beyond: "Truncation"
 
 
 @dataclass(frozen=True)
-class Beyond:
+class Truncation:
     """What of some samples lies beyond the length limit.
 
     Attributes:
@@ -43,8 +45,8 @@ class Beyond:
     answers: int = 0
     of_answers: int = 0
 
-    def __add__(self, other: "Beyond") -> "Beyond":
-        return Beyond(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "Truncation") -> "Truncation":
+        return Truncation(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         return (
@@ -53,20 +55,20 @@ class Beyond:
         )
 
 
-def beyond(encoded: Encoded, max_length: int) -> Beyond:
+def beyond(encoded: Encoded, max_length: int) -> Truncation:
     """What of a sample is cut off."""
     learnt = [place for place, label in enumerate(encoded.labels) if label != IGNORED]
     ends = [place for place, after in pairwise([*learnt, len(encoded.labels) + 1]) if after != place + 1]
     lost = ([place for place in places if place >= max_length] for places in (learnt, ends))
     tokens, answers = map(len, lost)
-    return Beyond(tokens, len(learnt), answers, len(ends))
+    return Truncation(tokens, len(learnt), answers, len(ends))
 
 
-def lesson(encoded: Encoded, mllm: Mllm, max_length: int) -> Lesson:
+def lesson(encoded: Encoded, mllm: Mllm, max_length: int) -> SampleStatistics:
     """What is left of a sample within the limit."""
     labels = [label for label in encoded.labels[:max_length] if label != IGNORED]
-    words = _flat(mllm.tokenizer.decode(labels))
-    return Lesson(
+    words = _flat(decode(labels, mllm.tokenizer))
+    return SampleStatistics(
         tokens=min(len(encoded.input_ids), max_length),
         supervised=len(labels),
         opens=_flat(START) in words,
@@ -94,8 +96,8 @@ def _characters(conversation: Conversation, encoded: Encoded, learnt: list[int],
     replies = [message.text for message in conversation.messages if message.role == "assistant"]
     if unknown is not None and unknown in encoded.input_ids:
         yield "unknown-token", f"{encoded.input_ids.count(unknown)} in {quoted(conversation.messages[0].text)}"
-    elif learnt and not _in_order([_flat(reply) for reply in replies], _flat(mllm.tokenizer.decode(learnt))):
-        yield "wrong-labels", f"{quoted(mllm.tokenizer.decode(learnt))} instead of {quoted(replies[0])}"
+    elif learnt and not _in_order([_flat(reply) for reply in replies], _flat(text := decode(learnt, mllm.tokenizer))):
+        yield "wrong-labels", f"{quoted(text)} instead of {quoted(replies[0])}"
 
 
 def _in_order(parts: list[str], text: str) -> bool:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.datasets.base import Record
-from llmga.llava.datasets.notes import picture_names
-from llmga.llava.datasets.text import ROLES, speaker_of, turn_fault, words_of
+from llmga.llava.datasets.turns import ROLES, picture_names, speaker_of, turn_fault, words_of
 from llmga.llava.generation_prompt import END, START, TAG, visible
 from llmga.llava.inspection.pictures import Complaint
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from llmga.errors import UserError
-from llmga.llava.blueprint import blueprint, new_blueprint, without_weights
 from llmga.llava.datasets.mixture import Mixture, held_out_of, samples_in
-from llmga.llava.datasets.pictures import check_places
+from llmga.llava.datasets.pictures import check_picture_folders
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.sources import DataSource
+from llmga.llava.empty import empty_model, load_empty_mllm, new_empty_mllm
 from llmga.llava.inspection.findings import CHECKS, Findings, Grade
 from llmga.llava.inspection.inspection import Inspection, inspect
 from llmga.llava.mllm import Mllm
@@ -105,7 +105,7 @@ def labels(config: Stage1Config, inspection: Inspection) -> list[str]:
 
 def _opening(source: DataSource) -> Callable[[], Records]:
     def opened() -> Records:
-        check_places(source.image_folder)
+        check_picture_folders(source.image_folder)
         return open_records(source, strict=False)
 
     return opened
@@ -130,8 +130,8 @@ def described(config: Stage1Config) -> Mllm:
         UserError: its folders are not at hand.
     """
     if config.mllm:
-        return blueprint(config.mllm, config.mllm_base, conv_mode=config.conv_mode)
-    return new_blueprint(
+        return load_empty_mllm(config.mllm, config.mllm_base, conv_mode=config.conv_mode)
+    return new_empty_mllm(
         *config.new_parts,
         projector_type=config.projector_type,
         select_layer=config.select_layer,
@@ -153,7 +153,7 @@ def _sizes(config: DoctorConfig, mllm: Mllm | None) -> Sizes | None:
     shape = (
         shape_of(config.billions) if config.billions else shape_named(config.mllm, config.text_model, config.mllm_base)
     )
-    return Sizes.of(without_weights(shape.with_tower())) if shape else None
+    return Sizes.of(empty_model(shape.with_tower())) if shape else None
 
 
 def _plan(report: Report, config: DoctorConfig, sizes: Sizes, machine: Machine, total: int) -> None:

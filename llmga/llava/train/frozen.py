@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llmga.errors import UserError
 from llmga.llava import checkpoints, towers
-from llmga.llava.hf_layout_reading import is_stock, stock_weights
+from llmga.llava.hf_layout.reading import hf_layout_weights, is_hf_layout
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.train.settings import Stage1Config
 from llmga.llava.weights import TOWER
@@ -51,8 +51,8 @@ def _origins(config: Stage1Config) -> Iterator[Path]:
 def _stored(folder: Path, names: Collection[str], kind: str) -> Iterator[tuple[str, Tensor]]:
     """Those of these weights that a folder holds: one of ours, a plain text model, or a vision tower."""
     with suppress(UserError):
-        if is_stock(said := checkpoints.read_json(folder, "config.json")):
-            weights = stock_weights(folder, said)
+        if is_hf_layout(said := checkpoints.read_json(folder, "config.json")):
+            weights = hf_layout_weights(folder, said)
             yield from ((name, weights[key]) for key in weights if (name := _own(key, names, kind)))
             return
         for file in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin")):

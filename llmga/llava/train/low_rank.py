@@ -79,7 +79,7 @@ def save_low_rank(
     beside = {_published(name, kind): tensor for name, tensor in learned.items() if LOW_RANK_PART not in name}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(adapter, folder / adapters.ADAPTER_WEIGHTS[0], metadata={"format": "pt"})
-    torch.save(beside, folder / adapters.BESIDE)
+    torch.save(beside, folder / adapters.NON_LORA)
     _save_settings(mllm, folder)
     save_description(mllm, folder, dtype or torch.float32)
 
@@ -98,8 +98,8 @@ def restore_low_rank(mllm: Mllm, folder: Path) -> None:
     Raises:
         UserError: a tensor does not fit.
     """
-    adapters.add_beside(mllm, folder)
-    adapters.put_low_rank(mllm.model, folder)
+    adapters.add_non_lora(mllm, folder)
+    adapters.load_low_rank(mllm.model, folder)
 
 
 def _plain(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -108,4 +108,4 @@ def _plain(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 def _published(name: str, projector_type: str) -> str:
     """Our parameter's name -> the one in adapter_model.safetensors or non_lora_trainables.bin."""
-    return adapters.PEFT + checkpoints.published_name(adapters.named_plain(name), projector_type)
+    return adapters.PEFT + checkpoints.published_name(adapters.from_peft_name(name), projector_type)

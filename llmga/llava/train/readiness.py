@@ -7,8 +7,8 @@ import torch
 
 from llmga.errors import UserError
 from llmga.llava.adapters import is_low_rank
-from llmga.llava.blueprint import new_config
 from llmga.llava.datasets.mixture import held_out_of, open_sources, samples_in
+from llmga.llava.empty import new_config
 from llmga.llava.loading import describe
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import placement
@@ -137,7 +137,7 @@ def _check_models(config: Stage1Config) -> None:
         if text and tower:
             new_config(text, tower, projector_type=config.projector_type, select_layer=config.select_layer)
         elif mllm and (base or not is_low_rank(mllm)):  # other adapters are judged with the base that they name
-            describe(mllm).config()
+            describe(mllm).to_model_config()
 
 
 def _accumulation(config: Stage1Config, processes: Processes) -> int:

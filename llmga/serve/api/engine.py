@@ -16,9 +16,9 @@ from llmga.assistant.loading import Models
 from llmga.assistant.session import Turn
 from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline
+from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
-from llmga.diffusers.pipelines import suited
-from llmga.diffusers.text_to_image import OnStep
+from llmga.diffusers.pipeline import OnStep
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
@@ -54,7 +54,7 @@ class Engine:
     def job(self, chat: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any) -> "Job":
         """A request, ready to begin.  Raises: UserError where the pipeline cannot do its task."""
         with self._lock:
-            suited(self.models.pipeline, task)  # made once, or refused before anything is begun
+            for_task(self.models.pipeline, task)  # made once, or refused before anything is begun
         return Job(self, chat, turn, settings, **options)
 
     def public(self, message: str) -> str:

@@ -8,7 +8,7 @@ from threading import Lock
 from PIL import Image
 
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.opening import NewChat
+from llmga.llava.loading import NewChat
 from llmga.llava.planner import Planner
 
 

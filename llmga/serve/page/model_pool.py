@@ -12,7 +12,7 @@ from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffrir.restorers import Restorer
 from llmga.diffusers.pipelines import Pipeline
 from llmga.errors import UserError
-from llmga.llava.opening import NewChat, open_planner
+from llmga.llava.loading import NewChat, open_planner
 from llmga.serve.page.options import PageOptions
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets import KINDS
-from llmga.llava.datasets.base import Unusable
+from llmga.llava.datasets.base import UnusableRecord
 from llmga.llava.datasets.collate import Collate
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import BLIND
 from llmga.llava.datasets.mixture import CUT, MALFORMED, MISSING, TOO_LONG, UNANSWERED, DataSource, Mixture, Sample
 from llmga.llava.datasets.order import Shuffled
@@ -33,7 +33,7 @@ EXAMPLES = {
 
 
 def converse(kind: str, record: dict, seed: int = 0) -> Conversation:
-    return KINDS[kind].converse(record, lambda name: GREY, np.random.default_rng(seed))
+    return KINDS[kind].to_conversation(record, lambda name: GREY, np.random.default_rng(seed))
 
 
 def words(conversation: Conversation) -> list[str]:
@@ -176,7 +176,7 @@ def test_turns_alternate_from_a_question_to_an_answer():
     conversation = converse("text", record)
     assert words(conversation) == ["a\nb", "c"]
     assert conversation.system == "S"
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRecord):
         converse("text", {"conversations": [{"from": "human", "value": "only a question"}]})
 
 
@@ -309,8 +309,8 @@ def test_a_source_may_choose_its_language_and_how_often_a_picture_is_asked_for(t
 
 
 def converse_as(kind: str, source: DataSource) -> list[list[str]]:
-    make, record = KINDS[kind].converse, EXAMPLES[kind]
-    return [words(make(record, lambda name: GREY, np.random.default_rng(n), source.manner)) for n in range(20)]
+    make, record = KINDS[kind].to_conversation, EXAMPLES[kind]
+    return [words(make(record, lambda name: GREY, np.random.default_rng(n), source.phrasing)) for n in range(20)]
 
 
 def test_sources_of_a_kind_share_what_they_give_for_each_visual_conversation(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.llava.datasets.base import Unusable
-from llmga.llava.datasets.pictures import check_places, located, opener, other_spelling
+from llmga.llava.datasets.base import UnusableRecord
+from llmga.llava.datasets.pictures import check_picture_folders, find_picture, opener, other_spelling
 
 GREY = Image.new("RGB", (6, 4), (90, 90, 90))
 
@@ -49,30 +49,30 @@ def test_a_table_brings_its_pictures_along(tmp_path):
 def test_no_bad_name_or_file_is_fatal(name, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty.png").touch()
-    with pytest.raises(Unusable, match="missing or unreadable"):
+    with pytest.raises(UnusableRecord, match="missing or unreadable"):
         opener(str(tmp_path))(name)
 
 
 def test_a_folder_that_is_not_there_is_told_at_once(tmp_path):
-    check_places(f"{tmp_path};")
-    check_places("")
+    check_picture_folders(f"{tmp_path};")
+    check_picture_folders("")
     with pytest.raises(UserError, match="picture folder '.*gone' does not exist"):
-        check_places(f"{tmp_path};{tmp_path}/gone")
+        check_picture_folders(f"{tmp_path};{tmp_path}/gone")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/data.mdb").write_bytes(b"no")
     with pytest.raises(UserError, match="cannot be read as an lmdb"):
-        check_places(f"{tmp_path}/broken")
+        check_picture_folders(f"{tmp_path}/broken")
 
 
 def test_a_name_that_no_file_can_have_is_told_briefly(tmp_path):
     uri = "data:image/png;base64," + "Ab/" * 2000
     with pytest.raises(UserError, match="is not in") as told:
-        located(str(tmp_path), uri)
+        find_picture(str(tmp_path), uri)
     assert len(str(told.value)) < 500
     assert other_spelling(str(tmp_path), uri) is None
     lmdb.open(str(tmp_path / "pictures")).close()
     with pytest.raises(UserError, match="is not in"):
-        located(str(tmp_path / "pictures"), uri)
+        find_picture(str(tmp_path / "pictures"), uri)
 
 
 def test_accents_in_one_and_apart_are_the_same_name(tmp_path):
@@ -95,14 +95,14 @@ def test_accents_in_one_and_apart_are_the_same_name(tmp_path):
 )
 def test_what_is_no_name_of_a_file_is_told_with_its_remedy(name, remedy, tmp_path):
     with pytest.raises(UserError, match=f"is not in .*; {remedy}"):
-        located(str(tmp_path), name)
+        find_picture(str(tmp_path), name)
 
 
 def test_a_backslash_is_told_and_what_it_may_mean(tmp_path):
     (tmp_path / "sub").mkdir()
     GREY.save(tmp_path / "sub/a.png")
     with pytest.raises(UserError, match="is not in .*; write / for .* between folders"):
-        located(str(tmp_path), "sub\\a.png")
+        find_picture(str(tmp_path), "sub\\a.png")
     assert other_spelling(str(tmp_path), "sub\\a.png") == "sub/a.png"
     assert other_spelling(str(tmp_path), "sub\\A.png") == "a.png"
     assert other_spelling(str(tmp_path), "sub\\b.png") is None
@@ -112,13 +112,13 @@ def test_pictures_that_are_still_packed_are_told_at_once(tmp_path):
     with zipfile.ZipFile(tmp_path / "train2017.zip", "w") as packed:
         packed.writestr("a.png", encoded())
     with pytest.raises(UserError, match=r"picture folder '.*train2017.zip' is a zip archive; unpack it \(unzip\)"):
-        check_places(str(tmp_path / "train2017.zip"))
+        check_picture_folders(str(tmp_path / "train2017.zip"))
     with pytest.raises(UserError, match="holds only archives such as 'train2017.zip'; unpack them"):
-        check_places(str(tmp_path))
+        check_picture_folders(str(tmp_path))
     GREY.save(tmp_path / "a.png")
-    check_places(str(tmp_path))
+    check_picture_folders(str(tmp_path))
     with pytest.raises(UserError, match="a.png' is a file; give a folder"):
-        check_places(str(tmp_path / "a.png"))
+        check_picture_folders(str(tmp_path / "a.png"))
 
 
 def test_other_capitals_are_found(tmp_path):

@@ -19,11 +19,12 @@ from datasets import Dataset, Image, List
 from pyarrow import parquet
 
 from llmga.errors import UserError
-from llmga.llava.datasets import KINDS, json_stream, records
+from llmga.llava.datasets import json_stream, records
+from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.pictures import opener
 from llmga.llava.datasets.records import open_records
 from llmga.llava.datasets.sources import DataSource
-from llmga.llava.datasets.text import turn_fault
+from llmga.llava.datasets.turns import turn_fault
 
 TURNS = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A cat — 猫."}]
 MIXED = [
@@ -97,7 +98,7 @@ def test_conversations_of_a_table_see_the_pictures_in_it(several, typed, tmp_pat
     table.to_parquet(tmp_path / "a.parquet")
     found = open_records(DataSource("vqa", str(tmp_path / "a.parquet")))
     assert found.pictures().tolist() == [1 + several, 0]
-    said = [KINDS["vqa"].converse(record, opener(""), np.random.default_rng(0)) for record in found]
+    said = [KINDS["vqa"].to_conversation(record, opener(""), np.random.default_rng(0)) for record in found]
     assert [[image.size for image in one.images()] for one in said] == [[(3, 2)] * (1 + several), []]
 
 
@@ -129,7 +130,7 @@ def test_other_trainers_spellings_are_read(spelling, table, tmp_path):
     assert records_of.pictures().tolist() == [1]
     assert records_of.characters().tolist() == [len("<image>\nWhat?A cat.")]
     PIL.Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
-    question, answer = KINDS["vqa"].converse(found, opener(str(tmp_path)), np.random.default_rng(0)).messages
+    question, answer = KINDS["vqa"].to_conversation(found, opener(str(tmp_path)), np.random.default_rng(0)).messages
     assert (question.text, answer.text) == ("What?", "A cat.")
     assert [image.size for image in question.images] == [(3, 2)]
 
@@ -146,7 +147,7 @@ def test_a_system_text_beside_the_turns_is_theirs(spelling, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(rows))
     PIL.Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
     source = open_records(DataSource("vqa", str(tmp_path / "a.json")))
-    read = [KINDS["vqa"].converse(one, opener(str(tmp_path)), np.random.default_rng(0)) for one in source]
+    read = [KINDS["vqa"].to_conversation(one, opener(str(tmp_path)), np.random.default_rng(0)) for one in source]
     assert [one.system for one in read] == ["Be brief.", "Rhyme.", None, "Rhyme.\nRhyme."]
     assert source.characters().tolist() == [len(said) + len("<image>\nWhat?A cat.") for said in
                                             ("Be brief.", "Rhyme.", "", "Rhyme.Rhyme.")]  # fmt: skip
@@ -186,7 +187,7 @@ def test_a_table_may_have_its_pictures_under_images(typed, several, tmp_path):
     table.to_parquet(tmp_path / "a.parquet")
     found = open_records(DataSource("vqa", str(tmp_path / "a.parquet")))
     assert (found.faulty(), found.pictures().tolist()) == (0, [1 + several])
-    said = KINDS["vqa"].converse(found[0], opener(""), np.random.default_rng(0))
+    said = KINDS["vqa"].to_conversation(found[0], opener(""), np.random.default_rng(0))
     assert [image.size for image in said.images()] == [(3, 2)] * (1 + several)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llmga.llava.blueprint import blueprint
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.records import open_records
 from llmga.llava.datasets.sources import DataSource
+from llmga.llava.empty import load_empty_mllm
 from llmga.llava.inspection import tokens
 from llmga.llava.inspection.inspection import inspect
 from llmga.llava.templates import NO_PLACE
@@ -31,7 +31,7 @@ FOLDERS = {
 
 @pytest.fixture(params=FOLDERS)
 def mllm(request, fixtures: Path):
-    return blueprint(fixtures / FOLDERS[request.param], conv_mode=request.param)
+    return load_empty_mllm(fixtures / FOLDERS[request.param], conv_mode=request.param)
 
 
 def talk(reply: str) -> Conversation:

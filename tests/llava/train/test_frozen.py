@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.train.frozen import exact
 from llmga.llava.train.stage1 import train
 

@@ -12,7 +12,7 @@ from transformers import LlavaForConditionalGeneration, TrainerCallback
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
-from llmga.llava.convert import convert
+from llmga.llava.conversion import convert
 from llmga.llava.loading import load_mllm
 from llmga.llava.train import stage1 as story
 from llmga.llava.train.stage1 import train

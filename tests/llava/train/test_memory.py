@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from llmga.llava.blueprint import blueprint, new_blueprint, without_weights
+from llmga.llava.empty import empty_model, load_empty_mllm, new_empty_mllm
 from llmga.llava.loading import load_mllm
 from llmga.llava.sizes import SHAPES
 from llmga.llava.train.config import PRESETS
@@ -19,7 +19,7 @@ ONE = Method(tune="full", devices=1, batch=1, length=128)
 
 @pytest.fixture(scope="module")
 def large() -> Sizes:
-    return Sizes.of(without_weights(SHAPES["vicuna-7b"].with_tower()))
+    return Sizes.of(empty_model(SHAPES["vicuna-7b"].with_tower()))
 
 
 def test_sizes_are_counted(large):
@@ -124,11 +124,11 @@ def test_full_tuning_goes_before_low_rank(large):
 
 
 def test_a_blueprint_encodes_and_counts_like_the_model(world, captions):
-    from llmga.llava.datasets.base import exchange
+    from llmga.llava.datasets.kinds import exchange
 
     whole = load_mllm(world / "mllm", device="cpu", conv_mode="qwen_2")
-    drawn = blueprint(world / "mllm", conv_mode="qwen_2")
-    joined = new_blueprint(
+    drawn = load_empty_mllm(world / "mllm", conv_mode="qwen_2")
+    joined = new_empty_mllm(
         world / "lm", world / "tower", projector_type="mlp2x_gelu", select_layer=-2, conv_mode="qwen_2"
     )
     said = exchange("What is it?", captions[0])

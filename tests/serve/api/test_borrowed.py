@@ -148,14 +148,14 @@ def test_a_busy_server_is_asked_again(far, monkeypatch):
     ("what", "told"),
     [
         (lambda painter: painter.use_sampler("euler"), "'euler'"),
-        (lambda painter: painter.suited(EDITING), "mark the part"),
+        (lambda painter: painter.for_task(EDITING), "mark the part"),
         (lambda painter: painter("x", strength=0.5, on_step=print), "server's choice"),
     ],
 )
 def test_what_only_the_server_can_choose_is_said(far, what, told):
     far()
     painter = far.models.pipeline
-    assert painter.suited(INPAINTING) is painter
+    assert painter.for_task(INPAINTING) is painter
     with pytest.raises(UserError, match=told):
         what(painter)
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from llmga.assistant.loading import BUNDLED_MLLM, bundled
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.opening import open_planner
+from llmga.llava.loading import open_planner
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.warm import WarmChats
 

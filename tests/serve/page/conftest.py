@@ -19,7 +19,7 @@ class ToySharedPipeline:
     def __call__(self, prompt, **options):
         return self.pipeline(prompt, **options)
 
-    def suited(self, task):
+    def for_task(self, task):
         return self
 
     def use_sampler(self, name):

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from llmga import command_line
 from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.session import Turn
-from llmga.serve.terminal import cli
-from llmga.serve.terminal.cli import Terminal, converse
+from llmga.serve.terminal import chat, cli
+from llmga.serve.terminal.chat import Terminal, converse
 from llmga.serve.terminal.commands import Talk
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -117,7 +118,7 @@ def test_ctrl_c_at_the_prompt_ends(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("builtins.input", interrupted)
-    assert cli.ask() is None
+    assert chat.ask() is None
 
 
 def test_one_ctrl_c_at_the_prompt_of_a_terminal_drops_the_line_only(monkeypatch, capsys):
@@ -130,7 +131,7 @@ def test_one_ctrl_c_at_the_prompt_of_a_terminal_drops_the_line_only(monkeypatch,
 
     monkeypatch.setattr("builtins.input", answered)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
-    assert (cli.ask(), cli.ask()) == ("a red circle", None)
+    assert (chat.ask(), chat.ask()) == ("a red circle", None)
     assert capsys.readouterr().out == "\n(once more to end)\n" * 2 + "\n"
 
 
@@ -153,7 +154,7 @@ def test_bad_input_ends_with_2_before_models_are_loaded(line, tmp_path, monkeypa
     text, good = tmp_path / "text.png", tmp_path / "good.png"
     text.write_text("not a picture")
     Image.new("RGB", (8, 8)).save(good)
-    monkeypatch.setattr(cli.Models, "load", lambda args: pytest.fail("models were loaded"))
+    monkeypatch.setattr(chat.Models, "load", lambda args: pytest.fail("models were loaded"))
     monkeypatch.setattr(cli, "quiet_libraries", lambda: None)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
@@ -188,14 +189,14 @@ def test_every_command_line_starts(module, monkeypatch, capsys):
 def test_a_line_of_blanks_is_asked_for_again(monkeypatch):
     lines = iter(["   ", "a red circle"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
-    assert cli.ask() == "a red circle"
+    assert chat.ask() == "a red circle"
 
 
 def test_streams_that_are_closed_end_no_session(monkeypatch):
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
     with pytest.raises(SystemExit) as exit_:
-        cli.run(lambda: print("said to nobody") or len(sys.stdin.read()))
+        command_line.run(lambda: print("said to nobody") or len(sys.stdin.read()))
     assert exit_.value.code == 0
 
 

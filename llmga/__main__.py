@@ -1,0 +1,108 @@
+"""One command for everything: `llmga COMMAND …`, each the same program as `python -m` of its module."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+
+import llmga
+from llmga.command_line import Parser
+from llmga.errors import UserError, command_line
+from llmga.registry import Registry
+
+
+@dataclass(frozen=True)
+class Command:
+    """A row of the table of commands.
+
+    Attributes:
+        module: its `main(argv)` is the program; it is imported when the command is given.
+        help: what it does, in a line.
+    """
+
+    module: str
+    help: str
+
+
+COMMANDS = Registry("command", {
+    "chat": Command("llmga.serve.chat", "talk in the terminal, with or without a picture"),
+    "demo": Command("llmga.serve.demo", "the main job on the bundled models"),
+    "web": Command("llmga.serve.gradio_web_server", "talk and paint in a browser"),
+    "serve": Command("llmga.serve.openai_api", "chat and pictures under OpenAI's paths"),
+    "restore": Command("llmga.diffrir.restore", "make painted regions agree with the kept ones, or enlarge pictures"),
+    "storybook": Command("llmga.serve.storybook", "a picture book from one request"),
+    "replay": Command("llmga.serve.replay", "make a picture again from what stands in its file"),
+    "train stage1": Command("llmga.llava.train.train", "teach a language model to see, and to write prompts"),
+    "train stage2": Command("llmga.diffusers.train.train", "teach a diffusion model to paint such prompts"),
+    "train restorer": Command("llmga.diffrir.train.train", "teach a restoration network"),
+    "doctor": Command("llmga.llava.train.doctor", "look at the data and the machine before stage 1"),
+    "download": Command("llmga.download", "fetch published weights"),
+    "convert": Command("llmga.llava.convert", "write a checkpoint in another layout"),
+    "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),
+    "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
+    "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
+    "completion": Command("llmga.completion", "what bash or zsh needs to complete commands and flags"),
+})  # fmt: skip
+GROUPS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS if " " in name))
+
+
+def table() -> str:
+    """All commands, a line each."""
+    width = max(map(len, COMMANDS))
+    rows = (f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
+    return "\n".join(["usage: llmga COMMAND …     (llmga COMMAND --help lists its flags)", "", *rows])
+
+
+def chosen(words: Sequence[str]) -> str:
+    """The command that a command line begins with.  Raises: UserError, naming the nearest one."""
+    two = " ".join(words[:2])
+    if two in COMMANDS:
+        return two
+    if words[0] in GROUPS:
+        members = [name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{words[0]} ")]
+        raise UserError(f"{two!r} is no command; give {words[0]} one of: {', '.join(members)}.")
+    COMMANDS[two if get_close_matches(two, COMMANDS) and not get_close_matches(words[0], COMMANDS) else words[0]]
+    return words[0]
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program of a command, called as it is on its own."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        words = _completed_words()
+    if not words or words[0] in ("-h", "--help"):
+        print(table())
+        return 0
+    if words[0] == "--version":
+        print(f"llmga {llmga.__version__}")
+        return 0
+    name = chosen(words)
+    rest = words[len(name.split()) :]
+    sys.argv[:] = [f"llmga {name}", *rest]
+    return import_module(COMMANDS[name].module).main(rest)
+
+
+def _completed_words() -> list[str]:
+    """The words of a line that a shell wants completed, for the command's own parser to go on with.
+
+    Exits with what may follow where the command is not whole yet.
+    """
+    *whole, last = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])].split(" ")[1:] or [""]
+    for count in (2, 1):
+        if " ".join(whole[:count]) in COMMANDS and len(whole) >= count:
+            os.environ["_ARGCOMPLETE"] = str(1 + count)  # so many words are the program's name
+            return [*whole, last]
+    parser = Parser(prog="llmga", add_help=False)
+    for number in range(len(whole)):
+        parser.add_argument(f"word {number}")
+    rows = [parts[len(whole)] for parts in map(str.split, COMMANDS) if parts[: len(whole)] == whole]
+    parser.add_argument("command", choices=tuple(dict.fromkeys(rows)))
+    parser.complete()
+    return whole
+
+
+if __name__ == "__main__":
+    sys.exit(main())

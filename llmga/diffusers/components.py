@@ -1,0 +1,79 @@
+"""Pipelines that share one set of components: for another task, or for another session."""
+
+import inspect
+from typing import Any
+
+from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE, Family
+from llmga.diffusers.pipeline import Pipeline
+from llmga.diffusers.pipelines import PIPELINE_CLASSES, PIPELINES
+from llmga.errors import UserError
+
+
+def for_task(pipeline: Any, task: str) -> Any:
+    """A pipeline for another task.
+
+    A checkpoint made for text-to-image serves every task, one made for inpainting all but editing; what was made of it
+    is kept.
+
+    Args:
+        pipeline: one of ours, or anything else that is called as one.
+        task: `text-to-image`, `inpainting` or `editing`.
+
+    Returns:
+        The pipeline itself where it is for the task, or not ours and without a method `for_task`; the one with weights
+        of its own for the task (`Pipeline.dedicated`), which keeps its own sampler until another one is chosen for
+        `pipeline`; or one with the weights of `pipeline`.
+
+    Raises:
+        UserError: when the pipeline cannot do the task.
+    """
+    if not isinstance(pipeline, Pipeline):
+        return pipeline.for_task(task) if hasattr(pipeline, "for_task") else pipeline
+    if task in (pipeline.family.task, TEXT_TO_IMAGE):
+        return pipeline  # inpainters and editors paint a whole picture where none is given
+    if dedicated := pipeline.dedicated.get(task):
+        usual = pipeline.defaults.get("sampler", "checkpoint")
+        dedicated.use_sampler(None if pipeline.sampler_name == usual else pipeline.sampler_name)
+        return dedicated
+    name = f"{pipeline.family.architecture}-{task}"
+    if (
+        pipeline.family.prompt_arguments is None
+        or name not in PIPELINES
+        or (task == EDITING and _inpaints_only(pipeline))
+    ):
+        raise UserError(f"checkpoint {pipeline.path!r} ({pipeline.family.name}) is not made for {task}; "
+                        "choose another checkpoint.")  # fmt: skip
+    if task not in pipeline.derived:
+        pipeline.derived[task] = from_pipe(pipeline, PIPELINES[name])
+    other = pipeline.derived[task]
+    other.added = [entry for entry in pipeline.added if entry["kind"] != "controlnet"]  # of the weights that it shares
+    other.extra = {name: value for name, value in pipeline.extra.items() if name == "ip_adapter_image"}
+    if other.sampler_name != pipeline.sampler_name:
+        other.use_sampler(pipeline.sampler_name)
+    return other
+
+
+def _inpaints_only(pipeline: Pipeline) -> bool:
+    """Whether its UNet takes more than latents: a mask and what it leaves."""
+    return pipeline.denoiser.config.in_channels != pipeline.pipe.vae.config.latent_channels
+
+
+def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
+    """Another pipeline with the same weights and a sampler of its own.
+
+    Args:
+        pipeline: whose components are shared.
+        family: what the new one is for; None is the same, with all that was added to `pipeline`.
+    """
+    own = family is None  # and then all that was added to it, a ControlNet changing even its pipeline
+    family = family or pipeline.family
+    kind, weighted = type(pipeline.pipe) if own else family.load_pipeline_class(), pipeline.encoder.weighted
+    parts = {**pipeline.pipe.config, **pipeline.pipe.components, "scheduler": pipeline.own_scheduler}
+    taken = inspect.signature(kind.__init__).parameters  # a ControlNet, for one, has no place in the others
+    pipe = kind(**{name: part for name, part in parts.items() if name in taken})
+    other = PIPELINE_CLASSES[family.task](
+        pipe, family, path=pipeline.path, defaults=pipeline.defaults, weighted=weighted, offload=pipeline.offload
+    )
+    other.added, other.extra = pipeline.added, dict(pipeline.extra) if own else {}
+    other.dedicated = {task: from_pipe(each) for task, each in pipeline.dedicated.items()}
+    return other

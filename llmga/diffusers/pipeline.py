@@ -1,0 +1,332 @@
+"""Prompt in, picture out: a stock diffusers pipeline, fed with embeddings of text of any length."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from llmga.diffusers.families import Family
+from llmga.diffusers.interruption import Look, interruptible
+from llmga.diffusers.latents import decode
+from llmga.diffusers.memory import with_less_memory
+from llmga.diffusers.previews import Previews
+from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
+from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
+from llmga.errors import UserError
+from llmga.inputs import as_number, as_seeds, as_size, as_text, as_whole, check_keywords
+from llmga.limits import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
+
+OnStep = Callable[[int, int], None]
+OnPreview = Callable[[int, Image.Image], None]
+
+
+def stage_progress(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
+    """Progress of one of several stages of equal length, reported as a part of the whole."""
+    return on_step and (lambda step, total: on_step(number * total + step, count * total))
+
+
+class Pipeline:
+    """A loaded text-to-image pipeline: `pipeline(prompt) -> image`.
+
+    It holds the stock one of diffusers, which it calls with embeddings of text of any length.
+
+    Args:
+        pipe: the pipeline of diffusers, on its device.
+        family: the row that it is.
+        path: where the weights lie, as records name it.
+        defaults: `steps`, `guidance_scale`, `strength`, `sampler` (of `SAMPLERS`) and `layout` (of `LAYOUTS`) that
+            the checkpoint prefers, all optional.
+        weighted: brackets in prompts are weights instead of text.
+        offload: how the pipeline was placed, one of `llmga.choices.OFFLOADS`.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        family: Family,
+        *,
+        path: str = "",
+        defaults: dict[str, Any] | None = None,
+        weighted: bool = False,
+        offload: str = "none",
+    ):
+        self.pipe, self.family, self.path, self.offload = pipe, family, path, offload
+        self.defaults = defaults or {}
+        self.layout: str = self.defaults.get("layout", "joined")
+        self.encoder = PromptEncoder(pipe, self.layout, weighted=weighted)
+        self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
+        self.derived: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
+        self.dedicated: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
+        self.added: list[dict[str, Any]] = []  # what a record says of them
+        self.own_scheduler = pipe.scheduler
+        self.sampler_name = ""
+        self.use_sampler()
+        pipe.set_progress_bar_config(disable=True)
+
+    def use_sampler(self, name: str | None = None) -> None:
+        """Sample with a row of `SAMPLERS` from now on.
+
+        Args:
+            name: None is what it was opened with; `checkpoint` is what the folder names.
+
+        Raises:
+            UserError: for an unknown name, or one that the family or the checkpoint's kind cannot use.
+        """
+        name = name or self.defaults.get("sampler", "checkpoint")
+        if name == self.sampler_name:
+            return  # another thread may be painting with it
+        if name != "checkpoint" and self.family.prompt_arguments is None:
+            raise UserError(f"sampler {name!r} is for SD1.5 and SDXL; {self.path!r} takes its own one, 'checkpoint'.")
+        sampler = SAMPLERS[name]
+        if self.family.prompt_arguments is not None:  # the others' schedulers are none of ours
+            self.pipe.scheduler = scheduler_of(sampler, self.own_scheduler)
+        self.sampler_name, self.sampler = name, sampler
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of a call that names none: the sampler's, else the checkpoint's, else the family's."""
+        return self.sampler.steps or self.defaults.get("steps", self.family.steps)
+
+    @property
+    def guidance_scale(self) -> float:
+        """Guidance of a call that names none, found in the same order."""
+        own = self.sampler.guidance_scale
+        return self.defaults.get("guidance_scale", self.family.guidance_scale) if own is None else own
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet, or the transformer of newer families."""
+        return getattr(self.pipe, "unet", None) or self.pipe.transformer
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """Width and height in pixels that the model was made for."""
+        side = getattr(self.pipe, "default_sample_size", None) or self.denoiser.config.sample_size
+        height, width = (side, side) if isinstance(side, int) else side
+        return width * self.pipe.vae_scale_factor, height * self.pipe.vae_scale_factor
+
+    @property
+    def unit(self) -> int:
+        """Every side of a painted picture is a multiple of this many pixels."""
+        patch = 1 if hasattr(self.pipe, "unet") else 2
+        return max(8, self.pipe.vae_scale_factor * patch)  # the pipelines themselves ask for multiples of 8
+
+    def report(self, prompt: str) -> TokenReport | str:
+        """How the prompt is cut into chunks; nothing where the pipeline reads the text itself."""
+        return self.encoder.report(prompt) if self.family.prompt_arguments else ""
+
+    @interruptible
+    @torch.inference_mode()
+    def __call__(
+        self,
+        prompt: str,
+        image: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        *,
+        negative_prompt: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        on_step: OnStep | None = None,
+        on_preview: OnPreview | None = None,
+        still_wanted: Look | None = None,
+        **of_other_tasks: Any,
+    ) -> Image.Image:
+        """Paint one picture; the same arguments give the same bytes on a CPU.
+
+        Args:
+            prompt: of any length.
+            image: not used by a text-to-image family.
+            mask: an error in a text-to-image family.
+            negative_prompt: what the picture is to keep away from; None is what the family takes for none.
+            seed: 0 to 2**63 - 1; the same on every device.
+            steps: denoising steps, 1 to 1000 with most samplers; None is what sampler, checkpoint or family prefer.
+            guidance_scale: 0 to 100; up to 1 the negative prompt is not looked at; None is as for `steps`.
+            size: (width, height) in pixels, 16 to 2048 and multiples of `unit`; None is `native_size`.
+            on_step: called with (step, total) after each step; what it raises stops the painting.
+            on_preview: called with the step and a small picture of how far it is, after each step.
+            still_wanted: called between the blocks of the networks, so inside a step, too; what it raises stops the
+                painting.
+            of_other_tasks: what pipelines for other tasks take; not used here.
+
+        Returns:
+            An RGB picture of `size`.
+
+        Raises:
+            UserError: for a value out of range.
+            TypeError: for a keyword that no pipeline knows.
+        """
+        if mask is not None:
+            raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
+                            "choose an inpainting checkpoint.")  # fmt: skip
+        return self.batch(
+            prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size,
+            on_step=on_step, on_preview=on_preview, **of_other_tasks,
+        )[0]  # fmt: skip
+
+    @torch.inference_mode()
+    def batch(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        *,
+        negative_prompt: str | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        on_step: OnStep | None = None,
+        on_preview: OnPreview | None = None,
+        **of_other_tasks: Any,
+    ) -> list[Image.Image]:
+        """Several pictures of one prompt at once; picture k is the one that its seed gives alone.
+
+        A larger batch may round differently, so that some pixels differ by a level.  A preview shows the first one.
+
+        Args:
+            prompt: as in `__call__`, like all that is not named here.
+            seeds: one for each picture.
+
+        Returns:
+            A picture for each seed.
+
+        Raises:
+            UserError: for a value out of range.
+            TypeError: for a keyword that no pipeline knows.
+        """
+        self._own_options(of_other_tasks)
+        width, height = self._checked_size(size)
+        return self._paint(
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, width=width, height=height
+        )
+
+    def _paint(
+        self,
+        prompt: str,
+        negative_prompt: str | None,
+        seeds: Sequence[int],
+        steps: int | None,
+        guidance_scale: float | None,
+        on_step: OnStep | None,
+        on_preview: OnPreview | None,
+        **arguments: Any,
+    ) -> list[Image.Image]:
+        """Run the pipeline with these keyword arguments, and decode."""
+        steps, guidance_scale = self._checked(steps, guidance_scale)
+        if not (seeds := as_seeds(seeds)):
+            return []
+        arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale)
+
+        def work() -> list[Image.Image]:
+            result = self.pipe(
+                **arguments,
+                **self.extra,
+                **self.sampler.schedule(steps),
+                guidance_scale=guidance_scale,
+                num_images_per_prompt=len(seeds),
+                generator=[self._generator(seed) for seed in seeds],
+                output_type="latent" if self.family.prompt_arguments else "pil",
+                callback_on_step_end=self._reporter(on_step, on_preview),
+            ).images
+            return self._decoded(result) if self.family.prompt_arguments else result
+
+        return with_less_memory(self.pipe, work)
+
+    def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Those of the options that this kind of pipeline takes; raises TypeError for one that none takes."""
+        kinds: list[type[Pipeline]] = [Pipeline, *Pipeline.__subclasses__()]
+        check_keywords(type(self).__name__, options, set().union(*(kind.keywords() for kind in kinds)))
+        return {name: value for name, value in options.items() if name in self.keywords()}
+
+    @classmethod
+    def keywords(cls) -> set[str]:
+        """What a call may name, read off the methods that it passes through; `still_wanted` never reaches them."""
+        methods = [vars(kind).get(name) for kind in cls.__mro__ for name in ("__call__", "batch", "_fill")]
+        taken = [inspect.signature(method).parameters.values() for method in methods if method is not None]
+        named = {each.name for some in taken for each in some if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        return named - {"still_wanted"}
+
+    @staticmethod
+    def _generator(seed: int) -> torch.Generator:
+        """On the CPU whatever the device, so that a seed means one picture everywhere; UserError out of range."""
+        seed = as_whole(seed, "seed")
+        if not 0 <= seed < SEEDS:
+            raise UserError(f"seed {seed} is out of range; use 0 to {SEEDS - 1}.")
+        return torch.Generator("cpu").manual_seed(seed)
+
+    def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
+        return self.pipe.image_processor.postprocess(decode(self.pipe.vae, latents).float())
+
+    def _prompt_arguments(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
+        """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
+        negative = negative if negative is None else as_text(negative, "negative prompt")
+        if self.family.prompt_arguments is None:
+            return {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
+        return self.family.prompt_arguments(self.encoder(prompt, negative, guided=guidance_scale > 1))
+
+    def _reporter(self, on_step: OnStep | None, on_preview: OnPreview | None) -> Callable[..., dict] | None:
+        if on_step is None and on_preview is None:
+            return None
+        previews = Previews(self.pipe)
+
+        def report(pipe: Any, step: int, timestep: Any, tensors: dict) -> dict:
+            if on_preview is not None and tensors["latents"].ndim == 4:  # some families fold theirs
+                on_preview(step + 1, previews(tensors["latents"][:1]))
+            if on_step is not None:
+                on_step(step + 1, pipe.num_timesteps)
+            return {}
+
+        return report
+
+    def _checked(self, steps: int | None, guidance_scale: float | None) -> tuple[int, float]:
+        """The values with defaults filled in; raises UserError when one is out of range."""
+        steps = self.steps if steps is None else as_whole(steps, "steps")
+        guidance_scale = self.guidance_scale if guidance_scale is None else as_number(guidance_scale, "guidance scale")
+        most = most_steps(self.pipe.scheduler)
+        if not 1 <= steps <= most:
+            raise UserError(f"{steps} steps are out of range for sampler {self.sampler_name!r}; use 1 to {most}.")
+        if not 0 <= guidance_scale <= LARGEST_GUIDANCE:
+            raise UserError(f"guidance scale {guidance_scale} is out of range; use 0 to {LARGEST_GUIDANCE}.")
+        return steps, guidance_scale
+
+    def _checked_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """The size, or the native one; raises UserError when the model cannot paint it."""
+        if size is None:
+            return self.native_size
+        unit, size = self.unit, as_size(size)
+        for side in size:
+            if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
+                raise UserError(f"size {side} is out of range; use {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side.")
+            if side % unit:
+                below = side // unit * unit
+                nearest = [s for s in (below, below + unit) if SMALLEST_SIDE <= s <= LARGEST_SIDE]
+                raise UserError(f"size {side} is not a multiple of {unit}; use {' or '.join(map(str, nearest))}.")
+        return size
+
+    def describe(
+        self,
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        size: tuple[int, int] | None = None,
+        **of_other_tasks: Any,
+    ) -> dict[str, Any]:
+        """What a picture's record says about its pipeline; values left out are the ones a call would use."""
+        steps, guidance_scale = self._checked(steps, guidance_scale)
+        return {
+            "family": self.family.name,
+            "model": self.path,
+            "sampler": type(self.pipe.scheduler).__name__,
+            "sampler_name": self.sampler_name,
+            "steps": steps,
+            "guidance_scale": guidance_scale,
+            "size": list(self._checked_size(size)),
+            "layout": self.layout,
+            "dtype": str(self.denoiser.dtype).removeprefix("torch."),
+            "device": getattr(self.pipe, "_execution_device", self.pipe.device).type,
+            "weighted": self.encoder.weighted,
+            "tile_vae": bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False)),
+            "added": list(self.added),
+        }

@@ -1,0 +1,70 @@
+"""The index of a file of records: what is kept of each beside its text, so that no reader has to parse it for that."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from llmga.llava.datasets.base import Kind, Record
+from llmga.llava.datasets.turns import picture_names, words_of
+
+VERSION = 5  # of the files
+BATCH = 8192  # entries that are written at once: each column is a stretch of some pages
+
+
+def index_entry(text: str | None, record: Any, kind: Kind, problem: str = "") -> dict[str, Any]:
+    """What is kept of a record, by column, and its text."""
+    fault = problem or kind.fault(record)
+    known = record if isinstance(record, Mapping) else {}
+    said = json.dumps({key: known[key] for key in known if key != "id"}, sort_keys=True, default=str)
+    return {
+        "text": "null" if problem else text,
+        "characters": characters(known),
+        "pictures": len(picture_names(known)),
+        "digest": int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "little", signed=True),
+        "fault": fault or None,
+    }
+
+
+def write_index(path: Path, texts: Path, entries: Iterator[dict[str, Any]]) -> None:
+    """The texts one after the other, and an Arrow stream of the entries, in batches that fit the memory."""
+    import pyarrow as pa
+
+    columns = {"start": pa.int64(), "size": pa.int32(), "characters": pa.int32(), "pictures": pa.int16(),
+               "digest": pa.int64(), "fault": pa.string()}  # fmt: skip
+    schema = pa.schema(columns)
+    with texts.open("wb") as said, pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for rows in _batches(_placed(entries, said)):
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+
+
+def _placed(entries: Iterator[dict[str, Any]], file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Write each text, and put its place in bytes into the entry."""
+    at = 0
+    for entry in entries:
+        text = (entry.pop("text") or "").encode()
+        file.write(text + b"\n")
+        yield {**entry, "start": at, "size": len(text)}
+        at += len(text) + 1
+
+
+def _batches(entries: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        rows.append(entry)
+        if len(rows) == BATCH:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def characters(record: Record) -> int:
+    """Characters of all that is said in a record."""
+    turns = record.get("conversations")
+    if turns and isinstance(turns, Sequence):
+        texts = [words_of(turn) or "" for turn in turns if isinstance(turn, Mapping)]
+    else:
+        texts = [record[key] for key in record if key != "image"]
+    return sum(len(str(text)) for text in texts)

@@ -1,0 +1,88 @@
+"""The turns of a dialogue in a record, in the ShareGPT form or with role and content.
+
+Example: `[{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good day."}]`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llmga.errors import UserError
+from llmga.llava.conversation import Role
+from llmga.llava.datasets.base import Record, UnusableRecord
+from llmga.llava.datasets.left_out import MALFORMED, UNANSWERED
+
+ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+SPEAKERS = ("system", *ROLES)
+JSON_TYPES = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
+
+
+def speaker_of(turn: Record) -> Any:
+    """What names the speaker in either spelling."""
+    return turn.get("from", turn.get("role"))
+
+
+def words_of(turn: Record) -> Any:
+    """What is said in either spelling; a text, when `turn_fault` has no complaint."""
+    return turn.get("value", turn.get("content"))
+
+
+def turn_fault(turn: Any) -> str:
+    """Why a turn cannot be read, in words that follow "turn 3"; "" when it can."""
+    if not isinstance(turn, dict):
+        return f"is a {_type(turn)}, but must be an object of a speaker and a text"
+    if (speaker := speaker_of(turn)) not in SPEAKERS:
+        return f"is of {speaker!r}, but must be of one of {', '.join(SPEAKERS)}"
+    said = words_of(turn)
+    if said is None:
+        return "has no text"
+    if isinstance(said, list):
+        return f"has a part {_strange_part(said)!r} that is neither text nor picture"
+    if not isinstance(said, str):
+        return f"has a {_type(said)} for a text, {said!r}; put it in quotes"
+    return ""
+
+
+def _type(value: Any) -> str:
+    return JSON_TYPES.get(type(value), type(value).__name__)
+
+
+def _strange_part(parts: list[Any]) -> Any:
+    """The kind of the part that kept a layout from reading all of them."""
+    kinds = [part.get("type", list(part)) if isinstance(part, dict) else part for part in parts]
+    return next((kind for kind in kinds if kind not in ("text", "image", "image_url")), kinds[:1])
+
+
+def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[Role, str]]]:
+    """The system text, and (role, text) in strict alternation, from a user's turn to an assistant's.
+
+    Neighbours of the same role are joined, and so are system texts; an answer before any question and a question after
+    the last answer teach nothing and are left out.
+
+    Raises:
+        UnusableRecord: for a turn that cannot be read, an answer without words, or when nothing is left.
+    """
+    system: str | None = None
+    said: list[tuple[Role, str]] = []
+    for number, message in enumerate(messages):
+        if fault := turn_fault(message):
+            raise UnusableRecord(MALFORMED) from UserError(f"turn {number} {fault}")
+        speaker, text = speaker_of(message), words_of(message)
+        if speaker == "system":
+            system = text if system is None else f"{system}\n{text}"
+        elif said and said[-1][0] == ROLES[speaker]:
+            said[-1] = (ROLES[speaker], f"{said[-1][1]}\n{text}")
+        elif said or ROLES[speaker] == "user":
+            said.append((ROLES[speaker], text))
+    if said and said[-1][0] == "user":
+        said.pop()
+    if not said:
+        raise UnusableRecord(MALFORMED) from UserError("it is a conversation without an answer to a question")
+    if any(role == "assistant" and not text.strip() for role, text in said):
+        raise UnusableRecord(UNANSWERED) from UserError("an answer has no words")
+    return system, said
+
+
+def picture_names(record: Record) -> list[Any]:
+    """What stands under `image`, as a list."""
+    named = record.get("image") or []
+    return list(named) if isinstance(named, (list, tuple)) else [named]

@@ -1,0 +1,98 @@
+"""A picture book from one request: the plan, a picture for each page, and the two bound.
+
+What is there is not made again; change the plan, delete a picture, and run the same again.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from llmga.assistant.assistant import Assistant
+from llmga.assistant.image_files import encoded
+from llmga.assistant.loading import Models
+from llmga.assistant.painting import Finish, ImageRequest, paint, record_of, restorer_of, upscaler_of
+from llmga.errors import UserError
+from llmga.files import write_whole
+from llmga.llava.instructions import language_of
+from llmga.serve import args as flags
+from llmga.serve.book import to_html, to_pdf
+from llmga.serve.story import Character, Story, plan
+
+STORY, HTML, PDF = "story.json", "book.html", "book.pdf"
+
+
+def begun(request: str, place: Path) -> Story | None:
+    """The plan that is there; None where there is none.  Raises: UserError when it is of another book."""
+    if not place.exists():
+        return None
+    story = Story.load(place)
+    if request.strip() and request != story.request:
+        raise UserError(f"{str(place)!r} is of another book ({story.request!r}); give a new --save-path, or leave "
+                        "--request out to go on with it.")  # fmt: skip
+    return story
+
+
+def planned(assistant: Assistant, request: str, pages: int, place: Path, **book: Any) -> Story:
+    """The plan that is there, or a new one.
+
+    Args:
+        book: characters, title, style, seeds, as `llmga.serve.story.plan` takes them.
+
+    Raises: UserError.
+    """
+    if (story := begun(request, place)) is not None:
+        print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
+        return story
+    sampling, seed = assistant.sampling(), assistant.session.seed
+    for story in plan(assistant.planner, request, pages, sampling, seed=seed, **book):
+        print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
+    story.save(place)
+    return story
+
+
+def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
+    """The book with every picture; those that are there stay.  Raises: UserError."""
+    chosen = assistant.settings
+    for number, page in enumerate(story.pages):
+        if page.picture is not None and (folder / Path(page.picture).name).exists():
+            continue
+        order = ImageRequest.of(story.prompt(number), story.page_seed(number), None, chosen)
+        finish = Finish(
+            restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
+        )
+        image = paint(assistant.pipeline, order, finish)
+        told: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
+        record = record_of(assistant.pipeline, order, finish, image, **told)
+        file = f"page-{number + 1:02d}.png"
+        _write(folder / file, encoded(image, record))
+        story = story.with_picture(number, file)
+        story.save(folder / STORY)
+        print(f"saved {folder / file} (seed {order.seed})", flush=True)
+    return story
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_whole(path, content)
+    except OSError as problem:
+        raise UserError(f"{str(path)!r} cannot be written ({problem.strerror}); choose another --save-path.") from None
+
+
+def storybook(args: argparse.Namespace) -> int:
+    """Plan, paint, bind.  Raises: UserError."""
+    spec, request = flags.model_spec(args).checked(), args.request or ""
+    folder = Path(args.save_path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); choose another --save-path.") from None
+    if begun(request, folder / STORY) is None and not request.strip():
+        raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
+    characters = tuple(Character.read(line) for line in args.character)
+    book = {"title": args.title or request, "style": args.style, "seeds": args.seeds, "characters": characters}
+    assistant = Models.load(spec).assistant(flags.settings(args))
+    story = painted(assistant, planned(assistant, request, args.pages, folder / STORY, **book), folder)
+    _write(folder / HTML, to_html(story, folder, language_of(story.request)))
+    _write(folder / PDF, to_pdf(story, folder))
+    print(f"{folder / HTML} and {folder / PDF} have {len(story.pages)} pages.")
+    return 0

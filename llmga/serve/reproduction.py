@@ -1,0 +1,237 @@
+"""Make a picture again from what stands in its file.
+
+The file may come from anybody.  The pipeline and the restorer are found by their names in the model directories here,
+nowhere else, and must have the recorded weights; any other one is given by its flag.  The language model is not needed.
+A picture that was made from another one needs that one and its mask: from the session that has it (`--session`, or the
+folder of the file where it is one), or as `--image-file` and `--mask-file`.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from llmga.assistant.image_files import encoded, kind_of, read
+from llmga.assistant.loading import Guide, bundled
+from llmga.assistant.painting import Finish, ImageRequest, paint
+from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
+from llmga.assistant.session import Region
+from llmga.assistant.session_file import INDEX, load_pictures
+from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
+from llmga.diffusers.canvas import FILLS, Canvas
+from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
+from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
+from llmga.diffusers.samplers import SAMPLERS
+from llmga.errors import UserError
+from llmga.files import write_whole
+from llmga.images import open_image
+from llmga.masks import read_mask
+from llmga.serve import args as flags
+from llmga.typed import is_one_part
+
+DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
+
+
+def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region | None) -> Image.Image:
+    """The picture that the record tells of.
+
+    Args:
+        pipeline, finish: the pipeline, the restorer and the upscaler, set up as they were.
+        region: the picture that was changed; None for one from words.
+
+    Raises: UserError.
+    """
+    order = ImageRequest(
+        prompt=record.prompt,
+        seed=record.seed,
+        region=region,
+        negative_prompt=record.negative_prompt or None,
+        steps=record.steps,
+        guidance_scale=record.guidance_scale,
+        size=record.work_size,
+    )
+    return paint(pipeline, order, finish)
+
+
+def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | None:
+    """The picture that was changed and its mask, of pictures by their hash.  Raises: UserError when one lacks."""
+    if record.parent is None:
+        return None
+    parent = _known(pictures, record.parent, "parent", "--image-file")
+    if record.outpaint is not None:
+        picture, mask = Canvas.parse(record.outpaint, parent.size).grow(parent, record.fill or "edge")
+        return Region(picture, mask, record.changes, parent, record.outpaint, record.fill)
+    mask = _known(pictures, record.mask, "mask", "--mask-file") if record.mask else None
+    return Region(parent, mask, record.changes, parent)
+
+
+def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: str) -> Image.Image:
+    if wanted not in pictures:
+        raise UserError(
+            f"the picture's {what} ({wanted[:10]}) is not among the {len(pictures)} pictures given; give the session "
+            f"with --session, or the very {what} with {flag}."
+        )
+    return pictures[wanted]
+
+
+def given_pictures(
+    record: Record, session: str | Path | None, image_file: str | None, mask_file: str | None
+) -> dict[str, Image.Image]:
+    """What a session and files hold of what is needed, by hash.  Raises: UserError."""
+    needed = [name for name in (record.parent, record.mask) if name is not None]
+    found = dict(load_pictures(session, needed)) if session is not None and needed else {}
+    if image_file is not None:
+        parent = open_image(image_file, exact=True)
+        found |= {picture_hash(version): version for version in (parent, open_image(image_file))}
+        if mask_file is not None:
+            drawn = open_image(mask_file, exact=True)
+            mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False))
+            found[picture_hash(mask)] = mask
+    return found
+
+
+def check_rows(record: Record) -> None:
+    """Raises: UserError for a name that no table here has."""
+    setup = record.painter
+    if (dtype := setup.get("dtype")) is not None and dtype not in DTYPES:
+        raise UserError(f"the painter's number format {dtype!r} is unknown; known are {', '.join(DTYPES)}.")
+    for table, name in (
+        (PIPELINES, setup.get("family")),
+        (SAMPLERS, setup.get("sampler")),
+        (RESTORERS, record.restorer),
+        (RESTORERS, record.upscaler),
+        (FILLS, record.fill),
+    ):
+        if name is not None:
+            table[name]
+
+
+def open_painter(
+    record: Record, place: str | None, device: str | None, loras: Sequence[str], guides: Sequence[Guide]
+) -> Pipeline:
+    """The pipeline as it was set up.
+
+    Args:
+        place: where it lies; None is the model directory.
+        device: None is the recorded one.
+
+    Raises: UserError when it is not here, or has other weights.
+    """
+    mark, setup = record.model("painter"), record.painter
+    folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
+    check_weights(mark, folder, "--sdmodel_id")
+    _check_family(setup.get("family"), folder)
+    pipeline = load_pipeline(
+        folder,
+        name=setup.get("family"),
+        device=device or setup.get("device", "auto"),
+        dtype=DTYPES.get(setup.get("dtype", "")),
+        sampler=setup.get("sampler"),
+        tile_vae=setup.get("tile_vae", False),
+        weighted=setup.get("weighted", False),
+        loras=loras,
+    )
+    for guide in guides:
+        guide.use(pipeline)
+    _check_added(setup.get("added", []), pipeline.added)
+    return pipeline
+
+
+def _check_family(name: str | None, folder: Path) -> None:
+    """Raises: UserError when the folder holds a pipeline of another family than the recorded one."""
+    own = family_of(read_index(folder).get("_class_name"), folder)
+    if name is not None and PIPELINES[name].architecture != own.architecture:
+        raise UserError(f"the picture was painted by a {name} model, but {str(folder)!r} is {own.name}; "
+                        "give the painter with --sdmodel_id.")  # fmt: skip
+
+
+def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any]]) -> None:
+    """Raises: UserError when other weights are added to the pipeline than were."""
+    if list(recorded) != list(here):
+        told = ", ".join(f"{each['kind']} {each['name']} ({each['sha256'][:10]})" for each in recorded) or "nothing"
+        raise UserError(
+            f"the picture was painted with {told} added to the painter, here it is something else; give just that with "
+            "--lora, --controlnet or --ip-adapter, and the same picture and scale."
+        )
+
+
+def open_finish(record: Record, restorer_path: str | None, upscaler_path: str | None, device: str | None) -> Finish:
+    """The restorer and the upscaler.  Raises: UserError."""
+    restorer = _opened(record, "restorer", record.restorer or "none", restorer_path, device)
+    if record.upscaler is None:
+        return Finish(restorer)
+    return Finish(restorer, _opened(record, "upscaler", record.upscaler, upscaler_path, device))
+
+
+def _opened(record: Record, role: str, name: str, given: str | None, device: str | None) -> Restorer:
+    mark, place, flag = record.model(role), given, f"--{role}-path"
+    if isinstance(RESTORERS[name], LazyDiffRIR):
+        place = place_of(mark, role, given, flag)
+        check_weights(mark, place, flag)
+    return load_restorer(name, place, device or record.painter.get("device", "auto"))
+
+
+def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) -> str:
+    """Where a model lies: as the person gave it, or in a model directory under its recorded name.
+
+    Raises: UserError where the record alone does not tell which weights are meant, and that they are here.
+    """
+    if given is not None:
+        return given
+    if mark is None:
+        raise UserError(f"the record names no {role}; give it with {flag}.")
+    if mark.sha256 is None:
+        raise UserError(f"the record does not say which weights the {role} {mark.name!r} had; "
+                        f"to use weights that cannot be checked, give them with {flag}.")  # fmt: skip
+    found = in_model_directories(mark.name)
+    if found is None:
+        raise UserError(f"the {role} {mark.name!r} is in none of {', '.join(SHELVES)}; give it with {flag}.")
+    return found
+
+
+def in_model_directories(name: str) -> str | None:
+    """Where the model of this name lies, here or beside the package; None where there is none, or it is no name."""
+    if not is_one_part(name):
+        return None
+    places = (Path(shelf, name) for shelf in SHELVES)
+    with suppress(UserError):
+        return str(next((place for place in places if place.exists()), None) or
+                   bundled(str(Path(SHELVES[0], name)), ""))  # fmt: skip
+    return None
+
+
+def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:
+    """Raises: UserError when a model's weights are not the recorded ones; where none are, that is told."""
+    if mark is None or mark.sha256 is None:
+        print(f"the weights of {str(place)!r} were not checked: the record does not say which it had.", file=sys.stderr)
+        return
+    here = fingerprint(place)
+    if here != mark.sha256:
+        raise UserError(
+            f"the {mark.role} {str(place)!r} has other weights ({(here or 'none')[:10]}) than {mark.name!r} had "
+            f"({mark.sha256[:10]}) when the picture was made; give those with {flag}."
+        )
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Make the picture again and say whether it is the same; 1 if not.  Raises: UserError."""
+    record, file = read(args.file), Path(args.file)
+    check_rows(record)
+    session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
+    region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, flags.guides(args))
+    finish = open_finish(record, args.restorer_path, args.upscaler_path, args.device)
+    image = replayed(record, pipeline, finish, region)
+    content = encoded(image, record, kind_of(file), quality=record.quality)
+    out = Path(args.out or file.with_stem(f"{file.stem}-again"))
+    try:
+        write_whole(out, content)
+    except OSError as problem:
+        raise UserError(f"{str(out)!r} cannot be written ({problem.strerror}); give another --out.") from None
+    same = content == file.read_bytes()
+    print(f"saved {out}: " + ("the same bytes." if same else "not the same bytes (another machine or version?)."))
+    return 0 if same else 1

@@ -1,0 +1,93 @@
+"""The steps that make the toy world's data and base models; what is done is skipped, what was interrupted goes on."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from llmga.errors import UserError
+from llmga.toyworld import autoencoder, clip, dataset, language_model, sdxl, textures
+from llmga.toyworld.scenes import held_out_scenes
+
+DATA, RUNS = Path("data/toyworld"), Path("runs/toyworld")
+LEAST_PSNR = 30.0  # dB on held-out scenes; latents of a worse VAE are not worth training on
+DONE = "done.json"
+
+
+def make_data(folder: Path) -> dict:
+    dataset.write(DATA)
+    return {"pictures": len(list((DATA / "images").rglob("*.*")))}
+
+
+def make_vae(folder: Path) -> dict:
+    vae = autoencoder.pretrain(folder)
+    quality = autoencoder.psnr(vae, held_out_scenes())
+    if quality < LEAST_PSNR:
+        raise UserError(f"the VAE reconstructs held-out scenes at {quality:.1f} dB, at least {LEAST_PSNR} are needed; "
+                        "train it longer.")  # fmt: skip
+    vae.save_pretrained(folder)
+    return {"held_out_psnr_db": round(quality, 2), "recipe": vars(autoencoder.RECIPE)}
+
+
+def make_clip(folder: Path) -> dict:
+    model, tokenizers = clip.pretrain(folder)
+    clip.save(model, tokenizers, folder)
+    return {"recipe": vars(clip.RECIPE)}
+
+
+def sharpen_vision(folder: Path) -> dict:
+    vision = clip.sharpen(RUNS / "clip", folder / "state.pt")
+    vision.save_pretrained(folder / "vision_tower")
+    clip.processor().save_pretrained(folder / "vision_tower")
+    return {"recipe": vars(clip.SHARPENING)}
+
+
+def make_language_model(folder: Path) -> dict:
+    model, tokenizer = language_model.pretrain(folder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"recipe": vars(language_model.RECIPE)}
+
+
+def make_textures(folder: Path) -> dict:
+    return {"pictures": textures.write(DATA / "restoration")}
+
+
+def make_sdxl(folder: Path) -> dict:
+    sdxl.assemble(RUNS / "vae", RUNS / "clip", folder)
+    return {}
+
+
+STEPS: dict[str, Callable[[Path], dict]] = {
+    "data": make_data,
+    "vae": make_vae,
+    "clip": make_clip,
+    "vision": sharpen_vision,
+    "lm": make_language_model,
+    "sdxl-random": make_sdxl,
+    "textures": make_textures,
+}
+
+
+def run(step: str) -> None:
+    """Do one step unless its note says that it is done."""
+    folder = RUNS / step
+    note = folder / DONE
+    if note.exists():
+        print(f"{step}: already done ({note})")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = STEPS[step](folder)
+    note.write_text(json.dumps({"torch": torch.__version__, **facts}, indent=2) + "\n")
+    (folder / "state.pt").unlink(missing_ok=True)
+    print(f"{step}: done, {facts}")
+
+
+def make(steps: Sequence[str], threads: int | None = None) -> int:
+    """Do the steps in this order, in so many threads.  Raises: UserError."""
+    if threads:
+        torch.set_num_threads(threads)
+    for step in steps:
+        run(step)
+    return 0
