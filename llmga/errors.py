@@ -25,6 +25,11 @@ def reason(problem: BaseException) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".")
 
 
+def system_reason(problem: Exception) -> str:
+    """What the system says against a file, such as "no space left on device"; other errors in their own words."""
+    return (getattr(problem, "strerror", None) or str(problem)).lower()
+
+
 class Main(Protocol):
     """A command line: the words after the command's name (None takes those of the process) to an exit code."""
 

@@ -1,6 +1,7 @@
 """How well the bundled models do the main job in the toy world: `python -m llmga.evaluation.toyworld`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmga.choices import TOYWORLD_PARTS
@@ -9,7 +10,7 @@ from llmga.errors import command_line
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m llmga.evaluation.toyworld", description="Score the toy models on held-out scenes and phrasings."
     )

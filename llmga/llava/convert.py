@@ -5,6 +5,7 @@ python -m llmga.llava.convert IN OUT --to llmga       the published layout, self
 """
 
 import sys
+from collections.abc import Sequence
 
 from llmga.choices import CHECKPOINT_LAYOUTS, DTYPES
 from llmga.command_line import Parser
@@ -12,7 +13,7 @@ from llmga.errors import command_line
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m llmga.llava.convert", description=__doc__.splitlines()[0])
     parser.add_argument(
         "source", metavar="IN", help="checkpoint folder of either layout, its name below checkpoints/, or a hub id"

@@ -5,13 +5,14 @@ python -m llmga.llava.delta apply BASE DELTA OUT
 """
 
 import sys
+from collections.abc import Sequence
 
 from llmga.command_line import Parser
 from llmga.errors import command_line
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m llmga.llava.delta", description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["make", "apply"])
     parser.add_argument("base", help="folder of the plain language model")

@@ -10,7 +10,6 @@ of `/set`.  Empty lines and lines that begin with # are passed over.
 """
 
 import hashlib
-import json
 import reprlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,24 +19,23 @@ from llmga.assistant.loading import Models
 from llmga.assistant.session import Turn
 from llmga.assistant.settings import SETTINGS, Settings
 from llmga.diffusers.canvas import Canvas
-from llmga.errors import UserError
-from llmga.files import write_whole
+from llmga.errors import STOPPED, UserError, system_reason
 from llmga.images import open_image
+from llmga.jobs import DONE, FAILED, INTERRUPTED, MANIFEST, Manifest
 from llmga.limits import LARGEST_SEED
 from llmga.plain_text import plain
 from llmga.serve import args as flags
 from llmga.serve.terminal.drawing import Terminal
 from llmga.serve.terminal.settings_command import CHANGES, change
-from llmga.typed import one_part, parsed, read_json, typed
+from llmga.typed import one_part, parsed
 
-MANIFEST = "manifest.json"
 OWN = ("text", "image", "mask", "outpaint", "fill", "seed")
 LARGEST_FILE = 64_000_000  # bytes
 
 
 @dataclass(frozen=True)
-class Job:
-    """One line of the file.
+class BatchJob:
+    """One line of a batch: a conversation of its own.
 
     Attributes:
         number: of the line, from 1.
@@ -50,8 +48,12 @@ class Job:
     asked: dict[str, Any]
 
     @classmethod
-    def of(cls, number: int, line: str) -> "Job":
-        """Raises: UserError, naming the line."""
+    def of(cls, number: int, line: str) -> "BatchJob":
+        """The job that a line of the file states.
+
+        Raises:
+            UserError: it states none; the message names the line.
+        """
         asked: Any = {"text": line}
         if line.startswith("{"):
             try:
@@ -70,8 +72,12 @@ class Job:
         return cls(number, f"{number}-{digest}", asked | {"text": texts})
 
 
-def read_jobs(file: str | Path) -> list[Job]:
-    """Raises: UserError."""
+def read_jobs(file: str | Path) -> list[BatchJob]:
+    """The jobs of a file, one a line.
+
+    Raises:
+        UserError: the file cannot be read, has no jobs, or a line of it is none.
+    """
     try:
         with Path(file).open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)
@@ -81,9 +87,11 @@ def read_jobs(file: str | Path) -> list[Job]:
     except UserError:
         raise
     except (OSError, ValueError) as problem:
-        raise UserError(f"batch {str(file)!r} cannot be read ({_reason(problem)}); give a UTF-8 text file.") from None
+        raise UserError(
+            f"batch {str(file)!r} cannot be read ({system_reason(problem)}); give a UTF-8 text file."
+        ) from None
     lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
-    jobs = [Job.of(number, line) for number, line in lines if line and not line.startswith("#")]
+    jobs = [BatchJob.of(number, line) for number, line in lines if line and not line.startswith("#")]
     if not jobs:
         raise UserError(f"batch {str(file)!r} has no requests; write one a line.")
     return jobs
@@ -100,87 +108,84 @@ class _Entry(TypedDict, total=False):
     replies: list[str]
 
 
-class _Jobs(TypedDict):
+class _Batch(TypedDict):
+    """The manifest."""
+
     jobs: dict[str, _Entry]
 
 
-class Manifest:
-    """What was done, as JSON beside the pictures; whole on disk after every job.
+def open_manifest(path: Path) -> Manifest:
+    """The manifest of a batch, with what earlier runs did.
 
-    Attributes:
-        jobs: by key; status (done, failed, interrupted), line, text, seed, pictures, replies.
+    Raises:
+        UserError: the file there is no such manifest.
     """
-
-    def __init__(self, path: Path):
-        self.path, self.jobs = path, {}
-        try:
-            if path.exists():
-                self.jobs = dict(typed(_Jobs, read_json(path, longest=10 * LARGEST_FILE, most=LARGEST_FILE))["jobs"])
-        except (OSError, ValueError, TypeError) as problem:
-            raise UserError(
-                f"{str(path)!r} cannot be used as a manifest ({_reason(problem)}); choose another --save-path."
-            ) from None
-
-    def done(self, job: Job) -> bool:
-        """Whether it was done, and its pictures are still there."""
-        entry = self.jobs.get(job.key, {})
-        pictures = [self.path.parent / name for name in entry.get("pictures", ())]
-        return entry.get("status") == "done" and all(picture.exists() for picture in pictures)
-
-    def write(self, job: Job, **entry: Any) -> None:
-        """Raises: UserError when the disk does not take it."""
-        self.jobs[job.key] = {"line": job.number, "text": job.asked["text"], **entry}
-        content = json.dumps({"jobs": self.jobs}, ensure_ascii=False, indent=1)
-        try:
-            write_whole(self.path, content.encode(errors="replace"))
-        except OSError as problem:
-            raise UserError(f"{str(self.path)!r} cannot be written ({_reason(problem)}); make room.") from None
+    return Manifest(path, _Batch, "jobs", "choose another --save-path")
 
 
-def batch(jobs: list[Job], settings: Settings, models: Models, terminal: Terminal, opening: Turn) -> int:
-    """Do every job that is not done yet; 1 when some failed, 130 when a person ended it.  Raises: UserError."""
-    manifest = Manifest(terminal.pictures.folder / MANIFEST)
-    failed = []
+def _is_done(manifest: Manifest, job: BatchJob) -> bool:
+    """Whether it was done, and its pictures are still there."""
+    entry = manifest.done(job.key)
+    return entry is not None and all((manifest.path.parent / name).exists() for name in entry.get("pictures", ()))
+
+
+def batch(jobs: list[BatchJob], settings: Settings, models: Models, terminal: Terminal, opening: Turn) -> int:
+    """Do every job that is not done yet.
+
+    Returns:
+        The exit code: 1 when some failed, 130 when a person ended it.
+
+    Raises:
+        UserError: the manifest can be neither used nor written.
+    """
+    manifest = open_manifest(terminal.pictures.folder / MANIFEST)
     for job in jobs:
-        if manifest.done(job):
+        if _is_done(manifest, job):
             continue
-        entry = _done(job, settings, models, terminal, opening)
-        manifest.write(job, **entry)
-        if entry["status"] == "interrupted":
-            terminal.tell("stopped; run the same again to go on.")
-            return 130
-        failed += [job.number] if entry["status"] == "failed" else []
-    left = f", {len(failed)} failed: line {', '.join(map(str, failed))}" if failed else ""
-    terminal.tell(f"{len(jobs) - len(failed)} of {len(jobs)} requests are done{left}; see {manifest.path}")
+        status, entry = _done(job, settings, models, terminal, opening)
+        manifest.write(job.key, status, line=job.number, text=job.asked["text"], **entry)
+        if status == INTERRUPTED:
+            terminal.info("stopped; run the same again to go on.")
+            return STOPPED
+    failed = [str(job.number) for job in jobs if job.key in manifest.failures]
+    left = f", {len(failed)} failed: line {', '.join(failed)}" if failed else ""
+    terminal.info(f"{len(jobs) - len(failed)} of {len(jobs)} requests are done{left}; see {manifest.path}")
     return 1 if failed else 0
 
 
-def _done(job: Job, settings: Settings, models: Models, terminal: Terminal, opening: Turn) -> dict[str, Any]:
-    """What the manifest says of the job, now that it was tried."""
+def _done(
+    job: BatchJob, settings: Settings, models: Models, terminal: Terminal, opening: Turn
+) -> tuple[str, dict[str, Any]]:
+    """Try a job: (status, what else the manifest says of it)."""
     pictures, failures = len(terminal.pictures.paths), terminal.failures
     assistant = models.assistant(settings)
-    entry: dict[str, Any] = {"status": "done"}
+    entry: dict[str, Any] = {}
+    status = DONE
     try:
         turn = _prepared(job, assistant, settings.seed, opening)
         entry["seed"] = assistant.session.seed
         for text in job.asked["text"]:
-            terminal.tell(f"You: {plain(text)}")
+            terminal.info(f"You: {plain(text)}")
             terminal.answer(assistant, replace(turn, text=text))
             turn = Turn("")
     except UserError as problem:
-        terminal.fail(f"line {job.number}: {problem}")
+        terminal.error(f"line {job.number}: {problem}")
     except KeyboardInterrupt:
-        entry["status"] = "interrupted"
+        status = INTERRUPTED
     if assistant.cancelled:
-        entry["status"] = "interrupted"
+        status = INTERRUPTED
     elif terminal.failures > failures:
-        entry["status"] = "failed"
+        status = FAILED
     replies = [message.text for message in assistant.session.conversation.messages if message.role == "assistant"]
-    return entry | {"pictures": [path.name for path in terminal.pictures.paths[pictures:]], "replies": replies}
+    return status, entry | {"pictures": [path.name for path in terminal.pictures.paths[pictures:]], "replies": replies}
 
 
-def _prepared(job: Job, assistant: Any, first_seed: int | None, opening: Turn) -> Turn:
-    """The job's settings made, its first turn without the words.  Raises: UserError."""
+def _prepared(job: BatchJob, assistant: Any, first_seed: int | None, opening: Turn) -> Turn:
+    """Make the job's settings; its first turn, without the words.
+
+    Raises:
+        UserError: a value is none that can be used.
+    """
     asked = job.asked
     for name in asked:
         if name in CHANGES:
@@ -225,7 +230,3 @@ def _typed(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "default" if value is None else str(value)
-
-
-def _reason(problem: Exception) -> str:
-    return (getattr(problem, "strerror", None) or str(problem)).lower()

@@ -31,7 +31,11 @@ figcaption {{ margin-top: 1rem; }}
 
 
 def to_html(story: Story, folder: Path, language: str = "en") -> bytes:
-    """The book as one page, its pictures inside.  Raises: UserError when a picture is missing."""
+    """The book as one page of HTML, its pictures inside.
+
+    Raises:
+        UserError: a picture is missing.
+    """
     parts = [HEAD.format(title=html.escape(story.title), language=language)]
     for number, page in enumerate(story.pages, 1):
         data = base64.b64encode(_file(folder, page.picture, number)).decode()
@@ -44,7 +48,8 @@ def to_html(story: Story, folder: Path, language: str = "en") -> bytes:
 def to_pdf(story: Story, folder: Path) -> bytes:
     """The book, a square page for each, after one with the title; the same story gives the same bytes.
 
-    Raises: UserError when a picture is missing, or reportlab is.
+    Raises:
+        UserError: a picture is missing, or reportlab is.
     """
     try:
         from reportlab.pdfgen.canvas import Canvas

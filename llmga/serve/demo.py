@@ -19,13 +19,20 @@ SCENE = "data/demo/scene.jpg"
 
 
 def demo(args: argparse.Namespace) -> int | None:
-    """A chat with a terminal, or with a session or a batch to work on; the script without.  Raises: UserError."""
+    """A chat with a terminal, or with a session or a batch to work on; the script without.
+
+    Returns:
+        The exit code, where there is one.
+
+    Raises:
+        UserError: flags, files or models cannot be used.
+    """
     talks = sys.stdin.isatty() or args.batch is not None or args.session is not None
     return start(args, " ".join(args.words) or None) if talks else play(args)
 
 
 def play(args: argparse.Namespace) -> int:
-    """The script; 1 when an answer failed.  Raises: UserError."""
+    """The script; see `llmga.serve.demo_script.script`."""
     quiet_libraries()
     from llmga.serve.demo_script import script
 

@@ -20,7 +20,14 @@ FILLING = "a big yellow star"
 
 
 def script(args: argparse.Namespace) -> int:
-    """Play the script and say where the pictures are; 1 when an answer failed.  Raises: UserError."""
+    """Play the script and say where the pictures are.
+
+    Returns:
+        The exit code: 1 when an answer failed.
+
+    Raises:
+        UserError: flags, files or models cannot be used.
+    """
     started = time.perf_counter()
     spec, chosen = flags.model_spec(args).checked(), flags.settings(args)
     args.image_file = args.image_file or str(bundled(SCENE, "--image-file"))
@@ -41,7 +48,7 @@ def script(args: argparse.Namespace) -> int:
         turn = Turn(FILLING, (painted[-1],), middle(painted[-1].size))
         say(terminal, repairing, turn, " [the middle of the second picture marked]")
     print(f"{len(pictures.paths)} pictures are in {pictures.folder}: {', '.join(path.name for path in pictures.paths)}")
-    print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{told_peak()}.")
+    print(f"Loading took {loaded - started:.1f} s, the answers {time.perf_counter() - loaded:.1f} s{peak_sentence()}.")
     return 1 if terminal.failures else 0
 
 
@@ -61,7 +68,7 @@ def middle(size: tuple[int, int]) -> Image.Image:
     return mask
 
 
-def told_peak() -> str:
+def peak_sentence() -> str:
     """The most memory that this process had at once, as the end of a sentence; empty where it cannot be asked."""
     peak = peak_memory()
     return "" if peak is None else f", peak memory {peak / 1e6:.0f} MB"

@@ -77,7 +77,11 @@ def add_page(parser: flags.Parser) -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Check, load, serve until Ctrl-C.  Raises: UserError."""
+    """Check, load, serve until Ctrl-C.
+
+    Raises:
+        UserError: flags or models cannot be used, or the port is taken.
+    """
     quiet_libraries()
     from llmga.assistant.loading import Models
     from llmga.serve.page.moderation import moderator
@@ -90,7 +94,11 @@ def serve(args: argparse.Namespace) -> None:
 
 
 def page_options(args: argparse.Namespace) -> "PageOptions":
-    """How the page is set up.  Raises: UserError for flags that contradict each other."""
+    """How the page is set up.
+
+    Raises:
+        UserError: flags contradict each other.
+    """
     from llmga.serve.page.options import PageOptions
 
     return PageOptions(
@@ -107,7 +115,11 @@ def page_options(args: argparse.Namespace) -> "PageOptions":
 
 
 def server_of(args: argparse.Namespace) -> "Endpoint":
-    """The server of ours that talks and paints.  Raises: UserError for flags about models that are loaded here."""
+    """The server of ours that talks and paints.
+
+    Raises:
+        UserError: flags are about models that are loaded here.
+    """
     from llmga.llava.endpoint.address import Endpoint
 
     for name in OWN:

@@ -12,17 +12,22 @@ from llmga.assistant.image_files import encoded
 from llmga.assistant.loading import Models
 from llmga.assistant.painting import Finish, ImageRequest, paint, record_of, restorer_of, upscaler_of
 from llmga.errors import UserError
-from llmga.files import write_whole
+from llmga.jobs import write_result
 from llmga.llava.instructions import language_of
 from llmga.serve import args as flags
 from llmga.serve.book import to_html, to_pdf
 from llmga.serve.story import Character, Story, plan
 
 STORY, HTML, PDF = "story.json", "book.html", "book.pdf"
+REMEDY = "choose another --save-path"
 
 
 def begun(request: str, place: Path) -> Story | None:
-    """The plan that is there; None where there is none.  Raises: UserError when it is of another book."""
+    """The plan that is there; None where there is none.
+
+    Raises:
+        UserError: it is of another book.
+    """
     if not place.exists():
         return None
     story = Story.load(place)
@@ -38,12 +43,14 @@ def planned(assistant: Assistant, request: str, pages: int, place: Path, **book:
     Args:
         book: characters, title, style, seeds, as `llmga.serve.story.plan` takes them.
 
-    Raises: UserError.
+    Raises:
+        UserError: there is one of another book, or the language model makes none.
     """
-    if (story := begun(request, place)) is not None:
+    if (known := begun(request, place)) is not None:
         print(f"going on with the plan in {place}; its pages, style and seed are changed there.", flush=True)
-        return story
+        return known
     sampling, seed = assistant.sampling(), assistant.session.seed
+    story: Story
     for story in plan(assistant.planner, request, pages, sampling, seed=seed, **book):
         print(f"page {len(story.pages)}: {story.pages[-1].text}", flush=True)
     story.save(place)
@@ -51,7 +58,11 @@ def planned(assistant: Assistant, request: str, pages: int, place: Path, **book:
 
 
 def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
-    """The book with every picture; those that are there stay.  Raises: UserError."""
+    """The book with every picture; those that are there stay.
+
+    Raises:
+        UserError: a picture can be neither painted nor written.
+    """
     chosen = assistant.settings
     for number, page in enumerate(story.pages):
         if page.picture is not None and (folder / Path(page.picture).name).exists():
@@ -61,38 +72,38 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )
         image = paint(assistant.pipeline, order, finish)
-        told: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
-        record = record_of(assistant.pipeline, order, finish, image, **told)
+        origin: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
+        record = record_of(assistant.pipeline, order, finish, image, **origin)
         file = f"page-{number + 1:02d}.png"
-        _write(folder / file, encoded(image, record))
+        write_result(folder / file, encoded(image, record), REMEDY)
         story = story.with_picture(number, file)
         story.save(folder / STORY)
         print(f"saved {folder / file} (seed {order.seed})", flush=True)
     return story
 
 
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_whole(path, content)
-    except OSError as problem:
-        raise UserError(f"{str(path)!r} cannot be written ({problem.strerror}); choose another --save-path.") from None
-
-
 def storybook(args: argparse.Namespace) -> int:
-    """Plan, paint, bind.  Raises: UserError."""
+    """Plan, paint, bind.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        UserError: the flags, the models or the disk do not allow it.
+    """
     spec, request = flags.model_spec(args).checked(), args.request or ""
     folder = Path(args.save_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); choose another --save-path.") from None
+        raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); {REMEDY}.") from None
     if begun(request, folder / STORY) is None and not request.strip():
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
     book = {"title": args.title or request, "style": args.style, "seeds": args.seeds, "characters": characters}
     assistant = Models.load(spec).assistant(flags.settings(args))
     story = painted(assistant, planned(assistant, request, args.pages, folder / STORY, **book), folder)
-    _write(folder / HTML, to_html(story, folder, language_of(story.request)))
-    _write(folder / PDF, to_pdf(story, folder))
+    write_result(folder / HTML, to_html(story, folder, language_of(story.request)), REMEDY)
+    write_result(folder / PDF, to_pdf(story, folder), REMEDY)
     print(f"{folder / HTML} and {folder / PDF} have {len(story.pages)} pages.")
     return 0

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,8 +19,8 @@ from llmga.command_line import quiet_libraries, run
 from llmga.errors import UserError
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
-from llmga.serve.api.connections import Gate, protocol
-from llmga.serve.api.keys import PAGE, VARIABLE, Keys, is_local
+from llmga.serve.api.auth import PAGE, VARIABLE, ApiKeys, is_local
+from llmga.serve.api.connections import ConnectionLimiter, protocol
 from llmga.serve.api.options import ServerOptions, build_parser, build_service, server_options
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.gradio_web_server import keep_to_itself
@@ -39,7 +39,14 @@ class Server(uvicorn.Server):
     What does not even stop is left behind: the process ends with 128 + the signal's number.
     """
 
-    def __init__(self, app: FastAPI, desk: RequestScheduler, grace: float, gate: Gate, page: "Mounted | None" = None):
+    def __init__(
+        self,
+        app: FastAPI,
+        scheduler: RequestScheduler,
+        grace: float,
+        limiter: ConnectionLimiter,
+        page: "Mounted | None" = None,
+    ):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -47,11 +54,11 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
-                http=protocol(gate),
+                http=protocol(limiter),
                 ws="none",
             )
         )
-        self.desk, self.grace, self.page = desk, grace, page
+        self.scheduler, self.grace, self.page = scheduler, grace, page
         self._ending = threading.Lock()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -62,26 +69,27 @@ class Server(uvicorn.Server):
         """End what is at work; some seconds later the process, if it is then still there.  From any thread."""
         if self._ending.acquire(blocking=False):
             _later(LAST_WORDS, self._leave, 128 + sig)
-        self.desk.stop()
+        self.scheduler.stop()
         if self.page is not None:
-            self.page.wiring.end()
+            self.page.handlers.end()
 
     def _leave(self, code: int) -> None:
         """End the process, whatever goes on in it."""
-        logs.tell("ended", logging.WARNING, code=code, left=len(self.desk.jobs))
+        logs.log_event("ended", logging.WARNING, code=code, left=len(self.scheduler.turns))
         if self.page is not None:
-            self.page.wiring.remove()
+            self.page.handlers.remove()
         os._exit(code)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if not self.should_exit:
+        if sockets and not self.should_exit:
             host, port = sockets[0].getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            logs.tell("ready", url=f"{url}/v1", **({} if self.page is None else {"page": url + PAGE}))
+            page: dict[str, Any] = {} if self.page is None else {"page": url + PAGE}
+            logs.log_event("ready", url=f"{url}/v1", **page)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.desk.close()
+        self.scheduler.close()
         ending = None if self.page is None else asyncio.ensure_future(self.page.end(self.grace))
         await super().shutdown(sockets)
         if ending is not None and not ending.cancel():
@@ -96,32 +104,33 @@ def _later(seconds: float, act: Callable[[int], None], number: int) -> None:
     timer.start()
 
 
-def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: Keys) -> "Mounted":
+def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: ApiKeys) -> "Mounted":
     """The web page beside the API; with the server's models, and with its keys as passwords."""
     keep_to_itself()
     from llmga.serve.page.options import PageOptions
     from llmga.serve.page.serving import Mounted  # gradio takes seconds
 
     shown = PageOptions(options.spec, options.settings, at_once=options.at_once)
-    return Mounted(app, PAGE, models, shown, keys.open_to if keys else None)
+    return Mounted(app, PAGE, models, shown, keys.accept if keys else None)
 
 
 def serve(args: argparse.Namespace) -> int:
     """Check, bind, load, serve.  Raises: UserError."""
     options = server_options(args)
     options = replace(options, spec=options.spec.checked())
-    known = Keys.read(args.api_keys_file, os.environ.get(VARIABLE))
+    known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
     bound = bind(args.host, args.port)
     models = Models.load(options.spec)
     logs.configure()
     service = build_service(options, models)
     app = build_app(service, known, is_local(args.host))
     page = with_page(app, options, models, known) if args.page else None
-    server = Server(app, service.desk, args.grace, Gate(args.max_connections, args.max_connections_each), page)
+    limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
+    server = Server(app, service.scheduler, args.grace, limiter, page)
     if not known and not is_local(args.host):
-        logs.tell("open to everybody who reaches it: no API keys are set", logging.WARNING)
+        logs.log_event("open to everybody who reaches it: no API keys are set", logging.WARNING)
     server.run(sockets=[bound])
-    logs.tell("ended", code=0)
+    logs.log_event("ended", code=0)
     return 0
 
 

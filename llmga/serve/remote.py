@@ -28,13 +28,17 @@ from llmga.llava.endpoint.completions import LONGEST_WAIT, TRIES
 from llmga.llava.endpoint.refusals import Refusal, server_message
 from llmga.llava.sampling import Sampling
 
-LOOK_AGAIN = 0.2  # seconds between two looks at whether a picture is still wanted
-PREVIEWS = 3  # the most that the protocol has
+POLL_INTERVAL = 0.2  # seconds between two looks at whether a picture is still wanted
+MAX_PREVIEWS = 3  # that the protocol has
 BUSY = (429, 503)
 
 
 def load_remote_models(server: Endpoint) -> Models:
-    """What a server of ours talks and paints with.  Raises: UserError where it cannot be reached or is none of ours."""
+    """Return what a server of ours talks and paints with.
+
+    Raises:
+        UserError: It cannot be reached, or is none of ours.
+    """
     cards = {bool(card.get("steps")): card for card in reversed(offered(server))}
     if len(cards) < 2:
         raise UserError(
@@ -44,7 +48,8 @@ def load_remote_models(server: Endpoint) -> Models:
     talks, paints = (replace(server, model=str(cards[steps]["id"])) for steps in (False, True))
     usual = {name: cards[True][name] for name in ("steps", "guidance_scale")}
     marks = (ModelMark.of("language", talks), ModelMark.of("painter", paints))
-    return Models(partial(RemoteChat, talks), RemotePipeline(paints, usual), RESTORERS["none"], marks)
+    pipeline: Any = RemotePipeline(paints, usual)  # no `Pipeline`, but of the same contract
+    return Models(partial(RemoteChat, talks), pipeline, RESTORERS["none"], marks)
 
 
 def offered(server: Endpoint) -> list[dict[str, Any]]:
@@ -70,10 +75,10 @@ class RemoteChat(EndpointChat):
 
 @dataclass
 class RemotePipeline:
-    """The server's pipeline: `pipeline(prompt, image, mask, …) -> image`, one request a picture.
+    """The pipeline of a server: `pipeline(prompt, image, mask, …) -> image`, one request a picture.
 
     Attributes:
-        endpoint: the server; its model is the pipeline.
+        endpoint: The server; its model is the pipeline.
         usual: `steps` and `guidance_scale` where a call names none.
     """
 
@@ -103,67 +108,81 @@ class RemotePipeline:
         """Paint one picture, or a part of one, as `Pipeline` and `Inpainter` do.
 
         Args:
-            still_wanted: not used, `on_step` being called often enough.
-            on_step: also called now and then while the server is silent; what it raises ends the request.
-            restore: for a part: what happens to it beside what the server does.
+            image: What is changed, where there is a mask.
+            mask: Of the image's size; white is painted.
+            on_step: Also called now and then while the server is silent; what it raises ends the request.
+            on_preview: Called with the number and the picture of each of up to `MAX_PREVIEWS` previews.
+            restore: For a part: what happens to it beside what the server does.
+            still_wanted: Not used, `on_step` being called often enough.
             options: negative_prompt, seed, steps, guidance_scale, size.
 
-        Raises: UserError.
+        Raises:
+            UserError: The server cannot be reached, refuses, or breaks off; or a part is asked for in a way that is
+                the server's choice.
         """
         if (strength, area, soft) != (None, "picture", False):
             raise UserError("how a part is painted (strength, area, soft) is the server's choice; leave it as it was.")
         form = _form(self.path, prompt, previews=on_preview is not None, **options)
-        if mask is None:
-            return asyncio.run(self._asked("images/generations", on_step, on_preview, json=form))
-        files = {"image": ("picture.png", _png(image)), "mask": ("mask.png", _png(mask.convert("L")))}
+        if image is None or mask is None:
+            return asyncio.run(self._paint("images/generations", on_step, on_preview, json=form))
+        files = {"image": ("picture.png", _to_png(image)), "mask": ("mask.png", _to_png(mask.convert("L")))}
         data = {name: str(value) for name, value in form.items()}
-        painted = to_rgb(asyncio.run(self._asked("images/edits", on_step, on_preview, data=data, files=files)))
+        painted = to_rgb(asyncio.run(self._paint("images/edits", on_step, on_preview, data=data, files=files)))
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), mask), mask)
 
     def use_sampler(self, name: str | None = None) -> None:
-        """Raises: UserError for any but the server's own."""
+        """Keep the sampler.
+
+        Raises:
+            UserError: Another one than the server's own is asked for.
+        """
         if name not in (None, "checkpoint"):
             raise UserError(f"sampler {name!r} cannot be chosen for a painter of a server; leave it at 'checkpoint'.")
 
     def for_task(self, task: str) -> "RemotePipeline":
-        """Itself.  Raises: UserError for changing a picture by words alone."""
+        """Return the pipeline itself.
+
+        Raises:
+            UserError: The task is to change a picture by words alone.
+        """
         if task == EDITING:
             raise UserError("a painter of a server changes what is marked only; mark the part that is to change.")
         return self
 
     def describe(self, **given: Any) -> dict[str, Any]:
-        """What is known of it here."""
+        """Return what is known of it here."""
         chosen = {name: value if given.get(name) is None else given[name] for name, value in self.usual.items()}
         return {"family": "server", "sampler": None, "sampler_name": "checkpoint"} | chosen
 
     def report(self, prompt: str) -> str:
-        """Only the server could say how the prompt is cut."""
+        """Return nothing: only the server could say how the prompt is cut."""
         return ""
 
-    async def _asked(self, path: str, on_step: OnStep, on_preview: OnPreview | None, **request: Any) -> Image.Image:
-        """The finished picture; a busy server is asked again."""
+    async def _paint(self, path: str, on_step: OnStep, on_preview: OnPreview | None, **request: Any) -> Image.Image:
+        """Return the finished picture; meanwhile `on_step` may end the request at any time."""
         seen = (0, 1)
 
-        def step(*reached: int) -> None:
+        def remember(step: int, total: int) -> None:
             nonlocal seen
-            seen = reached
-            on_step(*reached)
+            seen = step, total
+            on_step(step, total)
 
-        work = asyncio.ensure_future(self._tried(path, step, on_preview, request))
+        work = asyncio.ensure_future(self._retry(path, remember, on_preview, request))
         try:
-            while not (await asyncio.wait({work}, timeout=LOOK_AGAIN))[0]:
+            while not (await asyncio.wait({work}, timeout=POLL_INTERVAL))[0]:
                 on_step(*seen)
             return work.result()
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def _tried(
+    async def _retry(
         self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]
     ) -> Image.Image:
+        """Return the finished picture; a busy server is asked again."""
         for tried in range(1, TRIES + 1):
             try:
-                return await self._once(path, on_step, on_preview, request)
+                return await self._post(path, on_step, on_preview, request)
             except Refusal as refusal:
                 wait = 2.0 ** (tried - 1) if refusal.retry_after is None else refusal.retry_after
                 if refusal.status not in BUSY or tried == TRIES or wait > LONGEST_WAIT:
@@ -171,7 +190,7 @@ class RemotePipeline:
             await asyncio.sleep(wait)
         raise AssertionError
 
-    async def _once(
+    async def _post(
         self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]
     ) -> Image.Image:
         endpoint = self.endpoint
@@ -184,9 +203,9 @@ class RemotePipeline:
                     raise Refusal.of(answer, (await answer.aread()).decode(errors="replace"), endpoint)
                 async for kind, content in _events(answer, on_step):
                     if kind.endswith("completed"):
-                        return _opened(content)
+                        return _decode_image(content)
                     if on_preview is not None and kind.endswith("partial_image"):
-                        on_preview(content["partial_image_index"], _opened(content))
+                        on_preview(content["partial_image_index"], _decode_image(content))
                     if "error" in content:
                         raise UserError(
                             f"{endpoint.shown} failed ({server_message(json.dumps(content), endpoint)}); ask again."
@@ -195,14 +214,14 @@ class RemotePipeline:
 
 
 def _form(model: str, prompt: str, *, previews: bool, **options: Any) -> dict[str, Any]:
-    fields = {"model": model, "prompt": prompt, "stream": True, "partial_images": PREVIEWS if previews else 0}
+    fields = {"model": model, "prompt": prompt, "stream": True, "partial_images": MAX_PREVIEWS if previews else 0}
     asked = {row.request: options.get(row.name) for row in SETTINGS.values() if row.group == "painting" and row.request}
     asked["size"] = asked["size"] and "{}x{}".format(*asked["size"])
     return fields | {name: value for name, value in asked.items() if value is not None}
 
 
 async def _events(answer: httpx.Response, on_step: OnStep) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """The events of a stream by their type; the steps of the painting go to `on_step`."""
+    """Yield the events of a stream by their type; the steps, which come as comments, go to `on_step`."""
     async for line in answer.aiter_lines():
         name, _, value = line.partition(": ")
         if line.startswith(": painting "):
@@ -213,11 +232,11 @@ async def _events(answer: httpx.Response, on_step: OnStep) -> AsyncIterator[tupl
             yield str(content.get("type", "")), content
 
 
-def _opened(content: Mapping[str, Any]) -> Image.Image:
+def _decode_image(content: Mapping[str, Any]) -> Image.Image:
     return open_image(base64.b64decode(content["b64_json"]), exact=True, max_pixels=MAX_PIXELS)
 
 
-def _png(image: Image.Image) -> bytes:
+def _to_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", icc_profile=image.info.get("icc_profile"))
     return buffer.getvalue()

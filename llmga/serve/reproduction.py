@@ -18,7 +18,7 @@ from PIL import Image
 from llmga.assistant.image_files import encoded, kind_of, read
 from llmga.assistant.loading import Guide, bundled
 from llmga.assistant.painting import Finish, ImageRequest, paint
-from llmga.assistant.record import ModelMark, Record, fingerprint, picture_hash
+from llmga.assistant.record import ModelMark, Record, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
@@ -27,7 +27,7 @@ from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
-from llmga.files import write_whole
+from llmga.files import fingerprint, write_whole
 from llmga.images import open_image
 from llmga.masks import read_mask
 from llmga.serve import args as flags
@@ -63,8 +63,8 @@ def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | N
         return None
     parent = _known(pictures, record.parent, "parent", "--image-file")
     if record.outpaint is not None:
-        picture, mask = Canvas.parse(record.outpaint, parent.size).grow(parent, record.fill or "edge")
-        return Region(picture, mask, record.changes, parent, record.outpaint, record.fill)
+        picture, added = Canvas.parse(record.outpaint, parent.size).grow(parent, record.fill or "edge")
+        return Region(picture, added, record.changes, parent, record.outpaint, record.fill)
     mask = _known(pictures, record.mask, "mask", "--mask-file") if record.mask else None
     return Region(parent, mask, record.changes, parent)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from llmga.errors import UserError
-from llmga.files import write_whole
+from llmga.jobs import write_result
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
 from llmga.llava.instructions import language_of
 from llmga.llava.planner import Dialogue, Planner
@@ -27,7 +27,7 @@ SEEDS = Registry("seed policy", {"same": lambda page, seed: seed, "next": lambda
 CARD = re.compile(r"^\W{0,4}(?P<name>[^\s:：][^:：]{0,39}?)\W{0,2}[:：]\s*(?P<look>\S.*)$")
 MOST_CHARACTERS = 8
 LONGEST_BOOK, LONGEST_CAST = 400, 100  # what a person may have added to
-Words = Annotated[str, up_to(100_000)]
+Text = Annotated[str, up_to(100_000)]
 
 ASK = {
     "en": {
@@ -49,11 +49,15 @@ class Character:
     """Somebody who appears again: described in the same words on every page."""
 
     name: Annotated[str, up_to(200)]
-    look: Words
+    look: Text
 
     @classmethod
     def read(cls, line: str) -> "Character":
-        """`Mia: a small girl with red hair`.  Raises: UserError."""
+        """A character from a line such as `Mia: a small girl with red hair`.
+
+        Raises:
+            UserError: the line does not read so.
+        """
         card = CARD.match(line.strip())
         if not card:
             raise UserError(f"character {line!r} cannot be read; write NAME: how they look.")
@@ -67,30 +71,30 @@ class Character:
 
 
 @dataclass(frozen=True)
-class Page:
-    """What is read on a page, what is painted, and the picture's file once it is there."""
+class BookPage:
+    """A page of a book: what is read on it, what is painted, and the picture's file once it is there."""
 
-    text: Words
-    prompt: Words
+    text: Text
+    prompt: Text
     picture: Annotated[str, one_part] | None = None
 
 
 @dataclass(frozen=True)
 class Story:
-    """A whole book.
+    """A picture book.
 
     Attributes:
         style: ends every prompt; "" for none.
         seeds: a row of `SEEDS`.
     """
 
-    title: Words
-    request: Words
+    title: Text
+    request: Text
     seed: Annotated[int, within(0, 2**62)]
-    style: Words = ""
+    style: Text = ""
     seeds: Annotated[str, row_of(SEEDS)] = "same"
     characters: Annotated[tuple[Character, ...], up_to(LONGEST_CAST)] = ()
-    pages: Annotated[tuple[Page, ...], up_to(LONGEST_BOOK)] = ()
+    pages: Annotated[tuple[BookPage, ...], up_to(LONGEST_BOOK)] = ()
 
     def prompt(self, number: int) -> str:
         """What the pipeline is told for page `number` (from 0): every character in the same words, one style."""
@@ -110,20 +114,26 @@ class Story:
         return replace(self, pages=tuple(pages))
 
     def save(self, path: Path) -> None:
-        """Raises: UserError when the disk does not take it."""
-        try:
-            write_whole(path, (json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n").encode())
-        except OSError as problem:
-            raise UserError(f"{str(path)!r} cannot be written ({problem.strerror}); make room.") from None
+        """Write the book as JSON.
+
+        Raises:
+            UserError: the disk does not take it.
+        """
+        write_result(path, (json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n").encode(), "make room")
 
     @classmethod
     def load(cls, path: str | Path) -> "Story":
-        """Raises: UserError when there is none, or what a person changed cannot be read."""
+        """A book from its file.
+
+        Raises:
+            UserError: there is none, or what a person changed in it cannot be read.
+        """
         try:
-            told = read_json(path)
-            story = typed(cls, told)
-            for kind, parts in ((cls, [told]), (Character, told.get("characters", ())), (Page, told.get("pages", ()))):
-                _check_names(kind, parts)
+            book = read_json(path)
+            story = typed(cls, book)
+            parts = ((cls, [book]), (Character, book.get("characters", ())), (BookPage, book.get("pages", ())))
+            for kind, objects in parts:
+                _check_names(kind, objects)
             if not story.pages:
                 raise ValueError("it has no pages")
             return story
@@ -131,10 +141,14 @@ class Story:
             raise UserError(f"{str(path)!r} is no story ({problem}); give the story.json of a picture book.") from None
 
 
-def _check_names(kind: type, parts: Sequence[dict[str, Any]]) -> None:
-    """Raises: ValueError for a slip of the pen in the name of a field."""
+def _check_names(kind: type, objects: Sequence[dict[str, Any]]) -> None:
+    """Check the names of the fields, in which a pen may slip.
+
+    Raises:
+        ValueError: one is not known.
+    """
     known = {entry.name for entry in fields(kind)}
-    for name in set().union(*parts) - known:
+    for name in set().union(*objects) - known:
         raise ValueError(f"{reprlib.repr(name)} is unknown, known are {', '.join(sorted(known))}")
 
 
@@ -149,7 +163,11 @@ def plan(
         characters: known from the start; without any, the planner is asked for them.
         book: further fields of `Story`.
 
-    Raises: UserError.
+    Yields:
+        The book with one page more each time.
+
+    Raises:
+        UserError: the language model cannot be asked, or says nothing for a page.
     """
     ask, dialogue = ASK[language_of(request)], Dialogue(planner)
     if not characters:
@@ -162,12 +180,12 @@ def plan(
         text, prompts = _answer(dialogue, ask["page"].format(number=number, count=pages, request=request), one)
         if not text and not prompts:
             raise UserError(f"the language model said nothing for page {number}; try another --seed or --temperature.")
-        story = replace(story, pages=(*story.pages, Page(text, prompts[0] if prompts else text)))
+        story = replace(story, pages=(*story.pages, BookPage(text, prompts[0] if prompts else text)))
         yield story
 
 
 def _answer(dialogue: Dialogue, text: str, sampling: Sampling) -> tuple[str, list[str]]:
-    """(words, prompts) of one answer."""
+    """One answer of the language model: (words, prompts)."""
     events = list(parse(dialogue.say(text, sampling=sampling)))
     words = "".join(event.text for event in events if isinstance(event, Spoken))
     return words.strip(), [event.text for event in events if isinstance(event, GenerationPrompt)]

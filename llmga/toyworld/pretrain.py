@@ -4,6 +4,7 @@ Every step is skipped when its result is there and continued when it was interru
 """
 
 import sys
+from collections.abc import Sequence
 
 from llmga.choices import TOYWORLD_STEPS
 from llmga.command_line import Parser, quiet_libraries
@@ -11,7 +12,7 @@ from llmga.errors import command_line
 
 
 @command_line
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m llmga.toyworld.pretrain", description="Make the toy world's data and base models.")
     parser.add_argument("steps", nargs="+", choices=TOYWORLD_STEPS, help="what to make, in this order")
     parser.add_argument(

@@ -135,7 +135,7 @@ def run(
     """A whole command line: read the settings, do the work, answer with an exit code (2 for a user's mistake)."""
 
     @command_line
-    def main(argv: Sequence[str] | None) -> int:
+    def main(argv: Sequence[str] | None = None) -> int:
         config = parse_arguments(presets, argv, foreign)
         quiet_libraries()
         story(config)

@@ -29,7 +29,7 @@ from llmga.assistant.record import ModelMark, Record
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.command_line import quiet_libraries
-from llmga.diffrir import folders
+from llmga.diffrir import jobs, runner
 from llmga.diffusers.adapters import add_loras
 from llmga.diffusers.datasets.sources import read_list
 from llmga.diffusers.pipelines import load_pipeline
@@ -45,7 +45,7 @@ from llmga.llava.datasets.sources import DataSource
 from llmga.runtime import peak_memory
 from llmga.seams import Seam
 from llmga.serve import batch
-from llmga.serve.story import Character, Page, Story
+from llmga.serve.story import BookPage, Character, Story
 
 ROOT = Path(__file__).resolve().parents[2]
 PAINTER = ROOT / "checkpoints/Inference/llmga-toy-sdxl-t2i"
@@ -306,7 +306,9 @@ def targets(folder: Path) -> dict[str, Target]:
     """The table of all that is read from strangers."""
     zips, index = sessions(folder)
     carried = [encoded(noise("RGB"), record(), kind) for kind in FORMATS]
-    story = Story("Mia", "a book", 7, "soft", "same", (Character("Mia", "small"),), (Page("a", "b", "page-01.png"),))
+    story = Story(
+        "Mia", "a book", 7, "soft", "same", (Character("Mia", "small"),), (BookPage("a", "b", "page-01.png"),)
+    )
     story.save(folder / "story.json")
     told = json.loads((folder / "story.json").read_text())
     done = {"jobs": {"1-ab": {"line": 1, "text": ["a"], "status": "done", "pictures": ["000.png"], "replies": ["b"]}}}
@@ -330,7 +332,7 @@ def targets(folder: Path) -> dict[str, Target]:
         "pictures": Target(0.12, either(*map(bits, pictures)), open_image),
         "stories": Target(0.08, in_utf8(values(told)), Story.load),
         "batches": Target(0.07, in_utf8(values([JOB, JOB], lines)), batch.read_jobs),
-        "manifests": Target(0.05, in_utf8(values(done)), batch.Manifest),
+        "manifests": Target(0.05, in_utf8(values(done)), batch.open_manifest),
         "manifests of restoring": Target(0.02, in_utf8(values(restored)), lambda place: _manifest(folder, place)),
         "data lists": Target(0.015, many, data_records),
         "data lines": Target(0.01, in_utf8(values(RECORDS, lines)), data_records),
@@ -350,9 +352,9 @@ def _told(reader: Callable[[bytes], Any], content: bytes) -> Any:
 
 def _manifest(folder: Path, place: Path) -> Any:
     (folder / "out").mkdir(exist_ok=True)
-    place.replace(folder / "out" / folders.MANIFEST)
-    found = folders.Manifest(folder / "out", {})
-    job = folders.Job("a", Path("a.png"), None, None, folder / "out" / "a.png", guided=False)
+    place.replace(folder / "out" / runner.MANIFEST)
+    found = runner.RestoreManifest(folder / "out", {})
+    job = jobs.RestoreJob("a", Path("a.png"), None, None, folder / "out" / "a.png", guided=False)
     return found.done(job, "ab")
 
 

@@ -12,7 +12,7 @@ from llmga.assistant.image_files import read
 from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.session import Turn
 from llmga.errors import UserError
-from llmga.serve.batch import Manifest, batch, read_jobs
+from llmga.serve.batch import batch, open_manifest, read_jobs
 from llmga.serve.terminal.drawing import Terminal
 
 NOTHING = Turn("")
@@ -169,4 +169,4 @@ def test_the_words_of_a_file_do_not_steer_the_terminal(work):
 def test_a_manifest_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(UserError, match="cannot be used as a manifest"):
-        Manifest(tmp_path / "manifest.json")
+        open_manifest(tmp_path / "manifest.json")

@@ -20,10 +20,10 @@ import sys, time
 from llmga.diffrir.restorers import RESTORERS
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
-from llmga.serve.api.connections import Gate
-from llmga.serve.api.keys import Keys
+from llmga.serve.api.auth import ApiKeys
+from llmga.serve.api.connections import ConnectionLimiter
+from llmga.serve.api.engine import PassthroughPlanner
 from llmga.serve.api.options import build_parser, build_service, server_options
-from llmga.serve.api.verbatim import Verbatim
 from llmga.assistant.loading import Models
 from llmga.serve.openai_api import Server, bind
 
@@ -43,8 +43,9 @@ class Painter:
 args = build_parser().parse_args(["--port", "0", "--grace", sys.argv[1]])
 args.model_path = args.sdmodel_id = "stubborn"
 logs.configure()
-service = build_service(server_options(args), Models(Verbatim, Painter(), RESTORERS["none"], ()))
-Server(build_app(service, Keys()), service.desk, args.grace, Gate(9, 9)).run(sockets=[bind("127.0.0.1", 0)])
+service = build_service(server_options(args), Models(PassthroughPlanner, Painter(), RESTORERS["none"], ()))
+server = Server(build_app(service, ApiKeys()), service.scheduler, args.grace, ConnectionLimiter(9, 9))
+server.run(sockets=[bind("127.0.0.1", 0)])
 """
 
 

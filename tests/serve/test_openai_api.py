@@ -15,7 +15,7 @@ import llmga
 from llmga.assistant.image_files import read as record_of
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
-from llmga.serve.api.keys import VARIABLE
+from llmga.serve.api.auth import VARIABLE
 from llmga.serve.api.options import build_parser
 from llmga.serve.openai_api import serve
 from llmga.toyworld.oracle import read

@@ -15,7 +15,7 @@ from llmga.errors import UserError
 from llmga.llava.sampling import Sampling
 from llmga.serve import illustration, storybook
 from llmga.serve.book import to_html, to_pdf
-from llmga.serve.story import Character, Page, Story, plan
+from llmga.serve.story import BookPage, Character, Story, plan
 
 MIA = Character("Mia", "a small girl with red hair and a yellow coat")
 CARDS = "Sure!\n- **Mia**: a small girl with red hair and a yellow coat\nBello: a big brown dog with one white ear.\n"
@@ -24,7 +24,7 @@ PAGES = [
     "Bello barks. <gen_image> a dog in a garden, Mia's house behind it </gen_image>",
     "The moon smiles. <gen_image> the moon over a roof </gen_image>",
 ]
-STORY = Story("T", "r", 7, "Soft watercolour", characters=(MIA,), pages=(Page("a", "b"), Page("Mia!", "c")))
+STORY = Story("T", "r", 7, "Soft watercolour", characters=(MIA,), pages=(BookPage("a", "b"), BookPage("Mia!", "c")))
 
 
 def planned(toy, *replies, request="Mia visits the moon", pages=3, characters=(), steers=False):
@@ -39,7 +39,7 @@ def test_characters_and_pages_are_asked_of_the_language_model(toy):
     assert [len(story.pages) for story in grown] == [1, 2, 3]
     story = grown[-1]
     assert story.characters == (MIA, Character("Bello", "a big brown dog with one white ear."))
-    assert story.pages[0] == Page("Mia looks at the moon.", "Mia at a window at night")
+    assert story.pages[0] == BookPage("Mia looks at the moon.", "Mia at a window at night")
     asked = [message.text for message in chat.conversation.messages if message.role == "user"]
     assert "picture book of 3 pages: Mia visits the moon" in asked[0] and "page 3 of 3" in asked[3]
 
@@ -79,7 +79,7 @@ def test_a_picture_is_asked_for_by_force_where_that_can_be(toy):
 
 def test_a_page_without_a_prompt_paints_its_words_and_an_empty_one_is_told(toy):
     story = planned(toy, "", "Mia sleeps.", pages=1)[1][-1]
-    assert story.pages[0] == Page("Mia sleeps.", "Mia sleeps.")
+    assert story.pages[0] == BookPage("Mia sleeps.", "Mia sleeps.")
     with pytest.raises(UserError, match="said nothing for page 1"):
         planned(toy, "", "", pages=1)
 
@@ -117,7 +117,9 @@ def test_a_story_that_was_changed_wrongly_is_one_sentence(tmp_path, change):
 @pytest.fixture
 def bound(tmp_path):
     """A folder with the pictures of a story, and the story."""
-    story = replace(STORY, pages=(Page("Mia < the moon & “more”", 'a "b"', "a.png"), Page("月亮" * 60, "c", "b.png")))
+    story = replace(
+        STORY, pages=(BookPage("Mia < the moon & “more”", 'a "b"', "a.png"), BookPage("月亮" * 60, "c", "b.png"))
+    )
     for number, page in enumerate(story.pages):
         Image.new("RGB", (64, 48), (number, 0, 9)).save(tmp_path / page.picture)
     return tmp_path, story

@@ -3,59 +3,70 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 
 from fastapi import Request, Response
+from fastapi.sse import format_sse_event
 
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.safety import WITHHELD
 from llmga.assistant.session import Turn
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Planner
-from llmga.serve.api.chat_shapes import (
+from llmga.serve.api.chat_schemas import (
     ChatChunk,
     ChatRequest,
     ChatResponse,
     Choice,
     ChunkChoice,
     Delta,
+    FinishReason,
     ImageUrl,
     MessageOut,
     PaintedImage,
     Usage,
 )
-from llmga.serve.api.encoding import data_uri, encoded
-from llmga.serve.api.engine import Job
+from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.messages import addresses, as_markdown, conversation_of, recent, tagged
-from llmga.serve.api.scheduler import Comment, EventStream, while_present
+from llmga.serve.api.image_data import to_base64, to_data_uri
+from llmga.serve.api.messages import image_urls, latest, tagged, to_conversation, to_markdown
+from llmga.serve.api.routing import v1_router
+from llmga.serve.api.scheduler import cancel_on_disconnect
 from llmga.serve.api.service import Service
+from llmga.serve.api.streaming import EventStream, data_event, progress_comment
+
+router = v1_router(streams=True)
 
 
-async def complete(service: Service, body: ChatRequest, request: Request) -> ChatResponse | Response:
-    """Answer, whole or as a stream.  Raises: ApiError, ClientLeft."""
-    if service.names.is_painter(body.model):
+@router.post("/chat/completions", response_model=ChatResponse)
+async def chat_completions(body: ChatRequest, request: Request) -> ChatResponse | Response:
+    """Talk, and see it painted."""
+    service: Service = request.app.state.service
+    if service.names.is_pipeline(body.model):
         raise ApiError(400, "this model paints and does not talk; ask it under /v1/images, or leave the model out.",
                        param="model")  # fmt: skip
     if (body.tools or body.functions) and not service.ignore_tools:
         raise ApiError(400, "tools are not served here; leave them out, or start the server with --ignore-tools.")
-    answer = Answer(service, body.model or service.names.assistant[0])
+    responder = ChatResponder(service, body.model or service.names.assistant[0])
     client = request.state.client
-    fetched = await while_present(request.receive, service.fetched(addresses(body.messages), client))
-    job = await service.desk.begin(request, lambda: answer.job(body, client, fetched))
+    fetched = await cancel_on_disconnect(request.receive, service.fetch_images(image_urls(body.messages), client))
+    turn = await service.scheduler.start(request, lambda: responder.turn(body, client, fetched))
     if body.stream:
-        return EventStream(job, answer.chunks(job, bool(body.stream_options and body.stream_options.include_usage)))
-    return await service.desk.finish(request, job, answer.whole(job))
+        with_usage = bool(body.stream_options and body.stream_options.include_usage)
+        return EventStream(turn, responder.events(turn, with_usage))
+    return await service.scheduler.finish(request, turn, responder.response(turn))
 
 
 @dataclass
-class Answer:
-    """One answer on its way.
+class ChatResponder:
+    """Makes the answer to one request of the events of its turn.
 
     Attributes:
-        length: characters of words so far.
-        pictures: how many were painted.
+        model: The name that the answer bears.
+        length: Characters of words so far.
+        images: How many were painted.
+        usage: Known once all went well.
     """
 
     service: Service
@@ -63,104 +74,107 @@ class Answer:
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
     length: int = 0
-    pictures: int = 0
-    finish: str = "stop"
+    images: int = 0
+    finish_reason: FinishReason = "stop"
     usage: Usage | None = None
 
-    def job(self, body: ChatRequest, client: str, fetched: Mapping[str, bytes]) -> Job:
-        """The work for a request.
+    def turn(self, body: ChatRequest, client: str, fetched: Mapping[str, bytes]) -> RunningTurn:
+        """Return the turn that is to be run; blocking.
 
         Args:
-            fetched: the pictures that lie elsewhere, by their addresses.
+            client: Whose caches may be used.
+            fetched: The pictures that lie elsewhere, by their addresses.
 
-        Raises: ApiError, UserError.
+        Raises:
+            ApiError: A message is too long, a picture broken, or more is asked for than one answer may cost.
+            UserError: The models cannot do it.
         """
         service = self.service
-        longest = service.bounds.message
-        wanted = recent(conversation_of(body.messages, service.look(fetched)), longest)
-        if max(len(wanted.messages[-1].text), len(wanted.system or "")) > longest:
-            raise too_long(longest)
+        max_length = service.bounds.message
+        conversation = latest(to_conversation(body.messages, service.image_opener(fetched)), max_length)
+        if max(len(conversation.messages[-1].text), len(conversation.system or "")) > max_length:
+            raise too_long(max_length)
         settings = service.settings(body, max_new_tokens=body.max_completion_tokens)
-        planner, known = service.warm.take(client, wanted)
+        planner, known = service.prefix_cache.take(client, conversation)
         *earlier, last = known.messages
 
         def done() -> None:
-            conversation = job.assistant.session.conversation
+            conversation = turn.assistant.session.conversation
             self.usage = usage_of(planner, conversation)
-            service.warm.give_back(client, planner, conversation)
+            service.prefix_cache.put(client, planner, conversation)
 
         before = replace(known, messages=tuple(earlier))
-        turn = Turn(last.text, last.images)
-        job = service.engine.job(planner, turn, settings, conversation=before, done=done)
-        return job
+        turn = service.engine.turn(planner, Turn(last.text, last.images), settings, conversation=before, done=done)
+        return turn
 
-    async def deltas(self, job: Job) -> AsyncIterator[Delta | Comment]:
-        """The events as pieces of a message, and signs of life between them."""
-        async for event in job.events():
+    async def deltas(self, turn: RunningTurn) -> AsyncGenerator[Delta | Denoising]:
+        """Yield the events as pieces of a message, and progress between them."""
+        async for event in turn.events():
             match event:
                 case TextDelta(text):
                     self.length += len(text)
                     yield Delta(content=text)
-                case PromptFound(prompt) if not job.assistant.settings.paint:
+                case PromptFound(prompt) if not turn.assistant.settings.paint:
                     yield Delta(content=tagged(prompt))
                 case PictureReady():
-                    image = await asyncio.to_thread(self._painted, event)
-                    self.pictures += 1
-                    yield Delta(content=as_markdown(image)) if self.service.markdown else Delta(images=[image])
-                case Denoising(step, total):
-                    yield Comment(f"painting {step}/{total}")
+                    image = await asyncio.to_thread(self._image, event)
+                    self.images += 1
+                    yield Delta(content=to_markdown(image)) if self.service.markdown else Delta(images=[image])
+                case Denoising():
+                    yield event
                 case Failed(cut=True) | Stopped():
-                    self.finish = "length"
+                    self.finish_reason = "length"
                 case Failed(message):
-                    self.finish = "content_filter" if message == WITHHELD else self.finish
+                    self.finish_reason = "content_filter" if message == WITHHELD else self.finish_reason
                     yield Delta(refusal=self.service.engine.public(message))
 
-    def _painted(self, event: PictureReady) -> PaintedImage:
+    def _image(self, event: PictureReady) -> PaintedImage:
         record = event.record
-        url = ImageUrl(url=data_uri(encoded(event.image, record)))
+        url = ImageUrl(url=to_data_uri(to_base64(event.image, record)))
         return PaintedImage(
-            image_url=url, index=self.pictures, revised_prompt=record.prompt, offset=self.length, seed=record.seed
+            image_url=url, index=self.images, revised_prompt=record.prompt, offset=self.length, seed=record.seed
         )
 
-    async def whole(self, job: Job) -> ChatResponse:
-        """The answer as one message."""
+    async def response(self, turn: RunningTurn) -> ChatResponse:
+        """Return the answer as one message."""
         message, images = MessageOut(), []
-        async for delta in self.deltas(job):
+        async for delta in self.deltas(turn):
             if isinstance(delta, Delta):
                 message.content += delta.content or ""
                 message.refusal = delta.refusal or message.refusal
                 images += delta.images or []
         message.images = images or None
-        choice = Choice(message=message, finish_reason=self.finish)
+        choice = Choice(message=message, finish_reason=self.finish_reason)
         return ChatResponse(id=self.id, created=self.created, model=self.model, choices=[choice], usage=self.usage)
 
-    async def chunks(self, job: Job, with_usage: bool) -> AsyncIterator[ChatChunk | Comment | str]:
-        """The answer as a stream, with OpenAI's last word."""
-        yield self._chunk(Delta(role="assistant", content=""))
-        async for delta in self.deltas(job):
-            yield delta if isinstance(delta, Comment) else self._chunk(delta)
-        yield self._chunk(Delta(), finish=self.finish)
+    async def events(self, turn: RunningTurn, with_usage: bool) -> AsyncGenerator[bytes]:
+        """Yield the answer as server-sent events, with OpenAI's last one."""
+        yield data_event(self._chunk(Delta(role="assistant", content="")))
+        async for delta in self.deltas(turn):
+            yield progress_comment(delta) if isinstance(delta, Denoising) else data_event(self._chunk(delta))
+        yield data_event(self._chunk(Delta(), finish_reason=self.finish_reason))
         if with_usage:
-            yield self._chunk(Delta()).model_copy(update={"choices": [], "usage": self.usage or Usage()})
-        yield "[DONE]"
+            usage = self.usage or Usage()
+            yield data_event(self._chunk(Delta()).model_copy(update={"choices": [], "usage": usage}))
+        yield format_sse_event(data_str="[DONE]")
 
-    def _chunk(self, delta: Delta, finish: str | None = None) -> ChatChunk:
-        choice = ChunkChoice(delta=delta, finish_reason=finish)
+    def _chunk(self, delta: Delta, finish_reason: FinishReason | None = None) -> ChatChunk:
+        choice = ChunkChoice(delta=delta, finish_reason=finish_reason)
         return ChatChunk(id=self.id, created=self.created, model=self.model, choices=[choice])
 
 
-def too_long(most: float) -> ApiError:
-    """What a client is told whose message no tokenizer need look at."""
+def too_long(max_length: float) -> ApiError:
+    """Return the refusal of a message that no tokenizer need look at."""
     return ApiError(
         400,
-        f"the message has over {most:,} characters, which is more than the model reads; shorten it.",
+        f"the message has over {max_length:,} characters, which is more than the model reads; shorten it.",
         param="messages",
         code="context_length_exceeded",
     )
 
 
 def usage_of(planner: Planner, conversation: Conversation) -> Usage | None:
-    """Tokens of the last question and answer, as far as the planner counts any."""
+    """Return the tokens of the last question and answer; None where the planner counts none."""
     mllm = getattr(planner, "mllm", None)
     if mllm is None or not conversation.messages:
         return None

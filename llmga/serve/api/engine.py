@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event, Lock
@@ -20,23 +20,23 @@ from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
 from llmga.llava.conversation import Conversation
-from llmga.llava.planner import Planner
+from llmga.llava.generation_prompt import END, START, TAG
+from llmga.llava.planner import Cancelled, Planner
+from llmga.llava.sampling import Sampling
 from llmga.serve.api.metrics import Metrics
-from llmga.serve.api.verbatim import Verbatim
 
-_DONE = object()
 FLAG = re.compile(r"--([a-z][\w-]+)")
 FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
 
 
 class Engine:
-    """The models, and what requests share of them.
+    """The models, and what all requests share of them.
 
     Args:
-        models: loaded once; nothing of a request is kept in them.
-        private: what no answer may hold, with what stands for it.
-        at_once: how many requests are at work at the same time.  Words are written side by side, pictures are painted
+        models: Loaded once; nothing of a request is kept in them.
+        at_once: How many requests are at work at the same time.  Words are written side by side, pictures are painted
             one after the other.
+        private: What no answer may hold, with what stands for it.
     """
 
     def __init__(
@@ -51,14 +51,24 @@ class Engine:
         self.threads = ThreadPoolExecutor(at_once, thread_name_prefix="request")
         self._lock = Lock()
 
-    def job(self, chat: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any) -> "Job":
-        """A request, ready to begin.  Raises: UserError where the pipeline cannot do its task."""
+    def turn(
+        self, planner: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any
+    ) -> "RunningTurn":
+        """Return a turn that is ready to be started.
+
+        Args:
+            task: What the pipeline is needed for.
+            options: Of `RunningTurn`.
+
+        Raises:
+            UserError: The pipeline cannot do its task.
+        """
         with self._lock:
             for_task(self.models.pipeline, task)  # made once, or refused before anything is begun
-        return Job(self, chat, turn, settings, **options)
+        return RunningTurn(self, planner, turn, settings, **options)
 
     def public(self, message: str) -> str:
-        """A sentence of ours as clients may read it: our folders by their last part, flags as fields."""
+        """Return a sentence of ours as clients may read it: our folders by their last part, flags as fields."""
         for private, name in self._private.items():
             message = message.replace(private, name)
         return FLAG.sub(lambda flag: FIELDS.get(flag[1], flag[1].replace("-", "_")), message)
@@ -68,19 +78,22 @@ class Engine:
         self.threads.shutdown()
 
 
-class Job:
-    """One request at work.
+class RunningTurn:
+    """One turn of an assistant in a thread; its events are read, and it is cancelled, from the event loop.
 
     Args:
-        conversation: what was said before the turn.
-        insist: the answer has to hold a picture; where the language model asks for none, its words are painted.
-        done: called in the thread when all has gone well, before the last event is seen.
+        conversation: What was said before the turn.
+        insist: The answer has to hold a picture; where the language model asks for none, its words are painted.
+        done: Called in the thread when all has gone well, before the last event is seen.
+
+    Attributes:
+        steps_after_disconnect: Denoising steps that were finished although nobody waited for them any more.
     """
 
     def __init__(
         self,
         engine: Engine,
-        chat: Planner,
+        planner: Planner,
         turn: Turn,
         settings: Settings,
         *,
@@ -88,16 +101,15 @@ class Job:
         insist: bool = False,
         done: Callable[[], None] | None = None,
     ):
-        self.engine, self.turn, self.insist, self.done = engine, turn, insist, done
+        self.engine, self.input, self.insist, self.done = engine, turn, insist, done
         models = engine.models
-        self.assistant = models.around(
-            chat, CountedPipeline(models.pipeline, models.lock, self), settings, models.marks
-        )
+        pipeline = CountedPipeline(models.pipeline, models.lock, self)
+        self.assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)
         self._cancelled = Event()
-        self._first: Any = None
-        self.steps_after_leaving = 0
+        self._first: AssistantEvent | None = None
+        self.steps_after_disconnect = 0
 
     @property
     def cancelled(self) -> bool:
@@ -109,63 +121,70 @@ class Job:
         self._cancelled.set()
         self.assistant.cancel()
 
-    def start(self, leave: Callable[[], None]) -> None:
-        """Begin the work; `leave` is called when it has come to its end."""
+    def start(self, ended: Callable[[], None]) -> None:
+        """Begin the work.
+
+        Args:
+            ended: Called on the event loop when the work has come to its end.
+        """
         loop = asyncio.get_running_loop()
-        self._seen: asyncio.Queue[Any] = asyncio.Queue()
+        self._events: asyncio.Queue[AssistantEvent | None] = asyncio.Queue()
 
         def put(event: AssistantEvent) -> None:
-            loop.call_soon_threadsafe(self._seen.put_nowait, event)
+            loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        self._running = loop.run_in_executor(self.engine.threads, self._work, put)
-        self._running.add_done_callback(lambda _: self._ended(leave))
+        self._work = loop.run_in_executor(self.engine.threads, self._run, put)
 
-    def _ended(self, leave: Callable[[], None]) -> None:
-        leave()
-        if self.cancelled:
-            self.engine.metrics.steps_after_leaving.observe(self.steps_after_leaving)
-        self._seen.put_nowait(_DONE)
+        def end(_: asyncio.Future[None]) -> None:
+            ended()
+            if self.cancelled:
+                self.engine.metrics.steps_after_disconnect.observe(self.steps_after_disconnect)
+            self._events.put_nowait(None)
+
+        self._work.add_done_callback(end)
+
+    async def _next(self) -> AssistantEvent | None:
+        """Return the next event; None after the last one.  What the work raised is raised then."""
+        event = await self._events.get()
+        if event is None:
+            self._work.result()
+        return event
 
     async def first(self) -> AssistantEvent | None:
-        """Wait for the first event, which `events` gives, too; None where there is none.  Raises what the work did."""
-        self._first = await self._seen.get()
-        if self._first is _DONE:
-            self._running.result()
-            return None
+        """Wait for the first event, which `events` gives, too; None where there is none."""
+        self._first = await self._next()
         return self._first
 
-    async def events(self) -> AsyncIterator[AssistantEvent]:
-        """What happens, to be read once; leaving early cancels the work.  Raises what the work did."""
+    async def events(self) -> AsyncGenerator[AssistantEvent]:
+        """Yield the events, once, after `first`; leaving early cancels the work."""
         event = self._first
         try:
-            while event is not _DONE:
-                if event is not None:
-                    yield event
-                event = await self._seen.get()
-            self._running.result()
+            while event is not None:
+                yield event
+                event = await self._next()
         finally:
-            if not self._running.done():
+            if not self._work.done():
                 self.cancel()
 
-    def _work(self, put: Callable[[AssistantEvent], None]) -> None:
-        clock = Clock(self.engine.metrics)
-        for event in self._answers():
-            clock.saw(event)
+    def _run(self, put: Callable[[AssistantEvent], None]) -> None:
+        latency = LatencyRecorder(self.engine.metrics)
+        for event in self._answer():
+            latency.record(event)
             put(event)
         if self.done is not None and not self.cancelled:
             self.done()
 
-    def _answers(self) -> Iterator[AssistantEvent]:
+    def _answer(self) -> Iterator[AssistantEvent]:
         words, asked = "", False
-        for event in self._answer(self.turn):
+        for event in self._respond(self.input):
             words += event.text if isinstance(event, TextDelta) else ""
             asked |= isinstance(event, PromptFound) or (isinstance(event, Failed) and not event.cut)
             yield event
         if self.insist and not asked and not self.cancelled:
-            self.assistant.planner = Verbatim()
-            yield from self._answer(Turn(words.strip() or self.turn.text))
+            self.assistant.planner = PassthroughPlanner()
+            yield from self._respond(Turn(words.strip() or self.input.text))
 
-    def _answer(self, turn: Turn) -> Iterator[AssistantEvent]:
+    def _respond(self, turn: Turn) -> Iterator[AssistantEvent]:
         events = self.assistant.stream(turn)
         if self.cancelled:  # before the assistant began to listen
             self.assistant.cancel()
@@ -176,16 +195,16 @@ class Job:
 class CountedPipeline(SharedPipeline):
     """The pipeline as one request sees it: its steps and pictures are counted."""
 
-    job: "Job"
+    turn: RunningTurn
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
-        metrics, job = self.job.engine.metrics, self.job
+        metrics, turn = self.turn.engine.metrics, self.turn
 
         def counted(step: int, total: int) -> None:
             if step:
                 metrics.steps.inc()
-                job.steps_after_leaving += job.cancelled
-            if step or job.cancelled:  # waiting is no news
+                turn.steps_after_disconnect += turn.cancelled
+            if step or turn.cancelled:  # waiting is no news
                 on_step(step, total)
 
         image = super().__call__(prompt, on_step=counted, **options)
@@ -193,15 +212,26 @@ class CountedPipeline(SharedPipeline):
         return image
 
 
-class Clock:
-    """Times the events of one request."""
+class PassthroughPlanner(Planner):
+    """A planner without a language model: it asks for a picture of exactly what was said."""
+
+    steers = True
+
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
+        words = TAG.sub(" ", conversation.messages[-1].text)  # a tag would end the prompt
+        self.ended_by = "marker"
+        yield f"{START} {words} {END}"
+
+
+class LatencyRecorder:
+    """Records in the metrics how long the events of one turn were waited for."""
 
     def __init__(self, metrics: Metrics):
         self.metrics, self.spoke = metrics, False
         self.began = self.asked = time.perf_counter()
 
-    def saw(self, event: AssistantEvent) -> None:
-        """An event is there."""
+    def record(self, event: AssistantEvent) -> None:
+        """Take note that an event is there now."""
         now = time.perf_counter()
         if isinstance(event, TextDelta | PromptFound) and not self.spoke:
             self.spoke = True

@@ -1,4 +1,4 @@
-"""Every refusal has OpenAI's shape, says the cause, and tells nothing of the inside."""
+"""Refusals: each has OpenAI's form, says the cause, and tells nothing of the inside."""
 
 import re
 from typing import Any
@@ -31,13 +31,14 @@ class ErrorResponse(BaseModel):
 
 
 class ApiError(Exception):
-    """An answer with this status.
+    """A refusal, which is answered in OpenAI's form.
 
     Args:
-        message: one sentence: the value, the limit, the remedy.
-        param: the field of the request that it is about.
-        code: a word for programs, such as `model_not_found`.
-        retry_after: seconds.
+        status: Of HTTP.
+        message: One sentence: the value, the limit, the remedy.
+        param: The field of the request that it is about.
+        code: A word for programs, such as `model_not_found`.
+        retry_after: Seconds after which to try again.
     """
 
     def __init__(
@@ -56,23 +57,23 @@ class ApiError(Exception):
             self.headers["WWW-Authenticate"] = "Bearer"
 
     def body(self) -> dict[str, Any]:
-        """As it travels."""
+        """Return the JSON object that is sent."""
         kind = TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         body = ErrorBody(message=self.message, type=kind, param=self.param, code=self.code)
         return ErrorResponse(error=body).model_dump()
 
     def response(self) -> JSONResponse:
-        """The whole answer."""
+        """Return the whole answer."""
         return JSONResponse(self.body(), self.status, self.headers)
 
 
-def defect(request_id: str) -> ApiError:
-    """What a client is told of a mistake of ours; the log has the rest under the same id."""
+def internal_error(request_id: str) -> ApiError:
+    """Return the refusal for a mistake of ours, of which the log has the rest under the same id."""
     return ApiError(500, f"the server made a mistake; its log has more under request {request_id}.", code="internal")
 
 
-def install(app: FastAPI) -> None:
-    """Answer refusals of every kind in one shape."""
+def add_exception_handlers(app: FastAPI) -> None:
+    """Answer exceptions of every kind in one form."""
 
     @app.exception_handler(ApiError)
     async def _(request: Request, error: ApiError) -> JSONResponse:
@@ -84,7 +85,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _invalid(error).response()
+        return _from_validation(error).response()
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
@@ -93,12 +94,12 @@ def install(app: FastAPI) -> None:
         return answer.response()
 
 
-def _invalid(error: RequestValidationError) -> ApiError:
+def _from_validation(error: RequestValidationError) -> ApiError:
     """The complaint that goes deepest into the body; values that were sent are not sent back."""
-    told = max(error.errors(), key=lambda each: len(each["loc"]))  # of several shapes the one that was nearly met
-    kind, place = str(told["type"]), [str(part) for part in told["loc"][1:]]
+    deepest = max(error.errors(), key=lambda each: len(each["loc"]))  # of several shapes the one that was nearly met
+    kind, path = str(deepest["type"]), [str(part) for part in deepest["loc"][1:]]
     if kind == "json_invalid":
         return ApiError(400, "the body is not valid JSON.", code="json_invalid")
-    param = ".".join(part for part in place if FIELD.fullmatch(part))
-    said = told["msg"].removeprefix("Value error, ").rstrip(".")
-    return ApiError(400, f"{param or 'the body'}: {said}.", param=param or None, code=kind)
+    param = ".".join(part for part in path if FIELD.fullmatch(part))
+    reason = deepest["msg"].removeprefix("Value error, ").rstrip(".")
+    return ApiError(400, f"{param or 'the body'}: {reason}.", param=param or None, code=kind)

@@ -5,7 +5,6 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -16,31 +15,35 @@ from weakref import WeakValueDictionary
 import httpx
 
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.uploads import Limits, too_many_bytes
+from llmga.serve.api.image_data import RequestLimits, too_many_bytes
 
-REDIRECTS = 3
-SECONDS = 10.0  # for everything together: name server, connections, headers, contents, redirects
-AT_ONCE, EACH = 16, 4  # fetched at the same time, of all clients and of each
-TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # addresses of IPv4, written in IPv6
+MAX_REDIRECTS = 3
+TIMEOUT = 10.0  # for everything together: name server, connections, headers, contents, redirects
+AT_ONCE, PER_CLIENT = 16, 4  # fetched at the same time, of all clients and of each
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # addresses of IPv4, written in IPv6
 POOL = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch")  # what hangs here holds nothing else up
 
 
-class Fetcher:
-    """The pictures that requests name, fetched before the requests stand in line."""
+class ImageFetcher:
+    """Fetches the pictures that requests name, before the requests are queued."""
 
-    def __init__(self, limits: Limits):
+    def __init__(self, limits: RequestLimits):
         self.limits = limits
-        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def fetch(self, urls: Sequence[str], client: str) -> dict[str, bytes]:
-        """The bytes at each address; together no more than a request may have.
+        """Return the bytes at each address; together no more than a request may have.
 
-        Raises: ApiError, also when it takes longer than `SECONDS`.
+        Args:
+            client: Who asks; each has at most `PER_CLIENT` fetched at once.
+
+        Raises:
+            ApiError: 413 for too many bytes; 400 where one cannot be had, also within `TIMEOUT` seconds.
         """
-        place = self._places.setdefault(client, asyncio.Semaphore(EACH))
-        tasks = {url: asyncio.ensure_future(self._one(url, place)) for url in OrderedDict.fromkeys(urls)}
+        slot = self._slots.setdefault(client, asyncio.Semaphore(PER_CLIENT))
+        tasks = {url: asyncio.ensure_future(self._fetch_one(url, slot)) for url in dict.fromkeys(urls)}
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(TIMEOUT):
                 contents = dict(zip(tasks, await asyncio.gather(*tasks.values()), strict=True))
         except TimeoutError:
             raise _unreachable() from None
@@ -52,67 +55,70 @@ class Fetcher:
                            code="image_too_large")  # fmt: skip
         return contents
 
-    async def _one(self, url: str, place: asyncio.Semaphore) -> bytes:
-        until, loop = time.monotonic() + SECONDS, asyncio.get_running_loop()
-        await place.acquire()
-        fetching = POOL.submit(_fetched, url, self.limits, until)
+    async def _fetch_one(self, url: str, slot: asyncio.Semaphore) -> bytes:
+        until, loop = time.monotonic() + TIMEOUT, asyncio.get_running_loop()
+        await slot.acquire()
+        fetching = POOL.submit(_fetch, url, self.limits, until)
 
-        def ended(_: Future) -> None:  # a name server may be waited for longer than the request is
+        def ended(_: Future[bytes]) -> None:  # a name server may be waited for longer than the request is
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(place.release)
+                loop.call_soon_threadsafe(slot.release)
 
         fetching.add_done_callback(ended)
         return await asyncio.wrap_future(fetching)
 
 
-def fetch(url: str, limits: Limits) -> bytes:
-    """The bytes at an http(s) address.
+def fetch(url: str, limits: RequestLimits) -> bytes:
+    """Return the bytes at an http(s) address.
 
     The host is resolved, every one of its addresses has to be public, and the connection goes to one that was
     looked at, so that a second answer of the name server changes nothing.  Redirects are looked at in the same way.
 
-    Raises: ApiError, which says no more of a failure than that there was one.
+    Raises:
+        ApiError: It says no more of a failure than that there was one.
     """
     try:
-        return POOL.submit(_fetched, url, limits, time.monotonic() + SECONDS).result(SECONDS)
+        return POOL.submit(_fetch, url, limits, time.monotonic() + TIMEOUT).result(TIMEOUT)
     except TimeoutError:
         raise _unreachable() from None
 
 
-def _fetched(url: str, limits: Limits, until: float) -> bytes:
-    for _ in range(REDIRECTS + 1):
-        host, port, scheme = _parts(url)
+def _fetch(url: str, limits: RequestLimits, until: float) -> bytes:
+    for _ in range(MAX_REDIRECTS + 1):
+        host, port, scheme = _split(url)
         address = public_address(host, port)
-        answer, following = asyncio.run(_asked(url, host, port, scheme, address, limits, until))
-        if following is None:
-            return answer
-        url = urljoin(url, following)
+        content, location = asyncio.run(_get(url, host, port, scheme, address, limits, until))
+        if location is None:
+            return content
+        url = urljoin(url, location)
     raise _unreachable()
 
 
-async def _asked(
-    url: str, host: str, port: int, scheme: str, address: str, limits: Limits, until: float
+async def _get(
+    url: str, host: str, port: int, scheme: str, address: str, limits: RequestLimits, until: float
 ) -> tuple[bytes, str | None]:
-    """The body, or where it is to be found instead; however slowly it comes, it ends at `until`."""
+    """Return the body, or where it is to be found instead; however slowly it comes, it ends at `until`."""
     named = host if port == (443 if scheme == "https" else 80) else f"{host}:{port}"
     headers = {"Host": named, "Accept": "image/*", "Accept-Encoding": "identity"}
     try:
         target = httpx.URL(url).copy_with(host=address, port=port, userinfo=b"", fragment=None)
         async with (
             asyncio.timeout(until - time.monotonic()),
-            httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=SECONDS, verify=_trusted()) as client,
+            httpx.AsyncClient(
+                trust_env=False, follow_redirects=False, timeout=TIMEOUT, verify=_ssl_context()
+            ) as client,
             client.stream("GET", target, headers=headers, extensions={"sni_hostname": host}) as answer,
         ):
             if answer.is_redirect:
                 return b"", answer.headers["location"]
             if answer.status_code != 200 or answer.headers.get("content-encoding", "identity") != "identity":
                 raise _unreachable()
-            return await _bounded(answer, limits), None
+            return await _read_bounded(answer, limits), None
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, KeyError):
         raise _unreachable() from None
 
 
-async def _bounded(answer: httpx.Response, limits: Limits) -> bytes:
+async def _read_bounded(answer: httpx.Response, limits: RequestLimits) -> bytes:
     content = bytearray()
     async for piece in answer.aiter_raw(65536):
         content += piece
@@ -122,11 +128,11 @@ async def _bounded(answer: httpx.Response, limits: Limits) -> bytes:
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def _ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def _parts(url: str) -> tuple[str, int, str]:
+def _split(url: str) -> tuple[str, int, str]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -139,7 +145,11 @@ def _parts(url: str) -> tuple[str, int, str]:
 
 
 def public_address(host: str, port: int) -> str:
-    """One of the host's addresses; ApiError unless all of them are public."""
+    """Return one of the host's addresses.
+
+    Raises:
+        ApiError: 400 unless all of them are public.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -151,11 +161,11 @@ def public_address(host: str, port: int) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address belongs to the internet at large, whatever it is wrapped in."""
+    """Return whether an address belongs to the internet at large, whatever it is wrapped in."""
     ip = ipaddress.ip_address(address)
     if ip.version == 6:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
-        if ip in TRANSLATED:
+        if ip in NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))

@@ -14,11 +14,14 @@ from typing import Any
 NAME = "llmga.serve.api"
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 log = logging.getLogger(NAME)
-PERIOD, MOST_REFUSALS, MOST_KINDS = 10.0, 20, 1000  # seconds; lines of a kind in them
+PERIOD, MAX_REFUSALS, MAX_KINDS = 10.0, 20, 1000  # seconds; lines of a kind in them
 
 
-class JsonLines(logging.Formatter):
-    """`{"time": "2026-01-31T12:00:00.123Z", "level": "info", "event": …, "request": …, more fields}`."""
+class JsonFormatter(logging.Formatter):
+    """Formatter of log records as JSON objects, one a line.
+
+    `{"time": "2026-01-31T12:00:00.123Z", "level": "info", "event": …, "request": …, more fields}`
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -34,8 +37,8 @@ class JsonLines(logging.Formatter):
         return json.dumps({key: value for key, value in line.items() if value is not None}, default=str)
 
 
-class Sparing(logging.Filter):
-    """So many lines of a kind in a period; the next one tells how many were left out.
+class RateLimitFilter(logging.Filter):
+    """Filter that lets a few records of a kind through in a period; the next one tells how many were left out.
 
     A kind is a warning by its words and exception, and a refusal by its route and status; every other request has its
     line.
@@ -49,7 +52,7 @@ class Sparing(logging.Filter):
         kind, most = self._kind(record)
         if kind is None:
             return True
-        if len(self._seen) > MOST_KINDS:
+        if len(self._seen) > MAX_KINDS:
             self._seen.clear()
         began, lines, left_out = self._seen.get(kind, (0.0, 0, 0))
         if record.created - began > PERIOD:
@@ -68,21 +71,27 @@ class Sparing(logging.Filter):
         if record.levelno >= logging.WARNING:
             return (record.name, record.msg, record.exc_info and record.exc_info[0]), 1
         if fields.get("status", 0) >= 400:
-            return (record.msg, fields["status"], fields.get("route")), MOST_REFUSALS
+            return (record.msg, fields["status"], fields.get("route")), MAX_REFUSALS
         return None, 0
 
 
-def tell(event: str, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
-    """Log what happened and its figures."""
+def log_event(event: str, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
+    """Log an event with its fields.
+
+    Args:
+        event: What happened, in the same words every time.
+        exc_info: Add the traceback of the exception that is being handled.
+        fields: More keys of the line.
+    """
     log.log(level, event, exc_info=exc_info, extra={"fields": fields})
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Our lines and uvicorn's, to stderr, and none of Pillow's on torn pictures.  For the entry point only."""
+    """Send our lines and uvicorn's to stderr, and none of Pillow's on torn pictures.  For the entry point only."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    handler.addFilter(Sparing())
+    handler.setFormatter(JsonFormatter())
+    handler.addFilter(RateLimitFilter())
     for name in (NAME, "uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from llmga.serve.api.fairness import FairQueue
+from llmga.serve.api.fair_queue import FairQueue
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class Metrics:
-    """What a server counts; every server has its own registry.
+    """The Prometheus metrics of one server, in a registry of its own.
 
     Attributes:
-        steps_after_leaving: of each request whose client left while a picture was painted, how many steps were still
-            finished.  Above 1, work went on for nobody.
+        disconnects: Counts requests whose client left before the end.
+        steps_after_disconnect: Of each request whose client left while a picture was painted, how many steps were
+            still finished.  Above 1, work went on for nobody.
     """
 
     def __init__(self, queue: FairQueue):
@@ -31,8 +32,10 @@ class Metrics:
         self.picture_seconds = _histogram(registry, "llmga_picture_seconds", "From a prompt to its picture.")
         self.pictures = Counter("llmga_pictures", "Pictures painted.", registry=registry)
         self.steps = Counter("llmga_steps", "Denoising steps done.", registry=registry)
-        self.left = Counter("llmga_clients_left", "Requests whose client left before the end.", registry=registry)
-        self.steps_after_leaving = _histogram(
+        self.disconnects = Counter(
+            "llmga_clients_left", "Requests whose client left before the end.", registry=registry
+        )
+        self.steps_after_disconnect = _histogram(
             registry, "llmga_steps_after_leaving", "Steps finished after the client left.", buckets=(0, 1, 2, 5)
         )
         self._gauge("llmga_waiting", "Requests in the queue.", lambda: queue.waiting)
@@ -44,11 +47,15 @@ class Metrics:
         Gauge(name, text, registry=self.registry).set_function(ask)
 
     def text(self) -> bytes:
-        """In Prometheus' own format."""
+        """Return all metrics in Prometheus' own format."""
         return generate_latest(self.registry)
 
 
 def _histogram(
-    registry: CollectorRegistry, name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple = SECONDS
+    registry: CollectorRegistry,
+    name: str,
+    text: str,
+    labels: tuple[str, ...] = (),
+    buckets: tuple[float, ...] = SECONDS,
 ) -> Histogram:
     return Histogram(name, text, labels, buckets=buckets, registry=registry)

@@ -9,15 +9,15 @@ from llmga.assistant.loading import Models, ModelSpec
 from llmga.assistant.settings import Settings
 from llmga.llava.endpoint.address import Endpoint
 from llmga.serve import args as flags
+from llmga.serve.api.auth import VARIABLE
 from llmga.serve.api.engine import Engine
-from llmga.serve.api.fairness import FairQueue
-from llmga.serve.api.fetching import Fetcher
-from llmga.serve.api.keys import VARIABLE
+from llmga.serve.api.fair_queue import FairQueue
+from llmga.serve.api.fetching import ImageFetcher
+from llmga.serve.api.image_data import RequestLimits
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
-from llmga.serve.api.service import Names, Service
-from llmga.serve.api.uploads import Limits
-from llmga.serve.api.warm import WarmChats
+from llmga.serve.api.service import ServedNames, Service
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average
 UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
@@ -78,7 +78,7 @@ def add_place(parser: flags.Parser) -> None:
 
 def add_limits(parser: flags.Parser) -> None:
     """How much one client may ask for, and all together."""
-    group, number, usual = parser.add_argument_group("limits"), flags.number, Limits()
+    group, number, usual = parser.add_argument_group("limits"), flags.number, RequestLimits()
     for name, kind, low, high, default, text in (
         ("at-once", int, 1, 64, 4, "requests at work; pictures are painted one by one"),
         ("queue", int, 0, 10_000, 64, "requests that wait; beyond it they are told when to come again"),
@@ -105,21 +105,21 @@ class ServerOptions:
     """How the server answers.
 
     Attributes:
-        spec: which models answer, and what one answer may cost.
-        settings: those of a request that says nothing else.
-        limits: what a client may send.
-        at_once: requests at work.
-        queue: requests that wait.
-        warm_chats: conversations whose cache is kept.
-        served_names: further names of the assistant.
-        remote_pictures: pictures are fetched from public addresses that requests name.
-        markdown: pictures of a chat stand in its text.
-        ignore_tools: requests with tools are answered as if they had none.
+        spec: Which models answer, and what one answer may cost.
+        settings: Those of a request that says nothing else.
+        limits: What a client may send.
+        at_once: Requests at work.
+        queue: Requests that wait.
+        warm_chats: Conversations whose cache is kept.
+        served_names: Further names of the assistant.
+        remote_pictures: Pictures are fetched from public addresses that requests name.
+        markdown: Pictures of a chat stand in its text.
+        ignore_tools: Requests with tools are answered as if they had none.
     """
 
     spec: ModelSpec
     settings: Settings
-    limits: Limits
+    limits: RequestLimits
     at_once: int
     queue: int
     warm_chats: int
@@ -131,7 +131,7 @@ class ServerOptions:
 
 def server_options(args: argparse.Namespace) -> ServerOptions:
     """What the flags say.  Raises: UserError for flags that contradict each other."""
-    limits = Limits(
+    limits = RequestLimits(
         body=int(args.max_request_mb * MEGA),
         picture=int(args.max_picture_mb * MEGA),
         pixels=int(args.max_megapixels * MEGA),
@@ -159,24 +159,24 @@ def build_service(options: ServerOptions, models: Models) -> Service:
     queue = FairQueue(options.at_once, options.queue)
     engine = Engine(models, options.at_once, Metrics(queue), private(options.spec, models))
     return Service(
-        desk=RequestScheduler(engine, queue),
+        scheduler=RequestScheduler(engine, queue),
         engine=engine,
-        warm=WarmChats(models.new_chat, options.warm_chats),
+        prefix_cache=PrefixCache(models.new_chat, options.warm_chats),
         names=names(options),
         limits=options.limits,
         defaults=options.settings,
         created=int(time.time()),
-        fetcher=Fetcher(options.limits) if options.remote_pictures else None,
+        fetcher=ImageFetcher(options.limits) if options.remote_pictures else None,
         markdown=options.markdown,
         ignore_tools=options.ignore_tools,
     )
 
 
-def names(options: ServerOptions) -> Names:
+def names(options: ServerOptions) -> ServedNames:
     """What clients call the models: the last part of each folder, whatever the rest of the path."""
     mllm = options.spec.mllm
     words = str(mllm.model) if isinstance(mllm, Endpoint) else last_part(mllm)
-    return Names((words, *options.served_names), last_part(options.spec.pipeline))
+    return ServedNames((words, *options.served_names), last_part(options.spec.pipeline))
 
 
 def last_part(path: str | Path | None) -> str:
@@ -187,7 +187,7 @@ def last_part(path: str | Path | None) -> str:
 
 def private(spec: ModelSpec, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
-    hidden = {models.pipeline.path: last_part(spec.pipeline)}
+    hidden = {str(models.pipeline.path): last_part(spec.pipeline)}
     for path in (spec.mllm, spec.pipeline, spec.inpainter, spec.model_base, spec.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"

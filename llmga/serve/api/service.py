@@ -10,58 +10,63 @@ from llmga.assistant.bounds import Bounds, TooMuch
 from llmga.assistant.settings import SETTINGS, Settings
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.fetching import Fetcher
+from llmga.serve.api.fetching import ImageFetcher
+from llmga.serve.api.image_data import RequestLimits, decode_image, from_data_uri
+from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
-from llmga.serve.api.shapes import ModelCard, Painting, parsed_size
-from llmga.serve.api.uploads import Limits, decode, from_data_uri
-from llmga.serve.api.warm import WarmChats
+from llmga.serve.api.schemas import ModelCard, PaintingParams, parse_size
 
 ELSEWHERE = ("http:", "https:")
 FIELDS = {row.name: row.request for row in SETTINGS.values() if row.request}  # of requests, by the settings they become
 
 
 @dataclass(frozen=True)
-class Names:
-    """What clients call the models.
+class ServedNames:
+    """The names under which clients ask for the models.
 
     Attributes:
-        assistant: the language model with the pipeline behind it; the first name is the one that answers bear.
-        pipeline: the diffusion model alone.
+        assistant: Of the language model with the pipeline behind it; the first name is the one that answers bear.
+        pipeline: Of the diffusion model alone.
     """
 
     assistant: tuple[str, ...]
     pipeline: str
 
-    def is_painter(self, name: str | None) -> bool:
-        """Which of the two a request is for.  Raises: ApiError 404 for another name."""
+    def is_pipeline(self, name: str | None) -> bool:
+        """Return whether a request is for the pipeline alone, or for the assistant.
+
+        Raises:
+            ApiError: 404 for another name.
+        """
         if not name or name in self.assistant:
             return False
         if name == self.pipeline:
             return True
-        raise self.unknown()
+        raise self.not_found()
 
-    def unknown(self) -> ApiError:
-        """What a client is told who asks for another model."""
+    def not_found(self) -> ApiError:
+        """Return the refusal of a request for another model."""
         known = ", ".join((*self.assistant, self.pipeline))
         return ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
                         code="model_not_found")  # fmt: skip
 
     def cards(self, created: int, usual: Mapping[str, Any]) -> list[ModelCard]:
-        """All of them, as /v1/models lists them.
+        """Return the models as /v1/models lists them.
 
         Args:
+            created: Unix time in seconds.
             usual: `steps` and `guidance_scale` of the pipeline.
         """
-        told = {
+        cards = {
             name: ModelCard(
                 id=name, created=created, description="talks, and writes the prompts of the pictures it paints"
             )
             for name in self.assistant
         }
-        told[self.pipeline] = ModelCard(
+        cards[self.pipeline] = ModelCard(
             id=self.pipeline, created=created, description="paints prompts as they stand", **usual
         )
-        return list(told.values())
+        return list(cards.values())
 
 
 @dataclass(frozen=True)
@@ -69,72 +74,77 @@ class Service:
     """What every request needs of the server.
 
     Attributes:
-        defaults: what a request that says nothing else gets.
-        fetcher: gets pictures from elsewhere; None where that is not allowed.
-        ignore_tools: requests with tools are answered without them.
-        markdown: pictures of a chat stand in its text, for programs that show nothing else.
-        created: when the server started, in seconds of Unix time.
+        defaults: What a request that says nothing else gets.
+        created: When the server started, in seconds of Unix time.
+        fetcher: Gets pictures from elsewhere; None where that is not allowed.
+        markdown: Pictures of a chat stand in its text, for programs that show nothing else.
+        ignore_tools: Requests with tools are answered without them.
     """
 
-    desk: RequestScheduler
+    scheduler: RequestScheduler
     engine: Engine
-    warm: WarmChats
-    names: Names
-    limits: Limits
+    prefix_cache: PrefixCache
+    names: ServedNames
+    limits: RequestLimits
     defaults: Settings
     created: int
-    fetcher: Fetcher | None = None
+    fetcher: ImageFetcher | None = None
     markdown: bool = False
     ignore_tools: bool = False
 
     @property
     def bounds(self) -> Bounds:
-        """What one answer may cost."""
+        """How much one answer may cost."""
         return self.engine.models.bounds
 
     def cards(self) -> list[ModelCard]:
-        """All models."""
-        chosen = {"steps": self.defaults.steps, "guidance_scale": self.defaults.guidance_scale}
-        described = self.engine.models.pipeline.describe(**chosen)
-        return self.names.cards(self.created, {name: described[name] for name in chosen})
+        """Return what /v1/models lists."""
+        pipeline, defaults = self.engine.models.pipeline, self.defaults
+        described = pipeline.describe(steps=defaults.steps, guidance_scale=defaults.guidance_scale)
+        return self.names.cards(self.created, {name: described[name] for name in ("steps", "guidance_scale")})
 
-    async def fetched(self, urls: Sequence[str], client: str) -> dict[str, bytes]:
-        """What a request names that lies elsewhere.  Raises: ApiError."""
+    async def fetch_images(self, urls: Sequence[str], client: str) -> dict[str, bytes]:
+        """Return the contents of those pictures of a request that lie elsewhere, by their addresses.
+
+        Raises:
+            ApiError: That is not allowed, there are too many, or one cannot be had.
+        """
         elsewhere = [url for url in urls if url.lower().startswith(ELSEWHERE)]
         if elsewhere and self.fetcher is None:
             raise ApiError(400, "this server fetches no pictures from elsewhere; send them as data: URIs.",
                            code="invalid_image_url")  # fmt: skip
         if len(urls) > self.limits.pictures:
-            raise too_many(self.limits)
-        return await self.fetcher.fetch(elsewhere, client) if elsewhere else {}
+            raise too_many_images(self.limits)
+        return await self.fetcher.fetch(elsewhere, client) if self.fetcher and elsewhere else {}
 
-    def look(self, fetched: Mapping[str, bytes]) -> Callable[[str], Image.Image]:
-        """A function that opens the pictures of one request by their addresses, up to the number that it may have.
+    def image_opener(self, fetched: Mapping[str, bytes]) -> Callable[[str], Image.Image]:
+        """Return a function that opens the pictures of one request by their addresses, as many as it may have.
 
         Args:
-            fetched: what lies elsewhere.
+            fetched: What `fetch_images` returned.
         """
-        seen = 0
+        opened = 0
 
         def open_one(url: str) -> Image.Image:
-            nonlocal seen
-            seen += 1
-            if seen > self.limits.pictures:
-                raise too_many(self.limits)
-            return decode(fetched[url] if url in fetched else from_data_uri(url, self.limits), self.limits)
+            nonlocal opened
+            opened += 1
+            if opened > self.limits.pictures:
+                raise too_many_images(self.limits)
+            return decode_image(fetched[url] if url in fetched else from_data_uri(url, self.limits), self.limits)
 
         return open_one
 
-    def settings(self, asked: Painting, **others: Any) -> Settings:
-        """The defaults with what a request asks for.
+    def settings(self, asked: PaintingParams, **others: Any) -> Settings:
+        """Return the defaults with what a request asks for.
 
         Args:
-            others: settings that no field of the request says by itself; None leaves the field's.
+            others: Settings that no field of the request says by itself; None leaves the field's.
 
-        Raises: ApiError.
+        Raises:
+            ApiError: 400 for more than one answer may cost.
         """
         wanted = {name: getattr(asked, field, None) for name, field in FIELDS.items()}
-        wanted |= {"size": parsed_size(asked.size)} | {
+        wanted |= {"size": parse_size(asked.size)} | {
             name: value for name, value in others.items() if value is not None
         }
         chosen = replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
@@ -145,6 +155,6 @@ class Service:
         return chosen
 
 
-def too_many(limits: Limits) -> ApiError:
-    """What a client is told who sends more pictures than one request may have."""
+def too_many_images(limits: RequestLimits) -> ApiError:
+    """Return the refusal of a request with more pictures than one may have."""
     return ApiError(400, f"a request may have {limits.pictures} pictures; send fewer.", code="too_many_images")

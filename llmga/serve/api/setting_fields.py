@@ -9,10 +9,10 @@ from llmga.assistant.settings import SETTINGS, Setting
 
 
 def model_of(group: str, kinds: Mapping[type, Any], rows: Mapping[str, Setting] = SETTINGS) -> Any:
-    """A pydantic model with the fields of a group of settings; each may be left out.
+    """Return a pydantic model with the fields of a group of settings; each may be left out.
 
     Args:
-        kinds: what travels in place of a type of the table.
+        kinds: What travels in place of a type of the table.
     """
     asked = {row.request: row for row in rows.values() if row.group == group and row.request}
     fields: dict[str, Any] = {
@@ -22,7 +22,7 @@ def model_of(group: str, kinds: Mapping[type, Any], rows: Mapping[str, Setting] 
 
 
 def _kind(row: Setting, kinds: Mapping[type, Any]) -> Any:
-    """The type of a field; of a fraction everything above 0, though people are offered a rounder least."""
+    """Return the type of a field; of a fraction everything above 0, though people are offered a rounder least."""
     if row.closed:
         return Literal[row.names]
     if row.offered is None:
@@ -30,5 +30,5 @@ def _kind(row: Setting, kinds: Mapping[type, Any]) -> Any:
     low, high = row.offered
     if row.kind is int:
         return Annotated[int, Field(ge=low, le=high)]
-    least = {"gt": 0.0} if low > 0 else {"ge": low}
+    least: dict[str, Any] = {"gt": 0.0} if low > 0 else {"ge": low}
     return Annotated[float, Field(le=high, allow_inf_nan=False, **least)]

@@ -1,13 +1,14 @@
-"""The settings of a visit: the controls, made from the table of settings, and what they say."""
+"""The settings of a session: the controls, made from the table of settings, and what they say."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
 from llmga.assistant.assistant import Assistant
+from llmga.assistant.painting import choose_sampler
 from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
@@ -18,7 +19,7 @@ from llmga.serve.page.strings import key_of
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the controls say.
+    """The values of the controls, for the next answer.
 
     Attributes:
         settings: with `edit`, which only an answer that changes a picture uses.
@@ -36,9 +37,10 @@ class Chosen:
         Args:
             changes: it changes a picture.
 
-        Raises: UserError for a sampler that the pipeline cannot use.
+        Raises:
+            UserError: the pipeline cannot use the sampler.
         """
-        assistant.pipeline.use_sampler(self.settings.sampler)
+        choose_sampler(assistant.pipeline, self.settings)
         assistant.settings = self.settings if changes else replace(self.settings, edit=None)
         if self.seed is not None:
             assistant.reseed(self.seed)
@@ -102,12 +104,17 @@ class Controls:
         return list(self.named.values())
 
     def chosen(self, values: Sequence[Any]) -> Chosen:
-        """What the values of `components` mean.  Raises: UserError for one that cannot be."""
+        """What the values of `components` mean.
+
+        Raises:
+            UserError: one cannot be.
+        """
         said = {name: self._read(self._rows[name], value) for name, value in zip(self.named, values, strict=True)}
         own = {name: value for name, value in said.items() if not self._rows[name].part_of and name != "seed"}
         repaint, edit = (
-            Changes(
-                **{row.name: said.get(row.name, row.default) for row in self._table.values() if row.part_of == part}
+            cast(
+                Changes,
+                {row.name: said.get(row.name, row.default) for row in self._table.values() if row.part_of == part},
             )
             for part in ("repaint", "edit")
         )
@@ -135,7 +142,11 @@ class Controls:
         return not value if row.name == "paint" else value
 
     def _read(self, row: Setting, value: Any) -> Any:
-        """What the value of a control means; where it is the usual one, None.  Raises: UserError."""
+        """What the value of a control means; where it is the usual one, None.
+
+        Raises:
+            UserError: it cannot be read.
+        """
         if row.name == "paint":
             return not value
         if row.usual is not None:
@@ -156,7 +167,11 @@ def _without_weights(names: Sequence[str], loaded: str) -> list[str]:
 
 
 def _typed(row: Setting, text: str) -> Any:
-    """What was typed in place of a flag; None where nothing stands.  Raises: UserError."""
+    """What was typed in place of a flag; None where nothing stands.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     if not text.strip():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Components whose words follow the language that a visitor chose."""
+"""Components whose labels follow the language that a person chose."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,45 +6,45 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from llmga.serve.page.strings import WORDS, Words
+from llmga.serve.page.strings import STRINGS, Strings
 
 
 class Labels:
-    """Which words stand on which component.
+    """The components of the page and the strings that stand on them.
 
     Args:
-        language: the one that the page is built in.
+        language: a key of `STRINGS`, the one that the page is built in.
     """
 
     def __init__(self, language: str = "en"):
-        self.words: Words = WORDS[language]
-        self._told: list[tuple[Component, Mapping[str, str], Mapping[str, str]]] = []
+        self.strings: Strings = STRINGS[language]
+        self._labelled: list[tuple[Component, Mapping[str, str], Mapping[str, str]]] = []
 
     def put(self, kind: type, *, choices: Mapping[str, str] | None = None, **options: Any) -> Any:
-        """A component; options whose name ends in `_word` are keys of the words.
+        """A component; options whose name ends in `_word` are keys of the strings.
 
         Args:
-            choices: value -> key of its word.
+            choices: value -> key of its string.
             options: as the component takes them; `rows` are choices that are called the same in every language.
         """
         if "rows" in options:
             options["choices"] = options.pop("rows")
         keys = {name.removesuffix("_word"): options.pop(name) for name in list(options) if name.endswith("_word")}
-        component = kind(**options, **self._said(keys, choices or {}, self.words))
-        self._told.append((component, keys, choices or {}))
+        component = kind(**options, **self._texts(keys, choices or {}, self.strings))
+        self._labelled.append((component, keys, choices or {}))
         return component
 
     @property
     def components(self) -> list[Component]:
-        return [component for component, _, _ in self._told]
+        return [component for component, _, _ in self._labelled]
 
     def in_language(self, language: str) -> list[dict[str, Any]]:
         """An update for each of `components`."""
-        return [gr.update(**self._said(keys, choices, WORDS[language])) for _, keys, choices in self._told]
+        return [gr.update(**self._texts(keys, choices, STRINGS[language])) for _, keys, choices in self._labelled]
 
     @staticmethod
-    def _said(keys: Mapping[str, str], choices: Mapping[str, str], words: Words) -> dict[str, Any]:
-        said: dict[str, Any] = {name: words[key] for name, key in keys.items()}
+    def _texts(keys: Mapping[str, str], choices: Mapping[str, str], strings: Strings) -> dict[str, Any]:
+        texts: dict[str, Any] = {name: strings[key] for name, key in keys.items()}
         if choices:
-            said["choices"] = [(words[key], value) for value, key in choices.items()]
-        return said
+            texts["choices"] = [(strings[key], value) for value, key in choices.items()]
+        return texts

@@ -1,6 +1,5 @@
-"""What stands where on the page.  What it does is in `wiring`, what it says in `words`."""
+"""What stands where on the page.  What it does is in `handlers`, what it says in `strings`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,13 @@ import gradio as gr
 from llmga.assistant.settings import Settings
 from llmga.diffrir.restorers import restorer_name
 from llmga.errors import UserError
-from llmga.serve.page import drawing
+from llmga.serve.page import drawing, mask_editor
 from llmga.serve.page.controls import Controls
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.options import PageOptions
-from llmga.serve.page.strings import LANGUAGES, WORDS
+from llmga.serve.page.strings import LANGUAGES, STRINGS
+from llmga.serve.page.user_session import UserSession
 
 HERE = Path(__file__).parent
 SYSTEM_FONTS = [
@@ -36,52 +36,36 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
     checkbox_border_color="*neutral_400",
 )
 UPLOADS = (3600, 24 * 3600)  # how often it is looked for uploaded files of which age, both in seconds
-HANDLE = (
-    '<button type="button" class="handle" role="slider" aria-valuemin="0" aria-valuemax="50" aria-valuenow="0" '
-    'data-side="{0}" data-hint="{0}"></button>'
-)
-EASEL = f"""
-<div class="easel empty"><p class="none" data-word="no canvas"></p><div class="work">
-<div class="bar">
-<button type="button" data-mode="brush" data-word="brush" aria-pressed="true"></button>
-<button type="button" data-mode="eraser" data-word="eraser"></button>
-<button type="button" data-mode="grow" data-word="grow"></button>
-<button type="button" data-word="unmark"></button>
-<button type="button" data-word="wipe"></button>
-<label><span data-word="width"></span><input type="range" min="2" max="50" value="16"></label>
-</div>
-<div class="stage"><canvas tabindex="0" role="img" data-hint="canvas help"></canvas>
-{"".join(HANDLE.format(side) for side in ("left", "top", "right", "bottom"))}
-</div>
-<p class="help" data-word="canvas help"></p>
-</div></div>"""
-EASEL_WORDS = ("no canvas", "canvas help", "brush", "eraser", "grow", "unmark", "wipe", "width", "left", "top", "right",
-               "bottom")  # fmt: skip
 
 
-class Page:
-    """The components; `blocks` is the whole."""
+class PageLayout:
+    """The components of the page.
 
-    def __init__(self, studio: ModelPool, options: PageOptions):
+    Attributes:
+        blocks: the whole.
+        session: the state of a browser tab, a `UserSession`; None before it begins and after it has ended.
+    """
+
+    def __init__(self, pool: ModelPool, options: PageOptions):
         self.labels = labels = Labels()
         with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
-            self.visit = gr.State(None, time_to_live=None, delete_callback=_leave)
+            self.session = gr.State(None, time_to_live=None, delete_callback=_leave)
             self.head = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
                     self._conversation(labels)
                 with gr.Column(scale=2, min_width=320, elem_id="side"), gr.Tabs() as self.tabs:
-                    self._side(studio, options.settings, labels)
+                    self._side(pool, options.settings, labels)
 
     def _conversation(self, labels: Labels) -> None:
         self.log = gr.HTML(
-            [],  # what stands here says that the visit has begun
+            [],  # what stands here says that the session has begun
             html_template='<div class="log" role="log" tabindex="0"></div>',
             js_on_load=script("log.js"),
             apply_default_css=False,
             elem_id="log",
         )
-        self.about = gr.HTML("", js_on_load=script("about.js"), apply_default_css=False, elem_id="about")
+        self.subject = gr.HTML("", js_on_load=script("subject.js"), apply_default_css=False, elem_id="subject")
         self.message = local_files_only(
             labels.put(
                 gr.MultimodalTextbox,
@@ -101,35 +85,35 @@ class Page:
                 for verb in ("retry", "repaint", "undo", "clear")
             )
 
-    def _side(self, studio: ModelPool, usual: Settings, labels: Labels) -> None:
+    def _side(self, pool: ModelPool, usual: Settings, labels: Labels) -> None:
         with labels.put(gr.Tab, label_word="pictures", id="pictures"):
             self.gallery = gr.HTML(
-                drawing.gallery([], labels.words),
+                drawing.gallery([], labels.strings),
                 html_template='<div class="gallery">${value}</div>',
                 js_on_load=script("gallery.js"),
                 apply_default_css=False,
                 elem_id="gallery",
             )
         with labels.put(gr.Tab, label_word="canvas", id="canvas"):
-            self.easel = gr.HTML(
-                canvas("en"),
-                html_template=EASEL,
-                js_on_load=script("easel.js"),
+            self.mask_editor = gr.HTML(
+                mask_editor.opened("en"),
+                html_template=mask_editor.TEMPLATE,
+                js_on_load=script("mask_editor.js"),
                 apply_default_css=False,
-                elem_id="easel",
+                elem_id="mask-editor",
             )
         with labels.put(gr.Tab, label_word="settings", id="settings"):
-            pipeline = studio.models.pipeline.describe()
-            self.controls = Controls(labels, usual, pipeline, restorer_name(studio.restorer))
-            self._models(studio, labels)
+            pipeline = pool.models.pipeline.describe()
+            self.controls = Controls(labels, usual, pipeline, restorer_name(pool.restorer))
+            self._models(pool, labels)
         with labels.put(gr.Tab, label_word="session", id="session"):
             self._session(labels)
 
-    def _models(self, studio: ModelPool, labels: Labels) -> None:
-        talks, paints = studio.offered()
+    def _models(self, pool: ModelPool, labels: Labels) -> None:
+        talks, paints = pool.offered()
         with labels.put(gr.Accordion, label_word="models", open=False):
-            self.words_model = labels.put(gr.Dropdown, label_word="language model", rows=talks, value=talks[0])
-            self.paint_model = labels.put(gr.Dropdown, label_word="picture model", rows=paints, value=paints[0])
+            self.language_model = labels.put(gr.Dropdown, label_word="language model", rows=talks, value=talks[0])
+            self.picture_model = labels.put(gr.Dropdown, label_word="picture model", rows=paints, value=paints[0])
 
     def _session(self, labels: Labels) -> None:
         rows = [(name, code) for code, name in LANGUAGES.items()]
@@ -143,17 +127,13 @@ class Page:
 
 
 def heading(language: str) -> str:
-    words = WORDS[language]
-    return f"<h1>{words['title']}</h1><p>{words['subtitle']}</p>"
-
-
-def canvas(language: str, picture: int | None = None, url: str = "") -> str:
-    """What `easel.js` is given: a picture of the conversation to draw on, or none."""
-    words = {key: WORDS[language][key] for key in EASEL_WORDS}
-    return json.dumps({"words": words, "picture": picture, "url": url})
+    """The head of the page as HTML."""
+    strings = STRINGS[language]
+    return f"<h1>{strings['title']}</h1><p>{strings['subtitle']}</p>"
 
 
 def script(name: str) -> str:
+    """The source of a script beside this file."""
     return (HERE / name).read_text("utf-8")
 
 
@@ -170,6 +150,6 @@ def local_files_only(component: Any) -> Any:
     return component
 
 
-def _leave(visit: Any) -> None:
-    if visit is not None:
-        visit.close()
+def _leave(session: UserSession | None) -> None:
+    if session is not None:
+        session.close()

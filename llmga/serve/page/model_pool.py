@@ -1,6 +1,5 @@
-"""What all visits share: the models that are loaded, and the list of those that can be chosen."""
+"""What all sessions share: the models that are loaded, and the list of those that can be chosen."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -17,16 +16,16 @@ from llmga.serve.page.options import PageOptions
 
 
 @dataclass(frozen=True)
-class Words:
-    """A language model."""
+class LanguageModel:
+    """A language model: what makes a planner on it for each session, and what records say of it."""
 
     new_chat: NewChat
     mark: ModelMark
 
 
 @dataclass(frozen=True)
-class Paint:
-    """A picture model, and the lock that is taken to paint with it."""
+class PictureModel:
+    """A picture model, what records say of it, and the lock that is taken to paint with it."""
 
     pipeline: Pipeline
     mark: ModelMark
@@ -44,61 +43,80 @@ class ModelPool:
     def __init__(self, options: PageOptions, models: Models):
         self.options, self.models = options, models
         marks = {mark.role: mark for mark in models.marks}
-        self.words = {marks["language"].name: Words(models.new_chat, marks["language"])}
-        self.paints = {marks["painter"].name: Paint(models.pipeline, marks["painter"], models.lock)}
-        self.first = marks["language"].name, marks["painter"].name
+        language, picture = marks["language"], marks["painter"]
+        self._language_models = {language.name: LanguageModel(models.new_chat, language)}
+        self._picture_models = {picture.name: PictureModel(models.pipeline, picture, models.lock)}
+        self.first = language.name, picture.name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
         self._listed = self._look()
 
     @property
     def restorer(self) -> Restorer:
+        """What is called after repainting."""
         return self.models.restorer
 
     def offered(self) -> tuple[list[str], list[str]]:
         """Names of language and of picture models, those of the command line first."""
         if self.options.mode == "reload":
             self._listed = self._look()
-        return tuple(list(dict.fromkeys([first, *more])) for first, more in zip(self.first, self._listed, strict=True))
+        languages, pictures = (
+            list(dict.fromkeys([first, *more])) for first, more in zip(self.first, self._listed, strict=True)
+        )
+        return languages, pictures
 
-    def assistant(self, words: str | None = None, paint: str | None = None) -> Assistant:
+    def assistant(self, language: str | None = None, picture: str | None = None) -> Assistant:
         """A fresh session with these models, or those of the command line.
 
-        Raises: UserError for a model that is not offered or cannot be opened.
+        Args:
+            language, picture: names, as they are offered.
+
+        Raises:
+            UserError: a model is not offered or cannot be opened.
         """
-        chosen = [name or first for name, first in zip((words, paint), self.first, strict=True)]
-        for name, names in zip(chosen, self.offered(), strict=True):
-            if name not in names:
-                raise UserError(f"model {name!r} is not offered here; choose one of: {', '.join(names)}.")
+        languages, pictures = self.offered()
+        language_name, picture_name = _of(language or self.first[0], languages), _of(picture or self.first[1], pictures)
         with self._loading:
-            talks = self._opened(self.words, chosen[0], self._words)
-            paints = self._opened(self.paints, chosen[1], self._paint)
-        belongs = {"language base": chosen[0] == self.first[0], "inpainter": chosen[1] == self.first[1]}
+            talks = self._language_model(language_name)
+            paints = self._picture_model(picture_name)
+        belongs = {"language base": language_name == self.first[0], "inpainter": picture_name == self.first[1]}
         rest = [mark for mark in self._rest if belongs.get(mark.role, True)]
         marks = (talks.mark, paints.mark, *rest)
-        brush = SharedPipeline.of(paints.pipeline, paints.lock)
-        return self.models.around(talks.new_chat(), brush, self.options.settings, marks)
+        pipeline = SharedPipeline.of(paints.pipeline, paints.lock)
+        return self.models.around(talks.new_chat(), pipeline, self.options.settings, marks)
 
     def _look(self) -> tuple[list[str], list[str]]:
         directory = self.options.model_directory
         folders = sorted(path for path in directory.glob("*") if path.is_dir()) if directory else []
-        paints = [path.name for path in folders if (path / "model_index.json").is_file()]
-        return [path.name for path in folders if (path / "config.json").is_file() and path.name not in paints], paints
+        pictures = [path.name for path in folders if (path / "model_index.json").is_file()]
+        languages = [path.name for path in folders if (path / "config.json").is_file() and path.name not in pictures]
+        return languages, pictures
 
-    @staticmethod
-    def _opened(known: dict, name: str, load: Callable[[str], Words | Paint]) -> Words | Paint:
-        if name not in known:
-            known[name] = load(name)
-        return known[name]
+    def _language_model(self, name: str) -> LanguageModel:
+        if name not in self._language_models:
+            path = self._path(name)
+            planner = open_planner(path, **self.options.spec.placement)
+            self._language_models[name] = LanguageModel(planner, ModelMark.of("language", path))
+        return self._language_models[name]
 
-    def _words(self, name: str) -> Words:
-        path = self._place(name)
-        return Words(open_planner(path, **self.options.spec.placement), ModelMark.of("language", path))
+    def _picture_model(self, name: str) -> PictureModel:
+        if name not in self._picture_models:
+            path = self._path(name)
+            pipeline = self.options.spec.open_guided(path)
+            self._picture_models[name] = PictureModel(pipeline, ModelMark.of("painter", path), FairLock())
+        return self._picture_models[name]
 
-    def _paint(self, name: str) -> Paint:
-        path = self._place(name)
-        return Paint(self.options.spec.open_guided(path), ModelMark.of("painter", path), FairLock())
-
-    def _place(self, name: str) -> Path:
+    def _path(self, name: str) -> Path:
         assert self.options.model_directory is not None  # only what lies there is offered beside the loaded ones
         return self.options.model_directory / name
+
+
+def _of(name: str, names: list[str]) -> str:
+    """The name.
+
+    Raises:
+        UserError: it is not one of those that are offered.
+    """
+    if name not in names:
+        raise UserError(f"model {name!r} is not offered here; choose one of: {', '.join(names)}.")
+    return name

@@ -22,7 +22,8 @@ def moderator(moderate: bool, url: str | None) -> Moderator | None:
         moderate: ask OpenAI.
         url: a server that answers as OpenAI's does, in its place.
 
-    Raises: UserError when OpenAI is to be asked without a key.
+    Raises:
+        UserError: OpenAI is to be asked without a key.
     """
     if not (moderate or url):
         return None
@@ -33,7 +34,11 @@ def moderator(moderate: bool, url: str | None) -> Moderator | None:
 
 
 def flagged(text: str, *, url: str, key: str) -> bool:
-    """What the service says of a text.  Raises: UserError when it does not answer: then nothing is let through."""
+    """What the service says of a text.
+
+    Raises:
+        UserError: it does not answer; then nothing is let through.
+    """
     head = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         answer = httpx.post(url, json={"input": text}, headers=head, timeout=PATIENCE, follow_redirects=False)

@@ -8,20 +8,22 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
-from llmga.serve.api.keys import sent_by_another_site
-from llmga.serve.page.layout import HERE, THEME, Page
+from llmga.serve.api.auth import is_cross_site
+from llmga.serve.page.handlers import LONGEST_LINE, EventHandlers
+from llmga.serve.page.layout import HERE, THEME, PageLayout
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.options import PageOptions
 from llmga.serve.page.user_session import LONGEST_MESSAGE
-from llmga.serve.page.wiring import LONGEST_LINE, Wiring
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
 LONGEST_QUEUE = 64
@@ -40,8 +42,10 @@ SIGN_IN = "Any name; the password is one of the server's API keys."
 
 
 class OnlyHere:
-    """Refuses what pages of other sites send, and what gradio would fetch from elsewhere for a client that names an
-    address as a file."""
+    """Middleware that refuses what comes from elsewhere, or goes there.
+
+    Pages of other sites can send nothing, and of a client that names an address as a file gradio would fetch it.
+    """
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -50,21 +54,25 @@ class OnlyHere:
         path = scope.get("path", "")
         if "proxy=" in path or ("file=" in path and "//" in path.partition("file=")[2].lstrip("/")):
             await PlainTextResponse("files of this server only", 403)(scope, receive, send)
-        elif scope["type"] == "http" and sent_by_another_site(HTTPConnection(scope)):
+        elif scope["type"] == "http" and is_cross_site(HTTPConnection(scope)):
             await PlainTextResponse("pages of other sites may send nothing here", 403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
-def build(models: Models, options: PageOptions, moderator: Moderator | None = None) -> Wiring:
-    """The page, ready to be served."""
+def build(models: Models, options: PageOptions, moderator: Moderator | None = None) -> EventHandlers:
+    """The page, ready to be served.
+
+    Raises:
+        UserError: the settings do not suit the models.
+    """
     models = replace(models, bounds=options.spec.bounds.reading(LONGEST_MESSAGE))
     models.bounds.check_settings(options.settings, models.pipeline)
-    studio, places = ModelPool(options, models), options.at_once
-    page = Page(studio, options)
-    page.blocks.max_threads = THREADS + places + LONGEST_LINE
-    page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=places, api_open=False)
-    return Wiring(page, studio, places, moderator)
+    pool = ModelPool(options, models)
+    page = PageLayout(pool, options)
+    page.blocks.max_threads = THREADS + options.at_once + LONGEST_LINE
+    page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=options.at_once, api_open=False)
+    return EventHandlers(page, pool, options.at_once, moderator)
 
 
 def launch(models: Models, options: PageOptions, moderator: Moderator | None = None, wait: bool = True) -> Any:
@@ -72,9 +80,13 @@ def launch(models: Models, options: PageOptions, moderator: Moderator | None = N
 
     Args:
         moderator: tells whether a message is not to be answered.
-        wait: until Ctrl-C; otherwise the running blocks are returned.
+        wait: until Ctrl-C.
 
-    Raises: UserError when the port is taken.
+    Returns:
+        The running blocks.
+
+    Raises:
+        UserError: the port is taken.
     """
     port = options.port or _free(options.host)
     blocks = build(models, options, moderator).page.blocks
@@ -109,20 +121,21 @@ class Mounted:
     def __init__(
         self, app: FastAPI, path: str, models: Models, options: PageOptions, opens: Callable[[str], bool] | None
     ):
-        self.wiring = build(models, options)
+        self.handlers = build(models, options)
         auth = None if opens is None else lambda name, password: opens(password)
-        blocks = self.wiring.page.blocks
+        blocks = self.handlers.page.blocks
         gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)
-        self.app = next(route.app for route in app.routes if getattr(route, "path", None) == path)
+        mounts = (route.app for route in app.routes if isinstance(route, Mount) and route.path == path)
+        self.app = next(mounted for mounted in mounts if isinstance(mounted, App))
 
     async def end(self, grace: float) -> None:
         """Let what is at work finish, for so many seconds, then end it within a step, and let go of open pages."""
         clock = asyncio.get_running_loop().time
         until = clock() + grace
-        while self.wiring.turns.waiting and clock() < until:
+        while self.handlers.slots.waiting and clock() < until:
             await asyncio.sleep(LOOK_AGAIN)
-        self.wiring.end()
-        while self.wiring.turns.waiting:
+        self.handlers.end()
+        while self.handlers.slots.waiting:
             await asyncio.sleep(LOOK_AGAIN)
         self.app.stop_event.set()  # they would listen for as long as they are open
 

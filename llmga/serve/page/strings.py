@@ -1,14 +1,14 @@
-"""Every word of the page, in each of its languages."""
+"""Everything that the page says, in each of its languages."""
 
 from collections.abc import Mapping
 
 from llmga.assistant.settings import SETTINGS, Setting
 
-Words = Mapping[str, str]
+Strings = Mapping[str, str]  # by their keys
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 
-# what is said -> (English, Chinese)
+# key -> (English, Chinese)
 _TABLE: dict[str, tuple[str, str]] = {
     # the conversation
     "title": ("LLMGA", "LLMGA"),
@@ -110,19 +110,19 @@ _TABLE: dict[str, tuple[str, str]] = {
 
 
 def key_of(row: Setting, choice: str = "") -> str:
-    """The key of a setting's words, or of those of one of its choices."""
+    """The key of a setting's label, or of that of one of its choices."""
     return f"setting {row.name} {choice}".rstrip()
 
 
 _LABELS = {key_of(row): row.label for row in SETTINGS.values() if row.label is not None}
 _CHOICES = {key_of(row, choice): said for row in SETTINGS.values() for choice, said in row.choices.items()}
-WORDS: dict[str, Words] = {
+STRINGS: dict[str, Strings] = {
     code: {key: said[place] for key, said in (_TABLE | _LABELS | _CHOICES).items()}
     for place, code in enumerate(LANGUAGES)
 }
 
 
-def language_of(accepted: str) -> str:
+def preferred_language(accepted: str) -> str:
     """The first of the page's languages in an Accept-Language header; English where there is none."""
     wanted = (part.strip().partition(";")[0].partition("-")[0].lower() for part in accepted.split(","))
     return next((code for code in wanted if code in LANGUAGES), "en")

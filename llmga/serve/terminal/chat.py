@@ -13,14 +13,14 @@ from llmga.assistant.session_file import INDEX, differences, load_session
 from llmga.plain_text import plain
 from llmga.serve import args as flags
 from llmga.serve.batch import batch, read_jobs
-from llmga.serve.terminal.commands import COMMANDS, Talk
+from llmga.serve.terminal.commands import COMMANDS, TerminalChat
 from llmga.serve.terminal.drawing import Terminal
 from llmga.serve.terminal.inline import drawer
 from llmga.serve.terminal.line_editing import line_editing
 
 
 def ask() -> str | None:
-    """The next line a person typed; None at the end: an empty line, the end of the input, or Ctrl-C twice.
+    """The next line that a person typed; None at the end: an empty line, the end of the input, or Ctrl-C twice.
 
     The first Ctrl-C drops the line only: it may have been meant for an answer that had just come to its end.  A line of
     blanks is a slip of the thumb, and asked for again.
@@ -47,17 +47,24 @@ def ask() -> str | None:
     return line or None
 
 
-def converse(talk: Talk, first: str | None = None) -> None:
+def converse(chat: TerminalChat, first: str | None = None) -> None:
     """Ask and answer until the person ends it; `first` is the first message, if it is known."""
     if first is not None:
         print(f"You: {first}")
-        talk.take(first)
-    while not talk.over and (line := ask()) is not None:
-        talk.take(line)
+        chat.handle(first)
+    while not chat.over and (line := ask()) is not None:
+        chat.handle(line)
 
 
 def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
-    """Check, load, talk; or work through a batch, 1 if some of it failed.  Raises: UserError."""
+    """Check, load, talk; or work through a batch.
+
+    Returns:
+        The exit code of a batch.
+
+    Raises:
+        UserError: flags, files or models cannot be used.
+    """
     bundled = args.sdmodel_id is None
     spec, chosen = flags.model_spec(args).checked(), flags.settings(args)
     opening = flags.opening(args, flags.first_picture(args))
@@ -75,14 +82,14 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     assistant.check()
     if saved is not None:
         assistant.session = saved.session
-        told = differences(saved.models, assistant.models)
-        terminal.tell("\n".join([*told, f"going on after turn {len(saved.session.exchanges)} of {args.session}."]))
+        lines = differences(saved.models, assistant.models)
+        terminal.info("\n".join([*lines, f"going on after turn {len(saved.session.exchanges)} of {args.session}."]))
     fill = getattr(args, "fill", Turn("").fill)
-    talk = Talk(assistant, terminal, opening, Path(args.session) if args.session else None, fill, room)
+    terminal_chat = TerminalChat(assistant, terminal, opening, Path(args.session) if args.session else None, fill, room)
     with line_editing(COMMANDS) if sys.stdin.isatty() else nullcontext():
-        converse(talk, first)
+        converse(terminal_chat, first)
     return None
 
 
-def _is_session(place: str) -> bool:
-    return Path(place).is_file() or (Path(place) / INDEX).is_file()
+def _is_session(path: str) -> bool:
+    return Path(path).is_file() or (Path(path) / INDEX).is_file()

@@ -9,7 +9,14 @@ from llmga.serve import args as flags
 
 
 def start(args: argparse.Namespace, first: str | None = None) -> int | None:
-    """Talk, or work through a batch; `first` is the first message, if it is known.  Raises: UserError."""
+    """Talk, or work through a batch; `first` is the first message, if it is known.
+
+    Returns:
+        The exit code of a batch.
+
+    Raises:
+        UserError: flags, files or models cannot be used.
+    """
     quiet_libraries()
     from llmga.serve.terminal.chat import chat
 

@@ -27,8 +27,8 @@ HELP_WIDTH = 32
 
 
 @dataclass
-class Talk:
-    """One conversation in a terminal.
+class TerminalChat:
+    """A conversation in a terminal: what its lines, be they messages or commands, are done to.
 
     Attributes:
         pending: what goes with the next message; its text is not used.
@@ -46,8 +46,8 @@ class Talk:
     most_pixels: int = MOST_PIXELS
     over: bool = False
 
-    def take(self, line: str) -> None:
-        """Answer a message or do what a command says; what goes wrong is told, and never ends the conversation."""
+    def handle(self, line: str) -> None:
+        """Answer a message or do what a command says; what goes wrong is printed, and never ends the conversation."""
         try:
             if line.startswith("/") and not line.startswith("//"):
                 name, _, rest = line.partition(" ")
@@ -55,11 +55,11 @@ class Talk:
             else:
                 self.say(line.removeprefix("/") if line.startswith("//") else line)
         except UserError as problem:
-            self.terminal.fail(str(problem))
+            self.terminal.error(str(problem))
         except KeyboardInterrupt:  # of a command; answers end by themselves
-            self.terminal.tell("stopped")
+            self.terminal.info("stopped")
         except Exception as defect:
-            self.terminal.confess(defect)
+            self.terminal.exception(defect)
 
     def say(self, text: str) -> None:
         """Answer a message; what was pending stays so where no answer came."""
@@ -70,18 +70,26 @@ class Talk:
             self.pending = pending
 
     def play(self, events: Iterator[AssistantEvent], **options: str) -> None:
-        """Draw what the assistant does, and keep it."""
+        """Draw what the assistant does, and save the session where that is asked for."""
         self.terminal.play(self.assistant, events, **options)
         if self.session is not None:
-            self.keep(self.session)
+            self.save(self.session)
 
-    def keep(self, place: Path) -> None:
-        """Save the session; Ctrl-C, perhaps meant for the answer before, does not interrupt it.  Raises: UserError."""
+    def save(self, path: Path) -> None:
+        """Save the session; Ctrl-C, perhaps meant for the answer before, does not interrupt it.
+
+        Raises:
+            UserError: the disk does not take it.
+        """
         with ctrl_c(lambda: None):
-            save_session(place, self.assistant.session, self.assistant.models)
+            save_session(path, self.assistant.session, self.assistant.models)
 
     def picture(self) -> Image.Image:
-        """What a mask or an outpainting is about: the pending picture, else the latest one.  Raises: UserError."""
+        """What a mask or an outpainting is about: the pending picture, else the latest one.
+
+        Raises:
+            UserError: there is neither.
+        """
         if self.pending.images:
             return self.pending.images[0]
         for exchange in reversed(self.assistant.exchanges):
@@ -98,112 +106,113 @@ class Command:
 
     Attributes:
         takes: what follows the name, in the words of the help.
-        help: what it does.
+        help: what it does, in the help.
+        run: (conversation, what was typed behind the name); raises a `UserError` for what cannot be done.
     """
 
     takes: str
     help: str
-    run: Callable[[Talk, str], None]
+    run: Callable[[TerminalChat, str], None]
 
 
-def _image(talk: Talk, file: str) -> None:
+def _image(chat: TerminalChat, file: str) -> None:
     picture = open_image(_named(file, "/image", "a picture"), exact=True)
-    talk.pending = Turn("", (picture,))
-    talk.terminal.tell(f"{picture.width}x{picture.height}; it goes with your next message.")
+    chat.pending = Turn("", (picture,))
+    chat.terminal.info(f"{picture.width}x{picture.height}; it goes with your next message.")
 
 
-def _mask(talk: Talk, file: str) -> None:
-    picture, soft = talk.picture(), talk.assistant.settings.repaint.get("soft", False)
+def _mask(chat: TerminalChat, file: str) -> None:
+    picture, soft = chat.picture(), chat.assistant.settings.repaint.get("soft", False)
     mask = flags.open_mask(_named(file, "/mask", "a picture"), picture.size, soft=soft)
-    talk.pending = Turn("", (picture,), mask)
-    talk.terminal.tell("say what is to be there; later messages repaint the same part.")
+    chat.pending = Turn("", (picture,), mask)
+    chat.terminal.info("say what is to be there; later messages repaint the same part.")
 
 
-def _outpaint(talk: Talk, text: str) -> None:
-    picture = talk.picture()
+def _outpaint(chat: TerminalChat, text: str) -> None:
+    picture = chat.picture()
     size = Canvas.parse(text, picture.size).size
-    talk.pending = Turn("", (picture,), outpaint=text, fill=talk.fill)
-    talk.terminal.tell(f"{picture.width}x{picture.height} grows to {size[0]}x{size[1]}; say what is to be there.")
+    chat.pending = Turn("", (picture,), outpaint=text, fill=chat.fill)
+    chat.terminal.info(f"{picture.width}x{picture.height} grows to {size[0]}x{size[1]}; say what is to be there.")
 
 
-def _seed(talk: Talk, text: str) -> None:
+def _seed(chat: TerminalChat, text: str) -> None:
     if text:
-        talk.assistant.reseed(int(_number(text, 0, LARGEST_SEED, "seed")))
-    talk.terminal.tell(f"the next picture has seed {talk.assistant.session.next_seed}.")
+        chat.assistant.reseed(int(_number(text, 0, LARGEST_SEED, "seed")))
+    chat.terminal.info(f"the next picture has seed {chat.assistant.session.next_seed}.")
 
 
-def _set(talk: Talk, text: str) -> None:
+def _set(chat: TerminalChat, text: str) -> None:
     name, _, value = text.partition(" ")
     if name == "fill" and value.strip():
-        talk.fill = SETTINGS["fill"].checked(value.strip())
+        chat.fill = SETTINGS["fill"].checked(value.strip())
     elif value.strip():
-        change(talk.assistant, name, value.strip())
+        change(chat.assistant, name, value.strip())
     elif name:
         raise UserError(f"/set {name} lacks a value; write /set NAME VALUE, or /set alone to see all.")
-    talk.terminal.tell(f"{told(talk.assistant)}\nfill {talk.fill}" if not name else f"{name} is {value.strip()}.")
+    chat.terminal.info(f"{told(chat.assistant)}\nfill {chat.fill}" if not name else f"{name} is {value.strip()}.")
 
 
-def _undo(talk: Talk, text: str) -> None:
-    turn = talk.assistant.undo()
-    if talk.session is not None:
-        talk.keep(talk.session)
-    talk.terminal.tell(f"taken back: {plain(turn.text)}")
+def _undo(chat: TerminalChat, text: str) -> None:
+    turn = chat.assistant.undo()
+    if chat.session is not None:
+        chat.save(chat.session)
+    chat.terminal.info(f"taken back: {plain(turn.text)}")
 
 
-def _retry(talk: Talk, text: str) -> None:
-    talk.play(talk.assistant.retry())
+def _retry(chat: TerminalChat, text: str) -> None:
+    chat.play(chat.assistant.retry())
 
 
-def _repaint(talk: Talk, prompt: str) -> None:
-    with_picture = [number for number, each in enumerate(talk.assistant.exchanges) if each.paintings]
+def _repaint(chat: TerminalChat, prompt: str) -> None:
+    with_picture = [number for number, each in enumerate(chat.assistant.exchanges) if each.paintings]
     if not with_picture:
         raise UserError("there is no picture to paint again; ask for one.")
-    talk.play(talk.assistant.repaint(with_picture[-1], prompt=prompt or None), speaker="")
+    chat.play(chat.assistant.repaint(with_picture[-1], prompt=prompt or None), speaker="")
 
 
-def _repair(talk: Talk, text: str) -> None:
-    talk.play(talk.assistant.repair())
+def _repair(chat: TerminalChat, text: str) -> None:
+    chat.play(chat.assistant.repair())
 
 
-def _edit(talk: Talk, text: str) -> None:
+def _edit(chat: TerminalChat, text: str) -> None:
     number, _, words = text.partition(" ")
-    turn = int(_number(number, 0, len(talk.assistant.exchanges) - 1, "turn"))
+    turn = int(_number(number, 0, len(chat.assistant.exchanges) - 1, "turn"))
     if not words.strip():
         raise UserError("/edit lacks the new words; write /edit NUMBER WORDS (see /history).")
-    talk.play(talk.assistant.edit(turn, words.strip()))
+    chat.play(chat.assistant.edit(turn, words.strip()))
 
 
-def _history(talk: Talk, text: str) -> None:
-    rows = enumerate(talk.assistant.exchanges)
-    lines = [f"{number}: {plain(each.turn.text)}{_painted(len(each.paintings))}" for number, each in rows]
-    talk.terminal.tell("\n".join(lines) or "nothing was said yet.")
+def _history(chat: TerminalChat, text: str) -> None:
+    rows = enumerate(chat.assistant.exchanges)
+    lines = [f"{number}: {plain(each.turn.text)}{_pictures(len(each.paintings))}" for number, each in rows]
+    chat.terminal.info("\n".join(lines) or "nothing was said yet.")
 
 
-def _painted(count: int) -> str:
+def _pictures(count: int) -> str:
     return f" ({count} picture{'s' * (count > 1)})" if count else ""
 
 
-def _save(talk: Talk, place: str) -> None:
-    path = _place(talk, place)
-    talk.keep(path)
-    talk.terminal.tell(f"saved the session in {path}")
+def _save(chat: TerminalChat, typed: str) -> None:
+    path = _session_path(chat, typed)
+    chat.save(path)
+    chat.terminal.info(f"saved the session in {path}")
 
 
-def _load(talk: Talk, place: str) -> None:
-    saved = load_session(_place(talk, place), talk.most_pixels)
-    talk.assistant.session = saved.session
-    talk.pending = Turn("")
+def _load(chat: TerminalChat, typed: str) -> None:
+    saved = load_session(_session_path(chat, typed), chat.most_pixels)
+    chat.assistant.session = saved.session
+    chat.pending = Turn("")
     count = len(saved.session.exchanges)
-    talk.terminal.tell("\n".join([*differences(saved.models, talk.assistant.models), f"going on after turn {count}."]))
+    chat.terminal.info("\n".join([*differences(saved.models, chat.assistant.models), f"going on after turn {count}."]))
 
 
-def _help(talk: Talk, text: str) -> None:
+def _help(chat: TerminalChat, text: str) -> None:
     rows = ((f"{name} {row.takes}".strip(), row.help) for name, row in COMMANDS.items())
-    talk.terminal.tell("\n".join(f"{left:{HELP_WIDTH}}{right}" for left, right in rows))
+    chat.terminal.info("\n".join(f"{left:{HELP_WIDTH}}{right}" for left, right in rows))
 
 
-def _quit(talk: Talk, text: str) -> None:
-    talk.over = True
+def _quit(chat: TerminalChat, text: str) -> None:
+    chat.over = True
 
 
 COMMANDS = Registry("command", {
@@ -231,9 +240,9 @@ def _named(file: str, command: str, what: str) -> str:
     return str(_path(file))
 
 
-def _place(talk: Talk, typed: str) -> Path:
-    """Where a session is, if not told where it is kept."""
-    return _path(typed) if typed else talk.session or talk.terminal.pictures.folder / "session"
+def _session_path(chat: TerminalChat, typed: str) -> Path:
+    """The path that was typed, or where the session is kept."""
+    return _path(typed) if typed else chat.session or chat.terminal.pictures.folder / "session"
 
 
 def _path(typed: str) -> Path:

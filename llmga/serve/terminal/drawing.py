@@ -26,10 +26,13 @@ DIM, PLAIN = "\033[2m", "\033[0m"
 
 @dataclass
 class Terminal:
-    """Draws events: words and pictures on `out`, progress and errors on `err`.
+    """A terminal that an assistant's events are drawn on: words and pictures on `out`, progress and errors on `err`.
 
     Attributes:
+        pictures: where finished pictures are saved.
+        debug: print raw replies and tracebacks, too.
         inline: makes escapes that show a picture; None where the terminal shows none.
+        failures: how many errors were printed.
     """
 
     pictures: ImageFolder
@@ -55,7 +58,7 @@ class Terminal:
                 for event in events:
                     self.draw(event)
         except Exception as defect:  # a defect in one answer should not cost the conversation
-            self.confess(defect)
+            self.exception(defect)
         finally:
             self._close_bar()
             self._fresh_line()
@@ -76,41 +79,41 @@ class Terminal:
             case PictureReady(image, record):
                 self._save(image, record)
             case Failed(message):
-                self.fail(message)
+                self.error(message)
             case Stopped():
-                self.tell("stopped")
+                self.info("stopped")
 
-    def tell(self, text: str) -> None:
-        """One or more whole lines."""
+    def info(self, text: str) -> None:
+        """Print one or more whole lines."""
         self._fresh_line()
         print(text, flush=True, file=self.out)
 
-    def fail(self, message: str) -> None:
-        """An error, in one sentence."""
+    def error(self, message: str) -> None:
+        """Print an error, in one sentence."""
         self._close_bar()
         self._fresh_line()
         self.failures += 1
         print(f"error: {message}", file=self.err, flush=True)
 
-    def confess(self, defect: Exception) -> None:
-        """What should not have happened, while it is being handled."""
-        self.fail(f"{type(defect).__name__}: {defect}" + ("" if self.debug else " (--debug shows where)"))
+    def exception(self, defect: Exception) -> None:
+        """Print a defect, while it is being handled."""
+        self.error(f"{type(defect).__name__}: {defect}" + ("" if self.debug else " (--debug shows where)"))
         if self.debug:
             traceback.print_exc(file=self.err)
 
     def _prompt(self, prompt: str, tokens: str) -> None:
-        """The prompt; how it is cut where it is longer than one chunk, which costs time and weakens its end."""
+        """Print the prompt; how it is cut where it is longer than one chunk, which costs time and weakens its end."""
         meter = f" ({tokens})" if tokens and ("chunks" in tokens or self.debug) else ""
-        self.tell(f"{DIM}[{prompt}]{meter}{PLAIN}" if self.out.isatty() else f"[{prompt}]{meter}")
+        self.info(f"{DIM}[{prompt}]{meter}{PLAIN}" if self.out.isatty() else f"[{prompt}]{meter}")
 
     def _save(self, image: Image.Image, record: Record) -> None:
         try:
             path = self.pictures.save(image, record)
         except UserError as problem:
-            self.fail(str(problem))
+            self.error(str(problem))
             return
         seam = _seam(record.seam_before, record.seam_after)
-        self.tell(f"saved {path} (seed {record.seed}{seam})")
+        self.info(f"saved {path} (seed {record.seed}{seam})")
         if self.inline is not None:
             print(self.inline(reduced(image)), end="", flush=True, file=self.out)
 
@@ -138,10 +141,10 @@ class Terminal:
 
 
 def _seam(before: Seam | None, after: Seam | None) -> str:
-    """How much the edge shows, in levels of 0 to 255, without and with the restorer."""
-    return (
-        "" if before is None or after is None else f", seam {max(0, before.colour):.1f} -> {max(0, after.colour):.1f}"
-    )
+    """How much the edge shows, in levels of 0 to 255, without and with the restorer; empty where there is none."""
+    if before is None or after is None:
+        return ""
+    return f", seam {max(0, before.colour):.1f} -> {max(0, after.colour):.1f}"
 
 
 @contextmanager

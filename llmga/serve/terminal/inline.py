@@ -34,7 +34,7 @@ def _iterm2(image: Image.Image) -> str:
 def _sixel(image: Image.Image) -> str:
     """DEC's graphics: six rows at a time, for each colour which of them have it, run lengths counted."""
     indexed = image.quantize(COLOURS)
-    percent = np.rint(np.asarray(indexed.getpalette()[: 3 * COLOURS]).reshape(-1, 3) / 2.55).astype(int)
+    percent = np.rint(np.asarray((indexed.getpalette() or [])[: 3 * COLOURS]).reshape(-1, 3) / 2.55).astype(int)
     palette = "".join(f"#{number};2;{r};{g};{b}" for number, (r, g, b) in enumerate(percent))
     pixels = np.asarray(indexed)
     bands = ("$".join(_band(pixels[top : top + BAND])) for top in range(0, image.height, BAND))
@@ -83,8 +83,11 @@ def drawer(name: str, environment: Mapping[str, str], terminal: bool) -> Draw | 
 
     Args:
         name: of `INLINE`; auto goes by the environment, and shows none where no terminal reads.
+        environment: the variables of the process.
+        terminal: whether a terminal reads.
 
-    Raises: UserError for an unknown name.
+    Raises:
+        UserError: the name is unknown.
     """
     if name == "auto":
         name = protocol_of(environment) if terminal else "none"

@@ -18,7 +18,7 @@ from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.llava.planner import Planner
 from llmga.serve.api.app import build_app
-from llmga.serve.api.keys import Keys
+from llmga.serve.api.auth import ApiKeys
 from llmga.serve.api.options import build_parser, build_service, server_options
 from llmga.serve.api.service import Service
 
@@ -130,7 +130,7 @@ class Running:
         url: of its root.  `painter`: its painter.
     """
 
-    def __init__(self, service: Service, keys: Keys):
+    def __init__(self, service: Service, keys: ApiKeys):
         self.service, self.painter = service, service.engine.models.pipeline
         config = uvicorn.Config(build_app(service, keys), port=0, log_config=None, access_log=False)
         self.server = uvicorn.Server(config)
@@ -167,7 +167,7 @@ def running(service) -> Iterator[Callable[..., Running]]:
     servers = []
 
     def start(*argv: str, keys: tuple[str, ...] = ()) -> Running:
-        servers.append(Running(service(*argv), Keys(keys)))
+        servers.append(Running(service(*argv), ApiKeys(keys)))
         return servers[-1]
 
     yield start

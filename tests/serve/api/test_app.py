@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from llmga.serve.api.app import build_app
-from llmga.serve.api.keys import Keys
-from llmga.serve.api.logs import JsonLines, log
+from llmga.serve.api.auth import ApiKeys
+from llmga.serve.api.logs import JsonFormatter, log
 
 KEY = "sk-a-long-secret"
 EXAMPLES = 40
@@ -26,7 +26,7 @@ OPERATIONS = 8
 
 @pytest.fixture
 def app(service):
-    return build_app(service("--max-request-mb", "1"), Keys())
+    return build_app(service("--max-request-mb", "1"), ApiKeys())
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_the_documentation_asks_nobody_else(client):
 
 @pytest.fixture
 def guarded(service):
-    with TestClient(build_app(service(), Keys([KEY, "sk-another-one"]))) as client:
+    with TestClient(build_app(service(), ApiKeys([KEY, "sk-another-one"]))) as client:
         yield client
 
 
@@ -149,7 +149,7 @@ def test_a_valid_key_opens_and_health_metrics_and_docs_need_none(guarded):
 def test_logs_are_json_with_the_requests_id_and_neither_words_nor_keys(guarded):
     told = io.StringIO()
     handler = logging.StreamHandler(told)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     log.addHandler(handler)
     before = log.level
     log.setLevel(logging.INFO)

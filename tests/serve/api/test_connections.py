@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from llmga.serve.api import connections
 from llmga.serve.api.app import build_app
-from llmga.serve.api.connections import Gate, protocol
-from llmga.serve.api.keys import Keys
-from llmga.serve.api.logs import MOST_REFUSALS, Sparing
+from llmga.serve.api.auth import ApiKeys
+from llmga.serve.api.connections import ConnectionLimiter, protocol
+from llmga.serve.api.logs import MAX_REFUSALS, RateLimitFilter
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 SOON = 0.4  # seconds, in place of half a minute
@@ -24,15 +24,15 @@ LARGE = 20_000_000
 
 @pytest.fixture
 def door(service):
-    """`door(gate)` is the port of a running server behind it, with such pages beside its own."""
+    """`door(limiter)` is the port of a running server behind it, with such pages beside its own."""
     servers = []
 
-    def start(gate, pages=None):
-        app = build_app(service(), Keys())
+    def start(limiter, pages=None):
+        app = build_app(service(), ApiKeys())
         for path, page in (pages or {}).items():
             app.add_route(path, lambda _, page=page: page())
         config = uvicorn.Config(app, port=0, log_config=None, access_log=False,
-                                http=protocol(gate), ws="none")  # fmt: skip
+                                http=protocol(limiter), ws="none")  # fmt: skip
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
         servers.append((server, thread))
@@ -94,9 +94,9 @@ def drip(opened, piece):
     ids=["nothing", "half of the headers", "half of the body"],
 )
 def test_who_says_nothing_more_is_not_waited_for(door, monkeypatch, sent, told):
-    monkeypatch.setattr(connections, "HEADERS", SOON)
-    monkeypatch.setattr(connections, "BODY", SOON)
-    with connected(door(Gate(9, 9)), sent) as opened:
+    monkeypatch.setattr(connections, "HEADERS_TIMEOUT", SOON)
+    monkeypatch.setattr(connections, "BODY_TIMEOUT", SOON)
+    with connected(door(ConnectionLimiter(9, 9)), sent) as opened:
         assert answer(opened)[:12] == told
 
 
@@ -106,18 +106,18 @@ def test_who_says_nothing_more_is_not_waited_for(door, monkeypatch, sent, told):
     ids=["headers", "body"],
 )
 def test_dripping_makes_no_deadline_later(door, monkeypatch, sent, piece):
-    monkeypatch.setattr(connections, "HEADERS", SOON)
-    monkeypatch.setattr(connections, "BODY", SOON)
-    with connected(door(Gate(9, 9)), sent) as opened:
+    monkeypatch.setattr(connections, "HEADERS_TIMEOUT", SOON)
+    monkeypatch.setattr(connections, "BODY_TIMEOUT", SOON)
+    with connected(door(ConnectionLimiter(9, 9)), sent) as opened:
         assert drip(opened, piece)
 
 
 def test_what_comes_steadily_may_take_its_time(door, monkeypatch):
-    monkeypatch.setattr(connections, "BODY", SOON)
-    monkeypatch.setattr(connections, "SLOWEST", 10)
+    monkeypatch.setattr(connections, "BODY_TIMEOUT", SOON)
+    monkeypatch.setattr(connections, "MIN_RATE", 10)
     content = json.dumps({"messages": [{"role": "user", "content": "hello"}]}).encode()
     with connected(
-        door(Gate(9, 9)), HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(content)
+        door(ConnectionLimiter(9, 9)), HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(content)
     ) as opened:
         for start in range(0, len(content), 20):
             time.sleep(SOON / 2)
@@ -134,13 +134,13 @@ class Picture(Response):
 
 @pytest.fixture
 def painted(door, monkeypatch):
-    """`painted(gate)` is a connection on which an answer waits that is larger than what sockets hold."""
-    monkeypatch.setattr(connections, "UNREAD", SOON)
+    """`painted(limiter)` is a connection on which an answer waits that is larger than what sockets hold."""
+    monkeypatch.setattr(connections, "READ_TIMEOUT", SOON)
 
-    def ask(gate):
+    def ask(limiter):
         opened = socket.socket()
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE // 20)
-        opened.connect(("127.0.0.1", door(gate, {"/large": Picture})))
+        opened.connect(("127.0.0.1", door(limiter, {"/large": Picture})))
         opened.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return opened
 
@@ -148,8 +148,8 @@ def painted(door, monkeypatch):
 
 
 def test_an_answer_that_is_read_steadily_may_take_its_time(painted, monkeypatch):
-    monkeypatch.setattr(connections, "SLOWEST", LARGE // 40)
-    with painted(Gate(9, 9)) as opened:
+    monkeypatch.setattr(connections, "MIN_RATE", LARGE // 40)
+    with painted(ConnectionLimiter(9, 9)) as opened:
         said = opened.recv(65536)
         while piece := opened.recv(LARGE // 20):
             said += piece
@@ -158,11 +158,11 @@ def test_an_answer_that_is_read_steadily_may_take_its_time(painted, monkeypatch)
 
 
 def test_an_answer_that_nobody_reads_is_not_kept(painted, monkeypatch):
-    monkeypatch.setattr(connections, "SLOWEST", LARGE * 100)
-    gate = Gate(9, 9)
-    with painted(gate) as opened:
+    monkeypatch.setattr(connections, "MIN_RATE", LARGE * 100)
+    limiter = ConnectionLimiter(9, 9)
+    with painted(limiter) as opened:
         opened.recv(1)
-        until_left(gate)
+        until_left(limiter)
         assert len(answer(opened)) < LARGE
 
 
@@ -176,36 +176,36 @@ def test_an_answer_that_nobody_reads_is_not_kept(painted, monkeypatch):
     ids=["instead of a request", "in a body", "after the last request"],
 )
 def test_what_is_no_http_ends_a_connection_and_nothing_else(door, caplog, sent, told):
-    with connected(door(Gate(9, 9)), sent) as opened:
+    with connected(door(ConnectionLimiter(9, 9)), sent) as opened:
         said = answer(opened)
     assert said.startswith(told) and said.endswith(b"}") and "Fatal error" not in caplog.text
 
 
 def test_a_connection_is_used_again_and_its_place_given_back(door):
-    gate = Gate(9, 9)
-    port = door(gate)
+    limiter = ConnectionLimiter(9, 9)
+    port = door(limiter)
     for _ in range(3):
         with connected(port) as opened:
             for _ in range(3):
                 assert healthy(opened)
-            assert gate.of == {"127.0.0.1": 1}
-        until_left(gate)
+            assert limiter.counts == {"127.0.0.1": 1}
+        until_left(limiter)
 
 
-def until_left(gate):
-    while gate.of:
+def until_left(limiter):
+    while limiter.counts:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("gate", "status"), [(Gate(2, 9), b"503"), (Gate(9, 2), b"429")])
-def test_one_connection_too_many_is_told_when_to_come_again(door, gate, status):
-    port = door(gate)
+@pytest.mark.parametrize(("limiter", "status"), [(ConnectionLimiter(2, 9), b"503"), (ConnectionLimiter(9, 2), b"429")])
+def test_one_connection_too_many_is_told_when_to_come_again(door, limiter, status):
+    port = door(limiter)
     with connected(port) as first, connected(port):
         assert healthy(first)
         with connected(port) as third:
             said = answer(third)
         assert said.startswith(b"HTTP/1.1 " + status) and b"Retry-After: 5" in said and b"connections_full" in said
-    until_left(gate)
+    until_left(limiter)
 
 
 def line(level, event, **fields):
@@ -215,7 +215,7 @@ def line(level, event, **fields):
 
 
 def test_the_log_has_one_line_of_a_warning_and_a_few_of_a_refusal_in_a_period():
-    sparing, told = Sparing(), []
+    sparing, told = RateLimitFilter(), []
     for _ in range(1000):
         for record in (
             line(logging.WARNING, "Invalid HTTP request received."),
@@ -224,14 +224,14 @@ def test_the_log_has_one_line_of_a_warning_and_a_few_of_a_refusal_in_a_period():
         ):
             if sparing.filter(record):
                 told.append(record.fields.get("status"))
-    assert told.count(None) == 1 and told.count(401) == MOST_REFUSALS and told.count(200) == 1000
+    assert told.count(None) == 1 and told.count(401) == MAX_REFUSALS and told.count(200) == 1000
     later = line(logging.WARNING, "Invalid HTTP request received.")
     later.created += 60
     assert sparing.filter(later) and later.fields["left_out"] == 999
 
 
 def test_defects_of_different_kinds_are_all_told():
-    sparing = Sparing()
+    sparing = RateLimitFilter()
     for error in (ValueError, KeyError):
         record = line(logging.ERROR, "defect")
         record.exc_info = (error, error(), None)

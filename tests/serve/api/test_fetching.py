@@ -11,7 +11,7 @@ from PIL import Image
 
 from llmga.serve.api import fetching
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.uploads import Limits
+from llmga.serve.api.image_data import RequestLimits
 
 PRIVATE = [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
@@ -38,7 +38,7 @@ def test_addresses_of_the_internet_are(address):
 )  # fmt: skip
 def test_no_spelling_leads_to_this_machine(url):
     with pytest.raises(ApiError) as told:
-        fetching.fetch(url, Limits())
+        fetching.fetch(url, RequestLimits())
     assert told.value.status == 400 and "secret" not in told.value.message and "127" not in told.value.message
 
 
@@ -108,40 +108,40 @@ def public(monkeypatch):
 
 
 def test_a_picture_is_fetched_from_the_address_that_was_looked_at(public):
-    assert fetching.fetch(f"{public.url}/picture", Limits()).startswith(b"\x89PNG")
+    assert fetching.fetch(f"{public.url}/picture", RequestLimits()).startswith(b"\x89PNG")
     assert public.asked == [("/picture", f"example.com:{public.server_port}")]
 
 
 def test_redirects_are_followed_to_public_places_only(public):
-    assert fetching.fetch(f"{public.url}/to-picture", Limits()).startswith(b"\x89PNG")
+    assert fetching.fetch(f"{public.url}/to-picture", RequestLimits()).startswith(b"\x89PNG")
     with pytest.raises(ApiError, match="could not be fetched"):
-        fetching.fetch(f"{public.url}/to-inside", Limits())
+        fetching.fetch(f"{public.url}/to-inside", RequestLimits())
     assert [path for path, _ in public.asked] == ["/to-picture", "/picture", "/to-inside"]
 
 
 def test_what_is_too_heavy_or_missing_is_refused(public):
     with pytest.raises(ApiError) as told:
-        fetching.fetch(f"{public.url}/heavy", Limits(picture=4000))
+        fetching.fetch(f"{public.url}/heavy", RequestLimits(picture=4000))
     assert told.value.status == 413
     with pytest.raises(ApiError, match="could not be fetched"):
-        fetching.fetch(f"{public.url}/missing", Limits())
+        fetching.fetch(f"{public.url}/missing", RequestLimits())
 
 
 @pytest.mark.parametrize("path", ["/drip-headers", "/drip-contents"])
 def test_the_deadline_is_one_however_slowly_it_drips(public, monkeypatch, path):
-    monkeypatch.setattr(fetching, "SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.5)
     with pytest.raises(ApiError, match="could not be fetched"):
-        fetching.fetch(f"{public.url}{path}", Limits())
+        fetching.fetch(f"{public.url}{path}", RequestLimits())
     assert public.asked
 
 
 def test_a_name_server_that_is_silent_is_waited_for_no_longer(monkeypatch):
     answered = threading.Event()
-    monkeypatch.setattr(fetching, "SECONDS", 0.1)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
     monkeypatch.setattr(fetching, "public_address", lambda *_: answered.wait(60))
     try:
         with pytest.raises(ApiError, match="could not be fetched"):
-            fetching.fetch("http://example.com/", Limits())
+            fetching.fetch("http://example.com/", RequestLimits())
     finally:
         answered.set()
 
@@ -169,13 +169,13 @@ def test_pictures_that_never_come_hold_up_their_own_request_only(running, monkey
 
     monkeypatch.setattr(fetching, "public_address", silent)
     server = running("--remote-pictures", "--at-once", "1")
-    body = asking([f"http://{number}.example/" for number in range(fetching.EACH + 3)])
+    body = asking([f"http://{number}.example/" for number in range(fetching.PER_CLIENT + 3)])
     slow = threading.Thread(target=lambda: server.http.post("/v1/chat/completions", json=body))
     slow.start()
     try:
-        server.wait(lambda: len(looked_up) == fetching.EACH)
+        server.wait(lambda: len(looked_up) == fetching.PER_CLIENT)
         assert server.chat("hello").json()["choices"][0]["message"]["content"] == "You said: hello "
-        assert len(looked_up) == fetching.EACH and server.http.get("/health").json()["running"] == 0
+        assert len(looked_up) == fetching.PER_CLIENT and server.http.get("/health").json()["running"] == 0
     finally:
         answered.set()
         slow.join()

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from llmga.llava.conversation import Conversation, Message
-from llmga.serve.api.chat_shapes import MessageIn
-from llmga.serve.api.messages import conversation_of, recent
+from llmga.serve.api.chat_schemas import MessageIn
+from llmga.serve.api.messages import latest, to_conversation
 
 PICTURES = {name: Image.new("RGB", (1, 1)) for name in "ab"}
 
@@ -15,7 +15,7 @@ def conversation(*messages):
         MessageIn.model_validate(dict(zip(("role", "content", "images"), message, strict=False)))
         for message in messages
     ]
-    return conversation_of(told, PICTURES.__getitem__)
+    return to_conversation(told, PICTURES.__getitem__)
 
 
 def picture(name):
@@ -69,12 +69,12 @@ def test_prompts_of_earlier_pictures_return_to_their_places():
 def test_whoever_begins_and_ends_there_is_something_to_answer(roles, turns, system):
     made = conversation(*((role, "x") for role in roles))
     assert [f"{message.role}: {message.text}" for message in made.messages] == turns and made.system == system
-    assert recent(made, 1000) == made
+    assert latest(made, 1000) == made
 
 
 def test_what_no_model_would_read_is_left_out_from_the_front():
     turns = [Message("user" if number % 2 == 0 else "assistant", "x" * 10) for number in range(7)]
-    assert recent(Conversation(tuple(turns)), 35).messages == tuple(turns[4:])
-    assert recent(Conversation(tuple(turns)), 45).messages == tuple(turns[4:])
-    assert recent(Conversation(tuple(turns)), 1).messages == tuple(turns[6:])
-    assert recent(Conversation(tuple(turns)), 1000).messages == tuple(turns)
+    assert latest(Conversation(tuple(turns)), 35).messages == tuple(turns[4:])
+    assert latest(Conversation(tuple(turns)), 45).messages == tuple(turns[4:])
+    assert latest(Conversation(tuple(turns)), 1).messages == tuple(turns[6:])
+    assert latest(Conversation(tuple(turns)), 1000).messages == tuple(turns)

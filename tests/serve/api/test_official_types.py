@@ -42,7 +42,7 @@ def checked(kind, told, place=""):
 
 
 def extras(model, place):
-    """Keys that the types do not know, by where they are."""
+    """ApiKeys that the types do not know, by where they are."""
     yield place, set(model.model_extra or {})
     for name in type(model).model_fields:
         value = getattr(model, name)

@@ -100,7 +100,7 @@ def test_at_the_end_what_is_at_work_is_finished_and_nothing_new_begun(running):
     assert server.painter.started.wait(60)
     waiting, refused = post(server, "paint it blue")
     server.wait(lambda: server.http.get("/health").json()["waiting"] == 1)
-    server.server.servers[0].get_loop().call_soon_threadsafe(server.service.desk.close)
+    server.server.servers[0].get_loop().call_soon_threadsafe(server.service.scheduler.close)
     waiting.join()
     assert refused[0].status_code == 503 and "retry-after" in refused[0].headers
     assert server.http.get("/health").json()["status"] == "closing"
@@ -113,7 +113,7 @@ def test_what_cannot_be_finished_is_given_back_as_far_as_it_is(running):
     server.painter.pace, server.painter.total = 0.05, 1000
     first, answers = post(server, "paint it red")
     assert server.painter.started.wait(60)
-    server.server.servers[0].get_loop().call_soon_threadsafe(server.service.desk.stop)
+    server.server.servers[0].get_loop().call_soon_threadsafe(server.service.scheduler.stop)
     first.join()
     (choice,) = answers[0].json()["choices"]
     assert choice["finish_reason"] == "length" and choice["message"]["content"].startswith("Gladly.")

@@ -1,11 +1,11 @@
-"""A visit with a scripted chat and a plain-coloured painter."""
+"""A session with a scripted chat and a plain-coloured painter."""
 
 import pytest
 from PIL import Image
 
 from llmga.assistant.session import Settings
 from llmga.serve.page.controls import Chosen
-from llmga.serve.page.mask_editor import Marks
+from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.user_session import UserSession
 
 
@@ -27,8 +27,8 @@ class ToySharedPipeline:
 
 
 @pytest.fixture
-def visit(toy, toy_pipeline_class, tmp_path):
-    """`visit(*replies)` is a visit whose assistant says these replies."""
+def session(toy, toy_pipeline_class, tmp_path):
+    """`session(*replies)` is a session whose assistant says these replies."""
 
     def make(*replies, restorer=lambda image, reference, mask: image):
         assistant = toy(*replies, pipeline=ToySharedPipeline(toy_pipeline_class()), restorer=restorer, seed=5)
@@ -39,11 +39,11 @@ def visit(toy, toy_pipeline_class, tmp_path):
 
 @pytest.fixture
 def talk():
-    """`talk(visit, text, …)` says something to the end and gives the entries."""
+    """`talk(session, text, …)` says something to the end and gives the entries."""
 
-    def say(visit, text="go", images=(), chosen=None, marks=None):
-        list(visit.say(text, images, chosen or Chosen(Settings()), marks or Marks()))
-        return visit.entries()
+    def say(session, text="go", images=(), chosen=None, marks=None):
+        list(session.say(text, images, chosen or Chosen(Settings()), marks or EditorValue()))
+        return session.entries()
 
     return say
 

@@ -216,7 +216,7 @@ def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab
     tab.page.wait_for_function(STAND_BELOW_EACH_OTHER, arg=["#log .log", "#message", "#verbs", "#side"])
     tab.shoot("3-phone")
     tab.page.click("[data-do=mark]")  # leads to the canvas, which stands below
-    tab.page.wait_for_function(IS_SEEN_WHOLE, arg="#easel canvas")
+    tab.page.wait_for_function(IS_SEEN_WHOLE, arg="#mask-editor canvas")
 
 
 def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel(tab: Driver) -> None:
@@ -224,9 +224,9 @@ def test_a_mask_drawn_with_the_mouse_is_repainted_and_the_rest_kept_to_the_pixel
     tab.ask(REQUEST)
     before = np.asarray(tab.picture(0).convert("RGB"))
     tab.page.click("[data-do=mark]")
-    canvas = tab.page.locator("#easel canvas")
+    canvas = tab.page.locator("#mask-editor canvas")
     canvas.wait_for(state="visible")
-    tab.page.wait_for_function("document.querySelector('#easel canvas').width > 300")
+    tab.page.wait_for_function("document.querySelector('#mask-editor canvas').width > 300")
     box = canvas.bounding_box()
     for row in (0.3, 0.4, 0.5, 0.6, 0.7):
         tab.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * row)
@@ -253,7 +253,7 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
     tab.page.click("[data-mode=grow]")
     handle = tab.page.locator("[data-side=right]")
     box = handle.bounding_box()
-    stage = tab.page.locator("#easel canvas").bounding_box()
+    stage = tab.page.locator("#mask-editor canvas").bounding_box()
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab.page.mouse.down()
     tab.page.mouse.move(box["x"] + box["width"] / 2 + stage["width"] / 8, box["y"] + box["height"] / 2, steps=4)
@@ -422,9 +422,9 @@ def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
     button = tab.page.locator("[data-do=mark]")
     button.focus()
     tab.page.keyboard.press("Enter")
-    canvas = tab.page.locator("#easel canvas")
+    canvas = tab.page.locator("#mask-editor canvas")
     canvas.wait_for(state="visible")
-    tab.page.wait_for_function("document.querySelector('#easel canvas').width > 300")
+    tab.page.wait_for_function("document.querySelector('#mask-editor canvas').width > 300")
     canvas.focus()
     for key in ("Space", "ArrowRight", "ArrowRight", "Space"):
         tab.page.keyboard.press(key)

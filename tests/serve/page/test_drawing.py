@@ -1,18 +1,19 @@
 """What an exchange looks like."""
 
-from llmga.serve.page.drawing import Entry, Mark, Progress, Shown, about, blocks, gallery, log
-from llmga.serve.page.strings import WORDS
+from llmga.serve.page.drawing import gallery, log, log_items, subject
+from llmga.serve.page.strings import STRINGS
+from llmga.serve.page.transcript import Entry, Notice, Progress, ShownImage
 
-ENGLISH = WORDS["en"]
+ENGLISH = STRINGS["en"]
 BOOK = "Once <gen_image> a fox </gen_image> met <gen_image> a hare </gen_image> the end."
 
 
 def shown(number, **more):
-    return Shown(number, f"/file={number}.png", (512, 512), **more)
+    return ShownImage(number, f"/file={number}.png", (512, 512), **more)
 
 
 def drawn(entry, progress=None, number=0):
-    return list(blocks(number, entry, progress, ENGLISH))
+    return list(log_items(number, entry, progress, ENGLISH))
 
 
 def kinds(entry, progress=None):
@@ -59,7 +60,7 @@ def test_what_anybody_said_cannot_be_html_nor_fetch_anything():
     entry = Entry(evil, reply=f"{evil} <gen_image> {evil} </gen_image>", troubles=[evil])
     html = "".join(html for _, _, html in drawn(entry))
     assert "<script" not in html and "<img" not in html and 'src="https' not in html
-    assert "<img src=x" not in about("look", Shown(0, '"><img src=x', (1, 1)), ENGLISH).replace('<img src="', "")
+    assert "<img src=x" not in subject("look", ShownImage(0, '"><img src=x', (1, 1)), ENGLISH).replace('<img src="', "")
 
 
 def test_markdown_is_drawn():
@@ -67,7 +68,7 @@ def test_markdown_is_drawn():
 
 
 def test_what_went_wrong_stands_at_the_end_in_the_words_of_the_page():
-    entry = Entry("x", reply="so", troubles=["too long; shorten it.", Mark("stopped")])
+    entry = Entry("x", reply="so", troubles=["too long; shorten it.", Notice("stopped")])
     assert [(kind, html) for _, kind, html in drawn(entry)[-2:]] == [
         ("trouble", "too long; shorten it."),
         ("note", "Stopped."),
@@ -96,5 +97,5 @@ def test_the_gallery_leads_to_each_picture():
 
 
 def test_nothing_is_said_where_the_next_message_is_about_nothing():
-    assert about("", None, ENGLISH) == ""
-    assert "picture 3" in about("change", shown(2), ENGLISH)
+    assert subject("", None, ENGLISH) == ""
+    assert "picture 3" in subject("change", shown(2), ENGLISH)

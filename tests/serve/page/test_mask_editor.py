@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.page.mask_editor import LARGEST_REPORT, Marks
+from llmga.serve.page.mask_editor import LARGEST_REPORT, EditorValue
 
 
 def png(size=(8, 4), colour=255):
@@ -25,18 +25,18 @@ def report(**told):
 
 @pytest.mark.parametrize("empty", ["", "{}", json.dumps({"words": {"brush": "Brush"}, "picture": None, "url": ""})])
 def test_an_empty_canvas_marks_nothing(empty):
-    assert Marks.read(empty) == Marks()
+    assert EditorValue.read(empty) == EditorValue()
 
 
 def test_a_mask_comes_to_the_size_of_its_picture():
-    mask = Marks.read(report(mask=png())).mask((16, 8))
+    mask = EditorValue.read(report(mask=png())).mask((16, 8))
     assert mask.mode == "L" and mask.size == (16, 8)
     assert mask.getpixel((0, 0)) == 255 and mask.getpixel((15, 7)) == 0
 
 
 def test_what_grows_takes_the_place_of_a_mask():
-    marks = Marks.read(report(mask=png(), left=12.4, bottom=50, top=0.2))
-    assert marks == Marks(2, None, "left=12%,bottom=50%")
+    marks = EditorValue.read(report(mask=png(), left=12.4, bottom=50, top=0.2))
+    assert marks == EditorValue(2, None, "left=12%,bottom=50%")
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_what_grows_takes_the_place_of_a_mask():
 )
 def test_what_the_page_never_sends_is_refused_in_a_sentence(bad):
     with pytest.raises(UserError, match="wipe the canvas"):
-        Marks.read(bad)
+        EditorValue.read(bad)

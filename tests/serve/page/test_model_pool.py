@@ -1,4 +1,4 @@
-"""Models that visits share, and the list that is offered."""
+"""Models that sessions share, and the list that is offered."""
 
 import shutil
 from dataclasses import replace
@@ -44,22 +44,22 @@ def test_models_of_the_command_line_are_offered_first(models: tuple, directory: 
 def test_a_model_that_comes_later_is_offered_when_the_list_is_read_again(
     models: tuple, directory: Path, mode: str, later: bool
 ) -> None:
-    studio = pool(models, directory, mode)
+    shared = pool(models, directory, mode)
     (directory / "new").symlink_to(PAINTER, target_is_directory=True)
-    assert ("new" in studio.offered()[1]) == later
+    assert ("new" in shared.offered()[1]) == later
 
 
 @pytest.mark.parametrize("name", ["nothing", "notes", "../words", "/etc", str(PAINTER)])
 def test_only_what_is_offered_is_opened(models: tuple, directory: Path, name: str) -> None:
     with pytest.raises(UserError, match="not offered"):
-        pool(models, directory).assistant(words=name)
+        pool(models, directory).assistant(language=name)
 
 
 def test_a_chosen_model_is_loaded_once_and_named_in_the_records(models: tuple, directory: Path) -> None:
-    studio = pool(models, directory)
-    one, two = (studio.assistant(paint="paint") for _ in range(2))
+    shared = pool(models, directory)
+    one, two = (shared.assistant(picture="paint") for _ in range(2))
     assert one.pipeline.pipeline.denoiser is two.pipeline.pipeline.denoiser
-    assert one.pipeline.lock is two.pipeline.lock is not studio.assistant().pipeline.lock
+    assert one.pipeline.lock is two.pipeline.lock is not shared.assistant().pipeline.lock
     assert one.models[1].sha256 == models[1].marks[1].sha256
 
 
@@ -67,12 +67,12 @@ def test_a_model_that_is_torn_is_one_sentence(models: tuple, directory: Path) ->
     shutil.copytree(PAINTER, directory / "torn")
     (directory / "torn/unet/config.json").unlink()
     with pytest.raises(UserError, match="torn"):
-        pool(models, directory).assistant(paint="torn")
+        pool(models, directory).assistant(picture="torn")
 
 
-def test_samplers_of_visits_do_not_meet(models: tuple) -> None:
-    studio = pool(models)
-    one, two = studio.assistant(), studio.assistant()
+def test_samplers_of_sessions_do_not_meet(models: tuple) -> None:
+    shared = pool(models)
+    one, two = shared.assistant(), shared.assistant()
     one.pipeline.use_sampler("ddim")
     assert one.pipeline.describe()["sampler_name"] == "ddim"
     assert two.pipeline.describe()["sampler_name"] == "checkpoint"

@@ -1,4 +1,4 @@
-"""One person's visit, without a browser."""
+"""One person's session, without a browser."""
 
 from contextlib import nullcontext
 
@@ -11,9 +11,9 @@ from llmga.assistant.image_files import read
 from llmga.assistant.session import Settings
 from llmga.errors import UserError
 from llmga.serve.page.controls import Chosen
-from llmga.serve.page.drawing import Mark
-from llmga.serve.page.mask_editor import Marks
-from llmga.serve.page.user_session import About
+from llmga.serve.page.mask_editor import EditorValue
+from llmga.serve.page.transcript import Notice
+from llmga.serve.page.user_session import MessageSubject
 
 ONE = "Here. <gen_image> a red circle </gen_image> Good?"
 TWO = "First <gen_image> a cat </gen_image> then <gen_image> a dog </gen_image> done"
@@ -25,75 +25,75 @@ def half(size):
     return mask
 
 
-def test_an_answer_grows_step_by_step_and_ends_as_the_session_has_it(visit, talk):
-    here, seen = visit(ONE), []
-    for _ in here.say("go", (), Chosen(Settings()), Marks()):
+def test_an_answer_grows_step_by_step_and_ends_as_the_session_has_it(session, talk):
+    here, seen = session(ONE), []
+    for _ in here.say("go", (), Chosen(Settings()), EditorValue()):
         (entry,) = here.entries()
-        seen.append((entry.reply, len(entry.all_pictures()), here.live.progress is not None))
+        seen.append((entry.reply, len(entry.all_pictures()), here.in_progress.progress is not None))
     assert seen[0] == ("", 0, False)
     assert all(longer.startswith(shorter) for (shorter, _, _), (longer, _, _) in zip(seen, seen[1:], strict=False))
     assert any(painting for _, _, painting in seen) and seen[-1][1] == 1
     (entry,) = here.entries()
-    assert here.live is None and entry.reply == ONE and len(entry.pictures[0]) == 1
+    assert here.in_progress is None and entry.reply == ONE and len(entry.pictures[0]) == 1
 
 
-def test_several_pictures_of_an_answer_belong_to_their_prompts(visit, talk):
-    (entry,) = talk(visit(TWO))
+def test_several_pictures_of_an_answer_belong_to_their_prompts(session, talk):
+    (entry,) = talk(session(TWO))
     assert [picture.number for picture in entry.all_pictures()] == [0, 1]
     assert set(entry.pictures) == {0, 1}
 
 
-def test_the_file_of_a_picture_says_how_it_was_made(visit, talk):
-    here = visit(ONE)
+def test_the_file_of_a_picture_says_how_it_was_made(session, talk):
+    here = session(ONE)
     talk(here, "paint me one")
     (file,) = here.folder.glob("*.png")
     assert read(file).request == "paint me one" and read(file).seed == 5
 
 
-def test_a_picture_that_goes_with_a_message_keeps_its_number(visit, talk):
-    here = visit(ONE, "It is red.")
+def test_a_picture_that_goes_with_a_message_keeps_its_number(session, talk):
+    here = session(ONE, "It is red.")
     talk(here)
-    here.take_up("look", 0)
+    here.select("look", 0)
     first, second = talk(here, "what is it?")
     assert [picture.number for picture in second.attached] == [0] and second.attached[0].again
     assert here.assistant.session.conversation.messages[2].images == (here.picture(0),)
 
 
-def test_a_marked_part_is_repainted_and_the_rest_kept(visit, talk, photo):
-    here = visit("Nice.", ONE)
+def test_a_marked_part_is_repainted_and_the_rest_kept(session, talk, photo):
+    here = session("Nice.", ONE)
     talk(here, "look", (photo,))
-    here.take_up("mark", 0)
-    _, entry = talk(here, "a circle", marks=Marks(0, half(photo.size)))
+    here.select("mark", 0)
+    _, entry = talk(here, "a circle", marks=EditorValue(0, half(photo.size)))
     painted = np.asarray(here.picture(entry.pictures[0][0].number))
     assert (painted[:, 8:] == np.asarray(photo)[:, 8:]).all()
     assert (painted[:, :8] != np.asarray(photo)[:, :8]).any()
-    assert here.subject() == About("region")
+    assert here.subject() == MessageSubject("region")
 
 
-def test_the_region_of_an_earlier_message_can_be_left(visit, talk, photo):
-    here = visit("Nice.", ONE, ONE)
+def test_the_region_of_an_earlier_message_can_be_left(session, talk, photo):
+    here = session("Nice.", ONE, ONE)
     talk(here, "look", (photo,))
-    here.take_up("mark", 0)
-    talk(here, "a circle", marks=Marks(0, half(photo.size)))
-    here.drop()
-    assert here.subject() == About()
+    here.select("mark", 0)
+    talk(here, "a circle", marks=EditorValue(0, half(photo.size)))
+    here.deselect()
+    assert here.subject() == MessageSubject()
     entry = talk(here, "a circle")[-1]
     assert entry.pictures[0][0].size == (16, 8) and here.assistant.exchanges[-1].region is None
 
 
-def test_an_answer_that_left_the_region_is_given_anew_without_it(visit, talk, photo):
-    here = visit("Nice.", ONE, ONE, ONE)
+def test_an_answer_that_left_the_region_is_given_anew_without_it(session, talk, photo):
+    here = session("Nice.", ONE, ONE, ONE)
     talk(here, "look", (photo,))
-    here.take_up("mark", 0)
-    talk(here, "a circle", marks=Marks(0, half(photo.size)))
-    here.drop()
+    here.select("mark", 0)
+    talk(here, "a circle", marks=EditorValue(0, half(photo.size)))
+    here.deselect()
     talk(here, "a circle")
     list(here.retry(Chosen(Settings())))
     assert here.assistant.exchanges[-1].region is None and here.assistant.exchanges[-2].region is not None
 
 
-def test_stop_ends_all_of_a_repainting(visit, talk):
-    here = visit(TWO)
+def test_stop_ends_all_of_a_repainting(session, talk):
+    here = session(TWO)
     talk(here)
     for step, _ in enumerate(here.repaint(Chosen(Settings()))):
         if step == 2:
@@ -101,39 +101,39 @@ def test_stop_ends_all_of_a_repainting(visit, talk):
     assert len(here.entries()[0].pictures[1]) == 1
 
 
-def test_a_picture_grows(visit, talk, photo):
-    here = visit("Nice.", ONE)
+def test_a_picture_grows(session, talk, photo):
+    here = session("Nice.", ONE)
     talk(here, "look", (photo,))
-    here.take_up("mark", 0)
-    _, entry = talk(here, "more of it", marks=Marks(0, None, "right=50%"))
+    here.select("mark", 0)
+    _, entry = talk(here, "more of it", marks=EditorValue(0, None, "right=50%"))
     assert entry.pictures[0][0].size == (24, 8)
 
 
-def test_a_change_asks_for_a_description_first_and_shows_only_the_person_s_words(visit, talk, photo):
-    here = visit("Nice.", "<gen_image> a teal wall </gen_image>", ONE)
+def test_a_change_asks_for_a_description_first_and_shows_only_the_person_s_words(session, talk, photo):
+    here = session("Nice.", "<gen_image> a teal wall </gen_image>", ONE)
     talk(here, "look", (photo,))
-    here.take_up("change", 0)
+    here.select("change", 0)
     _, entry = talk(here, "paint it red", chosen=Chosen(Settings(edit={"skip": 0.25})))
     assert entry.asked == "paint it red" and entry.reply == ONE
     assert here.assistant.pipeline.pipeline.calls[-1].source_prompt == "a teal wall"
-    assert here.subject() == About()
+    assert here.subject() == MessageSubject()
 
 
-def test_only_a_change_changes(visit, talk, photo):
-    here = visit(ONE)
+def test_only_a_change_changes(session, talk, photo):
+    here = session(ONE)
     talk(here, "another like this", (photo,), chosen=Chosen(Settings(edit={"skip": 0.25})))
     assert here.assistant.pipeline.pipeline.calls[-1].image is None
 
 
-def test_a_similar_picture_is_asked_for(visit, talk):
-    here = visit(ONE, ONE)
+def test_a_similar_picture_is_asked_for(session, talk):
+    here = session(ONE, ONE)
     talk(here)
     list(here.similar(0, Chosen(Settings(edit={"skip": 0.25}))))
     assert here.assistant.session.conversation.messages[2].text == "Generate a similar image."
 
 
-def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(visit, talk):
-    here = visit(TWO)
+def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(session, talk):
+    here = session(TWO)
     (entry,) = talk(here, chosen=Chosen(Settings(paint=False)))
     assert entry.all_pictures() == [] and here.assistant.pipeline.pipeline.calls == []
     list(here.paint("0.1", "a horse", Chosen(Settings(paint=False))))
@@ -142,8 +142,8 @@ def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(visit, talk)
     assert here.assistant.pipeline.pipeline.calls[-1].prompt == "a horse"
 
 
-def test_painting_again_keeps_the_first_version(visit, talk):
-    here = visit(TWO)
+def test_painting_again_keeps_the_first_version(session, talk):
+    here = session(TWO)
     talk(here)
     list(here.repaint(Chosen(Settings())))
     (entry,) = here.entries()
@@ -151,8 +151,8 @@ def test_painting_again_keeps_the_first_version(visit, talk):
 
 
 @pytest.mark.parametrize("address", ["", "0", "x.y", "1.0", "-1.0", "0.7", "0.-1", "²." + "0"])
-def test_what_cannot_be_painted_changes_nothing(visit, talk, address):
-    here = visit(ONE)
+def test_what_cannot_be_painted_changes_nothing(session, talk, address):
+    here = session(ONE)
     before = talk(here)
     try:
         list(here.paint(address, None, Chosen(Settings())))
@@ -161,85 +161,85 @@ def test_what_cannot_be_painted_changes_nothing(visit, talk, address):
     assert here.entries()[0].pictures == before[0].pictures
 
 
-def test_an_answer_is_taken_back_with_its_words_returned(visit, talk):
-    here = visit(ONE, ONE)
+def test_an_answer_is_taken_back_with_its_words_returned(session, talk):
+    here = session(ONE, ONE)
     talk(here, "one")
     talk(here, "two")
     assert here.undo() == "two"
     assert [entry.asked for entry in here.entries()] == ["one"]
 
 
-def test_an_answer_is_given_anew(visit, talk):
-    here = visit("No.", "Yes.")
+def test_an_answer_is_given_anew(session, talk):
+    here = session("No.", "Yes.")
     talk(here)
     list(here.retry(Chosen(Settings())))
     assert [entry.reply for entry in here.entries()] == ["Yes."]
 
 
-def test_a_stopped_answer_says_so_and_the_next_one_comes(visit, talk):
-    here = visit(ONE, "Hello.")
-    for step, _ in enumerate(here.say("go", (), Chosen(Settings()), Marks())):
+def test_a_stopped_answer_says_so_and_the_next_one_comes(session, talk):
+    here = session(ONE, "Hello.")
+    for step, _ in enumerate(here.say("go", (), Chosen(Settings()), EditorValue())):
         if step == 1:
             here.stop()
-    assert here.entries()[0].troubles == (Mark("stopped"),)
+    assert here.entries()[0].troubles == (Notice("stopped"),)
     assert talk(here)[1].reply == "Hello."
 
 
-def test_an_answer_waits_for_its_turn_and_says_so(visit):
-    first, second = visit("Hello."), visit("Hi.")
-    second.turns = first.turns
-    answer = second.say("go", (), Chosen(Settings()), Marks())
-    with first.turns.line() as reached:
+def test_an_answer_waits_for_its_turn_and_says_so(session):
+    first, second = session("Hello."), session("Hi.")
+    second.slots = first.slots
+    answer = second.say("go", (), Chosen(Settings()), EditorValue())
+    with first.slots.line() as reached:
         assert reached(0)
         for _ in range(2):
             next(answer)
-            assert second.entries()[0].troubles == (Mark("queued"),)
+            assert second.entries()[0].troubles == (Notice("queued"),)
     list(answer)
     (entry,) = second.entries()
     assert entry.reply == "Hi." and entry.troubles == ()
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_an_answer_can_be_stopped_before_it_begins(visit, talk, taken):
-    here = visit("Hi.", "Good morning.")
-    with here.turns.line() if taken else nullcontext():
-        answer = here.say("go", (), Chosen(Settings()), Marks())
+def test_an_answer_can_be_stopped_before_it_begins(session, talk, taken):
+    here = session("Hi.", "Good morning.")
+    with here.slots.line() if taken else nullcontext():
+        answer = here.say("go", (), Chosen(Settings()), EditorValue())
         next(answer)
         here.stop()
         list(answer)
-    assert here.entries()[0].troubles == (Mark("stopped"),) and here.assistant.planner.given == 0
+    assert here.entries()[0].troubles == (Notice("stopped"),) and here.assistant.planner.given == 0
     assert talk(here)[0].reply == "Hi."
 
 
-def test_who_leaves_while_waiting_leaves_the_line(visit):
-    here = visit("Hi.")
-    with here.turns.line():
-        answer = here.say("go", (), Chosen(Settings()), Marks())
+def test_who_leaves_while_waiting_leaves_the_line(session):
+    here = session("Hi.")
+    with here.slots.line():
+        answer = here.say("go", (), Chosen(Settings()), EditorValue())
         next(answer)
         answer.close()
-        assert len(here.turns._line) == 1
+        assert len(here.slots._line) == 1
 
 
-def test_who_leaves_in_the_middle_leaves_nothing_running(visit):
-    here = visit(ONE)
-    answer = here.say("go", (), Chosen(Settings()), Marks())
+def test_who_leaves_in_the_middle_leaves_nothing_running(session):
+    here = session(ONE)
+    answer = here.say("go", (), Chosen(Settings()), EditorValue())
     for _ in range(5):
         next(answer)
     answer.close()
-    assert here.live is None or here.live.progress is None
+    assert here.in_progress is None or here.in_progress.progress is None
     assert here.undo() == "go"
 
 
-def test_what_a_painter_refuses_stands_in_the_conversation(visit, talk):
-    (entry,) = talk(visit("<gen_image> forbidden </gen_image>"))
+def test_what_a_painter_refuses_stands_in_the_conversation(session, talk):
+    (entry,) = talk(session("<gen_image> forbidden </gen_image>"))
     assert entry.troubles == ("this prompt is forbidden; ask for another.",)
 
 
-def test_one_thing_at_a_time(visit):
-    here = visit(ONE)
-    answer = here.say("go", (), Chosen(Settings()), Marks())
+def test_one_thing_at_a_time(session):
+    here = session(ONE)
+    answer = here.say("go", (), Chosen(Settings()), EditorValue())
     next(answer)
-    for attempt in (here.undo, here.save, lambda: list(here.say("more", (), Chosen(Settings()), Marks()))):
+    for attempt in (here.undo, here.save, lambda: list(here.say("more", (), Chosen(Settings()), EditorValue()))):
         with pytest.raises(UserError, match="stop it or wait"):
             attempt()
     list(answer)
@@ -248,27 +248,31 @@ def test_one_thing_at_a_time(visit):
 
 @pytest.mark.parametrize(
     ("text", "about", "told"),
-    [("  ", About(), "say something"), ("x" * 20_001, About(), "20001"), ("x", About("mark", 0), "Nothing is marked")],
+    [
+        ("  ", MessageSubject(), "say something"),
+        ("x" * 20_001, MessageSubject(), "20001"),
+        ("x", MessageSubject("mark", 0), "Nothing is marked"),
+    ],
 )
-def test_a_message_that_cannot_be_answered_is_refused_before_anything_happens(visit, talk, text, about, told):
-    here = visit(ONE)
+def test_a_message_that_cannot_be_answered_is_refused_before_anything_happens(session, talk, text, about, told):
+    here = session(ONE)
     talk(here)
-    here.about = about
+    here.selected = about
     with pytest.raises(UserError, match=told):
-        list(here.say(text, (), Chosen(Settings()), Marks()))
-    assert len(here.entries()) == 1 and here.about == about
+        list(here.say(text, (), Chosen(Settings()), EditorValue()))
+    assert len(here.entries()) == 1 and here.selected == about
 
 
 @pytest.mark.parametrize("number", [-1, 1, 99])
-def test_a_picture_that_is_not_there_cannot_be_taken_up(visit, talk, number):
-    here = visit(ONE)
+def test_a_picture_that_is_not_there_cannot_be_taken_up(session, talk, number):
+    here = session(ONE)
     talk(here)
     with pytest.raises(UserError, match="no such picture"):
-        here.take_up("look", number)
+        here.select("look", number)
 
 
-def test_a_saved_visit_goes_on_elsewhere_with_the_same_next_picture(visit, talk):
-    here, there = visit(ONE, TWO), visit(TWO)
+def test_a_saved_session_goes_on_elsewhere_with_the_same_next_picture(session, talk):
+    here, there = session(ONE, TWO), session(TWO)
     talk(here)
     file = here.save()
     there.load(file)
@@ -277,8 +281,8 @@ def test_a_saved_visit_goes_on_elsewhere_with_the_same_next_picture(visit, talk)
     assert there.picture(2).tobytes() == here.picture(2).tobytes()
 
 
-def test_a_file_that_is_no_session_leaves_all_as_it_was(visit, talk, tmp_path):
-    here = visit(ONE)
+def test_a_file_that_is_no_session_leaves_all_as_it_was(session, talk, tmp_path):
+    here = session(ONE)
     talk(here)
     (tmp_path / "x.zip").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match="no session") as told:
@@ -287,8 +291,8 @@ def test_a_file_that_is_no_session_leaves_all_as_it_was(visit, talk, tmp_path):
     assert len(here.entries()) == 1
 
 
-def test_visits_share_nothing_and_remove_their_files(visit, talk):
-    here, there = visit(ONE), visit(TWO)
+def test_sessions_share_nothing_and_remove_their_files(session, talk):
+    here, there = session(ONE), session(TWO)
     talk(here), talk(there)
     assert here.folder != there.folder and len(here.folder.name) > 32
     assert len(list(here.folder.iterdir())) == 1 and len(list(there.folder.iterdir())) == 2
@@ -296,8 +300,8 @@ def test_visits_share_nothing_and_remove_their_files(visit, talk):
     assert not here.folder.exists() and there.folder.exists()
 
 
-def test_a_visitor_meets_the_bounds_of_the_host_also_after_loading_a_session(visit, talk, tmp_path):
-    before, here = visit("Nice.", ONE), visit(ONE)
+def test_a_visitor_meets_the_bounds_of_the_host_also_after_loading_a_session(session, talk, tmp_path):
+    before, here = session("Nice.", ONE), session(ONE)
     talk(before, "x" * 400)
     here.assistant.bounds = Bounds(message=10, steps=5)
     with pytest.raises(UserError, match="11"):

@@ -16,7 +16,7 @@ from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.session import Turn
 from llmga.serve.terminal import chat, cli
 from llmga.serve.terminal.chat import Terminal, converse
-from llmga.serve.terminal.commands import Talk
+from llmga.serve.terminal.commands import TerminalChat
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
 
@@ -28,7 +28,7 @@ def talk(tmp_path, monkeypatch, capsys):
     def run(assistant, lines, debug=False, first=None, **rest):
         monkeypatch.setattr("sys.stdin", io.StringIO(lines))
         monkeypatch.chdir(tmp_path)
-        converse(Talk(assistant, Terminal(ImageFolder("outputs"), debug), **rest), first)
+        converse(TerminalChat(assistant, Terminal(ImageFolder("outputs"), debug), **rest), first)
         return capsys.readouterr()
 
     return run

@@ -10,7 +10,7 @@ from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.session import Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.errors import UserError
-from llmga.serve.terminal.commands import COMMANDS, Talk
+from llmga.serve.terminal.commands import COMMANDS, TerminalChat
 from llmga.serve.terminal.drawing import Terminal
 from llmga.serve.terminal.settings_command import CHANGES
 
@@ -29,7 +29,7 @@ def talk(toy, tmp_path, monkeypatch):
 
     def make(*replies, **settings):
         terminal = Terminal(ImageFolder("outputs"), out=io.StringIO(), err=io.StringIO())
-        return Talk(toy(*replies, **settings), terminal)
+        return TerminalChat(toy(*replies, **settings), terminal)
 
     return make
 
@@ -40,7 +40,7 @@ def shown(talk):
 
 def typed(talk, *lines):
     for line in lines:
-        talk.take(line)
+        talk.handle(line)
     return shown(talk)
 
 

@@ -9,17 +9,17 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from llmga.serve.api import json_body
+from llmga.serve.api import routing
 from llmga.serve.api.app import build_app
-from llmga.serve.api.json_body import beside_pictures, parsed
-from llmga.serve.api.keys import Keys
+from llmga.serve.api.auth import ApiKeys
+from llmga.serve.api.routing import parse_json, size_without_images
 
 PICTURE = base64.b64encode(bytes(3_000_000)).decode()
 
 
 @pytest.fixture
 def client(service):
-    with TestClient(build_app(service("--max-json-mb", "0.01"), Keys())) as client:
+    with TestClient(build_app(service("--max-json-mb", "0.01"), ApiKeys())) as client:
         yield client
 
 
@@ -33,14 +33,14 @@ def shown(url):
 
 def test_pictures_are_counted_apart():
     body = json.dumps(chat({"type": "text", "text": "look"}, shown(f"data:image/png;base64,{PICTURE}"))).encode()
-    assert beside_pictures(body) == len(body) - len(PICTURE)
-    assert parsed(body, 1000) == json.loads(body)
+    assert size_without_images(body) == len(body) - len(PICTURE)
+    assert parse_json(body, 1000) == json.loads(body)
 
 
 def test_pictures_in_markdown_are_counted_apart_and_the_words_around_them_are_not():
     words = "x" * 500
     text = f"{words} ![a](data:image/png;base64,{PICTURE}) {words} ![b](data:image/png;base64,{PICTURE}) {words}"
-    assert 1500 < beside_pictures(json.dumps({"content": text}).encode()) < 1700
+    assert 1500 < size_without_images(json.dumps({"content": text}).encode()) < 1700
 
 
 @pytest.mark.parametrize(
@@ -54,19 +54,19 @@ def test_pictures_in_markdown_are_counted_apart_and_the_words_around_them_are_no
 )
 def test_what_a_parser_makes_things_of_is_always_counted(body):
     body = (body % ",".join(["{}"] * 10_000)).encode()
-    assert json.loads(body) and beside_pictures(body) > 29_000
+    assert json.loads(body) and size_without_images(body) > 29_000
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_no_other_encoding_hides_anything(encoding):
     hidden = "".join(chr(pair) for pair in memoryview(b";base64,").cast("H"))  # its bytes are read as the mark
     with pytest.raises(ValueError, match="codec"):
-        parsed(json.dumps({"a": hidden, "b": [{}] * 9}, ensure_ascii=False).encode(encoding), 10**6)
+        parse_json(json.dumps({"a": hidden, "b": [{}] * 9}, ensure_ascii=False).encode(encoding), 10**6)
 
 
 def test_what_is_nested_too_deeply_is_told():
     with pytest.raises(HTTPException) as told:
-        parsed(b'{"a":' + b"[" * 100_000, 10**6)
+        parse_json(b'{"a":' + b"[" * 100_000, 10**6)
     assert told.value.status_code == 400 and "nested" in told.value.detail
 
 
@@ -79,7 +79,9 @@ def test_a_request_that_is_large_beside_its_pictures_is_refused(client):
 
 def test_it_is_parsed_in_another_thread_than_the_loops(service, monkeypatch):
     seen = []
-    monkeypatch.setattr(json_body, "parsed", lambda body, most: seen.append(threading.get_ident()) or json.loads(body))
+    monkeypatch.setattr(
+        routing, "parse_json", lambda body, most: seen.append(threading.get_ident()) or json.loads(body)
+    )
 
     async def asked():
         messages = [{"type": "http.request", "body": b'{"prompt": 7}'}]
@@ -94,7 +96,7 @@ def test_it_is_parsed_in_another_thread_than_the_loops(service, monkeypatch):
         async def send(message):
             pass
 
-        await build_app(service(), Keys())(scope, receive, send)
+        await build_app(service(), ApiKeys())(scope, receive, send)
         return threading.get_ident()
 
     assert asyncio.run(asked()) not in seen and len(seen) == 1

@@ -21,10 +21,16 @@ SHORTEST = 8
 bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it was started with any.")
 
 
-class Keys:
-    """The keys that open the server; with none it is open to everybody who reaches it.
+class ApiKeys:
+    """The keys that a server accepts; without any it is open to everybody who reaches it.
 
     Only digests are kept, so a key can neither be logged nor told apart by the time that a comparison takes.
+
+    Args:
+        keys: In clear text, at least `SHORTEST` characters each.
+
+    Raises:
+        UserError: A key is too short.
     """
 
     def __init__(self, keys: Iterable[str] = ()):
@@ -38,8 +44,16 @@ class Keys:
         return bool(self._digests)
 
     @classmethod
-    def read(cls, file: str | None, variable: str | None) -> "Keys":
-        """Keys of a file, one a line, and of the environment.  Raises: UserError."""
+    def read(cls, file: str | None, variable: str | None) -> "ApiKeys":
+        """Read the keys of a file and of the environment.
+
+        Args:
+            file: A text file with one key a line.
+            variable: Keys separated by commas.
+
+        Raises:
+            UserError: The file cannot be read or holds no key, or a key is too short.
+        """
         lines = (variable or "").split(",")
         if file is not None:
             try:
@@ -51,53 +65,61 @@ class Keys:
             lines += found
         return cls(line.strip() for line in lines if line.strip())
 
-    def client(self, request: HTTPConnection) -> str:
-        """Who asks, as a name that gives nothing away; ApiError 401 for a wrong key or none."""
+    def client_name(self, request: HTTPConnection) -> str:
+        """Return who asks, as a name that gives nothing away: part of the key's digest, or the address.
+
+        Raises:
+            ApiError: 401 for a wrong key or none.
+        """
         if not self:
             return request.client.host if request.client else "unknown"
         kind, _, key = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not self.open_to(key.strip()):
+        if kind.lower() != "bearer" or not self.accept(key.strip()):
             raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
                            code="invalid_api_key")  # fmt: skip
         return "key-" + _digest(key.strip()).hex()[:8]
 
-    def open_to(self, key: str) -> bool:
-        """Whether this is one of them."""
+    def accept(self, key: str) -> bool:
+        """Return whether this is one of the keys."""
         given = _digest(key)
         return any([hmac.compare_digest(given, known) for known in self._digests])  # all, whichever fits
 
 
-class Auth:
-    """Asks for the key before anything of a request under /v1 is read; elsewhere, for names only.
+class AuthMiddleware:
+    """ASGI middleware that checks keys, hosts and origins before anything of a request is read.
+
+    Keys are asked for under /v1 only; it sets `request.state.client` there.  Starlette's `TrustedHostMiddleware` knows
+    no networks (127.0.0.0/8), no open paths, and answers in plain text.
 
     Args:
-        local: only this machine reaches the server.  A request under another name than this machine's then comes from
+        local: Only this machine reaches the server.  A request under another name than this machine's then comes from
             a web page whose name server sends browsers here, and is refused where no key is asked for.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, local: bool = False):
+    def __init__(self, app: ASGIApp, keys: ApiKeys, local: bool = False):
         self.app, self.keys, self.local = app, keys, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] != OPEN:
-            connection, within = HTTPConnection(scope), scope["path"].startswith(("/v1", PAGE))
-            asks_keys = within and bool(self.keys)
             try:
-                if self.local and not asks_keys and not is_local(asked_name(connection)):
-                    raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
-                if within and not self.keys and sent_by_another_site(connection):
-                    raise ApiError(403, "without API keys, pages of other sites may send nothing here.",
-                                   code="foreign_site")  # fmt: skip
-                if scope["path"].startswith("/v1"):
-                    connection.state.client = self.keys.client(connection)
+                self._check(HTTPConnection(scope), scope["path"])
             except ApiError as error:
                 await error.response()(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
+    def _check(self, connection: HTTPConnection, path: str) -> None:
+        guarded = path.startswith(("/v1", PAGE))
+        if self.local and not (guarded and self.keys) and not is_local(requested_host(connection)):
+            raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
+        if guarded and not self.keys and is_cross_site(connection):
+            raise ApiError(403, "without API keys, pages of other sites may send nothing here.", code="foreign_site")
+        if path.startswith("/v1"):
+            connection.state.client = self.keys.client_name(connection)
 
-def sent_by_another_site(connection: HTTPConnection) -> bool:
-    """Whether a browser sends this for a page of another site, as a form can without asking anybody.
+
+def is_cross_site(connection: HTTPConnection) -> bool:
+    """Return whether a browser sends this for a page of another site, as a form can without asking anybody.
 
     Browsers tell in Sec-Fetch-Site, older ones by an Origin that is not the address asked; programs send neither.
     """
@@ -109,10 +131,10 @@ def sent_by_another_site(connection: HTTPConnection) -> bool:
     return origin is not None and urlsplit(origin).netloc != connection.headers.get("host")
 
 
-def asked_name(connection: HTTPConnection) -> str:
-    """The name under which the server was asked; empty where the header is none that could be read.
+def requested_host(connection: HTTPConnection) -> str:
+    """Return the name under which the server was asked; empty where the header is none that could be read.
 
-    Starlette's own URL falls back on the server's address then, which no door may take for the name.
+    Starlette's own URL falls back on the server's address then, which must not be taken for the name.
     """
     host = connection.headers.get("host", "localhost")  # HTTP/1.0 asks without, browsers never
     try:
@@ -122,7 +144,7 @@ def asked_name(connection: HTTPConnection) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine is reached under this name."""
+    """Return whether only this machine is reached under this name."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

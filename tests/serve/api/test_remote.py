@@ -129,8 +129,8 @@ def test_what_the_server_refuses_is_told(far):
 
 def test_a_busy_server_is_asked_again(far, monkeypatch):
     here = far()
-    full, asked = far.server.service.desk.queue.full(), []
-    enter = far.server.service.desk.queue.enter
+    full, asked = far.server.service.scheduler.queue.full(), []
+    enter = far.server.service.scheduler.queue.acquire
 
     async def sometimes(client):
         asked.append(client)
@@ -139,7 +139,7 @@ def test_a_busy_server_is_asked_again(far, monkeypatch):
             raise full
         return await enter(client)
 
-    monkeypatch.setattr(far.server.service.desk.queue, "enter", sometimes)
+    monkeypatch.setattr(far.server.service.scheduler.queue, "acquire", sometimes)
     assert last(list(here.stream(Turn("paint it red"))), PictureReady)
     assert len(asked) == 4
 

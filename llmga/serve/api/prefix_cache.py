@@ -1,4 +1,4 @@
-"""Conversations that may go on: what a language model has read already need not be read again."""
+"""Caches of conversations that may go on: what a language model has read already need not be read again."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -12,14 +12,16 @@ from llmga.llava.loading import NewChat
 from llmga.llava.planner import Planner
 
 
-class WarmChats:
-    """The latest conversations' caches, each for its own client only, and for one request at a time.
+class PrefixCache:
+    """Keeps the planners of the latest conversations, which hold key-value caches of what they have read.
+
+    Each serves its own client only, and one request at a time.
 
     Nothing is remembered by this: a request's messages say everything, and a cache serves them only as far as they are
     token by token what it was made from.  Without it, answers would be the same, and slower.
 
     Args:
-        bound: how many caches are kept.
+        bound: How many planners are kept.
     """
 
     def __init__(self, new_chat: NewChat, bound: int):
@@ -28,12 +30,15 @@ class WarmChats:
         self._numbers, self._lock = count(), Lock()
 
     def take(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation]:
-        """A planner for the conversation, and the conversation with the system text and pictures that it knows."""
+        """Return a planner for the conversation, and the conversation with the system text and pictures that it knows.
+
+        It is the client's planner with the longest common prefix, or a new one, and belongs to the caller until `put`.
+        """
         planner, known = self._best(client, wanted) or (self.new_chat(), Conversation())
         system = wanted.system and "\n\n".join(filter(None, (planner.teaching, wanted.system)))
-        return planner, Conversation(tuple(_interned(wanted.messages, known.messages)), system)
+        return planner, Conversation(tuple(_with_known_images(wanted.messages, known.messages)), system)
 
-    def give_back(self, client: str, planner: Planner, conversation: Conversation) -> None:
+    def put(self, client: str, planner: Planner, conversation: Conversation) -> None:
         """Keep what the planner has read of the conversation for the next request of this client."""
         with self._lock:
             self._kept[client, next(self._numbers)] = planner, conversation
@@ -43,7 +48,7 @@ class WarmChats:
     def _best(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation] | None:
         with self._lock:
             shared = {
-                key: _common(known.messages, wanted.messages)
+                key: _common_prefix(known.messages, wanted.messages)
                 for key, (_, known) in self._kept.items()
                 if key[0] == client
             }
@@ -51,28 +56,26 @@ class WarmChats:
             return self._kept.pop(best) if best and shared[best] else None
 
 
-def _common(kept: tuple[Message, ...], wanted: tuple[Message, ...]) -> int:
-    """How many messages both begin with."""
+def _common_prefix(kept: tuple[Message, ...], wanted: tuple[Message, ...]) -> int:
+    """Return with how many equal messages both begin."""
     pairs = zip(kept, wanted, strict=False)
-    alike = (old.text == new.text and _same_pictures(old, new) for old, new in pairs)
-    return next((index for index, same in enumerate(alike) if not same), min(len(kept), len(wanted)))
+    equal = (old.text == new.text and _same_images(old, new) for old, new in pairs)
+    return next((index for index, same in enumerate(equal) if not same), min(len(kept), len(wanted)))
 
 
-def _interned(wanted: tuple[Message, ...], kept: tuple[Message, ...]) -> list[Message]:
-    """The messages wanted, with the very pictures of those that are kept: a cache knows them by identity."""
+def _with_known_images(wanted: tuple[Message, ...], kept: tuple[Message, ...]) -> list[Message]:
+    """Return the messages wanted, with the very image objects of those kept: a cache knows them by identity."""
     known = dict(enumerate(kept))
     return [
         replace(new, images=known[index].images)
-        if new.images and index in known and _same_pictures(known[index], new)
+        if new.images and index in known and _same_images(known[index], new)
         else new
         for index, new in enumerate(wanted)
     ]
 
 
-def _same_pictures(old: Message, new: Message) -> bool:
-    if len(old.images) != len(new.images):
-        return False
-    return all(map(_same, old.images, new.images))
+def _same_images(old: Message, new: Message) -> bool:
+    return len(old.images) == len(new.images) and all(map(_same, old.images, new.images))
 
 
 def _same(old: Image.Image, new: Image.Image) -> bool:

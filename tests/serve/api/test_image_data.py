@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from llmga.errors import UserError
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.uploads import MOST_SCANS, Limits, decode, from_data_uri, in_srgb
+from llmga.serve.api.image_data import MAX_SCANS, RequestLimits, decode_image, from_data_uri, in_srgb
 
 CASES = 200
 SLOWEST = 5.0  # seconds of the processor for one picture, so that a busy machine changes nothing
@@ -138,7 +138,7 @@ def broken():
         "large": bomb(6000, 6000),
         "header only": photo[:33],
         "text bomb": photo[:33] + struct.pack(">I", 2**31 - 1) + b"zTXt",
-        "scans": jpeg[:-2] + scan * MOST_SCANS + jpeg[-2:],
+        "scans": jpeg[:-2] + scan * MAX_SCANS + jpeg[-2:],
         "gif of no size": b"GIF89a\0\0\0\0\0\0\0;",
         "bmp of no size": b"BM" + b"\0" * 52,
         "webp of nothing": b"RIFF\x04\0\0\0WEBP",
@@ -190,7 +190,7 @@ def test_two_hundred_hostile_pictures(running):
 @pytest.mark.parametrize("name", VALID)
 def test_valid_pictures_are_seen_upright_and_in_their_right_colours(name):
     content, tolerance, colours = VALID[name]
-    image = decode(content, Limits())
+    image = decode_image(content, RequestLimits())
     assert image.mode == "RGB"
     width, height = image.size
     for place, colour in zip((0, width - 1), colours, strict=True):
@@ -221,8 +221,8 @@ def swapped_profile(srgb):
 
 
 def test_a_picture_to_be_changed_keeps_its_mode_and_depth():
-    assert decode(VALID["PNG RGBA"][0], Limits(), exact=True).mode == "RGBA"
-    assert decode(VALID["PNG I;16"][0], Limits(), exact=True).mode == "I;16"
+    assert decode_image(VALID["PNG RGBA"][0], RequestLimits(), exact=True).mode == "RGBA"
+    assert decode_image(VALID["PNG I;16"][0], RequestLimits(), exact=True).mode == "I;16"
 
 
 def test_bytes_pixels_and_number_are_bounded(running):
@@ -242,11 +242,11 @@ def test_bytes_pixels_and_number_are_bounded(running):
 )  # fmt: skip
 def test_an_address_is_never_a_path(uri):
     with pytest.raises(ApiError) as told:
-        from_data_uri(uri, Limits())
+        from_data_uri(uri, RequestLimits())
     assert told.value.status == 400
 
 
 def test_a_decoder_that_fails_in_any_way_is_a_broken_picture(monkeypatch):
-    monkeypatch.setattr("llmga.serve.api.uploads.open_image", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("llmga.serve.api.image_data.open_image", lambda *_, **__: 1 / 0)
     with pytest.raises(UserError, match="broken"):
-        decode(b"x", Limits())
+        decode_image(b"x", RequestLimits())

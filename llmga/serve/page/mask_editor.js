@@ -23,7 +23,7 @@ function take() {
   if (!given.words) return; // our own report
   relabel(given.words);
   shown = given.url ? given : null;
-  find(".easel").classList.add("empty");
+  find(".mask-editor").classList.add("empty");
   if (!shown) return;
   picture.onload = () => {
     const scale = Math.min(1, LONGEST / Math.max(picture.naturalWidth, picture.naturalHeight));
@@ -34,7 +34,7 @@ function take() {
     cross = { x: mask.width / 2, y: mask.height / 2 };
     wipe();
     choose("brush");
-    find(".easel").classList.remove("empty"); // only now, or what is chosen before would be lost
+    find(".mask-editor").classList.remove("empty"); // only now, or what is chosen before would be lost
     if (matchMedia("(max-width: 640px)").matches) stage.scrollIntoView({ block: "center" }); // below the conversation
   };
   picture.src = shown.url;

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.fairness import FairQueue
+from llmga.serve.api.fair_queue import FairQueue
 
 
 class Visits:
@@ -16,7 +16,7 @@ class Visits:
 
     def come(self, client):
         async def visit():
-            self.leaves.append(await self.queue.enter(client))
+            self.leaves.append(await self.queue.acquire(client))
             self.served.append(client)
 
         self.tasks.append(asyncio.ensure_future(visit()))
@@ -70,7 +70,7 @@ async def test_a_full_queue_tells_when_to_come_again():
         visits.come("a")
     await visits.settle()
     with pytest.raises(ApiError) as told:
-        await queue.enter("a")
+        await queue.acquire("a")
     assert told.value.status == 429 and int(told.value.headers["Retry-After"]) >= 1
     assert queue.waiting == 2
 
@@ -118,7 +118,7 @@ async def test_who_leaves_just_when_called_gives_the_place_on():
 @on_a_loop
 async def test_a_place_is_given_back_once():
     queue = FairQueue(1, 1)
-    leave = await queue.enter("a")
+    leave = await queue.acquire("a")
     leave()
     leave()
     assert queue.running == 0
@@ -135,5 +135,5 @@ async def test_a_closed_queue_sends_everybody_away():
     with pytest.raises(ApiError, match="about to end"):
         await waiting
     with pytest.raises(ApiError) as told:
-        await queue.enter("c")
+        await queue.acquire("c")
     assert told.value.status == 503

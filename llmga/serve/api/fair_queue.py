@@ -1,4 +1,4 @@
-"""Who is served next: a bounded queue in which every client comes round in turn."""
+"""A bounded queue of requests in which every client comes round in turn."""
 
 import asyncio
 import math
@@ -12,11 +12,15 @@ MEMORY = 0.2  # weight of the latest request in the mean
 
 
 class FairQueue:
-    """At most `at_once` requests at work and `bound` waiting.
+    """A queue with at most `at_once` requests at work and `bound` waiting.
 
     Clients come round in turn, whatever number of requests each has waiting.  When the queue is full, a client that
     has fewer waiting than the greediest one takes the place of that one's latest request; so nobody can fill the queue
     against others.  Everything happens on one event loop.
+
+    Attributes:
+        running: Requests at work.
+        most_waiting: The most that have waited at once.
     """
 
     def __init__(self, at_once: int, bound: int):
@@ -24,39 +28,43 @@ class FairQueue:
         self.running = 0
         self.most_waiting = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        self._seconds = FIRST_GUESS
+        self._mean_seconds = FIRST_GUESS
         self._closed = False
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Requests that wait."""
         return sum(map(len, self._waiting.values()))
 
-    async def enter(self, client: str) -> Callable[[], None]:
-        """Wait for a place at work; the result gives it back and may be called more than once.
+    async def acquire(self, client: str) -> Callable[[], None]:
+        """Wait for a place at work.
 
-        Raises: ApiError, 429 where there is no room, 503 where the server is about to end.
+        Returns:
+            A function that gives the place back; it may be called more than once.
+
+        Raises:
+            ApiError: 429 where there is no room; 503 where the server is about to end.
         """
         if self._closed:
             raise closing()
         if self.running < self.at_once and not self._waiting:
             self.running += 1
         else:
-            await self._turn(client)
-        return self._leaving()
+            await self._wait(client)
+        return self._release_once()
 
-    async def _turn(self, client: str) -> None:
+    async def _wait(self, client: str) -> None:
         self._make_room(client)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(client, deque()).append(turn)
+        called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(client, deque()).append(called)
         self.most_waiting = max(self.most_waiting, self.waiting)
         try:
-            await turn
+            await called
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._left()  # the client left just when it was called
+            if called.done() and not called.cancelled() and called.exception() is None:
+                self._release()  # the client left just when it was called
             else:
-                self._forget(client, turn)
+                self._forget(client, called)
             raise
 
     def _make_room(self, client: str) -> None:
@@ -70,8 +78,8 @@ class FairQueue:
         latest.set_exception(self.full())
 
     def full(self) -> ApiError:
-        """What a client is told for whom there is no room, with the time in which there should be some."""
-        seconds = math.ceil(self._seconds * (self.waiting + 1) / self.at_once)
+        """Return the refusal where there is no room, with the time in which there should be some."""
+        seconds = math.ceil(self._mean_seconds * (self.waiting + 1) / self.at_once)
         return ApiError(
             429,
             f"all {self.at_once} places at work and {self.bound} in the queue are taken; try again in {seconds} s.",
@@ -79,49 +87,49 @@ class FairQueue:
             retry_after=seconds,
         )
 
-    def _forget(self, client: str, turn: asyncio.Future[None]) -> None:
-        line = self._waiting.get(client)
-        if line is None or turn not in line:
+    def _forget(self, client: str, called: asyncio.Future[None]) -> None:
+        own = self._waiting.get(client)
+        if own is None or called not in own:
             return
-        line.remove(turn)
-        if not line:
+        own.remove(called)
+        if not own:
             del self._waiting[client]
 
-    def _leaving(self) -> Callable[[], None]:
+    def _release_once(self) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
-        began, gone = loop.time(), False
+        began, released = loop.time(), False
 
-        def leave() -> None:
-            nonlocal gone
-            if not gone:
-                gone = True
-                self._seconds += MEMORY * (loop.time() - began - self._seconds)
-                self._left()
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self._mean_seconds += MEMORY * (loop.time() - began - self._mean_seconds)
+                self._release()
 
-        return leave
+        return release
 
-    def _left(self) -> None:
+    def _release(self) -> None:
         self.running -= 1
         while self._waiting and self.running < self.at_once:
             client = next(iter(self._waiting))
-            line = self._waiting.pop(client)
-            turn = line.popleft()
-            if line:
-                self._waiting[client] = line  # behind all others
-            if not turn.done():
+            own = self._waiting.pop(client)
+            called = own.popleft()
+            if own:
+                self._waiting[client] = own  # behind all others
+            if not called.done():
                 self.running += 1
-                turn.set_result(None)
+                called.set_result(None)
 
     def close(self) -> None:
         """Let nobody in any more, and send away those who wait."""
         self._closed = True
-        for line in self._waiting.values():
-            for turn in line:
-                if not turn.done():
-                    turn.set_exception(closing())
+        for own in self._waiting.values():
+            for called in own:
+                if not called.done():
+                    called.set_exception(closing())
         self._waiting.clear()
 
 
 def closing() -> ApiError:
-    """What a client is told whose request is not begun any more."""
+    """Return the refusal of a request that is not begun any more."""
     return ApiError(503, "the server is about to end; try again in a moment.", code="closing", retry_after=5)

@@ -1,4 +1,4 @@
-"""What travels, OpenAI's shapes: what chat and pictures share, with vLLM-Omni's names for what OpenAI does not have.
+"""OpenAI's schemas: what chat and pictures share, with vLLM-Omni's names for what OpenAI does not have.
 
 Fields that we do not know are ignored, as OpenAI's own clients expect of each other's servers; a field that would
 change the answer and is not served is refused.
@@ -11,38 +11,38 @@ from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHan
 
 from llmga.serve.api.setting_fields import model_of
 
-LONGEST_PROMPT = 32_000  # characters, OpenAI's own limit; how many are painted, `bounds` says
+MAX_PROMPT_LENGTH = 32_000  # characters, OpenAI's own limit; how many are painted, `bounds` says
 SIZE = re.compile(r"([1-9]\d{1,3})x([1-9]\d{1,3})", re.ASCII)
 
 Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", examples=["auto", "1024x768"])]
-# JSON can hold halves of characters, which nothing behind this door can read.
+# JSON can hold halves of characters, which nothing behind the server can read.
 Text = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
-Words = Annotated[Text, Field(max_length=LONGEST_PROMPT)]
-Prompt = Annotated[Text, Field(min_length=1, max_length=LONGEST_PROMPT)]
+LongText = Annotated[Text, Field(max_length=MAX_PROMPT_LENGTH)]
+Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_LENGTH)]
 ModelName = Annotated[Text, Field(max_length=200)]
 
 
-def parsed_size(text: str | None) -> tuple[int, int] | None:
-    """(width, height) of "1024x768"; None for "auto"."""
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return (width, height) of "1024x768"; None for "auto"."""
     sides = SIZE.fullmatch(text or "")
     return sides and (int(sides[1]), int(sides[2]))
 
 
-class Sent(BaseModel):
-    """What is answered: keys without a value are left out, unless OpenAI's own answers always have them.
+class ExcludeNoneModel(BaseModel):
+    """A model whose keys without a value are left out of the JSON, unless OpenAI's own answers always have them.
 
     Attributes:
-        always: those that are then null.
+        nullable: Those that are then null.
     """
 
-    always: ClassVar[tuple[str, ...]] = ()
+    nullable: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
-    def _sent(self, usual: SerializerFunctionWrapHandler):  # noqa: ANN202  (the document would show its type)
-        return {name: value for name, value in usual(self).items() if value is not None or name in self.always}
+    def _exclude_none(self, serialize: SerializerFunctionWrapHandler):  # noqa: ANN202  (the document would show its type)
+        return {name: value for name, value in serialize(self).items() if value is not None or name in self.nullable}
 
 
-class Painting(model_of("painting", {tuple: Size, str: Words})):  # type: ignore[misc]  # the table says its fields
+class PaintingParams(model_of("painting", {tuple: Size, str: LongText})):  # type: ignore[misc]  # the table says its fields
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
 
 
@@ -54,8 +54,8 @@ class ModelCard(BaseModel):
     created: int
     owned_by: str = "llmga"
     description: str = ""
-    steps: int | None = Field(None, description="of the painter: denoising steps where a request names none")
-    guidance_scale: float | None = Field(None, description="of the painter: the same")
+    steps: int | None = Field(default=None, description="of the painter: denoising steps where a request names none")
+    guidance_scale: float | None = Field(default=None, description="of the painter: the same")
 
 
 class ModelList(BaseModel):

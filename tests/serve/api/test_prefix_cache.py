@@ -8,7 +8,7 @@ from llmga.assistant.loading import BUNDLED_MLLM, bundled
 from llmga.llava.conversation import Conversation, Message
 from llmga.llava.loading import open_planner
 from llmga.llava.sampling import Sampling
-from llmga.serve.api.warm import WarmChats
+from llmga.serve.api.prefix_cache import PrefixCache
 
 GREEDY = Sampling(temperature=0, max_new_tokens=40)
 
@@ -25,7 +25,7 @@ def talk(chats, client, *turns):
     chat._feed = lambda ids, keys, images=(): (read.append(len(ids)), feed(ids, keys, images))[1]
     said = "".join(chat.reply(known, GREEDY))
     chat._feed = feed
-    chats.give_back(client, chat, known.say("assistant", said))
+    chats.put(client, chat, known.say("assistant", said))
     return said, read[0]
 
 
@@ -35,7 +35,7 @@ def picture(colour):
 
 def test_a_conversation_that_goes_on_is_not_read_again_and_answered_alike(new_chat):
     torch.manual_seed(0)
-    warm, cold = WarmChats(new_chat, 2), WarmChats(new_chat, 0)
+    warm, cold = PrefixCache(new_chat, 2), PrefixCache(new_chat, 0)
     first = Message("user", "describe this picture", (picture("red"),))
     said, read = talk(warm, "a", first)
     following = [first, Message("assistant", said), Message("user", "a small green star")]
@@ -46,19 +46,19 @@ def test_a_conversation_that_goes_on_is_not_read_again_and_answered_alike(new_ch
 
 
 def test_another_picture_is_read_anew(new_chat):
-    warm, cold = WarmChats(new_chat, 2), WarmChats(new_chat, 0)
+    warm, cold = PrefixCache(new_chat, 2), PrefixCache(new_chat, 0)
     talk(warm, "a", Message("user", "describe this picture", (picture("red"),)))
     other = Message("user", "describe this picture", (picture("blue"),))
     assert talk(warm, "a", other) == talk(cold, "a", other)
 
 
 def test_caches_are_their_clients_own_and_bounded(new_chat):
-    chats = WarmChats(new_chat, 2)
+    chats = PrefixCache(new_chat, 2)
     wanted = Conversation((Message("user", "hello"), Message("assistant", "Hi."), Message("user", "a circle")))
     kept = []
     for client in "abc":
         chat, _ = chats.take(client, wanted)
-        chats.give_back(client, chat, wanted)
+        chats.put(client, chat, wanted)
         kept.append(chat)
     assert chats.take("a", wanted)[0] not in kept
     assert chats.take("b", wanted)[0] is kept[1] and chats.take("c", wanted)[0] is kept[2]
@@ -66,11 +66,11 @@ def test_caches_are_their_clients_own_and_bounded(new_chat):
 
 
 def test_a_system_text_comes_after_what_teaches_the_tags_and_goes_with_its_request(new_chat):
-    chats = WarmChats(new_chat, 2)
+    chats = PrefixCache(new_chat, 2)
     hello = Message("user", "hello")
     chat, known = chats.take("a", Conversation((hello,), "be brief"))
     assert known == Conversation((hello,), "be brief")
-    chats.give_back("a", chat, known)
+    chats.put("a", chat, known)
     again, known = chats.take("a", Conversation((Message("user", "hello"),)))
     assert again is chat and known == Conversation((hello,))
     chats.new_chat = lambda: type("Taught", (), {"teaching": "write tags"})()

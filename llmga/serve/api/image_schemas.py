@@ -1,18 +1,18 @@
-"""What travels when pictures are asked for directly."""
+"""Schemas of /v1/images."""
 
 from typing import Annotated, Literal
 
 from fastapi import UploadFile
 from pydantic import BaseModel, Field
 
+from llmga.serve.api.schemas import ExcludeNoneModel, ModelName, PaintingParams, Prompt, Text
 from llmga.serve.api.setting_fields import model_of
-from llmga.serve.api.shapes import ModelName, Painting, Prompt, Sent, Text
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
-class Output(model_of("finish", {})):  # type: ignore[misc]  # the table says how many pictures may be asked for
-    """In which form pictures are answered."""
+class OutputParams(PaintingParams, model_of("finish", {})):  # type: ignore[misc]  # the table says its fields
+    """How pictures are painted, and in which form they are answered."""
 
     model: ModelName | None = Field(
         None, description="left out or the assistant: it rewrites the prompt; the painter: as it stands"
@@ -26,19 +26,19 @@ class Output(model_of("finish", {})):  # type: ignore[misc]  # the table says ho
     user: Annotated[Text, Field(max_length=1000)] | None = None
 
 
-class GenerationRequest(Painting, Output):
+class GenerationRequest(OutputParams):
     """Words to be painted."""
 
     prompt: Prompt
 
 
-class VariationForm(Painting, Output):
+class VariationForm(OutputParams):
     """A picture of which others like it are to be painted."""
 
     image: UploadFile
 
 
-class EditForm(Painting, Output):
+class EditForm(OutputParams):
     """Pictures and what is to become of the first; the others are looked at."""
 
     prompt: Prompt
@@ -49,12 +49,12 @@ class EditForm(Painting, Output):
     )
 
 
-class ImageOut(Sent):
+class ImageOut(ExcludeNoneModel):
     """A picture."""
 
     b64_json: str | None = None
     url: str | None = None
-    revised_prompt: str | None = Field(None, description="what was painted, as the language model wrote it")
+    revised_prompt: str | None = Field(default=None, description="what was painted, as the language model wrote it")
     seed: int | None = None
 
 
@@ -74,7 +74,7 @@ class ImageUsage(BaseModel):
     total_tokens: int = 0
 
 
-class ImagesResponse(Sent):
+class ImagesResponse(ExcludeNoneModel):
     """Pictures, in the order of their seeds."""
 
     created: int
@@ -85,7 +85,7 @@ class ImagesResponse(Sent):
     usage: ImageUsage = ImageUsage()
 
 
-class ImageEvent(Sent):
+class ImageEvent(ExcludeNoneModel):
     """A preview or a finished picture of a stream; `type` is OpenAI's name of the event."""
 
     type: str
@@ -95,7 +95,7 @@ class ImageEvent(Sent):
     output_format: OutputFormat = "png"
     background: str = "opaque"
     quality: str = "auto"
-    index: int = Field(0, description="of the picture, where several were asked for")
+    index: int = Field(default=0, description="of the picture, where several were asked for")
     partial_image_index: int | None = None
     revised_prompt: str | None = None
     seed: int | None = None

@@ -11,9 +11,9 @@ from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
 from llmga.diffrir.restorers import RESTORERS
 from llmga.serve.gradio_web_server import build_parser, page_options
-from llmga.serve.page.layout import Page
+from llmga.serve.page.handlers import EventHandlers
+from llmga.serve.page.layout import PageLayout
 from llmga.serve.page.model_pool import ModelPool
-from llmga.serve.page.wiring import Wiring
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def built(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         options = replace(page_options(build_parser().parse_args([])), model_directory=folder)
-        studio = ModelPool(options, Models(None, generator, RESTORERS["match"], marks))
-        return Wiring(Page(studio, options), studio, 2)
+        pool = ModelPool(options, Models(None, generator, RESTORERS["match"], marks))
+        return EventHandlers(PageLayout(pool, options), pool, 2)
 
 
 @pytest.fixture
-def wiring(built, monkeypatch):
-    """`wiring(moderator)` is the page's."""
+def handlers(built, monkeypatch):
+    """`handlers(moderator)` are the page's."""
 
     def make(moderator=None):
         monkeypatch.setattr(built, "moderator", moderator)
@@ -41,38 +41,38 @@ def wiring(built, monkeypatch):
     return make
 
 
-def usual(wiring):
-    return [component.value for component in wiring.page.controls.components]
+def usual(handlers):
+    return [component.value for component in handlers.page.controls.components]
 
 
 def message(text):
     return {"text": text, "files": []}
 
 
-def unanswered(wiring, steps):
+def unanswered(handlers, steps):
     """Whether nothing on the page changes; gradio takes no steps at all for nulls."""
-    return list(steps) == [{wiring.page.message: gr.skip()}]
+    return list(steps) == [{handlers.page.message: gr.skip()}]
 
 
-def logs(wiring, steps):
-    return [str(step[wiring.page.log]) for step in steps if wiring.page.log in step]
+def logs(handlers, steps):
+    return [str(step[handlers.page.log]) for step in steps if handlers.page.log in step]
 
 
-def test_words_are_drawn_at_most_one_token_after_the_model_gave_them(wiring, visit):
-    page, here = wiring(), visit("Good morning to you, whoever you are.")
+def test_words_are_drawn_at_most_one_token_after_the_model_gave_them(handlers, session):
+    page, here = handlers(), session("Good morning to you, whoever you are.")
     steps = page.say(here, message("hello"), "", *usual(page))
     at_the_second = next(step for step in steps if here.assistant.planner.given == 2)
     assert "Good" in str(at_the_second[page.page.log])
 
 
-def test_every_token_is_drawn(wiring, visit):
-    page, here = wiring(), visit("abcdefghijklmnopqrstuvwxyz")
+def test_every_token_is_drawn(handlers, session):
+    page, here = handlers(), session("abcdefghijklmnopqrstuvwxyz")
     seen = logs(page, page.say(here, message("hello"), "", *usual(page)))
     assert len(dict.fromkeys(seen)) >= 6
 
 
-def test_the_message_box_is_emptied_when_the_answer_begins_and_can_send_again_at_its_end(wiring, visit):
-    page, here = wiring(), visit("Hello.")
+def test_the_message_box_is_emptied_when_the_answer_begins_and_can_send_again_at_its_end(handlers, session):
+    page, here = handlers(), session("Hello.")
     steps = [step.get(page.page.message) for step in page.say(here, message("hello"), "", *usual(page))]
     first, *between, last = steps
     assert first["value"] == message("") and first["stop_btn"] and not first["submit_btn"]
@@ -86,8 +86,8 @@ def warned(monkeypatch):
     return told
 
 
-def test_what_cannot_be_sent_stays_in_the_box_and_is_explained(wiring, visit, warned):
-    page, here = wiring(), visit()
+def test_what_cannot_be_sent_stays_in_the_box_and_is_explained(handlers, session, warned):
+    page, here = handlers(), session()
     assert unanswered(page, page.say(here, message("  "), "", *usual(page)))
     assert unanswered(page, page.say(here, message("hi"), "no json", *usual(page)))
     assert [text.split(";")[0] for text in warned] == [
@@ -96,23 +96,23 @@ def test_what_cannot_be_sent_stays_in_the_box_and_is_explained(wiring, visit, wa
     ]
 
 
-def test_a_file_that_is_no_picture_is_refused_without_saying_where_it_lies(wiring, visit, warned, tmp_path):
-    page, here = wiring(), visit("Hello.")
+def test_a_file_that_is_no_picture_is_refused_without_saying_where_it_lies(handlers, session, warned, tmp_path):
+    page, here = handlers(), session("Hello.")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     sent = {"text": "look", "files": [str(tmp_path / "bad.png")]}
     assert unanswered(page, page.say(here, sent, "", *usual(page)))
     assert "uploaded picture is not a readable picture" in warned[0] and str(tmp_path) not in warned[0]
 
 
-def test_a_picture_that_only_another_program_could_open_is_refused(wiring, visit, warned, tmp_path):
+def test_a_picture_that_only_another_program_could_open_is_refused(handlers, session, warned, tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "in.eps")
-    page, here = wiring(), visit("Hello.")
+    page, here = handlers(), session("Hello.")
     assert unanswered(page, page.say(here, {"text": "look", "files": [str(tmp_path / "in.eps")]}, "", *usual(page)))
     assert "PNG, JPEG or WEBP" in warned[0]
 
 
-def test_an_uploaded_picture_of_any_kind_goes_with_the_message(wiring, visit, tmp_path):
-    page, here = wiring(), visit("Red.")
+def test_an_uploaded_picture_of_any_kind_goes_with_the_message(handlers, session, tmp_path):
+    page, here = handlers(), session("Red.")
     Image.new("CMYK", (30, 20), (0, 255, 255, 0)).save(tmp_path / "in.jpg")
     list(page.say(here, {"text": "look", "files": [str(tmp_path / "in.jpg")]}, "", *usual(page)))
     (entry,) = here.entries()
@@ -122,15 +122,15 @@ def test_an_uploaded_picture_of_any_kind_goes_with_the_message(wiring, visit, tm
 
 
 @pytest.mark.parametrize(("name", "bad"), [("size", "7x7"), ("size", "wide"), ("seed", "-1"), ("seed", "x")])
-def test_a_setting_that_cannot_be_is_one_sentence(wiring, visit, warned, name, bad):
-    page, here = wiring(), visit("Hello.")
+def test_a_setting_that_cannot_be_is_one_sentence(handlers, session, warned, name, bad):
+    page, here = handlers(), session("Hello.")
     values = dict(zip(page.page.controls.named, usual(page), strict=True)) | {name: bad}
     assert unanswered(page, page.say(here, message("hi"), "", *values.values()))
     assert repr(bad) in warned[0] or "range" in warned[0]
 
 
-def test_settings_reach_the_painter(wiring, visit):
-    page, here = wiring(), visit("<gen_image> a fox </gen_image>")
+def test_settings_reach_the_painter(handlers, session):
+    page, here = handlers(), session("<gen_image> a fox </gen_image>")
     said = {"size": "24x16", "seed": "77", "negative_prompt": "cats", "steps": 3, "guidance_scale": 4.5}
     values = dict(zip(page.page.controls.named, usual(page), strict=True)) | said
     list(page.say(here, message("hi"), "", *values.values()))
@@ -144,57 +144,60 @@ def test_settings_reach_the_painter(wiring, visit):
     )
 
 
-def test_a_defect_is_told_by_a_number_and_nothing_else(wiring, visit, warned, caplog):
-    page, here = wiring(), visit("<gen_image> broken </gen_image>")
+def test_a_defect_is_told_by_a_number_and_nothing_else(handlers, session, warned, caplog):
+    page, here = handlers(), session("<gen_image> broken </gen_image>")
     list(page.say(here, message("hi"), "", *usual(page)))
     (told,) = warned
     assert "a defect" not in told and "a defect" in caplog.text
     assert told.partition("report ")[2][:8] in caplog.text
 
 
-def test_a_visit_that_is_over_says_so(wiring, warned):
-    page = wiring()
+def test_a_session_that_is_over_says_so(handlers, warned):
+    page = handlers()
     assert unanswered(page, page.say(None, message("hi"), "", *usual(page)))
     assert "reload the page" in warned[0]
 
 
 @pytest.mark.parametrize("told", [None, {}, {"verb": "look", "number": 9}, {"verb": "mark", "number": "x"},
                                   {"verb": "paint", "address": "../..", "text": "x"}])  # fmt: skip
-def test_an_event_that_the_page_never_sends_does_no_harm(wiring, visit, warned, told):
-    page, here = wiring(), visit("Hello.")
+def test_an_event_that_the_page_never_sends_does_no_harm(handlers, session, warned, told):
+    page, here = handlers(), session("Hello.")
     list(page.act(here, "", SimpleNamespace(_data=told), *usual(page)))
     assert warned and here.entries() == []
 
 
-def test_a_flagged_message_is_not_answered(wiring, visit, warned):
-    page, here = wiring(lambda text: "evil" in text), visit("Hello.")
+def test_a_flagged_message_is_not_answered(handlers, session, warned):
+    page, here = handlers(lambda text: "evil" in text), session("Hello.")
     assert unanswered(page, page.say(here, message("something evil"), "", *usual(page)))
     assert "moderation" in warned[0] and here.entries() == []
     assert list(page.say(here, message("something good"), "", *usual(page)))
 
 
-def test_what_was_taken_back_can_be_said_otherwise(wiring, visit):
-    page, here = wiring(), visit("Hello.")
+def test_what_was_taken_back_can_be_said_otherwise(handlers, session):
+    page, here = handlers(), session("Hello.")
     list(page.say(here, message("hi there"), "", *usual(page)))
     assert page.undo(here, message("")).get(page.page.message) == {"text": "hi there", "files": []}
 
 
-def test_an_undo_leaves_what_was_begun_in_the_message_box(wiring, visit):
-    page, here = wiring(), visit("Hello.")
+def test_an_undo_leaves_what_was_begun_in_the_message_box(handlers, session):
+    page, here = handlers(), session("Hello.")
     list(page.say(here, message("hi there"), "", *usual(page)))
     assert page.undo(here, message("a new thought"))[page.page.message] == gr.skip() and here.entries() == []
 
 
-def test_models_that_are_refused_are_not_shown_as_chosen(wiring, visit, warned):
-    page, here = wiring(), visit()
+def test_models_that_are_refused_are_not_shown_as_chosen(handlers, session, warned):
+    page, here = handlers(), session()
     here.assistant.models = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
-    assert page.switch(here, "words", "nowhere") == {page.page.words_model: "words", page.page.paint_model: "paint"}
+    assert page.switch(here, "words", "nowhere") == {
+        page.page.language_model: "words",
+        page.page.picture_model: "paint",
+    }
     assert "'nowhere' is not offered" in warned[0]
 
 
-def test_every_word_changes_with_the_language(wiring, visit):
-    page, here = wiring(), visit()
-    said = page.speak("zh", here)
+def test_every_word_changes_with_the_language(handlers, session):
+    page, here = handlers(), session()
+    said = page.speak(here, "zh")
     assert "画" in said[page.page.head] and "想看到" in said[page.page.log][0][2]
     assert all(
         any("\u4e00" <= letter <= "\u9fff" for letter in str(update)) or component is page.page.controls.named["top_p"]
@@ -203,8 +206,8 @@ def test_every_word_changes_with_the_language(wiring, visit):
     )
 
 
-def test_what_the_controls_say_can_be_shown_again(wiring):
-    controls = wiring().page.controls
+def test_what_the_controls_say_can_be_shown_again(handlers):
+    controls = handlers().page.controls
     values = {name: component.value for name, component in controls.named.items()}
     values |= {"restorer": "none", "size": "24x16", "strength": 0.5, "area": "mask", "skip": 0.4, "paint": True}
     settings = controls.chosen(list(values.values())).settings
@@ -213,12 +216,12 @@ def test_what_the_controls_say_can_be_shown_again(wiring):
     assert shown.items() <= (values | {"seed": ""}).items() and len(shown) >= 14
 
 
-def test_the_restorer_of_the_command_line_stays_its_own(wiring):
-    controls = wiring().page.controls
+def test_the_restorer_of_the_command_line_stays_its_own(handlers):
+    controls = handlers().page.controls
     assert controls.named["restorer"].value == "match"
     assert controls.chosen([component.value for component in controls.components]).settings.restorer is None
 
 
-def test_a_sampler_brings_what_suits_it(wiring):
-    steps, guidance = wiring().page.controls.own_of("lcm")
+def test_a_sampler_brings_what_suits_it(handlers):
+    steps, guidance = handlers().page.controls.own_of("lcm")
     assert (steps["value"], guidance["value"]) == (4, 1.0)

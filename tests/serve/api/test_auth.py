@@ -8,8 +8,8 @@ from starlette.testclient import TestClient
 
 from llmga.errors import UserError
 from llmga.serve.api.app import build_app
+from llmga.serve.api.auth import ApiKeys, is_local
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.keys import Keys, is_local
 
 KEY = "sk-a-long-secret"
 
@@ -21,23 +21,25 @@ def request(authorization=None):
 
 def test_keys_come_from_a_file_and_the_environment(tmp_path):
     (tmp_path / "keys").write_text(f"\n{KEY}\n\n sk-another-one \n")
-    keys = Keys.read(str(tmp_path / "keys"), "sk-third-one,, sk-fourth-one")
-    names = {keys.client(request(f"Bearer {key}")) for key in (KEY, "sk-another-one", "sk-third-one", "sk-fourth-one")}
+    keys = ApiKeys.read(str(tmp_path / "keys"), "sk-third-one,, sk-fourth-one")
+    names = {
+        keys.client_name(request(f"Bearer {key}")) for key in (KEY, "sk-another-one", "sk-third-one", "sk-fourth-one")
+    }
     assert len(names) == 4 and KEY not in str(names)
 
 
 def test_without_keys_a_client_is_its_address():
-    assert Keys().client(request("Bearer whatever")) == "10.0.0.9" and not Keys.read(None, None)
+    assert ApiKeys().client_name(request("Bearer whatever")) == "10.0.0.9" and not ApiKeys.read(None, None)
 
 
 def test_every_key_is_compared_in_constant_time(monkeypatch):
     compared = []
     real = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((a, b)) or real(a, b))
-    keys = Keys([KEY, "sk-another-one", "sk-third-one"])
-    keys.client(request(f"Bearer {KEY}"))
+    keys = ApiKeys([KEY, "sk-another-one", "sk-third-one"])
+    keys.client_name(request(f"Bearer {KEY}"))
     with pytest.raises(ApiError):
-        keys.client(request("Bearer sk-wrong"))
+        keys.client_name(request("Bearer sk-wrong"))
     assert len(compared) == 6 and {len(side) for pair in compared for side in pair} == {32}
 
 
@@ -45,7 +47,7 @@ def test_every_key_is_compared_in_constant_time(monkeypatch):
 def test_a_file_without_a_usable_key_is_a_mistake(tmp_path, content):
     (tmp_path / "keys").write_text(content)
     with pytest.raises(UserError):
-        Keys.read(str(tmp_path / "keys"), None)
+        ApiKeys.read(str(tmp_path / "keys"), None)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +78,13 @@ def test_a_server_knows_whether_only_this_machine_reaches_it(host, local):
 )
 def test_without_keys_a_local_server_answers_under_names_of_this_machine_only(service, host, keys, status):
     headers = {"Host": host, "Authorization": f"Bearer {KEY}"}
-    with TestClient(build_app(service(), Keys(keys), local=True)) as client:
+    with TestClient(build_app(service(), ApiKeys(keys), local=True)) as client:
         assert client.get("/v1/models", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("host", ["", "a{b.rebound.example", "rebound.example:port", "[", "x@rebound.example", "a b"])
 def test_a_host_that_cannot_be_read_is_not_taken_for_this_machine(service, host):
-    with TestClient(build_app(service(), Keys(), local=True), base_url="http://127.0.0.1:8000") as client:
+    with TestClient(build_app(service(), ApiKeys(), local=True), base_url="http://127.0.0.1:8000") as client:
         assert client.get("/v1/models").status_code == 200
         assert client.get("/v1/models", headers={"Host": host}).status_code == 403
 
@@ -90,7 +92,7 @@ def test_a_host_that_cannot_be_read_is_not_taken_for_this_machine(service, host)
 @pytest.mark.parametrize("keys", [(), (KEY,)])
 @pytest.mark.parametrize("path", ["/metrics", "/docs", "/openapi.json", "/nowhere"])
 def test_what_asks_no_key_is_told_under_names_of_this_machine_only(service, path, keys):
-    with TestClient(build_app(service(), Keys(keys), local=True)) as client:
+    with TestClient(build_app(service(), ApiKeys(keys), local=True)) as client:
         assert client.get(path, headers={"Host": "rebound.example"}).status_code == 403
         assert client.get(path, headers={"Host": "localhost:8000"}).status_code != 403
         assert client.get("/health", headers={"Host": "rebound.example"}).status_code == 200
@@ -111,7 +113,7 @@ def test_what_asks_no_key_is_told_under_names_of_this_machine_only(service, path
 )
 def test_without_keys_pages_of_other_sites_can_send_nothing(service, headers, status):
     keys = [KEY] if "Authorization" in headers else []
-    with TestClient(build_app(service(), Keys(keys), local=True)) as client:
+    with TestClient(build_app(service(), ApiKeys(keys), local=True)) as client:
         headers = headers | {"Host": "localhost:8000"}
         sent = client.post("/v1/images/generations", json={"prompt": "red"}, headers=headers)
         assert sent.status_code == status

@@ -1,14 +1,14 @@
-"""What travels in a chat."""
+"""Schemas of /v1/chat/completions."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from llmga.assistant.bounds import LONGEST_ANSWER
+from llmga.serve.api.schemas import ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
 from llmga.serve.api.setting_fields import model_of
-from llmga.serve.api.shapes import ModelName, Painting, Sent, Text, Words
 
-MOST_MESSAGES = 512
+MAX_MESSAGES = 512
 # What would change the answer, beside values that would not; `tools` and `functions` may be passed over.
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
     "stop": (),
@@ -23,7 +23,7 @@ NOT_SERVED: dict[str, tuple[Any, ...]] = {
 }
 
 
-class ImageUrl(Sent):
+class ImageUrl(ExcludeNoneModel):
     """Where a picture is."""
 
     url: str = Field(description="data:image/…;base64,…; an http(s) address where the server allows it")
@@ -52,9 +52,10 @@ class RefusalPart(BaseModel):
 
 
 Part = Annotated[TextPart | ImagePart | RefusalPart, Field(discriminator="type")]
+FinishReason = Literal["stop", "length", "content_filter"]
 
 
-class PaintedImage(Sent):
+class PaintedImage(ExcludeNoneModel):
     """A picture that the assistant painted.
 
     OpenRouter's and LiteLLM's shape, with what the next turn needs to know of it: send the message back as it came, and
@@ -64,7 +65,7 @@ class PaintedImage(Sent):
     type: Literal["image_url"] = "image_url"
     image_url: ImageUrl | None = Field(None, description="may be left out when the message is sent back")
     index: int = 0
-    revised_prompt: Words = Field("", description="what was painted")
+    revised_prompt: LongText = Field("", description="what was painted")
     offset: int = Field(0, ge=0, le=10_000_000, description="where in the content it was asked for, in characters")
     seed: int | None = None
 
@@ -83,11 +84,11 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(Painting, model_of("words", {})):  # type: ignore[misc]  # the table says its fields
+class ChatRequest(PaintingParams, model_of("words", {})):  # type: ignore[misc]  # the table says its fields
     """A conversation that waits for the assistant's turn."""
 
     model: ModelName | None = Field(None, description="of /v1/models; left out: the assistant")
-    messages: list[MessageIn] = Field(min_length=1, max_length=MOST_MESSAGES)
+    messages: list[MessageIn] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(None, ge=1, le=LONGEST_ANSWER, description="as max_tokens")
@@ -97,7 +98,7 @@ class ChatRequest(Painting, model_of("words", {})):  # type: ignore[misc]  # the
 
     @model_validator(mode="before")
     @classmethod
-    def _served(cls, values: Any) -> Any:
+    def _check_served(cls, values: Any) -> Any:
         """Refuse what would change the answer and is not served."""
         if not isinstance(values, dict):
             return values
@@ -121,29 +122,29 @@ class Usage(BaseModel):
     total_tokens: int = 0
 
 
-class MessageOut(Sent):
+class MessageOut(ExcludeNoneModel):
     """What the assistant says and paints."""
 
-    always = ("refusal",)
+    nullable = ("refusal",)
 
     role: Literal["assistant"] = "assistant"
     content: str = ""
     images: list[PaintedImage] | None = None
-    refusal: str | None = Field(None, description="why a picture could not be painted")
+    refusal: str | None = Field(default=None, description="why a picture could not be painted")
 
 
-class Choice(Sent):
+class Choice(ExcludeNoneModel):
     """The answer."""
 
-    always = ("logprobs",)
+    nullable = ("logprobs",)
 
     index: int = 0
     message: MessageOut
-    finish_reason: Literal["stop", "length", "content_filter"] = "stop"
+    finish_reason: FinishReason = "stop"
     logprobs: None = None
 
 
-class ChatResponse(Sent):
+class ChatResponse(ExcludeNoneModel):
     """A whole answer."""
 
     id: str
@@ -154,7 +155,7 @@ class ChatResponse(Sent):
     usage: Usage | None = None
 
 
-class Delta(Sent):
+class Delta(ExcludeNoneModel):
     """What has come since the piece before."""
 
     role: Literal["assistant"] | None = None
@@ -163,18 +164,18 @@ class Delta(Sent):
     refusal: str | None = None
 
 
-class ChunkChoice(Sent):
+class ChunkChoice(ExcludeNoneModel):
     """A piece of the answer."""
 
-    always = ("finish_reason", "logprobs")
+    nullable = ("finish_reason", "logprobs")
 
     index: int = 0
     delta: Delta
-    finish_reason: Literal["stop", "length", "content_filter"] | None = None
+    finish_reason: FinishReason | None = None
     logprobs: None = None
 
 
-class ChatChunk(Sent):
+class ChatChunk(ExcludeNoneModel):
     """A piece of a streamed answer."""
 
     id: str

@@ -1,0 +1,250 @@
+"""A conversation as the page shows it: data that `drawing` makes HTML of."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+
+from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
+from llmga.assistant.image_files import PNG_MODES, png_bytes
+from llmga.assistant.record import Record
+from llmga.assistant.session import Session, Turn
+from llmga.errors import UserError
+from llmga.images import to_rgb
+from llmga.llava.generation_prompt import END, START
+
+PREVIEW = 256  # longer side in pixels of an unfinished picture
+
+Painted = tuple[int, Image.Image, Record]  # with the number of its prompt
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """An image as the page needs it.
+
+    Attributes:
+        number: of the image in the conversation, from 0; what the buttons name it by.
+        url: where the browser gets the file.
+        size: (width, height) in pixels.
+        facts: what is said of how it was made, such as its seed.
+        again: it was shown before, under the same number.
+    """
+
+    number: int
+    url: str
+    size: tuple[int, int]
+    facts: tuple[str, ...] = ()
+    again: bool = False
+
+
+@dataclass
+class Progress:
+    """A painting at work.
+
+    Attributes:
+        exchange, prompt: which prompt of which exchange is painted, both from 0.
+        step: how many steps are done.
+        total: how many there are; 0 until the pipeline has begun.
+        preview: a data URI of the unfinished image.
+        size: its (width, height) in pixels.
+    """
+
+    exchange: int
+    prompt: int
+    step: int = 0
+    total: int = 0
+    preview: str = ""
+    size: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line that the page itself says: a key of its strings."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A turn and what came of it so far.
+
+    Attributes:
+        asked: what the person said.
+        attached: images that went with it.
+        reply: the answer so far, with its generation prompts in their tags.
+        pictures: what was painted of each prompt, by its number in the reply.
+        troubles: what went wrong, in order.
+    """
+
+    asked: str
+    attached: Sequence[ShownImage] = ()
+    reply: str = ""
+    pictures: Mapping[int, Sequence[ShownImage]] = field(default_factory=dict)
+    troubles: Sequence[str | Notice] = ()
+
+    def all_pictures(self) -> list[ShownImage]:
+        """Those that are shown here first, in the order of their numbers."""
+        shown = [*self.attached, *(image for prompt in self.pictures.values() for image in prompt)]
+        return [image for image in shown if not image.again]
+
+
+@dataclass
+class ServedImages:
+    """The images of a conversation, numbered in the order in which they are shown, as files that the browser fetches.
+
+    Attributes:
+        folder: where the files go; the page's server may serve what is in it.
+        numbered: the images by their number.
+    """
+
+    folder: Path
+    numbered: list[Image.Image] = field(default_factory=list)
+    _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the image kept alive
+
+    def shown(self, image: Image.Image, record: Record | None = None, facts: tuple[str, ...] = ()) -> ShownImage:
+        """The next number for this image, or the one that it has; a painted one's file carries its record."""
+        known = [number for number, other in enumerate(self.numbered) if other is image]
+        if not known:
+            self.numbered.append(image)
+        number = known[0] if known else len(self.numbered) - 1
+        return ShownImage(number, self._url(image, record), image.size, facts, again=bool(known))
+
+    def image(self, number: int | None, otherwise: str) -> Image.Image:
+        """The image of a number.
+
+        Raises:
+            UserError: there is none; the message is `otherwise`.
+        """
+        if number is None or not 0 <= number < len(self.numbered):
+            raise UserError(otherwise)
+        return self.numbered[number]
+
+    def url(self, number: int) -> str:
+        """Where the browser gets an image that is shown."""
+        return self._url(self.numbered[number], None)
+
+    def _url(self, image: Image.Image, record: Record | None) -> str:
+        if id(image) not in self._files:
+            path = self.folder / f"{len(self._files):03d}.png"
+            path.write_bytes(png_bytes(image, record) if record else _without_record(image))
+            self._files[id(image)] = image, path
+        return f"gradio_api/file={quote(self._files[id(image)][1].as_posix())}"  # of gradio's upload folder
+
+
+@dataclass
+class AnswerInProgress:
+    """An answer that is being given, put together from the assistant's events.
+
+    Attributes:
+        turn: what is answered.
+        index: which exchange it is going to be, or belongs to.
+        repaints: the number of the prompt that is painted again; None where a message is answered.
+        paints: whether prompts are painted as they come.
+        reply: as the conversation will have it, generation prompts in their tags.
+        painted: (number of the prompt, image, record) of each finished image.
+        troubles: what went wrong.
+        progress: of the painting at work.
+        waits: others are answered first.
+    """
+
+    turn: Turn
+    index: int
+    repaints: int | None = None
+    paints: bool = True
+    reply: str = ""
+    painted: list[Painted] = field(default_factory=list)
+    troubles: list[str | Notice] = field(default_factory=list)
+    progress: Progress | None = None
+    waits: bool = False
+    _prompts: int = 0
+
+    def add(self, event: AssistantEvent) -> None:
+        """Take one event more."""
+        match event:
+            case TextDelta(text):
+                self.reply += text
+            case PromptFound(prompt):
+                self._begin_prompt(prompt)
+            case Denoising(step, total, preview) if self.progress is not None:
+                self.progress.step, self.progress.total = step, total
+                if preview is not None:
+                    self.progress.preview, self.progress.size = _data_uri(preview), preview.size
+            case PictureReady(image, record):
+                self.painted.append((self._prompts - 1, image, record))
+                self.progress = None
+            case Failed(message):
+                self.troubles.append(message)
+                self.progress = None
+            case Stopped():
+                self.troubles.append(Notice("stopped"))
+
+    def _begin_prompt(self, prompt: str) -> None:
+        if self.repaints is None:
+            self.reply += f"{START} {prompt} {END}"
+            number, self._prompts = self._prompts, self._prompts + 1
+        else:
+            number = self.repaints
+        if self.paints:
+            self.progress = Progress(self.index, number)
+
+
+def entries(
+    session: Session,
+    answer: AnswerInProgress | None,
+    troubles: Mapping[int, Sequence[str | Notice]],
+    images: ServedImages,
+    seed: str,
+) -> list[Entry]:
+    """A session's exchanges, and the answer that is being given; gives the images their numbers, in order.
+
+    Args:
+        troubles: what went wrong, by the number of the exchange.
+        seed: what the page calls the seed of an image.
+    """
+    images.numbered.clear()
+    until = len(session.exchanges) if answer is None or answer.repaints is not None else answer.index
+    found = []
+    for index, exchange in enumerate(session.exchanges[:until]):
+        messages = session.conversation.messages[exchange.start : exchange.end]
+        reply = messages[-1].text if messages[-1].role == "assistant" else ""
+        painted = [(each.number, each.image, each.record) for each in exchange.paintings]
+        found.append(_entry(exchange.turn, reply, painted, troubles.get(index, ()), images, seed))
+    if answer is not None and answer.repaints is None:
+        waits = [Notice("queued")] if answer.waits else []
+        found.append(_entry(answer.turn, answer.reply, answer.painted, [*answer.troubles, *waits], images, seed))
+    return found
+
+
+def _entry(
+    turn: Turn,
+    reply: str,
+    painted: Sequence[Painted],
+    troubles: Sequence[str | Notice],
+    images: ServedImages,
+    seed: str,
+) -> Entry:
+    attached = [images.shown(image) for image in turn.images]
+    pictures: dict[int, list[ShownImage]] = {}
+    for number, image, record in sorted(painted, key=lambda each: each[0]):
+        facts = (f"{seed} {record.seed}", f"{image.width}×{image.height}")
+        pictures.setdefault(number, []).append(images.shown(image, record, facts))
+    return Entry(turn.text, attached, reply, pictures, tuple(troubles))
+
+
+def _without_record(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    (image if image.mode in PNG_MODES else to_rgb(image)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _data_uri(preview: Image.Image) -> str:
+    """An unfinished image, small, inside the page."""
+    small = to_rgb(preview)
+    small.thumbnail((PREVIEW, PREVIEW))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
