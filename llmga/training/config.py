@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from llmga.command_line import Parser
+from llmga.command_line import Parser, quiet_libraries
 from llmga.errors import UserError, command_line
 from llmga.registry import Registry
 from llmga.training.foreign_flags import NONE, ForeignFlags
@@ -135,10 +135,8 @@ def run(
     """A whole command line: read the settings, do the work, answer with an exit code (2 for a user's mistake)."""
 
     @command_line
-    def main(argv: Sequence[str] | None) -> int:
+    def main(argv: Sequence[str] | None = None) -> int:
         config = parse_arguments(presets, argv, foreign)
-        from llmga.command_line import quiet_libraries
-
         quiet_libraries()
         story(config)
         return 0

@@ -53,25 +53,33 @@ class TrainingLoop:
     Attributes:
         step: optimiser steps done.
         dataset: what is learnt from, with its length and its `digest`.
+        skipped: pictures of it that cannot be used.
         names, learning: of the parameters that learn, and they themselves.
         ema: their running averages, None without.
+        validates_every: steps between validations, None for none.
     """
 
     FREE: ClassVar[set[str]]  # settings that may differ between the two halves of a run without changing its course
     STEADY: ClassVar[str]  # the schedule under which the number of steps may differ, too
     EMA_FILE: ClassVar[str]
-    TITLE: str | None = None  # of the progress bar
 
     dataset: Any
     skipped: SkippedImages
     names: list[str]
     learning: list[nn.Parameter]
     ema: EMAModel | None
+    title: str | None = None  # of the progress bar
+    validates_every: int | None = None
 
     def __init__(self, config: Any, accelerator: Accelerator):
         self.config, self.accelerator = config, accelerator
         self.main = accelerator.is_main_process
         self.step = 0
+
+    def _position(self, passes: int) -> dict[str, int]:
+        """Where in the stream of examples this process is, after so many forward passes."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        return {"first_pass": passes, "rank": rank, "processes": processes}
 
     def _batches(self) -> Iterator[Any]:
         """The endless stream of batches from `step` on."""
@@ -87,11 +95,6 @@ class TrainingLoop:
 
     def _validate(self) -> None:
         """Validation that adds nothing to the log; called where it is due, after the checkpoint."""
-
-    @property
-    def _validates_every(self) -> int | None:
-        """Steps between validations, None for none."""
-        raise NotImplementedError
 
     def _own_files(self) -> dict[str, dict[str, Tensor]]:
         """What this process's part of a checkpoint holds beside accelerate's own files."""
@@ -139,7 +142,7 @@ class TrainingLoop:
         """
         batches, steps = self._batches(), self.config.steps
         Path(self.config.run).mkdir(parents=True, exist_ok=True)
-        bar = tqdm(total=steps, initial=self.step, desc=self.TITLE, disable=None if self.main else True)
+        bar = tqdm(total=steps, initial=self.step, desc=self.title, disable=None if self.main else True)
         stopped = False
         with bar, StopSignals() as signals:
             while self.step < steps and not stopped:
@@ -147,10 +150,10 @@ class TrainingLoop:
                 self.step += 1
                 bar.update()
                 stopped = any_process(signals.asked, self.accelerator.device)
-                self._log(record | (self._measure() if self._is_due(self._validates_every) else {}))
+                self._log(record | (self._measure() if self._is_due(self.validates_every) else {}))
                 if stopped or self._is_due(self.config.checkpoint_every):
                     self._save_checkpoint()
-                if self._is_due(self._validates_every):
+                if self._is_due(self.validates_every):
                     self._validate()
         if self.main and (summary := self.skipped.summary()):
             print(summary, file=sys.stderr)

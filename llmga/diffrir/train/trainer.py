@@ -91,16 +91,16 @@ class RestorerTrainer(loop.TrainingLoop):
 
     def __init__(self, config: RestorerConfig):
         super().__init__(config, open_accelerator(config))
-        self.TITLE = config.objective
+        self.title = config.objective
         self.dataset = RestorerDataset(config)
         self.skipped = self.dataset.skipped
         self.network = start_network(config)
         matched = self.network.config.matched
         self.pairs = PairMaker(config, self.accelerator.device, matched)
-        self.validation = (
-            RestorerValidation(config, config.validation, self.accelerator.device, matched)
-            if config.validation else None
-        )  # fmt: skip
+        self.validation = None
+        if config.validation:
+            self.validates_every = config.validate_every
+            self.validation = RestorerValidation(config, config.validation, self.accelerator.device, matched)
         self._prepare_network()
         self.opponent, self.judge_optimizer = self._prepared_opponent()
         self._resume()
@@ -149,11 +149,8 @@ class RestorerTrainer(loop.TrainingLoop):
         return {name: tensors for name, tensors in (pool | super()._own_files()).items() if tensors}
 
     def _batches(self) -> Iterator[CleanBatch]:
-        config, accelerator = self.config, self.accelerator
-        sampler = StreamBatchSampler(
-            len(self.dataset), config.batch_size, config.seed, first_pass=self.step,
-            rank=accelerator.process_index, processes=accelerator.num_processes,
-        )  # fmt: skip
+        config = self.config
+        sampler = StreamBatchSampler(len(self.dataset), config.batch_size, config.seed, **self._position(self.step))
         return load_batches(self.dataset, sampler, collate, config.workers)
 
     def _optimise(self, batches: Iterator[CleanBatch]) -> dict[str, float]:
@@ -204,10 +201,6 @@ class RestorerTrainer(loop.TrainingLoop):
                     f"the {name} loss is {value} at step {self.step + 1}; lower --lr or check the pictures."
                 )
         return record
-
-    @property
-    def _validates_every(self) -> int | None:
-        return self.config.validate_every if self.validation else None
 
     def _measure(self) -> dict[str, float]:
         """Figures of the weights that would be saved now."""

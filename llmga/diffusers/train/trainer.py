@@ -58,6 +58,7 @@ class Stage2Trainer(loop.TrainingLoop):
 
     def __init__(self, config: Stage2Config):
         super().__init__(config, open_accelerator(config))
+        self.validates_every = config.validation_every
         self.family, self.task = PIPELINES[config.row], TASKS[config.task]
         self.base, self.pipe = open_base(config, self.family, self.task)
         self.objective = objective_of(config, self.pipe.scheduler)
@@ -115,8 +116,7 @@ class Stage2Trainer(loop.TrainingLoop):
 
     def _sampler(self) -> StreamBatchSampler:
         config = self.config
-        position = dict(first_pass=self.step * config.accumulation, rank=self.accelerator.process_index,
-                        processes=self.accelerator.num_processes)  # fmt: skip
+        position = self._position(self.step * config.accumulation)
         if self.shapes.of is not None:
             return BucketBatchSampler(self.shapes.of, config.batch_size, config.seed, **position)
         return StreamBatchSampler(len(self.records), config.batch_size, config.seed, **position)
@@ -175,10 +175,6 @@ class Stage2Trainer(loop.TrainingLoop):
         mean, std = batch.cached or posterior(vae, batch.images)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         return scaled(vae, mean + std * noise).to(self.accelerator.device)
-
-    @property
-    def _validates_every(self) -> int | None:
-        return self.config.validation_every
 
     def _validate(self) -> None:
         """Paint the sample images with the averaged weights."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
+from llmga.command_line import quiet_libraries
 from llmga.errors import command_line
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.foreign_flags import FLAGS
@@ -28,10 +29,8 @@ PATIENTS = Registry(
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, 1 when something is lost or stops the run, 2 for a user's mistake."""
     config = parse_arguments(PATIENTS, argv, FLAGS)
-    from llmga.command_line import quiet_libraries
-    from llmga.llava.train.examination import examine
-
     quiet_libraries()
+    from llmga.llava.train.examination import examine
 
     report = examine(config)
     print(report.text())
@@ -39,4 +38,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(None))
+    sys.exit(main())
