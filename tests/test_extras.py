@@ -68,7 +68,7 @@ def test_the_rule_sees_an_import_of_any_kind():
     assert imported(source) == {"a", "d", "f"}
 
 
-@pytest.mark.parametrize("extra", OPTIONAL.keys() - NOT_FOR_PROGRAMS)
+@pytest.mark.parametrize("extra", sorted(OPTIONAL.keys() - NOT_FOR_PROGRAMS))
 def test_the_table_of_extras_is_that_of_the_package(extra):
     assert {distribution(name) for name in EXTRAS[extra]} == OPTIONAL[extra]
 

@@ -1,7 +1,7 @@
 """A session with one person: `Assistant.stream` leads from what is said to words and pictures.  Front ends draw it."""
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from threading import Event
@@ -33,7 +33,8 @@ from llmga.assistant.painting import (
 )
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
-from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Settings, Turn, shown
+from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Turn, shown
+from llmga.assistant.settings import Settings
 from llmga.diffrir.restorers import Restorer
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
@@ -304,7 +305,7 @@ class Assistant:
         self,
         asked: Conversation,
         said: str,
-        pieces: Iterator[str],
+        pieces: Generator[str],
         request: str,
         region: Region | None,
         answer: Answer,

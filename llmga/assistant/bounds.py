@@ -5,7 +5,6 @@ page, a session that was loaded and a picture painted again all meet the same bo
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ LONGEST_PROMPT = 8_000  # characters: some thirty chunks of a text encoder, whic
 LONGEST_ANSWER = 8192  # tokens
 MESSAGES = 32  # of the longest kind, that all messages of a conversation may be as long as together
 
-Painter = Callable[..., Any]
+Painter = Any  # whatever obeys the contract of a pipeline, and may describe itself
 
 
 class TooMuch(UserError):

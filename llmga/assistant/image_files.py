@@ -112,8 +112,9 @@ def read(path: str | Path) -> Record:
 def kind_of(path: str | Path) -> str:
     """The row of `FORMATS` that a file is, whatever its name.  Raises: UserError when it is none."""
     with suppress(Exception), Image.open(path) as image:
-        if image.format.lower() in FORMATS:
-            return image.format.lower()
+        name = str(image.format).lower()
+        if name in FORMATS:
+            return name
     raise UserError(f"{str(path)!r} is none of {', '.join(FORMATS)}; give a picture that llmga saved.")
 
 
@@ -123,9 +124,9 @@ def _block(image: Image.Image) -> str:
         raise ValueError(image.size)
     if image.format == "PNG":
         image.load()  # what is told may stand behind the pixels
-    if "llmga" in getattr(image, "text", {}):
-        return image.text["llmga"]
-    note = image.getexif().get_ifd(EXIF_IFD)[MAKER_NOTE]
+    if "llmga" in (texts := getattr(image, "text", {})):
+        return str(texts["llmga"])
+    note: bytes = image.getexif().get_ifd(EXIF_IFD)[MAKER_NOTE]
     if not note.startswith(OWN):
         raise KeyError(MAKER_NOTE)
     return note.removeprefix(OWN).decode()

@@ -4,13 +4,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
 from llmga.assistant.events import Denoising
-from llmga.assistant.record import ModelMark, Record, picture_hash
-from llmga.assistant.session import Region, Settings, task_of
+from llmga.assistant.record import ModelMark, Record, Setup, Words, picture_hash
+from llmga.assistant.session import Region, task_of
+from llmga.assistant.settings import Changes, Settings
 from llmga.background import reports_of
 from llmga.compositing import paste_back
 from llmga.diffrir.checkpoints import default_path
@@ -70,8 +71,8 @@ class Finish:
     def restore(self, painting: Image.Image, picture: Image.Image, mask: Image.Image) -> Image.Image:
         """The restored painting, before the kept pixels are put back; its seam is measured with them."""
         restored = self.restorer(painting, picture, mask)
-        seen = (paste_back(picture, version, mask) for version in (painting, restored))
-        self.seams.append(tuple(seam(version, mask) for version in seen))
+        before, after = (seam(paste_back(picture, version, mask), mask) for version in (painting, restored))
+        self.seams.append((before, after))
         return restored
 
     def enlarge(self, image: Image.Image, region: Region | None) -> Image.Image:
@@ -172,7 +173,8 @@ def pipeline_for(
         UserError: when the pipeline cannot do the task.
     """
     choose_sampler(own, chosen)
-    return for_task(own, TEXT_TO_IMAGE if region is None else region.pipeline_task)
+    found: Callable[..., Image.Image] = for_task(own, TEXT_TO_IMAGE if region is None else region.pipeline_task)
+    return found
 
 
 def choose_sampler(pipeline: Callable[..., Image.Image], chosen: Settings) -> None:
@@ -255,7 +257,7 @@ def _path(pipeline: Callable[..., Image.Image]) -> str | None:
 
 
 def record_of(
-    pipeline: Callable[..., Image.Image],
+    pipeline: Any,
     wanted: ImageRequest,
     finish: Finish,
     image: Image.Image,
@@ -269,8 +271,9 @@ def record_of(
     described = pipeline.describe(steps=wanted.steps, guidance_scale=wanted.guidance_scale, **changes)
     if "strength" in changes:
         changes["strength"] = described.get("strength", changes["strength"])
-    masked = region is not None and region.mask is not None
+    mask = None if region is None else region.mask
     before, after = finish.worst
+    setup = {"sampler": described.get("sampler_name")} | {k: described[k] for k in PAINTER_FACTS if k in described}
     return Record(
         prompt=wanted.prompt,
         request=request,
@@ -282,16 +285,16 @@ def record_of(
         size=image.size,
         work_size=wanted.size,
         task=task_of(region),
-        parent=region and picture_hash(region.parent),
-        mask=picture_hash(region.mask) if masked else None,
-        outpaint=region and region.outpaint,
-        fill=region and region.fill,
-        changes=changes,
-        restorer=restorer_name(finish.restorer) if masked else None,
+        parent=None if region is None else picture_hash(region.parent),
+        mask=None if mask is None else picture_hash(mask),
+        outpaint=None if region is None else region.outpaint,
+        fill=None if region is None else region.fill,
+        changes=cast(Changes, changes),
+        restorer=None if mask is None else restorer_name(finish.restorer),
         upscaler=finish.upscaler and restorer_name(finish.upscaler),
         seam_before=before,
         seam_after=after,
-        words=words,
-        painter={"sampler": described.get("sampler_name")} | {k: described[k] for k in PAINTER_FACTS if k in described},
+        words=cast(Words, words),
+        painter=cast(Setup, setup),
         models=models,
     )

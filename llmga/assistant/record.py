@@ -136,13 +136,13 @@ class Record:
     mask: Digest | None = None
     outpaint: Extents | None = None
     fill: Name | None = None
-    changes: Changes = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
     restorer: Name | None = None
     upscaler: Name | None = None
     seam_before: Seam | None = None
     seam_after: Seam | None = None
-    words: Words = field(default_factory=dict)
-    painter: Setup = field(default_factory=dict)
+    words: Words = field(default_factory=Words)
+    painter: Setup = field(default_factory=Setup)
     models: Annotated[tuple[ModelMark, ...], up_to(16)] = ()
     quality: Annotated[int, within(1, 100)] | None = None
     llmga: Name = field(default=llmga.__version__)
@@ -207,7 +207,7 @@ def _writable(text: str) -> str:
 
 
 def _short(mark: ModelMark | None) -> str | None:
-    return mark and mark.sha256 and mark.sha256[:10]
+    return mark.sha256[:10] if mark is not None and mark.sha256 is not None else None
 
 
 def _quoted(value: Any) -> str:

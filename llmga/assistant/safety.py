@@ -49,7 +49,7 @@ def open_guard(checker: str | None, text: str | None, device: str = "auto") -> G
 
     Raises: UserError.
     """
-    return Guard(checker and load_checker(checker, device), text and watermark(text))
+    return Guard(load_checker(checker, device) if checker else None, watermark(text) if text else None)
 
 
 def load_checker(folder: str, device: str = "auto") -> Callable[[Image.Image], bool]:
@@ -69,7 +69,8 @@ def load_checker(folder: str, device: str = "auto") -> Callable[[Image.Image], b
         model = StableDiffusionSafetyChecker.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as problem:
         raise UserError(f"--safety-checker {folder!r} cannot be opened ({type(problem).__name__}).") from None
-    model = model.to(pick_device(device)).eval()
+    module: torch.nn.Module = model
+    module.to(pick_device(device)).eval()
 
     @torch.inference_mode()
     def unsafe(image: Image.Image) -> bool:

@@ -1,8 +1,8 @@
 """A session as data: what a person gave, what came of it, and all that is needed to go on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
@@ -92,7 +92,7 @@ class Region:
         return EDITING if self.task == EDITING else INPAINTING
 
     @classmethod
-    def of(cls, turn: Turn, changes: Mapping[str, Any]) -> "Region | None":
+    def of(cls, turn: Turn, changes: Changes) -> "Region | None":
         """The region of a turn with a mask or a canvas to grow to; None for any other turn.
 
         Raises: UserError when they do not fit.
@@ -104,6 +104,7 @@ class Region:
             raise UserError(f"{given} was given without a picture; give the picture that it belongs to.")
         parent = turn.images[0]
         if turn.outpaint is None:
+            assert turn.mask is not None
             return cls(parent, read_mask(turn.mask, parent.size, soft=changes.get("soft", False)), changes, parent)
         if turn.mask is not None:
             raise UserError("a mask and an outpainting were given for one picture; give one of them.")

@@ -188,14 +188,18 @@ class _Writer:
         }
 
     def region(self, region: Region | None) -> dict[str, Any] | None:
-        return region and {
-            "parent": self.picture(region.parent, "given"),
-            "picture": self.picture(region.picture, "canvas"),
-            "mask": region.mask and self.picture(region.mask, "mask"),
-            "changes": dict(region.changes),
-            "outpaint": region.outpaint,
-            "fill": region.fill,
-        }
+        return (
+            None
+            if region is None
+            else {
+                "parent": self.picture(region.parent, "given"),
+                "picture": self.picture(region.picture, "canvas"),
+                "mask": region.mask and self.picture(region.mask, "mask"),
+                "changes": dict(region.changes),
+                "outpaint": region.outpaint,
+                "fill": region.fill,
+            }
+        )
 
     def painting(self, painting: GeneratedImage) -> dict[str, Any]:
         record = painting.record
@@ -363,8 +367,9 @@ def _check_order(state: Session) -> None:
 
 
 def _regions(state: Session) -> Iterator[Region]:
-    found = (part.region for exchange in state.exchanges for part in (exchange, *exchange.paintings))
-    return filter(None, found)
+    for exchange in state.exchanges:
+        parts: tuple[Exchange | GeneratedImage, ...] = (exchange, *exchange.paintings)
+        yield from (part.region for part in parts if part.region is not None)
 
 
 def _check_region(region: Region) -> None:
@@ -386,7 +391,7 @@ def _storable(image: Image.Image) -> Image.Image:
 
 def _relabelled(image: Image.Image, mode: str | None) -> Image.Image:
     """The same channels under another name, where one of the two names is of `RELABELLED`."""
-    if mode == image.mode or not {mode, image.mode} & set(RELABELLED):
+    if mode is None or mode == image.mode or not {mode, image.mode} & set(RELABELLED):
         return image
     labelled = Image.frombytes(mode, image.size, image.tobytes())
     labelled.info = dict(image.info)

@@ -81,7 +81,7 @@ def drift(truth: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 # painted, truth, mask -> restored
-Method = Callable[[Image.Image, Image.Image | None, Image.Image | None], Image.Image]
+Method = Callable[[Image.Image, Image.Image, Image.Image], Image.Image]
 DAMAGES = Registry("damage", {"tone": tone, "blur+tone+jpeg": blur_tone_jpeg, "drift": drift})
 
 
@@ -236,7 +236,7 @@ def _write(path: Path, table: dict[str, dict[str, dict[str, float]]]) -> None:
 def score(args: argparse.Namespace) -> int:
     """Print the table; 1 when a claim does not hold.  Raises: UserError."""
     further = {name: load_restorer(name, args.restorer_path) for name in args.restorer}
-    table = evaluate(dict(METHODS) | further, args.damage, args.masks, args.seed, args.hidden)
+    table = evaluate({**dict(METHODS), **further}, args.damage, args.masks, args.seed, args.hidden)
     print(shown(table))
     if args.json:
         _write(args.json, table)

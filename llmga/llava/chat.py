@@ -1,6 +1,6 @@
 """Replies of our own models: streamed, and nothing is computed twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
 
@@ -43,7 +43,7 @@ class Chat(Planner):
 
     def repair(
         self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """What is to follow the last reply so that it asks for a picture in a whole generation prompt.
 
         A reply that broke off within a prompt goes on there; to one without a prompt, or with an empty one, the start
@@ -56,12 +56,12 @@ class Chat(Planner):
         asked = replace(conversation, messages=tuple(earlier))
         return self._written(asked, reply.text, replace(sampling, picture="always"), cancelled)
 
-    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         return self._written(conversation, None, sampling, cancelled)
 
     def _written(
         self, asked: Conversation, begun: str | None, sampling: Sampling, cancelled: Cancelled
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """Read the prompt, then write token after token until the end marker, the limit or a cancellation.
 
         Args:

@@ -1,7 +1,7 @@
 """Who answers a conversation, and what every conversation shares, whoever answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -40,7 +40,7 @@ class Planner(ABC):
     ended_by: Literal["marker", "limit", "caller"] = "marker"
 
     @abstractmethod
-    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         """The reply to the last message, in pieces, without end markers; it ends early once `cancelled()`."""
 
     def check(self, sampling: Sampling) -> None:
@@ -54,7 +54,7 @@ class Planner(ABC):
 
     def reply(
         self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """The reply to the last message of a conversation, in pieces of text, without end markers.
 
         Args:
@@ -69,7 +69,7 @@ class Planner(ABC):
 
     def repair(
         self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """What is to follow the last reply of a conversation so that it asks for a picture; see `repairs`."""
         raise NotImplementedError
 
@@ -92,7 +92,7 @@ class Dialogue:
         images: Sequence[Image.Image] = (),
         sampling: Sampling = USUAL,
         cancelled: Cancelled = never,
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """Say something and hear the reply, in pieces of text.
 
         When the caller stops (`cancelled`, closing the iterator, Ctrl-C), what was said until then is in the
@@ -107,7 +107,7 @@ class Dialogue:
         asked = ask(self.conversation, text, images)
         yield from self._kept(asked, "", self.planner.reply(asked, sampling, cancelled))
 
-    def repair(self, sampling: Sampling = USUAL, cancelled: Cancelled = never) -> Iterator[str]:
+    def repair(self, sampling: Sampling = USUAL, cancelled: Cancelled = never) -> Generator[str]:
         """Go on with the last reply until it asks for a picture; one that does is left as it is.
 
         Raises:
@@ -118,7 +118,7 @@ class Dialogue:
             whole = answered(asked, begun)
             yield from self._kept(asked, begun, self.planner.repair(whole, sampling, cancelled))
 
-    def _kept(self, asked: Conversation, said: str, pieces: Iterator[str]) -> Iterator[str]:
+    def _kept(self, asked: Conversation, said: str, pieces: Generator[str]) -> Generator[str]:
         """The pieces, which go on from what is said, as they enter the conversation."""
         for piece in pieces:
             said += piece

@@ -1,6 +1,6 @@
 """A conversation with any vision-language model of transformers."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from threading import Event
 from typing import Any
 
@@ -29,7 +29,7 @@ class ProcessorChat(Planner):
     def __init__(self, vlm: Vlm):
         self.vlm, self.teaching = vlm, vlm.system
 
-    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         context = self.vlm.context_length
         _, inputs = fitting(conversation, self.vlm.inputs, context, sampling.max_new_tokens, _tokens)
         room = min(sampling.max_new_tokens, context - _tokens(inputs))

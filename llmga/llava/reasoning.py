@@ -1,12 +1,12 @@
 """A reasoning model thinks aloud first; that is neither said nor painted."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def without_reasoning(pieces: Generator[str]) -> Iterator[str]:
+def without_reasoning(pieces: Generator[str]) -> Generator[str]:
     """A reply in pieces without the <think> … </think> that it may open with; the rest passes as it comes."""
     held, thought, decided = "", False, False
     with closing(pieces):

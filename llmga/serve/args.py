@@ -4,7 +4,7 @@ import argparse
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llmga.assistant.bounds import LARGER, LONGEST_PROMPT, STEPS, UNBOUNDED, Bounds
 from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # they load libraries, which a --help does without
 MEGA = 1_000_000
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
 KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
-_SHOWN = {tuple: "WxH", str: "TEXT"}
+_SHOWN: dict[type, str] = {tuple: "WxH", str: "TEXT"}
 
 
 def build_parser(module: str, description: str, picture: bool | None = None, *, task: str | None = None) -> Parser:
@@ -63,6 +63,7 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
 
 def add_setting(group: "argparse._ActionsContainer", row: Setting) -> None:
     """The flag of a row of the table of settings."""
+    assert row.flag is not None
     if row.kind is bool:
         _add(group, row.flag, action="store_true", help=row.help)
     elif row.closed:
@@ -296,8 +297,8 @@ def settings(args: argparse.Namespace) -> Settings:
     """The settings that a session begins with.  Raises: UserError."""
     given = {name: value for name, value in _chosen(args, "").items() if name != "restorer"}  # it is one of the models
     given["upscale"] = model_spec(args).with_upscaler().upscale
-    repaint = Changes(**_chosen(args, "repaint")) if args.task == INPAINTING else Changes()
-    edit = Changes(**_chosen(args, "edit")) if args.task == EDITING else None
+    repaint = cast(Changes, _chosen(args, "repaint") if args.task == INPAINTING else {})
+    edit = cast(Changes, _chosen(args, "edit")) if args.task == EDITING else None
     return Settings(**given, repaint=repaint, edit=edit)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from llmga.command_line import quiet_libraries, run
+from llmga.command_line import Parser, number, quiet_libraries, run
 from llmga.errors import UserError
 from llmga.serve import args as flags
 
@@ -23,9 +23,9 @@ OWN = (  # flags of models that are loaded here
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
 
-def build_parser() -> flags.Parser:
+def build_parser() -> Parser:
     """The flags of a chat without a terminal, and where the page is served."""
-    parser = flags.Parser(
+    parser = Parser(
         prog="python -m llmga.serve.gradio_web_server",
         description="Talk and paint in a browser: on this machine only, unless --host or --share says otherwise. "
         "Ctrl-C ends.",
@@ -42,9 +42,9 @@ def build_parser() -> flags.Parser:
     return parser
 
 
-def add_page(parser: flags.Parser) -> None:
+def add_page(parser: Parser) -> None:
     """Where the page is served, and to how many."""
-    group, number = parser.add_argument_group("page"), flags.number
+    group = parser.add_argument_group("page")
     group.add_argument(
         "--server",
         metavar="URL",

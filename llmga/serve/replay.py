@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from llmga.command_line import quiet_libraries
+from llmga.command_line import Parser, quiet_libraries
 from llmga.errors import command_line
 from llmga.serve import args as flags
 
 
-def build_parser() -> flags.Parser:
+def build_parser() -> Parser:
     """The flags."""
-    parser = flags.Parser(prog="python -m llmga.serve.replay", description="Make a picture again.")
+    parser = Parser(prog="python -m llmga.serve.replay", description="Make a picture again.")
     parser.add_argument("file", metavar="FILE", help="a picture that llmga saved")
     parser.add_argument("--out", metavar="FILE", help="where it goes; left out: FILE with -again in its name")
     parser.add_argument("--session", metavar="PATH", help="session (folder or .zip) that has the picture's parent")

@@ -8,21 +8,21 @@ import sys
 from collections.abc import Sequence
 
 from llmga.choices import MOST_PAGES, SEEDS
-from llmga.command_line import quiet_libraries
+from llmga.command_line import Parser, number, quiet_libraries
 from llmga.errors import command_line
 from llmga.serve import args as flags
 
 
-def build_parser() -> flags.Parser:
+def build_parser() -> Parser:
     """The flags."""
     about = "Make a picture book from one request."
-    parser = flags.Parser(prog="python -m llmga.serve.storybook", description=about)
+    parser = Parser(prog="python -m llmga.serve.storybook", description=about)
     for add in (flags.add_models, flags.add_endpoint, flags.add_words, flags.add_painting, flags.add_painter):
         add(parser)
     parser.set_defaults(task=None)
     group = parser.add_argument_group("book")
     group.add_argument("--request", metavar="TEXT", help="what the book is about")
-    group.add_argument("--pages", type=flags.number(int, 1, MOST_PAGES), default=6, help=f"1 to {MOST_PAGES}")
+    group.add_argument("--pages", type=number(int, 1, MOST_PAGES), default=6, help=f"1 to {MOST_PAGES}")
     group.add_argument("--title", metavar="TEXT", help="left out: the request")
     group.add_argument("--style", default="", metavar="TEXT", help="of every picture, such as 'soft watercolour'")
     group.add_argument("--seeds", choices=SEEDS, default="same", help="one for all pages, or the next one")

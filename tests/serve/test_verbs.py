@@ -128,7 +128,7 @@ def test_a_repaired_answer_is_gone_on_with(toy):
     assistant = toy("Sure: <gen_image> a red", seed=3)
 
     assistant.planner.repairs = True
-    assistant.planner.repair = lambda conversation, sampling, cancelled: iter([" circle </gen_image>"])
+    assistant.planner.repair = lambda conversation, sampling, cancelled: (piece for piece in [" circle </gen_image>"])
     answer(assistant)
     events = list(assistant.repair())
     assert said(assistant)[-1] == "Sure: <gen_image> a red circle </gen_image>"

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import dropwhile
 from typing import Any
 
@@ -40,7 +40,7 @@ class EndpointChat(Planner):
         self._oldest: Message | None = None  # the first that still fitted into the last request
         self._pictures: dict[int, tuple[Image.Image, str]] = {}  # the picture itself keeps its id from being reused
 
-    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Iterator[str]:
+    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         async def talk(report: Callable[[str], None]) -> None:
             cut = await self._talk(conversation, sampling, Limit(sampling.max_new_tokens, report))
             self.ended_by = "limit" if cut else "marker"

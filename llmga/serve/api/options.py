@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmga.assistant.settings import Settings
+from llmga.command_line import Parser, number
 from llmga.serve import args as flags
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class RequestLimits:
     json: int = 1_000_000
 
 
-def build_parser() -> flags.Parser:
+def build_parser() -> Parser:
     """All flags of the server."""
-    parser = flags.Parser(
+    parser = Parser(
         prog="python -m llmga.serve.openai_api",
         description="Serve chat and pictures under OpenAI's paths; /docs describes them.",
     )
@@ -52,9 +53,9 @@ def build_parser() -> flags.Parser:
     return parser
 
 
-def add_place(parser: flags.Parser) -> None:
+def add_place(parser: Parser) -> None:
     """Where the server is found, and by whom."""
-    group, number = parser.add_argument_group("server"), flags.number
+    group = parser.add_argument_group("server")
     group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0: everybody (default: 127.0.0.1)")
     group.add_argument("--port", type=number(int, 0, 65535), default=8000, help="0: any that is free (default: 8000)")
     group.add_argument(
@@ -85,9 +86,9 @@ def add_place(parser: flags.Parser) -> None:
     )  # fmt: skip
 
 
-def add_limits(parser: flags.Parser) -> None:
+def add_limits(parser: Parser) -> None:
     """How much one client may ask for, and all together."""
-    group, number, usual = parser.add_argument_group("limits"), flags.number, RequestLimits()
+    group, usual = parser.add_argument_group("limits"), RequestLimits()
     for name, kind, low, high, default, text in (
         ("at-once", int, 1, 64, 4, "requests at work; pictures are painted one by one"),
         ("queue", int, 0, 10_000, 64, "requests that wait; beyond it they are told when to come again"),

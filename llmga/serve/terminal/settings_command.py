@@ -41,14 +41,19 @@ def changed(chosen: Settings, row: Setting, value: Any) -> Settings:
     if row is EDIT:
         return replace(chosen, edit=usual_edits() if value else None)
     if not row.part_of:
-        return replace(chosen, **{row.name: row.default if value is None else value})
+        return _with(chosen, row.name, row.default if value is None else value)
     known: Changes | None = getattr(chosen, row.part_of)
     if known is None:
         raise UserError(f"{row.name} is for changing pictures by words; /set edit on first.")
     if value is None and row.part_of == "edit":
         value = row.default
     kept = {name: entry for name, entry in known.items() if name != row.name}
-    return replace(chosen, **{row.part_of: kept if value is None else kept | {row.name: value}})
+    return _with(chosen, row.part_of, kept if value is None else kept | {row.name: value})
+
+
+def _with(chosen: Settings, name: str, value: Any) -> Settings:
+    changed: dict[str, Any] = {name: value}
+    return replace(chosen, **changed)
 
 
 def told(assistant: Assistant) -> str:
