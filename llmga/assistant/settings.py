@@ -210,7 +210,10 @@ class Settings:
     @property
     def changes(self) -> Changes:
         """How a pipeline is to change a picture: by words where that is set, else its masked part."""
-        return self.repaint if self.edit is None else self.edit
+        if self.edit is None:
+            return self.repaint
+        changes: Changes = {"source_prompt": ""}
+        return {**changes, **self.edit}
 
 
 def usual_edits() -> Changes:
