@@ -90,8 +90,9 @@ def load_session(path: str | Path, most_pixels: int = MOST_PIXELS) -> Saved:
     Args:
         most_pixels: of all its pictures together; each pixel takes four bytes of memory.
 
-    Raises: UserError when there is no session, a damaged one, one of a later version, or one that is too large; then
-        nothing of it was taken over.
+    Raises:
+        UserError: when there is no session, a damaged one, one of a later version, or one that is too large; then
+            nothing of it was taken over.
     """
     with _read(path, most_pixels) as reader:
         return reader.saved()
