@@ -80,7 +80,7 @@ def write_data(folder: Path, side: int) -> None:
 def stepper(config: Stage2Config) -> Callable[[], float]:
     """One optimiser step, whose loss is returned."""
     trainer = Stage2Trainer(config)
-    batches = loader(trainer.examples, trainer._order(), workers=0)
+    batches = loader(trainer.examples, trainer._sampler(), workers=0)
 
     def step() -> float:
         loss = trainer._optimise(batches)["loss"]

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+from diffusers import StableDiffusionXLPipeline
 from PIL import Image, ImageEnhance
 
 import llmga
@@ -15,11 +16,16 @@ def vivid(image, reference=None, mask=None):
     return ImageEnhance.Color(image).enhance(1.5)
 
 
-RESTORERS.register("vivid", vivid)
-PIPELINES.register("sdxl-quick", replace(PIPELINES["sdxl"], name="sdxl-quick", steps=8))
+class OwnPipeline(StableDiffusionXLPipeline):
+    """Whatever a new kind of pipeline does otherwise; here nothing."""
 
-pipeline = llmga.load_pipeline("llmga-toy-sdxl-t2i", name="sdxl-quick")
-print(f"{pipeline.describe()['family']} paints in {pipeline.describe()['steps']} steps")
+
+RESTORERS.register("vivid", vivid)
+PIPELINES.register("own", replace(PIPELINES["sdxl"], name="own", pipeline_class=OwnPipeline))
+
+pipeline = llmga.load_pipeline("llmga-toy-sdxl-t2i", name="own")
+pipeline("a red circle", seed=1, steps=4)
+print(f"{type(pipeline.pipe).__name__} painted as {pipeline.describe()['family']}")
 
 assistant = llmga.load(restorer="vivid")
 canvas = Image.new("RGB", (64, 64), "blue")

@@ -7,6 +7,12 @@ from typing import TypeVar
 from llmga.errors import UserError
 
 Row = TypeVar("Row")
+_REGISTERED: dict[str, list[str]] = {}
+
+
+def registered(kind: str) -> tuple[str, ...]:
+    """The names of rows of a kind that programs have added, for those who know the names of ours without a table."""
+    return tuple(_REGISTERED.get(kind, ()))
 
 
 class Registry(Mapping[str, Row]):
@@ -47,6 +53,7 @@ class Registry(Mapping[str, Row]):
         if name in self._rows:
             raise ValueError(f"{self.kind} {name!r} is there already; register yours under another name")
         self._rows[name] = row
+        _REGISTERED.setdefault(self.kind, []).append(name)
         return row
 
     def __getitem__(self, name: str) -> Row:

@@ -22,6 +22,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from llmga.files import plain_file
+from llmga.registry import registered
 
 Data = TypeVar("Data")
 Makers = Mapping[Any, Callable[[Any], Any]]
@@ -115,9 +116,14 @@ def up_to(length: int, least: int = 0) -> Rule:
     return Rule(f"a length of {least} to {length}", lambda value: least <= len(value) <= length)
 
 
-def row_of(table: Collection[str]) -> Rule:
-    """Of a name."""
-    return Rule(f"one of {', '.join(table)}", lambda value: value in table, names=tuple(table))
+def row_of(names: Collection[str], kind: str = "") -> Rule:
+    """Of a name.
+
+    Args:
+        kind: of the table whose names these are; a row that a program has registered there fits, too.
+    """
+    fits = lambda value: value in names or value in registered(kind)  # noqa: E731
+    return Rule(f"one of {', '.join(names)}", fits, names=tuple(names))
 
 
 def like(pattern: str, told: str) -> Rule:

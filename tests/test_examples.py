@@ -63,7 +63,7 @@ def test_a_folder_is_restored(tmp_path: Path) -> None:
 
 def test_parts_of_ones_own(tmp_path: Path) -> None:
     said = run("custom_parts.py", tmp_path, "out.png")
-    assert "sdxl-quick paints in 8 steps" in said and "restored by vivid" in said
+    assert "OwnPipeline painted as own" in said and "restored by vivid" in said
     assert Image.open(tmp_path / "out.png").size == (64, 64)
 
 

@@ -16,11 +16,13 @@ def name_of(call: ast.Call) -> str:
 
 def opening_calls(source: str) -> list[ast.Call]:
     """Calls that read somebody's folder by its own description; `DiffusionPipeline.download` is one, too."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [
-        call for call in calls
-        if name_of(call) in OPENING or ast.unparse(call.func) in ("DiffusionPipeline.download", "pipeline")
-    ]  # fmt: skip
+    nodes = list(ast.walk(ast.parse(source)))
+    by_name = {"DiffusionPipeline.download"}
+    for node in nodes:  # a function of transformers; with us a pipeline is what paints
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("transformers"):
+            by_name |= {alias.asname or alias.name for alias in node.names if alias.name == "pipeline"}
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    return [call for call in calls if name_of(call) in OPENING or ast.unparse(call.func) in by_name]
 
 
 def refuses(call: ast.Call) -> bool:
@@ -37,5 +39,7 @@ def test_every_opening_refuses_foreign_code(file):
 def test_the_check_sees_what_it_is_for():
     calls = opening_calls("AutoConfig.from_pretrained(x)\nload_dataset('json', trust_remote_code=False)\nopen(x)\n")
     assert [refuses(call) for call in calls] == [False, True]
+    assert len(opening_calls("from transformers import pipeline\npipeline('chat', x)\n")) == 1
+    assert not opening_calls("def f(pipeline):\n    pipeline('a dog')\n")
     seen = [call for file in SOURCES for call in opening_calls(file.read_text(encoding="utf-8"))]
     assert len(seen) > 10

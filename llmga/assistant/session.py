@@ -88,8 +88,8 @@ class Region:
 
     @property
     def pipeline_task(self) -> str:
-        """What a pipeline has to be for that paints into it."""
-        return EDITING if self.task == EDITING else INPAINTING
+        """What a pipeline has to be for that paints into it: changes by words have words for what was there."""
+        return EDITING if "source_prompt" in self.changes else INPAINTING
 
     @classmethod
     def of(cls, turn: Turn, changes: Changes) -> "Region | None":

@@ -31,6 +31,7 @@ from llmga.assistant.session import Exchange, GeneratedImage, Region, Session
 from llmga.assistant.unpacking import content_of, unpacked
 from llmga.compositing import able_to_hold
 from llmga.deep import into_png, levels
+from llmga.diffusers.families import EDITING
 from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image, size_of
@@ -89,8 +90,9 @@ def load_session(path: str | Path, most_pixels: int = MOST_PIXELS) -> Saved:
     Args:
         most_pixels: of all its pictures together; each pixel takes four bytes of memory.
 
-    Raises: UserError when there is no session, a damaged one, one of a later version, or one that is too large; then
-        nothing of it was taken over.
+    Raises:
+        UserError: when there is no session, a damaged one, one of a later version, or one that is too large; then
+            nothing of it was taken over.
     """
     with _read(path, most_pixels) as reader:
         return reader.saved()
@@ -374,8 +376,12 @@ def _regions(state: Session) -> Iterator[Region]:
 
 def _check_region(region: Region) -> None:
     """Raises: ValueError where mask and picture are not as a pipeline takes them."""
-    mask, edits = region.mask, "source_prompt" in region.changes  # what is only known of a whole region
-    if (mask is None) != edits or (mask and (mask.mode != "L" or mask.size != region.picture.size)):
+    mask, described = region.mask, region.changes.get("source_prompt")
+    if mask is None:
+        fits = region.pipeline_task == EDITING
+    else:  # of a masked picture the rest is kept, whatever it shows
+        fits = not described and mask.mode == "L" and mask.size == region.picture.size
+    if not fits:
         raise ValueError("a mask does not fit its picture")
     if region.outpaint is None and region.picture.size != region.parent.size:
         raise ValueError("a picture is not of its parent's size")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_orig
 
 from llmga.choices import AREAS, FILLS, RATIO, RESTORER, RESTORERS, SAMPLERS, SKIP
 from llmga.limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
-from llmga.registry import Registry
+from llmga.registry import Registry, registered
 from llmga.typed import Rule, row_of, up_to, within
 
 LONGEST_PROMPT = 8192 * 16  # characters: as many tokens as a language model may write, of as many letters as they have
@@ -23,8 +23,8 @@ Steps = Annotated[int, within(1, 1000)]
 Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
 WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
 Share = Annotated[float, within(0, 1)]
-SamplerName = Annotated[str, row_of(SAMPLERS)]
-RestorerName = Annotated[str, row_of(RESTORERS)]
+SamplerName = Annotated[str, row_of(SAMPLERS, "sampler")]
+RestorerName = Annotated[str, row_of(RESTORERS, "restorer")]
 
 Group = Literal["words", "painting", "region", "editing", "finish"]
 Said = tuple[str, str]  # in English and in Chinese
@@ -75,9 +75,18 @@ class Setting:
     names: tuple[Any, ...] = ()
     closed: bool = False
 
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """`names`, and those of the rows that a program has registered in the table of this name."""
+        return (*self.names, *registered(self.name))
+
     def checked(self, value: str) -> str:
-        """One of `names`.  Raises: UserError."""
-        return Registry(self.name, {str(name): str(name) for name in self.names})[value]
+        """One of the `known` names.
+
+        Raises:
+            UserError: for any other.
+        """
+        return Registry(self.name, {str(name): str(name) for name in self.known})[value]
 
     def value(self, chosen: "Settings") -> Any:
         """What is chosen; None where nothing is."""
@@ -91,7 +100,7 @@ class Changes(TypedDict, total=False):
         "region", "how much of what was there is given up", ("Strength of repainting", "重绘强度"),
         offered=(0.01, 1), slider=(0.05, 1, 0.05), usual=1.0, request="",
     )]  # fmt: skip
-    area: Annotated[str, row_of(AREAS), Setting(
+    area: Annotated[str, row_of(AREAS, "area"), Setting(
         "region", "what is worked on", ("What the painter sees", "画家看到的范围"), default="picture", request="",
         choices={"picture": ("the whole picture", "整张图片"), "mask": ("around the marked part", "涂抹区域附近")},
     )]  # fmt: skip
@@ -110,7 +119,7 @@ class Changes(TypedDict, total=False):
     source_prompt: Prompt
 
 
-Fill = Annotated[str, row_of(FILLS), Setting(
+Fill = Annotated[str, row_of(FILLS, "fill"), Setting(
     "region", "under what is outpainted", ("Under what is grown", "扩展区域的底色"), default="edge",
     command="", request="", record="fill", part_of="turn",
 )]  # fmt: skip
@@ -201,7 +210,10 @@ class Settings:
     @property
     def changes(self) -> Changes:
         """How a pipeline is to change a picture: by words where that is set, else its masked part."""
-        return self.repaint if self.edit is None else self.edit
+        if self.edit is None:
+            return self.repaint
+        changes: Changes = {"source_prompt": ""}
+        return {**changes, **self.edit}
 
 
 def usual_edits() -> Changes:

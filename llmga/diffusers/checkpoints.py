@@ -9,20 +9,20 @@ import torch
 
 from llmga.download import cached, fetch_pipeline, is_hub_id
 from llmga.errors import UserError, reason
+from llmga.model_directories import MODEL_DIRECTORIES, in_model_directories
 from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
-SHELVES = ("checkpoints/Inference", "checkpoints/Training")
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
 DEFAULTS_FILE = "generation_defaults.json"
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """A pipeline's folder: as given, or by its bare name on the shelves, or fetched from the model hub.
+    """A pipeline's folder: as given, or by its bare name in a model directory, or fetched from the model hub.
 
     Raises:
         UserError: when it is neither there nor on the hub.
     """
-    for folder in (Path(path), *(Path(shelf, path) for shelf in SHELVES)):
+    for folder in (Path(path), *in_model_directories(path)):
         if folder.is_dir():
             return folder
     if Path(path).exists():
@@ -32,10 +32,11 @@ def find_checkpoint(path: str | Path) -> Path:
 
 def _from_hub(name: str) -> Path:
     if not is_hub_id(name):
-        raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {', '.join(SHELVES)}); "
-                        "give the path of a diffusers folder.")  # fmt: skip
+        places = ", ".join(MODEL_DIRECTORIES)
+        raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {places}); give the "
+                        "path of a diffusers folder.")  # fmt: skip
     short = name.partition("/")[2]
-    found = next((folder for shelf in SHELVES if (folder := Path(shelf, short)).is_dir()), None) or cached(name)
+    found = next((folder for folder in in_model_directories(short) if folder.is_dir()), None) or cached(name)
     return found if found is not None and (found / "model_index.json").is_file() else fetch_pipeline(name)
 
 

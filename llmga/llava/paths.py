@@ -4,8 +4,7 @@ from pathlib import Path
 
 from llmga.download import cached, download, is_hub_id
 from llmga.errors import UserError
-
-ROOTS = (Path("checkpoints/Inference"), Path("checkpoints/Training"))
+from llmga.model_directories import in_model_directories
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -18,7 +17,7 @@ def find_checkpoint(path: str | Path) -> Path:
         UserError: when it is nowhere, or cannot be fetched.
     """
     name = str(path)
-    for folder in (Path(path), *(root / path for root in ROOTS), *_below_roots(name)):
+    for folder in (Path(path), *in_model_directories(path), *_downloaded(name)):
         if folder.is_dir():
             return folder
     if Path(path).exists():
@@ -32,9 +31,9 @@ def find_checkpoint(path: str | Path) -> Path:
     )
 
 
-def _below_roots(name: str) -> list[Path]:
+def _downloaded(name: str) -> list[Path]:
     """Where `llmga.download` puts an id of the hub; a folder without config.json is a download that broke off."""
-    places = [root / name.rpartition("/")[2] for root in ROOTS] if is_hub_id(name) else []
+    places = in_model_directories(name.rpartition("/")[2]) if is_hub_id(name) else ()
     return [folder for folder in places if (folder / "config.json").is_file()]
 
 

@@ -16,7 +16,7 @@ from transformers import (
 
 from llmga.errors import UserError
 from llmga.llava.checkpoints import read_json
-from llmga.llava.paths import ROOTS
+from llmga.model_directories import in_model_directories
 
 OWN_TOWER = "vision_tower"  # the subfolder of our saves that says how the embedded vision tower is built
 
@@ -116,8 +116,7 @@ def side_in_pixels(size: int | Sequence[int] | None) -> int:
 def find_tower(name: str, checkpoint: Path) -> Path | None:
     """The folder that `mm_vision_tower` means: inside or beside the checkpoint, a path, or the hub name's last part
     below checkpoints/; None when it is not on this machine."""
-    roots = (root / Path(name).name for root in ROOTS)
-    for candidate in (checkpoint / name, checkpoint.parent / name, Path(name), *roots):
+    for candidate in (checkpoint / name, checkpoint.parent / name, Path(name), *in_model_directories(Path(name).name)):
         if (candidate / "config.json").is_file():
             return candidate
     return None

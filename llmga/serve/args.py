@@ -85,7 +85,7 @@ def _explained(row: Setting) -> str:
     return "".join((
         row.help,
         ", {:g} to {:g}".format(*row.offered) if row.offered else "",
-        f", one of: {', '.join(row.names)}" if row.names and not row.closed else "",
+        f", one of: {', '.join(row.known)}" if row.names and not row.closed else "",
         "" if usual is None else f" (default: {usual if isinstance(usual, str) else format(usual, 'g')})",
     ))  # fmt: skip
 

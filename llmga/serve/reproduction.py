@@ -9,27 +9,27 @@ folder of the file where it is one), or as `--image-file` and `--mask-file`.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from llmga.assistant.image_files import encoded, kind_of, read
-from llmga.assistant.loading import Guide, bundled
+from llmga.assistant.loading import Guide
 from llmga.assistant.painting import Finish, ImageRequest, paint
 from llmga.assistant.record import ModelMark, Record, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
-from llmga.diffusers.checkpoints import SHELVES, find_checkpoint, read_index
+from llmga.diffusers.checkpoints import find_checkpoint, read_index
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
 from llmga.files import fingerprint, write_whole
 from llmga.images import open_image
 from llmga.masks import read_mask
+from llmga.model_directories import MODEL_DIRECTORIES, in_model_directories
 from llmga.serve import args as flags
 from llmga.typed import is_one_part
 
@@ -187,21 +187,12 @@ def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) ->
     if mark.sha256 is None:
         raise UserError(f"the record does not say which weights the {role} {mark.name!r} had; "
                         f"to use weights that cannot be checked, give them with {flag}.")  # fmt: skip
-    found = in_model_directories(mark.name)
+    places = in_model_directories(mark.name) if is_one_part(mark.name) else ()
+    found = next((place for place in places if place.exists()), None)
     if found is None:
-        raise UserError(f"the {role} {mark.name!r} is in none of {', '.join(SHELVES)}; give it with {flag}.")
-    return found
-
-
-def in_model_directories(name: str) -> str | None:
-    """Where the model of this name lies, here or beside the package; None where there is none, or it is no name."""
-    if not is_one_part(name):
-        return None
-    places = (Path(shelf, name) for shelf in SHELVES)
-    with suppress(UserError):
-        return str(next((place for place in places if place.exists()), None) or
-                   bundled(str(Path(SHELVES[0], name)), ""))  # fmt: skip
-    return None
+        known = ", ".join(MODEL_DIRECTORIES)
+        raise UserError(f"the {role} {mark.name!r} is in none of {known}; give it with {flag}.")
+    return str(found)
 
 
 def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.session import Region, Turn
+from llmga.assistant.session_file import load_session, save_session
 from llmga.masks import read_mask
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -267,6 +268,16 @@ def test_editing_asks_for_a_description_first_and_says_nothing_of_it(toy):
     assert [event.prompt for event in of(PromptFound, events)] == [first.prompt]
     users = [message for message in assistant.session.conversation.messages if message.role == "user"]
     assert [len(message.images) for message in users] == [1, 0, 0]
+
+
+def test_a_change_by_words_may_be_kept_to_a_part(toy, tmp_path):
+    picture, mask = picture_and_mask()
+    assistant = toy(ONE, edit={"skip": 0.5})
+    answer(assistant, images=(picture,), mask=mask)
+    (call,), region = assistant.pipeline.calls, assistant.region
+    assert (call.source_prompt, call.skip, region.pipeline_task) == ("", 0.5, "editing") and call.mask is not None
+    saved = load_session(save_session(tmp_path / "s", assistant.session))
+    assert saved.session.region.changes == region.changes
 
 
 @pytest.mark.parametrize("images", [(), (Image.new("RGB", (9, 8)),)])

@@ -1,5 +1,7 @@
 """One table of settings: every front end follows it."""
 
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, get_type_hints
 
@@ -145,3 +147,23 @@ def test_a_name_of_no_row_is_told_with_the_nearest():
     with pytest.raises(UserError, match="unknown fill 'egde', did you mean 'edge'"):
         SETTINGS["fill"].checked("egde")
     assert replace(SETTINGS["area"], names=("a",)).checked("a") == "a"
+
+
+FROM_OUTSIDE = """
+from llmga.assistant.settings import SETTINGS, Settings
+from llmga.diffrir.restorers import RESTORERS
+from llmga.serve import args
+from llmga.serve.terminal.settings_command import changed, read
+from llmga.typed import typed
+
+RESTORERS.register("gray", lambda image, reference=None, mask=None: image.convert("L").convert("RGB"))
+row = SETTINGS["restorer"]
+print(changed(Settings(), row, read(row, "gray")).restorer)
+print(typed(Settings, {"restorer": "gray"}).restorer)
+print("gray" in args.build_parser("cli", "a test").format_help())
+"""
+
+
+def test_a_row_that_a_program_registers_is_offered_and_may_stand_in_files():
+    done = subprocess.run([sys.executable, "-c", FROM_OUTSIDE], capture_output=True, text=True)
+    assert done.stdout.split() == ["gray", "gray", "True"], done.stderr

@@ -31,15 +31,15 @@ class Painter:
     """One loaded painter for all cases of a family: every test leaves it as it was."""
 
     def __init__(self, folder, **options):
-        self.generator = load_pipeline(folder, device="cpu", dtype="fp32", **options)
-        pipeline = self.generator.pipe
+        self.pipeline = load_pipeline(folder, device="cpu", dtype="fp32", **options)
+        pipeline = self.pipeline.pipe
         self.parts = {part: getattr(pipeline, part, None) for part in ("unet", "text_encoder", "text_encoder_2")}
         self.parts = {part: module for part, module in self.parts.items() if module is not None}
         self.plain = self.paint()
 
     def paint(self):
-        self.generator.encoder.forget()
-        return np.asarray(self.generator("a cat on a red roof", seed=1, steps=2)).astype(float)
+        self.pipeline.encoder.forget()
+        return np.asarray(self.pipeline("a cat on a red roof", seed=1, steps=2)).astype(float)
 
     def layers(self, wanted=".*"):
         """(part, name as published models spell it, layer)"""
@@ -85,10 +85,10 @@ class Painter:
 
     def with_files(self, *given):
         try:
-            add_loras(self.generator, [str(each) for each in given])
+            add_loras(self.pipeline, [str(each) for each in given])
             return self.paint()
         finally:
-            remove_loras(self.generator)
+            remove_loras(self.pipeline)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ class Controls:
         if row.kind is bool:
             return gr.Checkbox, {"value": value}
         if row.names:
-            names = row.names if row.name != "restorer" else _without_weights(row.names, value)
+            names = row.known if row.name != "restorer" else _without_weights(row.known, value)
             return gr.Dropdown, {"rows": [(name, name) for name in names], "value": value}
         return gr.Textbox, {"max_lines": 3 if row.kind is str else 1, "value": value}
 
