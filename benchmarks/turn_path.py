@@ -155,7 +155,7 @@ def send_a_message(trace: Trace) -> None:
 
     def use(blocks: gradio.Blocks, **how: object) -> NoReturn:
         opening, sending = handler(blocks, "load"), handler(blocks, "submit")
-        session, box = (only(kind, sending.inputs) for kind in (gradio.Session, gradio.MultimodalTextbox))
+        session, box = (only(kind, sending.inputs) for kind in (gradio.State, gradio.MultimodalTextbox))
         given = {session: opening.fn(gradio.Request(headers={}))[session], box: {"text": LINE, "files": []}}
         values = [given.get(each, getattr(each, "value", None)) for each in sending.inputs]
         trace.start()
