@@ -23,7 +23,14 @@ GIB = 1 << 30
 def checkpoints(run: str | Path) -> list[Path]:
     """The `checkpoint-N` of a run that are not empty, the oldest first; folders of other names are left alone."""
     named = [path for path in Path(run).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted((path for path in named if any(path.iterdir())), key=lambda path: int(path.name.split("-")[1]))
+    return sorted((path for path in named if _has_files(path)), key=lambda path: int(path.name.split("-")[1]))
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:  # a run that is still going has deleted it meanwhile
+        return False
 
 
 def newest_checkpoint(run: str | Path) -> Path | None:
