@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.llava.conversation import Conversation
-from llmga.llava.planner import Dialogue, Planner
+from llmga.llava.planner import Dialogue, Planner, answered, asked_before, lacks_picture
 
 
 class Talk(Dialogue):
@@ -28,6 +28,12 @@ class Talk(Dialogue):
         asked = self.conversation.messages[-2]
         self.conversation = replace(self.conversation, messages=self.conversation.messages[:-2])
         return self.say(asked.text, asked.images, *how)
+
+    def repair(self, *how: Any, **more: Any) -> Iterator[str]:
+        """Go on with the last reply until it asks for a picture, as an assistant does."""
+        asked, begun = asked_before(self.conversation)
+        if lacks_picture(begun):
+            yield from self._kept(asked, begun, self.planner.repair(answered(asked, begun), *how, **more))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.planner, name)

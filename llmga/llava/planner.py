@@ -107,17 +107,6 @@ class Dialogue:
         asked = ask(self.conversation, text, images)
         yield from self._kept(asked, "", self.planner.reply(asked, sampling, cancelled))
 
-    def repair(self, sampling: Sampling = USUAL, cancelled: Cancelled = never) -> Generator[str]:
-        """Go on with the last reply until it asks for a picture; one that does is left as it is.
-
-        Raises:
-            UserError: when there is no reply, no room for a prompt, or the planner cannot go on with a reply.
-        """
-        asked, begun = asked_before(self.conversation)
-        if lacks_picture(begun):
-            whole = answered(asked, begun)
-            yield from self._kept(asked, begun, self.planner.repair(whole, sampling, cancelled))
-
     def _kept(self, asked: Conversation, said: str, pieces: Generator[str]) -> Generator[str]:
         """The pieces, which go on from what is said, as they enter the conversation."""
         for piece in pieces:
