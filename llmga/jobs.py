@@ -21,7 +21,7 @@ class Manifest:
         {"settings": {"scale": 1}, "pictures": {"a": {"status": "done", "output": "out/a.png"}}}
 
     Args:
-        path: of the file; a run before this one may have written it.
+        path: of the file; a run before this one may have written it.  Its folder is made where there is none.
         shape: a `TypedDict` that such a file is checked against.
         section: the name that the entries stand under.
         settings: of this run; entries made with other ones do not count.  None: the file names none.
@@ -39,6 +39,7 @@ class Manifest:
         self.path, self.section, self.remedy, self.settings = path, section, remedy, settings
         self.failures: dict[str, str] = {}
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             file = read_json(path, longest=LARGEST_MANIFEST, most=LARGEST_MANIFEST // 10) if path.exists() else None
             before: Any = {} if file is None else typed(shape, file)
         except (OSError, ValueError, TypeError) as problem:

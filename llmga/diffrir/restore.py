@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 when everything is done, 1 when some pictures of a folder failed, 2 when nothing could begin."""
     args = build_parser().parse_args(argv)
     from llmga.diffrir.jobs import find_jobs
-    from llmga.diffrir.runner import RestoreManifest, RestoreRunner
+    from llmga.diffrir.runner import RestoreRunner, open_manifest
     from llmga.training.stream import LARGEST_SEED
 
     if args.batch < 1:
@@ -90,13 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = find_jobs(args.image, args.reference, args.mask, args.output)
     name, restorer = pick_restorer(args)
     settings = {key: getattr(args, key) for key in ("scale", "seed", "tile", "overlap", "soft_mask", "dtype")}
-    manifest = RestoreManifest(jobs[0].output.parent, {"restorer": name, **settings})
-    runner = RestoreRunner(restorer, manifest, args.batch)
-    runner(jobs)
-    print(f"{len(jobs) - len(runner.failures)} of {len(jobs)} pictures are in {str(jobs[0].output.parent)!r}.")
-    for picture, complaint in runner.failures.items():
+    manifest = open_manifest(jobs[0].output.parent, {"restorer": name, **settings})
+    RestoreRunner(restorer, manifest, args.batch)(jobs)
+    print(f"{len(jobs) - len(manifest.failures)} of {len(jobs)} pictures are in {str(jobs[0].output.parent)!r}.")
+    for picture, complaint in manifest.failures.items():
         print(f"error: {picture}: {complaint}", file=sys.stderr)
-    return 1 if runner.failures else 0
+    return 1 if manifest.failures else 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Restoration of many pictures: each done once, with its entry in a manifest; what fails is passed over."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
@@ -15,12 +13,9 @@ from llmga.diffrir.job_images import JobImages, Original, open_job, save
 from llmga.diffrir.jobs import RestoreJob
 from llmga.diffrir.restorer import DiffRIR
 from llmga.diffrir.restorers import Restorer
-from llmga.errors import UserError
-from llmga.files import write_whole
+from llmga.jobs import DONE, MANIFEST, Manifest
 from llmga.seams import seam
-from llmga.typed import read_json, typed
 
-MANIFEST, LONGEST = "manifest.json", 640_000_000  # bytes
 Ready = tuple[RestoreJob, str, JobImages]  # with the fingerprint of its inputs
 
 
@@ -31,68 +26,41 @@ class _ManifestFile(TypedDict, total=False):
     pictures: dict[str, dict[str, Any]]
 
 
-class RestoreManifest:
-    """What was done, as `manifest.json` beside the results: settings, and an entry for each picture by name."""
+def open_manifest(folder: Path, settings: dict[str, Any]) -> Manifest:
+    """The manifest beside the results, with what earlier runs of the same settings did.
 
-    def __init__(self, folder: Path, settings: dict[str, Any]):
-        self.path, self.settings = folder / MANIFEST, settings
-        self.pictures: dict[str, dict[str, Any]] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            before = typed(
-                _ManifestFile, read_json(self.path, longest=LONGEST, most=LONGEST) if self.path.exists() else {}
-            )
-        except (OSError, ValueError, TypeError):
-            raise UserError(f"{str(self.path)!r} cannot be used as a manifest; choose another --output.") from None
-        if before.get("settings") == settings:
-            self.pictures = before.get("pictures", {})
+    Raises:
+        UserError: the file there is no such manifest.
+    """
+    return Manifest(folder / MANIFEST, _ManifestFile, "pictures", "choose another --output", settings)
 
-    def done(self, job: RestoreJob, fingerprint: str) -> bool:
-        """Whether this very result is there already."""
-        entry = self.pictures.get(job.name, {})
-        return entry.get("status") == "done" and entry.get("inputs") == fingerprint and job.output.exists()
 
-    def write(self, name: str, **entry: Any) -> None:
-        """Record one picture; whole or not at all on disk.
-
-        Raises:
-            UserError: when the file cannot be written.
-        """
-        self.pictures[name] = entry
-        content = json.dumps({"settings": self.settings, "pictures": self.pictures}, indent=1, sort_keys=True)
-        try:
-            write_whole(self.path, f"{content}\n".encode())
-        except OSError as problem:
-            raise UserError(
-                f"{str(self.path)!r} cannot be written ({problem.strerror}); choose another --output."
-            ) from None
+def is_done(manifest: Manifest, job: RestoreJob, fingerprint: str) -> bool:
+    """Whether this very result is there already."""
+    entry = manifest.done(job.name)
+    return entry is not None and entry.get("inputs") == fingerprint and job.output.exists()
 
 
 class RestoreRunner:
-    """Does jobs one after the other, or several of one size at once; what fails is passed over and remembered.
+    """Does jobs one after the other, or several of one size at once; what fails is passed over and written down."""
 
-    Attributes:
-        failures: complaints by picture.
-    """
-
-    def __init__(self, restorer: Restorer, manifest: RestoreManifest, batch: int = 1):
+    def __init__(self, restorer: Restorer, manifest: Manifest, batch: int = 1):
         self.restorer, self.manifest = restorer, manifest
         self.batch = batch if isinstance(restorer, DiffRIR) else 1
         self.soft = isinstance(restorer, DiffRIR) and restorer.soft
-        self.failures: dict[str, str] = {}
 
     def __call__(self, jobs: Sequence[RestoreJob]) -> None:
         """Everything that is not done yet."""
         for group in _batches(self._ready(jobs), self.batch):
-            with self._passing_over(*(job for job, _, _ in group)):
+            with self.manifest.attempt(*(job.name for job, _, _ in group)):  # one size, and so one fate
                 self._restore(group)
 
     def _ready(self, jobs: Sequence[RestoreJob]) -> Iterator[Ready]:
         for job in jobs:
-            with self._passing_over(job):
+            with self.manifest.attempt(job.name):
                 job.original()  # complains before any file is read
                 fingerprint = job.fingerprint()
-                if not self.manifest.done(job, fingerprint):
+                if not is_done(self.manifest, job, fingerprint):
                     yield job, fingerprint, open_job(job)
 
     def _restore(self, group: list[Ready]) -> None:
@@ -101,7 +69,7 @@ class RestoreRunner:
         seconds = (time.perf_counter() - started) / len(group)
         for (job, fingerprint, opened), result in zip(group, results, strict=True):
             save(opened, result, job.output, self.soft)
-            self.manifest.write(job.name, **_entry(job, fingerprint, opened, result, seconds))
+            self.manifest.write(job.name, DONE, **_entry(job, fingerprint, opened, result, seconds))
 
     def _restored(self, opened: Sequence[JobImages]) -> list[Image.Image]:
         given = [each.given for each in opened]
@@ -109,16 +77,6 @@ class RestoreRunner:
             images, references, masks = zip(*given, strict=True)
             return self.restorer.many(images, references, masks)
         return [self.restorer(*three) for three in given]
-
-    @contextmanager
-    def _passing_over(self, *jobs: RestoreJob) -> Iterator[None]:
-        """A person's mistake inside is remembered for these pictures, which have one size and so one fate."""
-        try:
-            yield
-        except UserError as problem:
-            for job in jobs:
-                self.failures[job.name] = str(problem)
-                self.manifest.write(job.name, status="failed", error=str(problem))
 
 
 def _batches(ready: Iterator[Ready], size: int) -> Iterator[list[Ready]]:
@@ -130,7 +88,6 @@ def _batches(ready: Iterator[Ready], size: int) -> Iterator[list[Ready]]:
 
 def _entry(job: RestoreJob, inputs: str, opened: JobImages, result: Image.Image, seconds: float) -> dict[str, Any]:
     return {
-        "status": "done",
         "inputs": inputs,
         "image": str(job.image),
         "output": str(job.output),

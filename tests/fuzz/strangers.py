@@ -353,9 +353,9 @@ def _told(reader: Callable[[bytes], Any], content: bytes) -> Any:
 def _manifest(folder: Path, place: Path) -> Any:
     (folder / "out").mkdir(exist_ok=True)
     place.replace(folder / "out" / runner.MANIFEST)
-    found = runner.RestoreManifest(folder / "out", {})
+    found = runner.open_manifest(folder / "out", {})
     job = jobs.RestoreJob("a", Path("a.png"), None, None, folder / "out" / "a.png", guided=False)
-    return found.done(job, "ab")
+    return runner.is_done(found, job, "ab")
 
 
 def run(cases: int, seed: int, only: str | None = None) -> dict[str, Any]:
