@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from llmga.diffusers.lora_origin import check_origin
 from llmga.diffusers.memory import execution_device, move_to
 from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.files import fingerprint
 
 LARGEST_WEIGHT = 1000
@@ -47,8 +47,7 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
     """
     if not given:
         return
-    if find_spec("peft") is None:
-        raise UserError(f"low-rank weights {given[0]!r} need the package peft; install llmga[train].")
+    require("peft", f"the file of low-rank weights {given[0]!r}")
     if not hasattr(pipeline.pipe, "lora_state_dict"):
         raise UserError(f"{pipeline.path!r} takes no low-rank weights; leave out {given[0]!r}.")
     opened = []

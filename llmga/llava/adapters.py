@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.llava import checkpoints
 from llmga.llava.assembling import new_mllm, resize_vocabulary
 from llmga.llava.backbones import ConfigDict
@@ -167,19 +168,16 @@ def _unwrapped(key: str) -> str:
 
 
 def _with_adapter(model: LlmgaForConditionalGeneration, folder: Path, merge: bool) -> LlmgaForConditionalGeneration:
-    try:
-        from peft import LoraConfig, PeftModel, set_peft_model_state_dict
-    except ImportError:
-        raise UserError("a low-rank checkpoint needs the package peft; pip install peft.") from None
+    peft = require("peft", "a low-rank checkpoint")
     weights, plain = _adapter_weights(folder)
     _put(model, plain, folder)
-    config = LoraConfig(**_settings(folder))
+    config = peft.LoraConfig(**_settings(folder))
     # Full names: a short one like q_proj would also match the vision tower.
     config.target_modules = sorted({key.removeprefix(PEFT).partition(".lora_")[0] for key in weights})
     _check_targets(model, config.target_modules, folder)
-    adapted: Any = PeftModel(model, config)
+    adapted: Any = peft.PeftModel(model, config)
     _check_shapes(adapted.state_dict(), weights, folder)
-    set_peft_model_state_dict(adapted, weights)
+    peft.set_peft_model_state_dict(adapted, weights)
     return adapted.merge_and_unload() if merge else adapted.base_model.model
 
 

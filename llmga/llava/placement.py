@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.registry import Registry
 from llmga.runtime import pick_device, pick_dtype
 
@@ -134,11 +135,8 @@ def quantisation(load_8bit: bool, load_4bit: bool, dtype: torch.dtype) -> Any:
     if load_8bit and load_4bit:
         raise UserError("--load-8bit and --load-4bit exclude each other; give one.")
     from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
 
-    if not is_bitsandbytes_available():
-        flag = "--load-8bit" if load_8bit else "--load-4bit"
-        raise UserError(f"{flag} needs bitsandbytes, which is not installed; pip install bitsandbytes.")
+    require("bitsandbytes", "--load-8bit" if load_8bit else "--load-4bit")
     kept = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]  # the library wants them from the root on
     if load_8bit:
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.runtime import introduce_alone
 
 
@@ -54,10 +55,8 @@ def accelerate_plugin(path: str | None, batch_size: int, **options: Any) -> Any:
                         "give scripts/zero2.json.")  # fmt: skip
     # "auto" sizes are for language models, whose width they follow; without them DeepSpeed's own defaults count.
     settings["zero_optimization"] = {name: value for name, value in zero.items() if value != "auto"}
-    try:
-        plugin = DeepSpeedPlugin(settings, **options)
-    except ImportError:
-        raise UserError("--deepspeed needs the package deepspeed; install llmga[train].") from None
+    require("deepspeed", "--deepspeed")
+    plugin = DeepSpeedPlugin(settings, **options)
     plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
     introduce_alone()
     return plugin

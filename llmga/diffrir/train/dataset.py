@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from llmga.diffrir.train.config import RestorerConfig
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.filetypes import file_type
 from llmga.fingerprints import digest
 from llmga.images import open_image
@@ -59,11 +60,7 @@ def square(side: int, *, random: bool = True) -> Any:
     to be random, cut from the middle.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network for a newer one
-    try:
-        import albumentations
-    except ImportError:
-        raise UserError("albumentations is not installed; pip install albumentations, or llmga[train].") from None
-
+    albumentations = require("albumentations", "reading training pictures")
     steps = [
         albumentations.PadIfNeeded(side, side, position="top_left", border_mode=4),  # 4: OpenCV's reflect-101
         albumentations.RandomCrop(side, side) if random else albumentations.CenterCrop(side, side),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmga.errors import UserError
+from llmga.extras import require
 
 
 class ImageStore(Protocol):
@@ -74,10 +75,7 @@ def _database(root: Path) -> Any:
 
 
 def _opened(root: Path) -> Any:
-    try:
-        import lmdb
-    except ImportError:
-        raise UserError(f"{str(root)!r} is an LMDB, which needs the package lmdb; install llmga[train].") from None
+    lmdb = require("lmdb", f"the LMDB {str(root)!r}")
     try:
         return lmdb.open(str(root), readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as problem:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from llmga.diffusers.lora_files import OWN_CONFIG, PREFERRED
-from llmga.errors import UserError
+from llmga.extras import require
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
@@ -32,10 +32,7 @@ def add_lora(unet: Any, rank: int, alpha: float | None, seed: int) -> None:
     """
     from diffusers.training_utils import cast_training_params
 
-    try:
-        import peft  # noqa: F401
-    except ImportError:
-        raise UserError("--tune lora needs the package peft; install llmga[train].") from None
+    require("peft", "--tune lora")
     unet.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.filetypes import file_type, only_archives
 from llmga.images import open_image
 from llmga.llava.datasets.base import UnusableRecord
@@ -101,10 +102,7 @@ def _from_lmdb(place: str, name: str) -> bytes | None:
 @cache
 def _environment(place: str, process: int) -> Any:
     """An open lmdb; a forked process needs its own."""
-    try:
-        import lmdb
-    except ImportError:
-        raise UserError(f"{place!r} is an lmdb, which needs the package lmdb; pip install lmdb.") from None
+    lmdb = require("lmdb", f"the lmdb {place!r}")
     try:
         return lmdb.open(place, readonly=True, lock=False, readahead=False, subdir=not place.endswith(".mdb"))
     except lmdb.Error as problem:

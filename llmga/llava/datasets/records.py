@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from importlib.util import find_spec
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.fingerprints import digest
 from llmga.llava.datasets.base import Record
 from llmga.llava.datasets.kinds import KINDS
@@ -107,8 +107,7 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     Raises:
         UserError: when the file is missing, unreadable, empty, or (strict) at least half of it is not of its kind.
     """
-    if find_spec("datasets") is None:
-        raise UserError("reading records needs the package datasets; pip install 'llmga[train]'.")
+    require("datasets", "reading records")
     files = shards(source.file)
     cached = _cache_file(source, files)
     table = read_table(files)

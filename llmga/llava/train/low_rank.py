@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmga.errors import UserError
+from llmga.extras import require
 from llmga.llava import adapters, checkpoints
 from llmga.llava.mllm import Mllm
 from llmga.llava.saving import save_description
@@ -26,13 +26,10 @@ def add_low_rank(mllm: Mllm, config: Stage1Config) -> None:
     Raises:
         UserError: peft is missing.
     """
-    try:
-        from peft import LoraConfig, PeftModel
-    except ImportError:
-        raise UserError(f"--tune {config.tune} needs the package peft; pip install peft.") from None
+    peft = require("peft", f"--tune {config.tune}")
     targets = [name for name, layer in mllm.model.named_modules() if TEXT in name and isinstance(layer, nn.Linear)]
     _keep_differentiable(mllm.model)
-    settings = LoraConfig(
+    settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
@@ -41,7 +38,7 @@ def add_low_rank(mllm: Mllm, config: Stage1Config) -> None:
         base_model_name_or_path=config.mllm,
         task_type="CAUSAL_LM",
     )
-    adapted: Any = PeftModel(mllm.model, settings).base_model
+    adapted: Any = peft.PeftModel(mllm.model, settings).base_model
     mllm.model = adapted.model
 
 

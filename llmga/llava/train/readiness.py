@@ -1,11 +1,11 @@
 """What a run needs of this machine, looked at before anything is loaded."""
 
 from dataclasses import replace
-from importlib.util import find_spec
 
 import torch
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.llava.adapters import is_low_rank
 from llmga.llava.datasets.mixture import held_out_of, open_sources, samples_in
 from llmga.llava.empty import new_config
@@ -70,19 +70,17 @@ def _check_formats(config: Stage1Config, on_cpu: bool) -> None:
 
 
 def _check_packages(config: Stage1Config) -> None:
-    for name in config.report_to:
-        if name == "wandb" and find_spec(name) is None:
-            raise UserError("--report-to wandb needs the package wandb; pip install wandb, or leave it out.")
-    if config.low_rank and find_spec("peft") is None:
-        raise UserError(f"--tune {config.tune} needs the package peft; pip install peft.")
+    if "wandb" in config.report_to:
+        require("wandb", "--report-to wandb")
+    if config.low_rank:
+        require("peft", f"--tune {config.tune}")
 
 
 def _check_deepspeed(config: Stage1Config) -> None:
     if config.deepspeed is None:
         return
     read_settings(config.deepspeed)
-    if find_spec("deepspeed") is None:
-        raise UserError("--deepspeed needs the package deepspeed; pip install deepspeed, or give --deepspeed none.")
+    require("deepspeed", "--deepspeed")
     _check_zero(config)
     if config.bits != 16 and zero_stage(config.deepspeed) == 3:
         raise UserError(

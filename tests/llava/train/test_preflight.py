@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import torch
 
 from llmga.errors import UserError
 from llmga.llava.datasets.mixture import DataSource
-from llmga.llava.train import readiness
 from llmga.llava.train.examination import DoctorConfig, examine
 from llmga.llava.train.preflight import main
 from llmga.llava.train.readiness import ready
@@ -33,7 +33,7 @@ def one_gpu(monkeypatch):
 
 
 def missing(monkeypatch, package: str) -> None:
-    monkeypatch.setattr(readiness, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setitem(sys.modules, package, None)
 
 
 def test_two_processes_cannot_share_a_gpu(settings, tmp_path, one_gpu):
@@ -117,7 +117,7 @@ def test_half_precision_needs_a_gpu(settings, tmp_path):
 )
 def test_a_missing_package(package, changes, settings, tmp_path, monkeypatch):
     missing(monkeypatch, package)
-    with pytest.raises(UserError, match=f"pip install {package}"):
+    with pytest.raises(UserError, match=f'needs the package {package}, .* run pip install "llmga'):
         ready(settings(tmp_path, **changes))
 
 
