@@ -24,13 +24,12 @@ from llmga.images import MAX_PIXELS, open_image, to_rgb
 from llmga.llava.conversation import Conversation
 from llmga.llava.endpoint.address import Endpoint, connection_errors
 from llmga.llava.endpoint.chat import EndpointChat
-from llmga.llava.endpoint.completions import LONGEST_WAIT, TRIES
+from llmga.llava.endpoint.completions import retried
 from llmga.llava.endpoint.refusals import Refusal, server_message
 from llmga.llava.sampling import Sampling
 
 POLL_INTERVAL = 0.2  # seconds between two looks at whether a picture is still wanted
 MAX_PREVIEWS = 3  # that the protocol has
-BUSY = (429, 503)
 
 
 def load_remote_models(server: Endpoint) -> Models:
@@ -180,15 +179,10 @@ class RemotePipeline:
         self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]
     ) -> Image.Image:
         """Return the finished picture; a busy server is asked again."""
-        for tried in range(1, TRIES + 1):
-            try:
-                return await self._post(path, on_step, on_preview, request)
-            except Refusal as refusal:
-                wait = 2.0 ** (tried - 1) if refusal.retry_after is None else refusal.retry_after
-                if refusal.status not in BUSY or tried == TRIES or wait > LONGEST_WAIT:
-                    raise await asyncio.to_thread(refusal.to_user_error, self.endpoint, False) from None
-            await asyncio.sleep(wait)
-        raise AssertionError
+        try:
+            return await retried(lambda: self._post(path, on_step, on_preview, request))
+        except Refusal as refusal:
+            raise await asyncio.to_thread(refusal.to_user_error, self.endpoint, False) from None
 
     async def _post(
         self, path: str, on_step: OnStep, on_preview: OnPreview | None, request: dict[str, Any]

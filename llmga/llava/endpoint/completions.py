@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import httpx
 
@@ -18,27 +18,35 @@ CUT = "length"  # the reason of an end that is none
 _BUSY = (429, 503)
 _STREAM_FIELDS = ("data:", "event:", "id:", "retry:", ":")
 
+Result = TypeVar("Result")
 Take = Callable[[str], bool]
 
 
 async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
     """Give each piece of the answer to `take`, until it says that it has enough; whether the answer was cut by a limit.
 
-    A busy server is asked again, after the time that it names or after 1, 2, 4 seconds.
+    Raises:
+        Refusal: before the first piece, see `retried`.
+        UserError: when the connection or the answer breaks.
+    """
+    return await retried(lambda: _once(endpoint, request, take))
+
+
+async def retried(ask: Callable[[], Awaitable[Result]]) -> Result:
+    """Ask a server; a busy one is asked again, after the time that it names or after 1, 2, 4 seconds.
 
     Raises:
-        Refusal: before the first piece.
-        UserError: when the connection or the answer breaks.
+        Refusal: it refuses, is still busy, or names a time above `LONGEST_WAIT`.
     """
     for tried in range(TRIES - 1):
         try:
-            return await _once(endpoint, request, take)
+            return await ask()
         except Refusal as refusal:
             wait = 2.0**tried if refusal.retry_after is None else refusal.retry_after
             if refusal.status not in _BUSY or wait > LONGEST_WAIT:
                 raise
         await asyncio.sleep(wait)
-    return await _once(endpoint, request, take)
+    return await ask()
 
 
 async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
