@@ -69,7 +69,7 @@ class ImageFetcher:
         return await asyncio.wrap_future(fetching)
 
 
-def fetch(url: str, limits: RequestLimits) -> bytes:
+def _fetch(url: str, limits: RequestLimits, until: float) -> bytes:
     """Return the bytes at an http(s) address.
 
     The host is resolved, every one of its addresses has to be public, and the connection goes to one that was
@@ -78,13 +78,6 @@ def fetch(url: str, limits: RequestLimits) -> bytes:
     Raises:
         ApiError: It says no more of a failure than that there was one.
     """
-    try:
-        return POOL.submit(_fetch, url, limits, time.monotonic() + TIMEOUT).result(TIMEOUT)
-    except TimeoutError:
-        raise _unreachable() from None
-
-
-def _fetch(url: str, limits: RequestLimits, until: float) -> bytes:
     for _ in range(MAX_REDIRECTS + 1):
         host, port, scheme = _split(url)
         address = public_address(host, port)

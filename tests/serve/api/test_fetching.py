@@ -1,5 +1,6 @@
 """Pictures from elsewhere: only public addresses, looked at before and used as looked at."""
 
+import asyncio
 import http.server
 import io
 import socket
@@ -38,7 +39,7 @@ def test_addresses_of_the_internet_are(address):
 )  # fmt: skip
 def test_no_spelling_leads_to_this_machine(url):
     with pytest.raises(ApiError) as told:
-        fetching.fetch(url, RequestLimits())
+        fetched(url, RequestLimits())
     assert told.value.status == 400 and "secret" not in told.value.message and "127" not in told.value.message
 
 
@@ -47,6 +48,10 @@ def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatc
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
     with pytest.raises(ApiError):
         fetching.public_address("example.com", 80)
+
+
+def fetched(url, limits):
+    return asyncio.run(fetching.ImageFetcher(limits).fetch([url], "somebody"))[url]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -108,30 +113,30 @@ def public(monkeypatch):
 
 
 def test_a_picture_is_fetched_from_the_address_that_was_looked_at(public):
-    assert fetching.fetch(f"{public.url}/picture", RequestLimits()).startswith(b"\x89PNG")
+    assert fetched(f"{public.url}/picture", RequestLimits()).startswith(b"\x89PNG")
     assert public.asked == [("/picture", f"example.com:{public.server_port}")]
 
 
 def test_redirects_are_followed_to_public_places_only(public):
-    assert fetching.fetch(f"{public.url}/to-picture", RequestLimits()).startswith(b"\x89PNG")
+    assert fetched(f"{public.url}/to-picture", RequestLimits()).startswith(b"\x89PNG")
     with pytest.raises(ApiError, match="could not be fetched"):
-        fetching.fetch(f"{public.url}/to-inside", RequestLimits())
+        fetched(f"{public.url}/to-inside", RequestLimits())
     assert [path for path, _ in public.asked] == ["/to-picture", "/picture", "/to-inside"]
 
 
 def test_what_is_too_heavy_or_missing_is_refused(public):
     with pytest.raises(ApiError) as told:
-        fetching.fetch(f"{public.url}/heavy", RequestLimits(picture=4000))
+        fetched(f"{public.url}/heavy", RequestLimits(picture=4000))
     assert told.value.status == 413
     with pytest.raises(ApiError, match="could not be fetched"):
-        fetching.fetch(f"{public.url}/missing", RequestLimits())
+        fetched(f"{public.url}/missing", RequestLimits())
 
 
 @pytest.mark.parametrize("path", ["/drip-headers", "/drip-contents"])
 def test_the_deadline_is_one_however_slowly_it_drips(public, monkeypatch, path):
     monkeypatch.setattr(fetching, "TIMEOUT", 0.5)
     with pytest.raises(ApiError, match="could not be fetched"):
-        fetching.fetch(f"{public.url}{path}", RequestLimits())
+        fetched(f"{public.url}{path}", RequestLimits())
     assert public.asked
 
 
@@ -141,7 +146,7 @@ def test_a_name_server_that_is_silent_is_waited_for_no_longer(monkeypatch):
     monkeypatch.setattr(fetching, "public_address", lambda *_: answered.wait(60))
     try:
         with pytest.raises(ApiError, match="could not be fetched"):
-            fetching.fetch("http://example.com/", RequestLimits())
+            fetched("http://example.com/", RequestLimits())
     finally:
         answered.set()
 
