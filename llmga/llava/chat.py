@@ -11,10 +11,11 @@ from transformers import DynamicCache
 
 from llmga.llava.conversation import Conversation
 from llmga.llava.mllm import Mllm
-from llmga.llava.planner import USUAL, Cancelled, Planner, fitting, never
+from llmga.llava.planner import USUAL, Cancelled, Planner, never
 from llmga.llava.sampling import Sampling
 from llmga.llava.steering import Steering
 from llmga.llava.streaming import StreamDecoder
+from llmga.llava.windows import fitting
 
 __all__ = ["Chat", "Sampling"]
 
@@ -68,7 +69,9 @@ class Chat(Planner):
             begun: the answer so far, None where there is none yet.
         """
         prompt_of = partial(self._prompt, begun=begun or "")
-        window, prompt = fitting(asked, prompt_of, self.mllm.context_length, sampling.max_new_tokens)
+        window, prompt = fitting(
+            asked, prompt_of, self.mllm.context_length, sampling.max_new_tokens, taught_turns=self.mllm.taught_turns
+        )
         written = prompt[self._length_before(window, prompt) :] if begun else []
         decoder = StreamDecoder(self.mllm.tokenizer, self.mllm.template, written)
         room = min(sampling.max_new_tokens, self.mllm.context_length - len(prompt))

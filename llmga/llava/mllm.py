@@ -61,6 +61,8 @@ class Mllm:
         word_boundary: prompts are encoded with the word-boundary token that training has where the family's row says
             so.  The published models of that family were trained with it and are served without.
         marks_pictures: each picture stands between <im_start> and <im_end>.
+        taught_turns: how many turns the longest conversation had that it learnt from; of a longer one it is shown so
+            many (`llmga.llava.windows`).  None, as of every published model, shows all that fit.
     """
 
     model: LlmgaForConditionalGeneration
@@ -72,6 +74,7 @@ class Mllm:
     stop_ids: frozenset[int] = frozenset()
     word_boundary: bool = False
     marks_pictures: bool = False
+    taught_turns: int | None = None
 
     @property
     def template(self) -> ChatTemplate:

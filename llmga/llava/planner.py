@@ -1,9 +1,9 @@
 """Who answers a conversation, and what every conversation shares, whoever answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 from PIL import Image
 
@@ -14,7 +14,6 @@ from llmga.llava.sampling import Sampling
 
 USUAL = Sampling()
 Cancelled = Callable[[], bool]  # whether whoever asked has had enough
-Prompt = TypeVar("Prompt")
 
 
 def never() -> bool:
@@ -155,41 +154,3 @@ def lacks_picture(answer: str) -> bool:
 def _words(text: str, pictures: int) -> str:
     """The text, in which "<image>" that stands for no picture is made ordinary words."""
     return text if text.count(IMAGE_MARKER) <= pictures else text.replace(IMAGE_MARKER, "<image >")
-
-
-def windows(asked: Conversation) -> Iterator[Conversation]:
-    """The conversation, then ever shorter ones: each without the oldest question and answer of the one before."""
-    yield asked
-    while len(asked.messages) >= 3:
-        asked = replace(asked, messages=asked.messages[2:])
-        yield asked
-
-
-def fitting(
-    asked: Conversation,
-    encode: Callable[[Conversation], Prompt],
-    context: int,
-    longest_answer: int,
-    length: Callable[[Prompt], int] = len,  # type: ignore[assignment] # a prompt is a list where nothing is said
-) -> tuple[Conversation, Prompt]:
-    """The latest turns that leave room for an answer, and what `encode` makes of them.
-
-    Args:
-        encode: makes the prompt of a conversation.
-        context: the longest sequence in tokens that the model reads and writes, pictures included.
-        length: tokens of a prompt.
-
-    Raises:
-        UserError: when the last turn alone is too long.
-    """
-    room = min(longest_answer, context // 2)
-    for window in windows(asked):
-        prompt = encode(window)
-        if length(prompt) + room <= context:
-            return window, prompt
-    if length(prompt) >= context:
-        raise UserError(
-            f"this message takes {length(prompt)} tokens, the model reads at most {context} with its answer; "
-            "shorten it or attach fewer pictures."
-        )
-    return window, prompt

@@ -11,11 +11,12 @@ from transformers.generation import BaseStreamer
 
 from llmga.background import Reporter, reports_of
 from llmga.llava.conversation import Conversation
-from llmga.llava.planner import Cancelled, Planner, fitting
+from llmga.llava.planner import Cancelled, Planner
 from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
 from llmga.llava.streaming import StreamDecoder
 from llmga.llava.vlm import Vlm
+from llmga.llava.windows import fitting
 
 
 class ProcessorChat(Planner):

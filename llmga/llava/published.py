@@ -22,7 +22,15 @@ DEFAULT_CONTEXT = 2048
 PATCH = "<im_patch>"
 
 # What belongs to a training and not to its text model, so that a result says it for its base, too.
-_OF_A_RESULT = ("mm_projector_type", "mm_vision_select", "mm_use_", "image_", "tokenizer_", "max_sequence_length")
+_OF_A_RESULT = (
+    "mm_projector_type",
+    "mm_vision_select",
+    "mm_use_",
+    "image_",
+    "tokenizer_",
+    "max_sequence_length",
+    "taught_turns",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class PublishedConfig:
         image_aspect: how a picture becomes a square, a row of `mllm.ASPECTS`.
         marks_pictures: each picture stands between <im_start> and <im_end>.
         word_boundary: prompts are encoded with the word-boundary token of training.
+        taught_turns: how many turns a conversation has at most that it is shown; None is all that fit.
         added_tokens: what opening it adds where its tokenizer lacks them, in this order.
     """
 
@@ -53,6 +62,7 @@ class PublishedConfig:
     image_aspect: str
     marks_pictures: bool
     word_boundary: bool
+    taught_turns: int | None
     added_tokens: tuple[str, ...]
 
     @classmethod
@@ -80,6 +90,7 @@ class PublishedConfig:
             image_aspect=_aspect(config_dict.get("image_aspect_ratio")),
             marks_pictures=marks,
             word_boundary=bool(config_dict.get("tokenizer_word_boundary")),
+            taught_turns=_taught_turns(config_dict.get("taught_turns"), folder),
             added_tokens=(
                 *((PATCH,) if config_dict.get("mm_use_im_patch_token", True) else ()),
                 *(PICTURE_MARKS if marks else ()),
@@ -107,7 +118,7 @@ class PublishedConfig:
 
     def mllm_fields(self) -> dict[str, Any]:
         """The attributes of `Mllm` that the config decides."""
-        names = ("context_length", "image_aspect", "marks_pictures", "word_boundary")
+        names = ("context_length", "image_aspect", "marks_pictures", "word_boundary", "taught_turns")
         return {name: getattr(self, name) for name in names}
 
 
@@ -138,6 +149,15 @@ def _aspect(named: str | None) -> str:
     if isinstance(named, str) and named.startswith("anyres"):
         raise UserError(f"image_aspect_ratio {named!r} is not supported; use a checkpoint that sees one square.")
     return "pad" if named == "pad" else "stretch"
+
+
+def _taught_turns(said: Any, folder: Path) -> int | None:
+    """Raises: UserError for what is no number of turns."""
+    if said is not None and (type(said) is not int or said < 1):
+        raise UserError(
+            f"the config of {str(folder)!r} says taught_turns {said!r}; use a whole number from 1, or none."
+        )
+    return said
 
 
 def make_config(
@@ -185,6 +205,7 @@ def published_config(
     marks_pictures: bool = False,
     word_boundary: bool = False,
     image_aspect: str = "stretch",
+    taught_turns: int | None = None,
 ) -> ConfigDict:
     """Our config as a flat published one, with `conversation_mode` added."""
     model_type = published_type(config.text_config.model_type)
@@ -217,4 +238,5 @@ def published_config(
             "conversation_mode": conv_mode,
         }
         | ({"tokenizer_word_boundary": True} if word_boundary else {})
+        | ({"taught_turns": taught_turns} if taught_turns else {})
     )

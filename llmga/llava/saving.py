@@ -73,6 +73,7 @@ def save_description(mllm: Mllm, folder: str | Path, dtype: torch.dtype) -> None
         marks_pictures=mllm.marks_pictures,
         word_boundary=mllm.word_boundary,
         image_aspect=mllm.image_aspect,
+        taught_turns=mllm.taught_turns,
     )
     _write_json(folder / "config.json", flat)
     ends = {"eos_token_id": sorted(mllm.stop_ids), "pad_token_id": mllm.tokenizer.pad_token_id}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -153,6 +154,16 @@ def test_the_oldest_turns_give_way(tiny_mllm, fed):
     assert len(chat.conversation.messages) == 12
     assert fed[-1] == (1, 0)
     assert chat._cache.get_seq_length() <= 300
+
+
+def test_a_model_is_shown_as_many_turns_as_it_was_taught(tiny_mllm):
+    talk = Talk(Chat(replace(tiny_mllm, taught_turns=3)))
+    for index in range(5):
+        list(talk.say(f"Turn {index}.", sampling=GREEDY))
+    answer = talk.conversation.messages[-1].text
+    assert len(talk.conversation.messages) == 10
+    last = replace(talk.conversation, messages=talk.conversation.messages[4:-1])  # two exchanges and the question
+    assert answer == fresh(tiny_mllm, last, GREEDY)
 
 
 def test_a_message_longer_than_the_model_reads_is_refused(tiny_mllm):

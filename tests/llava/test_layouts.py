@@ -65,7 +65,15 @@ def test_a_saved_checkpoint_holds_the_published_tensors_and_says_the_same(family
     again = load_mllm(tmp_path / "saved", device="cpu", dtype=torch.float32)
     mine = opened(family)
     assert torch.equal(logits(again), logits(mine))
-    for name in ("conv_mode", "context_length", "stop_ids", "image_aspect", "word_boundary", "marks_pictures"):
+    for name in (
+        "conv_mode",
+        "context_length",
+        "taught_turns",
+        "stop_ids",
+        "image_aspect",
+        "word_boundary",
+        "marks_pictures",
+    ):
         assert getattr(again, name) == getattr(mine, name), name
     assert again.tokenizer.backend_tokenizer.to_str() == mine.tokenizer.backend_tokenizer.to_str()
     answered = ASKED.say("assistant", "A <gen_image> fox </gen_image>.")

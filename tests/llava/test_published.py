@@ -25,7 +25,7 @@ ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtur
 ADAPTERS = sorted(file.parent for file in ROOT.glob("*/golden.json") if "lora" in json.loads(file.read_text()))
 WIDE = Image.linear_gradient("L").resize((90, 40)).convert("RGB")
 ASKED = Conversation().say("user", "Describe  it.", (WIDE,)).say("assistant", "A <gen_image> fox </gen_image>.")
-USED = ("context_length", "image_aspect", "marks_pictures", "word_boundary", "conv_mode", "stop_ids")
+USED = ("context_length", "taught_turns", "image_aspect", "marks_pictures", "word_boundary", "conv_mode", "stop_ids")
 
 SAID: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -34,6 +34,7 @@ SAID: dict[str, dict[str, Any]] = {
     "pad": {"image_aspect_ratio": "pad"},
     "word boundary": {"tokenizer_word_boundary": True},
     "length": {"tokenizer_model_max_length": 777},
+    "turns": {"taught_turns": 5},
     "mode": {"conversation_mode": "qwen_2"},
     "tags of 2023": {"mm_use_output_start_end": True},
     "class position": {"mm_vision_select_feature": "cls_patch"},

@@ -5,7 +5,6 @@ import base64
 import io
 import re
 from collections.abc import Callable, Generator
-from itertools import dropwhile
 from typing import Any
 
 from PIL import Image
@@ -16,9 +15,10 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.completions import complete
 from llmga.llava.endpoint.refusals import Refusal
-from llmga.llava.planner import Cancelled, Planner, windows
+from llmga.llava.planner import Cancelled, Planner
 from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
+from llmga.llava.windows import windows
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average: what exceeds it was not written within the limit
 LARGEST_LOSSLESS = 1_000_000  # bytes of a PNG; a larger picture travels as JPEG
@@ -29,7 +29,7 @@ class EndpointChat(Planner):
     """Replies over the OpenAI chat protocol.
 
     What a server turns out not to take (an option, the system role) is left out from then on; when it finds the
-    conversation too long, the oldest turns are left out of the request.
+    conversation too long, turns are left out of the request as `windows` does.
     The system text is the endpoint's (`Endpoint.system`) where a conversation has none; an empty one is none.
     """
 
@@ -37,7 +37,8 @@ class EndpointChat(Planner):
         self.endpoint, self.teaching = endpoint, endpoint.system
         self._spelling: dict[str, str | None] = {}  # of options, where the server wants another one (None: not at all)
         self._takes_system = True
-        self._oldest: Message | None = None  # the first that still fitted into the last request
+        self._question: Message | None = None  # the last one that was asked
+        self._turns: int | None = None  # how many still fitted into its request
         self._pictures: dict[int, tuple[Image.Image, str]] = {}  # the picture itself keeps its id from being reused
 
     def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
@@ -51,11 +52,12 @@ class EndpointChat(Planner):
 
     async def _talk(self, asked: Conversation, sampling: Sampling, take: "Limit") -> bool:
         """Ask, and ask more mildly as long as the server names what it cannot take; whether the answer was cut."""
-        remembered = any(message is self._oldest for message in asked.messages)
-        shorter = dropwhile(lambda window: remembered and window.messages[0] is not self._oldest, windows(asked))
+        remembered = any(message is self._question for message in asked.messages)
+        shorter = windows(asked, self._turns + 1 if remembered and self._turns else None)
         window, limited = next(shorter), True
+        self._question = asked.messages[-1]
         while True:
-            self._oldest = window.messages[0]
+            self._turns = len(window.messages) // 2 + 1
             try:
                 return await complete(self.endpoint, self._request(window, sampling, limited), take)
             except Refusal as refusal:

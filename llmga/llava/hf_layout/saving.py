@@ -56,6 +56,8 @@ def save_hf_layout(mllm: Mllm, folder: str | Path) -> None:
     image_token = token_id(tokenizer, IMAGE_MARKER)
     described = _hf_config(config, image_token, len(tokenizer), mllm.model.dtype)
     described.conversation_mode = mllm.conv_mode
+    if mllm.taught_turns:
+        described.taught_turns = mllm.taught_turns
     described.save_pretrained(folder)
     _generation_config(mllm, image_token).save_pretrained(folder)
     _processor(mllm, tokenizer, pictures).save_pretrained(folder)

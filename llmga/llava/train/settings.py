@@ -48,6 +48,11 @@ class Stage1Config:
     weight_decay: float = setting(0.0, help="of matrices, not of norms and biases", minimum=0)
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = setting("cosine", help="course of the rate")
     max_length: int = setting(2048, help="tokens of a sample, pictures included", minimum=8)
+    taught_turns: int | None = setting(
+        None,
+        help="turns of the longest conversation in the data: the model is shown so many of a longer one",
+        minimum=1,
+    )
     group_by_length: bool = setting(False, help="batch samples of like length: less padding, a little less mixing")
     pack: bool = setting(False, help="several samples in a row, each blind to the others: no padding, full mixing")
     save_steps: int = setting(500, help="optimiser steps between checkpoints", minimum=1)

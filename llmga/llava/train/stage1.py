@@ -98,6 +98,7 @@ def open_model(config: Stage1Config, checkpoint: Path | None) -> Mllm:
 
     set_seed(config.seed)
     mllm = _opened(config, checkpoint)
+    mllm.taught_turns = config.taught_turns or mllm.taught_turns
     if config.tag_tokens:
         add_prompt_tags(mllm)
     if config.low_rank:

@@ -114,9 +114,12 @@ def test_a_result_is_used_as_it_was_trained(settings, world, tmp_path):
     said |= {"mm_use_im_start_end": True, "image_aspect_ratio": "pad", "tokenizer_model_max_length": 99}
     del said["mm_use_im_patch_token"]
     (base / "config.json").write_text(json.dumps(said))
-    trained = train(settings(tmp_path / "out", tune="lora", mllm=str(base), steps=1, precision="fp32")).mllm
+    trained = train(
+        settings(tmp_path / "out", tune="lora", mllm=str(base), steps=1, precision="fp32", taught_turns=6)
+    ).mllm
     opened = load_mllm(tmp_path / "out", device="cpu", dtype=torch.float32)
     assert (opened.marks_pictures, opened.image_aspect, opened.context_length) == (True, "pad", 99)
+    assert opened.taught_turns == 6
     told = Conversation().say("user", "?", (Image.new("RGB", (9, 4), "red"),))
     assert opened.encode(told, open_turn=True) == trained.encode(told, open_turn=True)
     assert opened.stop_ids == trained.stop_ids
