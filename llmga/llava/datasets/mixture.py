@@ -37,7 +37,7 @@ class Mixture(Dataset):
     """Samples of all sources, one after the other; order is the sampler's business.
 
     A key is `epoch * len(self) + index`: what is drawn (masks, phrasings) follows from seed, epoch and index alone, so
-    that workers, restarts and resumed runs see the same samples.  A sample that cannot be used is counted in `tally`
+    that workers, restarts and resumed runs see the same samples.  A sample that cannot be used is counted in `skipped`
     and replaced by the next one.  Of the records nothing is held in memory, of each sample eight bytes.
 
     Args:
@@ -63,7 +63,7 @@ class Mixture(Dataset):
         self.records = open_sources(self.sources)
         counts = [len(records) for records in self.records]
         self.rows = _chosen_rows(counts, self.sources, seed)
-        self.tally = SkippedRecords(counts, left_out)
+        self.skipped = SkippedRecords(counts, left_out)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,13 +72,13 @@ class Mixture(Dataset):
         epoch, index = divmod(int(key), len(self))
         for step in range(min(ATTEMPTS, len(self))):
             source, row = map(int, self.rows[(index + step) % len(self)])
-            if self.tally.quarantined(source, row):
+            if self.skipped.quarantined(source, row):
                 continue
             try:
                 return self._sample(epoch, (index + step) % len(self))
             except UnusableRecord as problem:
-                self.tally.leave_out(source, row, self.sources[source].file, problem)
-        raise UserError(f"not one of {step + 1} samples in a row can be used: {self.tally.counts()}; check the data.")
+                self.skipped.leave_out(source, row, self.sources[source].file, problem)
+        raise UserError(f"not one of {step + 1} samples in a row can be used: {self.skipped.counts()}; check the data.")
 
     def split(self, fraction: float) -> tuple["Mixture", "Mixture"]:
         """Two parts without common rows, the second with `fraction` of them (at least one).
@@ -122,7 +122,7 @@ class Mixture(Dataset):
         if all(label == IGNORED for label in labels):
             raise UnusableRecord(UNANSWERED if len(ids) == len(sample.input_ids) else TOO_LONG)
         if len(ids) < len(sample.input_ids):
-            self.tally.add(CUT)
+            self.skipped.add(CUT)
         return Sample(ids, labels, sample.images)
 
 

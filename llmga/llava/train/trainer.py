@@ -135,7 +135,7 @@ class Stage1Trainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Samples that were replaced or cut show in every line, so that no loss of data is silent."""
-        counts = self.data.tally.counts()
+        counts = self.data.skipped.counts()
         super().log({**logs, **({"left_out": sum(counts.values())} if counts else {})}, *args, **kwargs)
 
     def _sample_writer(self, data: Mixture, every: int) -> SampleWriter:
