@@ -21,8 +21,8 @@ from llmga.assistant.events import (
     TextDelta,
 )
 from llmga.assistant.painting import (
-    Finish,
     ImageRequest,
+    Postprocessing,
     choose_sampler,
     marks_behind,
     painted,
@@ -369,10 +369,12 @@ class Assistant:
         wanted = ImageRequest.of(prompt, seed, region, chosen)
         try:
             pipeline = pipeline_for(self.pipeline, region, chosen)
-            finish = Finish(restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler))
+            postprocessing = Postprocessing(
+                restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler)
+            )
             answer.spent = self.bounds.check_order(wanted, chosen.upscale or 1, pipeline, answer.spent)
             previews = chosen.previews and self.guard.unsafe is None
-            image = yield from painted(pipeline, wanted, finish, answer.cancelled, previews=previews)
+            image = yield from painted(pipeline, wanted, postprocessing, answer.cancelled, previews=previews)
             if image is None:
                 return
             image = self.guard(image)
@@ -380,7 +382,9 @@ class Assistant:
             yield Failed(str(problem))
             return
         marks = marks_behind(self.models, pipeline, self.pipeline, self.upscaler, chosen)
-        record = record_of(pipeline, wanted, finish, image, request=request, words=dict(answer.sampling), models=marks)
+        record = record_of(
+            pipeline, wanted, postprocessing, image, request=request, words=dict(answer.sampling), models=marks
+        )
         self.keep(painted=self.session.painted + 1)
         answer.images.append(GeneratedImage(image, record, region, number))
         yield PictureReady(image, record)

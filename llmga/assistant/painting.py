@@ -57,7 +57,7 @@ class ImageRequest:
 
 
 @dataclass
-class Finish:
+class Postprocessing:
     """What happens to a painting afterwards, and what is told of it.
 
     Attributes:
@@ -127,7 +127,7 @@ _mark = cache(ModelMark.of)  # which reads the weights
 def paint(
     pipeline: Callable[..., Image.Image],
     wanted: ImageRequest,
-    finish: Finish,
+    postprocessing: Postprocessing,
     on_step: Callable[[int, int], None] | None = None,
     on_preview: Callable[[int, Image.Image], None] | None = None,
     still_wanted: Callable[[], None] | None = None,
@@ -142,7 +142,7 @@ def paint(
     """
     region, given = wanted.region, wanted.changes
     if region is not None and region.mask is not None:
-        given["restore"] = finish.restore
+        given["restore"] = postprocessing.restore
     if on_preview is not None:
         given["on_preview"] = on_preview
     if still_wanted is not None:
@@ -159,9 +159,9 @@ def paint(
         on_step=on_step or (lambda step, total: None),
         **given,
     )
-    if still_wanted is not None and finish.upscaler is not None:
+    if still_wanted is not None and postprocessing.upscaler is not None:
         still_wanted()
-    return finish.enlarge(image, region)
+    return postprocessing.enlarge(image, region)
 
 
 def pipeline_for(
@@ -188,7 +188,12 @@ def choose_sampler(pipeline: Callable[..., Image.Image], chosen: Settings) -> No
 
 
 def painted(
-    pipeline: Callable[..., Image.Image], wanted: ImageRequest, finish: Finish, cancelled: Event, *, previews: bool
+    pipeline: Callable[..., Image.Image],
+    wanted: ImageRequest,
+    postprocessing: Postprocessing,
+    cancelled: Event,
+    *,
+    previews: bool,
 ) -> Generator[Denoising, None, Image.Image | None]:
     """Paint, telling each step.
 
@@ -214,7 +219,7 @@ def painted(
             report(Denoising(step, total, latest.pop() if latest else None))
 
         seen = (lambda step, small: latest.append(small)) if previews else None
-        return paint(pipeline, wanted, finish, on_step, seen, still_wanted)
+        return paint(pipeline, wanted, postprocessing, on_step, seen, still_wanted)
 
     try:
         return (yield from reports_of(work, cancelled.set))
@@ -259,7 +264,7 @@ def _path(pipeline: Callable[..., Image.Image]) -> str | None:
 def record_of(
     pipeline: Any,
     wanted: ImageRequest,
-    finish: Finish,
+    postprocessing: Postprocessing,
     image: Image.Image,
     *,
     request: str,
@@ -272,7 +277,7 @@ def record_of(
     if "strength" in changes:
         changes["strength"] = described.get("strength", changes["strength"])
     mask = None if region is None else region.mask
-    before, after = finish.worst
+    before, after = postprocessing.worst
     setup = {"sampler": described.get("sampler_name")} | {k: described[k] for k in PAINTER_FACTS if k in described}
     return Record(
         prompt=wanted.prompt,
@@ -290,8 +295,8 @@ def record_of(
         outpaint=None if region is None else region.outpaint,
         fill=None if region is None else region.fill,
         changes=cast(Changes, changes),
-        restorer=None if mask is None else restorer_name(finish.restorer),
-        upscaler=finish.upscaler and restorer_name(finish.upscaler),
+        restorer=None if mask is None else restorer_name(postprocessing.restorer),
+        upscaler=postprocessing.upscaler and restorer_name(postprocessing.upscaler),
         seam_before=before,
         seam_after=after,
         words=cast(Words, words),

@@ -10,7 +10,7 @@ from typing import Any
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.image_files import encoded
 from llmga.assistant.loading import Models
-from llmga.assistant.painting import Finish, ImageRequest, paint, record_of, restorer_of, upscaler_of
+from llmga.assistant.painting import ImageRequest, Postprocessing, paint, record_of, restorer_of, upscaler_of
 from llmga.errors import UserError
 from llmga.jobs import write_result
 from llmga.llava.instructions import language_of
@@ -68,12 +68,12 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
         if page.picture is not None and (folder / Path(page.picture).name).exists():
             continue
         order = ImageRequest.of(story.prompt(number), story.page_seed(number), None, chosen)
-        finish = Finish(
+        postprocessing = Postprocessing(
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )
-        image = paint(assistant.pipeline, order, finish)
+        image = paint(assistant.pipeline, order, postprocessing)
         origin: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
-        record = record_of(assistant.pipeline, order, finish, image, **origin)
+        record = record_of(assistant.pipeline, order, postprocessing, image, **origin)
         file = f"page-{number + 1:02d}.png"
         write_result(folder / file, encoded(image, record), REMEDY)
         story = story.with_picture(number, file)

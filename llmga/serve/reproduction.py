@@ -16,7 +16,7 @@ from PIL import Image
 
 from llmga.assistant.image_files import encoded, kind_of, read
 from llmga.assistant.loading import Guide
-from llmga.assistant.painting import Finish, ImageRequest, paint
+from llmga.assistant.painting import ImageRequest, Postprocessing, paint
 from llmga.assistant.record import ModelMark, Record, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
@@ -36,11 +36,11 @@ from llmga.typed import is_one_part
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
 
 
-def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region | None) -> Image.Image:
+def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing, region: Region | None) -> Image.Image:
     """The picture that the record tells of.
 
     Args:
-        pipeline, finish: the pipeline, the restorer and the upscaler, set up as they were.
+        pipeline, postprocessing: the pipeline, the restorer and the upscaler, set up as they were.
         region: the picture that was changed; None for one from words.
 
     Raises: UserError.
@@ -54,7 +54,7 @@ def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region 
         guidance_scale=record.guidance_scale,
         size=record.work_size,
     )
-    return paint(pipeline, order, finish)
+    return paint(pipeline, order, postprocessing)
 
 
 def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | None:
@@ -159,12 +159,14 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
         )
 
 
-def open_finish(record: Record, restorer_path: str | None, upscaler_path: str | None, device: str | None) -> Finish:
+def open_postprocessing(
+    record: Record, restorer_path: str | None, upscaler_path: str | None, device: str | None
+) -> Postprocessing:
     """The restorer and the upscaler.  Raises: UserError."""
     restorer = _opened(record, "restorer", record.restorer or "none", restorer_path, device)
     if record.upscaler is None:
-        return Finish(restorer)
-    return Finish(restorer, _opened(record, "upscaler", record.upscaler, upscaler_path, device))
+        return Postprocessing(restorer)
+    return Postprocessing(restorer, _opened(record, "upscaler", record.upscaler, upscaler_path, device))
 
 
 def _opened(record: Record, role: str, name: str, given: str | None, device: str | None) -> Restorer:
@@ -215,8 +217,8 @@ def replay(args: argparse.Namespace) -> int:
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
     region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
     pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, flags.guides(args))
-    finish = open_finish(record, args.restorer_path, args.upscaler_path, args.device)
-    image = replayed(record, pipeline, finish, region)
+    postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
+    image = replayed(record, pipeline, postprocessing, region)
     content = encoded(image, record, kind_of(file), quality=record.quality)
     out = Path(args.out or file.with_stem(f"{file.stem}-again"))
     try:

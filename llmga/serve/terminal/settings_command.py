@@ -30,7 +30,7 @@ def read(row: Setting, text: str) -> Any:
         if text not in ("on", "off"):
             raise UserError(f"{text!r} is neither on nor off; use one of them, or {DEFAULT}.")
         return text == "on"
-    reader = _Reader(prog="/set", add_help=False)
+    reader = _SettingParser(prog="/set", add_help=False)
     add_setting(reader, replace(row, flag=row.command))
     (value,) = vars(reader.parse_args([f"--{row.command}={text}"])).values()
     return row.checked(value) if row.names and row.part_of else value
@@ -56,12 +56,12 @@ def _with(chosen: Settings, name: str, value: Any) -> Settings:
     return replace(chosen, **changed)
 
 
-def told(assistant: Assistant) -> str:
+def describe(assistant: Assistant) -> str:
     """Every setting with its value, one a line."""
-    return "\n".join(f"{name} {_told(row, assistant.settings)}" for name, row in CHANGES.items())
+    return "\n".join(f"{name} {_described(row, assistant.settings)}" for name, row in CHANGES.items())
 
 
-def _told(row: Setting, chosen: Settings) -> str:
+def _described(row: Setting, chosen: Settings) -> str:
     value = chosen.edit is not None if row is EDIT else row.value(chosen)
     if value is None:
         return DEFAULT
@@ -83,7 +83,7 @@ def _check(assistant: Assistant, chosen: Settings) -> None:
         assistant.settings = before
 
 
-class _Reader(Parser):
+class _SettingParser(Parser):
     """A command line of one flag."""
 
     def error(self, message: str) -> NoReturn:
