@@ -14,7 +14,7 @@ from llmga.assistant.painting import ImageRequest, Postprocessing, paint, record
 from llmga.errors import UserError
 from llmga.jobs import write_result
 from llmga.llava.instructions import language_of
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.book import to_html, to_pdf
 from llmga.serve.story import Character, Story, plan
 
@@ -91,7 +91,7 @@ def storybook(args: argparse.Namespace) -> int:
     Raises:
         UserError: the flags, the models or the disk do not allow it.
     """
-    spec, request = flags.model_spec(args).checked(), args.request or ""
+    spec, request = parsed_args.model_spec(args).checked(), args.request or ""
     folder = Path(args.save_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def storybook(args: argparse.Namespace) -> int:
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
     book = {"title": args.title or request, "style": args.style, "seeds": args.seeds, "characters": characters}
-    assistant = Models.load(spec).assistant(flags.settings(args))
+    assistant = Models.load(spec).assistant(parsed_args.settings(args))
     story = painted(assistant, planned(assistant, request, args.pages, folder / STORY, **book), folder)
     write_result(folder / HTML, to_html(story, folder, language_of(story.request)), REMEDY)
     write_result(folder / PDF, to_pdf(story, folder), REMEDY)

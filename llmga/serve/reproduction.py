@@ -30,7 +30,7 @@ from llmga.files import fingerprint, write_whole
 from llmga.images import open_image
 from llmga.masks import read_mask
 from llmga.model_directories import MODEL_DIRECTORIES, in_model_directories
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.typed import is_one_part
 
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
@@ -216,7 +216,7 @@ def replay(args: argparse.Namespace) -> int:
     check_rows(record)
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
     region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, flags.guides(args))
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args))
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region)
     content = encoded(image, record, kind_of(file), quality=record.quality)

@@ -19,7 +19,7 @@ from llmga.images import open_image
 from llmga.limits import LARGEST_SEED, MOST_PIXELS
 from llmga.plain_text import plain
 from llmga.registry import Registry
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.terminal.drawing import Terminal, ctrl_c
 from llmga.serve.terminal.settings_command import change, describe
 
@@ -127,7 +127,7 @@ def _image(chat: TerminalChat, file: str) -> None:
 
 def _mask(chat: TerminalChat, file: str) -> None:
     picture, soft = chat.picture(), chat.assistant.settings.repaint.get("soft", False)
-    mask = flags.open_mask(_named(file, "/mask", "a picture"), picture.size, soft=soft)
+    mask = parsed_args.open_mask(_named(file, "/mask", "a picture"), picture.size, soft=soft)
     chat.pending = Turn("", (picture,), mask)
     chat.terminal.info("say what is to be there; later messages repaint the same part.")
 
