@@ -21,7 +21,8 @@ class ImageFolder:
     Args:
         kind, strip: as in `metadata.encoded`.
 
-    Raises: UserError when nothing can be written there, or for an unknown kind.
+    Raises:
+        UserError: nothing can be written there, or the kind is unknown.
     """
 
     def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False):
@@ -39,7 +40,11 @@ class ImageFolder:
             raise self._unwritable(problem) from None
 
     def save(self, image: Image.Image, record: Record) -> Path:
-        """Raises: UserError when the disk does not take it; the session can go on."""
+        """Save a picture under the next free number.
+
+        Raises:
+            UserError: the disk does not take it; the session can go on.
+        """
         content = encoded(image, record, self.kind, strip=self.strip)
         try:
             path = self._written(content)
@@ -65,7 +70,11 @@ class ImageFolder:
 
 
 def new_folder(parent: str | Path, name: str) -> Path:
-    """Make and return the first of `parent/name-1`, `parent/name-2` … that is not there yet.  Raises: UserError."""
+    """Make and return the first of `parent/name-1`, `parent/name-2` … that is not there yet.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
     try:
         Path(parent).mkdir(parents=True, exist_ok=True)
         for number in count(1):

@@ -61,7 +61,11 @@ class Guide:
     scale: float = 1.0
 
     def use(self, pipeline: Pipeline) -> None:
-        """Let a pipeline be guided from now on.  Raises: UserError."""
+        """Let a pipeline be guided from now on.
+
+        Raises:
+            UserError: weights or picture are missing, or do not fit the pipeline.
+        """
         if self.path is None or self.image is None:
             raise UserError(f"--{self.kind} and --{self.kind}-image belong together; give both.")
         _GUIDES[self.kind](pipeline, self.path, open_image(self.image), self.scale)
@@ -137,7 +141,8 @@ class ModelSpec:
     def filled(self) -> "ModelSpec":
         """With the bundled models where none are named.
 
-        Raises: UserError where they are not there, and for a restorer that contradicts `upscale`.
+        Raises:
+            UserError: they are not there, or the restorer contradicts `upscale`.
         """
         if self.task is not None and self.inpainter is not None:
             raise UserError(
@@ -157,7 +162,8 @@ class ModelSpec:
     def checked(self) -> "ModelSpec":
         """The same, after a look at the machine, the tables and the server, but before anything is loaded.
 
-        Raises: UserError.
+        Raises:
+            UserError: something of it is not there or not known, or the flags contradict each other.
         """
         placement(**self.placement)
         for table, name in ((TEMPLATES, self.conv_mode), (SAMPLERS, self.sampler), (DTYPES, self.dtype)):
@@ -174,7 +180,11 @@ class ModelSpec:
         return {name: getattr(self, name) for name in names}
 
     def open_pipeline(self, path: str | Path, task: str | None = None, *, loras: Sequence[str] = ()) -> Pipeline:
-        """A pipeline of this folder, set up as the spec says.  Raises: UserError."""
+        """A pipeline of this folder, set up as the spec says.
+
+        Raises:
+            UserError: the folder lacks something, or the pipeline cannot be set up so.
+        """
         return load_pipeline(
             path,
             task=task,
@@ -188,14 +198,22 @@ class ModelSpec:
         )
 
     def open_guided(self, path: str | Path) -> Pipeline:
-        """The same with low-rank weights and guides.  Raises: UserError."""
+        """The same with low-rank weights and guides.
+
+        Raises:
+            UserError: as `open_pipeline`, and for what does not fit the pipeline.
+        """
         pipeline = self.open_pipeline(path, self.task, loras=self.loras)
         for guide in self.guides:
             guide.use(pipeline)
         return pipeline
 
     def with_upscaler(self) -> "ModelSpec":
-        """A restorer that enlarges becomes the upscaler, after the usual restorer.  Raises: UserError."""
+        """A restorer that enlarges becomes the upscaler, after the usual restorer.
+
+        Raises:
+            UserError: the restorer contradicts `upscale`.
+        """
         scale = 1 if self.restorer is None else getattr(RESTORERS[self.restorer], "scale", 1)
         if scale == 1:
             return self
@@ -230,7 +248,11 @@ class Models:
 
     @classmethod
     def load(cls, spec: ModelSpec) -> "Models":
-        """Open what a spec names.  Raises: UserError when a folder lacks something."""
+        """Open what a spec names.
+
+        Raises:
+            UserError: a folder lacks something.
+        """
         spec = spec.filled()
         finish = {"restorer": _weights(spec.restorer, spec.restorer_path)}
         if spec.upscale is not None:
@@ -304,7 +326,11 @@ def load(
 
 
 def bundled(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
-    """A path of the repository, looked for beside the package and in the current folder.  Raises: UserError."""
+    """A path of the repository, looked for beside the package and in the current folder.
+
+    Raises:
+        UserError: it is in neither.
+    """
     roots = roots or (Path(llmga.__file__).resolve().parent.parent, Path.cwd())
     for root in roots:
         if (root / name).exists():
@@ -323,7 +349,8 @@ def _bundled_pipeline(task: str | None) -> Path:
 def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
     """What fills marked parts, with the pipeline's low-rank weights; that they do not fit it is told in the log.
 
-    Raises: UserError.
+    Raises:
+        UserError: the folder holds nothing that fills marked parts.
     """
     inpainter = spec.open_pipeline(folder, INPAINTING)
     try:

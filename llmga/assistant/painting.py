@@ -96,12 +96,20 @@ def _shows(measured: Seam) -> float:
 
 
 def ready(restorer: Restorer) -> Restorer:
-    """The restorer with its weights opened: before anything is painted.  Raises: UserError when there are none."""
+    """The restorer with its weights opened: before anything is painted.
+
+    Raises:
+        UserError: there are none.
+    """
     return restorer.restorer if isinstance(restorer, LazyDiffRIR) else restorer
 
 
 def restorer_of(name: str | None, own: Restorer) -> Restorer:
-    """The row of this name, or the assistant's own.  Raises: UserError, for one that enlarges, too."""
+    """The row of this name, or the assistant's own.
+
+    Raises:
+        UserError: there is no such row, or it enlarges.
+    """
     found = ready(RESTORERS[name] if name else own)
     if (scale := getattr(found, "scale", 1)) != 1:
         raise UserError(f"restorer {restorer_name(found)!r} enlarges {scale} times; choose it as upscale {scale}.")
@@ -109,7 +117,11 @@ def restorer_of(name: str | None, own: Restorer) -> Restorer:
 
 
 def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
-    """The restorer that enlarges by `scale`, the assistant's own where it does.  Raises: UserError."""
+    """The restorer that enlarges by `scale`, the assistant's own where it does.
+
+    Raises:
+        UserError: there are no weights of that scale.
+    """
     if scale is None:
         return None
     return own if getattr(own, "scale", None) == scale else ready(RESTORERS[f"diffrir-x{scale}"])
@@ -138,7 +150,8 @@ def paint(
         on_step, on_preview, still_wanted: as a pipeline takes them; what `on_step` and `still_wanted` raise stops the
             painting.
 
-    Raises: UserError.
+    Raises:
+        UserError: it cannot be painted so.
     """
     region, given = wanted.region, wanted.changes
     if region is not None and region.mask is not None:

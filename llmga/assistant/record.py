@@ -157,7 +157,12 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """Keys of a later version are left aside.  Raises: ValueError, TypeError when it is no record."""
+        """Read a record; keys of a later version are left aside.
+
+        Raises:
+            ValueError: it is no JSON, or a value is out of its range.
+            TypeError: a value is of another type, or missing.
+        """
         return typed(cls, parsed(text, longest=LONGEST_RECORD))
 
 

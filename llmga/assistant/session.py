@@ -95,7 +95,8 @@ class Region:
     def of(cls, turn: Turn, changes: Changes) -> "Region | None":
         """The region of a turn with a mask or a canvas to grow to; None for any other turn.
 
-        Raises: UserError when they do not fit.
+        Raises:
+            UserError: they do not fit.
         """
         if turn.mask is None and turn.outpaint is None:
             return None

@@ -234,7 +234,11 @@ def _write(path: Path, table: dict[str, dict[str, dict[str, float]]]) -> None:
 
 
 def score(args: argparse.Namespace) -> int:
-    """Print the table; 1 when a claim does not hold.  Raises: UserError."""
+    """Print the table; 1 when a claim does not hold.
+
+    Raises:
+        UserError: a restorer cannot be opened, or the figures cannot be written.
+    """
     further = {name: load_restorer(name, args.restorer_path) for name in args.restorer}
     table = evaluate({**dict(METHODS), **further}, args.damage, args.masks, args.seed, args.hidden)
     print(shown(table))

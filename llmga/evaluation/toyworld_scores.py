@@ -316,7 +316,11 @@ def table(figures: dict[str, float]) -> str:
 
 
 def score(options: argparse.Namespace) -> int:
-    """Judge the parts that were asked for, and print and write the figures.  Raises: UserError."""
+    """Judge the parts that were asked for, and print and write the figures.
+
+    Raises:
+        UserError: a model cannot be opened.
+    """
     counts = {part: max(1, round(vars(Counts())[part] * options.scale)) for part in options.parts}
     start = time.monotonic()
     paths = Paths(options.model_path, options.sdmodel_id, options.base, options.inpainter)

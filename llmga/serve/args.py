@@ -64,7 +64,11 @@ def add_setting(group: "argparse._ActionsContainer", row: Setting) -> None:
 
 
 def reader(row: Setting) -> Any:
-    """What makes a value of the text that a person typed.  Raises: argparse.ArgumentTypeError."""
+    """What makes a value of the text that a person typed.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is called: the text is no such value.
+    """
     if row.kind is tuple:
         return size
     return number(row.kind, *row.offered) if row.offered else row.kind

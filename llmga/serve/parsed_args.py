@@ -21,7 +21,11 @@ if TYPE_CHECKING:  # they load libraries, which a --help does without
 
 
 def model_spec(args: argparse.Namespace) -> "ModelSpec":
-    """Which models are meant.  Raises: UserError for flags that contradict each other."""
+    """Which models are meant.
+
+    Raises:
+        UserError: flags contradict each other.
+    """
     from llmga.assistant.loading import ModelSpec
 
     given = {each.name: getattr(args, each.name) for each in fields(ModelSpec) if hasattr(args, each.name)}
@@ -48,7 +52,11 @@ def bounds(args: argparse.Namespace) -> Bounds:
 
 
 def endpoint(args: argparse.Namespace) -> "Endpoint | None":
-    """The server that takes the place of --model-path, if one is given.  Raises: UserError."""
+    """The server that takes the place of --model-path, if one is given.
+
+    Raises:
+        UserError: flags contradict each other.
+    """
     from llmga.llava.endpoint.address import Endpoint
     from llmga.llava.instructions import PLANNING
 
@@ -70,7 +78,11 @@ def key(args: argparse.Namespace) -> str | None:
 
 
 def settings(args: argparse.Namespace) -> Settings:
-    """The settings that a session begins with.  Raises: UserError."""
+    """The settings that a session begins with.
+
+    Raises:
+        UserError: flags contradict each other.
+    """
     given = {name: value for name, value in _chosen(args, "").items() if name != "restorer"}  # it is one of the models
     given["upscale"] = model_spec(args).with_upscaler().upscale
     repaint = cast(Changes, _chosen(args, "repaint") if args.task == INPAINTING else {})
@@ -85,7 +97,11 @@ def _chosen(args: argparse.Namespace, part: str) -> dict[str, Any]:
 
 
 def first_picture(args: argparse.Namespace) -> "Image.Image | None":
-    """The picture of the first message, as it is in its file.  Raises: UserError."""
+    """The picture of the first message, as it is in its file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     from llmga.images import open_image
 
     file = getattr(args, "image_file", None)
@@ -95,7 +111,8 @@ def first_picture(args: argparse.Namespace) -> "Image.Image | None":
 def opening(args: argparse.Namespace, picture: "Image.Image | None") -> "Turn":
     """What goes with the first message: the picture, and in an inpainting command line what is done to it.
 
-    Raises: UserError.
+    Raises:
+        UserError: they do not fit.
     """
     from llmga.assistant.session import Turn
     from llmga.diffusers.canvas import Canvas
@@ -113,7 +130,11 @@ def opening(args: argparse.Namespace, picture: "Image.Image | None") -> "Turn":
 
 
 def open_mask(file: str | Path, size: tuple[int, int], *, soft: bool = False) -> "Image.Image":
-    """A mask for a picture of this size, as it is in its file.  Raises: UserError, naming the file."""
+    """A mask for a picture of this size, as it is in its file.
+
+    Raises:
+        UserError: it cannot be read or does not fit; the sentence names the file.
+    """
     from llmga.images import open_image
     from llmga.masks import read_mask
 

@@ -43,7 +43,8 @@ def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing,
         pipeline, postprocessing: the pipeline, the restorer and the upscaler, set up as they were.
         region: the picture that was changed; None for one from words.
 
-    Raises: UserError.
+    Raises:
+        UserError: it cannot be painted so.
     """
     order = ImageRequest(
         prompt=record.prompt,
@@ -58,7 +59,11 @@ def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing,
 
 
 def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | None:
-    """The picture that was changed and its mask, of pictures by their hash.  Raises: UserError when one lacks."""
+    """The picture that was changed and its mask, of pictures by their hash.
+
+    Raises:
+        UserError: one lacks.
+    """
     if record.parent is None:
         return None
     parent = _known(pictures, record.parent, "parent", "--image-file")
@@ -81,7 +86,11 @@ def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: st
 def given_pictures(
     record: Record, session: str | Path | None, image_file: str | None, mask_file: str | None
 ) -> dict[str, Image.Image]:
-    """What a session and files hold of what is needed, by hash.  Raises: UserError."""
+    """What a session and files hold of what is needed, by hash.
+
+    Raises:
+        UserError: one cannot be read.
+    """
     needed = [name for name in (record.parent, record.mask) if name is not None]
     found = dict(load_pictures(session, needed)) if session is not None and needed else {}
     if image_file is not None:
@@ -95,7 +104,11 @@ def given_pictures(
 
 
 def check_rows(record: Record) -> None:
-    """Raises: UserError for a name that no table here has."""
+    """See that the tables here have every name.
+
+    Raises:
+        UserError: one is missing.
+    """
     setup = record.painter
     if (dtype := setup.get("dtype")) is not None and dtype not in DTYPES:
         raise UserError(f"the painter's number format {dtype!r} is unknown; known are {', '.join(DTYPES)}.")
@@ -119,7 +132,8 @@ def open_painter(
         place: where it lies; None is the model directory.
         device: None is the recorded one.
 
-    Raises: UserError when it is not here, or has other weights.
+    Raises:
+        UserError: it is not here, or has other weights.
     """
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
@@ -162,7 +176,11 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
 def open_postprocessing(
     record: Record, restorer_path: str | None, upscaler_path: str | None, device: str | None
 ) -> Postprocessing:
-    """The restorer and the upscaler.  Raises: UserError."""
+    """The restorer and the upscaler.
+
+    Raises:
+        UserError: one is not here, or has other weights.
+    """
     restorer = _opened(record, "restorer", record.restorer or "none", restorer_path, device)
     if record.upscaler is None:
         return Postprocessing(restorer)
@@ -180,7 +198,8 @@ def _opened(record: Record, role: str, name: str, given: str | None, device: str
 def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) -> str:
     """Where a model lies: as the person gave it, or in a model directory under its recorded name.
 
-    Raises: UserError where the record alone does not tell which weights are meant, and that they are here.
+    Raises:
+        UserError: the record alone does not tell which weights are meant, and that they are here.
     """
     if given is not None:
         return given
@@ -198,7 +217,11 @@ def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) ->
 
 
 def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:
-    """Raises: UserError when a model's weights are not the recorded ones; where none are, that is told."""
+    """See that a model's weights are the recorded ones; where none are recorded, that is told.
+
+    Raises:
+        UserError: they are others.
+    """
     if mark is None or mark.sha256 is None:
         print(f"the weights of {str(place)!r} were not checked: the record does not say which it had.", file=sys.stderr)
         return
@@ -211,7 +234,11 @@ def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:
 
 
 def replay(args: argparse.Namespace) -> int:
-    """Make the picture again and say whether it is the same; 1 if not.  Raises: UserError."""
+    """Make the picture again and say whether it is the same; 1 if not.
+
+    Raises:
+        UserError: something of it is not here.
+    """
     record, file = read(args.file), Path(args.file)
     check_rows(record)
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)

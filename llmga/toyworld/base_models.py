@@ -85,7 +85,11 @@ def run(step: str) -> None:
 
 
 def make(steps: Sequence[str], threads: int | None = None) -> int:
-    """Do the steps in this order, in so many threads.  Raises: UserError."""
+    """Do the steps in this order, in so many threads.
+
+    Raises:
+        UserError: what a step made is not good enough.
+    """
     if threads:
         torch.set_num_threads(threads)
     for step in steps:

@@ -141,7 +141,11 @@ class ServerOptions:
 
 
 def server_options(args: argparse.Namespace) -> ServerOptions:
-    """What the flags say.  Raises: UserError for flags that contradict each other."""
+    """What the flags say.
+
+    Raises:
+        UserError: flags contradict each other.
+    """
     limits = RequestLimits(
         body=int(args.max_request_mb * MEGA),
         picture=int(args.max_picture_mb * MEGA),

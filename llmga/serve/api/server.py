@@ -115,7 +115,11 @@ def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: ApiKey
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Check, bind, load, serve.  Raises: UserError."""
+    """Check, bind, load, serve.
+
+    Raises:
+        UserError: nothing can be served so.
+    """
     options = server_options(args)
     options = replace(options, spec=options.spec.checked())
     known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
@@ -135,7 +139,11 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens, before anything slow is done.  Raises: UserError."""
+    """A socket that listens, before anything slow is done.
+
+    Raises:
+        UserError: host or port cannot be used.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)

@@ -17,7 +17,11 @@ CHANGES = Registry("setting", {row.command: row for row in SETTINGS.values() if 
 
 
 def change(assistant: Assistant, name: str, text: str) -> None:
-    """Set one setting from what a person typed.  Raises: UserError."""
+    """Set one setting from what a person typed.
+
+    Raises:
+        UserError: there is no such setting or value, or no answer could be given so.
+    """
     row = CHANGES[name.lower().replace("_", "-")]
     chosen = changed(assistant.settings, row, None if text == DEFAULT else read(row, text))
     _check(assistant, chosen)
@@ -25,7 +29,11 @@ def change(assistant: Assistant, name: str, text: str) -> None:
 
 
 def read(row: Setting, text: str) -> Any:
-    """The value that a person typed, as a flag reads and bounds it.  Raises: UserError."""
+    """The value that a person typed, as a flag reads and bounds it.
+
+    Raises:
+        UserError: it is no value of the setting.
+    """
     if row.kind is bool:
         if text not in ("on", "off"):
             raise UserError(f"{text!r} is neither on nor off; use one of them, or {DEFAULT}.")
@@ -37,7 +45,11 @@ def read(row: Setting, text: str) -> Any:
 
 
 def changed(chosen: Settings, row: Setting, value: Any) -> Settings:
-    """The settings with another value of a row, None being its default.  Raises: UserError."""
+    """The settings with another value of a row, None being its default.
+
+    Raises:
+        UserError: the setting is for changing pictures by words, which is off.
+    """
     if row is EDIT:
         return replace(chosen, edit=usual_edits() if value else None)
     if not row.part_of:
