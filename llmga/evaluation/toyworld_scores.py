@@ -73,13 +73,16 @@ class Accuracy:
     misses: list[str] = field(default_factory=list)
 
     def add(self, claim: str, right: bool) -> None:
+        """Count one case of a claim."""
         self.right[claim] = self.right.get(claim, 0) + right
         self.asked[claim] = self.asked.get(claim, 0) + 1
 
     def missed(self, part: str, said: str, got: object) -> None:
+        """Keep a case that went wrong, to be read by people."""
         self.misses.append(f"{part}: {said!r} -> {got}")
 
     def fractions(self) -> dict[str, float]:
+        """The share of right answers of every claim, 0 to 1."""
         return {claim: self.right[claim] / self.asked[claim] for claim in self.asked}
 
 
@@ -87,7 +90,9 @@ class Subject:
     """The system under test: a language model and a pipeline."""
 
     def __init__(self, mllm: Mllm, pipeline: Pipeline, seed: int):
-        self.mllm, self.pipeline, self.seed = mllm, pipeline, seed
+        self.mllm = mllm
+        self.pipeline = pipeline
+        self.seed = seed
 
     def dialogue(self) -> Dialogue:
         """A fresh conversation."""
@@ -100,6 +105,7 @@ class Subject:
         return reply, prompts[0] if prompts else None
 
     def paint(self, prompt: str, number: int) -> Image.Image:
+        """The picture of a prompt, by the seed of its case."""
         return self.pipeline(prompt, seed=self.seed + number)
 
 

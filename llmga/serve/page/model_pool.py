@@ -41,12 +41,13 @@ class ModelPool:
     """
 
     def __init__(self, options: PageOptions, models: Models):
-        self.options, self.models = options, models
+        self.options = options
+        self.models = models
         marks = {mark.role: mark for mark in models.marks}
         language, picture = marks["language"], marks["painter"]
         self._language_models = {language.name: LanguageModel(models.new_chat, language)}
         self._picture_models = {picture.name: PictureModel(models.pipeline, picture, models.lock)}
-        self.first = language.name, picture.name
+        self.first: tuple[str, str] = language.name, picture.name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
         self._listed = self._look()
