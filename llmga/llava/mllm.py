@@ -1,6 +1,6 @@
 """A multimodal language model with everything that turns a conversation into its inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,7 +29,7 @@ def _padded(image: Image.Image, side: int, mean: list[float]) -> Image.Image:
     return pad_square(image, (red, green, blue))
 
 
-ASPECTS = Registry(
+ASPECTS: Registry[Callable[[Image.Image, int, list[float]], Image.Image]] = Registry(
     "image aspect",
     {
         "stretch": lambda image, side, mean: stretch_square(image, side),

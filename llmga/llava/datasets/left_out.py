@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmga.llava.datasets.pictures import MISSING
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 CUT, TOO_LONG, UNANSWERED, BLIND, MALFORMED = (
     "end cut off",
     "picture or answer beyond the length limit",

@@ -37,7 +37,9 @@ class Refusal(Exception):
 
     def __init__(self, status: int, said: str = "", retry_after: float | None = None):
         super().__init__(status, said)
-        self.status, self.said, self.retry_after = status, said, retry_after
+        self.status = status
+        self.said = said
+        self.retry_after = retry_after
 
     @classmethod
     def of(cls, response: httpx.Response, body: str, endpoint: Endpoint) -> "Refusal":

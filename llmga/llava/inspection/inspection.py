@@ -67,7 +67,7 @@ class Inspection:
     sources: list[SourceInspection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.marks = tokens.role_marks(self.mllm) if self.mllm else ()
+        self.marks: tuple[str, ...] = tokens.role_marks(self.mllm) if self.mllm else ()
 
     def look_at(self, source: DataSource, records: Records) -> SourceInspection:
         """Go through one source."""
