@@ -19,6 +19,7 @@ Prompt = TypeVar("Prompt")
 
 
 def never() -> bool:
+    """The `Cancelled` of whoever hears every reply to its end."""
     return False
 
 

@@ -30,7 +30,7 @@ class ProcessorChat(Planner):
 
     def __init__(self, vlm: Vlm):
         self.vlm = vlm
-        self.teaching = vlm.system
+        self.teaching: str = vlm.system
 
     def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         context = self.vlm.context_length

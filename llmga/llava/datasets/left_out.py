@@ -39,6 +39,7 @@ class SkippedRecords:
         self.file = file
 
     def add(self, reason: str) -> int:
+        """Count one more; how many there are now for this reason."""
         counter = self._counts[_named(reason)]
         with counter.get_lock():
             counter.value += 1

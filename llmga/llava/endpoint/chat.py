@@ -37,7 +37,7 @@ class EndpointChat(Planner):
 
     def __init__(self, endpoint: Endpoint):
         self.endpoint = endpoint
-        self.teaching = endpoint.system
+        self.teaching: str = endpoint.system
         self._spelling: dict[str, str | None] = {}  # of options, where the server wants another one (None: not at all)
         self._takes_system = True
         self._oldest: Message | None = None  # the first that still fitted into the last request

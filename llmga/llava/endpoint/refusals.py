@@ -49,6 +49,7 @@ class Refusal(Exception):
 
     @property
     def is_about_the_request(self) -> bool:
+        """Whether the server refuses what is asked, not who asks or how often."""
         return 400 <= self.status < 500 and self.status not in (401, 403, 404, 408, 429)
 
     @property
@@ -58,6 +59,7 @@ class Refusal(Exception):
 
     @property
     def is_about_system(self) -> bool:
+        """Whether it is the system text that is refused."""
         return self.status in (400, 422, 500) and bool(_NO_SYSTEM.search(self.said))
 
     def names(self, option: str) -> bool:

@@ -47,6 +47,7 @@ class SourceInspection:
         return sum((lesson.beyond for lesson in self.lessons), Truncation())
 
     def lengths(self) -> list[int]:
+        """Tokens of each lesson."""
         return [lesson.tokens for lesson in self.lessons]
 
 

@@ -31,6 +31,7 @@ class SampleWriter(TrainerCallback):
         self._every, self._tokens, self._everywhere = every, tokens, everywhere
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write samples where they are due."""
         if state.global_step % self._every or not (state.is_world_process_zero or self._everywhere):
             return
         model = self._mllm.model

@@ -134,6 +134,7 @@ class Stage1Trainer(Trainer):
         return super().compute_loss(model, {**inputs, "use_cache": False}, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As the library does, and remembers a loss that was no number."""
         loss = super().training_step(*args, **kwargs)
         self.broken = ~torch.isfinite(loss) | self.broken
         return loss
