@@ -97,8 +97,13 @@ class Assistant:
         guard: Guard = NO_GUARD,
         bounds: Bounds = UNBOUNDED,
     ):
-        self.planner, self.pipeline, self.restorer, self.upscaler = planner, pipeline, restorer, upscaler
-        self.guard, self.bounds, self.models = guard, bounds, tuple(models)
+        self.planner = planner
+        self.pipeline = pipeline
+        self.restorer = restorer
+        self.upscaler = upscaler
+        self.guard = guard
+        self.bounds = bounds
+        self.models: tuple[ModelMark, ...] = tuple(models)
         chosen = settings or Settings()
         self.session = Session(secrets.randbelow(2**32) if chosen.seed is None else chosen.seed, settings=chosen)
         self._answer = Answer()

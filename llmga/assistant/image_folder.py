@@ -27,10 +27,10 @@ class ImageFolder:
 
     def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False):
         FORMATS[kind]
-        self.kind, self.strip = kind, strip
+        self._kind, self._strip = kind, strip
         if not str(save_path):
             raise UserError("--save-path is empty; give a folder, or leave it out for outputs.")
-        self.folder = Path(save_path)
+        self.folder: Path = Path(save_path)
         self.paths: list[Path] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class ImageFolder:
         Raises:
             UserError: the disk does not take it; the session can go on.
         """
-        content = encoded(image, record, self.kind, strip=self.strip)
+        content = encoded(image, record, self._kind, strip=self._strip)
         try:
             path = self._written(content)
         except OSError as problem:
@@ -58,7 +58,7 @@ class ImageFolder:
         names = (path.stem for suffix in SUFFIXES.values() for path in self.folder.glob(f"*{suffix}"))
         taken = [int(name) for name in names if name.isdecimal()]
         for number in count(max(taken, default=-1) + 1):
-            path = self.folder / f"{number:03d}{SUFFIXES[self.kind]}"
+            path = self.folder / f"{number:03d}{SUFFIXES[self._kind]}"
             with suppress(FileExistsError):
                 write_new(path, content)
                 return path

@@ -33,7 +33,7 @@ from llmga.llava.planner import Planner
 from llmga.llava.templates import TEMPLATES
 from llmga.runtime import DTYPES
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 MODELS = "checkpoints/Inference"  # the directory of the models that come with a clone
 BUNDLED_MLLM = f"{MODELS}/llmga-toy-mllm"

@@ -53,6 +53,7 @@ class ImageRequest:
 
     @property
     def changes(self) -> dict[str, Any]:
+        """Further arguments of the pipeline; none for a whole picture."""
         return dict(self.region.changes) if self.region else {}
 
 

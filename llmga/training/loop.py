@@ -72,9 +72,10 @@ class TrainingLoop:
     validates_every: int | None = None
 
     def __init__(self, config: Any, accelerator: Accelerator):
-        self.config, self.accelerator = config, accelerator
-        self.main = accelerator.is_main_process
-        self.step = 0
+        self.config = config
+        self.accelerator = accelerator
+        self.main: bool = accelerator.is_main_process
+        self.step: int = 0
 
     def _position(self, passes: int) -> dict[str, int]:
         """Where in the stream of examples this process is, after so many forward passes."""
