@@ -35,7 +35,8 @@ class RestoreManifest:
     """What was done, as `manifest.json` beside the results: settings, and an entry for each picture by name."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
-        self.path, self.settings = folder / MANIFEST, settings
+        self.path: Path = folder / MANIFEST
+        self.settings = settings
         self.pictures: dict[str, dict[str, Any]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -76,9 +77,10 @@ class RestoreRunner:
     """
 
     def __init__(self, restorer: Restorer, manifest: RestoreManifest, batch: int = 1):
-        self.restorer, self.manifest = restorer, manifest
-        self.batch = batch if isinstance(restorer, DiffRIR) else 1
-        self.soft = isinstance(restorer, DiffRIR) and restorer.soft
+        self.restorer = restorer
+        self.manifest = manifest
+        self.batch: int = batch if isinstance(restorer, DiffRIR) else 1
+        self.soft: bool = isinstance(restorer, DiffRIR) and restorer.soft
         self.failures: dict[str, str] = {}
 
     def __call__(self, jobs: Sequence[RestoreJob]) -> None:
