@@ -123,6 +123,7 @@ class Pass:
     poisson: tuple[float, float]
 
     def factor(self, generator: torch.Generator) -> float:
+        """How much the sides are multiplied by."""
         spans = ((1.0, self.grow), (self.shrink, 1.0), (1.0, 1.0))
         return uniform(*spans[pick(list(self.resizes), generator)], generator)
 

@@ -31,7 +31,8 @@ class Lpips:
     """
 
     def __init__(self, features: Features, weights: list[Tensor]):
-        self.features, self.weights = features, weights
+        self.features = features
+        self.weights = weights
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] twice -> (B,)."""
@@ -72,7 +73,9 @@ class Dists:
 
     def __init__(self, features: Features, alpha: Tensor, beta: Tensor):
         whole = alpha.sum() + beta.sum()
-        self.features, self.alpha, self.beta = features, alpha / whole, beta / whole
+        self.features = features
+        self.alpha: Tensor = alpha / whole
+        self.beta: Tensor = beta / whole
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] twice -> (B,)."""
