@@ -254,10 +254,10 @@ class Models:
             UserError: a folder lacks something.
         """
         spec = spec.filled()
-        finish = {"restorer": _weights(spec.restorer, spec.restorer_path)}
+        weights = {"restorer": _weights(spec.restorer, spec.restorer_path)}
         if spec.upscale is not None:
-            finish["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
-        restorers = {role: load_restorer(name, path, spec.device) for role, (name, path) in finish.items()}
+            weights["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
+        restorers = {role: load_restorer(name, path, spec.device) for role, (name, path) in weights.items()}
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
             raise UserError(f"the restorer in {str(spec.restorer_path)!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip
@@ -271,7 +271,7 @@ class Models:
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
-        parts |= {role: path for role, (_, path) in finish.items()}
+        parts |= {role: path for role, (_, path) in weights.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
             new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard, bounds=spec.bounds
