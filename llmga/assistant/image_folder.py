@@ -19,7 +19,8 @@ class ImageFolder:
     The folder is made, and writing to it tried, at once: a session should not fail after the first painting.
 
     Args:
-        kind, strip: as in `metadata.encoded`.
+        kind: as `llmga.assistant.image_files.encoded` takes it.
+        strip: as `encoded` takes it.
 
     Raises:
         UserError: nothing can be written there, or the kind is unknown.

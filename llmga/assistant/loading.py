@@ -103,7 +103,8 @@ class ModelSpec:
         max_memory: caps when it is spread, by GPU number, cpu or disk, such as {0: "20GiB"}.
         offload_folder: where its weights go that fit neither GPUs nor memory.
         attention: sdpa, eager or flash_attention_2.
-        load_8bit, load_4bit: it is quantised so when it is loaded.
+        load_8bit: it is quantised so when it is loaded.
+        load_4bit: it is quantised so when it is loaded.
         safety_checker: a folder of Stable Diffusion's safety checker, which withholds pictures; None looks at none.
         watermark: a text of up to 32 bytes that is hidden in pictures; None hides nothing.
         bounds: what one answer may cost.

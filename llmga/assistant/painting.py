@@ -148,8 +148,9 @@ def paint(
     """The finished picture.
 
     Args:
-        on_step, on_preview, still_wanted: as a pipeline takes them; what `on_step` and `still_wanted` raise stops the
-            painting.
+        on_step: as a pipeline takes it; what it raises stops the painting.
+        on_preview: as a pipeline takes it.
+        still_wanted: as a pipeline takes it; what it raises stops the painting.
 
     Raises:
         UserError: it cannot be painted so.
@@ -256,7 +257,8 @@ def marks_behind(
     Args:
         models: what records say of all models of the assistant.
         pipeline: what painted it.
-        own, upscaler: the assistant's.
+        own: the assistant's pipeline.
+        upscaler: the assistant's.
     """
     idle = "inpainter" if _path(pipeline) == _path(own) else "painter"
     others = {mark.role: mark for mark in _chosen_marks(upscaler, chosen)}

@@ -69,7 +69,8 @@ class Region:
         mask: mode L, of the picture's size, 255 being painted anew; None where the pipeline finds the part out.
         changes: further arguments of the pipeline.
         parent: the picture that the person gave.
-        outpaint, fill: how the parent grew to the picture; None where it did not.
+        outpaint: how the parent grew to the picture; None where it did not.
+        fill: what was under the grown part; None where it did not grow.
     """
 
     picture: Image.Image
@@ -148,7 +149,8 @@ class Exchange:
     """A turn and what came of it.
 
     Attributes:
-        start, end: its messages in the conversation are messages[start:end].
+        start: number of its first message in the conversation.
+        end: its messages are messages[start:end].
         region: the picture at work from here on.
     """
 

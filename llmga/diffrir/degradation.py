@@ -112,7 +112,8 @@ class Pass:
 
     Attributes:
         resizes: how likely up, down and keep are.
-        shrink, grow: lowest factor down, highest factor up.
+        shrink: lowest factor down.
+        grow: highest factor up.
         gaussian: sigma in levels of 255, half of the time; poisson: scale, the other half.
     """
 

@@ -32,7 +32,8 @@ class DiffRIRConfig:
         LayerNorm_type: "BiasFree" or "WithBias".
         n_encoder_res: residual blocks of the prior encoder.
         n_denoise_res: hidden layers of the denoiser.
-        linear_start, linear_end: first and last beta of the prior's diffusion.
+        linear_start: first beta of the prior's diffusion.
+        linear_end: last beta of the prior's diffusion.
         matched: the picture is brought to the reference's tone and freed of slow drifts (`matching.matched`) before
             the network sees it, and at scale 1 the seam of the result is blended; no published network is made so.
     """

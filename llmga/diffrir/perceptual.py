@@ -68,7 +68,8 @@ class Dists:
 
     Args:
         features: VGG16 with `SmoothPool`.
-        alpha, beta: weights of texture and structure, (1475,): the picture's own channels and then those of the taps.
+        alpha: weights of texture, (1475,): the picture's own channels and then those of the taps.
+        beta: weights of structure, (1475,).
     """
 
     def __init__(self, features: Features, alpha: Tensor, beta: Tensor):

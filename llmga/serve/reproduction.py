@@ -40,7 +40,8 @@ def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing,
     """The picture that the record tells of.
 
     Args:
-        pipeline, postprocessing: the pipeline, the restorer and the upscaler, set up as they were.
+        pipeline: set up as it was.
+        postprocessing: restorer and upscaler, set up as they were.
         region: the picture that was changed; None for one from words.
 
     Raises:

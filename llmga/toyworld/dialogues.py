@@ -108,7 +108,8 @@ def about_picture(
     """A conversation about a given picture, of one to three turns; the first message carries the picture marker.
 
     Args:
-        describe, similar: the instruction pools for "describe this" and "make one like it".
+        describe: the instruction pool for "describe this".
+        similar: the instruction pool for "make one like it".
     """
     said: list[tuple[str, str]] = []
     for _ in range(rng.choices((1, 2, 3), (60, 30, 10))[0]):

@@ -54,7 +54,8 @@ class TrainingLoop:
         step: optimiser steps done.
         dataset: what is learnt from, with its length and its `digest`.
         skipped: pictures of it that cannot be used.
-        names, learning: of the parameters that learn, and they themselves.
+        names: of the parameters that learn.
+        learning: they themselves.
         ema: their running averages, None without.
         validates_every: steps between validations, None for none.
     """

@@ -70,7 +70,8 @@ class ModelPool:
         """A fresh session with these models, or those of the command line.
 
         Args:
-            language, picture: names, as they are offered.
+            language: name of the language model, as it is offered.
+            picture: name of the pipeline, as it is offered.
 
         Raises:
             UserError: a model is not offered or cannot be opened.
