@@ -56,7 +56,11 @@ def table() -> str:
 
 
 def chosen(words: Sequence[str]) -> str:
-    """The command that a command line begins with.  Raises: UserError, naming the nearest one."""
+    """The command that a command line begins with.
+
+    Raises:
+        UserError: there is none; it names the nearest one.
+    """
     two = " ".join(words[:2])
     if two in COMMANDS:
         return two

@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str | None = None, *, aliases: Mapping[str, str] | None = None, **options: Any):
         super().__init__(prog=_called(prog), allow_abbrev=False, **options)
-        self.aliases = dict(aliases or {})
+        self.aliases: dict[str, str] = dict(aliases or {})
         self.needed: list[tuple[str, ...]] = []
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]

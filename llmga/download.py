@@ -153,6 +153,7 @@ def hub_errors(hub_id: str, folder: Path) -> Iterator[None]:
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch the named checkpoints, or list them."""
     parser = Parser(prog="python -m llmga.download", description=__doc__.splitlines()[0])
     parser.add_argument("names", metavar="NAME", nargs="*", help="a name of --list, or OWNER/NAME of the hub")
     parser.add_argument("--list", action="store_true", help="print the names and where they go")

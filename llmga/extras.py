@@ -5,7 +5,7 @@ from types import ModuleType
 
 from llmga.errors import UserError
 
-EXTRAS = {  # names to import; a test holds them equal to pyproject.toml
+EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equal to pyproject.toml
     "serve": (
         "fastapi", "fastapi_offline", "gradio", "h11", "markdown_it", "prometheus_client", "python_multipart",
         "reportlab", "starlette", "uvicorn",

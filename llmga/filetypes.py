@@ -24,6 +24,7 @@ class FileType:
     at: int = 0
 
     def fits(self, head: bytes) -> bool:
+        """Whether a file that begins so is of this type."""
         return head[self.at :].startswith(self.marks)
 
 

@@ -69,7 +69,11 @@ def _readable(source: str | Path | bytes) -> str | Path | io.BytesIO:
 
 @contextmanager
 def _decoding(source: str | Path | bytes, name: str, max_pixels: int) -> Iterator[None]:
-    """Whatever a decoder stumbles over in bytes from anywhere is said in one sentence.  Raises: UserError."""
+    """Whatever a decoder stumbles over in bytes from anywhere is said in one sentence.
+
+    Raises:
+        UserError: that sentence.
+    """
     if not isinstance(source, bytes):
         check_file(source, name)
     try:

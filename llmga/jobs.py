@@ -36,7 +36,8 @@ class Manifest:
     """
 
     def __init__(self, path: Path, shape: type, section: str, remedy: str, settings: dict[str, Any] | None = None):
-        self.path, self.section, self.remedy, self.settings = path, section, remedy, settings
+        self.path = path
+        self._section, self._remedy, self._settings = section, remedy, settings
         self.failures: dict[str, str] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,9 +62,9 @@ class Manifest:
         self.entries[key] = {"status": status, **entry}
         if status == FAILED:
             self.failures[key] = entry.get("error", "")
-        head = {} if self.settings is None else {"settings": self.settings}
-        content = json.dumps({**head, self.section: self.entries}, ensure_ascii=False, indent=1)
-        write_result(self.path, content.encode(errors="replace") + b"\n", self.remedy)
+        head = {} if self._settings is None else {"settings": self._settings}
+        content = json.dumps({**head, self._section: self.entries}, ensure_ascii=False, indent=1)
+        write_result(self.path, content.encode(errors="replace") + b"\n", self._remedy)
 
     @contextmanager
     def attempt(self, *keys: str) -> Iterator[None]:

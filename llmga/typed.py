@@ -138,7 +138,7 @@ def is_one_part(name: str) -> bool:
     return plain and name not in ("", "..") and len(name) <= 255 and name.isprintable()
 
 
-one_part = Rule("a name without folders", is_one_part)
+one_part: Rule = Rule("a name without folders", is_one_part)
 
 
 def typed(kind: type[Data], value: Any, makers: Makers = NO_MAKERS, where: str = "it") -> Data:

@@ -37,7 +37,8 @@ class WeightFiles:
         names: all of them.
         whole: the file that is all of it, if there is one.
         index: what lists the shards, if it is there.
-        shards, count: numbers of those that are there, and how many there should be.
+        shards: numbers of those that are there.
+        count: how many there should be.
     """
 
     stem: str

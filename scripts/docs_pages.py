@@ -36,6 +36,7 @@ COPIES = {
 MAPPED = ("*.sh", "scripts/*.sh", "scripts/*.py", "llmga/**/*.py", "examples/**/*.py", "benchmarks/**/*.py")
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"(^ *```.*?^ *```)", re.MULTILINE | re.DOTALL)
+MAIN = "llmga.serve.cli-sdxl"  # where a reader looks for the flags of a conversation
 STARTED = re.compile(r"""^if __name__ == ["']__main__["']:""", re.MULTILINE)
 
 
@@ -170,20 +171,20 @@ def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 
 def flags_page() -> str:
-    """Every command line with its flags; a group of flags that several share is shown once."""
+    """Every command line with its flags; what several share stands once, at `MAIN`, else where the name is shortest."""
     lines = ["# Flags", "", "Every command line, `python -m MODULE`, and what it takes.", ""]
     lines += ["`--help` shows the same. Most flags with a hyphen in their name may be written with an underscore, too."]
     lines += commands_section()
-    shown: dict[Group, str] = {}
-    for module in entry_points():
-        parser = parser_of(module)
-        groups = list(groups_of(parser))
+    parsers = {module: parser_of(module) for module in entry_points()}
+    groups = {module: list(groups_of(parser)) for module, parser in parsers.items()}
+    ranked = sorted(groups, key=lambda module: (module == MAIN, -len(module)))
+    owners = {group: module for module in ranked for group in groups[module]}  # the last one that has it
+    for module, parser in parsers.items():
         said = parser.description or about(ROOT / f"{module.replace('.', '/')}.py")
         lines += ["", f"## {module}", "", f"{escaped(said.strip().rstrip('.'))}.", ""]
-        lines += [_reference(group, shown[group]) for group in groups if group in shown]
-        for group in groups:
-            if group not in shown:
-                shown[group] = module
+        lines += [_reference(group, owners[group]) for group in groups[module] if owners[group] != module]
+        for group in groups[module]:
+            if owners[group] == module:
                 lines += ["", f"**{escaped(group.title.capitalize())}**", "", "| flag | what it does |", "|---|---|"]
                 lines += [f"| {names} | {said} |" for names, said in group.rows]
     return "\n".join(lines) + "\n"

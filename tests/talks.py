@@ -1,4 +1,4 @@
-"""A dialogue that is asked for its planner's facts directly."""
+"""A dialogue that is asked for its planner's facts directly, and one that a training record holds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.llava.conversation import Conversation
+from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.planner import Dialogue, Planner, answered, asked_before, lacks_picture
 
 
@@ -37,3 +37,14 @@ class Talk(Dialogue):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.planner, name)
+
+
+def lesson(turns: list[dict[str, str]]) -> Conversation:
+    """A training record; a marker stands in front of its message, as the models were trained."""
+    told = Conversation()
+    for turn in turns:
+        text = turn["value"]
+        if IMAGE_MARKER in text:
+            text = f"{IMAGE_MARKER}\n{text.replace(IMAGE_MARKER, '').strip()}"
+        told = told.say("user" if turn["from"] == "human" else "assistant", text)
+    return told

@@ -163,7 +163,7 @@ def test_a_flag_of_two_spellings_is_shown_in_one(flags: str) -> None:
 
 def test_flags_that_several_programs_share_are_shown_once(flags: str) -> None:
     assert flags.count("| `--negative-prompt` `TEXT` |") == 1
-    assert "* painting: those of [llmga.serve.cli-sd15-editing](#llmgaservecli-sd15-editing)" in flags
+    assert "* painting: those of [llmga.serve.cli-sdxl](#llmgaservecli-sdxl)" in flags
 
 
 def test_table_cells_keep_their_characters(pages: ModuleType) -> None:

@@ -66,11 +66,16 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(closed, deaf_hub, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_id_of_the_hub_is_looked_up_on_this_machine_first(tmp_path, monkeypatch):
-    """Below checkpoints/, then in the library's cache; only then the network is asked."""
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """An empty folder to work in, an empty cache, and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def test_an_id_of_the_hub_is_looked_up_on_this_machine_first(offline, tmp_path):
+    """Below checkpoints/, then in the library's cache; only then the network is asked."""
     with pytest.raises(UserError, match="me/mine cannot be fetched, there is no network"):
         find_checkpoint("me/mine")
     repository = tmp_path / "cache/models--me--mine"
@@ -113,10 +118,7 @@ def test_what_is_no_id_is_never_fetched(name, tmp_path, monkeypatch):
         assert "\n" not in str(told.value)
 
 
-def test_a_painter_is_looked_up_the_same_way(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+def test_a_painter_is_looked_up_the_same_way(offline):
     with pytest.raises(UserError, match="me/mine cannot be fetched, there is no network"):
         find_painter("me/mine")
     below = Path("checkpoints/Training/mine")

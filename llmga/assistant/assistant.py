@@ -21,8 +21,8 @@ from llmga.assistant.events import (
     TextDelta,
 )
 from llmga.assistant.painting import (
-    Finish,
     ImageRequest,
+    Postprocessing,
     choose_sampler,
     marks_behind,
     painted,
@@ -97,8 +97,13 @@ class Assistant:
         guard: Guard = NO_GUARD,
         bounds: Bounds = UNBOUNDED,
     ):
-        self.planner, self.pipeline, self.restorer, self.upscaler = planner, pipeline, restorer, upscaler
-        self.guard, self.bounds, self.models = guard, bounds, tuple(models)
+        self.planner = planner
+        self.pipeline = pipeline
+        self.restorer = restorer
+        self.upscaler = upscaler
+        self.guard = guard
+        self.bounds = bounds
+        self.models: tuple[ModelMark, ...] = tuple(models)
         chosen = settings or Settings()
         self.session = Session(secrets.randbelow(2**32) if chosen.seed is None else chosen.seed, settings=chosen)
         self._answer = Answer()
@@ -369,10 +374,12 @@ class Assistant:
         wanted = ImageRequest.of(prompt, seed, region, chosen)
         try:
             pipeline = pipeline_for(self.pipeline, region, chosen)
-            finish = Finish(restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler))
+            postprocessing = Postprocessing(
+                restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler)
+            )
             answer.spent = self.bounds.check_order(wanted, chosen.upscale or 1, pipeline, answer.spent)
             previews = chosen.previews and self.guard.unsafe is None
-            image = yield from painted(pipeline, wanted, finish, answer.cancelled, previews=previews)
+            image = yield from painted(pipeline, wanted, postprocessing, answer.cancelled, previews=previews)
             if image is None:
                 return
             image = self.guard(image)
@@ -380,7 +387,9 @@ class Assistant:
             yield Failed(str(problem))
             return
         marks = marks_behind(self.models, pipeline, self.pipeline, self.upscaler, chosen)
-        record = record_of(pipeline, wanted, finish, image, request=request, words=dict(answer.sampling), models=marks)
+        record = record_of(
+            pipeline, wanted, postprocessing, image, request=request, words=dict(answer.sampling), models=marks
+        )
         self.keep(painted=self.session.painted + 1)
         answer.images.append(GeneratedImage(image, record, region, number))
         yield PictureReady(image, record)

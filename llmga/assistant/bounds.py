@@ -66,12 +66,20 @@ class Bounds:
         return replace(self, message=message) if math.isinf(self.message) else self
 
     def check_message(self, text: str) -> None:
-        """Raises: TooMuch."""
+        """See that a message is short enough.
+
+        Raises:
+            TooMuch: it is not.
+        """
         if len(text) > self.message:
             raise TooMuch(f"the message has {len(text):,} characters, {self.message:,} are read at most; shorten it.")
 
     def check_conversation(self, conversation: Conversation) -> None:
-        """What was said so far, brought along by somebody.  Raises: TooMuch."""
+        """See that what was said so far, brought along by somebody, is short enough.
+
+        Raises:
+            TooMuch: it is not.
+        """
         said = [conversation.system or "", *(message.text for message in conversation.messages)]
         if sum(map(len, said)) > self.message * MESSAGES:
             raise TooMuch(
@@ -79,7 +87,11 @@ class Bounds:
             )
 
     def check_settings(self, chosen: "Settings", pipeline: Painter) -> None:
-        """Before anything is begun.  Raises: TooMuch."""
+        """See that one answer may cost what the settings want, before anything is begun.
+
+        Raises:
+            TooMuch: it may not.
+        """
         if chosen.max_new_tokens > self.tokens:
             raise TooMuch(f"an answer of {chosen.max_new_tokens:,} tokens is too long; use --max-new-tokens up to "
                           f"{self.tokens:,}.", "max_new_tokens")  # fmt: skip
@@ -89,7 +101,7 @@ class Bounds:
         self._check_work(steps * self._area(size, pipeline) * chosen.versions, pipeline, "versions")
 
     def check_order(self, order: "ImageRequest", scale: int, pipeline: Painter, spent: float) -> float:
-        """Before a picture is painted.
+        """See that a picture may cost what is asked for, before it is painted.
 
         Args:
             scale: how many times it is enlarged afterwards.
@@ -98,7 +110,8 @@ class Bounds:
         Returns:
             The same with this picture.
 
-        Raises: TooMuch.
+        Raises:
+            TooMuch: it may not.
         """
         said = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
         for setting, text in (said | {"source_prompt": order.changes.get("source_prompt")}).items():

@@ -73,7 +73,8 @@ def encoded(
         quality: 1 to 100 for a lossy file; None is lossless PNG and WEBP, and JPEG of 95.
         strip: leave the record out; the colour profile stays.
 
-    Raises: UserError for an unknown format, a quality out of range, and a record that is too long for a JPEG.
+    Raises:
+        UserError: an unknown format, a quality out of range, or a record that is too long for a JPEG.
     """
     if quality is not None and not 1 <= quality <= 100:
         raise UserError(f"quality {quality} is out of range; use 1 to 100.")
@@ -89,7 +90,8 @@ def png_bytes(image: Image.Image, record: Record) -> bytes:
 def read(path: str | Path) -> Record:
     """The record inside a picture, which may come from anybody.
 
-    Raises: UserError when there is no such file, no record in it, or one with a value out of its range.
+    Raises:
+        UserError: there is no such file, no record in it, or one with a value out of its range.
     """
     check_file(path, f"picture {str(path)!r}")
     try:
@@ -110,7 +112,11 @@ def read(path: str | Path) -> Record:
 
 
 def kind_of(path: str | Path) -> str:
-    """The row of `FORMATS` that a file is, whatever its name.  Raises: UserError when it is none."""
+    """The row of `FORMATS` that a file is, whatever its name.
+
+    Raises:
+        UserError: it is none.
+    """
     with suppress(Exception), Image.open(path) as image:
         name = str(image.format).lower()
         if name in FORMATS:

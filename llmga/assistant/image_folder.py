@@ -19,17 +19,19 @@ class ImageFolder:
     The folder is made, and writing to it tried, at once: a session should not fail after the first painting.
 
     Args:
-        kind, strip: as in `metadata.encoded`.
+        kind: as `llmga.assistant.image_files.encoded` takes it.
+        strip: as `encoded` takes it.
 
-    Raises: UserError when nothing can be written there, or for an unknown kind.
+    Raises:
+        UserError: nothing can be written there, or the kind is unknown.
     """
 
     def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False):
         FORMATS[kind]
-        self.kind, self.strip = kind, strip
+        self._kind, self._strip = kind, strip
         if not str(save_path):
             raise UserError("--save-path is empty; give a folder, or leave it out for outputs.")
-        self.folder = Path(save_path)
+        self.folder: Path = Path(save_path)
         self.paths: list[Path] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -39,8 +41,12 @@ class ImageFolder:
             raise self._unwritable(problem) from None
 
     def save(self, image: Image.Image, record: Record) -> Path:
-        """Raises: UserError when the disk does not take it; the session can go on."""
-        content = encoded(image, record, self.kind, strip=self.strip)
+        """Save a picture under the next free number.
+
+        Raises:
+            UserError: the disk does not take it; the session can go on.
+        """
+        content = encoded(image, record, self._kind, strip=self._strip)
         try:
             path = self._written(content)
         except OSError as problem:
@@ -53,7 +59,7 @@ class ImageFolder:
         names = (path.stem for suffix in SUFFIXES.values() for path in self.folder.glob(f"*{suffix}"))
         taken = [int(name) for name in names if name.isdecimal()]
         for number in count(max(taken, default=-1) + 1):
-            path = self.folder / f"{number:03d}{SUFFIXES[self.kind]}"
+            path = self.folder / f"{number:03d}{SUFFIXES[self._kind]}"
             with suppress(FileExistsError):
                 write_new(path, content)
                 return path
@@ -65,7 +71,11 @@ class ImageFolder:
 
 
 def new_folder(parent: str | Path, name: str) -> Path:
-    """Make and return the first of `parent/name-1`, `parent/name-2` … that is not there yet.  Raises: UserError."""
+    """Make and return the first of `parent/name-1`, `parent/name-2` … that is not there yet.
+
+    Raises:
+        UserError: the disk does not take it.
+    """
     try:
         Path(parent).mkdir(parents=True, exist_ok=True)
         for number in count(1):

@@ -33,7 +33,7 @@ from llmga.llava.planner import Planner
 from llmga.llava.templates import TEMPLATES
 from llmga.runtime import DTYPES
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 MODELS = "checkpoints/Inference"  # the directory of the models that come with a clone
 BUNDLED_MLLM = f"{MODELS}/llmga-toy-mllm"
@@ -61,7 +61,11 @@ class Guide:
     scale: float = 1.0
 
     def use(self, pipeline: Pipeline) -> None:
-        """Let a pipeline be guided from now on.  Raises: UserError."""
+        """Let a pipeline be guided from now on.
+
+        Raises:
+            UserError: weights or picture are missing, or do not fit the pipeline.
+        """
         if self.path is None or self.image is None:
             raise UserError(f"--{self.kind} and --{self.kind}-image belong together; give both.")
         _GUIDES[self.kind](pipeline, self.path, open_image(self.image), self.scale)
@@ -99,7 +103,8 @@ class ModelSpec:
         max_memory: caps when it is spread, by GPU number, cpu or disk, such as {0: "20GiB"}.
         offload_folder: where its weights go that fit neither GPUs nor memory.
         attention: sdpa, eager or flash_attention_2.
-        load_8bit, load_4bit: it is quantised so when it is loaded.
+        load_8bit: it is quantised so when it is loaded.
+        load_4bit: it is quantised so when it is loaded.
         safety_checker: a folder of Stable Diffusion's safety checker, which withholds pictures; None looks at none.
         watermark: a text of up to 32 bytes that is hidden in pictures; None hides nothing.
         bounds: what one answer may cost.
@@ -137,7 +142,8 @@ class ModelSpec:
     def filled(self) -> "ModelSpec":
         """With the bundled models where none are named.
 
-        Raises: UserError where they are not there, and for a restorer that contradicts `upscale`.
+        Raises:
+            UserError: they are not there, or the restorer contradicts `upscale`.
         """
         if self.task is not None and self.inpainter is not None:
             raise UserError(
@@ -157,7 +163,8 @@ class ModelSpec:
     def checked(self) -> "ModelSpec":
         """The same, after a look at the machine, the tables and the server, but before anything is loaded.
 
-        Raises: UserError.
+        Raises:
+            UserError: something of it is not there or not known, or the flags contradict each other.
         """
         placement(**self.placement)
         for table, name in ((TEMPLATES, self.conv_mode), (SAMPLERS, self.sampler), (DTYPES, self.dtype)):
@@ -174,7 +181,11 @@ class ModelSpec:
         return {name: getattr(self, name) for name in names}
 
     def open_pipeline(self, path: str | Path, task: str | None = None, *, loras: Sequence[str] = ()) -> Pipeline:
-        """A pipeline of this folder, set up as the spec says.  Raises: UserError."""
+        """A pipeline of this folder, set up as the spec says.
+
+        Raises:
+            UserError: the folder lacks something, or the pipeline cannot be set up so.
+        """
         return load_pipeline(
             path,
             task=task,
@@ -188,14 +199,22 @@ class ModelSpec:
         )
 
     def open_guided(self, path: str | Path) -> Pipeline:
-        """The same with low-rank weights and guides.  Raises: UserError."""
+        """The same with low-rank weights and guides.
+
+        Raises:
+            UserError: as `open_pipeline`, and for what does not fit the pipeline.
+        """
         pipeline = self.open_pipeline(path, self.task, loras=self.loras)
         for guide in self.guides:
             guide.use(pipeline)
         return pipeline
 
     def with_upscaler(self) -> "ModelSpec":
-        """A restorer that enlarges becomes the upscaler, after the usual restorer.  Raises: UserError."""
+        """A restorer that enlarges becomes the upscaler, after the usual restorer.
+
+        Raises:
+            UserError: the restorer contradicts `upscale`.
+        """
         scale = 1 if self.restorer is None else getattr(RESTORERS[self.restorer], "scale", 1)
         if scale == 1:
             return self
@@ -230,12 +249,16 @@ class Models:
 
     @classmethod
     def load(cls, spec: ModelSpec) -> "Models":
-        """Open what a spec names.  Raises: UserError when a folder lacks something."""
+        """Open what a spec names.
+
+        Raises:
+            UserError: a folder lacks something.
+        """
         spec = spec.filled()
-        finish = {"restorer": _weights(spec.restorer, spec.restorer_path)}
+        weights = {"restorer": _weights(spec.restorer, spec.restorer_path)}
         if spec.upscale is not None:
-            finish["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
-        restorers = {role: load_restorer(name, path, spec.device) for role, (name, path) in finish.items()}
+            weights["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
+        restorers = {role: load_restorer(name, path, spec.device) for role, (name, path) in weights.items()}
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
             raise UserError(f"the restorer in {str(spec.restorer_path)!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip
@@ -249,7 +272,7 @@ class Models:
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
-        parts |= {role: path for role, (_, path) in finish.items()}
+        parts |= {role: path for role, (_, path) in weights.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
             new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard, bounds=spec.bounds
@@ -304,7 +327,11 @@ def load(
 
 
 def bundled(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:
-    """A path of the repository, looked for beside the package and in the current folder.  Raises: UserError."""
+    """A path of the repository, looked for beside the package and in the current folder.
+
+    Raises:
+        UserError: it is in neither.
+    """
     roots = roots or (Path(llmga.__file__).resolve().parent.parent, Path.cwd())
     for root in roots:
         if (root / name).exists():
@@ -323,7 +350,8 @@ def _bundled_pipeline(task: str | None) -> Path:
 def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
     """What fills marked parts, with the pipeline's low-rank weights; that they do not fit it is told in the log.
 
-    Raises: UserError.
+    Raises:
+        UserError: the folder holds nothing that fills marked parts.
     """
     inpainter = spec.open_pipeline(folder, INPAINTING)
     try:

@@ -53,11 +53,12 @@ class ImageRequest:
 
     @property
     def changes(self) -> dict[str, Any]:
+        """Further arguments of the pipeline; none for a whole picture."""
         return dict(self.region.changes) if self.region else {}
 
 
 @dataclass
-class Finish:
+class Postprocessing:
     """What happens to a painting afterwards, and what is told of it.
 
     Attributes:
@@ -96,12 +97,20 @@ def _shows(measured: Seam) -> float:
 
 
 def ready(restorer: Restorer) -> Restorer:
-    """The restorer with its weights opened: before anything is painted.  Raises: UserError when there are none."""
+    """The restorer with its weights opened: before anything is painted.
+
+    Raises:
+        UserError: there are none.
+    """
     return restorer.restorer if isinstance(restorer, LazyDiffRIR) else restorer
 
 
 def restorer_of(name: str | None, own: Restorer) -> Restorer:
-    """The row of this name, or the assistant's own.  Raises: UserError, for one that enlarges, too."""
+    """The row of this name, or the assistant's own.
+
+    Raises:
+        UserError: there is no such row, or it enlarges.
+    """
     found = ready(RESTORERS[name] if name else own)
     if (scale := getattr(found, "scale", 1)) != 1:
         raise UserError(f"restorer {restorer_name(found)!r} enlarges {scale} times; choose it as upscale {scale}.")
@@ -109,7 +118,11 @@ def restorer_of(name: str | None, own: Restorer) -> Restorer:
 
 
 def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
-    """The restorer that enlarges by `scale`, the assistant's own where it does.  Raises: UserError."""
+    """The restorer that enlarges by `scale`, the assistant's own where it does.
+
+    Raises:
+        UserError: there are no weights of that scale.
+    """
     if scale is None:
         return None
     return own if getattr(own, "scale", None) == scale else ready(RESTORERS[f"diffrir-x{scale}"])
@@ -127,7 +140,7 @@ _mark = cache(ModelMark.of)  # which reads the weights
 def paint(
     pipeline: Callable[..., Image.Image],
     wanted: ImageRequest,
-    finish: Finish,
+    postprocessing: Postprocessing,
     on_step: Callable[[int, int], None] | None = None,
     on_preview: Callable[[int, Image.Image], None] | None = None,
     still_wanted: Callable[[], None] | None = None,
@@ -135,14 +148,16 @@ def paint(
     """The finished picture.
 
     Args:
-        on_step, on_preview, still_wanted: as a pipeline takes them; what `on_step` and `still_wanted` raise stops the
-            painting.
+        on_step: as a pipeline takes it; what it raises stops the painting.
+        on_preview: as a pipeline takes it.
+        still_wanted: as a pipeline takes it; what it raises stops the painting.
 
-    Raises: UserError.
+    Raises:
+        UserError: it cannot be painted so.
     """
     region, given = wanted.region, wanted.changes
     if region is not None and region.mask is not None:
-        given["restore"] = finish.restore
+        given["restore"] = postprocessing.restore
     if on_preview is not None:
         given["on_preview"] = on_preview
     if still_wanted is not None:
@@ -159,9 +174,9 @@ def paint(
         on_step=on_step or (lambda step, total: None),
         **given,
     )
-    if still_wanted is not None and finish.upscaler is not None:
+    if still_wanted is not None and postprocessing.upscaler is not None:
         still_wanted()
-    return finish.enlarge(image, region)
+    return postprocessing.enlarge(image, region)
 
 
 def pipeline_for(
@@ -188,7 +203,12 @@ def choose_sampler(pipeline: Callable[..., Image.Image], chosen: Settings) -> No
 
 
 def painted(
-    pipeline: Callable[..., Image.Image], wanted: ImageRequest, finish: Finish, cancelled: Event, *, previews: bool
+    pipeline: Callable[..., Image.Image],
+    wanted: ImageRequest,
+    postprocessing: Postprocessing,
+    cancelled: Event,
+    *,
+    previews: bool,
 ) -> Generator[Denoising, None, Image.Image | None]:
     """Paint, telling each step.
 
@@ -214,7 +234,7 @@ def painted(
             report(Denoising(step, total, latest.pop() if latest else None))
 
         seen = (lambda step, small: latest.append(small)) if previews else None
-        return paint(pipeline, wanted, finish, on_step, seen, still_wanted)
+        return paint(pipeline, wanted, postprocessing, on_step, seen, still_wanted)
 
     try:
         return (yield from reports_of(work, cancelled.set))
@@ -237,7 +257,8 @@ def marks_behind(
     Args:
         models: what records say of all models of the assistant.
         pipeline: what painted it.
-        own, upscaler: the assistant's.
+        own: the assistant's pipeline.
+        upscaler: the assistant's.
     """
     idle = "inpainter" if _path(pipeline) == _path(own) else "painter"
     others = {mark.role: mark for mark in _chosen_marks(upscaler, chosen)}
@@ -259,7 +280,7 @@ def _path(pipeline: Callable[..., Image.Image]) -> str | None:
 def record_of(
     pipeline: Any,
     wanted: ImageRequest,
-    finish: Finish,
+    postprocessing: Postprocessing,
     image: Image.Image,
     *,
     request: str,
@@ -272,7 +293,7 @@ def record_of(
     if "strength" in changes:
         changes["strength"] = described.get("strength", changes["strength"])
     mask = None if region is None else region.mask
-    before, after = finish.worst
+    before, after = postprocessing.worst
     setup = {"sampler": described.get("sampler_name")} | {k: described[k] for k in PAINTER_FACTS if k in described}
     return Record(
         prompt=wanted.prompt,
@@ -290,8 +311,8 @@ def record_of(
         outpaint=None if region is None else region.outpaint,
         fill=None if region is None else region.fill,
         changes=cast(Changes, changes),
-        restorer=None if mask is None else restorer_name(finish.restorer),
-        upscaler=finish.upscaler and restorer_name(finish.upscaler),
+        restorer=None if mask is None else restorer_name(postprocessing.restorer),
+        upscaler=postprocessing.upscaler and restorer_name(postprocessing.upscaler),
         seam_before=before,
         seam_after=after,
         words=cast(Words, words),

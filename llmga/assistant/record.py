@@ -103,7 +103,8 @@ class Record:
     Attributes:
         prompt: what the language model wrote for the painter, or a person in its place.
         request: the user's turn that led to it.
-        steps, guidance_scale: as they were used, the painter's own choice filled in.
+        steps: as it was used, the pipeline's own choice filled in.
+        guidance_scale: as `steps`.
         sampler: class of the scheduler; its row in the table of samplers is in `painter`.
         size: (width, height) in pixels.
         work_size: the size that was asked for; None left it to the painter.
@@ -115,7 +116,8 @@ class Record:
         changes: what else the painter was told beside parent and mask.
         restorer: the row that made painting and parent agree; None without a mask.
         upscaler: the row that enlarged the finished picture.
-        seam_before, seam_after: how much the mask's edge shows, without and with the restorer.
+        seam_before: how much the mask's edge shows without the restorer.
+        seam_after: how much it shows with it.
         words: how the language model was sampled: temperature, top_p, max_new_tokens, seed, picture.
         painter: how the painter was set up.
         quality: of a lossy file, 1 to 100; None where the file is lossless, or of the usual quality.
@@ -157,7 +159,12 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """Keys of a later version are left aside.  Raises: ValueError, TypeError when it is no record."""
+        """Read a record; keys of a later version are left aside.
+
+        Raises:
+            ValueError: it is no JSON, or a value is out of its range.
+            TypeError: a value is of another type, or missing.
+        """
         return typed(cls, parsed(text, longest=LONGEST_RECORD))
 
 

@@ -30,7 +30,11 @@ class Guard:
     mark: Callable[[Image.Image], Image.Image] | None = None
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The picture as it may leave.  Raises: UserError with `WITHHELD`."""
+        """The picture as it may leave.
+
+        Raises:
+            UserError: it is unsafe; the sentence is `WITHHELD`.
+        """
         if self.unsafe is not None and self.unsafe(image):
             raise UserError(WITHHELD)
         return image if self.mark is None else self.mark(image)
@@ -47,13 +51,18 @@ def open_guard(checker: str | None, text: str | None, device: str = "auto") -> G
             the `preprocessor_config.json` of their `feature_extractor` in it or beside it.
         text: what the watermark says.
 
-    Raises: UserError.
+    Raises:
+        UserError: as `load_checker` and `watermark`.
     """
     return Guard(load_checker(checker, device) if checker else None, watermark(text) if text else None)
 
 
 def load_checker(folder: str, device: str = "auto") -> Callable[[Image.Image], bool]:
-    """Stable Diffusion's own safety checker, from a local folder.  Raises: UserError."""
+    """Stable Diffusion's own safety checker, from a local folder.
+
+    Raises:
+        UserError: the folder is none of a safety checker.
+    """
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
     from transformers import CLIPImageProcessorPil
 
@@ -91,7 +100,8 @@ def watermark(text: str) -> Callable[[Image.Image], Image.Image]:
     Every pixel changes a little by it, also those that an edit keeps.  Pictures of fewer than `SMALLEST_MARKED` pixels
     a side are too small to hide anything in, and stay as they are.
 
-    Raises: UserError where the package is missing or the text is too long.
+    Raises:
+        UserError: the package is missing, or the text is too long.
     """
     imwatermark = require("imwatermark", "--watermark")
     content = text.encode()

@@ -69,7 +69,8 @@ class Region:
         mask: mode L, of the picture's size, 255 being painted anew; None where the pipeline finds the part out.
         changes: further arguments of the pipeline.
         parent: the picture that the person gave.
-        outpaint, fill: how the parent grew to the picture; None where it did not.
+        outpaint: how the parent grew to the picture; None where it did not.
+        fill: what was under the grown part; None where it did not grow.
     """
 
     picture: Image.Image
@@ -95,7 +96,8 @@ class Region:
     def of(cls, turn: Turn, changes: Changes) -> "Region | None":
         """The region of a turn with a mask or a canvas to grow to; None for any other turn.
 
-        Raises: UserError when they do not fit.
+        Raises:
+            UserError: they do not fit.
         """
         if turn.mask is None and turn.outpaint is None:
             return None
@@ -147,7 +149,8 @@ class Exchange:
     """A turn and what came of it.
 
     Attributes:
-        start, end: its messages in the conversation are messages[start:end].
+        start: number of its first message in the conversation.
+        end: its messages are messages[start:end].
         region: the picture at work from here on.
     """
 

@@ -65,7 +65,8 @@ class Saved:
 def save_session(path: str | Path, state: Session, models: tuple[ModelMark, ...] = ()) -> Path:
     """Write a session into a folder, or with the suffix .zip into one file; one that is there is replaced.
 
-    Raises: UserError when it cannot be written; what was saved before is then still there.
+    Raises:
+        UserError: it cannot be written; what was saved before is then still there.
     """
     if not str(path):
         raise UserError("the name of the session is empty; give a folder or a .zip file.")
@@ -101,7 +102,8 @@ def load_session(path: str | Path, most_pixels: int = MOST_PIXELS) -> Saved:
 def load_pictures(path: str | Path, names: Collection[str]) -> Mapping[str, Image.Image]:
     """Those of these pictures that a session has, by hash; nothing else of it is decoded.
 
-    Raises: UserError as `load_session`.
+    Raises:
+        UserError: as `load_session`.
     """
     with _read(path, MOST_PIXELS) as reader:
         return reader.some(names)
@@ -324,7 +326,11 @@ class _Reader:
 
 @contextmanager
 def _read(path: str | Path, most_pixels: int) -> Iterator[_Reader]:
-    """What reads the session.  Raises: UserError."""
+    """What reads the session.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
     path = Path(path)
     try:
         with ExitStack() as stack:
@@ -349,7 +355,11 @@ def _damage(name: str) -> Iterator[None]:
 
 @contextmanager
 def _reading(path: Path, name: str) -> Iterator[None]:
-    """Files and archives may be broken in any way.  Raises: UserError."""
+    """Files and archives may be broken in any way.
+
+    Raises:
+        UserError: whatever is broken, in one sentence.
+    """
     try:
         yield
     except (UserError, MemoryError):

@@ -91,7 +91,8 @@ class SharedPipeline:
         Args:
             on_step: called with (0, 1) while it waits for its turn, then after each step; what it raises ends it.
 
-        Raises: UserError.
+        Raises:
+            UserError: as the pipeline.
         """
         with self.lock.taken(lambda: on_step(0, 1)):
             on_step(0, 1)
@@ -110,7 +111,8 @@ class SharedPipeline:
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.
 
-        Raises: UserError.
+        Raises:
+            UserError: there is no such row, or the pipeline cannot be sampled so.
         """
         self.pipeline.use_sampler(name)
 

@@ -242,7 +242,11 @@ def _read_folder(folder: Path) -> tuple[DiffRIRConfig, int, dict[str, Tensor]]:
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor], place: str) -> None:
-    """Give the weights to a model that has none yet.  Raises: UserError naming what does not fit."""
+    """Give the weights to a model that has none yet.
+
+    Raises:
+        UserError: something does not fit; it is named.
+    """
     wanted = model.state_dict()
     for complaint in _misfits(wanted, weights):
         raise UserError(f"{place!r} does not fit the network: {complaint}; copy it again.")

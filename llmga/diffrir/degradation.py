@@ -112,7 +112,8 @@ class Pass:
 
     Attributes:
         resizes: how likely up, down and keep are.
-        shrink, grow: lowest factor down, highest factor up.
+        shrink: lowest factor down.
+        grow: highest factor up.
         gaussian: sigma in levels of 255, half of the time; poisson: scale, the other half.
     """
 
@@ -123,6 +124,7 @@ class Pass:
     poisson: tuple[float, float]
 
     def factor(self, generator: torch.Generator) -> float:
+        """How much the sides are multiplied by."""
         spans = ((1.0, self.grow), (self.shrink, 1.0), (1.0, 1.0))
         return uniform(*spans[pick(list(self.resizes), generator)], generator)
 

@@ -37,9 +37,9 @@ def schedule(timesteps: int, start: float, end: float) -> dict[str, Tensor]:
 class DenoiserLayer(nn.Module):
     """A linear layer and its rectifier; nothing is added to what came in, whatever the published name says."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.resmlp = nn.Sequential(nn.Linear(PRIOR_WIDTH, PRIOR_WIDTH), nn.LeakyReLU(SLOPE))
+        self.resmlp: nn.Sequential = nn.Sequential(nn.Linear(PRIOR_WIDTH, PRIOR_WIDTH), nn.LeakyReLU(SLOPE))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 256) -> (B, 256)."""
@@ -51,9 +51,11 @@ class Denoiser(nn.Module):
 
     def __init__(self, layers: int, timesteps: int):
         super().__init__()
-        self.longest = 10 * timesteps
+        self.longest: int = 10 * timesteps
         first = nn.Linear(2 * PRIOR_WIDTH + 1, PRIOR_WIDTH)
-        self.resmlp = nn.Sequential(first, nn.LeakyReLU(SLOPE), *(DenoiserLayer() for _ in range(layers)))
+        self.resmlp: nn.Sequential = nn.Sequential(
+            first, nn.LeakyReLU(SLOPE), *(DenoiserLayer() for _ in range(layers))
+        )
 
     def forward(self, x: Tensor, step: int, condition: Tensor) -> Tensor:
         """(B, 256), a step from 0, (B, 256) -> (B, 256)."""
@@ -66,7 +68,7 @@ class PriorDiffusion:
 
     def __init__(self, timesteps: int, start: float, end: float):
         self.timesteps = timesteps
-        self.arrays = schedule(timesteps, start, end)
+        self.arrays: dict[str, Tensor] = schedule(timesteps, start, end)
 
     def _at(self, name: str, step: int) -> float:
         return self.arrays[name][step].item()

@@ -19,11 +19,16 @@ class Discriminator(nn.Module):
         super().__init__()
         self.skip_connection = skip_connection
         width = num_feat
-        self.conv0 = nn.Conv2d(num_in_ch, width, 3, padding=1)
-        self.conv1, self.conv2, self.conv3 = (_halving(width * 2**level) for level in range(3))
-        self.conv4, self.conv5, self.conv6 = (_plain(width * 2**level, width * 2 ** (level - 1)) for level in (3, 2, 1))
-        self.conv7, self.conv8 = _plain(width, width), _plain(width, width)
-        self.conv9 = nn.Conv2d(width, 1, 3, padding=1)
+        self.conv0: nn.Conv2d = nn.Conv2d(num_in_ch, width, 3, padding=1)
+        self.conv1: nn.Conv2d = _halving(width)
+        self.conv2: nn.Conv2d = _halving(2 * width)
+        self.conv3: nn.Conv2d = _halving(4 * width)
+        self.conv4: nn.Conv2d = _plain(8 * width, 4 * width)
+        self.conv5: nn.Conv2d = _plain(4 * width, 2 * width)
+        self.conv6: nn.Conv2d = _plain(2 * width, width)
+        self.conv7: nn.Conv2d = _plain(width, width)
+        self.conv8: nn.Conv2d = _plain(width, width)
+        self.conv9: nn.Conv2d = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], sides multiples of 8 -> logits (B, 1, H, W), positive for real."""

@@ -26,7 +26,7 @@ class Affine(nn.Module):
 
     def __init__(self, width: int, bias: bool):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
+        self.weight: nn.Parameter = nn.Parameter(torch.ones(width))
         self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if bias else None)
 
 
@@ -38,7 +38,7 @@ class Norm(nn.Module):
 
     def __init__(self, width: int, bias: bool):
         super().__init__()
-        self.body = Affine(width, bias)
+        self.body: Affine = Affine(width, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
@@ -90,11 +90,11 @@ class Attention(Steered):
     def __init__(self, width: int, heads: int, bias: bool):
         super().__init__()
         self.heads = heads
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.kernel = steering(width)
-        self.qkv = nn.Conv2d(width, 3 * width, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(3 * width, 3 * width, 3, padding=1, groups=3 * width, bias=bias)
-        self.project_out = nn.Conv2d(width, width, 1, bias=bias)
+        self.temperature: nn.Parameter = nn.Parameter(torch.ones(heads, 1, 1))
+        self.kernel: nn.Module = steering(width)
+        self.qkv: nn.Conv2d = nn.Conv2d(width, 3 * width, 1, bias=bias)
+        self.qkv_dwconv: nn.Conv2d = nn.Conv2d(3 * width, 3 * width, 3, padding=1, groups=3 * width, bias=bias)
+        self.project_out: nn.Conv2d = nn.Conv2d(width, width, 1, bias=bias)
 
     def forward(self, x: Tensor, norm: Norm, prior: Tensor) -> Tensor:
         """(B, H, W, C), (B, 256) -> (B, H, W, C)."""
@@ -125,10 +125,10 @@ class FeedForward(Steered):
     def __init__(self, width: int, factor: float, bias: bool):
         super().__init__()
         hidden = int(width * factor)
-        self.project_in = nn.Conv2d(width, 2 * hidden, 1, bias=bias)
-        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
-        self.project_out = nn.Conv2d(hidden, width, 1, bias=bias)
-        self.kernel = steering(width)
+        self.project_in: nn.Conv2d = nn.Conv2d(width, 2 * hidden, 1, bias=bias)
+        self.dwconv: nn.Conv2d = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
+        self.project_out: nn.Conv2d = nn.Conv2d(hidden, width, 1, bias=bias)
+        self.kernel: nn.Module = steering(width)
 
     def forward(self, x: Tensor, norm: Norm, prior: Tensor) -> Tensor:
         """(B, H, W, C), (B, 256) -> (B, H, W, C)."""
@@ -141,8 +141,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, factor: float, bias: bool, norm_bias: bool):
         super().__init__()
-        self.norm1, self.attn = Norm(width, norm_bias), Attention(width, heads, bias)
-        self.norm2, self.ffn = Norm(width, norm_bias), FeedForward(width, factor, bias)
+        self.norm1: Norm = Norm(width, norm_bias)
+        self.attn: Attention = Attention(width, heads, bias)
+        self.norm2: Norm = Norm(width, norm_bias)
+        self.ffn: FeedForward = FeedForward(width, factor, bias)
 
     def forward(self, x: Tensor, prior: Tensor) -> Tensor:
         """(B, H, W, C), (B, 256) -> (B, H, W, C)."""
@@ -165,7 +167,7 @@ class Down(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1, bias=False))
+        self.body: nn.Sequential = nn.Sequential(nn.Conv2d(width, width // 2, 3, padding=1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H/2, W/2, 2 C)."""
@@ -177,7 +179,7 @@ class Up(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(width, 2 * width, 3, padding=1, bias=False))
+        self.body: nn.Sequential = nn.Sequential(nn.Conv2d(width, 2 * width, 3, padding=1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, 2 H, 2 W, C/2)."""
@@ -199,7 +201,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(
+        self.body: nn.Sequential = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(SLOPE), nn.Conv2d(width, width, 3, padding=1)
         )
 

@@ -32,7 +32,8 @@ class DiffRIRConfig:
         LayerNorm_type: "BiasFree" or "WithBias".
         n_encoder_res: residual blocks of the prior encoder.
         n_denoise_res: hidden layers of the denoiser.
-        linear_start, linear_end: first and last beta of the prior's diffusion.
+        linear_start: first beta of the prior's diffusion.
+        linear_end: last beta of the prior's diffusion.
         matched: the picture is brought to the reference's tone and freed of slow drifts (`matching.matched`) before
             the network sees it, and at scale 1 the seam of the result is blended; no published network is made so.
     """
@@ -52,7 +53,7 @@ class DiffRIRConfig:
     timesteps: int = 4
     matched: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.scale not in SCALES:
             raise UserError(f"scale {self.scale} is not possible; use one of {', '.join(map(str, SCALES))}.")
         if self.LayerNorm_type not in ("BiasFree", "WithBias"):
@@ -105,16 +106,16 @@ class PriorEncoder(nn.Module):
     def __init__(self, channels: int, residuals: int):
         super().__init__()
         wide = [conv(64, 128), conv(128, 128), conv(128, PRIOR_WIDTH)]
-        self.E = nn.Sequential(
+        self.E: nn.Sequential = nn.Sequential(
             *(conv(channels, 64), nn.LeakyReLU(SLOPE)),
             *(Residual(64) for _ in range(residuals)),
             *(layer for each in wide for layer in (each, nn.LeakyReLU(SLOPE))),
         )
-        self.mlp = nn.Sequential(
+        self.mlp: nn.Sequential = nn.Sequential(
             nn.Linear(PRIOR_WIDTH, PRIOR_WIDTH), nn.LeakyReLU(SLOPE),
             nn.Linear(PRIOR_WIDTH, PRIOR_WIDTH), nn.LeakyReLU(SLOPE),
         )  # fmt: skip
-        self.reach = 1 + 2 * residuals + len(wide)  # features that a feature sees on each side of itself
+        self.reach: int = 1 + 2 * residuals + len(wide)  # features that a feature sees on each side of itself
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, 256)."""
@@ -146,20 +147,26 @@ class ImageNetwork(nn.Module):
         def reduce(width: int) -> nn.Conv2d:
             return nn.Conv2d(2 * width, width, 1, bias=config.bias)
 
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(config.channels, width, 3, padding=1, bias=False)})
-        self.encoder_level1, self.down1_2 = level(width, heads[0], blocks[0]), Down(width)
-        self.encoder_level2, self.down2_3 = level(2 * width, heads[1], blocks[1]), Down(2 * width)
-        self.encoder_level3, self.down3_4 = level(4 * width, heads[2], blocks[2]), Down(4 * width)
-        self.latent = level(8 * width, heads[3], blocks[3])
-        self.up4_3, self.reduce_chan_level3 = Up(8 * width), reduce(4 * width)
-        self.decoder_level3 = level(4 * width, heads[2], blocks[2])
-        self.up3_2, self.reduce_chan_level2 = Up(4 * width), reduce(2 * width)
-        self.decoder_level2 = level(2 * width, heads[1], blocks[1])
-        self.up2_1 = Up(2 * width)  # the finest level keeps both halves
-        self.decoder_level1 = level(2 * width, heads[0], blocks[0])
-        self.refinement = level(2 * width, heads[0], config.num_refinement_blocks)
+        embed = nn.Conv2d(config.channels, width, 3, padding=1, bias=False)
+        self.patch_embed: nn.ModuleDict = nn.ModuleDict({"proj": embed})
+        self.encoder_level1: Level = level(width, heads[0], blocks[0])
+        self.down1_2: Down = Down(width)
+        self.encoder_level2: Level = level(2 * width, heads[1], blocks[1])
+        self.down2_3: Down = Down(2 * width)
+        self.encoder_level3: Level = level(4 * width, heads[2], blocks[2])
+        self.down3_4: Down = Down(4 * width)
+        self.latent: Level = level(8 * width, heads[3], blocks[3])
+        self.up4_3: Up = Up(8 * width)
+        self.reduce_chan_level3: nn.Conv2d = reduce(4 * width)
+        self.decoder_level3: Level = level(4 * width, heads[2], blocks[2])
+        self.up3_2: Up = Up(4 * width)
+        self.reduce_chan_level2: nn.Conv2d = reduce(2 * width)
+        self.decoder_level2: Level = level(2 * width, heads[1], blocks[1])
+        self.up2_1: Up = Up(2 * width)  # the finest level keeps both halves
+        self.decoder_level1: Level = level(2 * width, heads[0], blocks[0])
+        self.refinement: Level = level(2 * width, heads[0], config.num_refinement_blocks)
         wide = (nn.Conv2d(2 * width, 8 * width, 3, padding=1) for _ in range(2))
-        self.tail = nn.Sequential(
+        self.tail: nn.Sequential = nn.Sequential(
             nn.Sequential(*(layer for each in wide for layer in (each, nn.PixelShuffle(2)))),
             nn.Conv2d(2 * width, 3, 3, padding=1),
         )
@@ -202,8 +209,8 @@ class Stage1(nn.Module):
     def __init__(self, config: DiffRIRConfig):
         super().__init__()
         self.config = config
-        self.G = ImageNetwork(config)
-        self.E = PriorEncoder(config.channels + 3 * FINEST**2, config.n_encoder_res)
+        self.G: ImageNetwork = ImageNetwork(config)
+        self.E: PriorEncoder = PriorEncoder(config.channels + 3 * FINEST**2, config.n_encoder_res)
 
     def prior(self, net_input: Tensor, gt: Tensor) -> Tensor:
         """(B, 3 + 3 s s, H, W), (B, 3, H s, W s) -> (B, 256)."""
@@ -224,10 +231,10 @@ class Stage2(nn.Module):
     def __init__(self, config: DiffRIRConfig):
         super().__init__()
         self.config = config
-        self.G = ImageNetwork(config)
-        self.condition = PriorEncoder(config.channels, config.n_encoder_res)
-        self.denoise = Denoiser(config.n_denoise_res, config.timesteps)
-        self.diffusion = PriorDiffusion(config.timesteps, config.linear_start, config.linear_end)
+        self.G: ImageNetwork = ImageNetwork(config)
+        self.condition: PriorEncoder = PriorEncoder(config.channels, config.n_encoder_res)
+        self.denoise: Denoiser = Denoiser(config.n_denoise_res, config.timesteps)
+        self.diffusion: PriorDiffusion = PriorDiffusion(config.timesteps, config.linear_start, config.linear_end)
 
     def features(self, net_input: Tensor) -> Tensor:
         """What the condition averages over all pixels: (B, 3 + 3 s s, H, W) -> (B, 256, H s / 4, W s / 4)."""

@@ -31,7 +31,8 @@ class Lpips:
     """
 
     def __init__(self, features: Features, weights: list[Tensor]):
-        self.features, self.weights = features, weights
+        self.features = features
+        self.weights = weights
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] twice -> (B,)."""
@@ -67,12 +68,15 @@ class Dists:
 
     Args:
         features: VGG16 with `SmoothPool`.
-        alpha, beta: weights of texture and structure, (1475,): the picture's own channels and then those of the taps.
+        alpha: weights of texture, (1475,): the picture's own channels and then those of the taps.
+        beta: weights of structure, (1475,).
     """
 
     def __init__(self, features: Features, alpha: Tensor, beta: Tensor):
         whole = alpha.sum() + beta.sum()
-        self.features, self.alpha, self.beta = features, alpha / whole, beta / whole
+        self.features = features
+        self.alpha: Tensor = alpha / whole
+        self.beta: Tensor = beta / whole
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] twice -> (B,)."""

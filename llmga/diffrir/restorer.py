@@ -37,7 +37,11 @@ class DiffRIR:
 
     def __init__(self, model: Stage2, *, seed: int = 0, tile: int = TILE, overlap: int = OVERLAP, soft: bool = False):
         check_tiling(tile, overlap)
-        self.model, self.seed, self.tile, self.overlap, self.soft = model, seed, tile, overlap, soft
+        self.model = model
+        self.seed = seed
+        self.tile = tile
+        self.overlap = overlap
+        self.soft = soft
 
     @property
     def scale(self) -> int:

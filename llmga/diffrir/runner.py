@@ -45,9 +45,10 @@ class RestoreRunner:
     """Does jobs one after the other, or several of one size at once; what fails is passed over and written down."""
 
     def __init__(self, restorer: Restorer, manifest: Manifest, batch: int = 1):
-        self.restorer, self.manifest = restorer, manifest
-        self.batch = batch if isinstance(restorer, DiffRIR) else 1
-        self.soft = isinstance(restorer, DiffRIR) and restorer.soft
+        self.restorer = restorer
+        self.manifest = manifest
+        self.batch: int = batch if isinstance(restorer, DiffRIR) else 1
+        self.soft: bool = isinstance(restorer, DiffRIR) and restorer.soft
 
     def __call__(self, jobs: Sequence[RestoreJob]) -> None:
         """Everything that is not done yet."""

@@ -4,6 +4,7 @@ No part of the published training, which simulates the mismatch by tone alone.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +39,8 @@ class RoundTrip:
             raise UserError(
                 f"{str(path)!r} holds no VAE in diffusers layout; give its folder or a pipeline's."
             ) from None
-        self.vae = vae.to(device).requires_grad_(False).eval()
-        self.unit = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.vae: Any = vae.to(device).requires_grad_(False).eval()
+        self.unit: int = 2 ** (len(vae.config.block_out_channels) - 1)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

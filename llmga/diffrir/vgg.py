@@ -36,8 +36,8 @@ class Features(nn.Module):
         pool: Callable[[int], nn.Module] = lambda channels: nn.MaxPool2d(2),
     ):
         super().__init__()
-        self.names = {place: name for name, place in taps.items()}
-        self.features = nn.Sequential(*_layers(plan, pool)[: max(taps.values()) + 1])
+        self.names: dict[int, str] = {place: name for name, place in taps.items()}
+        self.features: nn.Sequential = nn.Sequential(*_layers(plan, pool)[: max(taps.values()) + 1])
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
         self.requires_grad_(False).eval()

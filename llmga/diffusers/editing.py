@@ -115,11 +115,12 @@ class EditSolver:
 
     def __init__(self, scheduler: Any, times: Sequence[int]):
         schedule = training_schedule(scheduler)
-        self.clean = CLEAN[schedule.config.prediction_type]
+        self.clean: Callable[[Tensor, Tensor, float, float], Tensor] = CLEAN[schedule.config.prediction_type]
         kept = schedule.alphas_cumprod.double().clamp_min(LEAST_SIGNAL)[[*times, 0]].tolist()
-        self.signal, self.noise = [share**0.5 for share in kept], [(1 - share) ** 0.5 for share in kept]
-        self.log_ratio = [math.log(signal / noise) for signal, noise in zip(self.signal, self.noise, strict=True)]
-        self.index = 0
+        self.signal: list[float] = [share**0.5 for share in kept]
+        self.noise: list[float] = [(1 - share) ** 0.5 for share in kept]
+        self.log_ratio: list[float] = [math.log(a / b) for a, b in zip(self.signal, self.noise, strict=True)]
+        self.index: int = 0
         self.before: Tensor | None = None  # the clean latents of the step before
 
     def step(self, latents: Tensor, said: Tensor) -> EditStep:

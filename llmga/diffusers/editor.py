@@ -60,7 +60,7 @@ class Editor(Pipeline):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        self.schedule = training_schedule(self.own_scheduler)
+        self.schedule: Any = training_schedule(self.own_scheduler)
 
     @interruptible
     @torch.inference_mode()

@@ -19,7 +19,8 @@ class Family:
     Attributes:
         name: the architecture and, for other tasks than text-to-image, the task: `sdxl`, `sdxl-inpainting`.
         pipeline_class: name of the diffusers class, as `model_index.json` states it; or a class with its interface.
-        steps, guidance_scale: used when neither the caller nor the checkpoint says otherwise.
+        steps: used when neither the caller nor the checkpoint says otherwise.
+        guidance_scale: as `steps`.
         prompt_arguments: embeddings -> keyword arguments of the pipeline; None for a family whose pipeline is given
             the text itself.
         conditions: pooled (batch, width), time ids (batch, 6) -> the UNet's `added_cond_kwargs` in training; None for

@@ -52,7 +52,8 @@ class PromptEmbeddings:
     Attributes:
         embeds: (batch, positions, width).
         pooled: (batch, pooled width), None for families without a pooled vector (SD1.5).
-        negative_embeds, negative_pooled: of the same shapes; None when no negative side was asked for.
+        negative_embeds: of the shape of `embeds`; None when no negative side was asked for.
+        negative_pooled: of the shape of `pooled`; None as `negative_embeds`.
     """
 
     embeds: Tensor

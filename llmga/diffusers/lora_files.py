@@ -197,7 +197,11 @@ def _configs(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any
 
 
 def _checked(settings: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Those that are read here.  Raises: UserError for a value of a wrong type."""
+    """Those that are read here.
+
+    Raises:
+        UserError: a value is of a wrong type.
+    """
     patterns = settings.get("alpha_pattern") or {}
     numbers = [settings.get("lora_alpha", 1), *(patterns.values() if isinstance(patterns, dict) else [None])]
     for value in numbers:

@@ -14,7 +14,7 @@ from llmga.diffusers.lora_files import PEFT_CONFIG, LoraFile, such_as
 from llmga.diffusers.lora_names import MERGE, PEFT_PREFIX, flat, modules_of, targets_of
 from llmga.errors import UserError
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 # Methods that change weights otherwise than by one product of two matrices, known by their tensors.
 METHODS = {

@@ -12,7 +12,7 @@ from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
 from llmga.files import fingerprint
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 # Begin of a version, as kohya's `ss_base_model_version` and Stability's `modelspec.architecture` state it -> family.
 VERSIONS = (

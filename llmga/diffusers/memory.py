@@ -10,7 +10,7 @@ from llmga.choices import OFFLOADS
 from llmga.errors import UserError
 
 Result = TypeVar("Result")
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 def to_device(pipe: Any, device: torch.device, *, offload: str = "none", tile_vae: bool = False) -> Any:

@@ -13,7 +13,7 @@ from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
-from llmga.diffusers.samplers import SAMPLERS, most_steps, scheduler_of
+from llmga.diffusers.samplers import SAMPLERS, Sampler, most_steps, scheduler_of
 from llmga.errors import UserError
 from llmga.inputs import as_number, as_seeds, as_size, as_text, as_whole, check_keywords
 from llmga.limits import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
@@ -52,16 +52,19 @@ class Pipeline:
         weighted: bool = False,
         offload: str = "none",
     ):
-        self.pipe, self.family, self.path, self.offload = pipe, family, path, offload
-        self.defaults = defaults or {}
+        self.pipe = pipe
+        self.family = family
+        self.path = path
+        self.offload = offload
+        self.defaults: dict[str, Any] = defaults or {}
         self.layout: str = self.defaults.get("layout", "joined")
-        self.encoder = PromptEncoder(pipe, self.layout, weighted=weighted)
+        self.encoder: PromptEncoder = PromptEncoder(pipe, self.layout, weighted=weighted)
         self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
         self.derived: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
         self.dedicated: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
-        self.own_scheduler = pipe.scheduler
-        self.sampler_name = ""
+        self.own_scheduler: Any = pipe.scheduler
+        self.sampler_name: str = ""
         self.use_sampler()
         pipe.set_progress_bar_config(disable=True)
 
@@ -82,7 +85,8 @@ class Pipeline:
         sampler = SAMPLERS[name]
         if self.family.prompt_arguments is not None:  # the others' schedulers are none of ours
             self.pipe.scheduler = scheduler_of(sampler, self.own_scheduler)
-        self.sampler_name, self.sampler = name, sampler
+        self.sampler: Sampler = sampler
+        self.sampler_name = name
 
     @property
     def steps(self) -> int:

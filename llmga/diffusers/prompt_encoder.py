@@ -43,7 +43,9 @@ class PromptEncoder:
 
     def __init__(self, parts: Any, layout: str = "joined", *, weighted: bool = False):
         LAYOUTS[layout]
-        self.parts, self.layout, self.weighted = parts, layout, weighted
+        self.parts = parts
+        self.layout = layout
+        self.weighted = weighted
         self._known: OrderedDict[tuple[str, str | None, bool, bool], PromptEmbeddings] = OrderedDict()
 
     def __call__(

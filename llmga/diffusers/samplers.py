@@ -17,7 +17,8 @@ class Sampler:
     Attributes:
         scheduler: name of the diffusers class; None is what the checkpoint names.
         settings: what differs from the checkpoint's scheduler settings.
-        steps, guidance_scale: what suits the sampler; None leaves it to the checkpoint.
+        steps: what suits the sampler; None leaves it to the checkpoint.
+        guidance_scale: as `steps`.
         timesteps: step count -> the times themselves, where even spacing would miss the ones that were trained.
     """
 

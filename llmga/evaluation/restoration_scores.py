@@ -214,15 +214,12 @@ def failed_bars(table: dict[str, dict[str, dict[str, float]]]) -> list[str]:
 
 
 def shown(table: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The table as text."""
+    """The table as text, a column for each figure of `judge`."""
     lines = []
     for damage, rows in table.items():
-        lines.append(f"{damage:<16}{'psnr':>8}{'seam':>8}{'shift':>8}{'kept':>6}{'ms':>7}")
-        lines += [
-            f"  {name:<14}{row['psnr']:8.2f}{row['seam']:8.2f}{row['shift']:8.2f}{row['kept']:6.0f}"
-            f"{row['seconds'] * 1e3:7.0f}"
-            for name, row in rows.items()
-        ]
+        figures = list(next(iter(rows.values()), {}))
+        lines.append(f"{damage:<16}" + "".join(f"{name:>9}" for name in figures))
+        lines += [f"  {name:<14}" + "".join(f"{row[figure]:9.3f}" for figure in figures) for name, row in rows.items()]
     return "\n".join(lines)
 
 
@@ -234,7 +231,11 @@ def _write(path: Path, table: dict[str, dict[str, dict[str, float]]]) -> None:
 
 
 def score(args: argparse.Namespace) -> int:
-    """Print the table; 1 when a claim does not hold.  Raises: UserError."""
+    """Print the table; 1 when a claim does not hold.
+
+    Raises:
+        UserError: a restorer cannot be opened, or the figures cannot be written.
+    """
     further = {name: load_restorer(name, args.restorer_path) for name in args.restorer}
     table = evaluate({**dict(METHODS), **further}, args.damage, args.masks, args.seed, args.hidden)
     print(shown(table))

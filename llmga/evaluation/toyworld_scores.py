@@ -65,7 +65,7 @@ class Counts:
 
 
 @dataclass
-class Tally:
+class Accuracy:
     """Fractions of right answers by claim."""
 
     right: dict[str, int] = field(default_factory=dict)
@@ -73,13 +73,16 @@ class Tally:
     misses: list[str] = field(default_factory=list)
 
     def add(self, claim: str, right: bool) -> None:
+        """Count one case of a claim."""
         self.right[claim] = self.right.get(claim, 0) + right
         self.asked[claim] = self.asked.get(claim, 0) + 1
 
     def missed(self, part: str, said: str, got: object) -> None:
+        """Keep a case that went wrong, to be read by people."""
         self.misses.append(f"{part}: {said!r} -> {got}")
 
     def fractions(self) -> dict[str, float]:
+        """The share of right answers of every claim, 0 to 1."""
         return {claim: self.right[claim] / self.asked[claim] for claim in self.asked}
 
 
@@ -87,7 +90,9 @@ class Subject:
     """The system under test: a language model and a pipeline."""
 
     def __init__(self, mllm: Mllm, pipeline: Pipeline, seed: int):
-        self.mllm, self.pipeline, self.seed = mllm, pipeline, seed
+        self.mllm = mllm
+        self.pipeline = pipeline
+        self.seed = seed
 
     def dialogue(self) -> Dialogue:
         """A fresh conversation."""
@@ -100,6 +105,7 @@ class Subject:
         return reply, prompts[0] if prompts else None
 
     def paint(self, prompt: str, number: int) -> Image.Image:
+        """The picture of a prompt, by the seed of its case."""
         return self.pipeline(prompt, seed=self.seed + number)
 
 
@@ -110,50 +116,50 @@ def _scenes(count: int, seed: int) -> Iterator[tuple[int, Scene, random.Random]]
         yield number, scenes[number % len(scenes)], random.Random(seed * 1_000_003 + number)
 
 
-def _judge(tally: Tally, claim: str, verdict: dict[str, bool]) -> bool:
+def _judge(accuracy: Accuracy, claim: str, verdict: dict[str, bool]) -> bool:
     for name, right in verdict.items():
-        tally.add(f"{claim}.{name}", right)
+        accuracy.add(f"{claim}.{name}", right)
     return all(verdict.values())
 
 
-def judge_requests(subject: Subject, count: int, tally: Tally) -> None:
+def judge_requests(subject: Subject, count: int, accuracy: Accuracy) -> None:
     """Typed requests to pictures: one half names all five attributes, the other is as people type."""
     for number, scene, rng in tqdm(_scenes(count, 1), total=count, desc="requests"):
         request = requests.request(scene, rng, complete=number % 2 == 0)
         _, prompt = subject.answer(subject.dialogue(), request.text)
         said = captions.read(prompt or "")
         prompt_right = all(request.satisfied_by(said).values()) and prompt is not None
-        tally.add("request.prompt.all_named", prompt_right)
+        accuracy.add("request.prompt.all_named", prompt_right)
         seen = oracle.read(subject.paint(prompt, number)).attributes if prompt else {}
-        picture_right = _judge(tally, "request.picture", request.satisfied_by(seen))
-        tally.add("request.picture.all_named", picture_right and prompt is not None)
-        tally.add("request.picture_matches_prompt", bool(prompt) and seen == said)
+        picture_right = _judge(accuracy, "request.picture", request.satisfied_by(seen))
+        accuracy.add("request.picture.all_named", picture_right and prompt is not None)
+        accuracy.add("request.picture_matches_prompt", bool(prompt) and seen == said)
         if not prompt_right or not picture_right:
-            tally.missed("request", request.text, {"prompt": prompt, "seen": seen})
+            accuracy.missed("request", request.text, {"prompt": prompt, "seen": seen})
 
 
-def judge_unseen_phrasings(subject: Subject, count: int, tally: Tally) -> None:
+def judge_unseen_phrasings(subject: Subject, count: int, accuracy: Accuracy) -> None:
     """Requests in phrasings that training never saw, judged in the prompt."""
     for _, scene, rng in tqdm(_scenes(count, 2), total=count, desc="unseen phrasings"):
         request = requests.request(scene, rng, held_out=True)
         _, prompt = subject.answer(subject.dialogue(), request.text)
         right = prompt is not None and all(request.satisfied_by(captions.read(prompt)).values())
-        tally.add("unseen_phrasing.prompt.all_named", right)
+        accuracy.add("unseen_phrasing.prompt.all_named", right)
         if not right:
-            tally.missed("unseen phrasing", request.text, prompt)
+            accuracy.missed("unseen phrasing", request.text, prompt)
 
 
-def judge_small_talk(subject: Subject, count: int, tally: Tally) -> None:
+def judge_small_talk(subject: Subject, count: int, accuracy: Accuracy) -> None:
     """Greetings, questions and impossible wishes, half of them in unseen words, want no picture."""
     for number, _, rng in tqdm(_scenes(count, 3), total=count, desc="small talk"):
         said, _ = smalltalk.talk(rng, held_out=number % 2 == 1)
         reply, prompt = subject.answer(subject.dialogue(), said)
-        tally.add("small_talk.no_picture", prompt is None and bool(reply.strip()))
+        accuracy.add("small_talk.no_picture", prompt is None and bool(reply.strip()))
         if prompt is not None:
-            tally.missed("small talk", said, prompt)
+            accuracy.missed("small talk", said, prompt)
 
 
-def judge_follow_ups(subject: Subject, count: int, tally: Tally) -> None:
+def judge_follow_ups(subject: Subject, count: int, accuracy: Accuracy) -> None:
     """A second turn changes one attribute of what the first turn asked to paint, and keeps the others."""
     for number, scene, rng in tqdm(_scenes(count, 4), total=count, desc="follow-ups"):
         chat = subject.dialogue()
@@ -163,16 +169,16 @@ def judge_follow_ups(subject: Subject, count: int, tally: Tally) -> None:
         change: Request = requests.follow_up(start, rng)
         _, prompt = subject.answer(chat, change.text)
         verdict = change.satisfied_by(captions.read(prompt or ""))
-        tally.add("follow_up.prompt.all", all(verdict.values()))
+        accuracy.add("follow_up.prompt.all", all(verdict.values()))
         seen = oracle.read(subject.paint(prompt, number)).attributes if prompt else {}
         right = all(change.satisfied_by(seen).values())
-        tally.add("follow_up.picture.all", right)
-        tally.add(f"follow_up.picture.{change.kind}", right)
+        accuracy.add("follow_up.picture.all", right)
+        accuracy.add(f"follow_up.picture.{change.kind}", right)
         if not right:
-            tally.missed("follow-up", f"{first.text} | {change.text}", {"prompt": prompt, "seen": seen})
+            accuracy.missed("follow-up", f"{first.text} | {change.text}", {"prompt": prompt, "seen": seen})
 
 
-def judge_pictures(subject: Subject, count: int, tally: Tally) -> None:
+def judge_pictures(subject: Subject, count: int, accuracy: Accuracy) -> None:
     """A held-out picture, of any aspect, is painted again and described."""
     english = INSTRUCTIONS["en"]
     for number, scene, rng in tqdm(_scenes(count, 5), total=count, desc="pictures"):
@@ -182,17 +188,17 @@ def judge_pictures(subject: Subject, count: int, tally: Tally) -> None:
         wish = "Generate a similar image." if number % 2 else rng.choice(english.regenerate)
         _, prompt = subject.answer(chat, wish, (picture,))
         seen = oracle.read(subject.paint(prompt, number)).attributes if prompt else {}
-        tally.add("similar.all", seen == scene.attributes)
+        accuracy.add("similar.all", seen == scene.attributes)
         question = "Describe this picture." if number % 2 else rng.choice(english.describe)
         reply, drawn = subject.answer(subject.dialogue(), question, (picture,))
         said = captions.read(reply)
-        tally.add("describe.all", said == scene.attributes and drawn is None)
-        _judge(tally, "describe", {name: said.get(name) == value for name, value in scene.attributes.items()})
+        accuracy.add("describe.all", said == scene.attributes and drawn is None)
+        _judge(accuracy, "describe", {name: said.get(name) == value for name, value in scene.attributes.items()})
         if seen != scene.attributes or said != scene.attributes:
-            tally.missed("picture", str(scene.attributes), {"similar": prompt, "seen": seen, "described": reply})
+            accuracy.missed("picture", str(scene.attributes), {"similar": prompt, "seen": seen, "described": reply})
 
 
-def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
+def judge_holes(subject: Subject, count: int, accuracy: Accuracy) -> None:
     """A wish for what is to stand where a picture's one thing is hidden: where, and on what, the picture tells.
 
     Half of the wishes are in unseen words, half of the pictures show another thing, too.  Pictures are judged without
@@ -207,29 +213,31 @@ def judge_holes(subject: Subject, count: int, tally: Tally) -> None:
         _, prompt = subject.answer(subject.dialogue(), wish.text, (hidden.blackened,))
         said = captions.read(prompt or "")
         right = all(wish.satisfied_by(said).values())
-        tally.add("hole.prompt.in_company" if company else "hole.prompt.all", right)
+        accuracy.add("hole.prompt.in_company" if company else "hole.prompt.all", right)
         if company:
             if not right:
-                tally.missed("hole in company", wish.text, {"wanted": wish.scene.attributes, "prompt": prompt})
+                accuracy.missed("hole in company", wish.text, {"wanted": wish.scene.attributes, "prompt": prompt})
             continue
         if SIZES[wish.scene.attributes["size"]] > SIZES[scene.attributes["size"]]:
             continue
         filled = subject.pipeline(prompt, hidden.shown, hidden.mask, seed=subject.seed + number) if prompt else None
         seen = oracle.read(filled).attributes if filled else {}
-        tally.add("hole.picture.all", all(wish.satisfied_by(seen).values()))
+        accuracy.add("hole.picture.all", all(wish.satisfied_by(seen).values()))
         if not all(wish.satisfied_by(seen).values()):
-            tally.missed("hole", wish.text, {"wanted": wish.scene.attributes, "prompt": prompt, "seen": seen})
+            accuracy.missed("hole", wish.text, {"wanted": wish.scene.attributes, "prompt": prompt, "seen": seen})
 
 
-def judge_stage2(finetuned: Pipeline, base: Pipeline, count: int, seed: int, tally: Tally) -> None:
+def judge_stage2(finetuned: Pipeline, base: Pipeline, count: int, seed: int, accuracy: Accuracy) -> None:
     """The same detailed prompts, the same seeds: what stage 2 adds to its base."""
     for name, pipeline in (("finetuned", finetuned), ("base", base)):
         for number, scene, rng in tqdm(_scenes(count, 6), total=count, desc=f"stage 2, {name}"):
             picture = pipeline(captions.detailed(scene, rng), seed=seed + number)
-            tally.add(f"stage2.{name}.all", _judge(tally, f"stage2.{name}", oracle.score(picture, scene.attributes)))
+            accuracy.add(
+                f"stage2.{name}.all", _judge(accuracy, f"stage2.{name}", oracle.score(picture, scene.attributes))
+            )
 
 
-def judge_inpainting(inpainter: Pipeline, count: int, seed: int, tally: Tally) -> None:
+def judge_inpainting(inpainter: Pipeline, count: int, seed: int, accuracy: Accuracy) -> None:
     """Half of the scenes lost their thing, half their sides; told the whole caption, what is hidden comes back, and
     what is not hidden stays, pixel for pixel."""
     for number, scene, rng in tqdm(_scenes(count, 7), total=count, desc="inpainting"):
@@ -237,14 +245,14 @@ def judge_inpainting(inpainter: Pipeline, count: int, seed: int, tally: Tally) -
         hidden, caption = hide(scene, rng), captions.detailed(scene, rng)
         filled = inpainter(caption, hidden.shown, hidden.mask, seed=seed + number)
         verdict = oracle.score(filled, scene.attributes)
-        tally.add(f"inpaint.{claim}.all", _judge(tally, f"inpaint.{claim}", verdict))
+        accuracy.add(f"inpaint.{claim}.all", _judge(accuracy, f"inpaint.{claim}", verdict))
         changed = np.any(np.asarray(ImageChops.difference(filled.convert("RGB"), hidden.shown)), axis=-1)
-        tally.add(f"inpaint.{claim}.kept", not changed[np.asarray(hidden.mask) == 0].any())
+        accuracy.add(f"inpaint.{claim}.kept", not changed[np.asarray(hidden.mask) == 0].any())
         if not all(verdict.values()):
-            tally.missed(claim, caption, oracle.read(filled).attributes)
+            accuracy.missed(claim, caption, oracle.read(filled).attributes)
 
 
-PARTS: dict[str, Callable[[Subject, int, Tally], None]] = {
+PARTS: dict[str, Callable[[Subject, int, Accuracy], None]] = {
     "requests": judge_requests,
     "unseen": judge_unseen_phrasings,
     "small_talk": judge_small_talk,
@@ -264,25 +272,25 @@ class Paths:
     inpainter: str
 
 
-def judge(part: str, paths: Paths, count: int, seed: int) -> Tally:
+def judge(part: str, paths: Paths, count: int, seed: int) -> Accuracy:
     """One part of the evaluation, with models of its own: parts can run beside each other.
 
     Raises:
         UserError: when a checkpoint cannot be opened.
     """
     quiet_libraries()
-    tally = Tally()
+    accuracy = Accuracy()
     if part in ("inpainting", "holes"):
         pipeline = load_pipeline(paths.inpainter, device="cpu", task=INPAINTING)
     else:
         pipeline = load_pipeline(paths.pipeline, device="cpu")
     if part == "inpainting":
-        judge_inpainting(pipeline, count, seed, tally)
+        judge_inpainting(pipeline, count, seed, accuracy)
     elif part == "stage2":
-        judge_stage2(pipeline, load_pipeline(paths.base, device="cpu"), count, seed, tally)
+        judge_stage2(pipeline, load_pipeline(paths.base, device="cpu"), count, seed, accuracy)
     else:
-        PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), pipeline, seed), count, tally)
-    return tally
+        PARTS[part](Subject(load_mllm(paths.mllm, device="cpu"), pipeline, seed), count, accuracy)
+    return accuracy
 
 
 def evaluate(paths: Paths, counts: dict[str, int], seed: int, processes: int = 1) -> tuple[dict[str, float], list[str]]:
@@ -293,14 +301,14 @@ def evaluate(paths: Paths, counts: dict[str, int], seed: int, processes: int = 1
     """
     jobs = [(part, paths, count, seed) for part, count in counts.items()]
     if processes == 1:
-        tallies = [judge(*job) for job in jobs]
+        accuracies = [judge(*job) for job in jobs]
     else:
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            tallies = list(pool.map(judge, *zip(*jobs, strict=True)))
-    figures = {claim: value for tally in tallies for claim, value in tally.fractions().items()}
+            accuracies = list(pool.map(judge, *zip(*jobs, strict=True)))
+    figures = {claim: value for accuracy in accuracies for claim, value in accuracy.fractions().items()}
     if "stage2" in counts:
         figures["stage2.finetuned_minus_base"] = figures["stage2.finetuned.all"] - figures["stage2.base.all"]
-    return figures, [miss for tally in tallies for miss in tally.misses]
+    return figures, [miss for accuracy in accuracies for miss in accuracy.misses]
 
 
 def table(figures: dict[str, float]) -> str:
@@ -314,7 +322,11 @@ def table(figures: dict[str, float]) -> str:
 
 
 def score(options: argparse.Namespace) -> int:
-    """Judge the parts that were asked for, and print and write the figures.  Raises: UserError."""
+    """Judge the parts that were asked for, and print and write the figures.
+
+    Raises:
+        UserError: a model cannot be opened.
+    """
     counts = {part: max(1, round(vars(Counts())[part] * options.scale)) for part in options.parts}
     start = time.monotonic()
     paths = Paths(options.model_path, options.sdmodel_id, options.base, options.inpainter)

@@ -33,6 +33,7 @@ _MAGNITUDE = "lora_magnitude_vector"  # of DoRA; files name it without ".weight"
 
 
 def is_low_rank(folder: Path) -> bool:
+    """Whether a checkpoint folder holds low-rank weights."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 

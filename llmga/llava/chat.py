@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 from llmga.llava.conversation import Conversation
 from llmga.llava.mllm import Mllm
-from llmga.llava.planner import USUAL, Cancelled, Planner, never
+from llmga.llava.planner import USUAL, Cancelled, EndedBy, Planner, never
 from llmga.llava.sampling import Sampling
 from llmga.llava.steering import Steering
 from llmga.llava.streaming import StreamDecoder
@@ -25,6 +25,7 @@ class Chat(Planner):
 
     steers = True
     repairs = True
+    ended_by: EndedBy
     _seen: list[int]  # what each cached position stands for
     _alive: tuple[Image.Image, ...]  # keeps the ids of cached pictures from being given to others
 

@@ -112,6 +112,7 @@ def read_json(folder: Path, name: str) -> ConfigDict:
 
 
 def has_tokenizer(folder: Path) -> bool:
+    """Whether a checkpoint folder brings a tokenizer of its own."""
     return any((folder / name).is_file() for name in TOKENIZERS)
 
 

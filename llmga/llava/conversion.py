@@ -1,17 +1,18 @@
 """A checkpoint written in another layout."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from llmga.errors import UserError
 from llmga.llava import adapters, checkpoints
 from llmga.llava.hf_layout.saving import save_hf_layout
-from llmga.llava.loading import load_mllm
+from llmga.llava.loading import Mllm, load_mllm
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.published import dtype_of
 from llmga.llava.saving import check_new, new_folder, save_published
 from llmga.runtime import DTYPES
 
-LAYOUTS = {"hf": save_hf_layout, "llmga": save_published}
+LAYOUTS: dict[str, Callable[[Mllm, Path], None]] = {"hf": save_hf_layout, "llmga": save_published}
 
 
 def convert(

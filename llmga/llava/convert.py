@@ -14,6 +14,7 @@ from llmga.errors import command_line
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
+    """Write a checkpoint in another layout."""
     parser = Parser(prog="python -m llmga.llava.convert", description=__doc__.splitlines()[0])
     parser.add_argument(
         "source", metavar="IN", help="checkpoint folder of either layout, its name below checkpoints/, or a hub id"

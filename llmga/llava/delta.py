@@ -13,6 +13,7 @@ from llmga.errors import command_line
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
+    """Make the difference of two checkpoints, or apply one."""
     parser = Parser(prog="python -m llmga.llava.delta", description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["make", "apply"])
     parser.add_argument("base", help="folder of the plain language model")

@@ -62,9 +62,9 @@ class GenerationPromptParser:
 
     def __init__(self) -> None:
         self.prompt: str | None = None
-        self.started = False
-        self.found = 0
-        self.held = ""
+        self.started: bool = False
+        self.found: int = 0
+        self.held: str = ""
 
     def feed(self, chunk: str) -> Iterator[Event]:
         """The events that one more piece of the reply completes."""

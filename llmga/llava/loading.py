@@ -52,7 +52,9 @@ def open_planner(
     Args:
         path: a checkpoint of ours in any layout, a vision-language model of transformers, or a server's `Endpoint`,
             for which nothing is loaded.
-        base, conv_mode, place: as for `load_mllm`.
+        base: as for `load_mllm`.
+        conv_mode: as for `load_mllm`.
+        place: as for `load_mllm`.
 
     Raises:
         UserError: when it cannot be opened or reached.

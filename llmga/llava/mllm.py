@@ -1,6 +1,6 @@
 """A multimodal language model with everything that turns a conversation into its inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,7 +29,7 @@ def _padded(image: Image.Image, side: int, mean: list[float]) -> Image.Image:
     return pad_square(image, (red, green, blue))
 
 
-ASPECTS = Registry(
+ASPECTS: Registry[Callable[[Image.Image, int, list[float]], Image.Image]] = Registry(
     "image aspect",
     {
         "stretch": lambda image, side, mean: stretch_square(image, side),
@@ -78,18 +78,22 @@ class Mllm:
 
     @property
     def template(self) -> ChatTemplate:
+        """The chat format."""
         return TEMPLATES[self.conv_mode]
 
     @property
     def backbone(self) -> Backbone:
+        """The row of the text model's family."""
         return BACKBONES[published_type(self.model.config.text_config.model_type)]
 
     @property
     def image_token_id(self) -> int:
+        """The id that stands wherever a picture is."""
         return self.model.config.image_token_id
 
     @property
     def tokens_per_image(self) -> int:
+        """How often it stands there for one picture."""
         return self.model.config.image_seq_length
 
     @property

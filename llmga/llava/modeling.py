@@ -47,7 +47,7 @@ class LlmgaModel(LlavaModel):
     def __init__(self, config: LlmgaConfig):
         super().__init__(config)
         if config.projector_type != "mlp2x_gelu":
-            self.multi_modal_projector = make_projector(config)  # type: ignore[assignment] # the library's has two layers
+            self.multi_modal_projector: nn.Module = make_projector(config)  # type: ignore[assignment] # the library's has two layers
 
     def forward(
         self,
@@ -115,14 +115,13 @@ class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
     """The published multimodal language model."""
 
     config: LlmgaConfig
-    config_class = LlmgaConfig
     # Stay whole when the model is spread over devices; the library adds the decoder layers of the text model.
     _no_split_modules = ["CLIPVisionModel", "SiglipVisionModel", "LlavaMultiModalProjector", "Projector"]
 
     def __init__(self, config: LlmgaConfig):
         super(LlavaForConditionalGeneration, self).__init__(config)  # the parent would build its own LlavaModel
-        self.model = LlmgaModel(config)
-        self.lm_head = OutputLayer(config)
+        self.model: LlmgaModel = LlmgaModel(config)
+        self.lm_head: OutputLayer = OutputLayer(config)
         self.post_init()
 
     if TYPE_CHECKING:  # what the library's modules are here

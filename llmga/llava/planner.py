@@ -14,9 +14,11 @@ from llmga.llava.sampling import Sampling
 
 USUAL = Sampling()
 Cancelled = Callable[[], bool]  # whether whoever asked has had enough
+EndedBy = Literal["marker", "limit", "caller"]
 
 
 def never() -> bool:
+    """The `Cancelled` of whoever hears every reply to its end."""
     return False
 
 
@@ -35,8 +37,8 @@ class Planner(ABC):
 
     steers = False
     repairs = False
-    teaching = ""
-    ended_by: Literal["marker", "limit", "caller"] = "marker"
+    teaching: str = ""
+    ended_by: EndedBy = "marker"
 
     @abstractmethod
     def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:

@@ -11,7 +11,7 @@ from transformers.generation import BaseStreamer
 
 from llmga.background import Reporter, reports_of
 from llmga.llava.conversation import Conversation
-from llmga.llava.planner import Cancelled, Planner
+from llmga.llava.planner import Cancelled, EndedBy, Planner
 from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
 from llmga.llava.streaming import StreamDecoder
@@ -27,8 +27,11 @@ class ProcessorChat(Planner):
     The system text is the model's (`Vlm.system`) where a conversation has none of its own; an empty one is none.
     """
 
+    ended_by: EndedBy
+
     def __init__(self, vlm: Vlm):
-        self.vlm, self.teaching = vlm, vlm.system
+        self.vlm = vlm
+        self.teaching: str = vlm.system
 
     def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         context = self.vlm.context_length

@@ -42,7 +42,9 @@ class PublishedConfig:
         config_dict: the whole flat config.
         backbone: the row of its model_type.
         vision_tower: a path or a name of the hub.
-        projector_type, select_layer, keeps_class: of the picture's way, as `make_config` takes them.
+        projector_type: as `make_config` takes it.
+        select_layer: as `make_config` takes it.
+        keeps_class: as `make_config` takes it.
         context_length: the longest sequence in tokens, pictures included.
         image_aspect: how a picture becomes a square, a row of `mllm.ASPECTS`.
         marks_pictures: each picture stands between <im_start> and <im_end>.

@@ -66,7 +66,7 @@ class Steering:
     def __init__(
         self, mllm: Mllm, choose: Callable[[Tensor], int], room: int, words: int = 0, begun: Sequence[int] = ()
     ):
-        self.tokenizer, self.template, self.stop_ids = mllm.tokenizer, mllm.template, mllm.stop_ids
+        self._tokenizer, self._template, self._stop_ids = mllm.tokenizer, mllm.template, mllm.stop_ids
         self._choose = choose
         self._ids = list(begun)
         self._planned: list[int] = []
@@ -103,7 +103,7 @@ class Steering:
         if not self._ends(token):
             return [token]
         if now.writing:
-            return [*self._tag(END), *({token} & self.stop_ids)]
+            return [*self._tag(END), *({token} & self._stop_ids)]
         return self._tag(START) if now.silent else [token]
 
     def _accepted(self, logits: Tensor, now: ReplyState, left: int) -> int:
@@ -130,7 +130,7 @@ class Steering:
         """The ids that write the tag, or the rest of it where the model has begun it."""
         now = self._after()
         gap = "" if now.text[-1:].isspace() else " "
-        whole = self._tokens((gap if now.text else self.template.reply_head) + tag)
+        whole = self._tokens((gap if now.text else self._template.reply_head) + tag)
         held = now.parser.held
         if not held or not tag.startswith(held):
             return whole
@@ -141,12 +141,12 @@ class Steering:
 
     def _tokens(self, text: str, before: str = _BEFORE) -> list[int]:
         """The ids of a text as it stands after another."""
-        head, whole, alone = self.tokenizer([before, before + text, text], add_special_tokens=False)["input_ids"]
+        head, whole, alone = self._tokenizer([before, before + text, text], add_special_tokens=False)["input_ids"]
         ids: list[int] = alone if whole[: len(head)] != head else whole[len(head) :]
         return ids
 
     def _ends(self, token: int) -> bool:
-        return token in self.stop_ids or self.template.reply_tail in self._after(token).text
+        return token in self._stop_ids or self._template.reply_tail in self._after(token).text
 
     def _after(self, *tokens: int) -> ReplyState:
         """Where the reply stands after these tokens more."""
@@ -156,7 +156,7 @@ class Steering:
         return self._looked[1]
 
     def _state(self, ids: list[int]) -> ReplyState:
-        text = decode(ids, self.tokenizer)
+        text = decode(ids, self._tokenizer)
         parser = GenerationPromptParser()
         list(parser.feed(text))
         return ReplyState(text, parser)

@@ -22,8 +22,8 @@ class StreamDecoder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate, begun: Sequence[int] = ()):
-        self.tokenizer, self.head, self.tail = tokenizer, template.reply_head, template.reply_tail
-        self.ended = False
+        self._tokenizer, self._head, self._tail = tokenizer, template.reply_head, template.reply_tail
+        self.ended: bool = False
         self._ids = list(begun)
         self._context = 0  # decoding starts here, because a token's text depends on the token before it
         self._told = len(self._ids)  # ids whose text is in _held or given out
@@ -33,9 +33,9 @@ class StreamDecoder:
         """The text that one more token makes certain, often none."""
         self._ids.append(token)
         self._held += self._decoded(final=False)
-        ready, marker, _ = self._held.partition(self.tail)
+        ready, marker, _ = self._held.partition(self._tail)
         self.ended = bool(marker)
-        ready = ready if self.ended else without_partial(self._held, self.tail)
+        ready = ready if self.ended else without_partial(self._held, self._tail)
         self._held = "" if self.ended else self._held[len(ready) :]
         return ready
 
@@ -46,18 +46,18 @@ class StreamDecoder:
             by_marker: a stop token ended the answer, so a space that belongs to the end marker is not part of it.
         """
         rest = self._held + self._decoded(final=True).rstrip(_UNFINISHED)
-        space_before_marker = self.tail[: len(self.tail) - len(self.tail.lstrip())]
+        space_before_marker = self._tail[: len(self._tail) - len(self._tail.lstrip())]
         return rest.removesuffix(space_before_marker) if by_marker else rest
 
     def _decoded(self, final: bool) -> str:
-        known = decode(self._ids[self._context : self._told], self.tokenizer)
-        text = decode(self._ids[self._context :], self.tokenizer)
+        known = decode(self._ids[self._context : self._told], self._tokenizer)
+        text = decode(self._ids[self._context :], self._tokenizer)
         if text.endswith(_UNFINISHED) and not final:
             return ""
         first = self._told == 0
         self._context, self._told = self._told, len(self._ids)
         new = text[len(known) :]
-        return new.removeprefix(self.head) if first else new
+        return new.removeprefix(self._head) if first else new
 
 
 def without_partial(text: str, tag: str) -> str:

@@ -29,8 +29,9 @@ class Tower:
     """A kind of vision tower.
 
     Attributes:
-        config, processor: classes of transformers; the processor's defaults are what all published towers of the kind
-            were trained with, but for the size.
+        config: class of transformers.
+        processor: class of transformers, whose defaults are what all published towers of the kind were trained with,
+            but for the size.
         model: the name of transformers' class, which is imported where weights are read.
         square: the processor's settings for a side in pixels.
         whole_type: the model_type of folders that also hold the text half.

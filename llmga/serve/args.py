@@ -1,13 +1,10 @@
-"""Flags of the command lines in small groups, and what is made of them: which models, settings, and the first turn."""
+"""Flags of the command lines, in small groups; what is made of them is in `parsed_args`."""
 
 import argparse
-import os
-from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from llmga.assistant.bounds import LARGER, LONGEST_PROMPT, STEPS, UNBOUNDED, Bounds
-from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings
+from llmga.assistant.bounds import LARGER, LONGEST_PROMPT, STEPS
+from llmga.assistant.settings import SETTINGS, Setting
 from llmga.choices import (
     ATTENTIONS,
     DTYPES,
@@ -21,13 +18,6 @@ from llmga.choices import (
 from llmga.command_line import Parser, number, size
 from llmga.errors import UserError
 from llmga.limits import MOST_PIXELS
-
-if TYPE_CHECKING:  # they load libraries, which a --help does without
-    from PIL import Image
-
-    from llmga.assistant.loading import Guide, ModelSpec
-    from llmga.assistant.session import Turn
-    from llmga.llava.endpoint.address import Endpoint
 
 MEGA = 1_000_000
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
@@ -74,7 +64,11 @@ def add_setting(group: "argparse._ActionsContainer", row: Setting) -> None:
 
 
 def reader(row: Setting) -> Any:
-    """What makes a value of the text that a person typed.  Raises: argparse.ArgumentTypeError."""
+    """What makes a value of the text that a person typed.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is called: the text is no such value.
+    """
     if row.kind is tuple:
         return size
     return number(row.kind, *row.offered) if row.offered else row.kind
@@ -239,111 +233,3 @@ def memory(text: str) -> dict[int | str, str]:
         return parse_max_memory(text)
     except UserError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
-
-
-# What is made of the flags.
-
-
-def model_spec(args: argparse.Namespace) -> "ModelSpec":
-    """Which models are meant.  Raises: UserError for flags that contradict each other."""
-    from llmga.assistant.loading import ModelSpec
-
-    given = {each.name: getattr(args, each.name) for each in fields(ModelSpec) if hasattr(args, each.name)}
-    given |= {"mllm": endpoint(args) or args.model_path, "pipeline": args.sdmodel_id, "loras": tuple(args.lora or ())}
-    return ModelSpec(**given, guides=guides(args), bounds=bounds(args))
-
-
-def guides(args: argparse.Namespace) -> "tuple[Guide, ...]":
-    """The pictures that guide the pipeline."""
-    from llmga.assistant.loading import Guide
-
-    found = (
-        (name, *(getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))) for name in GUIDES
-    )
-    return tuple(Guide(*each) for each in found if each[1] is not None or each[2] is not None)
-
-
-def bounds(args: argparse.Namespace) -> Bounds:
-    """What one answer may cost; without such flags anything."""
-    if not hasattr(args, "max_message"):
-        return UNBOUNDED
-    found = Bounds(args.max_pixels_painted, args.max_steps, args.max_pixel_steps, args.max_prompt)
-    return found if args.max_message is None else found.reading(args.max_message)
-
-
-def endpoint(args: argparse.Namespace) -> "Endpoint | None":
-    """The server that takes the place of --model-path, if one is given.  Raises: UserError."""
-    from llmga.llava.endpoint.address import Endpoint
-    from llmga.llava.instructions import PLANNING
-
-    if args.mllm_url is None:
-        if args.mllm_model is not None:
-            raise UserError(f"--mllm-model {args.mllm_model!r} needs a server that has it; give --mllm-url, too.")
-        return None
-    placed = ("load-8bit", "load-4bit", "device-map", "max-memory", "offload-folder")
-    for flag in ("model-path", "model-base", "conv-mode", *placed):
-        if getattr(args, flag.replace("-", "_")):
-            raise UserError(f"--{flag} is about a model loaded here, --mllm-url about one of a server; give one.")
-    system = PLANNING if args.mllm_system is None else args.mllm_system
-    return Endpoint(args.mllm_url, args.mllm_model, key(args), args.mllm_connect_timeout, args.mllm_timeout, system)
-
-
-def key(args: argparse.Namespace) -> str | None:
-    """What opens a server that talks or paints: of the flag, else of the environment."""
-    return args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
-
-
-def settings(args: argparse.Namespace) -> Settings:
-    """The settings that a session begins with.  Raises: UserError."""
-    given = {name: value for name, value in _chosen(args, "").items() if name != "restorer"}  # it is one of the models
-    given["upscale"] = model_spec(args).with_upscaler().upscale
-    repaint = cast(Changes, _chosen(args, "repaint") if args.task == INPAINTING else {})
-    edit = cast(Changes, _chosen(args, "edit")) if args.task == EDITING else None
-    return Settings(**given, repaint=repaint, edit=edit)
-
-
-def _chosen(args: argparse.Namespace, part: str) -> dict[str, Any]:
-    """The rows of a part of the settings that this command line has, by their names."""
-    rows = ((row.name, row.flag.replace("-", "_")) for row in SETTINGS.values() if row.flag and row.part_of == part)
-    return {name: getattr(args, given) for name, given in rows if hasattr(args, given)}
-
-
-def first_picture(args: argparse.Namespace) -> "Image.Image | None":
-    """The picture of the first message, as it is in its file.  Raises: UserError."""
-    from llmga.images import open_image
-
-    file = getattr(args, "image_file", None)
-    return open_image(file, exact=True) if file is not None else None
-
-
-def opening(args: argparse.Namespace, picture: "Image.Image | None") -> "Turn":
-    """What goes with the first message: the picture, and in an inpainting command line what is done to it.
-
-    Raises: UserError.
-    """
-    from llmga.assistant.session import Turn
-    from llmga.diffusers.canvas import Canvas
-
-    if args.task == INPAINTING:
-        SETTINGS["area"].checked(args.area), SETTINGS["fill"].checked(args.fill)
-    if args.task != INPAINTING or picture is None:
-        return Turn("", () if picture is None else (picture,))
-    if args.outpaint is not None:
-        Canvas.parse(args.outpaint, picture.size)
-        return Turn("", (picture,), outpaint=args.outpaint, fill=args.fill)
-    if args.mask_file is None:
-        return Turn("", (picture,))
-    return Turn("", (picture,), open_mask(args.mask_file, picture.size, soft=args.soft_mask))
-
-
-def open_mask(file: str | Path, size: tuple[int, int], *, soft: bool = False) -> "Image.Image":
-    """A mask for a picture of this size, as it is in its file.  Raises: UserError, naming the file."""
-    from llmga.images import open_image
-    from llmga.masks import read_mask
-
-    mask = open_image(file, exact=True)
-    try:
-        read_mask(mask, size, soft=soft)
-    except UserError as problem:
-        raise UserError(f"mask {str(file)!r}: {problem}") from None
-    return mask

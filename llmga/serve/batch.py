@@ -24,7 +24,7 @@ from llmga.images import open_image
 from llmga.jobs import DONE, FAILED, INTERRUPTED, MANIFEST, Manifest
 from llmga.limits import LARGEST_SEED
 from llmga.plain_text import plain
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.terminal.drawing import Terminal
 from llmga.serve.terminal.settings_command import CHANGES, change
 from llmga.typed import one_part, parsed
@@ -215,7 +215,7 @@ def _turn(asked: dict[str, Any], assistant: Any, opening: Turn) -> Turn:
         turn = replace(turn, outpaint=text, fill=fill)
     if asked.get("mask") is not None:
         soft = assistant.settings.repaint.get("soft", False)
-        turn = replace(turn, mask=flags.open_mask(_text(asked, "mask"), picture.size, soft=soft))
+        turn = replace(turn, mask=parsed_args.open_mask(_text(asked, "mask"), picture.size, soft=soft))
     return turn
 
 

@@ -12,7 +12,7 @@ from llmga.assistant.loading import BUNDLED_RESTORER, Models, bundled
 from llmga.assistant.session import Turn
 from llmga.images import open_image
 from llmga.runtime import peak_memory
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.demo import REQUEST, SCENE
 from llmga.serve.terminal.drawing import Terminal
 
@@ -29,7 +29,7 @@ def script(args: argparse.Namespace) -> int:
         UserError: flags, files or models cannot be used.
     """
     started = time.perf_counter()
-    spec, chosen = flags.model_spec(args).checked(), flags.settings(args)
+    spec, chosen = parsed_args.model_spec(args).checked(), parsed_args.settings(args)
     args.image_file = args.image_file or str(bundled(SCENE, "--image-file"))
     picture = open_image(args.image_file, exact=True)
     pictures = ImageFolder(new_folder(args.save_path, "demo"), args.format, strip=args.strip_metadata)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from llmga.command_line import Parser, number, quiet_libraries, run
 from llmga.errors import UserError
 from llmga.serve import args as flags
+from llmga.serve import parsed_args
 
 if TYPE_CHECKING:
     from llmga.llava.endpoint.address import Endpoint
@@ -102,8 +103,8 @@ def page_options(args: argparse.Namespace) -> "PageOptions":
     from llmga.serve.page.options import PageOptions
 
     return PageOptions(
-        spec=flags.model_spec(args),
-        settings=flags.settings(args),
+        spec=parsed_args.model_spec(args),
+        settings=parsed_args.settings(args),
         model_directory=MODEL_DIRECTORY if args.server is None else None,  # a server's models go with nothing from here
         mode=args.model_list_mode,
         at_once=args.at_once,
@@ -127,7 +128,7 @@ def server_of(args: argparse.Namespace) -> "Endpoint":
             raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
     return Endpoint(
         args.server,
-        key=flags.key(args),
+        key=parsed_args.key(args),
         connect_timeout=args.mllm_connect_timeout,
         timeout=args.mllm_timeout,
         system="",  # its language model was trained on the tags, or is taught them there

@@ -10,11 +10,11 @@ from typing import Any
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.image_files import encoded
 from llmga.assistant.loading import Models
-from llmga.assistant.painting import Finish, ImageRequest, paint, record_of, restorer_of, upscaler_of
+from llmga.assistant.painting import ImageRequest, Postprocessing, paint, record_of, restorer_of, upscaler_of
 from llmga.errors import UserError
 from llmga.jobs import write_result
 from llmga.llava.instructions import language_of
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.book import to_html, to_pdf
 from llmga.serve.story import Character, Story, plan
 
@@ -68,12 +68,12 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
         if page.picture is not None and (folder / Path(page.picture).name).exists():
             continue
         order = ImageRequest.of(story.prompt(number), story.page_seed(number), None, chosen)
-        finish = Finish(
+        postprocessing = Postprocessing(
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )
-        image = paint(assistant.pipeline, order, finish)
+        image = paint(assistant.pipeline, order, postprocessing)
         origin: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
-        record = record_of(assistant.pipeline, order, finish, image, **origin)
+        record = record_of(assistant.pipeline, order, postprocessing, image, **origin)
         file = f"page-{number + 1:02d}.png"
         write_result(folder / file, encoded(image, record), REMEDY)
         story = story.with_picture(number, file)
@@ -91,7 +91,7 @@ def storybook(args: argparse.Namespace) -> int:
     Raises:
         UserError: the flags, the models or the disk do not allow it.
     """
-    spec, request = flags.model_spec(args).checked(), args.request or ""
+    spec, request = parsed_args.model_spec(args).checked(), args.request or ""
     folder = Path(args.save_path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def storybook(args: argparse.Namespace) -> int:
         raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     characters = tuple(Character.read(line) for line in args.character)
     book = {"title": args.title or request, "style": args.style, "seeds": args.seeds, "characters": characters}
-    assistant = Models.load(spec).assistant(flags.settings(args))
+    assistant = Models.load(spec).assistant(parsed_args.settings(args))
     story = painted(assistant, planned(assistant, request, args.pages, folder / STORY, **book), folder)
     write_result(folder / HTML, to_html(story, folder, language_of(story.request)), REMEDY)
     write_result(folder / PDF, to_pdf(story, folder), REMEDY)

@@ -9,7 +9,11 @@ from llmga.serve.api.options import build_parser
 
 
 def start(args: argparse.Namespace) -> int:
-    """Serve until a signal ends it.  Raises: UserError."""
+    """Serve until a signal ends it.
+
+    Raises:
+        UserError: nothing can be served so.
+    """
     quiet_libraries()
     from llmga.serve.api.server import serve
 

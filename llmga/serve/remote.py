@@ -52,7 +52,11 @@ def load_remote_models(server: Endpoint) -> Models:
 
 
 def offered(server: Endpoint) -> list[dict[str, Any]]:
-    """The models as /v1/models tells of them; nothing where that is not what is found there.  Raises: UserError."""
+    """The models as /v1/models tells of them; nothing where that is not what is found there.
+
+    Raises:
+        UserError: it cannot be reached, or refuses the key.
+    """
     with connection_errors(server), httpx.Client(**server.client_settings()) as client:
         answer = client.get(server.path("models"))
     if answer.status_code in (401, 403):

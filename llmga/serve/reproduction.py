@@ -16,7 +16,7 @@ from PIL import Image
 
 from llmga.assistant.image_files import encoded, kind_of, read
 from llmga.assistant.loading import Guide
-from llmga.assistant.painting import Finish, ImageRequest, paint
+from llmga.assistant.painting import ImageRequest, Postprocessing, paint
 from llmga.assistant.record import ModelMark, Record, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
@@ -30,20 +30,22 @@ from llmga.files import fingerprint, write_whole
 from llmga.images import open_image
 from llmga.masks import read_mask
 from llmga.model_directories import MODEL_DIRECTORIES, in_model_directories
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.typed import is_one_part
 
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
 
 
-def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region | None) -> Image.Image:
+def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing, region: Region | None) -> Image.Image:
     """The picture that the record tells of.
 
     Args:
-        pipeline, finish: the pipeline, the restorer and the upscaler, set up as they were.
+        pipeline: set up as it was.
+        postprocessing: restorer and upscaler, set up as they were.
         region: the picture that was changed; None for one from words.
 
-    Raises: UserError.
+    Raises:
+        UserError: it cannot be painted so.
     """
     order = ImageRequest(
         prompt=record.prompt,
@@ -54,11 +56,15 @@ def replayed(record: Record, pipeline: Pipeline, finish: Finish, region: Region 
         guidance_scale=record.guidance_scale,
         size=record.work_size,
     )
-    return paint(pipeline, order, finish)
+    return paint(pipeline, order, postprocessing)
 
 
 def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | None:
-    """The picture that was changed and its mask, of pictures by their hash.  Raises: UserError when one lacks."""
+    """The picture that was changed and its mask, of pictures by their hash.
+
+    Raises:
+        UserError: one lacks.
+    """
     if record.parent is None:
         return None
     parent = _known(pictures, record.parent, "parent", "--image-file")
@@ -81,7 +87,11 @@ def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: st
 def given_pictures(
     record: Record, session: str | Path | None, image_file: str | None, mask_file: str | None
 ) -> dict[str, Image.Image]:
-    """What a session and files hold of what is needed, by hash.  Raises: UserError."""
+    """What a session and files hold of what is needed, by hash.
+
+    Raises:
+        UserError: one cannot be read.
+    """
     needed = [name for name in (record.parent, record.mask) if name is not None]
     found = dict(load_pictures(session, needed)) if session is not None and needed else {}
     if image_file is not None:
@@ -95,7 +105,11 @@ def given_pictures(
 
 
 def check_rows(record: Record) -> None:
-    """Raises: UserError for a name that no table here has."""
+    """See that the tables here have every name.
+
+    Raises:
+        UserError: one is missing.
+    """
     setup = record.painter
     if (dtype := setup.get("dtype")) is not None and dtype not in DTYPES:
         raise UserError(f"the painter's number format {dtype!r} is unknown; known are {', '.join(DTYPES)}.")
@@ -119,7 +133,8 @@ def open_painter(
         place: where it lies; None is the model directory.
         device: None is the recorded one.
 
-    Raises: UserError when it is not here, or has other weights.
+    Raises:
+        UserError: it is not here, or has other weights.
     """
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
@@ -159,12 +174,18 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
         )
 
 
-def open_finish(record: Record, restorer_path: str | None, upscaler_path: str | None, device: str | None) -> Finish:
-    """The restorer and the upscaler.  Raises: UserError."""
+def open_postprocessing(
+    record: Record, restorer_path: str | None, upscaler_path: str | None, device: str | None
+) -> Postprocessing:
+    """The restorer and the upscaler.
+
+    Raises:
+        UserError: one is not here, or has other weights.
+    """
     restorer = _opened(record, "restorer", record.restorer or "none", restorer_path, device)
     if record.upscaler is None:
-        return Finish(restorer)
-    return Finish(restorer, _opened(record, "upscaler", record.upscaler, upscaler_path, device))
+        return Postprocessing(restorer)
+    return Postprocessing(restorer, _opened(record, "upscaler", record.upscaler, upscaler_path, device))
 
 
 def _opened(record: Record, role: str, name: str, given: str | None, device: str | None) -> Restorer:
@@ -178,7 +199,8 @@ def _opened(record: Record, role: str, name: str, given: str | None, device: str
 def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) -> str:
     """Where a model lies: as the person gave it, or in a model directory under its recorded name.
 
-    Raises: UserError where the record alone does not tell which weights are meant, and that they are here.
+    Raises:
+        UserError: the record alone does not tell which weights are meant, and that they are here.
     """
     if given is not None:
         return given
@@ -196,7 +218,11 @@ def place_of(mark: ModelMark | None, role: str, given: str | None, flag: str) ->
 
 
 def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:
-    """Raises: UserError when a model's weights are not the recorded ones; where none are, that is told."""
+    """See that a model's weights are the recorded ones; where none are recorded, that is told.
+
+    Raises:
+        UserError: they are others.
+    """
     if mark is None or mark.sha256 is None:
         print(f"the weights of {str(place)!r} were not checked: the record does not say which it had.", file=sys.stderr)
         return
@@ -209,14 +235,18 @@ def check_weights(mark: ModelMark | None, place: str | Path, flag: str) -> None:
 
 
 def replay(args: argparse.Namespace) -> int:
-    """Make the picture again and say whether it is the same; 1 if not.  Raises: UserError."""
+    """Make the picture again and say whether it is the same; 1 if not.
+
+    Raises:
+        UserError: something of it is not here.
+    """
     record, file = read(args.file), Path(args.file)
     check_rows(record)
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
     region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, flags.guides(args))
-    finish = open_finish(record, args.restorer_path, args.upscaler_path, args.device)
-    image = replayed(record, pipeline, finish, region)
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args))
+    postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
+    image = replayed(record, pipeline, postprocessing, region)
     content = encoded(image, record, kind_of(file), quality=record.quality)
     out = Path(args.out or file.with_stem(f"{file.stem}-again"))
     try:

@@ -8,7 +8,7 @@
 import json
 import re
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,9 @@ from llmga.registry import Registry
 from llmga.typed import one_part, read_json, row_of, typed, up_to, within
 
 # page, seed of the book -> seed of the page's picture.  One seed for all keeps light and composition alike.
-SEEDS = Registry("seed policy", {"same": lambda page, seed: seed, "next": lambda page, seed: seed + page})
+SEEDS: Registry[Callable[[int, int], int]] = Registry(
+    "seed policy", {"same": lambda page, seed: seed, "next": lambda page, seed: seed + page}
+)
 CARD = re.compile(r"^\W{0,4}(?P<name>[^\s:：][^:：]{0,39}?)\W{0,2}[:：]\s*(?P<look>\S.*)$")
 MOST_CHARACTERS = 8
 LONGEST_BOOK, LONGEST_CAST = 400, 100  # what a person may have added to
@@ -105,6 +107,7 @@ class Story:
         return " ".join(each if each.endswith((".", "。", "!", "?")) else f"{each}." for each in sentences)
 
     def page_seed(self, number: int) -> int:
+        """The seed of this page's picture, by the policy `seeds`."""
         return SEEDS[self.seeds](number, self.seed)
 
     def with_picture(self, number: int, file: str | None) -> "Story":

@@ -1,5 +1,6 @@
 """The toy world's VAE: 64x64x3 pixels to 16x16x4 latents."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models import AutoencoderKL
+from PIL import Image
 from torch import Tensor, nn
 
 from llmga.toyworld.fitting import FitSettings, fit
@@ -33,7 +35,7 @@ def architecture() -> AutoencoderKL:
     )
 
 
-def to_tensor(pictures: list) -> Tensor:
+def to_tensor(pictures: Sequence[Image.Image]) -> Tensor:
     """PIL pictures -> uint8 (n, 3, h, w)."""
     return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).contiguous()
 
@@ -115,6 +117,7 @@ def psnr(vae: AutoencoderKL, scenes: tuple[Scene, ...]) -> float:
 
 
 def pretrain(folder: Path, recipe: FitSettings = RECIPE) -> AutoencoderKL:
+    """Train it; interrupted, it goes on from the state in the folder."""
     torch.manual_seed(recipe.seed)
     vae = architecture()
     fit("vae", vae, lambda g: loss_of(vae, g, recipe.batch_size), recipe, folder / "state.pt")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,12 +16,14 @@ LEAST_PSNR = 30.0  # dB on held-out scenes; latents of a worse VAE are not worth
 DONE = "done.json"
 
 
-def make_data(folder: Path) -> dict:
+def make_data(folder: Path) -> dict[str, Any]:
+    """Pictures, and the records of stages 1 and 2."""
     dataset.write(DATA)
     return {"pictures": len(list((DATA / "images").rglob("*.*")))}
 
 
-def make_vae(folder: Path) -> dict:
+def make_vae(folder: Path) -> dict[str, Any]:
+    """The autoencoder.  Raises: UserError where it is not good enough."""
     vae = autoencoder.pretrain(folder)
     quality = autoencoder.psnr(vae, held_out_scenes())
     if quality < LEAST_PSNR:
@@ -30,36 +33,41 @@ def make_vae(folder: Path) -> dict:
     return {"held_out_psnr_db": round(quality, 2), "recipe": vars(autoencoder.RECIPE)}
 
 
-def make_clip(folder: Path) -> dict:
+def make_clip(folder: Path) -> dict[str, Any]:
+    """A vision tower and two text towers, which learn together."""
     model, tokenizers = clip.pretrain(folder)
     clip.save(model, tokenizers, folder)
     return {"recipe": vars(clip.RECIPE)}
 
 
-def sharpen_vision(folder: Path) -> dict:
+def sharpen_vision(folder: Path) -> dict[str, Any]:
+    """The vision tower, which learns on its own for some time more."""
     vision = clip.sharpen(RUNS / "clip", folder / "state.pt")
     vision.save_pretrained(folder / "vision_tower")
     clip.processor().save_pretrained(folder / "vision_tower")
     return {"recipe": vars(clip.SHARPENING)}
 
 
-def make_language_model(folder: Path) -> dict:
+def make_language_model(folder: Path) -> dict[str, Any]:
+    """The base language model and its tokenizer."""
     model, tokenizer = language_model.pretrain(folder)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {"recipe": vars(language_model.RECIPE)}
 
 
-def make_textures(folder: Path) -> dict:
+def make_textures(folder: Path) -> dict[str, Any]:
+    """Pictures from which the restorer learns."""
     return {"pictures": textures.write(DATA / "restoration")}
 
 
-def make_sdxl(folder: Path) -> dict:
+def make_sdxl(folder: Path) -> dict[str, Any]:
+    """An untrained SDXL around the VAE and the text towers."""
     sdxl.assemble(RUNS / "vae", RUNS / "clip", folder)
     return {}
 
 
-STEPS: dict[str, Callable[[Path], dict]] = {
+STEPS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "data": make_data,
     "vae": make_vae,
     "clip": make_clip,
@@ -85,7 +93,11 @@ def run(step: str) -> None:
 
 
 def make(steps: Sequence[str], threads: int | None = None) -> int:
-    """Do the steps in this order, in so many threads.  Raises: UserError."""
+    """Do the steps in this order, in so many threads.
+
+    Raises:
+        UserError: what a step made is not good enough.
+    """
     if threads:
         torch.set_num_threads(threads)
     for step in steps:

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
@@ -16,7 +17,7 @@ INFERENCE = Path("checkpoints/Inference")
 NOTES = Path("runs/toyworld")
 SCORES = "scores.json"
 
-ABOUT = {
+ABOUT: dict[str, tuple[str, str, tuple[str, ...]]] = {  # what it is, how it was made, its claims
     "llmga-toy-mllm": (
         "A tiny multimodal language model in the LLMGA-2024 layout (`llava_Qwen2`): it chats about the toy world, with "
         "or without a picture, and writes detailed prompts between `<gen_image>` and `</gen_image>`.",
@@ -51,7 +52,7 @@ ABOUT = {
 }
 
 
-def card(name: str, report: dict, notes: dict[str, dict]) -> str:
+def card(name: str, report: dict[str, Any], notes: dict[str, dict[str, Any]]) -> str:
     """The text of one card."""
     about, made, claims = ABOUT[name]
     rows = [
@@ -72,7 +73,7 @@ def card(name: str, report: dict, notes: dict[str, dict]) -> str:
     ])  # fmt: skip
 
 
-def _bar(report: dict, claim: str) -> str:
+def _bar(report: dict[str, Any], claim: str) -> str:
     bar = report["bars"].get(claim)
     return "" if bar is None else f"{bar:.2f}"
 

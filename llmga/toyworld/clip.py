@@ -41,7 +41,7 @@ class ToyClip(nn.Module):
 
     def __init__(self, vocabulary_size: int):
         super().__init__()
-        self.vision = CLIPVisionModelWithProjection(
+        self.vision: CLIPVisionModelWithProjection = CLIPVisionModelWithProjection(
             CLIPVisionConfig(
                 hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4,
                 image_size=PICTURE_SIZE, patch_size=8, projection_dim=PROJECTION,
@@ -54,11 +54,11 @@ class ToyClip(nn.Module):
             num_attention_heads=4, max_position_embeddings=77, projection_dim=PROJECTION,
             bos_token_id=vocabulary_size - 2, eos_token_id=vocabulary_size - 1, pad_token_id=vocabulary_size - 1,
         )  # fmt: skip
-        self.text_1 = CLIPTextModelWithProjection(text)
-        self.text_2 = CLIPTextModelWithProjection(text)
-        self.logit_scale = nn.Parameter(torch.full((2,), 2.66))
-        self.seen_heads = _heads(self.vision.config.hidden_size)
-        self.told_heads = nn.ModuleList(_heads(PROJECTION) for _ in range(2))
+        self.text_1: CLIPTextModelWithProjection = CLIPTextModelWithProjection(text)
+        self.text_2: CLIPTextModelWithProjection = CLIPTextModelWithProjection(text)
+        self.logit_scale: nn.Parameter = nn.Parameter(torch.full((2,), 2.66))
+        self.seen_heads: nn.ModuleDict = _heads(self.vision.config.hidden_size)
+        self.told_heads: nn.ModuleList = nn.ModuleList(_heads(PROJECTION) for _ in range(2))
 
 
 def _heads(width: int) -> nn.ModuleDict:
@@ -122,6 +122,7 @@ def neighbourhood(rng: random.Random, size: int) -> list[Scene]:
 def loss_of(
     clip: ToyClip, tokenizer: CLIPTokenizer, generator: torch.Generator, batch_size: int
 ) -> tuple[Tensor, dict[str, float]]:
+    """Contrast of pictures and captions, and reading every attribute off both."""
     rng = random.Random(int(torch.randint(2**31, (), generator=generator)))
     scenes = neighbourhood(rng, batch_size)
     index, views = _views()
@@ -165,6 +166,7 @@ def _classified(heads: nn.ModuleDict, features: Tensor, truth: dict[str, Tensor]
 
 
 def pretrain(folder: Path, recipe: FitSettings = RECIPE) -> tuple[ToyClip, tuple[CLIPTokenizer, CLIPTokenizer]]:
+    """Train the three towers; interrupted, it goes on from the state in the folder."""
     torch.manual_seed(recipe.seed)
     tokenizers = learn_clip(corpus(random.Random(recipe.seed)))
     clip = ToyClip(len(tokenizers[0]))

@@ -43,10 +43,13 @@ class Album:
     in which what stands there is hidden, as a language model sees it, half of the time with another thing beside it."""
 
     def __init__(self, folder: Path, scenes: tuple[Scene, ...], rng: random.Random):
-        self.folder, self.rng, self.holes = folder, rng, random.Random(HOLES)
-        self.names = {scene: f"{number:05d}" for number, scene in enumerate(scenes)}
+        self.folder = folder
+        self.rng = rng
+        self.holes: random.Random = random.Random(HOLES)
+        self.names: dict[Scene, str] = {scene: f"{number:05d}" for number, scene in enumerate(scenes)}
 
     def write(self) -> None:
+        """Draw and save all pictures."""
         (self.folder / "plain").mkdir(parents=True, exist_ok=True)
         (self.folder / "photo").mkdir(exist_ok=True)
         (self.folder / "hole").mkdir(exist_ok=True)
@@ -60,15 +63,19 @@ class Album:
             hidden.blackened.save(self.folder / self.hole(scene))
 
     def plain(self, scene: Scene) -> str:
+        """The file of the plain picture."""
         return f"plain/{self.names[scene]}.png"
 
     def photo(self, scene: Scene) -> str:
+        """The file of the "photo"."""
         return f"photo/{self.names[scene]}.jpg"
 
     def hole(self, scene: Scene) -> str:
+        """The file of the picture whose thing is hidden."""
         return f"hole/{self.names[scene]}.png"
 
     def any(self, scene: Scene) -> str:
+        """The file of the plain picture, or more often of the "photo"."""
         return self.plain(scene) if self.rng.random() < 0.4 else self.photo(scene)
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from llmga.toyworld import requests, smalltalk
 from llmga.toyworld.captions import PLACE_WORDS, SIZE_WORDS, detailed
@@ -19,7 +20,7 @@ DESCRIBE = ("describe this picture", "describe this", "what is this?", "what do 
 SIMILAR = ("generate a similar image", "make one like this", "another one like this", "draw this again", "similar",
            "a similar picture please", "paint something like this", "copy it", "one more like that")  # fmt: skip
 
-QUESTIONS = {
+QUESTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "shape": (("what shape is it?", "which shape do you see?", "which figure is it?", "what form does it have?"),
               "It is a {shape}."),
     "colour": (("what colour is it?", "which color does the {shape} have?", "what colour is the {shape}?"),
@@ -31,7 +32,7 @@ QUESTIONS = {
                    "The background is {background}."),
 }  # fmt: skip
 # The same questions with a guess, "{x}", to be answered by yes or no.
-GUESSES = {
+GUESSES: dict[str, tuple[str, ...]] = {
     "shape": ("is it a {x}?", "is this a {x}?", "is that a {x}?"),
     "colour": ("is it {x}?", "is the {shape} {x}?", "is that {x}?"),
     "size": ("is it {x}?", "is the {shape} {x}?"),
@@ -53,6 +54,7 @@ def trainable(make: Callable[[], Request]) -> Request:
 
 
 def painted(request: Request, rng: random.Random, leads: tuple[str, ...]) -> tuple[str, str]:
+    """A request, and the answer that paints it."""
     return request.text, f"{rng.choice(leads)} {wrapped(detailed(request.scene, rng))}"
 
 
@@ -100,11 +102,14 @@ def question(scene: Scene, rng: random.Random) -> tuple[str, str]:
     return (text[:1].upper() + text[1:] if rng.random() < 0.4 else text), reply
 
 
-def about_picture(scene: Scene, rng: random.Random, describe: tuple[str, ...], similar: tuple[str, ...]) -> list:
+def about_picture(
+    scene: Scene, rng: random.Random, describe: tuple[str, ...], similar: tuple[str, ...]
+) -> list[tuple[str, str]]:
     """A conversation about a given picture, of one to three turns; the first message carries the picture marker.
 
     Args:
-        describe, similar: the instruction pools for "describe this" and "make one like it".
+        describe: the instruction pool for "describe this".
+        similar: the instruction pool for "make one like it".
     """
     said: list[tuple[str, str]] = []
     for _ in range(rng.choices((1, 2, 3), (60, 30, 10))[0]):
@@ -125,7 +130,7 @@ def about_picture(scene: Scene, rng: random.Random, describe: tuple[str, ...], s
     return [(MARKER + first, answer), *rest]
 
 
-def about_hole(scene: Scene, rng: random.Random) -> list:
+def about_hole(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
     """A conversation about a picture whose one thing is hidden: what is to stand there, and perhaps a change to it."""
     request = trainable(lambda: requests.into_hole(scene, rng))
     (wish, answer), *rest = [painted(request, rng, LEADS)]
@@ -140,7 +145,7 @@ def _typed(sentences: tuple[str, ...], rng: random.Random) -> str:
     return text[:1].lower() + text[1:].rstrip(".") if rng.random() < 0.5 else text
 
 
-def as_record(said: list[tuple[str, str]], **more: str) -> dict:
+def as_record(said: list[tuple[str, str]], **more: str) -> dict[str, Any]:
     """LLaVA's record: {image?, conversations: [{from: human|gpt, value}]}."""
     turns = [{"from": who, "value": text} for pair in said for who, text in zip(("human", "gpt"), pair, strict=True)]
     return {**more, "conversations": turns}

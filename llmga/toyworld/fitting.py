@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -88,7 +89,7 @@ def fit(
     return model.eval()
 
 
-def save_atomically(state: dict, file: Path) -> None:
+def save_atomically(state: dict[str, Any], file: Path) -> None:
     """Write beside, then rename: a kill at any moment leaves the old state or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".writing")

@@ -32,6 +32,7 @@ def architecture(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
 
 
 def tokenizer_of_world(seed: int = 0, texts: int = 12_000) -> Qwen2Tokenizer:
+    """A tokenizer learnt from so many texts of the world."""
     return learn_chat([*corpus(random.Random(seed), texts), *[SYSTEM_SAMPLE] * 50])
 
 
@@ -55,6 +56,7 @@ def loss_of(
 
 
 def pretrain(folder: Path, recipe: FitSettings = RECIPE) -> tuple[Qwen2ForCausalLM, Qwen2Tokenizer]:
+    """Train it; interrupted, it goes on from the state in the folder."""
     torch.manual_seed(recipe.seed)
     tokenizer = tokenizer_of_world(recipe.seed)
     model = architecture(tokenizer)

@@ -113,27 +113,6 @@ def _reading(scene: Scene, pixels: np.ndarray, cover: np.ndarray) -> Reading:
     return Reading(scene, float(np.sqrt(error.mean())), float(missing))
 
 
-def read_several(picture: Image.Image, things: int) -> Scene:
-    """The background and `things` things, greedily: the one that explains most first.
-
-    A reader for pictures with non-overlapping things; the order of the result is by explained error.
-    """
-    pixels, covers = _measured(picture)
-    grounds, colours = _palettes()
-    counts = np.bincount(((pixels[:, None] - grounds[None]) ** 2).sum(-1).argmin(1), minlength=len(grounds))
-    ground = int(counts.argmax())
-    rest = pixels - grounds[ground]
-    contrast = colours - grounds[ground]
-    found: list[Thing] = []
-    for _ in range(things):
-        gain = 2 * (covers @ rest) @ contrast.T - (covers**2).sum(1)[:, None] * (contrast**2).sum(-1)[None]
-        thing, colour = np.unravel_index(gain.argmax(), gain.shape)
-        shape, size, place = _things()[thing]
-        found.append(Thing(shape, list(COLOURS)[colour], size, place))
-        rest = rest - covers[thing][:, None] * contrast[colour]
-    return Scene(list(BACKGROUNDS)[ground], tuple(found))
-
-
 def score(picture: Image.Image, wanted: dict[str, str]) -> dict[str, bool]:
     """For each wanted attribute whether the picture shows it; an unreadable picture shows none."""
     seen = read(picture).attributes

@@ -16,6 +16,7 @@ class Phrases:
     held_out: tuple[str, ...] = ()
 
     def pick(self, rng: random.Random, held_out: bool = False) -> str:
+        """One of them: of those kept from training where `held_out` and there are any."""
         return rng.choice(self.held_out if held_out and self.held_out else self.seen)
 
 
@@ -199,7 +200,7 @@ FRAMES = Phrases(
 )  # fmt: skip
 # short parts in any order
 LISTS = ("{colour} {shape}", "{size}", "{place}", "{ground}")
-KEYS = {
+KEYS: dict[str, tuple[str, ...]] = {
     "shape": ("shape", "form", "object"),
     "colour": ("colour", "color"),
     "size": ("size",),
@@ -226,7 +227,7 @@ CORRECTIONS = Phrases(
     (". scratch that, {fix}", ", let me correct that: {fix}", ". i changed my mind: {fix}",
      ". on second thought {fix}"),
 )  # fmt: skip
-FIXES = {
+FIXES: dict[str, tuple[str, ...]] = {
     "shape": ("a {x}", "make it a {x}", "{x}", "a {x} please"),
     "colour": ("{x}", "a {x} one", "make it {x}", "in {x}"),
     "size": ("{x}", "a {x} one", "make it {x}"),
@@ -290,7 +291,7 @@ CHANGES = {
         ("i would prefer a {x} background", "swap the background for {x}"),
     ),
 }  # fmt: skip
-PAIRS = {
+PAIRS: dict[tuple[str, str], tuple[str, ...]] = {
     ("colour", "shape"): ("a {colour} {shape} instead", "now a {colour} {shape}", "make it a {colour} {shape}",
                           "turn it into a {colour} {shape}", "i want a {colour} {shape}", "draw a {colour} {shape}",
                           "and now a {colour} {shape}", "a {colour} {shape}", "can you paint a {colour} {shape}?"),

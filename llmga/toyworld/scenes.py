@@ -8,6 +8,7 @@ map per thing.  The oracle (`llmga.toyworld.oracle`) inverts exactly this sum.
 import hashlib
 import itertools
 import math
+import random
 from dataclasses import dataclass
 from functools import cache
 
@@ -64,7 +65,7 @@ def _heart() -> list[tuple[float, float]]:
 
 
 ARM = 0.36  # half width of the cross's arms
-OUTLINES = {
+OUTLINES: dict[str, list[tuple[float, float]]] = {
     "circle": _regular(96),
     "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
     "triangle": [(0, -0.95), (1.0, 0.85), (-1.0, 0.85)],
@@ -194,7 +195,7 @@ def draw(scene: Scene, width: int = PICTURE_SIZE, height: int = PICTURE_SIZE) ->
     return Image.fromarray(np.round(picture).astype(np.uint8))
 
 
-def random_scene(rng, things: int = 1, scenes: tuple[Scene, ...] | None = None) -> Scene:
+def random_scene(rng: random.Random, things: int = 1, scenes: tuple[Scene, ...] | None = None) -> Scene:
     """A random scene: drawn from `scenes` (default: the training split), or composed when several things are asked."""
     if things == 1:
         return rng.choice(scenes or train_scenes())

@@ -9,7 +9,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers import DPMSolverMultistepScheduler
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-DEFAULTS = {"steps": 20, "guidance_scale": 3.0}
+DEFAULTS: dict[str, float] = {"steps": 20, "guidance_scale": 3.0}
 
 
 def architecture(cross_attention: int, pooled: int) -> UNet2DConditionModel:

@@ -54,7 +54,8 @@ class TrainingLoop:
         step: optimiser steps done.
         dataset: what is learnt from, with its length and its `digest`.
         skipped: pictures of it that cannot be used.
-        names, learning: of the parameters that learn, and they themselves.
+        names: of the parameters that learn.
+        learning: they themselves.
         ema: their running averages, None without.
         validates_every: steps between validations, None for none.
     """
@@ -72,9 +73,10 @@ class TrainingLoop:
     validates_every: int | None = None
 
     def __init__(self, config: Any, accelerator: Accelerator):
-        self.config, self.accelerator = config, accelerator
-        self.main = accelerator.is_main_process
-        self.step = 0
+        self.config = config
+        self.accelerator = accelerator
+        self.main: bool = accelerator.is_main_process
+        self.step: int = 0
 
     def _position(self, passes: int) -> dict[str, int]:
         """Where in the stream of examples this process is, after so many forward passes."""

@@ -29,7 +29,7 @@ class SkippedImages:
     """
 
     def __init__(self, run: str | Path):
-        self.file = Path(run) / FILE_NAME
+        self.file: Path = Path(run) / FILE_NAME
         self.reported: set[str] = set()
 
     def first_usable(

@@ -22,7 +22,8 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self.asked, self._heard, self._process = False, 0.0, os.getpid()
+        self.asked: bool = False
+        self._heard, self._process = 0.0, os.getpid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":

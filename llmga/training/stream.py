@@ -44,19 +44,19 @@ class StreamBatchSampler:
     """
 
     def __init__(self, records: int, size: int, seed: int, *, first_pass: int = 0, rank: int = 0, processes: int = 1):
-        self.records, self.size, self.seed = records, size, seed
-        self.first, self.rank, self.stride = first_pass, rank, size * processes
+        self._records, self._size, self._seed = records, size, seed
+        self._first, self._rank, self._stride = first_pass, rank, size * processes
 
     def __iter__(self) -> Iterator[Pass]:
         epoch, order = -1, np.empty(0, dtype=int)
-        for number in count(self.first):
+        for number in count(self._first):
             chosen = []
-            start = number * self.stride + self.rank * self.size
-            for position in range(start, start + self.size):
-                if position // self.records != epoch:
-                    epoch = position // self.records
-                    order = shuffled(self.records, self.seed, epoch)
-                chosen.append((position, int(order[position % self.records])))
+            start = number * self._stride + self._rank * self._size
+            for position in range(start, start + self._size):
+                if position // self._records != epoch:
+                    epoch = position // self._records
+                    order = shuffled(self._records, self._seed, epoch)
+                chosen.append((position, int(order[position % self._records])))
             yield chosen
 
 
@@ -75,32 +75,34 @@ class BucketBatchSampler(StreamBatchSampler):
 
     def __init__(self, kinds: Sequence[int], size: int, seed: int, **position: int):
         super().__init__(len(kinds), size, seed, **position)
-        self.kinds = np.asarray(kinds)
-        self.passes = sum(-(-int(members) // self.stride) for members in np.bincount(self.kinds))
+        self._kinds = np.asarray(kinds)
+        self.passes: int = sum(-(-int(members) // self._stride) for members in np.bincount(self._kinds))
 
     def __iter__(self) -> Iterator[Pass]:
         epoch, plan = -1, list[np.ndarray]()
-        for number in count(self.first):
+        for number in count(self._first):
             if number // self.passes != epoch:
                 epoch = number // self.passes
                 plan = self._plan(epoch)
-            start = number * self.stride + self.rank * self.size
-            mine = plan[number % self.passes][self.rank * self.size : (self.rank + 1) * self.size]
+            start = number * self._stride + self._rank * self._size
+            mine = plan[number % self.passes][self._rank * self._size : (self._rank + 1) * self._size]
             yield [(start + offset, int(record)) for offset, record in enumerate(mine)]
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
         """The records of each pass of an epoch, all processes together."""
-        order = shuffled(self.records, self.seed, epoch)
+        order = shuffled(self._records, self._seed, epoch)
         passes: list[np.ndarray] = []
-        for kind in np.unique(self.kinds):
-            members = order[self.kinds[order] == kind]
-            whole = np.resize(members, -(-len(members) // self.stride) * self.stride)  # repeats from the start
-            passes += np.split(whole, len(whole) // self.stride)
-        mixed = np.random.default_rng(seed_of(self.seed, ORDER, epoch, 1)).permutation(len(passes))
+        for kind in np.unique(self._kinds):
+            members = order[self._kinds[order] == kind]
+            whole = np.resize(members, -(-len(members) // self._stride) * self._stride)  # repeats from the start
+            passes += np.split(whole, len(whole) // self._stride)
+        mixed = np.random.default_rng(seed_of(self._seed, ORDER, epoch, 1)).permutation(len(passes))
         return [passes[place] for place in mixed]
 
 
-def load_batches(dataset: Any, sampler: StreamBatchSampler, collate: Callable[[list], Any], workers: int) -> Iterator:
+def load_batches(
+    dataset: Any, sampler: StreamBatchSampler, collate: Callable[[list[Any]], Any], workers: int
+) -> Iterator[Any]:
     """The endless stream of batches.
 
     Args:

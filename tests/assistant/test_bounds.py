@@ -12,8 +12,8 @@ from llmga.assistant.painting import ImageRequest
 from llmga.assistant.session import Settings, Turn
 from llmga.llava.conversation import Conversation
 from llmga.serve.api.options import build_parser as api_parser
-from llmga.serve.args import bounds
 from llmga.serve.gradio_web_server import build_parser as page_parser
+from llmga.serve.parsed_args import bounds
 
 ONE = "Here: <gen_image> a red circle </gen_image>"
 SMALL = Bounds(message=100)

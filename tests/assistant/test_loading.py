@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from llmga.assistant.loading import Models
 from llmga.diffusers.families import INPAINTING
-from llmga.serve.args import build_parser, model_spec
+from llmga.serve.args import build_parser
+from llmga.serve.parsed_args import model_spec
 
 INPUT, INSIDE = "conv_in", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 

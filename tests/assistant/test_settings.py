@@ -14,6 +14,7 @@ from llmga.assistant.settings import SETTINGS, Changes, Fill, Setting, Settings,
 from llmga.command_line import Parser
 from llmga.errors import UserError
 from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.api.chat_schemas import ChatRequest
 from llmga.serve.api.image_schemas import GenerationRequest
 from llmga.serve.api.setting_fields import model_of
@@ -64,7 +65,7 @@ def test_every_way_of_sampling_words_that_a_record_has_is_a_setting():
 
 
 def test_what_is_left_out_on_a_command_line_is_the_usual_value():
-    words, inpainting, editing = (flags.settings(parser.parse_args(["--batch", "x"])) for parser in parsers())
+    words, inpainting, editing = (parsed_args.settings(parser.parse_args(["--batch", "x"])) for parser in parsers())
     assert words == Settings()
     assert inpainting == Settings(repaint={"strength": None, "area": "picture", "soft": False})
     assert editing == Settings(edit={"skip": 0.25, "ratio": 3.0}) == Settings(edit=usual_edits())

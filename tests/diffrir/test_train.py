@@ -21,6 +21,7 @@ from llmga.diffrir.train.train import train
 from llmga.diffrir.train.trainer import RestorerTrainer, learning_rate
 from llmga.errors import UserError
 from llmga.training.checkpoints import checkpoints
+from tests.faults import PICTURE_FAULTS
 
 SMALL = dict(
     dim=8, num_blocks=(1, 0, 1, 1), num_refinement_blocks=0, n_encoder_res=0, picture=160, patch=32, pool=4,
@@ -295,27 +296,9 @@ def test_a_mistake_is_told_in_one_sentence(small, change, complaint):
         train(check(small("x1-s1", **change)))
 
 
-def truncated(path):
-    path.write_bytes(path.read_bytes()[:1000])
-
-
-def folder_of_that_name(path):
-    path.unlink()
-    path.mkdir()
-
-
-FAULTS = {
-    "truncated": truncated,
-    "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("this is no picture"),
-    "gone": Path.unlink,
-    "a folder": folder_of_that_name,
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", PICTURE_FAULTS)
 def test_the_next_picture_takes_the_place_of_a_damaged_one(small, album, capsys, fault):
-    FAULTS[fault](album / "1.png")
+    PICTURE_FAULTS[fault](album / "1.png")
     (album / "valid.txt").write_text("1.png\n2.png\n")
     config = small("x1-s1", validation=str(album / "valid.txt"), steps=4)
     pictures = RestorerDataset(config)

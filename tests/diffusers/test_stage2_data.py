@@ -37,6 +37,7 @@ from llmga.diffusers.train.trainer import Stage2Trainer, open_records
 from llmga.errors import UserError
 from llmga.training.skipped import Unreadable
 from llmga.training.stream import BucketBatchSampler, StreamBatchSampler
+from tests.faults import PICTURE_FAULTS
 
 NAMES = ["plain-0.png", "plain-1.png", "plain-2.png"]
 CAPTIONS = ["first", "second", "third"]
@@ -256,19 +257,7 @@ def bomb(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)))
 
 
-def folder_of_that_name(path):
-    path.unlink()
-    path.mkdir()
-
-
-FAULTS = {
-    "truncated": truncated,
-    "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("this is no picture"),
-    "gone": Path.unlink,
-    "a folder": folder_of_that_name,
-    "a bomb": bomb,
-}
+FAULTS = PICTURE_FAULTS | {"truncated": truncated, "a bomb": bomb}
 
 
 def spoilt(world, tmp_path, faults):

@@ -59,27 +59,27 @@ def scene_of_case(monkeypatch):
 
 
 def test_a_perfect_system_scores_one(scene_of_case):
-    tally = toyworld.Tally()
-    toyworld.judge_requests(scene_of_case, 10, tally)
-    assert set(tally.fractions().values()) == {1.0}
-    assert not tally.misses
+    accuracy = toyworld.Accuracy()
+    toyworld.judge_requests(scene_of_case, 10, accuracy)
+    assert set(accuracy.fractions().values()) == {1.0}
+    assert not accuracy.misses
 
 
 def test_a_painter_that_knows_one_colour_loses_only_the_colour(scene_of_case):
     scene_of_case.pipeline = green_only
-    tally = toyworld.Tally()
-    toyworld.judge_requests(scene_of_case, 40, tally)
-    figures = tally.fractions()
+    accuracy = toyworld.Accuracy()
+    toyworld.judge_requests(scene_of_case, 40, accuracy)
+    figures = accuracy.fractions()
     assert figures["request.prompt.all_named"] == 1.0
     assert figures["request.picture.shape"] == figures["request.picture.place"] == 1.0
     assert figures["request.picture.colour"] < 0.5
-    assert tally.misses
+    assert accuracy.misses
 
 
 def test_a_system_that_always_paints_fails_small_talk(scene_of_case):
-    tally = toyworld.Tally()
-    toyworld.judge_small_talk(scene_of_case, 10, tally)
-    assert tally.fractions()["small_talk.no_picture"] == 0.0
+    accuracy = toyworld.Accuracy()
+    toyworld.judge_small_talk(scene_of_case, 10, accuracy)
+    assert accuracy.fractions()["small_talk.no_picture"] == 0.0
 
 
 def test_stage_2_is_compared_on_the_same_prompts_and_seeds():
@@ -92,8 +92,8 @@ def test_stage_2_is_compared_on_the_same_prompts_and_seeds():
 
         return paint
 
-    tally = toyworld.Tally()
-    toyworld.judge_stage2(watching("a"), watching("b"), 5, 0, tally)
+    accuracy = toyworld.Accuracy()
+    toyworld.judge_stage2(watching("a"), watching("b"), 5, 0, accuracy)
     assert seen["a"] == seen["b"] and len(seen["a"]) == 5
 
 
@@ -116,15 +116,15 @@ def test_a_wish_for_a_hole_is_judged_in_its_prompt_and_where_there_is_room_in_th
         return wish
 
     def judged(moved):
-        tally = toyworld.Tally()
-        toyworld.judge_holes(Listening(moved), 60, tally)
+        accuracy = toyworld.Accuracy()
+        toyworld.judge_holes(Listening(moved), 60, accuracy)
         assert (
             0
-            < tally.asked["hole.picture.all"]
-            < tally.asked["hole.prompt.all"]
-            < 60 - tally.asked["hole.prompt.in_company"]
+            < accuracy.asked["hole.picture.all"]
+            < accuracy.asked["hole.prompt.all"]
+            < 60 - accuracy.asked["hole.prompt.in_company"]
         )
-        return tally.fractions()
+        return accuracy.fractions()
 
     heard, into_hole = [], toyworld.requests.into_hole
     monkeypatch.setattr(toyworld, "Chat", lambda mllm: None)
@@ -135,9 +135,9 @@ def test_a_wish_for_a_hole_is_judged_in_its_prompt_and_where_there_is_room_in_th
 
 def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
     def judged(fill):
-        tally = toyworld.Tally()
-        toyworld.judge_inpainting(fill, 20, 0, tally)
-        return tally.fractions()
+        accuracy = toyworld.Accuracy()
+        toyworld.judge_inpainting(fill, 20, 0, accuracy)
+        return accuracy.fractions()
 
     def whole(prompt, image, mask, seed):
         return Image.composite(faithful(prompt, seed), image, mask)
@@ -153,11 +153,11 @@ def test_inpainting_is_judged_by_what_is_seen_and_by_what_stays():
 
 
 def test_the_bundled_model_fills_and_grows_scenes_it_never_saw():
-    tally = toyworld.Tally()
+    accuracy = toyworld.Accuracy()
     inpainter = load_pipeline(bundled(BUNDLED_INPAINTER, ""), device="cpu")
     assert inpainter.family.name == "sdxl-inpainting" and inpainter.denoiser.config.in_channels == 9
-    toyworld.judge_inpainting(inpainter, 6, 0, tally)
-    figures = tally.fractions()
+    toyworld.judge_inpainting(inpainter, 6, 0, accuracy)
+    figures = accuracy.fractions()
     assert figures["inpaint.fill.kept"] == figures["inpaint.outpaint.kept"] == 1.0
     assert figures["inpaint.fill.all"] > 0.6 and figures["inpaint.outpaint.all"] > 0.6
 

@@ -22,14 +22,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from llmga.llava.chat import Chat, Sampling
-from llmga.llava.conversation import IMAGE_MARKER, Conversation
+from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.mixture import Sample
 from llmga.llava.datasets.packing import PackCollate
 from llmga.llava.loading import Mllm, load_mllm, load_tokenizer
 from llmga.llava.templates import TEMPLATES, conversation_mode
 from llmga.llava.tokenization import IGNORED, Encoded, encode
-from tests.talks import Talk
+from tests.talks import Talk, lesson
 
 ROOT = Path(os.environ.get("LLMGA_FIXTURES", Path(__file__).parents[1] / "fixtures")) / "mllm"
 MANIFEST = json.loads((ROOT / "manifest.json").read_text())
@@ -114,17 +114,6 @@ def seen_pixels(family: str, case: str) -> Tensor | None:
         told = [(values[image.split(" ")[0]], "flip" in image) for image in said["images"]]
         return torch.cat([pixels.flip(-1) if flipped else pixels for pixels, flipped in told])
     return values[GOLDEN[family]["pixel_values_used"]] if said["has_image"] else None
-
-
-def lesson(turns: list[dict[str, str]]) -> Conversation:
-    """A training record; a marker stands in front of its message, as the models were trained."""
-    told = Conversation()
-    for turn in turns:
-        text = turn["value"]
-        if IMAGE_MARKER in text:
-            text = f"{IMAGE_MARKER}\n{text.replace(IMAGE_MARKER, '').strip()}"
-        told = told.say("user" if turn["from"] == "human" else "assistant", text)
-    return told
 
 
 def short(family: str, conversation: Conversation, open_turn: bool, slow: bool) -> Encoded:

@@ -26,6 +26,7 @@ from llmga.llava.mllm import Mllm
 from llmga.llava.templates import TEMPLATES, ChatTemplate, Rendered
 from llmga.llava.tokenization import IGNORED, Encoded, encode, joins_after_markers, tokenise
 from llmga.llava.vocabulary import load_tokenizer, save_tokenizer
+from tests.talks import lesson
 
 ROOT = Path(os.environ.get("LLMGA_TOKENIZERS", Path(__file__).parents[1] / "fixtures/tokenizers"))
 FOLDERS = sorted(
@@ -103,17 +104,6 @@ def asked(prompt: dict, template: ChatTemplate) -> Conversation:
 
 def open_turn(mllm: Mllm, prompt: dict) -> Rendered:
     return mllm.template.render(mllm.marked(asked(prompt, mllm.template)), open_turn=True)
-
-
-def lesson(turns: list[dict[str, str]]) -> Conversation:
-    """A training record; a marker stands in front of its message, as the models were trained."""
-    told = Conversation()
-    for turn in turns:
-        text = turn["value"]
-        if IMAGE_MARKER in text:
-            text = f"{IMAGE_MARKER}\n{text.replace(IMAGE_MARKER, '').strip()}"
-        told = told.say("user" if turn["from"] == "human" else "assistant", text)
-    return told
 
 
 def short(mllm: Mllm, rendered: Rendered, slow: bool = True) -> Encoded:

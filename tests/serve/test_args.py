@@ -10,7 +10,8 @@ from llmga.assistant.loading import bundled
 from llmga.assistant.session import Turn
 from llmga.diffusers.families import INPAINTING
 from llmga.errors import UserError
-from llmga.serve.args import build_parser, first_picture, model_spec, opening, settings
+from llmga.serve.args import build_parser
+from llmga.serve.parsed_args import first_picture, model_spec, opening, settings
 
 
 def parse(*argv, picture=None, task=None):

@@ -17,8 +17,9 @@ from llmga.assistant.image_files import png_bytes, read
 from llmga.assistant.loading import BUNDLED_PIPELINE, Models, bundled
 from llmga.assistant.session import Turn
 from llmga.images import open_image
-from llmga.serve.args import build_parser, model_spec, settings
+from llmga.serve.args import build_parser
 from llmga.serve.demo import SCENE
+from llmga.serve.parsed_args import model_spec, settings
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
 REQUEST = "a big red circle on a blue background"

@@ -26,8 +26,9 @@ from llmga.diffusers import checkpoints
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.serve import replay, reproduction
-from llmga.serve.args import build_parser, model_spec, settings
+from llmga.serve.args import build_parser
 from llmga.serve.demo import SCENE
+from llmga.serve.parsed_args import model_spec, settings
 
 REQUEST = "a big red circle on a blue background"
 

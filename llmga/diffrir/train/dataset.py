@@ -69,7 +69,7 @@ def square(side: int, *, random: bool = True) -> Any:
     return albumentations.Compose(flip + steps)
 
 
-class RestorerDataset(Dataset):
+class RestorerDataset(Dataset[CleanBatch]):
     """A picture of the list, at a position of the stream, to a batch of one.
 
     One that is damaged or not there, or whose mask is, ends no run: the next of the list takes its place.
@@ -80,9 +80,9 @@ class RestorerDataset(Dataset):
 
     def __init__(self, config: RestorerConfig):
         self.config = config
-        self.names = read_list(config.data)
-        self.square = square(config.picture)
-        self.skipped = SkippedImages(config.run)
+        self.names: list[str] = read_list(config.data)
+        self.square: Any = square(config.picture)
+        self.skipped: SkippedImages = SkippedImages(config.run)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -5,7 +5,7 @@ it: it is neither wrapped nor saved.
 """
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -38,7 +38,8 @@ class PhaseObjective(nn.Module, Generic[Network]):
 
     def __init__(self, network: Network, teacher: Stage1 | None = None, *, composited: bool = False):
         super().__init__()
-        self.network, self.composited = network, composited
+        self.network = network
+        self.composited = composited
         self._teacher = (teacher,)  # in a tuple, so that it is no sub-module
 
     @property
@@ -77,7 +78,7 @@ class Joint(PhaseObjective[Stage2]):
         return joint_phase_losses(self.network, self.teacher, pair, noise, composited=self.composited)
 
 
-OBJECTIVES: Registry[type[PhaseObjective]] = Registry(
+OBJECTIVES: Registry[type[PhaseObjective[Any]]] = Registry(
     "objective", {"teacher": Teacher, "prior": Prior, "joint": Joint, "adversarial": Joint}
 )
 
@@ -91,7 +92,8 @@ class Opponent:
     """
 
     def __init__(self, judge: nn.Module, features: Features | None = None):
-        self.judge, self.features = judge, features
+        self.judge = judge
+        self.features = features
 
     def losses(self, output: Tensor, pair: Pair) -> Losses:
         """What the restorer has to mend, in the opponent's eyes; the judge itself learns nothing here."""

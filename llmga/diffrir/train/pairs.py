@@ -32,10 +32,12 @@ class PairMaker:
     """
 
     def __init__(self, config: RestorerConfig, device: torch.device, network_matched: bool):
-        self.config, self.device, self.matched = config, device, network_matched
-        self.recipe = DegradationConfig(config.scale, config.gain, config.bias, config.drift)
-        self.pool = PairPool(config.pool) if config.pool else None
-        self.vae = RoundTrip(config.vae, device) if config.vae else None
+        self.config = config
+        self.device = device
+        self.matched = network_matched
+        self.recipe: DegradationConfig = DegradationConfig(config.scale, config.gain, config.bias, config.drift)
+        self.pool: PairPool | None = PairPool(config.pool) if config.pool else None
+        self.vae: RoundTrip | None = RoundTrip(config.vae, device) if config.vae else None
 
     def make(self, clean: CleanBatch, generator: torch.Generator) -> Pair:
         """All randomness comes from the generator, which is on the CPU."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -26,6 +26,7 @@ from llmga.runtime import DTYPES, pick_device
 from llmga.training import loop
 from llmga.training.config import save
 from llmga.training.deepspeed import accelerate_plugin
+from llmga.training.skipped import SkippedImages
 from llmga.training.stream import NOISE, StreamBatchSampler, load_batches, seed_of
 
 POOL_FILE = "pool-{}.safetensors"
@@ -86,20 +87,25 @@ class RestorerTrainer(loop.TrainingLoop):
         *("run", "output", "save_dtype", "device", "deepspeed", "workers", "checkpoint_every", "validate_every"),
         *("keep", "validation", "metrics", "resume"),
     }
-    STEADY = "steps"
-    EMA_FILE = "averaged.safetensors"
+    STEADY: ClassVar[str] = "steps"
+    EMA_FILE: ClassVar[str] = "averaged.safetensors"
+
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    opponent: Opponent | None
+    judge_optimizer: Any
 
     def __init__(self, config: RestorerConfig):
         super().__init__(config, open_accelerator(config))
-        self.title = config.objective
-        self.dataset = RestorerDataset(config)
-        self.skipped = self.dataset.skipped
-        self.network = start_network(config)
+        self.title: str | None = config.objective
+        self.dataset: RestorerDataset = RestorerDataset(config)
+        self.skipped: SkippedImages = self.dataset.skipped
+        self.network: Stage1 | Stage2 = start_network(config)
         matched = self.network.config.matched
-        self.pairs = PairMaker(config, self.accelerator.device, matched)
-        self.validation = None
+        self.pairs: PairMaker = PairMaker(config, self.accelerator.device, matched)
+        self.validation: RestorerValidation | None = None
         if config.validation:
-            self.validates_every = config.validate_every
+            self.validates_every: int | None = config.validate_every
             self.validation = RestorerValidation(config, config.validation, self.accelerator.device, matched)
         self._prepare_network()
         self.opponent, self.judge_optimizer = self._prepared_opponent()

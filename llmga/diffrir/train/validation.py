@@ -11,7 +11,7 @@ from llmga.diffrir.layers import PRIOR_WIDTH
 from llmga.diffrir.losses import Pair, composite
 from llmga.diffrir.metrics import masked_psnr, masked_ssim
 from llmga.diffrir.model import WINDOW, Stage1, Stage2
-from llmga.diffrir.perceptual import around, at_hand
+from llmga.diffrir.perceptual import Metric, around, at_hand
 from llmga.diffrir.train.config import RestorerConfig
 from llmga.diffrir.train.dataset import cut, opened, read_list, square
 from llmga.diffrir.train.pairs import PairMaker
@@ -31,12 +31,12 @@ class RestorerValidation:
 
     def __init__(self, config: RestorerConfig, listed: str, device: torch.device, network_matched: bool):
         self.config = config
-        self.names = read_list(listed)
+        self.names: list[str] = read_list(listed)
         whole = config.picture // WINDOW * WINDOW
-        self.pairs = PairMaker(replace(config, pool=0, patch=whole), device, network_matched)
+        self.pairs: PairMaker = PairMaker(replace(config, pool=0, patch=whole), device, network_matched)
         self.device = device
-        self.skipped = SkippedImages(config.run)
-        self.perceptual = at_hand(config.metrics, device)
+        self.skipped: SkippedImages = SkippedImages(config.run)
+        self.perceptual: dict[str, Metric] = at_hand(config.metrics, device)
 
     def _pairs(self) -> Iterator[tuple[Pair, Tensor]]:
         """One picture at a time, with the noise that its restoration starts from; damaged ones are reported.

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from llmga.diffusers.datasets.image_stores import open_image_stores
+from llmga.diffusers.datasets.image_stores import ImageStore, open_image_stores
 from llmga.diffusers.datasets.sources import is_text, read_source
 from llmga.errors import UserError
 from llmga.fingerprints import digest, picture_stand_ins
 from llmga.images import open_image
 from llmga.training.skipped import Unreadable
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
@@ -34,6 +37,9 @@ class CaptionedImages:
         UserError: something is missing, empty or of another form.
     """
 
+    tables: "list[Dataset]"
+    texts: "list[Dataset]"
+
     def __init__(
         self,
         data: Sequence[str],
@@ -44,16 +50,18 @@ class CaptionedImages:
         share: float = 0.05,
     ):
         self.tables = [read_source(Path(path), cache) for path in data]
-        self.ends = list(accumulate(map(len, self.tables)))
-        self.names = list(data)
-        self.named = [is_text(table, "image") for table in self.tables]
+        self.ends: list[int] = list(accumulate(map(len, self.tables)))
+        self.names: list[str] = list(data)
+        self.named: list[bool] = [is_text(table, "image") for table in self.tables]
         # Rows without the pictures that came with them, so that a caption can be read without one.
         self.texts = [
             table if named else table.remove_columns("image")
             for table, named in zip(self.tables, self.named, strict=True)
         ]
-        self.stores = open_image_stores(stores) if any(self.named) or any(map(_has_masks, self.tables)) else []
-        self.originals, self.share = _read_originals(originals), share
+        reads = any(self.named) or any(map(_has_masks, self.tables))
+        self.stores: list[ImageStore] = open_image_stores(stores) if reads else []
+        self.originals: dict[str, str] = _read_originals(originals)
+        self.share = share
 
     def __len__(self) -> int:
         return self.ends[-1]

@@ -27,10 +27,12 @@ class Folder:
         self.root = root
 
     def find(self, name: str) -> Path | None:
+        """The file; None when there is none."""
         path = self.root / name
         return path if path.is_file() else None
 
     def stamp(self, name: str) -> str:
+        """Size and time of the file; nothing when there is none."""
         path = self.root / name
         return _stamp(path) if path.is_file() else ""
 
@@ -45,6 +47,7 @@ class LmdbStore:
         self.root = root
 
     def find(self, name: str) -> bytes | None:
+        """The bytes of the file; None when the database has no such name."""
         with _database(self.root).begin() as transaction:
             return transaction.get(name.encode())
 
@@ -53,6 +56,7 @@ class LmdbStore:
         return _stamp(self.root / "data.mdb")
 
     def stamp(self, name: str) -> str:
+        """Size and time of the whole database; nothing when it has no such name."""
         return self._own_stamp if self.find(name) is not None else ""
 
 

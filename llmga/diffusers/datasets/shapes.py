@@ -21,7 +21,8 @@ class Shapes:
     """
 
     def __init__(self, options: Sequence[Shape], of: Sequence[int] | None = None):
-        self.options, self.of = list(options), of
+        self.options: list[Shape] = list(options)
+        self.of = of
 
     def __getitem__(self, index: int) -> Shape:
         return self.options[0 if self.of is None else int(self.of[index])]

@@ -54,7 +54,7 @@ class Batch:
         return self.pixels
 
 
-class Stage2Dataset(Dataset):
+class Stage2Dataset(Dataset[Batch]):
     """A record, at a position of the stream, to a batch of one.
 
     A damaged picture ends no run: the next record of its shape takes its place, or when there is none, another one
@@ -74,9 +74,12 @@ class Stage2Dataset(Dataset):
         *,
         holes: bool = False,
     ):
-        self.records, self.config, self.shapes = records, config, shapes
-        self.cached, self.holes = cached, holes
-        self.skipped = SkippedImages(config.run)
+        self.records = records
+        self.config = config
+        self.shapes = shapes
+        self.cached = cached
+        self.holes = holes
+        self.skipped: SkippedImages = SkippedImages(config.run)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         position, index = key

@@ -30,8 +30,9 @@ class CachedLatents:
     """
 
     def __init__(self, tensors: dict[str, Tensor], shapes: Shapes):
-        self.tensors, self.shapes = tensors, shapes
-        self.row = tensors["row"].tolist()
+        self.tensors = tensors
+        self.shapes = shapes
+        self.row: list[int] = tensors["row"].tolist()
 
     def at(self, index: int, shape: Shape) -> dict[str, Tensor] | None:
         """A record's picture in a shape: its own, or one that has no whole picture; None when it is damaged."""

@@ -1,6 +1,7 @@
 """What the UNet is asked: given a noisy picture and a time, say the noise (or the velocity)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.training_utils import compute_snr
@@ -32,7 +33,7 @@ class DenoisingObjective:
         noise_offset: float = 0.0,
         prediction: str | None = None,
     ):
-        self.schedule = training_schedule(scheduler, prediction)
+        self.schedule: Any = training_schedule(scheduler, prediction)
         self.prediction: str = self.schedule.config.prediction_type
         if self.prediction not in ("epsilon", "v_prediction"):
             raise UserError(f"the checkpoint predicts {self.prediction!r}; epsilon and v_prediction can be trained.")

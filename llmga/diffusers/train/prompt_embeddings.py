@@ -30,10 +30,11 @@ class CachedEmbeddings:
     """
 
     def __init__(self, tensors: dict[str, Tensor], captions: Sequence[str], layout: str):
-        self.hidden, self.pooled = tensors["hidden"], tensors.get("pooled")
-        self.layout = LAYOUTS[layout]
+        self.hidden: Tensor = tensors["hidden"]
+        self.pooled: Tensor | None = tensors.get("pooled")
+        self.layout: PromptLayout = LAYOUTS[layout]
         spans = zip(tensors["start"].tolist(), tensors["count"].tolist(), strict=True)
-        self.chunks = {
+        self.chunks: dict[str, range] = {
             caption: range(start, start + count) for caption, (start, count) in zip(captions, spans, strict=True)
         }
 
@@ -113,7 +114,7 @@ class CaptionEncoder:
 
     def __init__(self, parts: Any, layout: str, cached: CachedEmbeddings | None = None):
         self.embed: Embed = cached or (lambda texts: encode_texts(parts, texts, layout))
-        self.zeros = bool(parts.config.get("force_zeros_for_empty_prompt", False))
+        self.zeros: bool = bool(parts.config.get("force_zeros_for_empty_prompt", False))
 
     @torch.no_grad()
     def __call__(self, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:

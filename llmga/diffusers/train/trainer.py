@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.datasets.shapes import Shapes, bucketed
+from llmga.diffusers.families import Family
 from llmga.diffusers.latents import posterior, scaled
 from llmga.diffusers.pipelines import PIPELINES
 from llmga.diffusers.train.batches import Batch, Stage2Dataset, loader
@@ -16,13 +18,14 @@ from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.diagnosis import cause_of
 from llmga.diffusers.train.latent_cache import cached_latents
 from llmga.diffusers.train.loading import TEXT_ENCODERS, open_accelerator, open_base, place_parts, unit_of
-from llmga.diffusers.train.objective import objective_of
+from llmga.diffusers.train.objective import DenoisingObjective, objective_of
 from llmga.diffusers.train.prompt_embeddings import CaptionEncoder, cached_embeddings
 from llmga.diffusers.train.results import save_result
-from llmga.diffusers.train.tasks import TASKS
+from llmga.diffusers.train.tasks import TASKS, Task
 from llmga.diffusers.train.validation import SampleImages
 from llmga.errors import UserError
 from llmga.training import loop
+from llmga.training.skipped import SkippedImages
 from llmga.training.stream import NOISE, BucketBatchSampler, StreamBatchSampler, seed_of
 
 
@@ -53,37 +56,45 @@ class Stage2Trainer(loop.TrainingLoop):
         *("run", "output", "save_dtype", "device", "gradient_checkpointing", "workers", "checkpoint_every", "keep"),
         *("validation_every", "validation_pictures", "resume"),
     }
-    STEADY = "constant"
-    EMA_FILE = "unet_ema.safetensors"
+    STEADY: ClassVar[str] = "constant"
+    EMA_FILE: ClassVar[str] = "unet_ema.safetensors"
+
+    base: Path
+    pipe: Any
+    unet: Any
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, config: Stage2Config):
         super().__init__(config, open_accelerator(config))
-        self.validates_every = config.validation_every
-        self.family, self.task = PIPELINES[config.row], TASKS[config.task]
+        self.validates_every: int | None = config.validation_every
+        self.family: Family = PIPELINES[config.row]
+        self.task: Task = TASKS[config.task]
         self.base, self.pipe = open_base(config, self.family, self.task)
-        self.objective = objective_of(config, self.pipe.scheduler)
+        self.objective: DenoisingObjective = objective_of(config, self.pipe.scheduler)
         self.pipe.scheduler.register_to_config(prediction_type=self.objective.prediction)  # what validation samples
         place_parts(self.pipe, config, self.accelerator)
         self._prepare_data()
         self._prepare_unet()
         self._resume()
-        self.first = self.step
+        self.first: int = self.step
 
     def _prepare_data(self) -> None:
         """Records, their shapes, and what of them is encoded beforehand; the first process makes what others read."""
         config, run = self.config, Path(self.config.run)
         with self.accelerator.main_process_first():
-            self.records = self.dataset = open_records(config)
-            self.shapes = self._shapes(run)
+            self.dataset: CaptionedImages = open_records(config)
+            self.shapes: Shapes = self._shapes(run)
             cached = embeddings = None
             if config.cache_latents:
-                cached = cached_latents(self.records, self.pipe.vae, self.shapes, run, main=self.main)
+                cached = cached_latents(self.dataset, self.pipe.vae, self.shapes, run, main=self.main)
             if config.cache_embeddings:
-                embeddings = cached_embeddings(self.pipe, self.records, config.layout, run, main=self.main)
-        self.examples = Stage2Dataset(self.records, config, self.shapes, cached, holes=self.task.holes)
-        self.skipped = self.examples.skipped
-        self.caption_encoder = CaptionEncoder(self.pipe, config.layout, embeddings)
-        self.validation = SampleImages(config, self.pipe, self.base, self.family, self.records, self.shapes)
+                embeddings = cached_embeddings(self.pipe, self.dataset, config.layout, run, main=self.main)
+        self.examples: Stage2Dataset = Stage2Dataset(self.dataset, config, self.shapes, cached, holes=self.task.holes)
+        self.skipped: SkippedImages = self.examples.skipped
+        self.caption_encoder: CaptionEncoder = CaptionEncoder(self.pipe, config.layout, embeddings)
+        self.validation: SampleImages = SampleImages(
+            config, self.pipe, self.base, self.family, self.dataset, self.shapes
+        )
         if config.validation_every is None:
             self._set_aside(vae=config.cache_latents and not self.task.holes, text_encoders=config.cache_embeddings)
 
@@ -92,7 +103,7 @@ class Stage2Trainer(loop.TrainingLoop):
         if not self.config.buckets:
             return Shapes([(side, side)])
         unit = unit_of(self.pipe, levels=len(self.pipe.unet.config.block_out_channels) - 1)
-        return bucketed(self.records, side, unit, run, quiet=not self.main)
+        return bucketed(self.dataset, side, unit, run, quiet=not self.main)
 
     def _set_aside(self, *, vae: bool, text_encoders: bool) -> None:
         """Parts whose work is done leave the GPU to the UNet."""
@@ -119,7 +130,7 @@ class Stage2Trainer(loop.TrainingLoop):
         position = self._position(self.step * config.accumulation)
         if self.shapes.of is not None:
             return BucketBatchSampler(self.shapes.of, config.batch_size, config.seed, **position)
-        return StreamBatchSampler(len(self.records), config.batch_size, config.seed, **position)
+        return StreamBatchSampler(len(self.dataset), config.batch_size, config.seed, **position)
 
     def _optimise(self, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimiser step over `accumulation` forward passes."""

@@ -32,11 +32,14 @@ class SampleImages:
     def __init__(
         self, config: Stage2Config, pipe: Any, base: Path, family: Family, records: CaptionedImages, shapes: Shapes
     ):
-        self.config, self.pipe, self.family = config, pipe, family
-        self.defaults = read_defaults(base) | {"layout": config.layout}
-        self.records, self.shapes = records, shapes
+        self.config = config
+        self.pipe = pipe
+        self.family = family
+        self.defaults: dict[str, Any] = read_defaults(base) | {"layout": config.layout}
+        self.records = records
+        self.shapes = shapes
         count = min(config.validation_pictures, len(records))
-        self.indices = np.linspace(0, len(records) - 1, count).round().astype(int).tolist()
+        self.indices: list[int] = np.linspace(0, len(records) - 1, count).round().astype(int).tolist()
 
     def paint(self, step: int) -> Path:
         """Write the pictures and their captions to `validation/step-N` below the run's folder."""

@@ -98,4 +98,4 @@ class Kind:
 
 
 LIST, PICTURE = (list, tuple), (str, bytes, Mapping)
-SHAPES = {LIST: "a list of turns", PICTURE: "the name of a picture", str: "a text"}
+SHAPES: dict[type | tuple[type, ...], str] = {LIST: "a list of turns", PICTURE: "the name of a picture", str: "a text"}

@@ -39,13 +39,13 @@ class RecordLayout:
 
 # Other names of a key, the first that says something counts: `images` and `messages` are those of LLaMA-Factory,
 # ms-swift and TRL, whose turns have role and content and the first two of which have a system text beside them, too.
-SPELLINGS = {"image": ("images", "image_path", "image_paths"), "conversations": ("messages",)}
+_SPELLINGS = {"image": ("images", "image_path", "image_paths"), "conversations": ("messages",)}
 
 
 def spelled(record: dict[str, Any]) -> dict[str, Any]:
     """The record under our keys, a `system` beside the turns as the first of them, their parts joined to texts; the
     very record when nothing is to be done."""
-    for key, others in SPELLINGS.items():
+    for key, others in _SPELLINGS.items():
         if not record.get(key) and (other := next((name for name in others if record.get(name)), None)):
             record = {**{name: record[name] for name in record if name != other}, key: record[other]}
             if key == "image" and isinstance(record[key], list) and len(record[key]) == 1:

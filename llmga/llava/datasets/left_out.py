@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmga.llava.datasets.pictures import MISSING
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 CUT, TOO_LONG, UNANSWERED, BLIND, MALFORMED = (
     "end cut off",
     "picture or answer beyond the length limit",
@@ -39,6 +39,7 @@ class SkippedRecords:
         self.file = file
 
     def add(self, reason: str) -> int:
+        """Count one more; how many there are now for this reason."""
         counter = self._counts[_named(reason)]
         with counter.get_lock():
             counter.value += 1

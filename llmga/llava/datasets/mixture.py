@@ -33,11 +33,11 @@ class Sample:
     images: tuple[Image.Image, ...]
 
 
-class Mixture(Dataset):
+class Mixture(Dataset[Sample]):
     """Samples of all sources, one after the other; order is the sampler's business.
 
     A key is `epoch * len(self) + index`: what is drawn (masks, phrasings) follows from seed, epoch and index alone, so
-    that workers, restarts and resumed runs see the same samples.  A sample that cannot be used is counted in `tally`
+    that workers, restarts and resumed runs see the same samples.  A sample that cannot be used is counted in `skipped`
     and replaced by the next one.  Of the records nothing is held in memory, of each sample eight bytes.
 
     Args:
@@ -58,12 +58,14 @@ class Mixture(Dataset):
         seed: int = 0,
         left_out: Path | None = None,
     ):
-        self.sources, self.encode, self.max_length, self.seed = tuple(sources), encode, max_length, seed
-        self.image_token_id, self.tokens_per_image = image_token_id, tokens_per_image
-        self.records = open_sources(self.sources)
+        self.sources: tuple[DataSource, ...] = tuple(sources)
+        self.encode = encode
+        self._max_length, self._seed = max_length, seed
+        self._image_token_id, self._tokens_per_image = image_token_id, tokens_per_image
+        self.records: list[Records] = open_sources(self.sources)
         counts = [len(records) for records in self.records]
-        self.rows = _chosen_rows(counts, self.sources, seed)
-        self.tally = SkippedRecords(counts, left_out)
+        self.rows: np.ndarray = _chosen_rows(counts, self.sources, seed)
+        self.skipped: SkippedRecords = SkippedRecords(counts, left_out)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,13 +74,13 @@ class Mixture(Dataset):
         epoch, index = divmod(int(key), len(self))
         for step in range(min(ATTEMPTS, len(self))):
             source, row = map(int, self.rows[(index + step) % len(self)])
-            if self.tally.quarantined(source, row):
+            if self.skipped.quarantined(source, row):
                 continue
             try:
                 return self._sample(epoch, (index + step) % len(self))
             except UnusableRecord as problem:
-                self.tally.leave_out(source, row, self.sources[source].file, problem)
-        raise UserError(f"not one of {step + 1} samples in a row can be used: {self.tally.counts()}; check the data.")
+                self.skipped.leave_out(source, row, self.sources[source].file, problem)
+        raise UserError(f"not one of {step + 1} samples in a row can be used: {self.skipped.counts()}; check the data.")
 
     def split(self, fraction: float) -> tuple["Mixture", "Mixture"]:
         """Two parts without common rows, the second with `fraction` of them (at least one).
@@ -87,7 +89,7 @@ class Mixture(Dataset):
             UserError: when nothing would be left to train on.
         """
         held_out = held_out_of(len(self), fraction)
-        order = np.random.default_rng([self.seed, 1]).permutation(len(self))
+        order = np.random.default_rng([self._seed, 1]).permutation(len(self))
         return self._part(np.sort(order[held_out:])), self._part(np.sort(order[:held_out]))
 
     def lengths(self) -> np.ndarray:
@@ -97,7 +99,7 @@ class Mixture(Dataset):
             own = self.rows[:, 0] == number
             rough = (
                 records.characters() // CHARACTERS_PER_TOKEN
-                + records.pictures().astype(np.int64) * self.tokens_per_image
+                + records.pictures().astype(np.int64) * self._tokens_per_image
             )
             lengths[own] = rough[self.rows[own, 1]]
         return lengths
@@ -109,20 +111,20 @@ class Mixture(Dataset):
 
     def _sample(self, epoch: int, index: int) -> Sample:
         number, row = self.rows[index]
-        source, rng = self.sources[number], np.random.default_rng([self.seed, epoch, index])
+        source, rng = self.sources[number], np.random.default_rng([self._seed, epoch, index])
         conversation = conversation_of(source, self.records[number][row], opener(source.image_folder), rng)
         encoded = encoded_of(conversation, self.encode)
         return self._fitted(Sample(encoded.input_ids, encoded.labels, conversation.images()))
 
     def _fitted(self, sample: Sample) -> Sample:
         """The sample within the length limit.  Only words at the end may go, and only if an answer remains."""
-        ids, labels = sample.input_ids[: self.max_length], sample.labels[: self.max_length]
-        if self.image_token_id in sample.input_ids[self.max_length :]:
+        ids, labels = sample.input_ids[: self._max_length], sample.labels[: self._max_length]
+        if self._image_token_id in sample.input_ids[self._max_length :]:
             raise UnusableRecord(TOO_LONG)
         if all(label == IGNORED for label in labels):
             raise UnusableRecord(UNANSWERED if len(ids) == len(sample.input_ids) else TOO_LONG)
         if len(ids) < len(sample.input_ids):
-            self.tally.add(CUT)
+            self.skipped.add(CUT)
         return Sample(ids, labels, sample.images)
 
 

@@ -20,21 +20,21 @@ class Shuffled(Sampler[int]):
     """
 
     def __init__(self, size: int, *, seed: int, lengths: np.ndarray | None = None, batch_size: int = 1):
-        self.size, self.seed, self.lengths, self.batch_size, self.epoch = size, seed, lengths, batch_size, 0
+        self._size, self._seed, self._lengths, self._batch_size, self._epoch = size, seed, lengths, batch_size, 0
 
     def __len__(self) -> int:
-        return self.size
+        return self._size
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is that of `epoch`, counted from 0."""
-        self.epoch = epoch
+        self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(self.size)
-        if self.lengths is not None:
-            order = _grouped(order, self.lengths, self.batch_size, rng)
-        return iter((order + self.epoch * self.size).tolist())
+        rng = np.random.default_rng([self._seed, self._epoch])
+        order = rng.permutation(self._size)
+        if self._lengths is not None:
+            order = _grouped(order, self._lengths, self._batch_size, rng)
+        return iter((order + self._epoch * self._size).tolist())
 
 
 def _grouped(order: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:

@@ -34,27 +34,27 @@ class Packs(Sampler[tuple[int, ...]]):
     """
 
     def __init__(self, lengths: np.ndarray, *, seed: int, batch: int, multiple: int = 1):
-        self.lengths, self.seed, self.epoch = np.maximum(lengths, 1), seed, 0
-        self.count = -(-len(lengths) // (batch * multiple)) * multiple
-        if self.count > len(lengths):
+        self._lengths, self._seed, self._epoch = np.maximum(lengths, 1), seed, 0
+        self._count = -(-len(lengths) // (batch * multiple)) * multiple
+        if self._count > len(lengths):
             raise UserError(
                 f"{len(lengths)} samples are too few for packs on {multiple} forward passes a step; "
                 "lower --accumulation or the number of processes."
             )
 
     def __len__(self) -> int:
-        return self.count
+        return self._count
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is that of `epoch`, counted from 0."""
-        self.epoch = epoch
+        self._epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
-        ends = np.cumsum(self.lengths[order])
-        middles = ends - self.lengths[order] / 2
-        starts = _not_empty(np.searchsorted(middles, np.arange(self.count) * ends[-1] / self.count), len(order))
-        for pack in np.split(order + self.epoch * len(order), starts[1:]):
+        order = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._lengths))
+        ends = np.cumsum(self._lengths[order])
+        middles = ends - self._lengths[order] / 2
+        starts = _not_empty(np.searchsorted(middles, np.arange(self._count) * ends[-1] / self._count), len(order))
+        for pack in np.split(order + self._epoch * len(order), starts[1:]):
             yield tuple(pack.tolist())
 
 
@@ -65,17 +65,17 @@ def _not_empty(starts: np.ndarray, size: int) -> np.ndarray:
     return np.minimum(growing, size - len(starts) + places)
 
 
-class PackedSamples(Dataset):
+class PackedSamples(Dataset[list[Sample]]):
     """Packs of keys to packs of samples."""
 
-    def __init__(self, data: Dataset, packs: int):
-        self.data, self.packs = data, packs
+    def __init__(self, data: Dataset[Sample], packs: int):
+        self._data, self._packs = data, packs
 
     def __len__(self) -> int:
-        return self.packs
+        return self._packs
 
     def __getitem__(self, keys: Sequence[int]) -> list[Sample]:
-        return [self.data[key] for key in keys]
+        return [self._data[key] for key in keys]
 
 
 @dataclass(frozen=True)

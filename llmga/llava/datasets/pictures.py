@@ -89,6 +89,7 @@ def _candidates(places: str, name: str) -> Iterator[Path | bytes]:
 
 @cache
 def is_lmdb(place: str) -> bool:
+    """Whether pictures stand there in an LMDB instead of a folder."""
     return place.endswith(".mdb") or (Path(place) / LMDB_FILE).is_file()
 
 

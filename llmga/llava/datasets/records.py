@@ -46,23 +46,23 @@ class Records(Sequence[Record]):
     def __init__(self, path: Path, table: Table | None = None, layout: str = "2024"):
         from datasets import Dataset
 
-        self.entries, self.table, self.layout = Dataset.from_file(str(path)), table, layout
-        self.texts = FileIO(path.with_suffix(TEXTS))
+        self._entries, self._table, self._layout = Dataset.from_file(str(path)), table, layout
+        self._texts = FileIO(path.with_suffix(TEXTS))
 
     def __getstate__(self) -> dict[str, Any]:
         """With the name of the open file, which a process that does not inherit it opens anew."""
-        return {**self.__dict__, "texts": self.texts.name}
+        return {**self.__dict__, "_texts": self._texts.name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, texts=FileIO(state["texts"]))
+        self.__dict__.update(state, _texts=FileIO(state["_texts"]))
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._entries)
 
     def __getitem__(self, row: int) -> Record:  # type: ignore[override] # one row at a time, never a slice
-        if self.table is None:
+        if self._table is None:
             return json.loads(self._text(int(row)))
-        return LAYOUTS[self.layout].adapt(self.table[int(row)])
+        return LAYOUTS[self._layout].adapt(self._table[int(row)])
 
     def characters(self) -> np.ndarray:
         """Characters of each record's words, int32 (records,)."""
@@ -92,10 +92,10 @@ class Records(Sequence[Record]):
     def _text(self, row: int) -> bytes:
         """Read at a place of its own, so that processes may share one open file."""
         start, size = (self._column(name)[row].as_py() for name in ("start", "size"))
-        return os.pread(self.texts.fileno(), size, start)
+        return os.pread(self._texts.fileno(), size, start)
 
     def _column(self, name: str) -> Any:
-        return self.entries.data.column(name)
+        return self._entries.data.column(name)
 
 
 def open_records(source: DataSource, *, strict: bool = True) -> Records:

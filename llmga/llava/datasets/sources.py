@@ -42,6 +42,7 @@ class DataSource:
 
     @property
     def phrasing(self) -> Phrasing:
+        """In which words it asks, and how often for a picture."""
         return Phrasing(self.language, self.paint)
 
     @classmethod

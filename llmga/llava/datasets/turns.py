@@ -13,7 +13,7 @@ from llmga.llava.datasets.left_out import MALFORMED, UNANSWERED
 
 ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 SPEAKERS = ("system", *ROLES)
-JSON_TYPES = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
+_JSON_TYPES = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
 
 
 def speaker_of(turn: Record) -> Any:
@@ -43,7 +43,7 @@ def turn_fault(turn: Any) -> str:
 
 
 def _type(value: Any) -> str:
-    return JSON_TYPES.get(type(value), type(value).__name__)
+    return _JSON_TYPES.get(type(value), type(value).__name__)
 
 
 def _strange_part(parts: list[Any]) -> Any:

@@ -126,6 +126,7 @@ class Endpoint:
             return []
 
     def refuses_key(self, status: int) -> UserError:
+        """What to say when it does not take our key, or wants one."""
         remedy = "give one with --mllm-key or in LLMGA_API_KEY" if self.key is None else "check it and what it allows"
         return UserError(f"{self.shown} {'refuses the' if self.key else 'asks for a'} key ({status}); {remedy}.")
 

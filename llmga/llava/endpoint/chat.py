@@ -15,7 +15,7 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.endpoint.completions import complete
 from llmga.llava.endpoint.refusals import Refusal
-from llmga.llava.planner import Cancelled, Planner
+from llmga.llava.planner import Cancelled, EndedBy, Planner
 from llmga.llava.reasoning import without_reasoning
 from llmga.llava.sampling import Sampling
 from llmga.llava.windows import windows
@@ -33,8 +33,11 @@ class EndpointChat(Planner):
     The system text is the endpoint's (`Endpoint.system`) where a conversation has none; an empty one is none.
     """
 
+    ended_by: EndedBy
+
     def __init__(self, endpoint: Endpoint):
-        self.endpoint, self.teaching = endpoint, endpoint.system
+        self.endpoint = endpoint
+        self.teaching: str = endpoint.system
         self._spelling: dict[str, str | None] = {}  # of options, where the server wants another one (None: not at all)
         self._takes_system = True
         self._question: Message | None = None  # the last one that was asked

@@ -37,7 +37,9 @@ class Refusal(Exception):
 
     def __init__(self, status: int, said: str = "", retry_after: float | None = None):
         super().__init__(status, said)
-        self.status, self.said, self.retry_after = status, said, retry_after
+        self.status = status
+        self.said = said
+        self.retry_after = retry_after
 
     @classmethod
     def of(cls, response: httpx.Response, body: str, endpoint: Endpoint) -> "Refusal":
@@ -47,6 +49,7 @@ class Refusal(Exception):
 
     @property
     def is_about_the_request(self) -> bool:
+        """Whether the server refuses what is asked, not who asks or how often."""
         return 400 <= self.status < 500 and self.status not in (401, 403, 404, 408, 429)
 
     @property
@@ -56,6 +59,7 @@ class Refusal(Exception):
 
     @property
     def is_about_system(self) -> bool:
+        """Whether it is the system text that is refused."""
         return self.status in (400, 422, 500) and bool(_NO_SYSTEM.search(self.said))
 
     def names(self, option: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
@@ -19,7 +20,7 @@ from llmga.llava.templates import NO_PLACE, ChatTemplate
 from llmga.llava.tokenization import joins_after_markers
 from llmga.registry import Registry
 
-ASPECTS = Registry(
+ASPECTS: Registry[Callable[[dict[str, Any]], dict[str, Any]]] = Registry(
     "image aspect of transformers' LLaVA",
     {
         "stretch": lambda side: {"size": side, "resample": Resampling.LANCZOS, "do_center_crop": False},

@@ -88,6 +88,7 @@ class Findings:
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, check: str, place: str, told: str = "", times: int = 1) -> None:
+        """Count what a check has found; the first places are kept."""
         CHECKS[check]
         self.counts[check] += times
         if len(self.places[check]) < EXAMPLES:

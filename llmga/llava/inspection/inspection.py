@@ -47,6 +47,7 @@ class SourceInspection:
         return sum((lesson.beyond for lesson in self.lessons), Truncation())
 
     def lengths(self) -> list[int]:
+        """Tokens of each lesson."""
         return [lesson.tokens for lesson in self.lessons]
 
 
@@ -67,7 +68,7 @@ class Inspection:
     sources: list[SourceInspection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.marks = tokens.role_marks(self.mllm) if self.mllm else ()
+        self.marks: tuple[str, ...] = tokens.role_marks(self.mllm) if self.mllm else ()
 
     def look_at(self, source: DataSource, records: Records) -> SourceInspection:
         """Go through one source."""

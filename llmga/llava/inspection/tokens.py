@@ -21,7 +21,8 @@ class SampleStatistics:
     Attributes:
         tokens: of the sample within the length limit, pictures included.
         supervised: how many of them are learnt.
-        opens, closes: whether what is learnt opens and closes a picture prompt.
+        opens: whether what is learnt opens a picture prompt.
+        closes: whether it closes one.
         beyond: what the limit takes.
     """
 

@@ -35,6 +35,7 @@ class StopOnSignal(StopSignals, TrainerCallback):
     """All processes stop after the same step, with a checkpoint."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop where any process was asked to."""
         if any_process(self.asked, args.device):
             self.asked = control.should_save = control.should_training_stop = True
 
@@ -46,6 +47,7 @@ class SetEpoch(TrainerCallback):
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tell the sampler which epoch begins."""
         self.sampler.set_epoch(int((state.epoch or 0) + 1e-6))
 
 
@@ -53,6 +55,7 @@ class OwnIntervals(TrainerCallback):
     """Intervals are those of the settings; the library goes on with the checkpoint's."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put the settings' intervals in the checkpoint's place."""
         state.compute_steps(args, state.max_steps)
 
 
@@ -62,6 +65,7 @@ class NoGradientIsZero(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any
     ) -> None:
+        """Give each learning parameter that has no gradient one of zeros."""
         for parameter in model.parameters() if model and args.deepspeed is None else ():
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

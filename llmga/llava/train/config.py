@@ -6,14 +6,14 @@ from llmga.llava.datasets.sources import DataSource
 from llmga.llava.train.settings import Stage1Config
 from llmga.registry import Registry
 
-__all__ = ["FAMILIES", "PRESETS", "Family", "Stage1Config"]
+__all__ = ["FAMILIES", "PRESETS", "LLMFamily", "Stage1Config"]
 
 _TRAINING, _INFERENCE = "checkpoints/Training", "checkpoints/Inference"
 _IMAGES = "data/llmga-imgs"
 
 
 @dataclass(frozen=True)
-class Family:
+class LLMFamily:
     """One language model of the published runs.
 
     Attributes:
@@ -34,17 +34,17 @@ class Family:
 FAMILIES = Registry(
     "family",
     {
-        "7b": Family("vicuna-7b-v1.5", "llmga-vicuna-7b-v1.5", "v1", chinese="llmga-cn-vicuna-7b-v1.5"),
-        "13b": Family("vicuna-13b-v1.5", "llmga-vicuna-13b-v1.5", "v1"),
-        "llama3_8b": Family(
+        "7b": LLMFamily("vicuna-7b-v1.5", "llmga-vicuna-7b-v1.5", "v1", chinese="llmga-cn-vicuna-7b-v1.5"),
+        "13b": LLMFamily("vicuna-13b-v1.5", "llmga-vicuna-13b-v1.5", "v1"),
+        "llama3_8b": LLMFamily(
             "Meta-Llama-3-8B-Instruct", "llmga-llama3-8b-it", "llama_3", batch=2, chinese="llmga-cn-llama3-8b-it"
         ),
-        "mistral_7b": Family("Mistral-7B-Instruct-v0.2", "llmga-mistral_instruct", "mistral_instruct"),
-        "qwen2_0.5b": Family("Qwen2-0.5B-Instruct", "llmga-Qwen2-0.5B", "qwen_2", chinese="llmga-cn-Qwen2-0.5B"),
-        "qwen2_1.5b": Family("Qwen2-1.5B-Instruct", "llmga-Qwen2-1.5B", "qwen_2"),
-        "qwen2_7b": Family("Qwen2-7B-Instruct", "llmga-Qwen2-7B", "qwen_2", batch=2),
-        "phi3_mini": Family("Phi-3-mini-128k-instruct", "llmga-Phi-3-mini-128k", "phi_3"),
-        "gemma_2b": Family("gemma-2b-it", "llmga-gemma-2b-it", "gemma", batch=2, chinese="llmga-cn-gemma-2b-it"),
+        "mistral_7b": LLMFamily("Mistral-7B-Instruct-v0.2", "llmga-mistral_instruct", "mistral_instruct"),
+        "qwen2_0.5b": LLMFamily("Qwen2-0.5B-Instruct", "llmga-Qwen2-0.5B", "qwen_2", chinese="llmga-cn-Qwen2-0.5B"),
+        "qwen2_1.5b": LLMFamily("Qwen2-1.5B-Instruct", "llmga-Qwen2-1.5B", "qwen_2"),
+        "qwen2_7b": LLMFamily("Qwen2-7B-Instruct", "llmga-Qwen2-7B", "qwen_2", batch=2),
+        "phi3_mini": LLMFamily("Phi-3-mini-128k-instruct", "llmga-Phi-3-mini-128k", "phi_3"),
+        "gemma_2b": LLMFamily("gemma-2b-it", "llmga-gemma-2b-it", "gemma", batch=2, chinese="llmga-cn-gemma-2b-it"),
     },
 )
 
@@ -77,11 +77,11 @@ _DATA_2023 = (  # four equal parts, each half as large as the conversations; sim
 )
 
 
-def _pretrained(family: Family) -> str:
+def _pretrained(family: LLMFamily) -> str:
     return f"{_TRAINING}/{family.result}-pretrain"
 
 
-def _s1(family: Family) -> Stage1Config:
+def _s1(family: LLMFamily) -> Stage1Config:
     """Everything but the vision tower learns; 16 samples per device and step, 128 on 8 GPUs."""
     name = f"{family.result}-full-finetune"
     return Stage1Config(
@@ -97,7 +97,7 @@ def _s1(family: Family) -> Stage1Config:
     )
 
 
-def _pretrain(family: Family) -> Stage1Config:
+def _pretrain(family: LLMFamily) -> Stage1Config:
     """A fresh projector learns to translate pictures; 8 x 4 samples per device and step, 256 on 8 GPUs."""
     return replace(
         _s1(family),
@@ -115,7 +115,7 @@ def _pretrain(family: Family) -> Stage1Config:
     )
 
 
-def _chinese(family: Family) -> Stage1Config:
+def _chinese(family: LLMFamily) -> Stage1Config:
     """Stage 1 with the same kinds of records in Chinese added; who asks in Chinese is asked back in it."""
     name = f"{family.chinese}-full-finetune"
     return replace(

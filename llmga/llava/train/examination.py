@@ -38,14 +38,17 @@ class Report:
     parts: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def add(self, heading: str, lines: list[str]) -> None:
+        """Add lines, if there are any."""
         if lines:
             self.parts.append((heading, lines))
 
     @property
     def healthy(self) -> bool:
+        """Nothing stops the run, and no record is lost."""
         return not self.findings.of("stop") and not self.findings.of("loss")
 
     def text(self) -> str:
+        """The whole report, with what was found at its end."""
         parts = [*self.parts, *((heading, self.findings.lines(grade)) for grade, heading in HEADINGS.items())]
         body = "\n".join(f"{heading}\n" + "\n".join(f"  {line}" for line in lines) for heading, lines in parts if lines)
         return f"{body}\n{'nothing is lost' if self.healthy else 'look at what is lost or stops the run'}"

@@ -100,6 +100,7 @@ class Method:
 
     @property
     def deepspeed(self) -> str:
+        """The value of --deepspeed: "none", or a file of settings."""
         return OFFLOADED if self.offload else FILES[self.zero]
 
 

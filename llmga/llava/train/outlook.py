@@ -29,9 +29,11 @@ class Disk:
 
     @property
     def enough(self) -> bool:
+        """Whether all of it has room."""
         return self.wanted <= self.free
 
     def line(self) -> str:
+        """What a report says of it."""
         return f"{self.wanted / GIB:.1f} GiB at most in {self.folder!r}, {self.free / GIB:.1f} GiB are free"
 
 

@@ -49,9 +49,11 @@ class Plan:
 
     @property
     def fits(self) -> bool:
+        """Whether the run fits as it was asked for."""
         return self.fit(self.asked[1])
 
     def fit(self, one: Need) -> bool:
+        """Whether the machine has so much memory."""
         return one.device <= self.machine.memory and one.host <= self.machine.host
 
     def flags(self) -> str:

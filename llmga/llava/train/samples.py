@@ -27,53 +27,54 @@ class SampleWriter(TrainerCallback):
     def __init__(
         self, mllm: Mllm, samples: Sequence[Sample], folder: str | Path, *, every: int, tokens: int, everywhere: bool
     ):
-        self.mllm, self.samples, self.file = mllm, samples, Path(folder) / FILE
-        self.every, self.tokens, self.everywhere = every, tokens, everywhere
+        self._mllm, self._samples, self._file = mllm, samples, Path(folder) / FILE
+        self._every, self._tokens, self._everywhere = every, tokens, everywhere
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step % self.every or not (state.is_world_process_zero or self.everywhere):
+        """Write samples where they are due."""
+        if state.global_step % self._every or not (state.is_world_process_zero or self._everywhere):
             return
-        model = self.mllm.model
+        model = self._mllm.model
         learning = model.training
         model.eval()
         try:
-            lines = [self._line(sample, state.global_step) for sample in self.samples]
+            lines = [self._line(sample, state.global_step) for sample in self._samples]
         finally:
             model.train(learning)
         if state.is_world_process_zero:
-            with self.file.open("a", encoding="utf-8") as file:
+            with self._file.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
     def _line(self, sample: Sample, step: int) -> dict[str, Any]:
         begin = next(index for index, label in enumerate(sample.labels) if label != IGNORED)
         end = next((index for index in range(begin, len(sample.labels)) if sample.labels[index] == IGNORED), None)
         prompt, wanted = sample.input_ids[:begin], sample.labels[begin:end]
-        pictures = sample.input_ids[:begin].count(self.mllm.image_token_id) // self.mllm.tokens_per_image
+        pictures = sample.input_ids[:begin].count(self._mllm.image_token_id) // self._mllm.tokens_per_image
         answer = self._answer(prompt, sample.images[:pictures])
         texts = {"prompt": prompt, "answer": answer, "wanted": wanted}
         return {"step": step, **{name: self._decoded(ids) for name, ids in texts.items()}}
 
     @torch.no_grad()
     def _answer(self, prompt: list[int], images: Sequence[Any]) -> list[int]:
-        device = self.mllm.device
-        pictures = {"pixel_values": self.mllm.pixel_values(list(images)).to(device)} if images else {}
+        device = self._mllm.device
+        pictures = {"pixel_values": self._mllm.pixel_values(list(images)).to(device)} if images else {}
         ids = torch.tensor([prompt], device=device)
-        model: Any = self.mllm.model
+        model: Any = self._mllm.model
         written = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=self.tokens,
+            max_new_tokens=self._tokens,
             do_sample=False,
             use_cache=True,
-            synced_gpus=self.everywhere,
-            eos_token_id=sorted(self.mllm.stop_ids),
-            pad_token_id=self.mllm.tokenizer.pad_token_id or 0,
+            synced_gpus=self._everywhere,
+            eos_token_id=sorted(self._mllm.stop_ids),
+            pad_token_id=self._mllm.tokenizer.pad_token_id or 0,
             **pictures,
         )
         return written[0, len(prompt) :].tolist()
 
     def _decoded(self, ids: Sequence[int]) -> str:
         """Text with one marker per picture."""
-        spoken = [token for token in ids if token != self.mllm.image_token_id]
-        pictures = (len(ids) - len(spoken)) // self.mllm.tokens_per_image
-        return "<image>" * pictures + str(self.mllm.tokenizer.decode(spoken))
+        spoken = [token for token in ids if token != self._mllm.image_token_id]
+        pictures = (len(ids) - len(spoken)) // self._mllm.tokens_per_image
+        return "<image>" * pictures + str(self._mllm.tokenizer.decode(spoken))

@@ -58,7 +58,7 @@ def train(config: Stage1Config) -> Stage1Trainer:
     fit(trainer, checkpoint)
 
     trainer.save_finished(config.output_dir)
-    say(trainer, f"left out: {data.tally.counts() or 'nothing'}; model saved in {config.output_dir}")
+    say(trainer, f"left out: {data.skipped.counts() or 'nothing'}; model saved in {config.output_dir}")
     return trainer
 
 

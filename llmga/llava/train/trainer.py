@@ -44,8 +44,13 @@ FOLDER_FLAG = "--checkpoint-dir"
 class Stage1Trainer(Trainer):
     """Trains what `freeze` left free in `mllm.model`, as transformers does; `load_mllm` opens each checkpoint-N."""
 
+    optimizer: torch.optim.Optimizer | None
+    order: Shuffled | Packs
+
     def __init__(self, mllm: Mllm, config: Stage1Config, train_data: Mixture, eval_data: Mixture | None = None):
-        self.mllm, self.settings, self.data = mllm, config, train_data
+        self.mllm = mllm
+        self.settings = config
+        self.data = train_data
         self.saved_dtype: torch.dtype | None = None  # None keeps every bit, as resuming needs
         self.saved_in: Path | None = None  # None is where the arguments say
         self.broken: bool | Tensor = False  # whether a loss was no number, which ruins the weights for good
@@ -129,13 +134,14 @@ class Stage1Trainer(Trainer):
         return super().compute_loss(model, {**inputs, "use_cache": False}, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As the library does, and remembers a loss that was no number."""
         loss = super().training_step(*args, **kwargs)
         self.broken = ~torch.isfinite(loss) | self.broken
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Samples that were replaced or cut show in every line, so that no loss of data is silent."""
-        counts = self.data.tally.counts()
+        counts = self.data.skipped.counts()
         super().log({**logs, **({"left_out": sum(counts.values())} if counts else {})}, *args, **kwargs)
 
     def _sample_writer(self, data: Mixture, every: int) -> SampleWriter:
@@ -147,7 +153,7 @@ class Stage1Trainer(Trainer):
             everywhere=zero_stage(config.deepspeed) == 3,
         )  # fmt: skip
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:
         return self.order
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -199,7 +205,7 @@ class Stage1Trainer(Trainer):
         """Nothing: the story opened the model from this very checkpoint."""
 
 
-def _order_and_dataset(config: Stage1Config, data: Mixture, processes: int) -> tuple[Shuffled | Packs, Dataset]:
+def _order_and_dataset(config: Stage1Config, data: Mixture, processes: int) -> tuple[Shuffled | Packs, Dataset[Any]]:
     passes = config.accumulation * processes
     if config.pack:
         lengths = data.lengths().clip(max=config.max_length)

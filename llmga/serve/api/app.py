@@ -26,8 +26,8 @@ ABOUT = """Talk, and see it painted: OpenAI's paths and shapes on LLMGA.
 * A mask's transparent pixels are painted anew; a mask without any transparency is white there.
 * Beside OpenAI's fields: `seed`, `negative_prompt`, `num_inference_steps`, `guidance_scale`."""
 
-open_paths = APIRouter()  # they need no key and tell nothing of anybody
-model_paths = v1_router()
+open_paths: APIRouter = APIRouter()  # they need no key and tell nothing of anybody
+model_paths: APIRouter = v1_router()
 
 
 def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:

@@ -17,7 +17,9 @@ from llmga.serve.api.errors import ApiError
 PAGE = "/page"  # where a web page may be beside the API; it asks for the key itself
 OPEN = "/health"  # of which everybody may know
 SHORTEST = 8
-bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it was started with any.")
+bearer: HTTPBearer = HTTPBearer(
+    auto_error=False, description="One of the server's API keys, where it was started with any."
+)
 
 
 class ApiKeys:
@@ -96,7 +98,9 @@ class AuthMiddleware:
     """
 
     def __init__(self, app: ASGIApp, keys: ApiKeys, local: bool = False):
-        self.app, self.keys, self.local = app, keys, local
+        self.app = app
+        self.keys = keys
+        self.local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] != OPEN:

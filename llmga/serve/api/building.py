@@ -20,7 +20,11 @@ UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
 
 
 def build_service(options: ServerOptions, models: Models) -> Service:
-    """Everything that requests need, around models that are loaded.  Raises: UserError."""
+    """Everything that requests need, around models that are loaded.
+
+    Raises:
+        UserError: one answer may cost less than the settings want.
+    """
     models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
     models.bounds.check_settings(options.settings, models.pipeline)
     queue = FairQueue(options.at_once, options.queue)

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.sse import format_sse_event
 
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
@@ -36,7 +36,7 @@ from llmga.serve.api.scheduler import cancel_on_disconnect
 from llmga.serve.api.service import Service
 from llmga.serve.api.streaming import EventStream, data_event, progress_comment
 
-router = v1_router(streams=True)
+router: APIRouter = v1_router(streams=True)
 
 
 @router.post("/chat/completions", response_model=ChatResponse)

@@ -1,6 +1,6 @@
 """Schemas of /v1/chat/completions."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -125,7 +125,7 @@ class Usage(BaseModel):
 class MessageOut(ExcludeNoneModel):
     """What the assistant says and paints."""
 
-    nullable = ("refusal",)
+    nullable: ClassVar[tuple[str, ...]] = ("refusal",)
 
     role: Literal["assistant"] = "assistant"
     content: str = ""
@@ -136,7 +136,7 @@ class MessageOut(ExcludeNoneModel):
 class Choice(ExcludeNoneModel):
     """The answer."""
 
-    nullable = ("logprobs",)
+    nullable: ClassVar[tuple[str, ...]] = ("logprobs",)
 
     index: int = 0
     message: MessageOut
@@ -167,7 +167,7 @@ class Delta(ExcludeNoneModel):
 class ChunkChoice(ExcludeNoneModel):
     """A piece of the answer."""
 
-    nullable = ("finish_reason", "logprobs")
+    nullable: ClassVar[tuple[str, ...]] = ("finish_reason", "logprobs")
 
     index: int = 0
     delta: Delta

@@ -73,6 +73,7 @@ class LimitedProtocol(H11Protocol):
         self._paused, self._unread_bytes = 0.0, 0  # since when and with how many bytes an answer waits for being read
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Refuse the connection where there are too many, else wait for its headers."""
         super().connection_made(transport)
         if (refusal := self.limiter.acquire(self._address)) is None:
             self._counted = True
@@ -82,6 +83,7 @@ class LimitedProtocol(H11Protocol):
             self._refuse(refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more, and count one connection less."""
         for timer in (self._watch, self._unread):
             if timer is not None:
                 timer.cancel()
@@ -91,20 +93,24 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Give a body that comes fast enough more time."""
         super().data_received(data)
         if self._watch_phase() == "body":
             self._deadline += len(data) / MIN_RATE
 
     def on_response_complete(self) -> None:
+        """Wait for the next headers."""
         super().on_response_complete()
         self._watch_phase()
 
     def pause_writing(self) -> None:
+        """Wait for the client to read, for so long as `READ_TIMEOUT` and `MIN_RATE` allow."""
         super().pause_writing()
         self._paused, self._unread_bytes = self.loop.time(), self.transport.get_write_buffer_size()
         self._unread = self.loop.call_later(READ_TIMEOUT, self._unread_too_long)
 
     def resume_writing(self) -> None:
+        """The client has read; wait for that no longer."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()

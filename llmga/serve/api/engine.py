@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
 from llmga.assistant.session import Turn
@@ -46,9 +47,10 @@ class Engine:
         metrics: Metrics,
         private: Mapping[str, str] | None = None,
     ):
-        self.models, self.metrics = models, metrics
+        self.models = models
+        self.metrics = metrics
         self._private = dict(private or {})
-        self.threads = ThreadPoolExecutor(at_once, thread_name_prefix="request")
+        self.threads: ThreadPoolExecutor = ThreadPoolExecutor(at_once, thread_name_prefix="request")
         self._lock = Lock()
 
     def turn(
@@ -101,10 +103,13 @@ class RunningTurn:
         insist: bool = False,
         done: Callable[[], None] | None = None,
     ):
-        self.engine, self.input, self.insist, self.done = engine, turn, insist, done
+        self.engine = engine
+        self.input = turn
+        self.insist = insist
+        self.done = done
         models = engine.models
         pipeline = CountedPipeline(models.pipeline, models.lock, self)
-        self.assistant = models.around(planner, pipeline, settings, models.marks)
+        self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)
         self._cancelled = Event()
@@ -219,7 +224,6 @@ class PassthroughPlanner(Planner):
 
     def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         words = TAG.sub(" ", conversation.messages[-1].text)  # a tag would end the prompt
-        self.ended_by = "marker"
         yield f"{START} {words} {END}"
 
 
@@ -227,16 +231,16 @@ class LatencyRecorder:
     """Records in the metrics how long the events of one turn were waited for."""
 
     def __init__(self, metrics: Metrics):
-        self.metrics, self.spoke = metrics, False
-        self.began = self.asked = time.perf_counter()
+        self._metrics, self._spoke = metrics, False
+        self._began = self._asked = time.perf_counter()
 
     def record(self, event: AssistantEvent) -> None:
         """Take note that an event is there now."""
         now = time.perf_counter()
-        if isinstance(event, TextDelta | PromptFound) and not self.spoke:
-            self.spoke = True
-            self.metrics.first_word_seconds.observe(now - self.began)
+        if isinstance(event, TextDelta | PromptFound) and not self._spoke:
+            self._spoke = True
+            self._metrics.first_word_seconds.observe(now - self._began)
         if isinstance(event, PromptFound):
-            self.asked = now
+            self._asked = now
         if isinstance(event, PictureReady):
-            self.metrics.picture_seconds.observe(now - self.asked)
+            self._metrics.picture_seconds.observe(now - self._asked)

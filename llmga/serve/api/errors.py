@@ -51,8 +51,11 @@ class ApiError(Exception):
         retry_after: int | None = None,
     ):
         super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
-        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.headers: dict[str, str] = {} if retry_after is None else {"Retry-After": str(retry_after)}
         if status == 401:
             self.headers["WWW-Authenticate"] = "Bearer"
 

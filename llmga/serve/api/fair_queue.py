@@ -24,9 +24,10 @@ class FairQueue:
     """
 
     def __init__(self, at_once: int, bound: int):
-        self.at_once, self.bound = at_once, bound
-        self.running = 0
-        self.most_waiting = 0
+        self.at_once = at_once
+        self.bound = bound
+        self.running: int = 0
+        self.most_waiting: int = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._mean_seconds = FIRST_GUESS
         self._closed = False

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import Form, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Request, Response, UploadFile
 from PIL import Image
 
 from llmga.assistant.assistant import SIMILAR
@@ -37,7 +37,7 @@ from llmga.serve.api.routing import v1_router
 from llmga.serve.api.service import Service, too_many_images
 from llmga.serve.api.streaming import EventStream, data_event, progress_comment
 
-router = v1_router(streams=True)
+router: APIRouter = v1_router(streams=True)
 
 
 @router.post("/images/generations", response_model=ImagesResponse)

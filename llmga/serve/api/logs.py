@@ -13,7 +13,7 @@ from typing import Any
 
 NAME = "llmga.serve.api"
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-log = logging.getLogger(NAME)
+log: logging.Logger = logging.getLogger(NAME)
 PERIOD, MAX_REFUSALS, MAX_KINDS = 10.0, 20, 1000  # seconds; lines of a kind in them
 
 
@@ -24,6 +24,7 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
@@ -49,6 +50,7 @@ class RateLimitFilter(logging.Filter):
         self._seen: dict[Any, tuple[float, int, int]] = {}  # by kind: when the period began, lines, lines left out
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is logged; it may then tell how many before it were not."""
         kind, most = self._kind(record)
         if kind is None:
             return True

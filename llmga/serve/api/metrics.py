@@ -19,23 +19,26 @@ class Metrics:
     """
 
     def __init__(self, queue: FairQueue):
-        self.registry = registry = CollectorRegistry()
+        self.registry: CollectorRegistry = CollectorRegistry()
+        registry = self.registry
         ProcessCollector(registry=registry)
-        self.requests = Counter(
+        self.requests: Counter = Counter(
             "llmga_requests", "Requests answered.", ("method", "route", "status"), registry=registry
         )
-        self.seconds = _histogram(
+        self.seconds: Histogram = _histogram(
             registry, "llmga_request_seconds", "From a request to the end of its answer.", ("route",)
         )
-        self.queued_seconds = _histogram(registry, "llmga_queued_seconds", "In the queue.")
-        self.first_word_seconds = _histogram(registry, "llmga_first_word_seconds", "From the start of work to a word.")
-        self.picture_seconds = _histogram(registry, "llmga_picture_seconds", "From a prompt to its picture.")
-        self.pictures = Counter("llmga_pictures", "Pictures painted.", registry=registry)
-        self.steps = Counter("llmga_steps", "Denoising steps done.", registry=registry)
-        self.disconnects = Counter(
+        self.queued_seconds: Histogram = _histogram(registry, "llmga_queued_seconds", "In the queue.")
+        self.first_word_seconds: Histogram = _histogram(
+            registry, "llmga_first_word_seconds", "From the start of work to a word."
+        )
+        self.picture_seconds: Histogram = _histogram(registry, "llmga_picture_seconds", "From a prompt to its picture.")
+        self.pictures: Counter = Counter("llmga_pictures", "Pictures painted.", registry=registry)
+        self.steps: Counter = Counter("llmga_steps", "Denoising steps done.", registry=registry)
+        self.disconnects: Counter = Counter(
             "llmga_clients_left", "Requests whose client left before the end.", registry=registry
         )
-        self.steps_after_disconnect = _histogram(
+        self.steps_after_disconnect: Histogram = _histogram(
             registry, "llmga_steps_after_leaving", "Steps finished after the client left.", buckets=(0, 1, 2, 5)
         )
         self._gauge("llmga_waiting", "Requests in the queue.", lambda: queue.waiting)

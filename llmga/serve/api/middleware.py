@@ -23,7 +23,8 @@ class RequestLogMiddleware:
     """ASGI middleware that gives every request an id, logs it once, and counts it; no exception escapes it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics):
-        self.app, self.metrics = app, metrics
+        self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,7 +79,9 @@ class BodyLimitMiddleware:
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int):
-        self.app, self.max_bytes, self.held = app, max_bytes, 0
+        self.app = app
+        self.max_bytes = max_bytes
+        self.held: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

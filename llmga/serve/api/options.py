@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmga.assistant.settings import Settings
 from llmga.command_line import Parser, number
 from llmga.serve import args as flags
+from llmga.serve import parsed_args
 
 if TYPE_CHECKING:
     from llmga.assistant.loading import ModelSpec
@@ -140,7 +141,11 @@ class ServerOptions:
 
 
 def server_options(args: argparse.Namespace) -> ServerOptions:
-    """What the flags say.  Raises: UserError for flags that contradict each other."""
+    """What the flags say.
+
+    Raises:
+        UserError: flags contradict each other.
+    """
     limits = RequestLimits(
         body=int(args.max_request_mb * MEGA),
         picture=int(args.max_picture_mb * MEGA),
@@ -149,8 +154,8 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         json=int(args.max_json_mb * MEGA),
     )
     return ServerOptions(
-        spec=flags.model_spec(args),
-        settings=flags.settings(args),
+        spec=parsed_args.model_spec(args),
+        settings=parsed_args.settings(args),
         limits=limits,
         at_once=args.at_once,
         queue=args.queue,

@@ -25,7 +25,8 @@ class PrefixCache:
     """
 
     def __init__(self, new_chat: NewChat, bound: int):
-        self.new_chat, self.bound = new_chat, bound
+        self.new_chat = new_chat
+        self.bound = bound
         self._kept: OrderedDict[tuple[str, int], tuple[Planner, Conversation]] = OrderedDict()
         self._numbers, self._lock = count(), Lock()
 

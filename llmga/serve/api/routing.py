@@ -22,8 +22,8 @@ REFUSALS = {
     500: "A mistake of the server.",
     503: "The server is about to end.",
 }
-EVENT = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
-STREAM = {"text/event-stream": {"itemSchema": EVENT}}
+EVENT: dict[str, Any] = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
+STREAM: dict[str, Any] = {"text/event-stream": {"itemSchema": EVENT}}
 BASE64 = b";base64,"
 
 
@@ -45,6 +45,7 @@ class JsonRequest(Request):
     """A request whose JSON is parsed in a thread, and is bounded beside the base64 of its pictures."""
 
     async def json(self) -> Any:
+        """Return what the body says."""
         return await asyncio.to_thread(parse_json, await self.body(), self.app.state.service.limits.json)
 
 
@@ -52,6 +53,7 @@ class JsonRoute(APIRoute):
     """A route whose requests are `JsonRequest`s."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler, which is then given a `JsonRequest`."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:

@@ -51,9 +51,11 @@ class RequestScheduler:
     """
 
     def __init__(self, engine: Engine, queue: FairQueue):
-        self.engine, self.queue = engine, queue
+        self.engine = engine
+        self.queue = queue
         self.turns: set[RunningTurn] = set()
-        self.closed = self._stopped = False
+        self.closed: bool = False
+        self._stopped = False
 
     async def start(self, request: Request, prepare: Callable[[], RunningTurn]) -> RunningTurn:
         """Wait for a place, and return the turn at work once its first event is there.

@@ -58,10 +58,13 @@ class Server(uvicorn.Server):
                 ws="none",
             )
         )
-        self.scheduler, self.grace, self.page = scheduler, grace, page
+        self.scheduler = scheduler
+        self.grace = grace
+        self.page = page
         self._ending = threading.Lock()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin nothing new, and stop what is at work: at the first signal after `grace` seconds, then at once."""
         _later(0 if self.should_exit else self.grace, self._stop_work, sig)
         self.should_exit = True
 
@@ -81,6 +84,7 @@ class Server(uvicorn.Server):
         os._exit(code)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and log where."""
         await super().startup(sockets)
         if sockets and not self.should_exit:
             host, port = sockets[0].getsockname()[:2]
@@ -89,6 +93,7 @@ class Server(uvicorn.Server):
             logs.log_event("ready", url=f"{url}/v1", **page)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what is at work finish, on the page, too, and close the connections."""
         self.scheduler.close()
         ending = None if self.page is None else asyncio.ensure_future(self.page.end(self.grace))
         await super().shutdown(sockets)
@@ -115,7 +120,11 @@ def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: ApiKey
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Check, bind, load, serve.  Raises: UserError."""
+    """Check, bind, load, serve.
+
+    Raises:
+        UserError: nothing can be served so.
+    """
     options = server_options(args)
     options = replace(options, spec=options.spec.checked())
     known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
@@ -135,7 +144,11 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens, before anything slow is done.  Raises: UserError."""
+    """A socket that listens, before anything slow is done.
+
+    Raises:
+        UserError: host or port cannot be used.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, create_model
 from llmga.assistant.settings import SETTINGS, Setting
 
 
-def model_of(group: str, kinds: Mapping[type, Any], rows: Mapping[str, Setting] = SETTINGS) -> Any:
+def model_of(group: str, kinds: Mapping[type, Any], rows: Mapping[str, Setting] = SETTINGS) -> type[BaseModel]:
     """Return a pydantic model with the fields of a group of settings; each may be left out.
 
     Args:

@@ -101,6 +101,7 @@ class Controls:
 
     @property
     def components(self) -> list[Any]:
+        """All of them, in the order in which they stand."""
         return list(self.named.values())
 
     def chosen(self, values: Sequence[Any]) -> Chosen:

@@ -27,7 +27,7 @@ from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import STRINGS, preferred_language
 from llmga.serve.page.user_session import REPAINT, AnswerSteps, UserSession
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 MODELS = "models"  # events with this id are answers, or may take as long
 LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
 UPLOADS = RequestLimits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
@@ -62,35 +62,38 @@ class EventHandlers:
     """
 
     def __init__(self, page: PageLayout, pool: ModelPool, concurrency: int, moderator: Moderator | None = None):
-        self.page, self.pool, self.concurrency, self.moderator = page, pool, concurrency, moderator
+        self.page = page
+        self.pool = pool
+        self.moderator = moderator
+        self._concurrency = concurrency
         served = Path(get_upload_folder())
         served.mkdir(parents=True, exist_ok=True)
         self._files = tempfile.TemporaryDirectory(dir=served)  # of all sessions; goes when the server does
-        self.slots = FairLock(concurrency)
+        self.slots: FairLock = FairLock(concurrency)
         self._sessions: WeakSet[UserSession] = WeakSet()
-        self.chosen = page.controls.chosen
-        self.drawn = [page.log, page.gallery, page.subject]
-        self.all = [*self.drawn, page.message, page.mask_editor, page.tabs]
+        self._chosen = page.controls.chosen
+        self._drawn = [page.log, page.gallery, page.subject]
+        self._all = [*self._drawn, page.message, page.mask_editor, page.tabs]
         with page.blocks:
             self._join()
 
     def _join(self) -> None:
         page, controls = self.page, self.page.controls.components
-        model: dict[str, Any] = {"concurrency_limit": self.concurrency + LONGEST_LINE, "concurrency_id": MODELS}
+        model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
         entering = self._on(page.blocks.load, self.enter, [], self._labelled())
         entering.then(None, [page.language], js=TELL_LANGUAGE)
         drawing_on = [page.session, page.mask_editor, *controls]
-        self._on(page.message.submit, self.say, [page.session, page.message, *drawing_on[1:]], self.all, **model)
+        self._on(page.message.submit, self.say, [page.session, page.message, *drawing_on[1:]], self._all, **model)
         self._on(page.message.stop, self.stop, [page.session], [], queue=False)
-        self._on(page.log.select, self.act, drawing_on, self.all, **model)
-        self._on(page.retry.click, self.retry, [page.session, *controls], self.all, **model)
-        self._on(page.repaint.click, self.repaint, [page.session, *controls], self.all, **model)
-        self._on(page.undo.click, self.undo, [page.session, page.message], self.all)
-        self._on(page.subject.click, self.deselect, [page.session], self.all)
+        self._on(page.log.select, self.act, drawing_on, self._all, **model)
+        self._on(page.verbs["retry"].click, self.retry, [page.session, *controls], self._all, **model)
+        self._on(page.verbs["repaint"].click, self.repaint, [page.session, *controls], self._all, **model)
+        self._on(page.verbs["undo"].click, self.undo, [page.session, page.message], self._all)
+        self._on(page.subject.click, self.deselect, [page.session], self._all)
         models = [page.language_model, page.picture_model]
-        self._on(page.clear.click, self.clear, [page.session, *models], [page.session, *self.all])
+        self._on(page.verbs["clear"].click, self.clear, [page.session, *models], [page.session, *self._all])
         for model_list in models:
-            self._on(model_list.input, self.switch, [page.session, *models], [*self.drawn, *models], **model)
+            self._on(model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model)
         sampler = page.controls.named["sampler"]
         adapted = [page.controls.named["steps"], page.controls.named["guidance_scale"]]
         self._on(sampler.input, page.controls.own_of, [sampler], adapted)
@@ -98,12 +101,12 @@ class EventHandlers:
         speaking.then(None, [page.language], js=TELL_LANGUAGE)
         saving = self._on(page.save.click, self.save, [page.session], [page.saved])
         saving.then(None, js=CLICK)
-        self._on(page.load.upload, self.load, [page.session, page.load], [*self.all, *controls])
+        self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
 
     def _labelled(self) -> list[Any]:
         """The session, and all that shows strings."""
         page = self.page
-        return [page.session, page.head, *self.drawn, page.mask_editor, *page.labels.components]
+        return [page.session, page.head, *self._drawn, page.mask_editor, *page.labels.components]
 
     @staticmethod
     def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: list, outputs: list, **how: Any) -> Any:
@@ -157,27 +160,27 @@ class EventHandlers:
             drawing.gallery(pictures, strings),
             drawing.subject(subject.kind, thumbnail, strings),
         )
-        return dict(zip(self.drawn, html, strict=True))
+        return dict(zip(self._drawn, html, strict=True))
 
     # Answers.
 
-    def say(self, session: UserSession | None, message: dict, drawn: str, *values: Any) -> Iterator[Updates]:
+    def say(self, session: UserSession | None, message: dict[str, Any], drawn: str, *values: Any) -> Iterator[Updates]:
         """A message was sent."""
 
         def steps(session: UserSession) -> AnswerSteps:
             images = [decode_image(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
             text = self._moderated(session, message["text"])
-            return session.say(text, images, self.chosen(values), EditorValue.read(drawn))
+            return session.say(text, images, self._chosen(values), EditorValue.read(drawn))
 
         yield from self._answer(session, steps, sent=True)
 
     def retry(self, session: UserSession | None, *values: Any) -> Iterator[Updates]:
         """The last answer is to be another one."""
-        yield from self._answer(session, lambda session: session.retry(self.chosen(values)))
+        yield from self._answer(session, lambda session: session.retry(self._chosen(values)))
 
     def repaint(self, session: UserSession | None, *values: Any) -> Iterator[Updates]:
         """The last pictures are to be painted again."""
-        yield from self._answer(session, lambda session: session.repaint(self.chosen(values)))
+        yield from self._answer(session, lambda session: session.repaint(self._chosen(values)))
 
     def act(self, session: UserSession | None, drawn: str, event: gr.EventData, *values: Any) -> Iterator[Updates]:
         """A button in the conversation was pressed."""
@@ -189,11 +192,11 @@ class EventHandlers:
 
         def steps(session: UserSession) -> AnswerSteps:
             if verb == "similar":
-                return session.similar(number, self.chosen(values))
+                return session.similar(number, self._chosen(values))
             words = self._moderated(session, text)
             if verb == "paint":
-                return session.paint(str(pressed.get("address")), words, self.chosen(values))
-            return session.say(words, (), self.chosen(values), EditorValue.read(drawn))
+                return session.paint(str(pressed.get("address")), words, self._chosen(values))
+            return session.say(words, (), self._chosen(values), EditorValue.read(drawn))
 
         yield from self._answer(session, steps)
 
@@ -244,7 +247,7 @@ class EventHandlers:
         return {self.page.mask_editor: editor, self.page.tabs: gr.Tabs(selected="canvas")} | self.look(session)
 
     @_guarded
-    def undo(self, session: UserSession, message: dict) -> Updates:
+    def undo(self, session: UserSession, message: dict[str, Any]) -> Updates:
         """The last turn is taken back; what was said in it is there to be said otherwise, unless something else is."""
         text = session.undo()
         begun = message["text"].strip() or message["files"]

@@ -1,12 +1,14 @@
 """Components whose labels follow the language that a person chose."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 from llmga.serve.page.strings import STRINGS, Strings
+
+Shown = TypeVar("Shown", bound=Block)
 
 
 class Labels:
@@ -18,9 +20,9 @@ class Labels:
 
     def __init__(self, language: str = "en"):
         self.strings: Strings = STRINGS[language]
-        self._labelled: list[tuple[Component, Mapping[str, str], Mapping[str, str]]] = []
+        self._labelled: list[tuple[Block, Mapping[str, str], Mapping[str, str]]] = []
 
-    def put(self, kind: type, *, choices: Mapping[str, str] | None = None, **options: Any) -> Any:
+    def put(self, kind: type[Shown], *, choices: Mapping[str, str] | None = None, **options: Any) -> Shown:
         """A component; options whose name ends in `_word` are keys of the strings.
 
         Args:
@@ -35,7 +37,8 @@ class Labels:
         return component
 
     @property
-    def components(self) -> list[Component]:
+    def components(self) -> list[Block]:
+        """All components that were put."""
         return [component for component, _, _ in self._labelled]
 
     def in_language(self, language: str) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What stands where on the page.  What it does is in `handlers`, what it says in `strings`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import gradio as gr
 
@@ -35,6 +35,7 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
     checkbox_border_width="1px",
     checkbox_border_color="*neutral_400",
 )
+Uploads = TypeVar("Uploads", gr.MultimodalTextbox, gr.UploadButton)
 UPLOADS = (3600, 24 * 3600)  # how often it is looked for uploaded files of which age, both in seconds
 
 
@@ -46,27 +47,30 @@ class PageLayout:
         session: the state of a browser tab, a `UserSession`; None before it begins and after it has ended.
     """
 
+    blocks: gr.Blocks
+    tabs: gr.Tabs
+
     def __init__(self, pool: ModelPool, options: PageOptions):
-        self.labels = labels = Labels()
+        self.labels: Labels = Labels()
         with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
-            self.session = gr.State(None, time_to_live=None, delete_callback=_leave)
-            self.head = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
+            self.session: gr.State = gr.State(None, time_to_live=None, delete_callback=_leave)
+            self.head: gr.HTML = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
-                    self._conversation(labels)
+                    self._conversation(self.labels)
                 with gr.Column(scale=2, min_width=320, elem_id="side"), gr.Tabs() as self.tabs:
-                    self._side(pool, options.settings, labels)
+                    self._side(pool, options.settings, self.labels)
 
     def _conversation(self, labels: Labels) -> None:
-        self.log = gr.HTML(
+        self.log: gr.HTML = gr.HTML(
             [],  # what stands here says that the session has begun
             html_template='<div class="log" role="log" tabindex="0"></div>',
             js_on_load=script("log.js"),
             apply_default_css=False,
             elem_id="log",
         )
-        self.subject = gr.HTML("", js_on_load=script("subject.js"), apply_default_css=False, elem_id="subject")
-        self.message = local_files_only(
+        self.subject: gr.HTML = gr.HTML("", js_on_load=script("subject.js"), apply_default_css=False, elem_id="subject")
+        self.message: gr.MultimodalTextbox = local_files_only(
             labels.put(
                 gr.MultimodalTextbox,
                 placeholder_word="placeholder",
@@ -80,14 +84,14 @@ class PageLayout:
             )
         )
         with gr.Row(elem_id="verbs"):
-            self.retry, self.repaint, self.undo, self.clear = (
-                labels.put(gr.Button, value_word=verb, size="sm", min_width=90, elem_id=verb)
+            self.verbs: dict[str, gr.Button] = {
+                verb: labels.put(gr.Button, value_word=verb, size="sm", min_width=90, elem_id=verb)
                 for verb in ("retry", "repaint", "undo", "clear")
-            )
+            }
 
     def _side(self, pool: ModelPool, usual: Settings, labels: Labels) -> None:
         with labels.put(gr.Tab, label_word="pictures", id="pictures"):
-            self.gallery = gr.HTML(
+            self.gallery: gr.HTML = gr.HTML(
                 drawing.gallery([], labels.strings),
                 html_template='<div class="gallery">${value}</div>',
                 js_on_load=script("gallery.js"),
@@ -95,7 +99,7 @@ class PageLayout:
                 elem_id="gallery",
             )
         with labels.put(gr.Tab, label_word="canvas", id="canvas"):
-            self.mask_editor = gr.HTML(
+            self.mask_editor: gr.HTML = gr.HTML(
                 mask_editor.opened("en"),
                 html_template=mask_editor.TEMPLATE,
                 js_on_load=script("mask_editor.js"),
@@ -104,7 +108,7 @@ class PageLayout:
             )
         with labels.put(gr.Tab, label_word="settings", id="settings"):
             pipeline = pool.models.pipeline.describe()
-            self.controls = Controls(labels, usual, pipeline, restorer_name(pool.restorer))
+            self.controls: Controls = Controls(labels, usual, pipeline, restorer_name(pool.restorer))
             self._models(pool, labels)
         with labels.put(gr.Tab, label_word="session", id="session"):
             self._session(labels)
@@ -112,16 +116,20 @@ class PageLayout:
     def _models(self, pool: ModelPool, labels: Labels) -> None:
         talks, paints = pool.offered()
         with labels.put(gr.Accordion, label_word="models", open=False):
-            self.language_model = labels.put(gr.Dropdown, label_word="language model", rows=talks, value=talks[0])
-            self.picture_model = labels.put(gr.Dropdown, label_word="picture model", rows=paints, value=paints[0])
+            self.language_model: gr.Dropdown = labels.put(
+                gr.Dropdown, label_word="language model", rows=talks, value=talks[0]
+            )
+            self.picture_model: gr.Dropdown = labels.put(
+                gr.Dropdown, label_word="picture model", rows=paints, value=paints[0]
+            )
 
     def _session(self, labels: Labels) -> None:
         rows = [(name, code) for code, name in LANGUAGES.items()]
-        self.language = labels.put(gr.Radio, label_word="language", rows=rows, value="en", elem_id="language")
-        self.help = labels.put(gr.Markdown, value_word="session help")
-        self.save = labels.put(gr.Button, value_word="save", elem_id="save")
-        self.saved = gr.DownloadButton(visible="hidden", elem_id="saved")
-        self.load = local_files_only(
+        self.language: gr.Radio = labels.put(gr.Radio, label_word="language", rows=rows, value="en", elem_id="language")
+        labels.put(gr.Markdown, value_word="session help")
+        self.save: gr.Button = labels.put(gr.Button, value_word="save", elem_id="save")
+        self.saved: gr.DownloadButton = gr.DownloadButton(visible="hidden", elem_id="saved")
+        self.load: gr.UploadButton = local_files_only(
             labels.put(gr.UploadButton, label_word="load", file_types=[".zip"], file_count="single", elem_id="load")
         )
 
@@ -137,16 +145,16 @@ def script(name: str) -> str:
     return (HERE / name).read_text("utf-8")
 
 
-def local_files_only(component: Any) -> Any:
+def local_files_only(component: Uploads) -> Uploads:
     """The component, for which no address is fetched: gradio itself would, when a client names one as a file."""
     inherited = component.async_move_resource_to_block_cache
 
-    async def moved(name: str | Path | None) -> str | None:
-        if "://" in str(name):
+    async def moved(url_or_file_path: str | Path | None) -> str | None:
+        if "://" in str(url_or_file_path):
             raise UserError("files are uploaded here, addresses are not fetched.")
-        return await inherited(name)
+        return await inherited(url_or_file_path)
 
-    component.async_move_resource_to_block_cache = moved
+    component.async_move_resource_to_block_cache = moved  # type: ignore[method-assign]  # of this one component
     return component
 
 

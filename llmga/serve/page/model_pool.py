@@ -41,12 +41,13 @@ class ModelPool:
     """
 
     def __init__(self, options: PageOptions, models: Models):
-        self.options, self.models = options, models
+        self.options = options
+        self.models = models
         marks = {mark.role: mark for mark in models.marks}
         language, picture = marks["language"], marks["painter"]
         self._language_models = {language.name: LanguageModel(models.new_chat, language)}
         self._picture_models = {picture.name: PictureModel(models.pipeline, picture, models.lock)}
-        self.first = language.name, picture.name
+        self.first: tuple[str, str] = language.name, picture.name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
         self._listed = self._look()
@@ -69,7 +70,8 @@ class ModelPool:
         """A fresh session with these models, or those of the command line.
 
         Args:
-            language, picture: names, as they are offered.
+            language: name of the language model, as it is offered.
+            picture: name of the pipeline, as it is offered.
 
         Raises:
             UserError: a model is not offered or cannot be opened.

@@ -29,7 +29,7 @@ LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
 LONGEST_QUEUE = 64
 THREADS = 40  # for what takes no time, beside those of answers and of who waits for one
 LOOK_AGAIN = 0.1  # seconds
-COMMON = {
+COMMON: dict[str, Any] = {
     "show_error": False,
     "max_file_size": LARGEST_UPLOAD,
     "footer_links": [],
@@ -121,12 +121,12 @@ class Mounted:
     def __init__(
         self, app: FastAPI, path: str, models: Models, options: PageOptions, opens: Callable[[str], bool] | None
     ):
-        self.handlers = build(models, options)
+        self.handlers: EventHandlers = build(models, options)
         auth = None if opens is None else lambda name, password: opens(password)
         blocks = self.handlers.page.blocks
         gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)
         mounts = (route.app for route in app.routes if isinstance(route, Mount) and route.path == path)
-        self.app = next(mounted for mounted in mounts if isinstance(mounted, App))
+        self.app: App = next(mounted for mounted in mounts if isinstance(mounted, App))
 
     async def end(self, grace: float) -> None:
         """Let what is at work finish, for so many seconds, then end it within a step, and let go of open pages."""

@@ -46,7 +46,8 @@ class Progress:
     """A painting at work.
 
     Attributes:
-        exchange, prompt: which prompt of which exchange is painted, both from 0.
+        exchange: in which exchange a prompt is painted, from 0.
+        prompt: which of its prompts, from 0.
         step: how many steps are done.
         total: how many there are; 0 until the pipeline has begun.
         preview: a data URI of the unfinished image.

@@ -62,11 +62,12 @@ class UserSession:
     """
 
     def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en", slots: FairLock | None = None):
-        self.assistant, self.language = assistant, language
-        self.slots = slots or FairLock()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"session-{secrets.token_hex(16)}-", dir=folder))
-        self.images = ServedImages(self.folder)
-        self.selected = MessageSubject()
+        self.assistant: Assistant = assistant
+        self.language = language
+        self.slots: FairLock = slots or FairLock()
+        self.folder: Path = Path(tempfile.mkdtemp(prefix=f"session-{secrets.token_hex(16)}-", dir=folder))
+        self.images: ServedImages = ServedImages(self.folder)
+        self.selected: MessageSubject = MessageSubject()
         self.in_progress: AnswerInProgress | None = None
         self._troubles: dict[int, list[str | Notice]] = {}
         self._busy = Lock()

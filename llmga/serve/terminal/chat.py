@@ -12,6 +12,7 @@ from llmga.assistant.session import Turn
 from llmga.assistant.session_file import INDEX, differences, load_session
 from llmga.plain_text import plain
 from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.batch import batch, read_jobs
 from llmga.serve.terminal.commands import COMMANDS, TerminalChat
 from llmga.serve.terminal.drawing import Terminal
@@ -66,8 +67,8 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
         UserError: flags, files or models cannot be used.
     """
     bundled = args.sdmodel_id is None
-    spec, chosen = flags.model_spec(args).checked(), flags.settings(args)
-    opening = flags.opening(args, flags.first_picture(args))
+    spec, chosen = parsed_args.model_spec(args).checked(), parsed_args.settings(args)
+    opening = parsed_args.opening(args, parsed_args.first_picture(args))
     inline = drawer(args.inline, os.environ, sys.stdout.isatty())
     terminal = Terminal(ImageFolder(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
     room = args.session_megapixels * flags.MEGA

@@ -19,9 +19,9 @@ from llmga.images import open_image
 from llmga.limits import LARGEST_SEED, MOST_PIXELS
 from llmga.plain_text import plain
 from llmga.registry import Registry
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.terminal.drawing import Terminal, ctrl_c
-from llmga.serve.terminal.settings_command import change, told
+from llmga.serve.terminal.settings_command import change, describe
 
 HELP_WIDTH = 32
 
@@ -105,7 +105,7 @@ class TerminalChat:
 
 
 @dataclass(frozen=True)
-class Command:
+class SlashCommand:
     """A row of the table of commands.
 
     Attributes:
@@ -127,7 +127,7 @@ def _image(chat: TerminalChat, file: str) -> None:
 
 def _mask(chat: TerminalChat, file: str) -> None:
     picture, soft = chat.picture(), chat.assistant.settings.repaint.get("soft", False)
-    mask = flags.open_mask(_named(file, "/mask", "a picture"), picture.size, soft=soft)
+    mask = parsed_args.open_mask(_named(file, "/mask", "a picture"), picture.size, soft=soft)
     chat.pending = Turn("", (picture,), mask)
     chat.terminal.info("say what is to be there; later messages repaint the same part.")
 
@@ -153,7 +153,7 @@ def _set(chat: TerminalChat, text: str) -> None:
         change(chat.assistant, name, value.strip())
     elif name:
         raise UserError(f"/set {name} lacks a value; write /set NAME VALUE, or /set alone to see all.")
-    chat.terminal.info(f"{told(chat.assistant)}\nfill {chat.fill}" if not name else f"{name} is {value.strip()}.")
+    chat.terminal.info(f"{describe(chat.assistant)}\nfill {chat.fill}" if not name else f"{name} is {value.strip()}.")
 
 
 def _undo(chat: TerminalChat, text: str) -> None:
@@ -220,21 +220,21 @@ def _quit(chat: TerminalChat, text: str) -> None:
 
 
 COMMANDS = Registry("command", {
-    "/help": Command("", "what can be typed beside messages", _help),
-    "/image": Command("FILE", "a picture for the next message", _image),
-    "/mask": Command("FILE", "paint anew what is white in it, of that picture or of the latest one", _mask),
-    "/outpaint": Command("left=25%,right=100", "let that picture or the latest one grow", _outpaint),
-    "/seed": Command("[NUMBER]", "of the next picture", _seed),
-    "/set": Command("[NAME VALUE]", "change a setting, `default` gives it back; alone: all settings", _set),
-    "/undo": Command("", "take the last message and its answer back", _undo),
-    "/retry": Command("", "another answer to the last message", _retry),
-    "/edit": Command("NUMBER WORDS", "say that message in other words; what followed is forgotten", _edit),
-    "/repaint": Command("[PROMPT]", "paint the latest picture again, by its prompt or by yours", _repaint),
-    "/repair": Command("", "let the last answer go on until it asks for a picture", _repair),
-    "/history": Command("", "what was said so far, numbered", _history),
-    "/save": Command("[PLACE]", "save the session in a folder or a .zip", _save),
-    "/load": Command("[PLACE]", "go on with a saved session", _load),
-    "/quit": Command("", "end, as an empty line does", _quit),
+    "/help": SlashCommand("", "what can be typed beside messages", _help),
+    "/image": SlashCommand("FILE", "a picture for the next message", _image),
+    "/mask": SlashCommand("FILE", "paint anew what is white in it, of that picture or of the latest one", _mask),
+    "/outpaint": SlashCommand("left=25%,right=100", "let that picture or the latest one grow", _outpaint),
+    "/seed": SlashCommand("[NUMBER]", "of the next picture", _seed),
+    "/set": SlashCommand("[NAME VALUE]", "change a setting, `default` gives it back; alone: all settings", _set),
+    "/undo": SlashCommand("", "take the last message and its answer back", _undo),
+    "/retry": SlashCommand("", "another answer to the last message", _retry),
+    "/edit": SlashCommand("NUMBER WORDS", "say that message in other words; what followed is forgotten", _edit),
+    "/repaint": SlashCommand("[PROMPT]", "paint the latest picture again, by its prompt or by yours", _repaint),
+    "/repair": SlashCommand("", "let the last answer go on until it asks for a picture", _repair),
+    "/history": SlashCommand("", "what was said so far, numbered", _history),
+    "/save": SlashCommand("[PLACE]", "save the session in a folder or a .zip", _save),
+    "/load": SlashCommand("[PLACE]", "go on with a saved session", _load),
+    "/quit": SlashCommand("", "end, as an empty line does", _quit),
 })  # fmt: skip
 
 

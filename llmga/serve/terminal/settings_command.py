@@ -17,7 +17,11 @@ CHANGES = Registry("setting", {row.command: row for row in SETTINGS.values() if 
 
 
 def change(assistant: Assistant, name: str, text: str) -> None:
-    """Set one setting from what a person typed.  Raises: UserError."""
+    """Set one setting from what a person typed.
+
+    Raises:
+        UserError: there is no such setting or value, or no answer could be given so.
+    """
     row = CHANGES[name.lower().replace("_", "-")]
     chosen = changed(assistant.settings, row, None if text == DEFAULT else read(row, text))
     _check(assistant, chosen)
@@ -25,19 +29,27 @@ def change(assistant: Assistant, name: str, text: str) -> None:
 
 
 def read(row: Setting, text: str) -> Any:
-    """The value that a person typed, as a flag reads and bounds it.  Raises: UserError."""
+    """The value that a person typed, as a flag reads and bounds it.
+
+    Raises:
+        UserError: it is no value of the setting.
+    """
     if row.kind is bool:
         if text not in ("on", "off"):
             raise UserError(f"{text!r} is neither on nor off; use one of them, or {DEFAULT}.")
         return text == "on"
-    reader = _Reader(prog="/set", add_help=False)
+    reader = _SettingParser(prog="/set", add_help=False)
     add_setting(reader, replace(row, flag=row.command))
     (value,) = vars(reader.parse_args([f"--{row.command}={text}"])).values()
     return row.checked(value) if row.names and row.part_of else value
 
 
 def changed(chosen: Settings, row: Setting, value: Any) -> Settings:
-    """The settings with another value of a row, None being its default.  Raises: UserError."""
+    """The settings with another value of a row, None being its default.
+
+    Raises:
+        UserError: the setting is for changing pictures by words, which is off.
+    """
     if row is EDIT:
         return replace(chosen, edit=usual_edits() if value else None)
     if not row.part_of:
@@ -56,12 +68,12 @@ def _with(chosen: Settings, name: str, value: Any) -> Settings:
     return replace(chosen, **changed)
 
 
-def told(assistant: Assistant) -> str:
+def describe(assistant: Assistant) -> str:
     """Every setting with its value, one a line."""
-    return "\n".join(f"{name} {_told(row, assistant.settings)}" for name, row in CHANGES.items())
+    return "\n".join(f"{name} {_described(row, assistant.settings)}" for name, row in CHANGES.items())
 
 
-def _told(row: Setting, chosen: Settings) -> str:
+def _described(row: Setting, chosen: Settings) -> str:
     value = chosen.edit is not None if row is EDIT else row.value(chosen)
     if value is None:
         return DEFAULT
@@ -83,7 +95,7 @@ def _check(assistant: Assistant, chosen: Settings) -> None:
         assistant.settings = before
 
 
-class _Reader(Parser):
+class _SettingParser(Parser):
     """A command line of one flag."""
 
     def error(self, message: str) -> NoReturn:

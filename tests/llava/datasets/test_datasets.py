@@ -164,7 +164,7 @@ def test_pictures_that_no_marker_stands_for_go_to_the_front_of_the_first_with_on
 def test_words_about_a_picture_that_nobody_sees_are_left_out_and_named(kind, record, told, tmp_path):
     data = mixture(tmp_path, record, said("q", "a"), kind=kind, left_out=tmp_path / "left_out.jsonl")
     assert data[0].input_ids == [ord("q"), ord("a")]
-    assert data.tally.counts() == {BLIND: 1}
+    assert data.skipped.counts() == {BLIND: 1}
     (listed,) = map(json.loads, (tmp_path / "left_out.jsonl").read_text().splitlines())
     assert (listed["record"], listed["reason"]) == (0, "picture marker without a picture")
     assert told in listed["told"]
@@ -216,7 +216,7 @@ def test_chance_follows_from_seed_epoch_and_index(tmp_path):
 def test_a_missing_picture_is_counted_and_replaced_by_the_next_sample(tmp_path, caplog):
     data = mixture(tmp_path, {"image": "gone.png", "caption": "gone"}, {"image": "a.png", "caption": "here"})
     assert "here" in "".join(map(chr, data[0].input_ids))
-    assert data.tally.counts() == {MISSING: 1}
+    assert data.skipped.counts() == {MISSING: 1}
     assert "gone.png" in caplog.text
 
 
@@ -233,22 +233,22 @@ def test_only_the_end_of_an_answer_may_be_cut(tmp_path):
     fitting = said("q", "a")
     data = mixture(tmp_path, said("q" * 5, "a" * 50), said("q" * 50, "a"), fitting, kind="text", max_length=20)
     assert len(data[0].input_ids) == len(data[0].labels) == 20
-    assert data.tally.counts() == {CUT: 2}
+    assert data.skipped.counts() == {CUT: 2}
     assert data[1].input_ids == spell(converse("text", fitting)).input_ids
-    assert data.tally.counts() == {CUT: 2, TOO_LONG: 1}
+    assert data.skipped.counts() == {CUT: 2, TOO_LONG: 1}
 
 
 def test_a_picture_is_never_cut(tmp_path):
     late = [*said("q", "a")["conversations"], {"from": "human", "value": "<image>"}, {"from": "gpt", "value": "b"}]
     data = mixture(tmp_path, {"image": "a.png", "conversations": late}, said("q", "a"), kind="vqa", max_length=5)
     assert data[0].images == ()
-    assert data.tally.counts() == {TOO_LONG: 1}
+    assert data.skipped.counts() == {TOO_LONG: 1}
 
 
 def test_a_sample_without_an_answer_is_counted(tmp_path):
     data = mixture(tmp_path, said("q", " "), said("q", "a"), kind="text")
     assert data[0].input_ids == [ord("q"), ord("a")]
-    assert data.tally.counts() == {UNANSWERED: 1}
+    assert data.skipped.counts() == {UNANSWERED: 1}
 
 
 @pytest.mark.parametrize(("share", "count"), [(1.0, 10), (0.5, 5), (2.5, 25)])
@@ -341,7 +341,7 @@ def test_what_is_left_out_is_listed_once_and_a_bad_picture_not_tried_again(tmp_p
     listed = json.loads(line)
     assert (listed["record"], listed["reason"]) == (0, MISSING)
     assert "gone.png" in listed["told"]
-    assert data.tally.counts() == {MISSING: 1}
+    assert data.skipped.counts() == {MISSING: 1}
 
 
 @pytest.mark.parametrize("spoilt", [{"caption": "  "}, {"caption": None}, {"caption": 7}, "words", None])
@@ -351,7 +351,7 @@ def test_a_record_that_is_none_of_its_kind_is_left_out_and_told(spoilt, tmp_path
     data = mixture(tmp_path, *good, bad, kind="t2i", left_out=tmp_path / "left_out.jsonl")
     taught = ["".join(map(chr, data[key].input_ids)) for key in range(12)]
     assert all("a cat" in text for text in taught)
-    assert data.tally.counts() == {"malformed record": 1}
+    assert data.skipped.counts() == {"malformed record": 1}
     (listed,) = map(json.loads, (tmp_path / "left_out.jsonl").read_text().splitlines())
     assert (listed["record"], listed["reason"]) == (3, "malformed record")
     assert "a record " in listed["told"]
@@ -364,7 +364,7 @@ def test_workers_share_one_count_and_one_list(tmp_path):
         pass
     lines = (tmp_path / "left_out.jsonl").read_text().splitlines()
     assert {json.loads(line)["record"] for line in lines} == set(range(8))
-    assert data.tally.counts()[MISSING] >= 8
+    assert data.skipped.counts()[MISSING] >= 8
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_no_record_is_fatal(turns, tmp_path):
     data = mixture(tmp_path, {"conversations": turns}, said("q", "a"), kind="text")
     data.encode = strict
     assert data[0].input_ids == [ord("q"), ord("a")]
-    assert data.tally.counts() == {MALFORMED: 1}
+    assert data.skipped.counts() == {MALFORMED: 1}
 
 
 def test_a_batch_is_padded_on_the_right_and_carries_all_pictures():

@@ -11,16 +11,18 @@ from llmga.serve.api.fair_queue import FairQueue
 class Visits:
     """Clients at a queue; `served` is the order in which they were let in."""
 
-    def __init__(self, queue):
-        self.queue, self.served, self.leaves, self.tasks = queue, [], [], []
+    def __init__(self, *bounds):
+        self.queue, self.served, self.leaves, self.tasks = FairQueue(*bounds), [], [], []
 
-    def come(self, client):
-        async def visit():
-            self.leaves.append(await self.queue.acquire(client))
-            self.served.append(client)
+    async def come(self, clients):
+        tasks = [asyncio.ensure_future(self._visit(client)) for client in clients]
+        self.tasks += tasks  # which nothing else may hold
+        await self.settle()
+        return tasks
 
-        self.tasks.append(asyncio.ensure_future(visit()))
-        return self.tasks[-1]
+    async def _visit(self, client):
+        self.leaves.append(await self.queue.acquire(client))
+        self.served.append(client)
 
     async def settle(self):
         for _ in range(5):
@@ -43,20 +45,17 @@ def on_a_loop(test):
 
 @on_a_loop
 async def test_clients_come_round_in_turn_whatever_each_has_waiting():
-    visits = Visits(FairQueue(1, 20))
-    for client in "aaaaabbc":
-        visits.come(client)
+    visits = Visits(1, 20)
+    await visits.come("aaaaabbc")
     await visits.serve_all()
     assert "".join(visits.served) == "aabcabaa"  # the first one came when nobody was there
 
 
 @on_a_loop
 async def test_no_more_are_at_work_than_may_be():
-    queue = FairQueue(3, 20)
-    visits = Visits(queue)
-    for _ in range(9):
-        visits.come("a")
-    await visits.settle()
+    visits = Visits(3, 20)
+    queue = visits.queue
+    await visits.come("a" * 9)
     assert queue.running == 3 and queue.waiting == 6 and queue.most_waiting == 6
     await visits.serve_all()
     assert queue.running == 0 and queue.waiting == 0 and len(visits.served) == 9
@@ -64,11 +63,9 @@ async def test_no_more_are_at_work_than_may_be():
 
 @on_a_loop
 async def test_a_full_queue_tells_when_to_come_again():
-    queue = FairQueue(1, 2)
-    visits = Visits(queue)
-    for _ in range(3):
-        visits.come("a")
-    await visits.settle()
+    visits = Visits(1, 2)
+    queue = visits.queue
+    await visits.come("a" * 3)
     with pytest.raises(ApiError) as told:
         await queue.acquire("a")
     assert told.value.status == 429 and int(told.value.headers["Retry-After"]) >= 1
@@ -77,12 +74,10 @@ async def test_a_full_queue_tells_when_to_come_again():
 
 @on_a_loop
 async def test_nobody_fills_the_queue_against_others():
-    queue = FairQueue(1, 4)
-    visits = Visits(queue)
-    greedy = [visits.come("greedy") for _ in range(5)]
-    await visits.settle()
-    others = [visits.come("b"), visits.come("c"), visits.come("b")]
-    await visits.settle()
+    visits = Visits(1, 4)
+    queue = visits.queue
+    greedy = await visits.come(["greedy"] * 5)
+    others = await visits.come("bcb")
     refused = [task for task in (*greedy, *others) if task.done() and task.exception()]
     assert refused == [greedy[3], greedy[4], others[2]]
     assert queue.waiting == 4 == queue.bound
@@ -90,29 +85,21 @@ async def test_nobody_fills_the_queue_against_others():
 
 @on_a_loop
 async def test_who_leaves_while_waiting_gives_up_the_place():
-    queue = FairQueue(1, 5)
-    visits = Visits(queue)
-    visits.come("a")
-    waiting = visits.come("b")
-    visits.come("c")
-    await visits.settle()
+    visits = Visits(1, 5)
+    _, waiting, _ = await visits.come("abc")
     waiting.cancel()
     await visits.serve_all()
-    assert visits.served == ["a", "c"] and queue.running == 0
+    assert visits.served == ["a", "c"] and visits.queue.running == 0
 
 
 @on_a_loop
 async def test_who_leaves_just_when_called_gives_the_place_on():
-    queue = FairQueue(1, 5)
-    visits = Visits(queue)
-    visits.come("a")
-    called = visits.come("b")
-    visits.come("c")
-    await visits.settle()
+    visits = Visits(1, 5)
+    _, called, _ = await visits.come("abc")
     visits.leaves.pop()()
     called.cancel()
     await visits.serve_all()
-    assert visits.served == ["a", "c"] and queue.running == 0
+    assert visits.served == ["a", "c"] and visits.queue.running == 0
 
 
 @on_a_loop
@@ -126,11 +113,9 @@ async def test_a_place_is_given_back_once():
 
 @on_a_loop
 async def test_a_closed_queue_sends_everybody_away():
-    queue = FairQueue(1, 5)
-    visits = Visits(queue)
-    visits.come("a")
-    waiting = visits.come("b")
-    await visits.settle()
+    visits = Visits(1, 5)
+    queue = visits.queue
+    _, waiting = await visits.come("ab")
     queue.close()
     with pytest.raises(ApiError, match="about to end"):
         await waiting

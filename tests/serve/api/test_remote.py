@@ -13,7 +13,7 @@ from llmga.assistant.session import Settings, Turn
 from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.errors import UserError
-from llmga.serve import args as flags
+from llmga.serve import parsed_args
 from llmga.serve.gradio_web_server import build_parser, page_options, server_of
 from llmga.serve.page.serving import build
 from llmga.serve.remote import load_remote_models
@@ -184,4 +184,4 @@ def test_the_page_offers_the_server_s_models_alone(far, monkeypatch, tmp_path):
     choices = [block.choices for block in blocks.blocks.values() if type(block).__name__ == "Dropdown"]
     ours = [[f"{name} at {far.server.url}/v1"] for name in ("echo", "plain")]
     assert [[name for name, _ in offered] for offered in choices if far.server.url in str(offered)] == ours
-    assert flags.settings(args).steps is None
+    assert parsed_args.settings(args).steps is None
