@@ -100,8 +100,8 @@ def _flat(config: ConfigDict, folder: Path) -> ConfigDict:
     )
     own.tie_word_embeddings = hub.tie_word_embeddings
     dtype = {"dtype": hub.dtype or torch.float16, "context_length": text.max_position_embeddings}
-    said = {"conv_mode": config.get("conversation_mode"), "taught_turns": config.get("taught_turns")}
-    flat = published_config(own, **said, **dtype)
+    turns = config.get("taught_turns")
+    flat = published_config(own, conv_mode=config.get("conversation_mode"), taught_turns=turns, **dtype)
     return flat | {"mm_vision_tower": "."}  # the folder itself says how its tower is built
 
 
