@@ -34,6 +34,7 @@ from llmga.assistant.painting import (
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Turn, shown
+from llmga.assistant.session_file import SavedSession
 from llmga.assistant.settings import ASKED_SEED, Settings, settings_given
 from llmga.diffrir.restorers import Restorer
 from llmga.errors import UserError
@@ -117,7 +118,10 @@ class Assistant:
         return self._session
 
     @session.setter
-    def session(self, session: Session) -> None:
+    def session(self, given: Session | SavedSession) -> None:
+        session = given.session if isinstance(given, SavedSession) else given
+        if not isinstance(session, Session):
+            raise UserError(f"the session is of type {type(given).__name__}; give what load_session returns.")
         self._session, self.region = session, session.region
 
     @property
@@ -151,7 +155,7 @@ class Assistant:
         outpaint: str | None = None,
         fill: str = "edge",
     ) -> Iterator[AssistantEvent]:
-        """Answer one turn; pictures are painted in the order in which their prompts are closed.
+        """Answer one turn as its events are read; pictures are painted in the order in which their prompts are closed.
 
         Args:
             text: the words; or the whole `Turn`, and nothing else is given.
@@ -192,13 +196,17 @@ class Assistant:
         return Reply.of(self.stream(text, images, mask, outpaint=outpaint, fill=fill))
 
     def retry(self) -> Iterator[AssistantEvent]:
-        """Answer the last turn anew: other words, other pictures.  The old answer is forgotten."""
+        """Answer the last turn anew: other words, other pictures.  The old answer is forgotten.
+
+        Done as its events are read; `Reply.of` reads them to the end.
+        """
         return self.edit(-1)
 
     def edit(self, number: int, text: str | None = None) -> Iterator[AssistantEvent]:
         """Answer turn `number` (0 is the first, -1 the last) anew, in other words or not; what followed is forgotten.
 
         An edit that fails before its first word leaves everything as it was.
+        Done as its events are read; `Reply.of` reads them to the end.
         """
         return self.begin(lambda answer: self._edit(number, text, answer))
 
@@ -207,23 +215,31 @@ class Assistant:
     ) -> Iterator[AssistantEvent]:
         """Paint a picture of turn `number` again: only the picture; nothing is said, and the old one stays.
 
+        Done as its events are read; `Reply.of` reads them to the end.
+
         Args:
             painting: which of the turn's pictures.
             prompt: what to paint instead; the conversation then has it as if it had been written so.
-            seed: None is the session's next one.
+            seed: 0 to 4294967295; None is the session's next one.
         """
         return self.begin(lambda answer: repainting.repaint(self, number, painting, prompt, seed, answer))
 
     def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[AssistantEvent]:
-        """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not."""
+        """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not.
+
+        Done as its events are read; `Reply.of` reads them to the end.
+        """
         return self.begin(lambda answer: repainting.paint_prompt(self, number, prompt, text, answer))
 
     def repair(self) -> Iterator[AssistantEvent]:
-        """Go on with the last answer until it asks for a picture, and paint that."""
+        """Go on with the last answer until it asks for a picture, and paint that.
+
+        Done as its events are read; `Reply.of` reads them to the end.
+        """
         return self.begin(lambda answer: repainting.repair(self, answer))
 
     def undo(self) -> Turn:
-        """Take the last turn back with all that came of it.
+        """Take the last turn back with all that came of it, at once.
 
         Returns:
             The turn.

@@ -83,6 +83,10 @@ class Setting:
     closed: bool = False
     hint: Any = None
 
+    def __repr__(self) -> str:
+        """As `help` shows it at a field."""
+        return f"<{self.help}>"
+
     @property
     def known(self) -> tuple[Any, ...]:
         """`names`, and those of the rows that a program has registered in the table of this name."""
@@ -280,6 +284,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
     return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+Settings.__init__.__annotations__ = get_type_hints(Settings.__init__)  # a signature that people can read
 
 
 def usual_edits() -> Changes:
