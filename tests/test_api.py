@@ -1,7 +1,10 @@
 """`import llmga` is the way in for programs: light, typed, and all of it explained."""
 
+import copy
 import inspect
+import pickle
 import pydoc
+import re
 import subprocess
 import sys
 
@@ -117,3 +120,15 @@ def test_help_shows_types_and_ranges_instead_of_our_objects() -> None:
     for name in PUBLIC:
         shown = pydoc.render_doc(getattr(llmga, name), renderer=pydoc.plaintext)
         assert "<function" not in shown and "Setting(" not in shown, name
+
+
+def test_what_is_shown_of_an_object_is_short_and_names_the_models(assistant: llmga.Assistant) -> None:
+    assert repr(assistant).startswith("<Assistant of language 'llmga-toy-mllm', painter 'llmga-toy-sdxl-t2i'")
+    assert re.fullmatch(r"<Pipeline of '.*llmga-toy-sdxl-t2i' \(.*\)>", repr(assistant.pipeline))
+    assert re.fullmatch(r"<Session of seed \d+; turns: \d+, pictures: \d+>", repr(assistant.session))
+
+
+@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_assistant_is_not_copied(assistant: llmga.Assistant, take) -> None:
+    with pytest.raises(llmga.UserError, match="is not copied or pickled; keep its session"):
+        take(assistant)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from threading import Event, Lock, get_ident
-from typing import Any
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -111,6 +111,15 @@ class Assistant:
         self._answer = Answer()
         self._threads: list[int] = []  # one for each answer that is under way
         self._lock = Lock()  # of that list
+
+    def __repr__(self) -> str:
+        models = ", ".join(f"{mark.role} {mark.name!r}" for mark in self.models) or "unnamed models"
+        return f"<Assistant of {models}; turns: {len(self.exchanges)}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Raises: UserError where it is copied or pickled."""
+        raise UserError("an assistant holds loaded models and is not copied or pickled; keep its session, and set that "
+                        "in an assistant made anew.")  # fmt: skip
 
     @property
     def session(self) -> Session:

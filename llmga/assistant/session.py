@@ -199,6 +199,10 @@ class Session:
     exchanges: tuple[Exchange, ...] = ()
     settings: Settings = field(default_factory=Settings)
 
+    def __repr__(self) -> str:
+        painted = sum(len(each.paintings) for each in self.exchanges)
+        return f"<Session of seed {self.seed}; turns: {len(self.exchanges)}, pictures: {painted}>"
+
     @property
     def next_seed(self) -> int:
         """What the next picture is painted with."""

@@ -60,7 +60,7 @@ class SavedSession:
 
     session: Session
     models: tuple[ModelMark, ...]
-    pictures: Mapping[str, Image.Image]
+    pictures: Mapping[str, Image.Image] = field(repr=False)
 
 
 class HasSession(Protocol):
