@@ -13,6 +13,9 @@ from PIL import Image
 from llmga.errors import UserError
 from llmga.images import open_image
 
+Picture = Image.Image | str | Path | np.ndarray
+Pictures = Picture | Iterable[Picture] | None
+
 
 def as_text(value: Any, name: str = "prompt") -> str:
     """Text, the empty one included.
@@ -81,7 +84,7 @@ def as_picture(value: None, name: str = "picture") -> None: ...
 
 
 @overload
-def as_picture(value: Image.Image | str | Path | np.ndarray, name: str = "picture") -> Image.Image: ...
+def as_picture(value: Picture, name: str = "picture") -> Image.Image: ...
 
 
 def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
@@ -92,9 +95,30 @@ def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
             of floats in [0, 1] or of booleans.
 
     Raises:
-        UserError: for a file that is no picture, and for anything else.
+        UserError: for a file that is no picture, for one without pixels, and for anything else.
     """
-    if value is None or isinstance(value, Image.Image):
+    return None if value is None else _picture(value, name)
+
+
+def as_several(images: Any) -> tuple[Image.Image, ...]:
+    """Pictures as Pillow holds them.
+
+    Args:
+        images: one picture, several, or None; each as `as_picture` takes it.
+
+    Raises:
+        UserError: as `as_picture`.
+    """
+    if images is None:
+        return ()
+    several = isinstance(images, Iterable) and not isinstance(images, str | bytes | np.ndarray)
+    return tuple(_picture(each) for each in (images if several else (images,)))
+
+
+def _picture(value: Any, name: str = "picture") -> Image.Image:
+    if isinstance(value, Image.Image):
+        if not all(value.size):
+            raise UserError(f"the {name} is {value.width}x{value.height}, without a pixel; give a larger one.")
         return value
     if isinstance(value, str | Path):
         return open_image(value, exact=True)

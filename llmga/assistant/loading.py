@@ -14,7 +14,7 @@ from llmga.assistant.assistant import Assistant
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
-from llmga.assistant.settings import Settings
+from llmga.assistant.settings import Settings, settings_given
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
@@ -320,10 +320,11 @@ def load(
         UserError: when something is not there, damaged, or does not suit this machine.
         TypeError: for an unknown option.
     """
+    settings = settings_given(settings)  # before anything is loaded
     spec = ModelSpec(
         mllm=mllm, pipeline=pipeline, inpainter=inpainter, restorer=restorer, device=device, **options
     ).checked()
-    return Models.load(spec).assistant(settings or Settings())
+    return Models.load(spec).assistant(settings)
 
 
 def bundled(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:

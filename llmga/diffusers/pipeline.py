@@ -68,6 +68,9 @@ class Pipeline:
         self.use_sampler()
         pipe.set_progress_bar_config(disable=True)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.path!r} ({self.family.name})>"
+
     def use_sampler(self, name: str | None = None) -> None:
         """Sample with a row of `SAMPLERS` from now on.
 
