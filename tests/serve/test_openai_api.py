@@ -111,6 +111,15 @@ def test_generations_have_seeds_and_the_record_of_how_they_were_made(client, tmp
     assert again.data[0].b64_json == answer.data[0].b64_json
 
 
+def test_what_the_painter_cannot_do_is_refused_before_the_language_model_is_asked(client):
+    with pytest.raises(openai.BadRequestError, match="use 56 or 64") as refused:
+        client.images.generate(prompt=REQUEST, size="63x63")
+    assert refused.value.param == "size"
+    with pytest.raises(openai.BadRequestError, match="1 steps are out of range for editing") as refused:
+        client.images.edit(image=("a.png", png(draw(SCENE))), prompt="green", extra_body={"num_inference_steps": 1})
+    assert refused.value.param == "num_inference_steps"
+
+
 def test_a_streamed_generation_shows_it_while_it_is_painted(client):
     *parts, last = client.images.generate(prompt=REQUEST, stream=True, partial_images=3, extra_body=FIXED)
     assert [part.type for part in parts] == ["image_generation.partial_image"] * 3
