@@ -3,11 +3,13 @@
 import errno
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Protocol
 
 STOPPED = 130  # exit code after Ctrl-C
+FLAG = re.compile(r"--([a-z][\w-]+)")
 
 
 class UserError(ValueError):

@@ -1,9 +1,9 @@
 """What is loaded once and serves any number of sessions: which models, said by a `ModelSpec`, and the `Models`."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings
 from llmga.assistant.shared_pipeline import FairLock
+from llmga.choices import SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
@@ -23,7 +24,7 @@ from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
-from llmga.errors import UserError
+from llmga.errors import FLAG, UserError
 from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
@@ -41,6 +42,11 @@ BUNDLED_PIPELINE = f"{MODELS}/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = f"{MODELS}/llmga-toy-sdxl-inpainting"
 BUNDLED_RESTORER = f"{MODELS}/llmga-toy-diffrir-x1"
 
+_CALLED = {
+    "model-path": "mllm",
+    "sdmodel_id": "pipeline",
+    "lora": "loras",
+}  # arguments that have other names than flags
 _GUIDES = {"controlnet": use_controlnet, "ip-adapter": use_ip_adapter}
 
 
@@ -154,8 +160,8 @@ class ModelSpec:
                 inpainter = bundled(BUNDLED_INPAINTER, "--inpainter")
         return replace(
             self.with_upscaler(),
-            mllm=self.mllm or bundled(BUNDLED_MLLM, "--model-path"),
-            pipeline=self.pipeline or _bundled_pipeline(self.task),
+            mllm=bundled(BUNDLED_MLLM, "--model-path") if self.mllm is None else self.mllm,
+            pipeline=_bundled_pipeline(self.task) if self.pipeline is None else self.pipeline,
             inpainter=inpainter,
         )
 
@@ -212,8 +218,10 @@ class ModelSpec:
         """A restorer that enlarges becomes the upscaler, after the usual restorer.
 
         Raises:
-            UserError: the restorer contradicts `upscale`.
+            UserError: the restorer contradicts `upscale`, or nothing enlarges so many times.
         """
+        if self.upscale not in (None, *SCALES) or isinstance(self.upscale, bool):
+            raise UserError(f"--upscale {self.upscale!r} is not possible; use {' or '.join(map(str, SCALES))}.")
         scale = 1 if self.restorer is None else getattr(RESTORERS[self.restorer], "scale", 1)
         if scale == 1:
             return self
@@ -288,6 +296,18 @@ class Models:
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
 
 
+@contextmanager
+def named_arguments() -> Iterator[None]:
+    """In Python a sentence about a flag is about the argument of `load`."""
+    names = {each.name.replace("_", "-"): each.name for each in fields(ModelSpec)} | _CALLED
+    try:
+        yield
+    except UserError as problem:
+        problem.args = (FLAG.sub(lambda flag: names.get(flag[1], flag[0]), str(problem)),)
+        raise
+
+
+@named_arguments()
 def load(
     mllm: str | Path | Endpoint | None = None,
     *,

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from llmga import model_directories
 from llmga.diffrir.diffusion import schedule
 from llmga.diffrir.model import MODELS, SCALES, DiffRIRConfig, Stage1, Stage2
 from llmga.errors import UserError
@@ -152,7 +153,7 @@ def find(path: str | Path) -> Path:
     Raises:
         UserError: when it is not there.
     """
-    for place in (Path(path), Path(MODEL_DIR, path)):
+    for place in model_directories.places(path):
         if place.exists():
             return place
     raise UserError(f"restoration weights {str(path)!r} are not there (looked here and in {MODEL_DIR}); "
@@ -169,7 +170,8 @@ def default_path(scale: int) -> Path:
     def is_toy(place: Path) -> tuple[bool, str]:
         return "toy" in place.name.lower(), place.name
 
-    found = sorted((p for p in Path(MODEL_DIR).glob("*") if f"diffrir-x{scale}" in p.name.lower()), key=is_toy)
+    there = (place for root in model_directories.ROOTS for place in (root / MODEL_DIR).glob("*"))
+    found = sorted((place for place in there if f"diffrir-x{scale}" in place.name.lower()), key=is_toy)
     if not found:
         raise UserError(f"no restoration weights of scale {scale} are in {MODEL_DIR} (a name with diffrir-x{scale}); "
                         "give their path, or choose the restorer match+blend, which needs none.")  # fmt: skip

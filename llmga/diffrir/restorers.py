@@ -99,7 +99,7 @@ def load_restorer(name: str | None = None, path: str | Path | None = None, devic
     """
     if name is None and path is not None:
         return open_diffrir(path, device=device)
-    row = RESTORERS[name or RESTORER]
+    row = RESTORERS[RESTORER if name is None else name]
     if isinstance(row, LazyDiffRIR):
         return open_diffrir(path or default_path(row.scale), row.scale, device=device)
     if path is not None:
