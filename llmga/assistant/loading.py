@@ -1,9 +1,9 @@
 """What is loaded once and serves any number of sessions: which models, said by a `ModelSpec`, and the `Models`."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
-from llmga.errors import FLAG, UserError
+from llmga.errors import UserError, named_arguments
 from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
@@ -42,11 +42,6 @@ BUNDLED_PIPELINE = f"{MODELS}/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = f"{MODELS}/llmga-toy-sdxl-inpainting"
 BUNDLED_RESTORER = f"{MODELS}/llmga-toy-diffrir-x1"
 
-_CALLED = {
-    "model-path": "mllm",
-    "sdmodel_id": "pipeline",
-    "lora": "loras",
-}  # arguments that have other names than flags
 _GUIDES = {"controlnet": use_controlnet, "ip-adapter": use_ip_adapter}
 
 
@@ -294,17 +289,6 @@ class Models:
     ) -> Assistant:
         """An assistant with this chat and pipeline, and the rest as it is here."""
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
-
-
-@contextmanager
-def named_arguments() -> Iterator[None]:
-    """In Python a sentence about a flag is about the argument of `load`."""
-    names = {each.name.replace("_", "-"): each.name for each in fields(ModelSpec)} | _CALLED
-    try:
-        yield
-    except UserError as problem:
-        problem.args = (FLAG.sub(lambda flag: names.get(flag[1], flag[0]), str(problem)),)
-        raise
 
 
 @named_arguments()

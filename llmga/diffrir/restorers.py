@@ -12,7 +12,7 @@ from llmga.choices import RESTORER, SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.matching import match
 from llmga.diffrir.restorer import DiffRIR, open_diffrir
-from llmga.errors import UserError
+from llmga.errors import UserError, named_arguments
 from llmga.inputs import as_pictures
 from llmga.registry import Registry
 
@@ -81,6 +81,7 @@ RESTORERS: Registry[Restorer] = Registry(
 )
 
 
+@named_arguments()
 def load_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
     """Load a restorer, which makes a painted picture agree with what it was painted into.
 

@@ -22,7 +22,7 @@ from llmga.diffusers.memory import to_device
 from llmga.diffusers.noise import read_scheduler, training_schedule
 from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
-from llmga.errors import UserError
+from llmga.errors import UserError, named_arguments
 from llmga.quiet import quiet
 from llmga.registry import Registry
 from llmga.runtime import pick_device, pick_dtype
@@ -69,7 +69,8 @@ def load_pipeline(
     Raises:
         UserError: for a checkpoint that is missing, damaged or of another task, and for a value that is not possible.
     """
-    target = pick_device(device)
+    with named_arguments():
+        target = pick_device(device)
     folder = find_checkpoint(path)
     with quiet():
         index = read_index(folder)

@@ -17,11 +17,11 @@ def find_checkpoint(path: str | Path) -> Path:
         UserError: when it is nowhere, or cannot be fetched.
     """
     name = str(path)
-    found = list(places(path))
-    for folder in (*found, *_downloaded(name)):
+    named = list(places(path))
+    for folder in (*named, *_downloaded(name)):
         if folder.is_dir():
             return _checked(folder)
-    if found[0].exists():
+    if named[0].exists():
         raise UserError(f"{name!r} is a file; a checkpoint is a folder with a config.json.")
     if is_hub_id(name):
         found = cached(name)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from transformers.utils import logging as transformers_logging
 
 import llmga
+from llmga import runtime
 from llmga.assistant.loading import Models
 from llmga.diffusers.families import INPAINTING
 from llmga.errors import UserError
@@ -110,3 +111,14 @@ def test_loading_is_quiet_and_leaves_the_libraries_as_they_were(capfd):
     llmga.load(device="cpu")
     assert [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries] == before
     assert capfd.readouterr() == ("", "")
+
+
+def restorer_on(name, device):
+    return llmga.load_restorer("diffrir-x1", device=device)
+
+
+@pytest.mark.parametrize("load", [llmga.load, llmga.load_pipeline, restorer_on])
+def test_a_device_that_is_not_there_is_told_by_the_name_of_the_argument(load, monkeypatch):
+    monkeypatch.setattr(runtime, "_has_mps", lambda: False)
+    with pytest.raises(UserError, match="use device cpu or auto"):
+        load("llmga-toy-sdxl-t2i", device="mps")

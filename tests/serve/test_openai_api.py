@@ -59,6 +59,12 @@ def painted(message):
     return opened(image["image_url"]["url"].partition(",")[2])
 
 
+def test_the_log_says_first_what_is_loaded_and_then_where_it_listens(server):
+    loading, ready = server.line("loading"), server.line("ready")
+    assert (loading["language"], loading["painter"]) == ("the bundled language model", "the bundled painter")
+    assert "loading" in server.log[0] and ready["url"].startswith("http://127.0.0.1:")
+
+
 def test_models_are_listed(client):
     assert [model.id for model in client.models.list()] == ["llmga-toy-mllm", "llmga-toy-sdxl-t2i"]
     assert client.models.retrieve("llmga-toy-mllm").id == "llmga-toy-mllm"
