@@ -6,7 +6,7 @@ twice and carries its schedule; ours says everything once, in `model.safetensors
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +160,12 @@ def find(path: str | Path) -> Path:
                     "give a folder of ours or a published .pth file.")  # fmt: skip
 
 
-def default_path(scale: int) -> Path:
+def default_path(scale: int, roots: Sequence[Path] | None = None) -> Path:
     """Weights of a scale in the model directory, published ones before the bundled toy.
+
+    Args:
+        scale: 1, 2 or 4.
+        roots: where the model directory is looked for; None is the current folder, then the clone.
 
     Raises:
         UserError: when no such weights are there.
@@ -170,7 +174,7 @@ def default_path(scale: int) -> Path:
     def is_toy(place: Path) -> tuple[bool, str]:
         return "toy" in place.name.lower(), place.name
 
-    there = (place for root in model_directories.ROOTS for place in (root / MODEL_DIR).glob("*"))
+    there = (place for root in roots or model_directories.ROOTS for place in (root / MODEL_DIR).glob("*"))
     found = sorted((place for place in there if f"diffrir-x{scale}" in place.name.lower()), key=is_toy)
     if not found:
         raise UserError(f"no restoration weights of scale {scale} are in {MODEL_DIR} (a name with diffrir-x{scale}); "

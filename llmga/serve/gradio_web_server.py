@@ -84,7 +84,7 @@ def serve(args: argparse.Namespace) -> None:
     Raises:
         UserError: flags or models cannot be used, or the port is taken.
     """
-    named = parsed_args.named_models(args).values() if args.server is None else ["the page"]
+    named = parsed_args.named_models(args) if args.server is None else ["the page"]
     print(f"loading {' and '.join(named)} …", file=sys.stderr, flush=True)
     quiet_libraries()
     from llmga.assistant.loading import Models

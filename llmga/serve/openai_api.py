@@ -17,7 +17,8 @@ def start(args: argparse.Namespace) -> int:
         UserError: nothing can be served so.
     """
     logs.configure()
-    logs.log_event("loading", **parsed_args.named_models(args))  # minutes may pass until "ready"
+    language, painter = parsed_args.named_models(args)
+    logs.log_event("loading", language=language, painter=painter)  # minutes may pass until "ready"
     quiet_libraries()
     from llmga.serve.api.server import serve
 

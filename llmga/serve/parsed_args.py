@@ -34,10 +34,10 @@ def model_spec(args: argparse.Namespace) -> "ModelSpec":
     return ModelSpec(**given, guides=guides(args), bounds=bounds(args))
 
 
-def named_models(args: argparse.Namespace) -> dict[str, str]:
-    """What is going to be loaded, as the command line names it."""
+def named_models(args: argparse.Namespace) -> tuple[str, str]:
+    """The language model and the painter that are going to be loaded, as the command line names them."""
     served = "the bundled language model" if args.mllm_url is None else "a server's language model"
-    return {"language": args.model_path or served, "painter": args.sdmodel_id or "the bundled painter"}
+    return args.model_path or served, args.sdmodel_id or "the bundled painter"
 
 
 def check_files(args: argparse.Namespace) -> None:
