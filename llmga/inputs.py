@@ -2,7 +2,7 @@
 
 import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, overload
@@ -151,6 +151,13 @@ def _levels(array: np.ndarray, name: str) -> np.ndarray:
     return (flat * 255).round().astype(np.uint8)
 
 
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that was probably meant; None where none is like it."""
+    long = [each for each in known if len(each) > 2]  # shorter ones are a part of many
+    part_of = [each for each in long if len(name) > 2 and (each in name or name in each)]
+    return next(iter(difflib.get_close_matches(name, known, n=1) or sorted(part_of, key=len)[-1:]), None)
+
+
 def check_keywords(called: str, given: Iterable[str], known: Iterable[str]) -> None:
     """See that a call names what is known.
 
@@ -160,7 +167,6 @@ def check_keywords(called: str, given: Iterable[str], known: Iterable[str]) -> N
     known = sorted(known)
     for name in given:
         if name not in known:
-            part_of = [each for each in known if each in name or name in each]
-            close = difflib.get_close_matches(name, known, n=1) or sorted(part_of, key=len)[-1:]
-            hint = f", did you mean {close[0]!r}?" if close else "."
+            close = nearest(name, known)
+            hint = f", did you mean {close!r}?" if close else "."
             raise TypeError(f"{called}() takes no keyword {name!r}{hint} Known are: {', '.join(known)}.")
