@@ -38,13 +38,22 @@ LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "p
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def setting(default: Any = MISSING, *, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    beside: str | None = None,
+) -> Any:
     """A field of a configuration.  Limits are inclusive and hold for each number of a tuple.
+
+    A folder `beside` another one moves with it: what a preset says of it holds only with the preset's own other one.
 
     A field of type `Literal[...]` takes one of the listed words, `X | None` takes "none", `tuple[X, ...]` several
     values, and a dataclass inside a tuple is read by its own `parse(text)` class method.
     """
-    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "beside": beside})
 
 
 def parse_arguments(
@@ -68,7 +77,15 @@ def parse_arguments(
     preset = given.pop("preset")
     if preset is None:
         raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
-    return check(replace(presets[preset], **{name: _read(name, hints[name], text) for name, text in given.items()}))
+    return check(_changed(presets[preset], {name: _read(name, hints[name], text) for name, text in given.items()}))
+
+
+def _changed(base: Config, given: dict[str, Any]) -> Config:
+    """The settings with what was given, and folders beside one that was moved moved with it."""
+    kept = {one.name: one.metadata.get("beside") for one in fields(base) if one.name not in given}
+    moved = {name: given[other] for name, other in kept.items()
+             if other in given and given[other] != getattr(base, other)}  # fmt: skip
+    return replace(base, **given, **moved)
 
 
 def _parser(presets: Registry[Config], kind: type[Config], hints: dict[str, Any], foreign: ForeignFlags) -> Parser:

@@ -32,6 +32,8 @@ class Config:
     parts: tuple[Part, ...] = setting((), help="parts")
     base: str | None = setting(None, help="a folder")
     limit: int | None = setting(None, help="at most", minimum=1)
+    output: str = setting("out", help="a folder")
+    run: str | None = setting("runs/out", help="a folder beside it", beside="output")
 
     def check(self) -> None:
         if self.steps == 13:
@@ -87,6 +89,15 @@ def test_a_bad_value_is_told_as_a_sentence(argv, sentence, capsys):
 def test_what_other_tools_call_a_field_is_understood():
     config = parse_arguments(PRESETS, ["--preset", "toy", "--max_steps", "7"], ForeignFlags({"max-steps": "steps"}))
     assert config.steps == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "run"),
+    [("", "runs/out"), ("--output out", "runs/out"), ("--output new", "new"), ("--output new --run old", "old"),
+     ("--run none", None)],
+)  # fmt: skip
+def test_a_folder_beside_another_moves_with_it_unless_it_is_given(line, run):
+    assert parse("--preset", "toy", *line.split()).run == run
 
 
 def test_help_lists_every_field_with_its_default(capsys):

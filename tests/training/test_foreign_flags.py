@@ -2,6 +2,7 @@
 
 import pytest
 
+from llmga.diffrir.train import config as restorer
 from llmga.diffusers.train import config as stage2
 from llmga.diffusers.train.foreign_flags import FLAGS as STAGE2
 from llmga.errors import UserError
@@ -111,6 +112,21 @@ def test_diffusers_text_to_image_example_is_ours():
     assert (config.beta1, config.weight_decay, config.max_grad_norm) == (0.8, 0.1, 2.0)
     assert (config.mixed_precision, config.snr_gamma, config.noise_offset) == ("fp16", 5.0, 0.1)
     assert (config.prediction, config.gradient_checkpointing) == ("v_prediction", True)
+
+
+@pytest.mark.parametrize(
+    ("presets", "output", "run"),
+    [(stage1.PRESETS, "output_dir", "checkpoint_dir"), (stage2.PRESETS, "output", "run"),
+     (restorer.PRESETS, "output", "run")],
+)  # fmt: skip
+def test_another_output_folder_is_another_run(presets, output, run):
+    for name, preset in presets.items():
+        moved, kept = (
+            parse_arguments(presets, ["--preset", name, f"--{output}", folder])
+            for folder in ("new", getattr(preset, output))
+        )
+        assert getattr(moved, run) == "new"
+        assert kept == preset
 
 
 def test_the_originals_schedule_and_the_low_rank_example():

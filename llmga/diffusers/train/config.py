@@ -17,7 +17,9 @@ class Stage2Config:
     family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
     task: Literal["text-to-image", "inpainting"] = setting("text-to-image", help="what the UNet is given beside text")
     pipeline: str = setting("checkpoints/Training/stable-diffusion-xl-base-1.0", help="diffusers folder to start from")
-    run: str = setting("runs/stage2", help="folder of checkpoints, caches and log")
+    run: str = setting(
+        "runs/stage2", help="folder of checkpoints, caches and log; moves with another --output", beside="output"
+    )
     output: str = setting("checkpoints/Training/llmga-sdxl-t2i", help="folder of the finished pipeline")
     save_dtype: Literal["fp32", "fp16", "bf16"] = setting("fp16", help="number format of the finished pipeline")
 

@@ -35,6 +35,7 @@ ALIASES = {
     "checkpoints-total-limit": "keep",
     "resume-from-checkpoint": "resume",
     "num-validation-images": "validation-pictures",
+    "output-dir": "output",
 }
 ROWS: dict[str, Row] = {
     # The model.
@@ -66,7 +67,6 @@ ROWS: dict[str, Row] = {
     "allow-tf32": left_out("the forward pass computes in --mixed-precision"),
     "enable-xformers-memory-efficient-attention": left_out("PyTorch's own attention spares as much memory"),
     # The run.
-    "output-dir": lambda given: ["--output", given.value, "--run", given.value],
     "validation-prompt": RECORDS,
     "validation-prompts": RECORDS,
     "validation-epochs": RECORDS,
