@@ -105,9 +105,11 @@ def test_the_newest_checkpoints_stay_and_nothing_unfinished(tmp_path):
     assert not (tmp_path / "unfinished").exists()
 
 
-def test_more_steps_go_on_where_the_schedule_is_steady_only(tmp_path):
+def test_more_steps_go_on_where_the_schedule_is_steady_only(tmp_path, capsys):
     config = Config(str(tmp_path))
     Loop(config).fit()
+    assert Loop(config).step == 6
+    assert f"already finished: all 6 steps are in {tmp_path / 'checkpoint-6'}" in capsys.readouterr().out
     longer = Loop(replace(config, steps=8))
     assert longer.step == 6
     with pytest.raises(UserError, match="schedule 'constant' -> 'cosine', steps|steps 6 -> 8"):
