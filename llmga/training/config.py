@@ -16,9 +16,10 @@ import argparse
 import json
 import math
 import platform
+import re
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -77,7 +78,20 @@ def parse_arguments(
     preset = given.pop("preset")
     if preset is None:
         raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
-    return check(_changed(presets[preset], {name: _read(name, hints[name], text) for name, text in given.items()}))
+    config = _changed(presets[preset], {name: _read(name, hints[name], text) for name, text in given.items()})
+    try:
+        return check(config)
+    except UserError as problem:
+        raise UserError(f"{problem}{_not_given(str(problem), config, given, f'--preset {preset}')}") from None
+
+
+def _not_given(complaint: str, config: Any, given: Collection[str], source: str) -> str:
+    """Whose flags a complaint is about, where nobody gave them on the command line; its remedy is behind ";"."""
+    about, values = complaint.partition(";")[0], {one.name: getattr(config, one.name) for one in fields(config)}
+    named = [f"{_flag(name)} {str(value).lower() if isinstance(value, bool) else value}"
+             for name, value in values.items()
+             if name not in given and value is not None and re.search(rf"{_flag(name)}(?![\w-])", about)]  # fmt: skip
+    return f" ({source} sets {' and '.join(named)}.)" if named else ""
 
 
 def _changed(base: Config, given: dict[str, Any]) -> Config:

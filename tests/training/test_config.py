@@ -38,6 +38,8 @@ class Config:
     def check(self) -> None:
         if self.steps == 13:
             raise UserError("13 steps bring bad luck; take 12.")
+        if self.steps == 20:
+            raise UserError(f"--steps 20 is too much for --size {self.size}; lower one.")
 
 
 PRESETS = Registry("preset", {"toy": Config(), "long": Config(steps=9000)})
@@ -89,6 +91,16 @@ def test_a_bad_value_is_told_as_a_sentence(argv, sentence, capsys):
 def test_what_other_tools_call_a_field_is_understood():
     config = parse_arguments(PRESETS, ["--preset", "toy", "--max_steps", "7"], ForeignFlags({"max-steps": "steps"}))
     assert config.steps == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [("--steps 13", None), ("--steps 20", "(--preset toy sets --size (64, 64).)"), ("--steps 20 --size 9,9", None)],
+)
+def test_a_complaint_about_flags_that_nobody_gave_says_who_set_them(line, note):
+    with pytest.raises(UserError) as told:
+        parse("--preset", "toy", *line.split())
+    assert str(told.value).endswith(f"; lower one. {note}" if note else ("12." if "13" in line else "; lower one."))
 
 
 @pytest.mark.parametrize(

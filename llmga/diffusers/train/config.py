@@ -97,7 +97,8 @@ class Stage2Config:
 
         LAYOUTS[self.layout]
         if self.cache_latents and (self.flip or not self.center_crop):
-            raise UserError("--cache-latents needs --center-crop true and --flip false: a cached picture cannot vary.")
+            raise UserError("--cache-latents true needs --center-crop true and --flip false, since a cached picture "
+                            "cannot vary; give these, or --cache-latents false.")  # fmt: skip
         if self.warmup > self.steps:
             raise UserError(f"--warmup {self.warmup} is longer than the run of {self.steps} steps; lower it.")
         if not self.data:
