@@ -198,6 +198,7 @@ def first_look(config: Stage1Config, mllm: Mllm, data: Mixture) -> list[str]:
     tokens = sum(sum(looked.lengths()) for looked in inspection.sources)
     lines = [f"{supervised / tokens:.0%} of the tokens are supervised"]
     lines += [] if space.enough else [f"the disk may get full: {space.line()}"]
+    lines += outlook.late_checkpoints(config, outlook.length(config, len(data)))
     lost = findings.lines("loss")
     return lines + ([*lost, "the doctor tells more: python -m llmga.llava.train.doctor"] if lost else [])
 

@@ -13,10 +13,16 @@ from llmga.training.config import run
 
 
 def check(config: Stage1Config) -> None:
-    """See that nothing is missing, see `readiness.ready`."""
+    """See that nothing is missing, see `readiness.ready`, and say how long the run is."""
+    from llmga.llava.datasets.mixture import open_sources, samples_in
+    from llmga.llava.train import outlook
     from llmga.llava.train.readiness import ready
 
-    ready(config)
+    known = ready(config)
+    steps = outlook.length(known, samples_in(open_sources(config.data), config.data))
+    print(f"ready to train: {steps} steps of {known.global_batch} samples")
+    for line in outlook.late_checkpoints(known, steps):
+        print(line)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -246,6 +246,10 @@ def test_a_single_process_introduces_itself_to_deepspeed(monkeypatch):
 
 def test_the_command_line_looks_and_trains_nothing(settings, flags, tmp_path, capsys):
     assert main(flags(settings(tmp_path / "out"))) == 0
+    assert capsys.readouterr().out == "ready to train: 6 steps of 4 samples\n"
+    assert main(flags(settings(tmp_path / "out", steps=None, epochs=3, eval_fraction=0.25, save_steps=6))) == 0
+    late = "no checkpoint before the last of 6 steps: --save-steps is 6\n"  # 6 of 8 samples in steps of 4
+    assert capsys.readouterr().out == f"ready to train: 6 steps of 4 samples\n{late}"
     assert not (tmp_path / "out").exists()
     (tmp_path / "zero.json").write_text(json.dumps(3))
     assert main(flags(settings(tmp_path / "out", deepspeed=str(tmp_path / "zero.json")))) == 2

@@ -168,8 +168,9 @@ def test_parameters_are_grouped_by_rate_and_decay(settings, unbroken):
             assert all(parameter.dim() > 1 for parameter in group["params"])
 
 
-def test_held_out_data_is_measured(settings, tmp_path):
+def test_held_out_data_is_measured(settings, tmp_path, capsys):
     trainer = train(settings(tmp_path / "out", steps=2, eval_fraction=0.25, eval_steps=2))
+    assert "no checkpoint before the last of 2 steps: --save-steps is 3" in capsys.readouterr().out
     assert [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     assert len(trainer.train_dataset) == 6
 
