@@ -163,8 +163,12 @@ def _change(key: str, before: Any, now: Any) -> str:
                                            if then.get(name) != value)  # fmt: skip
 
 
-def check_writable(folder: str) -> None:
+def check_writable(folder: str, flag: str = "--output") -> None:
     """Hours of training must not end in a folder that cannot be written.
+
+    Args:
+        folder: is made.
+        flag: that chooses another one.
 
     Raises:
         UserError: nothing can be written there.
@@ -175,4 +179,4 @@ def check_writable(folder: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as problem:
-        raise UserError(f"cannot write to {folder!r} ({problem.strerror}); choose another --output.") from None
+        raise UserError(f"cannot write to {folder!r} ({problem.strerror}); choose another {flag}.") from None

@@ -256,6 +256,22 @@ def test_the_command_line_looks_and_trains_nothing(settings, flags, tmp_path, ca
     assert capsys.readouterr().err.startswith("error: --deepspeed file")
 
 
+@pytest.mark.parametrize(
+    ("place", "changes", "sentence"),
+    [
+        ("/proc/none/out", {}, "error: cannot write to '/proc/none/out' (No such file or directory); choose another"),
+        ("out", {"max_length": 10}, "error: this run cannot learn: "),
+        ("out", {"checkpoint_dir": "/proc/none/run"}, "choose another --checkpoint-dir"),
+    ],
+)
+def test_what_cannot_be_written_or_learnt_is_told_without_a_run(
+    place, changes, sentence, settings, flags, tmp_path, capsys
+):
+    assert main(flags(settings(tmp_path / place, **changes))) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_dora_upon_8_bits_is_refused_on_a_cpu(settings, tmp_path):
     with pytest.raises(UserError, match="--tune dora with --bits 8 needs a CUDA GPU; give --tune lora or --bits 4"):
         ready(settings(tmp_path, tune="dora", bits=8))
