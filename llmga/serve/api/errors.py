@@ -144,7 +144,9 @@ def _from_validation(error: RequestValidationError, request: Request) -> ApiErro
         fields = request.scope["route"].body_field.field_info.annotation.model_fields
         meant = SETTING_FIELDS.get(param) or nearest(param, fields)
         remedy = f", did you mean {meant}?" if meant else "; leave it out, /docs lists those that there are."
-        return ApiError(400, f"{param}: there is no such field{remedy}", param=param or None, code=kind)
+        return ApiError(
+            400, f"{param or 'a name in the body'}: there is no such field{remedy}", param=param or None, code=kind
+        )
     alike = [each for each in found if _param(each) == param]
     return ApiError(400, f"{param or 'the body'}: {_reason(alike, request)}.", param=param or None, code=kind)
 
