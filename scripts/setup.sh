@@ -55,12 +55,11 @@ install() {
              /^Installing collected/ { print "[setup]   unpacking" > "/dev/stderr"; fflush() }'
 }
 
-# Installing into another checkout's venv would change what that one runs; one that was moved here with all is ours.
-owner=$(sed -n 's/^command = .* -m venv \(--clear \)*//p' "$venv/pyvenv.cfg" 2>/dev/null || true)
-if [[ -L $venv ]]; then
-    die "$venv is a link to $(readlink "$venv"), which is not changed from here; remove the link (rm $venv) and run this again."
-elif [[ -n $owner && -e $owner && ! $owner -ef $venv ]]; then
-    die "$venv is a copy of $owner and still names it; remove it (rm -r $venv) and run this again."
+# Installing into another checkout's venv would change what that one runs; a link to a place of our own is fine.
+owner=$(sed -n 's|.*"url": "file://\([^"]*\)".*|\1|p' "$venv"/lib/python*/site-packages/llmga-*.dist-info/direct_url.json \
+    2>/dev/null || true)
+if [[ -d $owner && ! $owner -ef . ]]; then
+    die "$venv belongs to the checkout $owner; take it away (rm $venv if it is a link, else rm -r $venv) and run this again."
 fi
 
 # A venv of an older Python, or one whose making was interrupted, is made anew.
