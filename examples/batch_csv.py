@@ -9,6 +9,8 @@ from pathlib import Path
 
 import llmga
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 table, folder = Path(sys.argv[1]), Path(sys.argv[2])
 folder.mkdir(exist_ok=True)
 assistant = llmga.load(settings=llmga.Settings(picture="always"))

@@ -23,6 +23,8 @@ class OwnPipeline(StableDiffusionXLPipeline):
 RESTORERS.register("vivid", vivid)
 PIPELINES.register("own", replace(PIPELINES["sdxl"], name="own", pipeline_class=OwnPipeline))
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 pipeline = llmga.load_pipeline("llmga-toy-sdxl-t2i", name="own")
 pipeline("a red circle", seed=1, steps=4)
 print(f"{type(pipeline.pipe).__name__} painted as {pipeline.describe()['family']}")

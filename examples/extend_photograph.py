@@ -6,6 +6,8 @@ from PIL import Image
 
 import llmga
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 source, target = sys.argv[1:]
 assistant = llmga.load(restorer="match+blend")
 reply = assistant.say("go on with the same background", images=[Image.open(source)], outpaint="left=50%,right=50%")

@@ -7,6 +7,8 @@ import sys
 
 import llmga
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 url, wish = sys.argv[1:]
 assistant = llmga.load(llmga.Endpoint(url))
 reply = assistant.say(wish)

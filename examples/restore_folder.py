@@ -10,6 +10,8 @@ from PIL import Image
 
 import llmga
 
+if len(sys.argv) != 5:
+    sys.exit(__doc__)
 painted, originals, masks, output = map(Path, sys.argv[1:])
 output.mkdir(exist_ok=True)
 restorer = llmga.load_restorer("match+blend")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmga.assistant.loading import load as load
     from llmga.assistant.session import Session as Session
     from llmga.assistant.session import Turn as Turn
+    from llmga.assistant.session_file import SavedSession as SavedSession
     from llmga.assistant.session_file import load_session as load_session
     from llmga.assistant.session_file import save_session as save_session
     from llmga.assistant.settings import Settings as Settings
@@ -42,7 +43,7 @@ _HOMES = {
     "assistant.events": ("Denoising", "Failed", "PictureReady", "PromptFound", "Reply", "Stopped", "TextDelta"),
     "assistant.loading": ("ModelSpec", "load"),
     "assistant.session": ("Session", "Turn"),
-    "assistant.session_file": ("load_session", "save_session"),
+    "assistant.session_file": ("SavedSession", "load_session", "save_session"),
     "assistant.settings": ("Settings",),
     "diffrir.restorers": ("load_restorer",),
     "diffusers.pipelines": ("load_pipeline",),
@@ -63,6 +64,7 @@ __all__ = [
     "PictureReady",
     "PromptFound",
     "Reply",
+    "SavedSession",
     "Session",
     "Settings",
     "Stopped",
@@ -88,4 +90,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

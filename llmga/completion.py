@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the shell's own code, by argcomplete."""
     about = 'Print what a shell needs to complete llmga: eval "$(llmga completion bash)".'
     parser = Parser("python -m llmga.completion", description=about)
-    parser.add_argument("shell", choices=("bash", "zsh"))
+    parser.add_argument("shell", choices=("bash", "zsh"), metavar="bash|zsh", help="the shell that is to complete")
     args = parser.parse_args(argv)
     import argcomplete
 

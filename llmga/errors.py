@@ -3,11 +3,17 @@
 import errno
 import functools
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 STOPPED = 130  # exit code after Ctrl-C
+FLAG = re.compile(r"--([a-z][\w-]+)")
+ARGUMENTS = {  # what flags are called in Python where that is another name, and what stays a command's
+    "model-path": "mllm", "sdmodel_id": "pipeline", "lora": "loras", "list": "--list",
+}  # fmt: skip
 
 
 class UserError(ValueError):
@@ -28,6 +34,16 @@ def reason(problem: BaseException) -> str:
 def system_reason(problem: Exception) -> str:
     """What the system says against a file, such as "no space left on device"; other errors in their own words."""
     return (getattr(problem, "strerror", None) or str(problem)).lower()
+
+
+@contextmanager
+def named_arguments() -> Iterator[None]:
+    """In Python a sentence about a flag is about the argument; around what a program calls to load a model."""
+    try:
+        yield
+    except UserError as problem:
+        problem.args = (FLAG.sub(lambda flag: ARGUMENTS.get(flag[1], flag[1].replace("-", "_")), str(problem)),)
+        raise
 
 
 class Main(Protocol):

@@ -2,7 +2,7 @@
 
 import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, overload
@@ -12,6 +12,9 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.images import open_image
+
+Picture = Image.Image | str | Path | np.ndarray
+Pictures = Picture | Iterable[Picture] | None
 
 
 def as_text(value: Any, name: str = "prompt") -> str:
@@ -81,7 +84,7 @@ def as_picture(value: None, name: str = "picture") -> None: ...
 
 
 @overload
-def as_picture(value: Image.Image | str | Path | np.ndarray, name: str = "picture") -> Image.Image: ...
+def as_picture(value: Picture, name: str = "picture") -> Image.Image: ...
 
 
 def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
@@ -92,9 +95,30 @@ def as_picture(value: Any, name: str = "picture") -> Image.Image | None:
             of floats in [0, 1] or of booleans.
 
     Raises:
-        UserError: for a file that is no picture, and for anything else.
+        UserError: for a file that is no picture, for one without pixels, and for anything else.
     """
-    if value is None or isinstance(value, Image.Image):
+    return None if value is None else _picture(value, name)
+
+
+def as_several(images: Any) -> tuple[Image.Image, ...]:
+    """Pictures as Pillow holds them.
+
+    Args:
+        images: one picture, several, or None; each as `as_picture` takes it.
+
+    Raises:
+        UserError: as `as_picture`.
+    """
+    if images is None:
+        return ()
+    several = isinstance(images, Iterable) and not isinstance(images, str | bytes | np.ndarray)
+    return tuple(_picture(each) for each in (images if several else (images,)))
+
+
+def _picture(value: Any, name: str = "picture") -> Image.Image:
+    if isinstance(value, Image.Image):
+        if not all(value.size):
+            raise UserError(f"the {name} is {value.width}x{value.height}, without a pixel; give a larger one.")
         return value
     if isinstance(value, str | Path):
         return open_image(value, exact=True)
@@ -127,6 +151,13 @@ def _levels(array: np.ndarray, name: str) -> np.ndarray:
     return (flat * 255).round().astype(np.uint8)
 
 
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that was probably meant; None where none is like it."""
+    long = [each for each in known if len(each) > 2]  # shorter ones are a part of many
+    part_of = [each for each in long if len(name) > 2 and (each in name or name in each)]
+    return next(iter(difflib.get_close_matches(name, known, n=1) or sorted(part_of, key=len)[-1:]), None)
+
+
 def check_keywords(called: str, given: Iterable[str], known: Iterable[str]) -> None:
     """See that a call names what is known.
 
@@ -136,7 +167,6 @@ def check_keywords(called: str, given: Iterable[str], known: Iterable[str]) -> N
     known = sorted(known)
     for name in given:
         if name not in known:
-            part_of = [each for each in known if each in name or name in each]
-            close = difflib.get_close_matches(name, known, n=1) or sorted(part_of, key=len)[-1:]
-            hint = f", did you mean {close[0]!r}?" if close else "."
+            close = nearest(name, known)
+            hint = f", did you mean {close!r}?" if close else "."
             raise TypeError(f"{called}() takes no keyword {name!r}{hint} Known are: {', '.join(known)}.")

@@ -64,7 +64,7 @@ class Registry(Mapping[str, Row]):
         """
         try:
             return self._rows[name]
-        except KeyError:
+        except (KeyError, TypeError):  # a list is no name
             close = difflib.get_close_matches(str(name), self._rows, n=1)
             hint = f", did you mean {close[0]!r}?" if close else "."
             known = ", ".join(self._rows)

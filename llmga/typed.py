@@ -105,6 +105,10 @@ class Rule:
     ends: tuple[float, float] | None = None
     names: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """As `help` shows it at a field."""
+        return f"<{self.told}>"
+
 
 def within(low: float, high: float) -> Rule:
     """Of a number: both ends are included."""

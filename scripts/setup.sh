@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
 # Make .venv beside the repository and install everything in it at the tested versions; done before: return at once.
+#   bash scripts/setup.sh                            takes no words
+#   LLMGA_PYTHON=python3.12 bash scripts/setup.sh    makes .venv with this Python
 set -euo pipefail
+case ${1:-} in
+-h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;;
+"") ;;
+*) echo "error: scripts/setup.sh takes no words, but got '$*'." >&2; exit 2 ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=.venv
@@ -9,7 +16,7 @@ log=$venv/llmga-setup.log
 candidates=(${LLMGA_PYTHON:-python3.11 python3.12 python3.13 python3.14 python3 python}) # LLMGA_PYTHON: this one only
 
 say() { printf '[setup] %s\n' "$*" >&2; }
-die() { say "error: $*"; exit 1; }
+die() { say "error: $*"; exit 2; }
 
 works() { "$@" >/dev/null 2>&1; }
 
@@ -47,6 +54,13 @@ install() {
         awk '/Downloading .* MB\)/ { print "[setup]   " $2, $3, $4 > "/dev/stderr"; fflush() }
              /^Installing collected/ { print "[setup]   unpacking" > "/dev/stderr"; fflush() }'
 }
+
+# Installing into another checkout's venv would change what that one runs; a link to a place of our own is fine.
+owner=$(sed -n 's|.*"url": "file://\([^"]*\)".*|\1|p' "$venv"/lib/python*/site-packages/llmga-*.dist-info/direct_url.json \
+    2>/dev/null || true)
+if [[ -d $owner && ! $owner -ef . ]]; then
+    die "$venv belongs to the checkout $owner; take it away (rm $venv if it is a link, else rm -r $venv) and run this again."
+fi
 
 # A venv of an older Python, or one whose making was interrupted, is made anew.
 works "$venv/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' || make_venv

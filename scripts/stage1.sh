@@ -6,17 +6,24 @@
 #   NODES=2 NODE_RANK=0 MASTER_ADDR=node1    several nodes without ssh: torchrun, started on each of them
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
+source scripts/launching.sh
 TRAIN=llmga.llava.train.train
-GPUS=${GPUS:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}
 GPUS=$((GPUS > 0 ? GPUS : 1))
 NODES=${NODES:-1}
+whole NODES "how many machines train together"
 if [ -n "${HOSTFILE:-}" ]; then
-    [ -f "$HOSTFILE" ] || { echo "error: HOSTFILE '$HOSTFILE' does not exist; see README.md for what it holds." >&2; exit 2; }
-    NODES=$(grep -c '^[^#]*slots=' "$HOSTFILE") ||
-        { echo "error: HOSTFILE '$HOSTFILE' has no line such as 'node1 slots=8'." >&2; exit 2; }
+    [ -f "$HOSTFILE" ] || die "HOSTFILE '$HOSTFILE' does not exist; docs/train/stage1.md says what it holds."
+    NODES=$(grep -c '^[^#]*slots=' "$HOSTFILE") || die "HOSTFILE '$HOSTFILE' has no line such as 'node1 slots=8'."
 fi
 LAUNCHER=${LAUNCHER:-$([ -n "${HOSTFILE:-}" ] && echo deepspeed || echo torchrun)}
+
+if [ "$LAUNCHER" = torchrun ] && [ "$NODES" -gt 1 ]; then
+    whole NODE_RANK "which of the $NODES machines this is, from 0 to $((NODES - 1))"
+    [ "$NODE_RANK" -lt "$NODES" ] || die "NODE_RANK is $NODE_RANK, but the $NODES machines are 0 to $((NODES - 1))."
+    [ -n "${MASTER_ADDR:-}" ] || die "MASTER_ADDR is missing: give the name or address of machine 0."
+    MASTER_PORT=${MASTER_PORT:-29500}
+    whole MASTER_PORT "a free port of machine 0"
+fi
 
 if [ -z "${HOSTFILE:-}" ] && [ "$GPUS" -le 1 ] && [ "$NODES" -le 1 ]; then
     exec "$PYTHON" -m $TRAIN "$@"
@@ -25,8 +32,8 @@ fi
 case $LAUNCHER in
 torchrun)
     where=(--standalone)
-    [ "$NODES" -gt 1 ] && where=(--nnodes "$NODES" --node_rank "${NODE_RANK:?which of the nodes this is, from 0}"
-        --master_addr "${MASTER_ADDR:?name of node 0}" --master_port "${MASTER_PORT:-29500}")
+    [ "$NODES" -gt 1 ] && where=(--nnodes "$NODES" --node_rank "$NODE_RANK" --master_addr "$MASTER_ADDR"
+        --master_port "$MASTER_PORT")
     exec "$PYTHON" -m torch.distributed.run "${where[@]}" --nproc_per_node "$GPUS" -m $TRAIN "$@"
     ;;
 deepspeed)
@@ -35,7 +42,6 @@ deepspeed)
     exec "$PYTHON" -m llmga.training.launch "${where[@]}" --no_local_rank --module $TRAIN "$@"
     ;;
 *)
-    echo "error: LAUNCHER is '$LAUNCHER', but must be torchrun or deepspeed." >&2
-    exit 2
+    die "LAUNCHER is '$LAUNCHER', but must be torchrun or deepspeed."
     ;;
 esac

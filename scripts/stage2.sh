@@ -3,7 +3,6 @@
 # GPUS=2 in front uses two of them; with --deepspeed scripts/zero2.json behind it their memory is shared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
-GPUS=${GPUS:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}
+source scripts/launching.sh
 LAUNCH=$([ "$GPUS" -gt 1 ] && echo "accelerate.commands.launch --multi_gpu --num_processes $GPUS -m" || true)
 exec "$PYTHON" -m $LAUNCH llmga.diffusers.train.train "$@"

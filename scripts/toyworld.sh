@@ -2,7 +2,14 @@
 # From nothing to the bundled checkpoints: data, base models, both training stages, scores.
 # Every step is skipped when its result is there and goes on where it was interrupted.
 # On 2 CPU cores the painter's half and the language model's half run side by side, one thread each.
+#   bash scripts/toyworld.sh                     takes no words
+#   OMP_NUM_THREADS=4 bash scripts/toyworld.sh   so many threads for each half
 set -euo pipefail
+case ${1:-} in
+-h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;;
+"") ;;
+*) echo "error: scripts/toyworld.sh takes no words, but got '$*'." >&2; exit 2 ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" HF_HUB_OFFLINE=1

@@ -2,7 +2,6 @@
 # DiffRIR on every GPU of this machine, or on its CPU:  bash scripts/train_diffrir.sh --preset x1-s1 [--field value …]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
-GPUS=${GPUS:-$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')}
+source scripts/launching.sh
 LAUNCH=$([ "$GPUS" -gt 1 ] && echo "accelerate.commands.launch --multi_gpu --num_processes $GPUS -m" || true)
 exec "$PYTHON" -m $LAUNCH llmga.diffrir.train.train "$@"

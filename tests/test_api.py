@@ -1,6 +1,10 @@
 """`import llmga` is the way in for programs: light, typed, and all of it explained."""
 
+import copy
 import inspect
+import pickle
+import pydoc
+import re
 import subprocess
 import sys
 
@@ -73,3 +77,58 @@ def test_what_fails_is_raised_in_one_sentence(assistant: llmga.Assistant) -> Non
         assistant.say("fill it", mask=Image.new("L", (8, 8)))
     with pytest.raises(llmga.UserError, match="unknown restorer 'magic'"):
         llmga.load(restorer="magic")
+
+
+def test_a_session_is_saved_from_an_assistant_and_set_in_one(assistant: llmga.Assistant, tmp_path) -> None:
+    place = llmga.save_session(tmp_path / "s.zip", assistant)
+    saved, before = llmga.load_session(place), assistant.session
+    assert saved.models == assistant.models and llmga.save_session(tmp_path / "again", saved) == tmp_path / "again"
+    assistant.session = saved
+    assert isinstance(assistant.session, llmga.Session)
+    assert [each.turn.text for each in assistant.exchanges] == [each.turn.text for each in before.exchanges]
+    assistant.session = before
+
+
+def test_what_is_no_session_and_no_place_is_told(assistant: llmga.Assistant, tmp_path) -> None:
+    with pytest.raises(llmga.UserError, match="the session is of type dict; give what load_session returns"):
+        assistant.session = {}
+    with pytest.raises(llmga.UserError, match="the session is of type str; give an assistant or its session"):
+        llmga.save_session(tmp_path / "s.zip", "s.zip")
+    with pytest.raises(llmga.UserError, match="the place of the session is of type Assistant; give a path first"):
+        llmga.save_session(assistant, "s.zip")
+    with pytest.raises(llmga.UserError, match="the place of the session is of type int"):
+        llmga.load_session(5)
+
+
+def test_the_verbs_lead_to_replies(assistant: llmga.Assistant) -> None:
+    reply = llmga.Reply.of(assistant.repaint(seed=11))
+    assert reply.records[0].seed == 11 and reply.text == ""
+
+
+def test_only_what_is_public_is_listed() -> None:
+    assert dir(llmga) == sorted(llmga.__all__)
+
+
+def test_wrong_settings_are_told_before_anything_is_loaded() -> None:
+    with pytest.raises(llmga.UserError, match="the settings are of type dict"):
+        llmga.load("no-such-model", settings={"steps": 3})
+
+
+def test_help_shows_types_and_ranges_instead_of_our_objects() -> None:
+    assert "temperature: float = 0.2" in str(inspect.signature(llmga.Settings))
+    assert "seed: Optional[int] = None" in str(inspect.signature(llmga.Settings)).replace("int | None", "Optional[int]")
+    for name in PUBLIC:
+        shown = pydoc.render_doc(getattr(llmga, name), renderer=pydoc.plaintext)
+        assert "<function" not in shown and "Setting(" not in shown, name
+
+
+def test_what_is_shown_of_an_object_is_short_and_names_the_models(assistant: llmga.Assistant) -> None:
+    assert repr(assistant).startswith("<Assistant of language 'llmga-toy-mllm', painter 'llmga-toy-sdxl-t2i'")
+    assert re.fullmatch(r"<Pipeline of '.*llmga-toy-sdxl-t2i' \(.*\)>", repr(assistant.pipeline))
+    assert re.fullmatch(r"<Session of seed \d+; turns: \d+, pictures: \d+>", repr(assistant.session))
+
+
+@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_assistant_is_not_copied(assistant: llmga.Assistant, take) -> None:
+    with pytest.raises(llmga.UserError, match="is not copied or pickled; keep its session"):
+        take(assistant)

@@ -22,6 +22,15 @@ try:
 except SystemExit as ended:
     print("ended with", ended.code or 0, *sorted({HEAVY} & sys.modules.keys()))
 """
+MISTAKE = f"""
+import sys
+from llmga.__main__ import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as ended:
+    code = ended.code
+print("ended with", code, *sorted({HEAVY} & sys.modules.keys()))
+"""
 # What importing could change and must not: variables, signals, logging, warnings, working folder, threads.
 CHANGES = """
 import logging, os, signal, sys, threading, warnings
@@ -44,6 +53,22 @@ def test_help_loads_no_large_library(module):
     *shown, last = ended.stdout.splitlines()
     assert (ended.stderr, last) == ("", "ended with 0")
     assert shown and "usage" in shown[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("replay nope.png", "'nope.png' does not exist"),
+        ("chat --session README.md", "'README.md' is no session"),
+        ("chat --image-file nope.png", "'nope.png' does not exist"),
+        ("convert nope out --to hf", "checkpoint folder 'nope' does not exist"),
+        ("storybook --save_path nope", "say with --request"),
+        ("completion", "bash|zsh"),
+    ],
+)
+def test_a_slip_is_told_before_a_large_library_is_loaded(line, told):
+    ended = process("-c", MISTAKE, *line.split())
+    assert ended.stdout.splitlines() == ["ended with 2"] and told in ended.stderr
 
 
 def test_every_program_is_found():

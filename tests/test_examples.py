@@ -70,3 +70,15 @@ def test_parts_of_ones_own(tmp_path: Path) -> None:
 def test_every_example_is_run_here() -> None:
     tested = Path(__file__).read_text("utf-8")
     assert [name for name in EXAMPLES if f'"{name}"' not in tested] == []
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if "sys.argv" in (ROOT / "examples" / name).read_text()])
+def test_a_program_without_its_words_says_how_it_is_called(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert f"python examples/{name} " in done.stderr and "Traceback" not in done.stderr

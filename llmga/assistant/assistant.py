@@ -2,10 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from threading import Event
-from typing import Any
+from threading import Event, Lock, get_ident
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -34,9 +34,11 @@ from llmga.assistant.painting import (
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Turn, shown
-from llmga.assistant.settings import Settings
+from llmga.assistant.session_file import SavedSession
+from llmga.assistant.settings import ASKED_SEED, Settings, settings_given
 from llmga.diffrir.restorers import Restorer
 from llmga.errors import UserError
+from llmga.inputs import Picture, Pictures
 from llmga.llava.conversation import Conversation
 from llmga.llava.generation_prompt import Event as ParserEvent
 from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse
@@ -67,7 +69,7 @@ class Assistant:
     """One session with one person: a conversation and the pictures it leads to.
 
     What it answers comes as events: a `UserError` becomes `Failed`, anything else is a defect and is raised; leaving
-    the iterator early ends the work.
+    the iterator early ends the work.  It answers one thread at a time; `cancel` is for any.
 
     Args:
         planner: who answers and plans the pictures.
@@ -104,9 +106,20 @@ class Assistant:
         self.guard = guard
         self.bounds = bounds
         self.models: tuple[ModelMark, ...] = tuple(models)
-        chosen = settings or Settings()
+        chosen = settings_given(settings)
         self.session = Session(secrets.randbelow(2**32) if chosen.seed is None else chosen.seed, settings=chosen)
         self._answer = Answer()
+        self._threads: list[int] = []  # one for each answer that is under way
+        self._lock = Lock()  # of that list
+
+    def __repr__(self) -> str:
+        models = ", ".join(f"{mark.role} {mark.name!r}" for mark in self.models) or "unnamed models"
+        return f"<Assistant of {models}; turns: {len(self.exchanges)}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Raises: UserError where it is copied or pickled."""
+        raise UserError("an assistant holds loaded models and is not copied or pickled; keep its session, and set that "
+                        "in an assistant made anew.")  # fmt: skip
 
     @property
     def session(self) -> Session:
@@ -114,16 +127,25 @@ class Assistant:
         return self._session
 
     @session.setter
-    def session(self, session: Session) -> None:
+    def session(self, given: Session | SavedSession) -> None:
+        session = given.session if isinstance(given, SavedSession) else given
+        if not isinstance(session, Session):
+            raise UserError(f"the session is of type {type(given).__name__}; give what load_session returns.")
         self._session, self.region = session, session.region
 
     @property
     def settings(self) -> Settings:
-        """How the next answer is given; may be replaced between answers."""
+        """How the next answer is given; may be replaced between answers.
+
+        Every value is checked then, and another seed is the one of the next picture, as with `reseed`.
+        """
         return self._session.settings
 
     @settings.setter
     def settings(self, chosen: Settings) -> None:
+        chosen = settings_given(chosen)
+        if chosen.seed not in (None, self.settings.seed):
+            self.reseed(chosen.seed)
         self.keep(settings=chosen)
 
     @property
@@ -136,17 +158,18 @@ class Assistant:
     def stream(
         self,
         text: str | Turn,
-        images: Sequence[Image.Image] = (),
-        mask: Image.Image | None = None,
+        images: Pictures = (),
+        mask: Picture | None = None,
         *,
         outpaint: str | None = None,
         fill: str = "edge",
     ) -> Iterator[AssistantEvent]:
-        """Answer one turn; pictures are painted in the order in which their prompts are closed.
+        """Answer one turn as its events are read; pictures are painted in the order in which their prompts are closed.
 
         Args:
             text: the words; or the whole `Turn`, and nothing else is given.
-            images: pictures of any mode and size that come with the words; the first is the one to change.
+            images: one picture or several that come with the words; the first is the one to change.  Each is a Pillow
+                image of any mode and size, the path of a file, or an array.
             mask: same size as the first picture, white (or, where anything in it is transparent, transparent) where it
                 is to be painted anew; later turns without pictures repaint the same part.
             outpaint: how the first picture is to grow, such as "left=25%", "aspect=16:9" or "size=1024x768".
@@ -155,14 +178,18 @@ class Assistant:
         Yields:
             Events: see `llmga.assistant.events`.
         """
-        turn = text if isinstance(text, Turn) else Turn(text, tuple(images), mask, outpaint, fill)
-        return self.begin(lambda answer: self._stream(turn, answer))
+
+        def events(answer: Answer) -> Iterator[AssistantEvent]:
+            turn = text if isinstance(text, Turn) else Turn.of(text, images, mask, outpaint, fill)
+            return self._stream(turn, answer)
+
+        return self.begin(events)
 
     def say(
         self,
         text: str | Turn,
-        images: Sequence[Image.Image] = (),
-        mask: Image.Image | None = None,
+        images: Pictures = (),
+        mask: Picture | None = None,
         *,
         outpaint: str | None = None,
         fill: str = "edge",
@@ -178,13 +205,17 @@ class Assistant:
         return Reply.of(self.stream(text, images, mask, outpaint=outpaint, fill=fill))
 
     def retry(self) -> Iterator[AssistantEvent]:
-        """Answer the last turn anew: other words, other pictures.  The old answer is forgotten."""
+        """Answer the last turn anew: other words, other pictures.  The old answer is forgotten.
+
+        Done as its events are read; `Reply.of` reads them to the end.
+        """
         return self.edit(-1)
 
     def edit(self, number: int, text: str | None = None) -> Iterator[AssistantEvent]:
         """Answer turn `number` (0 is the first, -1 the last) anew, in other words or not; what followed is forgotten.
 
         An edit that fails before its first word leaves everything as it was.
+        Done as its events are read; `Reply.of` reads them to the end.
         """
         return self.begin(lambda answer: self._edit(number, text, answer))
 
@@ -193,30 +224,39 @@ class Assistant:
     ) -> Iterator[AssistantEvent]:
         """Paint a picture of turn `number` again: only the picture; nothing is said, and the old one stays.
 
+        Done as its events are read; `Reply.of` reads them to the end.
+
         Args:
             painting: which of the turn's pictures.
             prompt: what to paint instead; the conversation then has it as if it had been written so.
-            seed: None is the session's next one.
+            seed: 0 to 4294967295; None is the session's next one.
         """
         return self.begin(lambda answer: repainting.repaint(self, number, painting, prompt, seed, answer))
 
     def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[AssistantEvent]:
-        """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not."""
+        """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not.
+
+        Done as its events are read; `Reply.of` reads them to the end.
+        """
         return self.begin(lambda answer: repainting.paint_prompt(self, number, prompt, text, answer))
 
     def repair(self) -> Iterator[AssistantEvent]:
-        """Go on with the last answer until it asks for a picture, and paint that."""
+        """Go on with the last answer until it asks for a picture, and paint that.
+
+        Done as its events are read; `Reply.of` reads them to the end.
+        """
         return self.begin(lambda answer: repainting.repair(self, answer))
 
     def undo(self) -> Turn:
-        """Take the last turn back with all that came of it.
+        """Take the last turn back with all that came of it, at once.
 
         Returns:
             The turn.
 
         Raises:
-            UserError: when there is none.
+            UserError: when there is none, or another thread is being answered.
         """
+        self._check_thread()
         index = self.session.index(-1)
         turn = self.exchanges[index].turn
         self.session = self.session.before(index)
@@ -227,8 +267,15 @@ class Assistant:
         self.region = None
 
     def reseed(self, seed: int) -> None:
-        """The next picture is painted with this seed, the one after it with seed + 1 …"""
-        self.keep(seed=seed, painted=0)
+        """The next picture is painted with this seed, the one after it with seed + 1 …
+
+        Args:
+            seed: 0 to 4294967295.
+
+        Raises:
+            UserError: it is no such number.
+        """
+        self.keep(seed=ASKED_SEED.fitting(seed), painted=0)
 
     def cancel(self) -> None:
         """End the current answer, from any thread: words within one token, a painting within a part of a step."""
@@ -266,21 +313,44 @@ class Assistant:
     # How an answer comes about.
 
     def begin(self, events: Callable[[Answer], Iterator[AssistantEvent]]) -> Iterator[AssistantEvent]:
-        """Begin an answer: from now on, `cancel` is about it.
+        """Begin an answer: from now on, `cancel` is about it, unless another thread is being answered.
 
         Args:
             events: what happens in the answer.
         """
-        self._answer = answer = Answer()
-        return self._guarded(events(answer), answer)
+        answer = Answer()
+        with suppress(UserError):
+            self._check_thread()
+            self._answer = answer
+        return self._guarded(events, answer)
 
-    def _guarded(self, events: Iterator[AssistantEvent], answer: Answer) -> Iterator[AssistantEvent]:
+    def _guarded(
+        self, events: Callable[[Answer], Iterator[AssistantEvent]], answer: Answer
+    ) -> Iterator[AssistantEvent]:
         try:
-            yield from events
+            with self._under_way(answer):
+                yield from events(answer)
         except UserError as problem:
             yield Failed(str(problem))
         if answer.cancelled.is_set():
             yield Stopped()
+
+    @contextmanager
+    def _under_way(self, answer: Answer) -> Iterator[None]:
+        """Raises: UserError where another thread is being answered."""
+        with self._lock:
+            self._check_thread()
+            self._threads.append(thread := get_ident())
+            self._answer = answer
+        try:
+            yield
+        finally:
+            self._threads.remove(thread)  # which a collected iterator does from any
+
+    def _check_thread(self) -> None:
+        """Raises: UserError where another thread is being answered: models and session are of one answer."""
+        if any(thread != get_ident() for thread in self._threads):
+            raise UserError("another thread is being answered here; wait for it, or give each thread an assistant.")
 
     def _stream(self, turn: Turn, answer: Answer) -> Iterator[AssistantEvent]:
         turn, start, region = turn.legible(), len(self.session.conversation.messages), self.region

@@ -21,7 +21,7 @@ class PromptFound:
     """The language model asked for this picture; painting starts now.
 
     Attributes:
-        tokens: how the pipeline cuts the prompt, such as "98 tokens in 2 chunks (75 + 23)"; empty if it does not say.
+        tokens: in words, how the pipeline cuts the prompt: "98 tokens in 2 chunks (75 + 23)"; empty if it does not say.
     """
 
     prompt: str
@@ -92,6 +92,8 @@ class Reply:
     @classmethod
     def of(cls, events: Iterable[AssistantEvent]) -> "Reply":
         """The answer that these events tell, once they have come to their end.
+
+            reply = Reply.of(assistant.retry())
 
         Raises:
             UserError: for the first of them that says what failed.

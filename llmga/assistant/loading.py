@@ -14,8 +14,9 @@ from llmga.assistant.assistant import Assistant
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
-from llmga.assistant.settings import Settings
+from llmga.assistant.settings import Settings, settings_given
 from llmga.assistant.shared_pipeline import FairLock
+from llmga.choices import SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
@@ -23,7 +24,7 @@ from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
-from llmga.errors import UserError
+from llmga.errors import UserError, named_arguments
 from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
@@ -155,8 +156,8 @@ class ModelSpec:
                 inpainter = bundled(BUNDLED_INPAINTER, "--inpainter")
         return replace(
             self.with_upscaler(),
-            mllm=self.mllm or bundled(BUNDLED_MLLM, "--model-path"),
-            pipeline=self.pipeline or _bundled_pipeline(self.task),
+            mllm=bundled(BUNDLED_MLLM, "--model-path") if self.mllm is None else self.mllm,
+            pipeline=_bundled_pipeline(self.task) if self.pipeline is None else self.pipeline,
             inpainter=inpainter,
         )
 
@@ -213,8 +214,10 @@ class ModelSpec:
         """A restorer that enlarges becomes the upscaler, after the usual restorer.
 
         Raises:
-            UserError: the restorer contradicts `upscale`.
+            UserError: the restorer contradicts `upscale`, or nothing enlarges so many times.
         """
+        if self.upscale not in (None, *SCALES) or isinstance(self.upscale, bool):
+            raise UserError(f"--upscale {self.upscale!r} is not possible; use {' or '.join(map(str, SCALES))}.")
         scale = 1 if self.restorer is None else getattr(RESTORERS[self.restorer], "scale", 1)
         if scale == 1:
             return self
@@ -289,6 +292,7 @@ class Models:
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
 
 
+@named_arguments()
 def load(
     mllm: str | Path | Endpoint | None = None,
     *,
@@ -320,10 +324,11 @@ def load(
         UserError: when something is not there, damaged, or does not suit this machine.
         TypeError: for an unknown option.
     """
+    settings = settings_given(settings)  # before anything is loaded
     spec = ModelSpec(
         mllm=mllm, pipeline=pipeline, inpainter=inpainter, restorer=restorer, device=device, **options
     ).checked()
-    return Models.load(spec).assistant(settings or Settings())
+    return Models.load(spec).assistant(settings)
 
 
 def bundled(name: str, flag: str, roots: Sequence[Path] | None = None) -> Path:

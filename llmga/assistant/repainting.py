@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from llmga.assistant.events import AssistantEvent
 from llmga.assistant.session import GeneratedImage
+from llmga.assistant.settings import ASKED_SEED
 from llmga.errors import UserError
+from llmga.inputs import as_text, as_whole
 from llmga.llava.generation_prompt import GenerationPrompt, parse
 from llmga.llava.planner import answered, asked_before, lacks_picture
 from llmga.plain_text import plain
@@ -26,10 +28,11 @@ def repaint(
     """
     index = assistant.session.index(number)
     paintings = assistant.exchanges[index].paintings
-    if not -len(paintings) <= which < len(paintings):
+    if not -len(paintings) <= (which := as_whole(which, "picture")) < len(paintings):
         raise UserError(f"picture {which} of that turn does not exist, it has {len(paintings)}; choose another.")
     old = paintings[which]
-    wanted = old.record.prompt if prompt is None else plain(prompt).strip()
+    wanted = old.record.prompt if prompt is None else plain(as_text(prompt)).strip()
+    seed = None if seed is None else ASKED_SEED.fitting(seed)
     yield from _paint(assistant, index, old.number, wanted, old, seed, answer, reworded=prompt is not None)
 
 
@@ -43,11 +46,11 @@ def paint_prompt(
     """
     index = assistant.session.index(number)
     written = [event.text for event in parse([assistant.session.reply(index)]) if isinstance(event, GenerationPrompt)]
-    if not 0 <= prompt < len(written):
+    if not 0 <= (prompt := as_whole(prompt, "prompt")) < len(written):
         raise UserError(f"prompt {prompt} does not exist, the answer has {len(written)}; choose another.")
     paintings = assistant.exchanges[index].paintings
     old = next((each for each in reversed(paintings) if each.number == prompt), None)
-    wanted = written[prompt] if text is None else plain(text).strip()
+    wanted = written[prompt] if text is None else plain(as_text(text)).strip()
     reworded = wanted != written[prompt]
     yield from _paint(assistant, index, prompt, wanted, old, None, answer, reworded=reworded)
 

@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from llmga.assistant.record import Extents, Record
-from llmga.assistant.settings import Changes, Fill, Seed, Settings
+from llmga.assistant.settings import SETTINGS, Changes, Fill, Seed, Settings
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
 from llmga.images import reduced, to_rgb
+from llmga.inputs import Picture, Pictures, as_picture, as_several, as_text, as_whole
 from llmga.llava.conversation import IMAGE_MARKER, Conversation
 from llmga.llava.generation_prompt import with_prompt
 from llmga.masks import hide, read_mask
@@ -43,16 +44,35 @@ class Turn:
     outpaint: Extents | None = None
     fill: Fill = "edge"
 
-    def legible(self) -> "Turn":
-        """The turn without control characters.
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        images: Pictures = (),
+        mask: Picture | None = None,
+        outpaint: str | None = None,
+        fill: str = "edge",
+    ) -> "Turn":
+        """A turn as a caller of Python hands it in, with pictures as `llmga.inputs.as_several` takes them.
 
         Raises:
-            UserError: when there is nothing in it.
+            UserError: something is of another type, cannot be read, or is no row.
         """
-        text = plain(self.text)
-        if not self.shows and not text.replace(IMAGE_MARKER, "").strip():
+        extents = None if outpaint is None else as_text(outpaint, "outpainting")
+        fill = SETTINGS["fill"].checked(as_text(fill, "fill"))
+        return cls(as_text(text, "message"), as_several(images), as_picture(mask, "mask"), extents, fill)
+
+    def legible(self) -> "Turn":
+        """The same as `of` makes it, and without control characters.
+
+        Raises:
+            UserError: as `of`, and when there is nothing in it.
+        """
+        turn = Turn.of(self.text, self.images, self.mask, self.outpaint, self.fill)
+        text = plain(turn.text)
+        if not turn.shows and not text.replace(IMAGE_MARKER, "").strip():
             raise UserError("the message says nothing; write what you want to see, or give a picture.")
-        return replace(self, text=text)
+        return replace(turn, text=text)
 
     @property
     def shows(self) -> bool:
@@ -181,6 +201,10 @@ class Session:
     exchanges: tuple[Exchange, ...] = ()
     settings: Settings = field(default_factory=Settings)
 
+    def __repr__(self) -> str:
+        painted = sum(len(each.paintings) for each in self.exchanges)
+        return f"<Session of seed {self.seed}; turns: {len(self.exchanges)}, pictures: {painted}>"
+
     @property
     def next_seed(self) -> int:
         """What the next picture is painted with."""
@@ -192,7 +216,7 @@ class Session:
         Raises:
             UserError: when it does not exist.
         """
-        count = len(self.exchanges)
+        count, number = len(self.exchanges), as_whole(number, "turn")
         if not count:
             raise UserError("nothing was answered yet in this session; say something first.")
         if not -count <= number < count:

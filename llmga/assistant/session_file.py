@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Protocol
 
 from PIL import Image
 
@@ -49,30 +49,50 @@ RELABELLED = ("YCbCr", "HSV", "LAB")  # no file holds these plainly: their chann
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A session as it was saved.
+class SavedSession:
+    """A session as it was saved; an assistant goes on with it once it is set: `assistant.session = saved`.
 
     Attributes:
+        session: the session as data.
         models: which models took part.
         pictures: every picture by its hash.
     """
 
     session: Session
     models: tuple[ModelMark, ...]
-    pictures: Mapping[str, Image.Image]
+    pictures: Mapping[str, Image.Image] = field(repr=False)
 
 
-def save_session(path: str | Path, state: Session, models: tuple[ModelMark, ...] = ()) -> Path:
+class HasSession(Protocol):
+    """What has a session and says of which models it is: an `Assistant`, a `SavedSession`."""
+
+    @property
+    def session(self) -> Session:
+        """The session as data."""
+        ...
+
+    @property
+    def models(self) -> tuple[ModelMark, ...]:
+        """Which models took part."""
+        ...
+
+
+def save_session(path: str | Path, session: Session | HasSession, models: tuple[ModelMark, ...] = ()) -> Path:
     """Write a session into a folder, or with the suffix .zip into one file; one that is there is replaced.
+
+    Args:
+        session: an assistant; or the session alone, as data.
+        models: which ones took part, where the session is alone.
 
     Raises:
         UserError: it cannot be written; what was saved before is then still there.
     """
-    if not str(path):
-        raise UserError("the name of the session is empty; give a folder or a .zip file.")
-    path = Path(path)
+    path = _place(path)
+    state = getattr(session, "session", session)
+    if not isinstance(state, Session):
+        raise UserError(f"the session is of type {type(session).__name__}; give an assistant or its session.")
     writer = _Writer()
-    content = writer.index(state, models)
+    content = writer.index(state, models or getattr(session, "models", ()))
     try:
         if path.suffix.lower() == ".zip":
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,8 +105,10 @@ def save_session(path: str | Path, state: Session, models: tuple[ModelMark, ...]
     return path
 
 
-def load_session(path: str | Path, most_pixels: int = MOST_PIXELS) -> Saved:
+def load_session(path: str | Path, most_pixels: int = MOST_PIXELS) -> SavedSession:
     """Read a session, which may come from anybody.
+
+        assistant.session = llmga.load_session("story.zip")
 
     Args:
         most_pixels: of all its pictures together; each pixel takes four bytes of memory.
@@ -118,6 +140,15 @@ def differences(saved: tuple[ModelMark, ...], here: tuple[ModelMark, ...]) -> li
         for mark in saved
         if mark.role not in own or own[mark.role].sha256 != mark.sha256
     ]
+
+
+def _place(path: str | Path) -> Path:
+    """Raises: UserError for what names no place."""
+    if not isinstance(path, str | Path):
+        raise UserError(f"the place of the session is of type {type(path).__name__}; give a path first.")
+    if not str(path):
+        raise UserError("the name of the session is empty; give a folder or a .zip file.")
+    return Path(path)
 
 
 def _into_folder(path: Path, content: bytes, files: Mapping[str, Callable[[], bytes]]) -> None:
@@ -257,7 +288,7 @@ class _Reader:
         self.path, self.opened, self.most_pixels = path, opened, most_pixels
         self.pictures: dict[str, Image.Image] = {}
 
-    def saved(self) -> Saved:
+    def saved(self) -> SavedSession:
         content = self._content()
         named: dict[str, None] = {}
         typed(Session, content, {Image.Image: lambda name: named.setdefault(self._checked_name(name))})
@@ -266,7 +297,7 @@ class _Reader:
         _check_order(state)
         for region in _regions(state):
             _check_region(region)
-        return Saved(state, self.index.models, self.pictures)
+        return SavedSession(state, self.index.models, self.pictures)
 
     def some(self, names: Collection[str]) -> dict[str, Image.Image]:
         self._content()
@@ -331,7 +362,7 @@ def _read(path: str | Path, most_pixels: int) -> Iterator[_Reader]:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    path = Path(path)
+    path = _place(path)
     try:
         with ExitStack() as stack:
             with _reading(path, INDEX):

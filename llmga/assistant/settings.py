@@ -4,27 +4,33 @@ A row is the annotation of its field: its type, what a file may hold of it (`wit
 is what people are told of it.  A new setting is a field here, and the place that uses it.
 """
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 
 from llmga.choices import AREAS, FILLS, RATIO, RESTORER, RESTORERS, SAMPLERS, SKIP
+from llmga.errors import UserError
 from llmga.limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 from llmga.registry import Registry, registered
-from llmga.typed import Rule, row_of, up_to, within
+from llmga.typed import Rule, row_of, typed, up_to, within
 
 LONGEST_PROMPT = 8192 * 16  # characters: as many tokens as a language model may write, of as many letters as they have
 
 # What a file may say.
 Prompt = Annotated[str, up_to(LONGEST_PROMPT)]
 Seed = Annotated[int, within(0, SEEDS - 1)]
+AskedSeed = Annotated[int, within(0, LARGEST_SEED)]
 Steps = Annotated[int, within(1, 1000)]
 Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
 WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
 Share = Annotated[float, within(0, 1)]
 SamplerName = Annotated[str, row_of(SAMPLERS, "sampler")]
 RestorerName = Annotated[str, row_of(RESTORERS, "restorer")]
+
+_ASKED = {int: "a whole number, ", float: "a number, ", str: "text, ", bool: "True or False",
+          tuple: f"(width, height), each {SMALLEST_SIDE} to {LARGEST_SIDE} pixels"}  # fmt: skip
 
 Group = Literal["words", "painting", "region", "editing", "finish"]
 Said = tuple[str, str]  # in English and in Chinese
@@ -55,6 +61,7 @@ class Setting:
         kind: `int`, `float`, `bool`, `str`, or `tuple` for a width and height.
         names: all that it may be, where these are few or the rows of a table.
         closed: what it may be is the same on every machine, so that a parser can refuse another value by itself.
+        hint: the annotation.
     """
 
     group: Group
@@ -74,6 +81,11 @@ class Setting:
     kind: type = str
     names: tuple[Any, ...] = ()
     closed: bool = False
+    hint: Any = None
+
+    def __repr__(self) -> str:
+        """As `help` shows it at a field."""
+        return f"<{self.help}>"
 
     @property
     def known(self) -> tuple[Any, ...]:
@@ -87,6 +99,25 @@ class Setting:
             UserError: for any other.
         """
         return Registry(self.name, {str(name): str(name) for name in self.known})[value]
+
+    def fitting(self, value: Any) -> Any:
+        """The value as plain data: numbers of numpy and torch become Python's.
+
+        Raises:
+            UserError: it is of another type, or out of the range that a file may hold.
+        """
+        try:
+            return typed(self.hint, _plain(value), where=self.name)
+        except (TypeError, ValueError):
+            if isinstance(value, str) and self.names and not self.closed:
+                self.checked(value)  # which knows the nearest
+            raise UserError(f"{self.name} is {reprlib.repr(value)}; use {self._allowed}.") from None
+
+    @property
+    def _allowed(self) -> str:
+        told = next((part.told for part in _parts(self.hint) if isinstance(part, Rule)), "")
+        words = " or ".join(map(repr, self.names)) if self.closed else ("" if self.names else _ASKED[self.kind]) + told
+        return words if self.default is not None else f"{words}, or None"
 
     def value(self, chosen: "Settings") -> Any:
         """What is chosen; None where nothing is."""
@@ -129,11 +160,14 @@ Fill = Annotated[str, row_of(FILLS, "fill"), Setting(
 class Settings:
     """How words are sampled and pictures painted; None leaves the choice to the pipeline.
 
+    An assistant checks every value when the settings are given to it.
+
     Attributes:
         temperature: of the language model, 0 (greedy) to 5.
         top_p: only the likeliest tokens that together reach this probability are considered, above 0 up to 1.
-        max_new_tokens: the longest answer, in tokens.
-        seed: picture k of the session (from 0) is painted with seed + k; None draws a seed at the session's start.
+        max_new_tokens: the longest answer, in tokens, 1 to 1,000,000; flags, page and server offer up to 8192.
+        seed: 0 to 4294967295.  Picture k of the session (from 0) is painted with seed + k; None draws a seed at the
+            session's start.  Another seed in a running session begins anew with the next picture, None goes on.
         picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         steps: of the denoising, 1 to 1000.
         guidance_scale: how closely the prompt is followed, 0 to 100.
@@ -154,18 +188,17 @@ class Settings:
         "words", "how freely words are chosen; 0 is greedy", ("Temperature", "温度"),
         offered=(0, 2), slider=(0, 2, 0.05),
     )] = 0.2  # fmt: skip
-    top_p: Annotated[float, within(0.001, 1), Setting(
+    top_p: Annotated[float, Rule("above 0, up to 1", lambda value: 0 < value <= 1), Setting(
         "words", "share of the likeliest words to choose from", ("Top-p", "Top-p"),
         offered=(0.01, 1), slider=(0.01, 1, 0.01),
     )] = 1.0  # fmt: skip
-    max_new_tokens: Annotated[int, within(1, 8192), Setting(
-        "words", "tokens of an answer", ("Longest answer, in tokens", "回答的最大长度（词元）"), slider=(1, 2048, 1),
-        request="max_tokens",
+    max_new_tokens: Annotated[int, within(1, 1_000_000), Setting(
+        "words", "tokens of an answer", ("Longest answer, in tokens", "回答的最大长度（词元）"),
+        offered=(1, 8192), slider=(1, 2048, 1), request="max_tokens",
     )] = 512  # fmt: skip
-    seed: Annotated[Seed | None, Setting(
+    seed: Annotated[AskedSeed | None, Setting(
         "painting", "of the first picture, the next has seed + 1 …",
-        ("Seed (empty: by chance)", "随机种子（留空则随机）"),
-        offered=(0, LARGEST_SEED), command="",
+        ("Seed (empty: by chance)", "随机种子（留空则随机）"), command="",
     )] = None  # fmt: skip
     picture: Annotated[Literal["auto", "always"], Setting(
         "words", "auto: the model decides; always: in every answer", ("Pictures", "图片"),
@@ -215,6 +248,46 @@ class Settings:
         changes: Changes = {"source_prompt": ""}
         return {**changes, **self.edit}
 
+    def checked(self) -> "Settings":
+        """The same as plain data.
+
+        Raises:
+            UserError: a value that is of another type than its row says, out of its range, or of no row.
+        """
+        own: dict[str, Any] = {
+            row.name: row.fitting(getattr(self, row.name)) for row in SETTINGS.values() if not row.part_of
+        }
+        edit = None if self.edit is None else _checked_part("edit", self.edit)
+        return replace(self, **own, repaint=_checked_part("repaint", self.repaint), edit=edit)
+
+
+def settings_given(chosen: Settings | None) -> Settings:
+    """What a caller of Python hands in, checked; None is the usual settings.
+
+    Raises:
+        UserError: it is none, or a value of it cannot be.
+    """
+    if not isinstance(chosen, Settings | None):
+        raise UserError(f"the settings are of type {type(chosen).__name__}; give llmga.Settings(…).")
+    return Settings() if chosen is None else chosen.checked()
+
+
+def _checked_part(name: str, given: Any) -> Changes:
+    rows = Registry(f"key of {name}", {row.name: row for row in SETTINGS.values() if row.part_of == name})
+    if not isinstance(given, Mapping):
+        raise UserError(f"{name} is {reprlib.repr(given)}; give a dict with some of {', '.join(rows)}.")
+    return cast(Changes, {key: rows[key].fitting(value) for key, value in given.items()})
+
+
+def _plain(value: Any) -> Any:
+    """As a file would hold it."""
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+Settings.__init__.__annotations__ = get_type_hints(Settings.__init__)  # a signature that people can read
+
 
 def usual_edits() -> Changes:
     """How a picture is changed by words where nobody chose."""
@@ -257,6 +330,7 @@ def _row(name: str, hint: Any, defaults: Mapping[str, Any]) -> Setting | None:
         command=hyphened if row.command is None else row.command,
         request=name if row.request is None else row.request,
         record=RECORDED.get(row.group, "{}").format(name) if row.record is None else row.record,
+        hint=hint,
     )
 
 
@@ -277,3 +351,4 @@ def _parts(hint: Any) -> Iterator[Any]:
 
 
 SETTINGS = settings_of(Settings, fill=Fill)
+ASKED_SEED = replace(SETTINGS["seed"], hint=AskedSeed, default=0)  # where one has to be named

@@ -6,7 +6,7 @@ twice and carries its schedule; ours says everything once, in `model.safetensors
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from llmga import model_directories
 from llmga.diffrir.diffusion import schedule
 from llmga.diffrir.model import MODELS, SCALES, DiffRIRConfig, Stage1, Stage2
 from llmga.errors import UserError
@@ -152,15 +153,19 @@ def find(path: str | Path) -> Path:
     Raises:
         UserError: when it is not there.
     """
-    for place in (Path(path), Path(MODEL_DIR, path)):
+    for place in model_directories.places(path):
         if place.exists():
             return place
     raise UserError(f"restoration weights {str(path)!r} are not there (looked here and in {MODEL_DIR}); "
                     "give a folder of ours or a published .pth file.")  # fmt: skip
 
 
-def default_path(scale: int) -> Path:
+def default_path(scale: int, roots: Sequence[Path] | None = None) -> Path:
     """Weights of a scale in the model directory, published ones before the bundled toy.
+
+    Args:
+        scale: 1, 2 or 4.
+        roots: where the model directory is looked for; None is the current folder, then the clone.
 
     Raises:
         UserError: when no such weights are there.
@@ -169,7 +174,8 @@ def default_path(scale: int) -> Path:
     def is_toy(place: Path) -> tuple[bool, str]:
         return "toy" in place.name.lower(), place.name
 
-    found = sorted((p for p in Path(MODEL_DIR).glob("*") if f"diffrir-x{scale}" in p.name.lower()), key=is_toy)
+    there = (place for root in roots or model_directories.ROOTS for place in (root / MODEL_DIR).glob("*"))
+    found = sorted((place for place in there if f"diffrir-x{scale}" in place.name.lower()), key=is_toy)
     if not found:
         raise UserError(f"no restoration weights of scale {scale} are in {MODEL_DIR} (a name with diffrir-x{scale}); "
                         "give their path, or choose the restorer match+blend, which needs none.")  # fmt: skip

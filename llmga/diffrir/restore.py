@@ -63,7 +63,8 @@ def pick_restorer(args: argparse.Namespace) -> tuple[str, "Restorer"]:
             raise UserError(f"restorer {args.restorer!r} has scale 1 and no weights; leave out --scale and --weights.")
         return args.restorer, row
     try:
-        weights = args.weights or default_path(args.scale)
+        asked = args.restorer or args.scale != 1
+        weights = args.weights or default_path(args.scale, None if asked else [Path()])  # the bundled toy only if asked
     except UserError:
         if args.restorer or args.scale != 1:
             raise

@@ -12,7 +12,7 @@ from llmga.choices import RESTORER, SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.matching import match
 from llmga.diffrir.restorer import DiffRIR, open_diffrir
-from llmga.errors import UserError
+from llmga.errors import UserError, named_arguments
 from llmga.inputs import as_pictures
 from llmga.registry import Registry
 
@@ -81,6 +81,7 @@ RESTORERS: Registry[Restorer] = Registry(
 )
 
 
+@named_arguments()
 def load_restorer(name: str | None = None, path: str | Path | None = None, device: str = "auto") -> Restorer:
     """Load a restorer, which makes a painted picture agree with what it was painted into.
 
@@ -99,7 +100,7 @@ def load_restorer(name: str | None = None, path: str | Path | None = None, devic
     """
     if name is None and path is not None:
         return open_diffrir(path, device=device)
-    row = RESTORERS[name or RESTORER]
+    row = RESTORERS[RESTORER if name is None else name]
     if isinstance(row, LazyDiffRIR):
         return open_diffrir(path or default_path(row.scale), row.scale, device=device)
     if path is not None:

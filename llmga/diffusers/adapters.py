@@ -45,6 +45,7 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
         UserError: when one is missing, damaged, made for another family or otherwise not to be applied exactly; nothing
             is changed then.
     """
+    given = [given] if isinstance(given, str) else given  # a string is one file, not its letters
     if not given:
         return
     require("peft", f"the file of low-rank weights {given[0]!r}")

@@ -9,7 +9,7 @@ import torch
 
 from llmga.download import cached, fetch_pipeline, is_hub_id
 from llmga.errors import UserError, reason
-from llmga.model_directories import MODEL_DIRECTORIES, in_model_directories
+from llmga.model_directories import MODEL_DIRECTORIES, hint, in_model_directories, places
 from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
@@ -22,19 +22,28 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         UserError: when it is neither there nor on the hub.
     """
-    for folder in (Path(path), *in_model_directories(path)):
+    found = list(places(path))
+    for folder in found:
         if folder.is_dir():
-            return folder
-    if Path(path).exists():
+            return _checked(folder)
+    if found[0].exists():
         raise UserError(f"{str(path)!r} is a file; a diffusion checkpoint is a folder with a model_index.json.")
     return _from_hub(str(path))
 
 
+def _checked(folder: Path) -> Path:
+    """Raises: UserError for a language model."""
+    if (folder / "config.json").is_file() and not (folder / "model_index.json").is_file():
+        raise UserError(f"{str(folder)!r} is no diffusion model (it lacks model_index.json); give a language model as "
+                        "--model-path.")  # fmt: skip
+    return folder
+
+
 def _from_hub(name: str) -> Path:
     if not is_hub_id(name):
-        places = ", ".join(MODEL_DIRECTORIES)
-        raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {places}); give the "
-                        "path of a diffusers folder.")  # fmt: skip
+        looked = ", ".join(MODEL_DIRECTORIES)
+        raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {looked}){hint(name)} "
+                        "give the path of a diffusers folder, or owner/name of the hub.")  # fmt: skip
     short = name.partition("/")[2]
     found = next((folder for folder in in_model_directories(short) if folder.is_dir()), None) or cached(name)
     return found if found is not None and (found / "model_index.json").is_file() else fetch_pipeline(name)

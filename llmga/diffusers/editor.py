@@ -122,10 +122,8 @@ class Editor(Pipeline):
         allowed = mask and read_mask(mask, image.size)
         _, scale = self._checked(None, GUIDANCE if guidance_scale is None else guidance_scale)
         _, source_guidance = self._checked(None, source_guidance)
-        skip, ratio = as_number(skip, "skip"), as_number(ratio, "ratio")
-        times = edit_timesteps(
-            STEPS if steps is None else as_whole(steps, "steps"), skip, self.schedule.config.num_train_timesteps
-        )
+        ratio = as_number(ratio, "ratio")
+        times = self._times(STEPS if steps is None else steps, skip)
         area, generator = self._area(image.size, size), self._generator(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
         source, target = self._predictions(texts, negative_prompt, area.canvas)
@@ -147,7 +145,13 @@ class Editor(Pipeline):
         if source_prompt is not None:
             given = {name: value for name, value in options.items() if value is not None}
             options = {"steps": STEPS, "guidance_scale": GUIDANCE} | given
+            self._times(options["steps"], options.get("skip", SKIP))
         return super().describe(**options)
+
+    def _times(self, steps: int, skip: float) -> list[int]:
+        """The timesteps each way; raises UserError when they are out of range."""
+        total = self.schedule.config.num_train_timesteps
+        return edit_timesteps(as_whole(steps, "steps"), as_number(skip, "skip"), total)
 
     def _area(self, picture: tuple[int, int], size: tuple[int, int] | None) -> WorkArea:
         """The whole picture, at the size asked for or the native one."""

@@ -68,6 +68,9 @@ class Pipeline:
         self.use_sampler()
         pipe.set_progress_bar_config(disable=True)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.path!r} ({self.family.name})>"
+
     def use_sampler(self, name: str | None = None) -> None:
         """Sample with a row of `SAMPLERS` from now on.
 
@@ -143,8 +146,8 @@ class Pipeline:
 
         Args:
             prompt: of any length.
-            image: not used by a text-to-image family.
-            mask: an error in a text-to-image family.
+            image: what is changed: an error in a text-to-image pipeline.
+            mask: an error in a text-to-image pipeline.
             negative_prompt: what the picture is to keep away from; None is what the family takes for none.
             seed: 0 to 2**63 - 1; the same on every device.
             steps: denoising steps, 1 to 1000 with most samplers; None is what sampler, checkpoint or family prefer.
@@ -166,6 +169,9 @@ class Pipeline:
         if mask is not None:
             raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no mask; "
                             "choose an inpainting checkpoint.")  # fmt: skip
+        if image is not None:
+            raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no "
+                            'picture; load it with task="editing", or with task="inpainting" and a mask.')  # fmt: skip
         return self.batch(
             prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size,
             on_step=on_step, on_preview=on_preview, **of_other_tasks,

@@ -22,7 +22,8 @@ from llmga.diffusers.memory import to_device
 from llmga.diffusers.noise import read_scheduler, training_schedule
 from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
-from llmga.errors import UserError
+from llmga.errors import UserError, named_arguments
+from llmga.quiet import quiet
 from llmga.registry import Registry
 from llmga.runtime import pick_device, pick_dtype
 
@@ -68,14 +69,16 @@ def load_pipeline(
     Raises:
         UserError: for a checkpoint that is missing, damaged or of another task, and for a value that is not possible.
     """
-    target = pick_device(device)
+    with named_arguments():
+        target = pick_device(device)
     folder = find_checkpoint(path)
-    index = read_index(folder)
-    family = PIPELINES[name] if name else family_of(index.get("_class_name"), folder, task)
-    _check_input(family, folder)
-    defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
-    _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
-    pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
+    with quiet():
+        index = read_index(folder)
+        family = PIPELINES[name] if name else family_of(index.get("_class_name"), folder, task)
+        _check_input(family, folder)
+        defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
+        _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
+        pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
     to_device(pipe, target, offload=offload, tile_vae=tile_vae)
     pipeline = PIPELINE_CLASSES[family.task](
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload

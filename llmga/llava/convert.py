@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--conv-mode", help="conversation mode, where the folder's name does not tell it")
     parser.add_argument("--dtype", choices=DTYPES, help="number format; default: the one that the config names")
     args = parser.parse_args(argv)
+    from llmga.llava.paths import find_checkpoint
+
+    find_checkpoint(args.source)  # a wrong name is told before libraries are imported, which takes seconds
     from llmga.llava.conversion import convert
 
     options = {"base": args.model_base, "merge_lora": args.merge_lora}

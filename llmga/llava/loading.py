@@ -25,6 +25,7 @@ from llmga.llava.templates import TEMPLATES
 from llmga.llava.vlm import load_vlm
 from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, stop_ids
 from llmga.llava.weights import load_weights
+from llmga.quiet import quiet
 
 __all__ = [
     "Mllm",
@@ -132,6 +133,7 @@ def describe(folder: Path, result: ConfigDict | None = None) -> PublishedConfig:
     return PublishedConfig.from_dict(trained_upon(result or {}, config_dict), place)
 
 
+@quiet()
 def _whole(folder: Path, mode: str, where: Placement, result: ConfigDict | None = None) -> Mllm:
     """A checkpoint with a language model of its own; `result` as for `describe`."""
     checkpoints.require_files(folder)
@@ -166,6 +168,7 @@ def _with_adapter(
     return adapters.add_low_rank(_put(mllm, where), folder, merge=False)
 
 
+@quiet()
 def _put(mllm: Mllm, where: Placement) -> Mllm:
     """A model in single precision on the CPU to where it belongs."""
     if where.plain:

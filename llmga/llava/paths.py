@@ -4,7 +4,7 @@ from pathlib import Path
 
 from llmga.download import cached, download, is_hub_id
 from llmga.errors import UserError
-from llmga.model_directories import in_model_directories
+from llmga.model_directories import hint, in_model_directories, places
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -17,18 +17,26 @@ def find_checkpoint(path: str | Path) -> Path:
         UserError: when it is nowhere, or cannot be fetched.
     """
     name = str(path)
-    for folder in (Path(path), *in_model_directories(path), *_downloaded(name)):
+    named = list(places(path))
+    for folder in (*named, *_downloaded(name)):
         if folder.is_dir():
-            return folder
-    if Path(path).exists():
+            return _checked(folder)
+    if named[0].exists():
         raise UserError(f"{name!r} is a file; a checkpoint is a folder with a config.json.")
     if is_hub_id(name):
         found = cached(name)
         return found if found is not None and (found / "config.json").is_file() else download(name)
     raise UserError(
         f"checkpoint folder {name!r} does not exist, neither as a path nor under checkpoints/Inference or "
-        f"checkpoints/Training; python -m llmga.download --list shows what can be fetched."
+        f"checkpoints/Training{hint(name)} python -m llmga.download --list shows what can be fetched."
     )
+
+
+def _checked(folder: Path) -> Path:
+    """Raises: UserError for a diffusion model."""
+    if (folder / "model_index.json").is_file() and not (folder / "config.json").is_file():
+        raise UserError(f"{str(folder)!r} is a diffusion model, not a language model; give it as --sdmodel_id.")
+    return folder
 
 
 def _downloaded(name: str) -> list[Path]:

@@ -9,6 +9,7 @@ import torch
 
 from llmga.errors import UserError
 from llmga.extras import require
+from llmga.inputs import as_whole
 from llmga.registry import Registry
 from llmga.runtime import pick_device, pick_dtype
 
@@ -82,7 +83,7 @@ def _spread(
     max_memory: Mapping[int | str, int | str] | None,
     offload_folder: str | Path | None,
 ) -> dict[str, Any]:
-    if num_gpus < 1:
+    if as_whole(num_gpus, "num_gpus") < 1:
         raise UserError(f"--num-gpus {num_gpus} is out of range; use at least 1.")
     if num_gpus > 1:
         _check_gpus(device, num_gpus)
@@ -91,6 +92,12 @@ def _spread(
         max_memory = {**free, **(max_memory or {})}
     if num_gpus == 1 and device_map is None and not max_memory and offload_folder is None:
         return {}
+    if isinstance(max_memory, str):
+        max_memory = parse_max_memory(max_memory)
+    if not isinstance(max_memory, Mapping | None):
+        raise UserError(
+            f'max_memory {max_memory!r} is no table of caps; give one such as {{0: "20GiB", "cpu": "60GiB"}}.'
+        )
     if isinstance(device_map, str) and device_map not in MAPS:
         raise UserError(f"device_map {device_map!r} is not known; use {', '.join(MAPS)}.")
     if offload_folder is None and max_memory and set(max_memory) <= {"cpu"}:
@@ -133,7 +140,7 @@ def quantisation(load_8bit: bool, load_4bit: bool, dtype: torch.dtype) -> Any:
     if not (load_8bit or load_4bit):
         return None
     if load_8bit and load_4bit:
-        raise UserError("--load-8bit and --load-4bit exclude each other; give one.")
+        raise UserError("load_8bit and load_4bit exclude each other; give one.")
     from transformers import BitsAndBytesConfig
 
     require("bitsandbytes", "--load-8bit" if load_8bit else "--load-4bit")

@@ -104,7 +104,7 @@ def joins_after_markers(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _split(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Token], list[Token]]:
-    out = tokenizer(text, return_offsets_mapping=True)
+    out = tokenizer(text, return_offsets_mapping=True, verbose=False)
     tokens = list(zip(out["input_ids"], out["offset_mapping"], strict=True))
     begins = 1 if tokens and tokens[0][0] == tokenizer.bos_token_id else 0
     return tokens[:begins], tokens[begins:]

@@ -29,6 +29,7 @@ from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.vocabulary import load_tokenizer
 from llmga.llava.weights import check_loaded
+from llmga.quiet import quiet
 
 _BROKEN: tuple[type[Exception], ...] = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError),
@@ -125,6 +126,7 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
     )
 
 
+@quiet()
 def _processor(folder: Path) -> ProcessorMixin:
     """Raises: UserError."""
     try:
@@ -171,6 +173,7 @@ class _WithoutFilms:
         return [name for name in named if "video" not in name]
 
 
+@quiet()
 def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> PreTrainedModel:
     """Raises: UserError."""
     try:

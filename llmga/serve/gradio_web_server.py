@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -83,6 +84,8 @@ def serve(args: argparse.Namespace) -> None:
     Raises:
         UserError: flags or models cannot be used, or the port is taken.
     """
+    named = parsed_args.named_models(args) if args.server is None else ["the page"]
+    print(f"loading {' and '.join(named)} …", file=sys.stderr, flush=True)
     quiet_libraries()
     from llmga.assistant.loading import Models
     from llmga.serve.page.moderation import moderator

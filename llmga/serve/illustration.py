@@ -17,8 +17,9 @@ from llmga.llava.instructions import language_of
 from llmga.serve import parsed_args
 from llmga.serve.book import to_html, to_pdf
 from llmga.serve.story import Character, Story, plan
+from llmga.serve.storybook import STORY
 
-STORY, HTML, PDF = "story.json", "book.html", "book.pdf"
+HTML, PDF = "book.html", "book.pdf"
 REMEDY = "choose another --save-path"
 
 
@@ -97,8 +98,7 @@ def storybook(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"{str(folder)!r} cannot be made ({problem.strerror}); {REMEDY}.") from None
-    if begun(request, folder / STORY) is None and not request.strip():
-        raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
+    begun(request, folder / STORY)
     characters = tuple(Character.read(line) for line in args.character)
     book = {"title": args.title or request, "style": args.style, "seeds": args.seeds, "characters": characters}
     assistant = Models.load(spec).assistant(parsed_args.settings(args))

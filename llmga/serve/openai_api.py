@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from llmga.command_line import quiet_libraries, run
+from llmga.serve import parsed_args
+from llmga.serve.api import logs
 from llmga.serve.api.options import build_parser
 
 
@@ -14,6 +16,9 @@ def start(args: argparse.Namespace) -> int:
     Raises:
         UserError: nothing can be served so.
     """
+    logs.configure()
+    language, painter = parsed_args.named_models(args)
+    logs.log_event("loading", language=language, painter=painter)  # minutes may pass until "ready"
     quiet_libraries()
     from llmga.serve.api.server import serve
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,6 +32,28 @@ def model_spec(args: argparse.Namespace) -> "ModelSpec":
     given = {each.name: getattr(args, each.name) for each in fields(ModelSpec) if hasattr(args, each.name)}
     given |= {"mllm": endpoint(args) or args.model_path, "pipeline": args.sdmodel_id, "loras": tuple(args.lora or ())}
     return ModelSpec(**given, guides=guides(args), bounds=bounds(args))
+
+
+def named_models(args: argparse.Namespace) -> tuple[str, str]:
+    """The language model and the painter that are going to be loaded, as the command line names them."""
+    served = "the bundled language model" if args.mllm_url is None else "a server's language model"
+    return args.model_path or served, args.sdmodel_id or "the bundled painter"
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Look whether the files of a command line are there, before libraries are imported, which takes seconds.
+
+    Raises:
+        UserError: one is not.
+    """
+    from llmga.images import check_file
+
+    for flag in ("file", "image_file", "mask_file"):
+        if (path := getattr(args, flag, None)) is not None:
+            check_file(path, f"picture {path!r}")
+    session = getattr(args, "session", None)
+    if session is not None and os.path.isfile(session) and not zipfile.is_zipfile(session):
+        raise UserError(f"{session!r} is no session; give a folder or a .zip that was saved here.")
 
 
 def guides(args: argparse.Namespace) -> "tuple[Guide, ...]":

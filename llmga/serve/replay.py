@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from llmga.command_line import Parser, quiet_libraries
 from llmga.errors import command_line
 from llmga.serve import args as flags
+from llmga.serve.parsed_args import check_files
 
 
 def build_parser() -> Parser:
@@ -29,6 +30,7 @@ def build_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = build_parser().parse_args(argv)
+    check_files(args)
     quiet_libraries()
     from llmga.serve.reproduction import replay
 

@@ -6,11 +6,14 @@ In the folder are then `story.json` (the plan: characters, and text and prompt o
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from llmga.choices import MOST_PAGES, SEEDS
 from llmga.command_line import Parser, number, quiet_libraries
-from llmga.errors import command_line
+from llmga.errors import UserError, command_line
 from llmga.serve import args as flags
+
+STORY = "story.json"  # the plan, in the folder of the book
 
 
 def build_parser() -> Parser:
@@ -36,6 +39,8 @@ def build_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = build_parser().parse_args(argv)
+    if not (args.request or "").strip() and not Path(args.save_path, STORY).exists():
+        raise UserError("say with --request what the book is about, or give with --save-path the folder of one.")
     quiet_libraries()
     from llmga.serve.illustration import storybook
 

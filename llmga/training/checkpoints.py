@@ -142,15 +142,33 @@ def require_same_settings(
     Raises:
         UserError: others differ, too.
     """
-    changed = [f"{key} {before.get(key)!r} -> {value!r}" for key, value in now.items()
+    changed = [_change(key, before.get(key), value) for key, value in now.items()
                if not free(key) and before.get(key) != value]  # fmt: skip
     if changed:
         raise UserError(f"{str(checkpoint)!r} was made with other settings ({', '.join(changed)}); "
                         f"give the same ones, or another {afresh} to start afresh.")  # fmt: skip
 
 
-def check_writable(folder: str) -> None:
+def _change(key: str, before: Any, now: Any) -> str:
+    """What differs in a setting; of a list how many there are, or the first that is another one."""
+    if not isinstance(before, list) or not isinstance(now, list):
+        return f"{key} {before!r} -> {now!r}"
+    if len(before) != len(now):
+        return f"--{key} differs: {len(before)} {'sources' if key == 'data' else 'values'} before, {len(now)} now"
+    number, then, this = next((number, *pair) for number, pair in enumerate(zip(before, now, strict=True), 1)
+                              if pair[0] != pair[1])  # fmt: skip
+    if not isinstance(this, dict):
+        return f"{key} {number}: {then!r} -> {this!r}"
+    return f"{key} {number}: " + ", ".join(_change(name, then.get(name), value) for name, value in this.items()
+                                           if then.get(name) != value)  # fmt: skip
+
+
+def check_writable(folder: str, flag: str = "--output") -> None:
     """Hours of training must not end in a folder that cannot be written.
+
+    Args:
+        folder: is made.
+        flag: that chooses another one.
 
     Raises:
         UserError: nothing can be written there.
@@ -161,4 +179,4 @@ def check_writable(folder: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as problem:
-        raise UserError(f"cannot write to {folder!r} ({problem.strerror}); choose another --output.") from None
+        raise UserError(f"cannot write to {folder!r} ({problem.strerror}); choose another {flag}.") from None

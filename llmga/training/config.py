@@ -10,22 +10,25 @@ A configuration is a frozen dataclass whose fields are made by `setting`; preset
 
     PRESETS = Registry("preset", {"toy": Config(), "long": Config(steps=9000)})
     config = parse_arguments(PRESETS, ["--preset", "long", "--size", "96,64"])
+    config = parse_arguments(PRESETS, ["--config", "run/training_config.json", "--steps", "5"])
 """
 
 import argparse
+import difflib
 import json
 import math
 import platform
+import re
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from llmga.command_line import Parser, quiet_libraries
-from llmga.errors import UserError, command_line
+from llmga.errors import UserError, command_line, reason
 from llmga.registry import Registry
 from llmga.training.foreign_flags import NONE, ForeignFlags
 
@@ -38,19 +41,28 @@ LIBRARIES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "p
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def setting(default: Any = MISSING, *, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    beside: str | None = None,
+) -> Any:
     """A field of a configuration.  Limits are inclusive and hold for each number of a tuple.
+
+    A folder `beside` another one moves with it: what a preset says of it holds only with the preset's own other one.
 
     A field of type `Literal[...]` takes one of the listed words, `X | None` takes "none", `tuple[X, ...]` several
     values, and a dataclass inside a tuple is read by its own `parse(text)` class method.
     """
-    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "beside": beside})
 
 
 def parse_arguments(
     presets: Registry[Config], argv: Sequence[str] | None = None, foreign: ForeignFlags = NONE
 ) -> Config:
-    """The preset that `--preset` names, with every field changed that has its own flag, checked.
+    """The preset that `--preset` names, changed by the file of `--config` and then by every flag of a field, checked.
 
     Args:
         presets: the named settings to start from.
@@ -58,17 +70,104 @@ def parse_arguments(
         foreign: the flags of other trainers that are read, too.
 
     Raises:
-        UserError: an unknown preset, or a value of the wrong type or range.
-        SystemExit: an unknown flag (2, after one sentence), or --help (0).
+        UserError: an unknown preset, a file that cannot be read, or a value of the wrong type or range.
+        SystemExit: an unknown flag (2, after one sentence), --help, or --print-config (0).
     """
     kind = type(next(iter(presets.values())))
     hints = get_type_hints(kind)
     words = foreign.translated(sys.argv[1:] if argv is None else argv)
     given = vars(_parser(presets, kind, hints, foreign).parse_args(words))
-    preset = given.pop("preset")
-    if preset is None:
-        raise UserError(f"--preset is missing; give one of: {', '.join(presets)}.")
-    return check(replace(presets[preset], **{name: _read(name, hints[name], text) for name, text in given.items()}))
+    preset, file, shown = (given.pop(name) for name in ("preset", "config", "print_config"))
+    base = _base(presets, hints, preset, file)
+    config = _changed(base, {name: _read(name, hints[name], text) for name, text in given.items()})
+    try:
+        check(config)
+    except UserError as problem:
+        source = f"--config {file}" if file else f"--preset {preset}"
+        raise UserError(f"{problem}{_not_given(str(problem), config, given, source)}") from None
+    if shown:
+        print(json.dumps(asdict(config), indent=2))
+        raise SystemExit(0)
+    return config
+
+
+def _base(presets: Registry[Config], hints: dict[str, Any], preset: str | None, file: str | None) -> Config:
+    """What flags change: a preset, a file of settings, or a preset changed by a file."""
+    said = _read_file(file) if file else {}
+    own = said.pop("preset", None)
+    preset = own if preset is None else preset
+    kind = type(next(iter(presets.values())))
+    if unknown := [name for name in said if name not in hints]:
+        near = difflib.get_close_matches(unknown[0], hints, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "--help lists the settings."
+        raise UserError(f"--config {file!r} has an unknown setting {unknown[0]!r}; {remedy}")
+    values = {name: _converted(name, hints[name], value) for name, value in said.items()}
+    if preset is not None:
+        return _changed(presets[preset], values)
+    if not file:
+        raise UserError(f"--preset is missing; give one of: {', '.join(presets)}, or --config FILE.")
+    if lacking := [one.name for one in fields(kind) if one.default is MISSING and one.name not in values]:
+        raise UserError(f"--config {file!r} lacks {', '.join(lacking)}; add them, or give --preset.")
+    return kind(**values)
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    """The settings in a JSON or YAML file, such as `training_config.json`, by their names in underscores."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if Path(path).suffix in (".yaml", ".yml"):
+            import yaml
+
+            content = yaml.safe_load(text)
+        else:
+            content = json.loads(text)
+    except OSError as problem:
+        raise UserError(f"--config {path!r} cannot be read ({problem.strerror}); check the path.") from None
+    except Exception as problem:  # whatever a parser of either kind stumbles over
+        raise UserError(f"--config {path!r} is no JSON or YAML: {reason(problem)}.") from None
+    settings = content.get("settings", content) if isinstance(content, dict) else None
+    if not isinstance(settings, dict):
+        raise UserError(f"--config {path!r} must hold one object of settings, as --print-config shows it.")
+    return {str(name).replace("-", "_"): value for name, value in settings.items()}
+
+
+def _converted(name: str, hint: Any, value: Any) -> Any:
+    """A value of a file as a field has it; its words are read as those of a command line are."""
+    inner = _not_none(hint)
+    if get_origin(inner) is not tuple:
+        return _read(name, hint, value) if isinstance(value, str) else value
+    several = value if isinstance(value, list) else [value]
+    if value is None or value == "none":
+        return None
+    return tuple(_part(name, get_args(inner)[0], one) for one in several)
+
+
+def _part(name: str, kind: Any, value: Any) -> Any:
+    if isinstance(value, str):
+        return _read_one(name, kind, value)
+    if not (is_dataclass(kind) and isinstance(value, dict)):
+        return value
+    try:
+        return kind(**value)
+    except TypeError as problem:
+        raise UserError(f"{_flag(name)} holds {value!r}, which is none: {reason(problem)}.") from None
+
+
+def _not_given(complaint: str, config: Any, given: Collection[str], source: str) -> str:
+    """Whose flags a complaint is about, where nobody gave them on the command line; its remedy is behind ";"."""
+    about, values = complaint.partition(";")[0], {one.name: getattr(config, one.name) for one in fields(config)}
+    named = [f"{_flag(name)} {str(value).lower() if isinstance(value, bool) else value}"
+             for name, value in values.items()
+             if name not in given and value is not None and re.search(rf"{_flag(name)}(?![\w-])", about)]  # fmt: skip
+    return f" ({source} sets {' and '.join(named)}.)" if named else ""
+
+
+def _changed(base: Config, given: dict[str, Any]) -> Config:
+    """The settings with what was given, and folders beside one that was moved moved with it."""
+    kept = {one.name: one.metadata.get("beside") for one in fields(base) if one.name not in given}
+    moved = {name: given[other] for name, other in kept.items()
+             if other in given and given[other] != getattr(base, other)}  # fmt: skip
+    return replace(base, **given, **moved)
 
 
 def _parser(presets: Registry[Config], kind: type[Config], hints: dict[str, Any], foreign: ForeignFlags) -> Parser:
@@ -76,6 +175,9 @@ def _parser(presets: Registry[Config], kind: type[Config], hints: dict[str, Any]
         aliases=foreign.aliases, epilog=foreign.help() or None, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--preset", metavar="NAME", help="one of: " + ", ".join(presets))
+    parser.add_argument("--config", metavar="FILE", help=f"JSON or YAML of settings, such as the {FILE_NAME} of a run; "
+                        "over those of --preset, where one is given, and below the flags")  # fmt: skip
+    parser.add_argument("--print-config", action="store_true", help="print the settings as JSON and do nothing")
     for one in fields(kind):
         several: dict[str, Any] = {"nargs": "*"} if get_origin(_not_none(hints[one.name])) is tuple else {}
         parser.add_argument(_flag(one.name), dest=one.name, metavar=_shown(hints[one.name]), help=_help(one),

@@ -17,6 +17,10 @@ from dataclasses import dataclass, field
 from llmga.command_line import WIDTH, hyphened
 from llmga.errors import UserError
 
+READ = "read as other trainers mean it"
+PARTLY = "read with these values only; others are told what to do instead"
+TOLD = "known from other trainers, but not here; each is told what to do instead"
+
 
 @dataclass(frozen=True)
 class Given:
@@ -46,22 +50,24 @@ def switch(ours: str) -> Row:
     return lambda given: [f"--{ours}", given.value]
 
 
-def mapped(values: Mapping[str, str], instead: str = "") -> Row:
+@dataclass(frozen=True)
+class mapped:  # noqa: N801, a row as the functions beside it are
     """Their values, in lower case, as words of ours.
 
-    Args:
+    Attributes:
         values: by theirs; as a key "*" stands for every other value, among the words for what was given.
         instead: what to do about other values.
     """
 
-    def read(given: Given) -> list[str]:
-        words = values.get(given.value.lower(), values.get("*"))
+    values: Mapping[str, str]
+    instead: str = ""
+
+    def __call__(self, given: Given) -> list[str]:
+        words = self.values.get(given.value.lower(), self.values.get("*"))
         if words is None:
-            remedy = instead or f"give {' or '.join(values)}"
+            remedy = self.instead or f"give {' or '.join(self.values)}"
             raise UserError(f"{given.flag} {given.value} is not known here; {remedy}.")
         return [each for word in words.split() for each in (given.words if word == "*" else [word])]
-
-    return read
 
 
 def left_out(why: str) -> Row:
@@ -74,13 +80,14 @@ def left_out(why: str) -> Row:
     return read
 
 
-def refused(instead: str) -> Row:
+@dataclass(frozen=True)
+class refused:  # noqa: N801
     """What is done in another way here."""
 
-    def read(given: Given) -> list[str]:
-        raise UserError(f"{given.flag} is not known here; {instead}.")
+    instead: str
 
-    return read
+    def __call__(self, given: Given) -> list[str]:
+        raise UserError(f"{given.flag} is not known here; {self.instead}.")
 
 
 @dataclass(frozen=True)
@@ -108,9 +115,18 @@ class ForeignFlags:
         return theirs + [word for flag, words in groups if flag not in rows for word in (flag, *words) if word]
 
     def help(self) -> str:
-        """One sentence on the rows."""
-        names = ", ".join(f"--{name}" for name in self.rows)
-        return names and textwrap.fill(f"read as other trainers mean it: {names}", WIDTH, break_on_hyphens=False)
+        """A paragraph for each way in which the rows are read."""
+        found: dict[str, list[str]] = {heading: [] for heading in (READ, PARTLY, TOLD)}
+        for name, row in self.rows.items():
+            partly = isinstance(row, mapped) and row.instead and "*" not in row.values
+            heading = TOLD if isinstance(row, refused) else PARTLY if partly else READ
+            values = f" {'|'.join(row.values)}" if isinstance(row, mapped) and partly else ""
+            found[heading].append(f"--{name}{values}")
+        return "\n\n".join(
+            textwrap.fill(f"{heading}: {', '.join(names)}", WIDTH, break_on_hyphens=False)
+            for heading, names in found.items()
+            if names
+        )
 
 
 def _grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -126,3 +142,15 @@ def _grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 NONE = ForeignFlags()
+HUB = refused("nothing is uploaded; the folder of the result is what a hub takes")
+# What trainers have in common, in every training here.
+COMMON: dict[str, Row] = {
+    "do-train": mapped({"true": ""}, "this program trains; leave it out"),
+    "overwrite-output-dir": left_out("a run goes on from its newest checkpoint; another output folder starts afresh"),
+    "run-name": left_out("a run is known by its folder"),
+    "torch-compile": mapped({"false": ""}, "nothing is compiled; leave it out"),
+    "fsdp": refused("--deepspeed takes a JSON, such as scripts/zero2.json, that spreads a training over GPUs"),
+    "push-to-hub": mapped({"false": ""}, HUB.instead),
+    "hub-model-id": HUB,
+    "hub-token": HUB,
+}

@@ -134,6 +134,8 @@ class TrainingLoop:
         self._take_up(folder)
         if self.step > self.config.steps:
             raise UserError(f"{str(folder)!r} is further than --steps {self.config.steps}; give at least {self.step}.")
+        if self.step == self.config.steps:
+            self.accelerator.print(f"already finished: all {self.step} steps are in {folder}")
 
     def fit(self) -> None:
         """Run to the last step, with a line in `log.jsonl` for each step, validations and checkpoints.

@@ -1,13 +1,18 @@
 """One turn in, events out."""
 
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.session import Region, Turn
 from llmga.assistant.session_file import load_session, save_session
+from llmga.errors import UserError
 from llmga.masks import read_mask
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
@@ -123,6 +128,39 @@ def test_picture_k_of_a_session_has_seed_plus_k(toy):
     ready = of(PictureReady, answer(assistant) + answer(assistant))
     assert [event.record.seed for event in ready] == [40, 41, 42]
     assert [event.image.getpixel((0, 0))[0] for event in ready] == [40, 41, 42]
+
+
+def seeds_of(events):
+    return [event.record.seed for event in of(PictureReady, events)]
+
+
+def test_another_seed_among_the_settings_is_that_of_the_next_picture(toy):
+    assistant = toy(ONE, TWO, ONE, ONE, seed=40)
+    answer(assistant)
+    assistant.settings = replace(assistant.settings, seed=7)
+    assert seeds_of(answer(assistant)) == [7, 8]
+    assistant.settings = replace(assistant.settings, steps=3)
+    assert seeds_of(answer(assistant)) == [9]  # the same seed goes on
+    assistant.settings = replace(assistant.settings, seed=None)
+    assert seeds_of(answer(assistant)) == [10]
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5, True, None, 2**32, 2**64])
+def test_a_seed_that_cannot_be_leaves_the_session_as_it_was(toy, seed):
+    assistant = toy(ONE, seed=40)
+    with pytest.raises(UserError, match="^seed is .*; use a whole number, 0 to 4294967295.$"):
+        assistant.reseed(seed)
+    assert seeds_of(answer(assistant)) == [40]
+    if seed is not None:
+        (failed,) = assistant.repaint(seed=seed)
+        assert failed.message.endswith("use a whole number, 0 to 4294967295.")
+
+
+def test_settings_that_cannot_be_leave_those_that_were(toy):
+    assistant = toy(ONE, seed=40)
+    with pytest.raises(UserError, match="versions is 0; use a whole number, 1 to 10."):
+        assistant.settings = replace(assistant.settings, versions=0, seed=7)
+    assert assistant.settings.versions == 1 and seeds_of(answer(assistant)) == [40]
 
 
 def test_without_a_seed_one_is_drawn_and_recorded(toy):
@@ -340,3 +378,136 @@ def test_sessions_that_share_a_painter_have_samplers_of_their_own(toy, toy_pipel
     drawn += [answer(one), answer(continued)]
     records = [of(PictureReady, events)[0].record for events in drawn]
     assert [record.painter["sampler"] for record in records] == ["euler", None, "euler", "euler"]
+
+
+# One thread at a time.
+
+
+def in_a_thread(work):
+    """What a thread of its own makes of it, once it has ended."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result(timeout=60)
+
+
+def test_a_second_thread_is_refused_and_the_first_one_loses_nothing(toy):
+    assistant = toy(ONE, TWO, seed=40)
+    stream = assistant.stream("go")
+    events = [next(stream)]
+    with pytest.raises(UserError, match="another thread is being answered here; wait for it, or give each thread an"):
+        in_a_thread(lambda: assistant.say("and I?"))
+    with pytest.raises(UserError, match="another thread"):
+        in_a_thread(assistant.undo)
+    assert seeds_of(events + list(stream)) == [40] and len(assistant.exchanges) == 1
+    assert in_a_thread(lambda: assistant.say("and now?")).prompts == ("a cat", "a dog")
+
+
+def test_the_first_thread_can_still_be_cancelled_after_a_second_one_was_refused(toy):
+    assistant = toy(ONE)
+    stream = assistant.stream("go")
+    next(stream)
+    in_a_thread(lambda: list(assistant.stream("and I?")))
+    in_a_thread(assistant.cancel)
+    assert kinds(list(stream)) == ["Stopped"] and assistant.cancelled
+
+
+@pytest.mark.parametrize("left", [lambda stream: None, lambda stream: stream.close()], ids=["forgotten", "closed"])
+def test_an_answer_that_is_left_gives_way_to_other_threads(toy, left):
+    assistant = toy(TWO, ONE)
+    stream = assistant.stream("go")
+    next(event for event in stream if isinstance(event, Denoising))
+    left(stream)
+    del stream
+    assert in_a_thread(lambda: assistant.say("and now?")).prompts == ("a red circle",)
+
+
+def test_an_answer_may_be_read_on_by_another_thread(toy):
+    assistant = toy(ONE, ONE)
+    stream = assistant.stream("go")
+    next(stream)
+    assert of(PictureReady, in_a_thread(lambda: list(stream)))
+    assert in_a_thread(lambda: assistant.say("more")).images
+
+
+# What a caller hands in.
+
+PIXELS = np.zeros((8, 16, 3), np.uint8)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.new("RGB", (16, 8), "navy").save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda path: Image.open(path),
+        lambda path: path,
+        lambda path: [str(path)],
+        lambda path: PIXELS,
+        lambda path: (each for each in (path,)),
+    ],
+    ids=["one picture", "one path", "paths", "an array", "an iterator"],
+)
+def test_one_picture_or_several_are_taken_in_any_usual_form(toy, photo, given):
+    assistant = toy("I see", "I see")
+    assistant.say("look", given(photo))
+    assistant.say(Turn("look", given(photo)))
+    assert [image.size for each in assistant.exchanges for image in each.turn.images] == [(16, 8)] * 2
+
+
+def test_a_mask_may_be_a_file(toy, photo):
+    mask = Image.new("L", (16, 8))
+    mask.paste(255, (2, 2, 6, 6))
+    mask.save(photo.with_name("m.png"))
+    assert toy(ONE).say("a circle", photo, str(photo.with_name("m.png"))).records[0].task == "inpainting"
+
+
+def test_no_pictures_may_be_none(toy):
+    assert toy("hello").say("hi", None).text == "hello"
+
+
+PHOTO = Image.new("RGB", (16, 8))
+NOT_TAKEN = {
+    "the message is of type NoneType, not text; give a str.": {"text": None},
+    "the message is of type int, not text": {"text": 5},
+    "the message is of type bytes, not text": {"text": b"x"},
+    "the picture is of type int; give a Pillow image, a path or an array.": {"images": 5},
+    "the picture is of type NoneType; give": {"images": [None]},
+    "the picture is of type bytes; give": {"images": b"x"},
+    "picture 'no.jpg' does not exist": {"images": ["no.jpg"]},
+    "the picture is 0x0, without a pixel; give a larger one.": {"images": Image.new("RGB", (0, 0))},
+    "the mask is of type list; give a Pillow image, a path or an array; several": {"images": PHOTO, "mask": [PHOTO]},
+    "picture 'no.png' does not exist": {"images": PHOTO, "mask": "no.png"},
+    "the outpainting is of type int, not text": {"images": PHOTO, "outpaint": 5},
+    "unknown fill 'nope'": {"fill": "nope"},
+}
+
+
+@pytest.mark.parametrize("sentence", NOT_TAKEN)
+def test_what_cannot_be_taken_is_told_in_words_and_leaves_no_trace(toy, sentence):
+    assistant, given = toy(ONE), {"text": "go"} | NOT_TAKEN[sentence]
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        assistant.say(**given)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        assistant.say(Turn(**given))
+    assert assistant.exchanges == () and assistant.session.conversation.messages == ()
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "sentence"),
+    [
+        ("edit", ("x", "y"), "turn 'x' is no whole number; give an int."),
+        ("edit", (0, 5), "the message is of type int, not text"),
+        ("repaint", (1.5,), "turn 1.5 is no whole number"),
+        ("repaint", (0, "x"), "picture 'x' is no whole number"),
+        ("paint", (0, "x"), "prompt 'x' is no whole number"),
+        ("paint", (0, 0, 5), "the prompt is of type int, not text"),
+    ],
+)
+def test_the_verbs_tell_what_they_cannot_take(toy, verb, given, sentence):
+    assistant = toy(ONE)
+    assistant.say("go")
+    (failed,) = getattr(assistant, verb)(*given)
+    assert sentence in failed.message and len(assistant.exchanges) == 1

@@ -1,12 +1,20 @@
-"""What is loaded once: the inpainter beside a painter from words."""
+"""What is loaded once: the inpainter beside a painter from words; and what is no model is told in a sentence."""
 
 import logging
+from pathlib import Path
 
+import pytest
 import torch
+from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import save_file
+from transformers.utils import logging as transformers_logging
 
+import llmga
+from llmga import runtime
 from llmga.assistant.loading import Models
 from llmga.diffusers.families import INPAINTING
+from llmga.errors import UserError
+from llmga.model_directories import ROOTS
 from llmga.serve.args import build_parser
 from llmga.serve.parsed_args import model_spec
 
@@ -38,3 +46,79 @@ def test_marked_parts_are_painted_with_the_low_rank_weights_too_or_it_is_told(tm
         painter, inpainter = opened_with(tmp_path / "input.safetensors", plain, INPUT)
     assert len(painter.added) == 1 and inpainter.added == []
     assert "marked parts are painted without low-rank weights" in caplog.text and "input.safetensors" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mllm": "llmga-toy-mlm"}, "did you mean 'llmga-toy-mllm'"),
+        ({"mllm": "llmga-toy-sdxl-t2i"}, "is a diffusion model, not a language model; give it as pipeline"),
+        ({"mllm": ""}, "'' names no model"),
+        ({"mllm": 5}, "5 names no model"),
+        ({"mllm": "x" * 5000}, "names no model"),
+        ({"device": None}, "unknown device None"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"max_memory": "x"}, "max_memory 'x' is not understood"),
+        ({"max_memory": 5}, "max_memory 5 is no table of caps"),
+        ({"num_gpus": "2"}, "num_gpus '2' is no whole number"),
+        ({"load_8bit": True, "load_4bit": True}, "load_8bit and load_4bit exclude each other"),
+        ({"upscale": 1}, "upscale 1 is not possible; use 2 or 4"),
+        ({"restorer": ["match"]}, "unknown restorer"),
+        ({"restorer": "diffrir-x2", "upscale": 4}, "restorer diffrir-x2 and upscale 4 disagree"),
+        ({"inpainter": "x", "task": "inpainting"}, "inpainter goes with a painter from words; .* as pipeline"),
+    ],
+)
+def test_what_cannot_be_loaded_is_told_by_the_name_of_the_argument(options, message):
+    with pytest.raises(UserError, match=message) as told:
+        llmga.load(**options)
+    assert "--" not in str(told.value).replace("--list", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (None, "None names no model"),
+        ("", "'' names no model"),
+        ("no-such", "or owner/name of the hub"),
+        ("llmga-toy-sdxl-t2", "did you mean 'llmga-toy-sdxl-t2i'"),
+        ("llmga-toy-mllm", "is no diffusion model"),
+    ],
+)
+def test_a_pipeline_that_is_not_there_is_told_with_what_could_be(path, message):
+    with pytest.raises(UserError, match=message):
+        llmga.load_pipeline(path)
+
+
+def test_models_are_found_from_any_folder_by_name_path_and_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("mine").symlink_to(ROOTS[-1] / "checkpoints/Inference/llmga-toy-mllm")
+    for path in ("llmga-toy-mllm", "checkpoints/Inference/llmga-toy-mllm", "~/mine"):
+        assert llmga.load_mllm(path, device="cpu").conv_mode
+    assert llmga.load_restorer("diffrir-x1", device="cpu").scale == 1
+    with pytest.raises(UserError, match="unknown restorer ''"):
+        llmga.load_restorer("")
+
+
+def test_one_file_of_low_rank_weights_may_be_a_text():
+    with pytest.raises(UserError, match="'x.safetensors' are not there"):
+        llmga.load_pipeline("llmga-toy-sdxl-t2i", device="cpu", loras="x.safetensors")
+
+
+def test_loading_is_quiet_and_leaves_the_libraries_as_they_were(capfd):
+    libraries = transformers_logging, diffusers_logging
+    before = [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]
+    llmga.load(device="cpu")
+    assert [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries] == before
+    assert capfd.readouterr() == ("", "")
+
+
+def restorer_on(name, device):
+    return llmga.load_restorer("diffrir-x1", device=device)
+
+
+@pytest.mark.parametrize("load", [llmga.load, llmga.load_pipeline, restorer_on])
+def test_a_device_that_is_not_there_is_told_by_the_name_of_the_argument(load, monkeypatch):
+    monkeypatch.setattr(runtime, "_has_mps", lambda: False)
+    with pytest.raises(UserError, match="use device cpu or auto"):
+        load("llmga-toy-sdxl-t2i", device="mps")

@@ -1,16 +1,27 @@
 """One table of settings: every front end follows it."""
 
+import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, get_type_hints
 
 import gradio as gr
+import numpy as np
 import pytest
 
 from llmga import choices
 from llmga.assistant.record import Record, Words
-from llmga.assistant.settings import SETTINGS, Changes, Fill, Setting, Settings, settings_of, usual_edits
+from llmga.assistant.settings import (
+    SETTINGS,
+    Changes,
+    Fill,
+    Setting,
+    Settings,
+    settings_given,
+    settings_of,
+    usual_edits,
+)
 from llmga.command_line import Parser
 from llmga.errors import UserError
 from llmga.serve import args as flags
@@ -168,3 +179,53 @@ print("gray" in args.build_parser("cli", "a test").format_help())
 def test_a_row_that_a_program_registers_is_offered_and_may_stand_in_files():
     done = subprocess.run([sys.executable, "-c", FROM_OUTSIDE], capture_output=True, text=True)
     assert done.stdout.split() == ["gray", "gray", "True"], done.stderr
+
+
+REFUSED = {
+    "versions is 0; use a whole number, 1 to 10.": {"versions": 0},
+    "versions is 'x'; use a whole number, 1 to 10.": {"versions": "x"},
+    "versions is 2.5; use a whole number, 1 to 10.": {"versions": 2.5},
+    "versions is None; use a whole number, 1 to 10.": {"versions": None},
+    "edit is True; give a dict with some of skip, ratio.": {"edit": True},
+    "edit is 0; give a dict": {"edit": 0},
+    "repaint is None; give a dict with some of strength, area, soft.": {"repaint": None},
+    "unknown key of repaint 'x'. Known are: strength, area, soft.": {"repaint": {"x": 1}},
+    "soft is 'x'; use True or False.": {"repaint": {"soft": "x"}},
+    "temperature is 9; use a number, 0 to 5.": {"temperature": 9},
+    "temperature is 'x'; use a number, 0 to 5.": {"temperature": "x"},
+    "top_p is 0; use a number, above 0, up to 1.": {"top_p": 0},
+    "max_new_tokens is 1000000000; use a whole number": {"max_new_tokens": 10**9},
+    "use text, a length of 0 to 131072, or None.": {"negative_prompt": "x" * 131_073},
+    "upscale is True; use 2 or 4, or None.": {"upscale": True},
+    "upscale is 1; use 2 or 4, or None.": {"upscale": 1},
+    "unknown sampler ''. Known are: checkpoint, ": {"sampler": ""},
+    "unknown restorer 'mach', did you mean 'match'?": {"restorer": "mach"},
+    "seed is -1; use a whole number, 0 to 4294967295, or None.": {"seed": -1},
+    "seed is '7'; use": {"seed": "7"},
+    "seed is True; use": {"seed": True},
+    "size is '64x64'; use (width, height), each 16 to 2048 pixels, or None.": {"size": "64x64"},
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_a_value_that_cannot_be_is_refused_with_what_is_allowed(sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        settings_given(Settings(**REFUSED[sentence]))
+
+
+@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if not row.part_of])
+def test_every_row_refuses_what_is_no_value_and_takes_its_default(name):
+    with pytest.raises(UserError, match=f"^{name} is .*; use "):
+        settings_given(replace(Settings(), **{name: object()}))
+    assert settings_given(replace(Settings(), **{name: SETTINGS[name].default})) == Settings()
+
+
+def test_numbers_of_numpy_become_pythons():
+    found = settings_given(Settings(steps=np.int64(5), size=[64, np.int32(48)], temperature=np.float32(0.5)))
+    assert (found, type(found.steps)) == (Settings(steps=5, size=(64, 48), temperature=0.5), int)
+
+
+def test_settings_that_are_none_are_refused():
+    with pytest.raises(UserError, match=re.escape("the settings are of type dict; give llmga.Settings(…).")):
+        settings_given({"steps": 3})
+    assert settings_given(None) == Settings()

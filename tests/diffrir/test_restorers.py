@@ -1,9 +1,11 @@
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from llmga import model_directories
 from llmga.choices import RESTORER
 from llmga.diffrir.checkpoints import save_model
 from llmga.diffrir.restore import main
@@ -38,6 +40,7 @@ def test_without_weights_the_default_matches_and_blends():
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_a_network_is_found_by_path_or_on_the_shelf(tiny, scene, scale, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model_directories, "ROOTS", (Path(),))  # away from the bundled weights
     image, reference, mask = scene(16, 12)
     name = f"diffrir-x{scale}"
     with pytest.raises(UserError, match=f"no restoration weights of scale {scale}"):

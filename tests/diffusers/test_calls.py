@@ -36,6 +36,17 @@ def test_an_unknown_keyword_is_a_type_error_before_anything_is_painted(call, unk
     assert not seen
 
 
+def test_a_picture_is_changed_or_refused_but_never_passed_over(painter):
+    picture = Image.new("RGB", (64, 64))
+    if painter.family.task == "text-to-image":
+        for given in (picture, "nope.jpg"):
+            with pytest.raises(UserError, match='takes no picture; load it with task="editing"'):
+                painter("a cat", given, steps=2)
+    else:
+        with pytest.raises(UserError):
+            painter("a cat", "nope.jpg", steps=2)
+
+
 def test_what_painters_of_other_tasks_are_told_is_passed_over(call):
     others = {name: value for row in ROWS.values() for name, value in row.items()} | {"skip": 0.5, "area": "picture"}
     assert call(**others).tobytes() == call(**{"skip": 0.5}).tobytes()

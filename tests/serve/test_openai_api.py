@@ -59,6 +59,12 @@ def painted(message):
     return opened(image["image_url"]["url"].partition(",")[2])
 
 
+def test_the_log_says_first_what_is_loaded_and_then_where_it_listens(server):
+    loading, ready = server.line("loading"), server.line("ready")
+    assert (loading["language"], loading["painter"]) == ("the bundled language model", "the bundled painter")
+    assert "loading" in server.log[0] and ready["url"].startswith("http://127.0.0.1:")
+
+
 def test_models_are_listed(client):
     assert [model.id for model in client.models.list()] == ["llmga-toy-mllm", "llmga-toy-sdxl-t2i"]
     assert client.models.retrieve("llmga-toy-mllm").id == "llmga-toy-mllm"
@@ -109,6 +115,15 @@ def test_generations_have_seeds_and_the_record_of_how_they_were_made(client, tmp
     assert record.seed == 3 and record.steps == 15 and record.prompt == answer.data[0].revised_prompt
     again = client.images.generate(prompt=REQUEST, extra_body=extra)
     assert again.data[0].b64_json == answer.data[0].b64_json
+
+
+def test_what_the_painter_cannot_do_is_refused_before_the_language_model_is_asked(client):
+    with pytest.raises(openai.BadRequestError, match="use 56 or 64") as refused:
+        client.images.generate(prompt=REQUEST, size="63x63")
+    assert refused.value.param == "size"
+    with pytest.raises(openai.BadRequestError, match="1 steps are out of range for editing") as refused:
+        client.images.edit(image=("a.png", png(draw(SCENE))), prompt="green", extra_body={"num_inference_steps": 1})
+    assert refused.value.param == "num_inference_steps"
 
 
 def test_a_streamed_generation_shows_it_while_it_is_painted(client):

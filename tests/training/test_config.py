@@ -32,10 +32,14 @@ class Config:
     parts: tuple[Part, ...] = setting((), help="parts")
     base: str | None = setting(None, help="a folder")
     limit: int | None = setting(None, help="at most", minimum=1)
+    output: str = setting("out", help="a folder")
+    run: str | None = setting("runs/out", help="a folder beside it", beside="output")
 
     def check(self) -> None:
         if self.steps == 13:
             raise UserError("13 steps bring bad luck; take 12.")
+        if self.steps == 20:
+            raise UserError(f"--steps 20 is too much for --size {self.size}; lower one.")
 
 
 PRESETS = Registry("preset", {"toy": Config(), "long": Config(steps=9000)})
@@ -89,6 +93,25 @@ def test_what_other_tools_call_a_field_is_understood():
     assert config.steps == 7
 
 
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [("--steps 13", None), ("--steps 20", "(--preset toy sets --size (64, 64).)"), ("--steps 20 --size 9,9", None)],
+)
+def test_a_complaint_about_flags_that_nobody_gave_says_who_set_them(line, note):
+    with pytest.raises(UserError) as told:
+        parse("--preset", "toy", *line.split())
+    assert str(told.value).endswith(f"; lower one. {note}" if note else ("12." if "13" in line else "; lower one."))
+
+
+@pytest.mark.parametrize(
+    ("line", "run"),
+    [("", "runs/out"), ("--output out", "runs/out"), ("--output new", "new"), ("--output new --run old", "old"),
+     ("--run none", None)],
+)  # fmt: skip
+def test_a_folder_beside_another_moves_with_it_unless_it_is_given(line, run):
+    assert parse("--preset", "toy", *line.split()).run == run
+
+
 def test_help_lists_every_field_with_its_default(capsys):
     with pytest.raises(SystemExit) as stop:
         parse("--help")
@@ -97,6 +120,69 @@ def test_help_lists_every_field_with_its_default(capsys):
     assert "100% of the peak rate (default: 0.001)" in text
     assert "--learning-rate" in text
     assert "toy, long" in text
+
+
+FILES = {
+    "a.json": '{"steps": 3, "learning-rate": 0.5, "size": [9, 8], "parts": [{"name": "X"}], "base": null}',
+    "b.yaml": "steps: 3\nlearning_rate: 5e-1\nsize: [9, 8]\nparts: x\nbase: none\n",
+    "c.yml": "preset: long\nsteps: '3'\nlearning_rate: 0.5\nsize: ['9', '8']\nparts: [x]\n",
+    "d.json": '{"settings": {"steps": 3, "learning_rate": 0.5, "size": [9, 8], "parts": ["x"]}, "versions": {}}',
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_settings_is_a_preset_and_flags_win(name, tmp_path):
+    (tmp_path / name).write_text(FILES[name])
+    words = ("--config", str(tmp_path / name))
+    assert parse(*words) == Config(3, 0.5, size=(9, 8), parts=(Part("X"),))
+    assert parse(*words, "--steps", "4").steps == 4
+    changed = parse("--preset", "long", *words, "--output", "new")
+    assert (changed.steps, changed.output, changed.run) == (3, "new", "new")
+
+
+def test_what_is_printed_and_what_a_run_saves_is_read_again(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--preset", "long", "--parts", "a", "--limit", "7", "--print-config")
+    assert stop.value.code == 0
+    (tmp_path / "printed.json").write_text(capsys.readouterr().out)
+    expected = Config(steps=9000, parts=(Part("A"),), limit=7)
+    saved = save(expected, tmp_path)
+    for path in (tmp_path / "printed.json", saved):
+        assert parse("--config", str(path)) == expected
+    assert run(pytest.fail, PRESETS, ["--config", str(saved), "--steps", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "is no JSON or YAML: "),
+        ("[3]", "must hold one object of settings"),
+        ('{"stebs": 3}', "has an unknown setting 'stebs'; did you mean 'steps'?"),
+        ('{"steps": "many"}', "--steps is 'many', but must be a whole number"),
+        ('{"steps": 2.5}', "--steps is 2.5, but must be a whole number"),
+        ('{"parts": [{"nome": "x"}]}', "--parts holds {'nome': 'x'}, which is none: "),
+        ('{"preset": "tay"}', "did you mean 'toy'"),
+        ('{"steps": 20}', "lower one. (--config "),
+    ],
+)
+def test_a_wrong_file_of_settings_is_told(text, sentence, tmp_path, capsys):
+    (tmp_path / "a.json").write_text(text)
+    for file, told in ((tmp_path / "a.json", sentence), (tmp_path / "gone.json", "cannot be read (No such file")):
+        assert run(print, PRESETS, ["--config", str(file)]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_file_alone_says_all_that_has_no_default(tmp_path):
+    @dataclass(frozen=True)
+    class Needy:
+        place: str = setting(help="a folder")
+        steps: int = setting(1, help="steps")
+
+    (tmp_path / "a.json").write_text('{"steps": 3}')
+    needy = Registry("preset", {"toy": Needy("here")})
+    with pytest.raises(UserError, match="a.json' lacks place; add them, or give --preset"):
+        parse_arguments(needy, ["--config", str(tmp_path / "a.json")])
+    assert parse_arguments(needy, ["--preset", "toy", "--config", str(tmp_path / "a.json")]) == Needy("here", 3)
 
 
 def test_check_also_holds_for_instances_made_in_code():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from llmga.diffrir.train import config as restorer
 from llmga.diffusers.train import config as stage2
 from llmga.diffusers.train.foreign_flags import FLAGS as STAGE2
 from llmga.errors import UserError
@@ -9,6 +10,7 @@ from llmga.llava.datasets.sources import DataSource
 from llmga.llava.train import config as stage1
 from llmga.llava.train.foreign_flags import FLAGS as STAGE1
 from llmga.training.config import parse_arguments
+from llmga.training.foreign_flags import PARTLY, TOLD
 
 LLAVA = """
     --deepspeed ./scripts/zero3.json --version v1 --data_path ./playground/data/llava_v1_5_mix665k.json
@@ -113,6 +115,21 @@ def test_diffusers_text_to_image_example_is_ours():
     assert (config.prediction, config.gradient_checkpointing) == ("v_prediction", True)
 
 
+@pytest.mark.parametrize(
+    ("presets", "output", "run"),
+    [(stage1.PRESETS, "output_dir", "checkpoint_dir"), (stage2.PRESETS, "output", "run"),
+     (restorer.PRESETS, "output", "run")],
+)  # fmt: skip
+def test_another_output_folder_is_another_run(presets, output, run):
+    for name, preset in presets.items():
+        moved, kept = (
+            parse_arguments(presets, ["--preset", name, f"--{output}", folder])
+            for folder in ("new", getattr(preset, output))
+        )
+        assert getattr(moved, run) == "new"
+        assert kept == preset
+
+
 def test_the_originals_schedule_and_the_low_rank_example():
     config = stage_2("--lr_scheduler constant_with_warmup --lr_warmup_steps 1000 --rank 4")
     assert (config.schedule, config.warmup, config.tune, config.lora_rank) == ("constant", 1000, "lora", 4)
@@ -125,6 +142,10 @@ def test_the_originals_schedule_and_the_low_rank_example():
         (stage_1, "--image_folder pictures", "--image_folder is not known here; give one source of --data"),
         (stage_1, "--optim adafactor", "--optim adafactor is not known here; the optimizer is always AdamW"),
         (stage_1, "--warmup_steps 100", "--warmup takes the share of the steps"),
+        (stage_1, "--max_grad_norm 0.5", "--max_grad_norm 0.5 is not known here; gradients are always clipped to the"),
+        (stage_1, "--fsdp full_shard", "--deepspeed takes a JSON"),
+        (stage_1, "--lora_target_modules q_proj", "beside every linear layer"),
+        (stage_2, "--push_to_hub", "nothing is uploaded"),
         (stage_1, "--evaluation_strategy steps", "--eval-fraction holds out a share of the data"),
         (stage_1, "--lora_enable maybe", "give true or false"),
         (stage_2, "--dataset_name lambdalabs/pokemon", "nothing is downloaded or uploaded"),
@@ -136,6 +157,23 @@ def test_the_originals_schedule_and_the_low_rank_example():
 def test_what_means_something_else_here_is_one_sentence_on_ours(read, line, sentence):
     with pytest.raises(UserError, match=sentence):
         read(line)
+
+
+def test_what_everybody_gives_and_is_so_here_is_taken(capsys):
+    line = "--do_train --max_grad_norm 1.0 --adam_beta2 0.999 --load_best_model_at_end False --torch_compile False"
+    assert stage_1(f"{line} --overwrite_output_dir --run_name a --logging_dir b") == stage_1("")
+    assert [said.split()[0] for said in capsys.readouterr().err.splitlines()] == [
+        "--overwrite_output_dir", "--run_name", "--logging_dir"
+    ]  # fmt: skip
+
+
+def test_help_tells_apart_what_is_read_and_what_is_told():
+    text = " ".join(STAGE2.help().split())
+    read, told = text.split(TOLD)
+    assert "--train-data-dir" in read and "--use-ema true" in read and "--use-ema true" not in read.split(PARTLY)[0]
+    for name in ("validation-prompt", "train-text-encoder", "dataset-name", "num-train-epochs"):
+        assert f"--{name}," in told and f"--{name}," not in read
+    assert "--warmup-steps 0" in STAGE1.help() and "--save-strategy steps" in " ".join(STAGE1.help().split())
 
 
 def test_what_changes_nothing_is_left_out_aloud(capsys):

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from llmga.errors import UserError
-from llmga.training.checkpoints import checkpoints
+from llmga.training.checkpoints import checkpoints, require_same_settings
 from llmga.training.loop import TrainingLoop, learning_rate
 from llmga.training.skipped import SkippedImages
 from llmga.training.stopping import SIGNALS
@@ -105,9 +105,11 @@ def test_the_newest_checkpoints_stay_and_nothing_unfinished(tmp_path):
     assert not (tmp_path / "unfinished").exists()
 
 
-def test_more_steps_go_on_where_the_schedule_is_steady_only(tmp_path):
+def test_more_steps_go_on_where_the_schedule_is_steady_only(tmp_path, capsys):
     config = Config(str(tmp_path))
     Loop(config).fit()
+    assert Loop(config).step == 6
+    assert f"already finished: all 6 steps are in {tmp_path / 'checkpoint-6'}" in capsys.readouterr().out
     longer = Loop(replace(config, steps=8))
     assert longer.step == 6
     with pytest.raises(UserError, match="schedule 'constant' -> 'cosine', steps|steps 6 -> 8"):
@@ -121,3 +123,19 @@ def test_the_rate_rises_and_then_stays_decays_or_falls_to_nothing():
     assert [learning_rate(config, step, 1.0, decay=0.5) for step in (0, 3, 4, 9)] == [0.25, 1, 0.5, 0.5]
     cosine = replace(config, schedule="cosine")
     assert [round(learning_rate(cosine, step, 1.0), 3) for step in (3, 4, 7, 9)] == [1, 1, 0.5, 0.067]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (1, 2, "data 1 -> 2"),
+        (["a", "b"], ["c"], "--data differs: 2 sources before, 1 now"),
+        (["a", "b"], ["a", "c"], "data 2: 'b' -> 'c'"),
+        ([{"file": "a", "share": 1, "kind": "sg"}], [{"file": "b", "share": 2, "kind": "sg"}],
+         "data 1: file 'a' -> 'b', share 1 -> 2"),
+    ],
+)  # fmt: skip
+def test_what_differs_is_told_in_short(before, now, told, tmp_path):
+    with pytest.raises(UserError) as problem:
+        require_same_settings(tmp_path, {"data": before}, {"data": now}, lambda name: False, "--run")
+    assert f"was made with other settings ({told}); give the same ones, or another --run" in str(problem.value)

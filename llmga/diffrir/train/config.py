@@ -41,7 +41,9 @@ class RestorerConfig:
     metrics: str = setting(
         f"{TRAINING}/metrics", help="folder of weights of perceptual metrics, which validation uses if they are there"
     )
-    run: str = setting("runs/diffrir", help="folder of checkpoints and log")
+    run: str = setting(
+        "runs/diffrir", help="folder of checkpoints and log; moves with another --output", beside="output"
+    )
     output: str = setting(f"{TRAINING}/diffrir", help="folder of the finished network")
     save_dtype: Literal["fp32", "fp16", "bf16"] = setting("fp32", help="number format of the finished network")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llmga.diffrir.train.config import PRESETS, RestorerConfig
 from llmga.training.config import run, save
+from llmga.training.foreign_flags import COMMON, ForeignFlags
 
 
 def train(config: RestorerConfig) -> Path:
@@ -34,7 +35,7 @@ def train(config: RestorerConfig) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 for a user's mistake."""
-    return run(train, PRESETS, argv)
+    return run(train, PRESETS, argv, ForeignFlags(rows=COMMON))
 
 
 if __name__ == "__main__":

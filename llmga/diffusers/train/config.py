@@ -17,7 +17,9 @@ class Stage2Config:
     family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
     task: Literal["text-to-image", "inpainting"] = setting("text-to-image", help="what the UNet is given beside text")
     pipeline: str = setting("checkpoints/Training/stable-diffusion-xl-base-1.0", help="diffusers folder to start from")
-    run: str = setting("runs/stage2", help="folder of checkpoints, caches and log")
+    run: str = setting(
+        "runs/stage2", help="folder of checkpoints, caches and log; moves with another --output", beside="output"
+    )
     output: str = setting("checkpoints/Training/llmga-sdxl-t2i", help="folder of the finished pipeline")
     save_dtype: Literal["fp32", "fp16", "bf16"] = setting("fp16", help="number format of the finished pipeline")
 
@@ -95,7 +97,8 @@ class Stage2Config:
 
         LAYOUTS[self.layout]
         if self.cache_latents and (self.flip or not self.center_crop):
-            raise UserError("--cache-latents needs --center-crop true and --flip false: a cached picture cannot vary.")
+            raise UserError("--cache-latents true needs --center-crop true and --flip false, since a cached picture "
+                            "cannot vary; give these, or --cache-latents false.")  # fmt: skip
         if self.warmup > self.steps:
             raise UserError(f"--warmup {self.warmup} is longer than the run of {self.steps} steps; lower it.")
         if not self.data:

@@ -1,6 +1,6 @@
 """The flags of diffusers' text-to-image trainers, which the original took over, in the words of stage 2."""
 
-from llmga.training.foreign_flags import ForeignFlags, Given, Row, left_out, mapped, refused, switch
+from llmga.training.foreign_flags import COMMON, ForeignFlags, Given, Row, left_out, mapped, refused, switch
 
 BESIDE = refused("put it into the folder that --pipeline names")
 ONLINE = refused("nothing is downloaded or uploaded; give files on this machine")
@@ -35,6 +35,7 @@ ALIASES = {
     "checkpoints-total-limit": "keep",
     "resume-from-checkpoint": "resume",
     "num-validation-images": "validation-pictures",
+    "output-dir": "output",
 }
 ROWS: dict[str, Row] = {
     # The model.
@@ -66,16 +67,15 @@ ROWS: dict[str, Row] = {
     "allow-tf32": left_out("the forward pass computes in --mixed-precision"),
     "enable-xformers-memory-efficient-attention": left_out("PyTorch's own attention spares as much memory"),
     # The run.
-    "output-dir": lambda given: ["--output", given.value, "--run", given.value],
     "validation-prompt": RECORDS,
     "validation-prompts": RECORDS,
     "validation-epochs": RECORDS,
     "report-to": left_out("the log is log.jsonl in --run"),
     "logging-dir": left_out("the log is log.jsonl in --run"),
-    "push-to-hub": ONLINE,
+    "tracker-project-name": left_out("the log is log.jsonl in --run"),
     "local-rank": lambda given: [],  # a launcher's, who says it in the environment, too
     "center-crop": switch("center-crop"),
     "random-flip": switch("flip"),
     "gradient-checkpointing": switch("gradient-checkpointing"),
 }
-FLAGS = ForeignFlags(ALIASES, ROWS)
+FLAGS = ForeignFlags(ALIASES, ROWS | COMMON)

@@ -174,20 +174,29 @@ def _plan(report: Report, config: DoctorConfig, sizes: Sizes, machine: Machine, 
         report.findings.add("memory", f"{found.asked[1].device / GIB:.1f} GiB a device", remedy)
 
 
+def inspect_few(config: Stage1Config, mllm: Mllm, parts: Sequence[tuple[DataSource, Records]]) -> Inspection:
+    """What is found in a few records of each source.
+
+    Raises:
+        UserError: the run cannot learn.
+    """
+    inspection = inspect(parts, mllm, config.max_length, sample=max(4, AT_START // len(parts)), seed=config.seed)
+    if blind(config, parts):
+        inspection.findings.add("blind", "--tune projector")
+    if stops := inspection.findings.of("stop"):
+        place = inspection.findings.places[stops[0]][0]
+        raise UserError(f"this run cannot learn: {CHECKS[stops[0]].said} ({place}).")
+    return inspection
+
+
 def first_look(config: Stage1Config, mllm: Mllm, data: Mixture) -> list[str]:
     """The same within seconds, at the start of a training: lines to print.
 
     Raises:
         UserError: the run cannot learn, or its first checkpoint would fill the disk.
     """
-    parts = list(zip(data.sources, data.records, strict=True))
-    few = max(4, AT_START // len(parts))
-    inspection = inspect(parts, mllm, config.max_length, sample=few, seed=config.seed)
-    if blind(config, parts):
-        inspection.findings.add("blind", "--tune projector")
-    findings, stops = inspection.findings, inspection.findings.of("stop")
-    if stops:
-        raise UserError(f"this run cannot learn: {CHECKS[stops[0]].said} ({findings.places[stops[0]][0]}).")
+    inspection = inspect_few(config, mllm, list(zip(data.sources, data.records, strict=True)))
+    findings = inspection.findings
     space = outlook.disk(config, *counted(mllm))
     if space.first > space.free:
         raise UserError(
@@ -198,6 +207,7 @@ def first_look(config: Stage1Config, mllm: Mllm, data: Mixture) -> list[str]:
     tokens = sum(sum(looked.lengths()) for looked in inspection.sources)
     lines = [f"{supervised / tokens:.0%} of the tokens are supervised"]
     lines += [] if space.enough else [f"the disk may get full: {space.line()}"]
+    lines += outlook.late_checkpoints(config, outlook.length(config, len(data)))
     lost = findings.lines("loss")
     return lines + ([*lost, "the doctor tells more: python -m llmga.llava.train.doctor"] if lost else [])
 

@@ -1,7 +1,7 @@
 """The flags of LLaVA, of the original LLMGA and of transformers' Trainer, in the words of stage 1."""
 
 from llmga.llava.train.config import PRESETS
-from llmga.training.foreign_flags import ForeignFlags, Given, Row, left_out, mapped, refused, switch
+from llmga.training.foreign_flags import COMMON, ForeignFlags, Given, Row, left_out, mapped, refused, switch
 
 NO_STEP, ALWAYS = ("-1", "0"), mapped({"true": ""}, "leave it out")
 NEVER = mapped({"false": ""}, "leave it out")
@@ -60,6 +60,8 @@ ROWS: dict[str, Row] = {
     "mm-use-im-start-end": NEVER,
     "mm-use-im-patch-token": NEVER,
     "lora-enable": mapped({"true": "--tune lora", "false": ""}),
+    "lora-target-modules": refused("low-rank matrices stand beside every linear layer of the language model"),
+    "neftune-noise-alpha": refused("no noise is added to what the language model reads; leave it out"),
     "lora-bias": mapped({"none": ""}, "no bias learns beside low-rank matrices"),
     "double-quant": ALWAYS,
     "quant-type": mapped({"nf4": ""}, "4-bit weights are always nf4"),
@@ -80,6 +82,10 @@ ROWS: dict[str, Row] = {
     "max-steps": mapped({"-1": "", "0": "", "*": "--steps *"}),
     "warmup-steps": mapped({"0": "--warmup 0"}, "--warmup takes the share of the steps, such as 0.03"),
     "optim": mapped({"adamw_torch": "", "adamw_torch_fused": ""}, "the optimizer is always AdamW; leave it out"),
+    "max-grad-norm": mapped({"1": "", "1.0": ""}, "gradients are always clipped to the norm 1; leave it out"),
+    "adam-beta1": mapped({"0.9": ""}, "it is always 0.9; leave it out"),
+    "adam-beta2": mapped({"0.999": ""}, "it is always 0.999; leave it out"),
+    "adam-epsilon": mapped({"1e-8": "", "1e-08": ""}, "it is always 1e-8; leave it out"),
     "bf16": _precision,
     "fp16": _precision,
     "tf32": mapped({"true": ""}, "matrices are always multiplied in TF32 where a GPU can"),
@@ -87,10 +93,13 @@ ROWS: dict[str, Row] = {
     "evaluation-strategy": mapped({"no": "--eval-fraction 0"}, "--eval-fraction holds out a share of the data"),
     "eval-strategy": mapped({"no": "--eval-fraction 0"}, "--eval-fraction holds out a share of the data"),
     "save-strategy": mapped({"steps": ""}, "--save-steps says how often, and the model is saved at the end"),
+    "do-eval": mapped({"false": ""}, "--eval-fraction holds out a share of the data"),
+    "load-best-model-at-end": mapped({"false": ""}, "the last weights are saved; --eval-fraction measures on the way"),
+    "logging-dir": left_out("the log lies beside the checkpoints"),
     "report-to": mapped({"none": "--report-to", "all": "--report-to tensorboard wandb", "*": "--report-to *"}),
     "resume-from-checkpoint": left_out("a run always goes on from the newest checkpoint in --checkpoint-dir"),
     "ddp-find-unused-parameters": NEVER,
     "local-rank": lambda given: [],  # a launcher's, who says it in the environment, too
     "gradient-checkpointing": switch("gradient-checkpointing"),
 }
-FLAGS = ForeignFlags(ALIASES, ROWS)
+FLAGS = ForeignFlags(ALIASES, ROWS | COMMON)

@@ -1,12 +1,13 @@
 """What is to come: tokens of a step, steps of an epoch, bytes on the disk."""
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from llmga.llava.datasets.mixture import samples_of
+from llmga.llava.datasets.mixture import held_out_of, samples_of
 from llmga.llava.inspection.inspection import Inspection
 from llmga.llava.train.memory import MOMENTS
 from llmga.llava.train.settings import Stage1Config
@@ -60,6 +61,23 @@ def _existing(folder: Path) -> Path:
     return next(one for one in (whole, *whole.parents) if one.exists())
 
 
+def length(config: Stage1Config, samples: int) -> int:
+    """Optimiser steps of a run that `readiness.ready` has seen.
+
+    Args:
+        samples: of an epoch, before some are held out.
+    """
+    assert config.global_batch is not None
+    learnt = samples - held_out_of(samples, config.eval_fraction)
+    return config.steps or math.ceil(config.epochs * math.ceil(learnt / config.global_batch))
+
+
+def late_checkpoints(config: Stage1Config, whole: int) -> list[str]:
+    """The line of a report on a run of so many steps whose first checkpoint is its last."""
+    late = f"no checkpoint before the last of {whole} steps: --save-steps is {config.save_steps}"
+    return [late] if config.save_steps >= whole else []
+
+
 def steps(config: Stage1Config, inspection: Inspection, total: int) -> list[str]:
     """Lines of a report.
 
@@ -71,8 +89,7 @@ def steps(config: Stage1Config, inspection: Inspection, total: int) -> list[str]
     samples = sum(shares)
     epoch = max(1, round(samples / total))
     lines = [f"{round(samples)} samples an epoch in about {epoch} steps of {total} samples"]
-    if config.save_steps >= (whole := config.steps or round(config.epochs * epoch)):
-        lines.append(f"no checkpoint before the last of {whole} steps: --save-steps is {config.save_steps}")
+    lines += late_checkpoints(config, config.steps or round(config.epochs * epoch))
     lessons = [(looked, share) for looked, share in zip(inspection.sources, shares, strict=True) if looked.lessons]
     if lessons:
         weight = sum(share for _, share in lessons)

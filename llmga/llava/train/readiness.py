@@ -12,7 +12,7 @@ from llmga.llava.empty import new_config
 from llmga.llava.loading import describe
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import placement
-from llmga.llava.train.resuming import require_same_course, require_same_data, require_usable
+from llmga.llava.train.resuming import require_same_course, require_same_data, require_steps_left, require_usable
 from llmga.llava.train.settings import Attention, Stage1Config
 from llmga.runtime import DTYPES
 from llmga.training.checkpoints import newest_checkpoint
@@ -45,6 +45,7 @@ def ready(config: Stage1Config, processes: Processes | None = None) -> Stage1Con
     _check_same_step(known)
     if checkpoint := newest_checkpoint(config.resume_dir()):
         require_usable(checkpoint)
+        require_steps_left(checkpoint, config.steps)
         require_same_course(checkpoint, known)
         require_same_data(checkpoint, config.data, records)
         require_same_parts(checkpoint, zero_stage(config.deepspeed), processes.world)

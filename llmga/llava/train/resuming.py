@@ -9,7 +9,9 @@ from typing import Any
 from llmga.errors import UserError
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
+from llmga.llava.published import dtype_of
 from llmga.llava.train.settings import Stage1Config
+from llmga.runtime import DTYPES
 from llmga.training.checkpoints import checkpoints, require_same_settings
 from llmga.training.config import FILE_NAME
 from llmga.training.wholeness import require_whole
@@ -39,6 +41,27 @@ def require_usable(checkpoint: Path, *, complete: bool = False) -> None:
     before = [one for one in checkpoints(checkpoint.parent) if one.name != checkpoint.name]
     needed = NEEDED_OF_PARTS if any(checkpoint.glob("global_step*")) else NEEDED
     require_whole(checkpoint, before[-1] if before else None, needed if complete else ())
+
+
+def require_steps_left(checkpoint: Path, steps: int | None) -> None:
+    """See that a run is not shorter than what is done of it.
+
+    Raises:
+        UserError: it is.
+    """
+    done = json.loads((checkpoint / STATE).read_text()).get("global_step", 0)
+    if steps is not None and done > steps:
+        raise UserError(f"{str(checkpoint)!r} is further than --steps {steps}; give at least {done}.")
+
+
+def is_finished(checkpoint: Path, config: Stage1Config) -> bool:
+    """Whether a checkpoint is the last of its run, and the model that was made of it lies in the output folder."""
+    state, model = json.loads((checkpoint / STATE).read_text()), Path(config.output_dir) / "config.json"
+    if state["epoch"] < config.epochs if config.steps is None else state["global_step"] < config.steps:
+        return False
+    if not model.is_file() or model.stat().st_mtime < (checkpoint / STATE).stat().st_mtime:
+        return False
+    return dtype_of(json.loads(model.read_text())) == DTYPES[config.save_dtype]
 
 
 def require_same_course(checkpoint: Path, config: Stage1Config) -> None:

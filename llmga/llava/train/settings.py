@@ -34,7 +34,9 @@ class Stage1Config:
     lora_alpha: int = setting(16, help="their product is multiplied by alpha / rank", minimum=1)
     lora_dropout: float = setting(0.05, help="share of their inputs left out while training", minimum=0, maximum=0.9)
     bits: Literal[16, 8, 4] = setting(16, help="of the frozen language model's weights; 8 and 4 need lora or dora")
-    checkpoint_dir: str | None = setting(None, help="folder of checkpoint-N to resume from (default: output_dir)")
+    checkpoint_dir: str | None = setting(
+        None, help="folder of checkpoint-N to resume from; moves with another --output-dir", beside="output_dir"
+    )
     lr: float = setting(2e-5, help="peak learning rate", minimum=0)
     projector_lr: float | None = setting(None, help="peak rate of the projector (default: lr)", minimum=0)
     batch: int = setting(4, help="samples per device and forward pass; packed: their mean number", minimum=1)

@@ -18,7 +18,7 @@ from llmga.llava.train.examination import counted, first_look
 from llmga.llava.train.low_rank import add_low_rank, restore_low_rank
 from llmga.llava.train.parameters import freeze, set_formats
 from llmga.llava.train.readiness import ready
-from llmga.llava.train.resuming import require_usable
+from llmga.llava.train.resuming import is_finished, require_usable
 from llmga.llava.train.settings import Stage1Config
 from llmga.llava.train.trainer import Stage1Trainer
 from llmga.runtime import DTYPES
@@ -28,13 +28,22 @@ from llmga.training.launch import Processes
 from llmga.training.stream import without_traceback
 
 
-def train(config: Stage1Config) -> Stage1Trainer:
-    """Machine, model, data, trainer, fit, save; goes on from the newest checkpoint if there is one."""
+def train(config: Stage1Config) -> Stage1Trainer | None:
+    """Machine, model, data, trainer, fit, save; goes on from the newest checkpoint if there is one.
+
+    Returns:
+        The trainer; None where all was done before.
+    """
     config = ready(config)
     checkpoint = newest_checkpoint(config.resume_dir())
     if checkpoint:
         require_usable(checkpoint, complete=True)
-    if Processes.launched().rank == 0:
+    first = Processes.launched().rank == 0
+    if checkpoint and is_finished(checkpoint, config):
+        if first:
+            print(f"already finished: all steps are in {checkpoint}, the model is in {config.output_dir}")
+        return None
+    if first:
         discard_unfinished(config.output_dir, config.resume_dir())
         save(config, config.output_dir)
 

@@ -133,6 +133,11 @@ class Stage1Trainer(Trainer):
             inputs = {**inputs, "unseen_pixels": torch.zeros(1, 3, side, side, device=self.args.device)}
         return super().compute_loss(model, {**inputs, "use_cache": False}, *args, **kwargs)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing where the last step is made: the library would make another one of a run that is started again."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """As the library does, and remembers a loss that was no number."""
         loss = super().training_step(*args, **kwargs)

@@ -89,7 +89,7 @@ async def model(name: ModelName, request: Request) -> ModelCard:
     service: Service = request.app.state.service
     cards = {card.id: card for card in service.cards()}
     if name not in cards:
-        raise service.names.not_found()
+        raise service.names.not_found(name)
     return cards[name]
 
 

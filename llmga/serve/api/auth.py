@@ -35,11 +35,7 @@ class ApiKeys:
     """
 
     def __init__(self, keys: Iterable[str] = ()):
-        keys = list(keys)
-        for key in keys:
-            if len(key) < SHORTEST:
-                raise UserError(f"an API key has {len(key)} characters; use at least {SHORTEST}.")
-        self._digests = [_digest(key) for key in keys]
+        self._digests = [_digest(_long_enough(key)) for key in keys]
 
     def __bool__(self) -> bool:
         return bool(self._digests)
@@ -49,22 +45,14 @@ class ApiKeys:
         """Read the keys of a file and of the environment.
 
         Args:
-            file: A text file with one key a line.
+            file: A text file with one key a line; empty lines and those that begin with # are passed over.
             variable: Keys separated by commas.
 
         Raises:
             UserError: The file cannot be read or holds no key, or a key is too short.
         """
-        lines = (variable or "").split(",")
-        if file is not None:
-            try:
-                found = Path(file).read_text("utf-8").splitlines()
-            except (OSError, UnicodeDecodeError):
-                raise UserError(f"--api-keys-file {file!r} cannot be read; give a text file, one key a line.") from None
-            if not any(line.strip() for line in found):
-                raise UserError(f"--api-keys-file {file!r} holds no key; write one a line, or leave the flag out.")
-            lines += found
-        return cls(line.strip() for line in lines if line.strip())
+        keys = [key.strip() for key in (variable or "").split(",") if key.strip()]
+        return cls(keys if file is None else keys + _keys_of(file))
 
     def client_name(self, request: HTTPConnection) -> str:
         """Return who asks, as a name that gives nothing away: part of the key's digest, or the address.
@@ -152,6 +140,26 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _keys_of(file: str) -> list[str]:
+    """Return the keys in a file; raises UserError when it cannot be read, holds none, or one that is too short."""
+    try:
+        lines = Path(file).read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"--api-keys-file {file!r} cannot be read; give a text file, one key a line.") from None
+    found = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+    told = f"--api-keys-file {file!r}"
+    keys = [_long_enough(key, f"line {number} of {told}: ") for number, key in found if key and not key.startswith("#")]
+    if not keys:
+        raise UserError(f"{told} holds no key; write one a line, or leave the flag out.")
+    return keys
+
+
+def _long_enough(key: str, place: str = "") -> str:
+    if len(key) < SHORTEST:
+        raise UserError(f"{place}an API key has {len(key)} characters; use at least {SHORTEST}.")
+    return key
 
 
 def _digest(key: str) -> bytes:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from llmga.assistant.bounds import LONGEST_ANSWER
-from llmga.serve.api.schemas import ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
-from llmga.serve.api.setting_fields import model_of
+from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
+from llmga.serve.api.setting_fields import fields_of, model_of
 
 MAX_MESSAGES = 512
 # What would change the answer, beside values that would not; `tools` and `functions` may be passed over.
@@ -21,6 +21,13 @@ NOT_SERVED: dict[str, tuple[Any, ...]] = {
     "repetition_penalty": (1,),
     "web_search_options": (),
 }
+UNUSED = (
+    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
+    "prompt_cache_retention", "prediction", "moderation", "reasoning_effort", "verbosity", "tool_choice",
+    "function_call", "parallel_tool_calls",
+)  # fmt: skip
+Unused = fields_of(UNUSED, TAKEN)
+NotServed = fields_of(tuple(NOT_SERVED), "refused where it would change the answer")
 
 
 class ImageUrl(ExcludeNoneModel):
@@ -84,7 +91,7 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(PaintingParams, model_of("words", {})):  # type: ignore[misc]  # the table says its fields
+class ChatRequest(PaintingParams, model_of("words", {}), Unused, NotServed):  # type: ignore[misc,valid-type]  # by tables
     """A conversation that waits for the assistant's turn."""
 
     model: ModelName | None = Field(None, description="of /v1/models; left out: the assistant")
@@ -95,6 +102,8 @@ class ChatRequest(PaintingParams, model_of("words", {})):  # type: ignore[misc] 
     n: Literal[1] | None = 1
     tools: Any = Field(None, description="refused, or passed over where the server was started with --ignore-tools")
     functions: Any = Field(None, description="as tools")
+    response_format: Any = Field(None, description='{"type": "text"}')
+    modalities: Any = Field(None, description="of text and image")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,6 @@
 """One set of models, many requests: each is an assistant of its own that answers one turn in a thread."""
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +19,13 @@ from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
+from llmga.errors import FLAG
 from llmga.llava.conversation import Conversation
 from llmga.llava.generation_prompt import END, START, TAG
 from llmga.llava.planner import Cancelled, Planner
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.metrics import Metrics
 
-FLAG = re.compile(r"--([a-z][\w-]+)")
 FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
 
 
@@ -65,9 +64,17 @@ class Engine:
         Raises:
             UserError: The pipeline cannot do its task.
         """
-        with self._lock:
-            for_task(self.models.pipeline, task)  # made once, or refused before anything is begun
+        self.painter(task)  # made once, or refused before anything is begun
         return RunningTurn(self, planner, turn, settings, **options)
+
+    def painter(self, task: str) -> Any:
+        """Return the pipeline for a task.
+
+        Raises:
+            UserError: The pipeline cannot do its task.
+        """
+        with self._lock:
+            return for_task(self.models.pipeline, task)
 
     def public(self, message: str) -> str:
         """Return a sentence of ours as clients may read it: our folders by their last part, flags as fields."""

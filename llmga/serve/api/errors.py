@@ -1,6 +1,10 @@
 """Refusals: each has OpenAI's form, says the cause, and tells nothing of the inside."""
 
+import math
 import re
+import reprlib
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,9 +13,29 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from llmga.assistant.settings import SETTINGS
 from llmga.errors import UserError
+from llmga.inputs import nearest
 
 FIELD = re.compile(r"[\w-]+(\[\])?", re.ASCII)  # and not what pydantic calls a shape
+UNROUTED = {
+    404: "there is nothing at this path; /docs lists what there is",
+    405: "this path takes another method; /docs says which",
+}
+# What is to be sent, by pydantic's word for what is wrong and with the limits that it names.
+WANTED = {
+    "greater_than": "more than {gt}", "greater_than_equal": "{ge} or more", "less_than_equal": "at most {le}",
+    "finite_number": "a finite number", "float_type": "a number", "float_parsing": "a number",
+    "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
+    "int_parsing_size": "a smaller number", "bool_type": "true or false", "bool_parsing": "true or false",
+    "string_type": "text", "list_type": "a list", "model_attributes_type": "an object", "model_type": "an object",
+    "string_pattern_mismatch": "auto, or WIDTHxHEIGHT in pixels such as 1024x768",  # only sizes have one
+    "literal_error": "{expected}", "union_tag_invalid": "the type {expected_tags}",
+    "union_tag_not_found": "an object with a type",
+    "too_short": "a length of {min_length} or more", "too_long": "a length of at most {max_length}",
+}  # fmt: skip
+SETTING_FIELDS = {row.name: row.request for row in SETTINGS.values() if row.request}
+LIMITS = ("le", "max_length")  # that a server may have set lower
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -88,21 +112,66 @@ def add_exception_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _from_validation(error).response()
+        return _from_validation(error, request).response()
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> JSONResponse:
-        answer = ApiError(error.status_code, f"{str(error.detail).rstrip('.')}.")
+        detail = UNROUTED.get(error.status_code, "") if error.detail == HTTPStatus(error.status_code).phrase else ""
+        answer = ApiError(error.status_code, f"{detail or str(error.detail).rstrip('.')}.")
         answer.headers |= error.headers or {}
         return answer.response()
 
 
-def _from_validation(error: RequestValidationError) -> ApiError:
-    """The complaint that goes deepest into the body; values that were sent are not sent back."""
-    deepest = max(error.errors(), key=lambda each: len(each["loc"]))  # of several shapes the one that was nearly met
-    kind, path = str(deepest["type"]), [str(part) for part in deepest["loc"][1:]]
+def shown(value: Any) -> str:
+    """Return what was sent as it may stand in a refusal: short, and in characters that can be read."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 40 and value.isprintable() else f"a text of {len(value):,} characters"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return reprlib.repr(value)
+    return f"a list of {len(value):,}" if isinstance(value, list) else "what was sent"
+
+
+def _from_validation(error: RequestValidationError, request: Request) -> ApiError:
+    """The complaint that goes deepest into the body: value, limit, remedy."""
+    found = error.errors()
+    deepest = max(found, key=lambda each: len(each["loc"]))  # of several shapes the one that was nearly met
+    param, kind = _param(deepest), str(deepest["type"])
     if kind == "json_invalid":
-        return ApiError(400, "the body is not valid JSON.", code="json_invalid")
-    param = ".".join(part for part in path if FIELD.fullmatch(part))
-    reason = deepest["msg"].removeprefix("Value error, ").rstrip(".")
-    return ApiError(400, f"{param or 'the body'}: {reason}.", param=param or None, code=kind)
+        return ApiError(400, "the body is not valid JSON.", code=kind)
+    if kind == "extra_forbidden":
+        fields = request.scope["route"].body_field.field_info.annotation.model_fields
+        meant = SETTING_FIELDS.get(param) or nearest(param, fields)
+        remedy = f", did you mean {meant}?" if meant else "; leave it out, /docs lists those that there are."
+        return ApiError(
+            400, f"{param or 'a name in the body'}: there is no such field{remedy}", param=param or None, code=kind
+        )
+    alike = [each for each in found if _param(each) == param]
+    return ApiError(400, f"{param or 'the body'}: {_reason(alike, request)}.", param=param or None, code=kind)
+
+
+def _param(problem: Mapping[str, Any]) -> str:
+    """Return the field that a complaint is about, "" for the body."""
+    return ".".join(part for part in map(str, problem["loc"][1:]) if FIELD.fullmatch(part))
+
+
+def _reason(problems: Sequence[Mapping[str, Any]], request: Request) -> str:
+    """Return what is wrong with a field, of which each problem tells what else it could have been."""
+    first = problems[0]
+    if first["type"] == "missing":
+        return "it is missing; send it"
+    if "UploadFile" in first["msg"]:
+        return "it is text; send a file"
+    wanted = [_wanted(each, request) for each in problems if each["type"] in WANTED]
+    if not wanted:
+        return str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+    return f"{shown(first['input'])} is not possible; use {' or '.join(dict.fromkeys(wanted))}"
+
+
+def _wanted(problem: Mapping[str, Any], request: Request) -> str:
+    """Return what is to be sent; of two limits, the schema's and the server's own, the lower one."""
+    limits, own = dict(problem.get("ctx", {})), request.app.state.service.upper_limits
+    lowest = min([limits[name] for name in LIMITS if name in limits] + [own.get(problem["loc"][-1], math.inf)])
+    limits |= {name: f"{lowest:,.15g}" for name in LIMITS if name in limits}
+    return WANTED[problem["type"]].format_map(limits)

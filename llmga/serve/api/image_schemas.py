@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, Field
 
-from llmga.serve.api.schemas import ExcludeNoneModel, ModelName, PaintingParams, Prompt, Text
-from llmga.serve.api.setting_fields import model_of
+from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, Prompt, Text
+from llmga.serve.api.setting_fields import fields_of, model_of
 
+Unused = fields_of(("quality", "style", "moderation", "input_fidelity", "safety_identifier"), TAKEN)
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
-class OutputParams(PaintingParams, model_of("finish", {})):  # type: ignore[misc]  # the table says its fields
+class OutputParams(PaintingParams, model_of("finish", {}), Unused):  # type: ignore[misc,valid-type]  # by tables
     """How pictures are painted, and in which form they are answered."""
 
     model: ModelName | None = Field(
@@ -36,6 +37,7 @@ class VariationForm(OutputParams):
     """A picture of which others like it are to be painted."""
 
     image: UploadFile
+    prompt: LongText | None = Field(None, description="what to do with it; left out: paint one like it")
 
 
 class EditForm(OutputParams):

@@ -74,7 +74,10 @@ async def images_variations(form: Annotated[VariationForm, Form()], request: Req
         raise ApiError(400, "to see a picture takes the assistant; leave the model out.", param="model")
     contents = await _read(service, [form.image])
     return await _answer(
-        form, request, "image_variation", lambda: Turn(SIMILAR, (decode_image(contents[0], service.limits),))
+        form,
+        request,
+        "image_variation",
+        lambda: Turn(form.prompt or SIMILAR, (decode_image(contents[0], service.limits),)),
     )
 
 

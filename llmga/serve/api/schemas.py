@@ -1,13 +1,13 @@
 """OpenAI's schemas: what chat and pictures share, with vLLM-Omni's names for what OpenAI does not have.
 
-Fields that we do not know are ignored, as OpenAI's own clients expect of each other's servers; a field that would
-change the answer and is not served is refused.
+Fields of OpenAI's that change nothing here are taken, as its clients send them; whatever else is unknown is refused, so
+that no wish is passed over in silence.
 """
 
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from llmga.serve.api.setting_fields import model_of
 
@@ -19,6 +19,7 @@ Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", examp
 Text = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
 LongText = Annotated[Text, Field(max_length=MAX_PROMPT_LENGTH)]
 Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_LENGTH)]
+TAKEN = "OpenAI's; taken, and changes nothing here"  # told of a field
 ModelName = Annotated[Text, Field(max_length=200)]
 
 
@@ -44,6 +45,8 @@ class ExcludeNoneModel(BaseModel):
 
 class PaintingParams(model_of("painting", {tuple: Size, str: LongText})):  # type: ignore[misc]  # the table says its fields
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class ModelCard(BaseModel):

@@ -130,7 +130,6 @@ def serve(args: argparse.Namespace) -> int:
     known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
     bound = bind(args.host, args.port)
     models = Models.load(options.spec)
-    logs.configure()
     service = build_service(options, models)
     app = build_app(service, known, is_local(args.host))
     page = with_page(app, options, models, known) if args.page else None

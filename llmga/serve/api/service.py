@@ -7,9 +7,11 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.bounds import Bounds, TooMuch
-from llmga.assistant.settings import SETTINGS, Settings
+from llmga.assistant.settings import Settings
+from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE
+from llmga.errors import UserError
 from llmga.serve.api.engine import Engine
-from llmga.serve.api.errors import ApiError
+from llmga.serve.api.errors import SETTING_FIELDS, ApiError, shown
 from llmga.serve.api.fetching import ImageFetcher
 from llmga.serve.api.image_data import decode_image, from_data_uri
 from llmga.serve.api.options import RequestLimits
@@ -18,7 +20,6 @@ from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import ModelCard, PaintingParams, parse_size
 
 ELSEWHERE = ("http:", "https:")
-FIELDS = {row.name: row.request for row in SETTINGS.values() if row.request}  # of requests, by the settings they become
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class ServedNames:
             return False
         if name == self.pipeline:
             return True
-        raise self.not_found()
+        raise self.not_found(name)
 
-    def not_found(self) -> ApiError:
+    def not_found(self, name: str) -> ApiError:
         """Return the refusal of a request for another model."""
         known = ", ".join((*self.assistant, self.pipeline))
-        return ApiError(404, f"there is no model of this name; known are: {known}.", param="model",
+        return ApiError(404, f"there is no model {shown(name)}; known are: {known}.", param="model",
                         code="model_not_found")  # fmt: skip
 
     def cards(self, created: int, usual: Mapping[str, Any]) -> list[ModelCard]:
@@ -98,6 +99,14 @@ class Service:
         """How much one answer may cost."""
         return self.engine.models.bounds
 
+    @property
+    def upper_limits(self) -> dict[str, float]:
+        """How much the fields of a request may say here, where the schema of all servers allows more."""
+        bounds = self.bounds
+        prompts = dict.fromkeys(("prompt", "negative_prompt"), bounds.prompt)
+        answers = dict.fromkeys(("max_tokens", "max_completion_tokens"), bounds.tokens)
+        return {"num_inference_steps": bounds.steps, **prompts, **answers}
+
     def cards(self) -> list[ModelCard]:
         """Return what /v1/models lists."""
         pipeline, defaults = self.engine.models.pipeline, self.defaults
@@ -144,7 +153,7 @@ class Service:
         Raises:
             ApiError: 400 for more than one answer may cost.
         """
-        wanted = {name: getattr(asked, field, None) for name, field in FIELDS.items()}
+        wanted = {name: getattr(asked, field, None) for name, field in SETTING_FIELDS.items()}
         wanted |= {"size": parse_size(asked.size)} | {
             name: value for name, value in others.items() if value is not None
         }
@@ -152,8 +161,25 @@ class Service:
         try:
             self.bounds.check_settings(chosen, self.engine.models.pipeline)
         except TooMuch as problem:
-            raise ApiError(400, self.engine.public(str(problem)), param=FIELDS.get(problem.setting or "")) from None
+            raise self._refusal(problem, problem.setting) from None
+        self._check_painter(chosen)
         return chosen
+
+    def _check_painter(self, chosen: Settings) -> None:
+        """See that the painter can do it, before the language model is asked.
+
+        Raises:
+            ApiError: 400 naming the field.
+        """
+        painter = self.engine.painter(TEXT_TO_IMAGE if chosen.edit is None else EDITING)
+        for name in ("size", "guidance_scale", "steps"):
+            try:
+                painter.describe(**chosen.changes, **{name: getattr(chosen, name)})
+            except UserError as problem:
+                raise self._refusal(problem, name) from None
+
+    def _refusal(self, problem: UserError, setting: str | None) -> ApiError:
+        return ApiError(400, self.engine.public(str(problem)), param=SETTING_FIELDS.get(setting or ""))
 
 
 def too_many_images(limits: RequestLimits) -> ApiError:

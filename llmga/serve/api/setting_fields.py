@@ -1,6 +1,6 @@
 """The HTTP fields of the settings, from their table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
@@ -19,6 +19,12 @@ def model_of(group: str, kinds: Mapping[type, Any], rows: Mapping[str, Setting] 
         name: (_kind(row, kinds) | None, Field(None, description=row.help)) for name, row in asked.items()
     }
     return create_model(group.capitalize(), __base__=BaseModel, **fields)
+
+
+def fields_of(names: Sequence[str], told: str) -> type[BaseModel]:
+    """Return a pydantic model of fields of any type that all have the same to tell of them."""
+    fields: dict[str, Any] = {name: (Any, Field(None, description=told)) for name in names}
+    return create_model("Fields", **fields)
 
 
 def _kind(row: Setting, kinds: Mapping[type, Any]) -> Any:

@@ -41,7 +41,8 @@ class Chosen:
             UserError: the pipeline cannot use the sampler.
         """
         choose_sampler(assistant.pipeline, self.settings)
-        assistant.settings = self.settings if changes else replace(self.settings, edit=None)
+        edit = self.settings.edit if changes else None
+        assistant.settings = replace(self.settings, seed=assistant.settings.seed, edit=edit)
         if self.seed is not None:
             assistant.reseed(self.seed)
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from llmga.command_line import quiet_libraries, run
 from llmga.serve import args as flags
+from llmga.serve.parsed_args import check_files
 
 
 def start(args: argparse.Namespace, first: str | None = None) -> int | None:
@@ -17,6 +18,7 @@ def start(args: argparse.Namespace, first: str | None = None) -> int | None:
     Raises:
         UserError: flags, files or models cannot be used.
     """
+    check_files(args)
     quiet_libraries()
     from llmga.serve.terminal.chat import chat
 

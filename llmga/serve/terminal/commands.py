@@ -21,9 +21,10 @@ from llmga.plain_text import plain
 from llmga.registry import Registry
 from llmga.serve import parsed_args
 from llmga.serve.terminal.drawing import Terminal, ctrl_c
-from llmga.serve.terminal.settings_command import change, describe
+from llmga.serve.terminal.settings_command import CHANGES, change, describe
 
 HELP_WIDTH = 32
+SETTABLE = Registry("setting", {**CHANGES, "fill": SETTINGS["fill"]})  # the fill is the turn's, not the assistant's
 
 
 @dataclass
@@ -50,8 +51,8 @@ class TerminalChat:
         """Answer a message or do what a command says; what goes wrong is printed, and never ends the conversation."""
         try:
             if line.startswith("/") and not line.startswith("//"):
-                name, _, rest = line.partition(" ")
-                COMMANDS[name].run(self, rest.strip())
+                name, _, rest = line.removeprefix("/").lstrip().partition(" ")
+                COMMANDS[f"/{name or 'help'}"].run(self, rest.strip())
             else:
                 self.say(line.removeprefix("/") if line.startswith("//") else line)
         except UserError as problem:
@@ -147,6 +148,8 @@ def _seed(chat: TerminalChat, text: str) -> None:
 
 def _set(chat: TerminalChat, text: str) -> None:
     name, _, value = text.partition(" ")
+    if value.strip():
+        SETTABLE[name.lower().replace("_", "-")]  # else the message would not name them all
     if name == "fill" and value.strip():
         chat.fill = SETTINGS["fill"].checked(value.strip())
     elif value.strip():

@@ -246,10 +246,30 @@ def test_a_single_process_introduces_itself_to_deepspeed(monkeypatch):
 
 def test_the_command_line_looks_and_trains_nothing(settings, flags, tmp_path, capsys):
     assert main(flags(settings(tmp_path / "out"))) == 0
+    assert capsys.readouterr().out == "ready to train: 6 steps of 4 samples\n"
+    assert main(flags(settings(tmp_path / "out", steps=None, epochs=3, eval_fraction=0.25, save_steps=6))) == 0
+    late = "no checkpoint before the last of 6 steps: --save-steps is 6\n"  # 6 of 8 samples in steps of 4
+    assert capsys.readouterr().out == f"ready to train: 6 steps of 4 samples\n{late}"
     assert not (tmp_path / "out").exists()
     (tmp_path / "zero.json").write_text(json.dumps(3))
     assert main(flags(settings(tmp_path / "out", deepspeed=str(tmp_path / "zero.json")))) == 2
     assert capsys.readouterr().err.startswith("error: --deepspeed file")
+
+
+@pytest.mark.parametrize(
+    ("place", "changes", "sentence"),
+    [
+        ("/proc/none/out", {}, "error: cannot write to '/proc/none/out' (No such file or directory); choose another"),
+        ("out", {"max_length": 10}, "error: this run cannot learn: "),
+        ("out", {"checkpoint_dir": "/proc/none/run"}, "choose another --checkpoint-dir"),
+    ],
+)
+def test_what_cannot_be_written_or_learnt_is_told_without_a_run(
+    place, changes, sentence, settings, flags, tmp_path, capsys
+):
+    assert main(flags(settings(tmp_path / place, **changes))) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_dora_upon_8_bits_is_refused_on_a_cpu(settings, tmp_path):

@@ -65,6 +65,28 @@ def test_a_resumed_run_equals_an_unbroken_one(settings, unbroken, tmp_path, chan
         assert torch.allclose(tensor, weights(whole)[name], atol=1e-5), name
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("length", [{"steps": 3}, {"steps": None, "epochs": 1.5}])
+def test_a_finished_run_started_again_is_finished(settings, tmp_path, length, capsys):
+    config = settings(tmp_path / "out", **length)
+    steps = train(config).state.global_step
+    before = contents(tmp_path / "out")
+    assert train(config) is None
+    told = f"already finished: all steps are in {tmp_path / 'out' / f'checkpoint-{steps}'}, the model is in"
+    assert told in capsys.readouterr().out
+    assert contents(tmp_path / "out") == before
+    (tmp_path / "out/config.json").unlink()  # as if it had been killed before the model was saved
+    assert train(config).state.global_step == steps
+    assert contents(tmp_path / "out").items() >= {
+        (path, before[path]) for path in before if path.suffix == ".safetensors"
+    }
+    with pytest.raises(UserError, match=f"checkpoint-{steps}' is further than --steps 2; give at least {steps}"):
+        train(replace(config, steps=2))
+
+
 def test_pretraining_moves_only_the_projector(world, settings, tmp_path):
     out = tmp_path / "out"
     config = settings(out, tune="projector", steps=4, batch=1)
@@ -146,8 +168,9 @@ def test_parameters_are_grouped_by_rate_and_decay(settings, unbroken):
             assert all(parameter.dim() > 1 for parameter in group["params"])
 
 
-def test_held_out_data_is_measured(settings, tmp_path):
+def test_held_out_data_is_measured(settings, tmp_path, capsys):
     trainer = train(settings(tmp_path / "out", steps=2, eval_fraction=0.25, eval_steps=2))
+    assert "no checkpoint before the last of 2 steps: --save-steps is 3" in capsys.readouterr().out
     assert [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     assert len(trainer.train_dataset) == 6
 

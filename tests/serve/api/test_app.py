@@ -7,6 +7,9 @@ import logging
 import hypothesis
 import pytest
 import schemathesis
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from openai.types.image_generate_params import ImageGenerateParamsBase
+from PIL import Image
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -17,9 +20,13 @@ from starlette.testclient import TestClient
 
 from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys
+from llmga.serve.api.chat_schemas import ChatRequest
+from llmga.serve.api.image_schemas import GenerationRequest
 from llmga.serve.api.logs import JsonFormatter, log
 
 KEY = "sk-a-long-secret"
+IMAGES, CHAT = "/v1/images/generations", "/v1/chat/completions"
+HI = [{"role": "user", "content": "hi"}]
 EXAMPLES = 40
 OPERATIONS = 8
 
@@ -100,6 +107,68 @@ def test_a_field_that_is_wrong_is_named_and_nothing_of_the_inside(client, messag
     error = client.post("/v1/chat/completions", json={"messages": messages}).json()["error"]
     assert error["param"].endswith(param) and error["message"].startswith(f"{error['param']}: ")
     assert not [word for word in ("Value error", "lambda", "function-", "Annotated", "[") if word in error["message"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        (IMAGES, {"prompt": "red", "steps": 3}, "steps: there is no such field, did you mean num_inference_steps?"),
+        (
+            IMAGES,
+            {"prompt": "red", "negativ_prompt": ""},
+            "negativ_prompt: there is no such field, did you mean negative_prompt?",
+        ),
+        (IMAGES, {"prompt": "red", "sampler": "euler"}, "sampler: there is no such field; leave it out"),
+        (IMAGES, {"prompt": ""}, "prompt: '' is not possible; use a length of 1 or more."),
+        (
+            IMAGES,
+            {"prompt": "red", "size": "huge"},
+            "size: 'huge' is not possible; use auto, or WIDTHxHEIGHT in pixels such as 1024x768.",
+        ),
+        (
+            IMAGES,
+            {"prompt": "red", "num_inference_steps": 9999},
+            "num_inference_steps: 9999 is not possible; use at most 150.",
+        ),
+        (
+            IMAGES,
+            {"prompt": "red", "negative_prompt": "x" * 40_000},
+            "negative_prompt: a text of 40,000 characters is not possible; use a length of at most 8,000",
+        ),
+        (CHAT, {"foo": 1, "messages": HI}, "foo: there is no such field; leave it out"),
+        (CHAT, {"messages": HI, "temperature": 3}, "temperature: 3 is not possible; use at most 2."),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": 7}]},
+            "messages.0.content: 7 is not possible; use text or a list.",
+        ),
+        (CHAT, {"messages": HI, "model": "gpt-9"}, "there is no model 'gpt-9'; known are: echo, plain."),
+        (CHAT, {}, "messages: it is missing; send it."),
+    ],
+)
+def test_a_refusal_says_value_limit_and_remedy(client, path, body, message):
+    answer = client.post(path, json=body)
+    assert answer.status_code in (400, 404) and answer.json()["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize("types", [ImageGenerateParamsBase, CompletionCreateParamsBase])
+def test_every_field_of_the_official_client_is_known_or_asks_for_what_is_not_made(types):
+    schema = ChatRequest if types is CompletionCreateParamsBase else GenerationRequest
+    other_media = {"complexity", "frame_count", "frame_duration_ms", "svg"}
+    assert set(types.__annotations__) - set(schema.model_fields) <= other_media
+
+
+def test_a_form_with_an_unknown_field_is_refused_and_one_with_hints_is_not(client):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    sent = {"url": "/v1/images/edits", "files": {"image": ("a.png", buffer.getvalue())}}
+    answer = client.post(**sent, data={"prompt": "red", "foo": "abc"})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "foo"
+    assert client.post(**sent, data={"prompt": "red", "user": "me", "quality": "high"}).status_code == 200
+
+
+def test_a_path_that_is_not_there_points_to_the_documentation(client):
+    assert "/docs" in client.get("/").json()["error"]["message"]
 
 
 def test_one_model_can_be_looked_up(client):

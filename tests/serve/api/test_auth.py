@@ -28,6 +28,15 @@ def test_keys_come_from_a_file_and_the_environment(tmp_path):
     assert len(names) == 4 and KEY not in str(names)
 
 
+def test_a_comment_in_the_file_is_no_key_and_a_mistake_names_its_line(tmp_path):
+    (tmp_path / "keys").write_text(f"# a comment\n{KEY}\n")
+    keys = ApiKeys.read(str(tmp_path / "keys"), None)
+    assert keys.accept(KEY) and not keys.accept("# a comment")
+    (tmp_path / "keys").write_text(f"{KEY}\n# a comment\n short\n")
+    with pytest.raises(UserError, match="^line 3 of --api-keys-file '.*': an API key has 5 characters"):
+        ApiKeys.read(str(tmp_path / "keys"), None)
+
+
 def test_without_keys_a_client_is_its_address():
     assert ApiKeys().client_name(request("Bearer whatever")) == "10.0.0.9" and not ApiKeys.read(None, None)
 
@@ -43,7 +52,7 @@ def test_every_key_is_compared_in_constant_time(monkeypatch):
     assert len(compared) == 6 and {len(side) for pair in compared for side in pair} == {32}
 
 
-@pytest.mark.parametrize("content", ["", "\n \n", "short"])
+@pytest.mark.parametrize("content", ["", "\n \n", "# only words of ours", "short"])
 def test_a_file_without_a_usable_key_is_a_mistake(tmp_path, content):
     (tmp_path / "keys").write_text(content)
     with pytest.raises(UserError):

@@ -102,6 +102,7 @@ WRONG = {
     "/set stepz 3": "did you mean 'steps'?",
     "/set area sky": "unknown area 'sky'",
     "/set fill sky": "unknown fill 'sky'",
+    "/set fil mirror": "did you mean 'fill'?",
     "/set restorer magic": "unknown restorer",
     "/set soft-mask maybe": "neither on nor off",
     "/set skip 0.3": "/set edit on first",
@@ -118,6 +119,12 @@ def test_a_wrong_command_is_one_sentence_and_changes_nothing(talk, line, message
     out, err = typed(now, line)
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
     assert now.assistant.session == before
+
+
+@pytest.mark.parametrize("line", ["/", "/ ", "/ help"])
+def test_a_lone_slash_asks_for_help(talk, line):
+    out, err = typed(talk(ONE), line)
+    assert "/quit" in out and not err
 
 
 def test_a_black_mask_is_named(talk):
