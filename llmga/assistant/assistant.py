@@ -95,6 +95,7 @@ class Assistant:
         session = given.session if isinstance(given, SavedSession) else given
         if not isinstance(session, Session):
             raise UserError(f"the session is of type {type(given).__name__}; give what load_session returns.")
+        settings_given(session.settings)
         self._session, self.region = session, session.region
 
     @property
