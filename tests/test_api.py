@@ -132,3 +132,9 @@ def test_what_is_shown_of_an_object_is_short_and_names_the_models(assistant: llm
 def test_an_assistant_is_not_copied(assistant: llmga.Assistant, take) -> None:
     with pytest.raises(llmga.UserError, match="is not copied or pickled; keep its session"):
         take(assistant)
+
+
+def test_an_assistant_lists_what_a_person_can_do() -> None:
+    public = {name for name in dir(llmga.Assistant) if not name.startswith("_")}
+    verbs = "say stream retry edit repaint paint repair undo leave_region reseed cancel check sampling"
+    assert public == {*verbs.split(), "cancelled", "exchanges", "session", "settings"}

@@ -1,68 +1,32 @@
 """A session with one person: `Assistant.stream` leads from what is said to words and pictures.  Front ends draw it."""
 
 import secrets
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from threading import Event, Lock, get_ident
 from typing import Any, NoReturn
 
 from PIL import Image
 
 from llmga.assistant import repainting
+from llmga.assistant.answer import Answer
 from llmga.assistant.bounds import UNBOUNDED, Bounds
-from llmga.assistant.events import (
-    AssistantEvent,
-    Failed,
-    PictureReady,
-    PromptFound,
-    Reply,
-    Stopped,
-    TextDelta,
-)
-from llmga.assistant.painting import (
-    ImageRequest,
-    Postprocessing,
-    choose_sampler,
-    marks_behind,
-    painted,
-    pipeline_for,
-    record_of,
-    restorer_of,
-    upscaler_of,
-)
+from llmga.assistant.events import AssistantEvent, Failed, Reply, Stopped
+from llmga.assistant.painting import choose_sampler
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
-from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Turn, shown
+from llmga.assistant.session import Exchange, Region, Session, Turn, shown
 from llmga.assistant.session_file import SavedSession
 from llmga.assistant.settings import ASKED_SEED, Settings, settings_given
 from llmga.diffrir.restorers import Restorer
 from llmga.errors import UserError
 from llmga.inputs import Picture, Pictures
-from llmga.llava.conversation import Conversation
-from llmga.llava.generation_prompt import Event as ParserEvent
-from llmga.llava.generation_prompt import GenerationPrompt, GenerationPromptParser, Spoken, parse
-from llmga.llava.planner import Dialogue, Planner, answered, ask
+from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
+from llmga.llava.planner import Dialogue, Planner, ask
 from llmga.llava.sampling import Sampling
 
 SIMILAR = "Generate a similar image."  # one of the questions that the language models were trained on
-
-
-@dataclass
-class Answer:
-    """One answer while it is given.
-
-    Attributes:
-        cancelled: set where nobody wants it any more.
-        sampling: how its words are chosen, as the records say it.
-        images: what it has painted.
-        spent: what that cost, see `Bounds.work`.
-    """
-
-    cancelled: Event = field(default_factory=Event)
-    sampling: dict[str, Any] = field(default_factory=dict)
-    images: list[GeneratedImage] = field(default_factory=list)
-    spent: float = 0.0
 
 
 class Assistant:
@@ -108,7 +72,7 @@ class Assistant:
         self.models: tuple[ModelMark, ...] = tuple(models)
         chosen = settings_given(settings)
         self.session = Session(secrets.randbelow(2**32) if chosen.seed is None else chosen.seed, settings=chosen)
-        self._answer = Answer()
+        self._cancelled = Event()  # of the latest answer
         self._threads: list[int] = []  # one for each answer that is under way
         self._lock = Lock()  # of that list
 
@@ -131,6 +95,7 @@ class Assistant:
         session = given.session if isinstance(given, SavedSession) else given
         if not isinstance(session, Session):
             raise UserError(f"the session is of type {type(given).__name__}; give what load_session returns.")
+        settings_given(session.settings)
         self._session, self.region = session, session.region
 
     @property
@@ -146,7 +111,7 @@ class Assistant:
         chosen = settings_given(chosen)
         if chosen.seed not in (None, self.settings.seed):
             self.reseed(chosen.seed)
-        self.keep(settings=chosen)
+        self._keep(settings=chosen)
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -183,7 +148,7 @@ class Assistant:
             turn = text if isinstance(text, Turn) else Turn.of(text, images, mask, outpaint, fill)
             return self._stream(turn, answer)
 
-        return self.begin(events)
+        return self._begin(events)
 
     def say(
         self,
@@ -217,7 +182,7 @@ class Assistant:
         An edit that fails before its first word leaves everything as it was.
         Done as its events are read; `Reply.of` reads them to the end.
         """
-        return self.begin(lambda answer: self._edit(number, text, answer))
+        return self._begin(lambda answer: self._edit(number, text, answer))
 
     def repaint(
         self, number: int = -1, painting: int = -1, *, prompt: str | None = None, seed: int | None = None
@@ -231,21 +196,21 @@ class Assistant:
             prompt: what to paint instead; the conversation then has it as if it had been written so.
             seed: 0 to 4294967295; None is the session's next one.
         """
-        return self.begin(lambda answer: repainting.repaint(self, number, painting, prompt, seed, answer))
+        return self._begin(lambda answer: repainting.repaint(answer, number, painting, prompt, seed))
 
     def paint(self, number: int, prompt: int, text: str | None = None) -> Iterator[AssistantEvent]:
         """Paint prompt `prompt` (from 0) of turn `number`, in these words if some are given, be it painted or not.
 
         Done as its events are read; `Reply.of` reads them to the end.
         """
-        return self.begin(lambda answer: repainting.paint_prompt(self, number, prompt, text, answer))
+        return self._begin(lambda answer: repainting.paint_prompt(answer, number, prompt, text))
 
     def repair(self) -> Iterator[AssistantEvent]:
         """Go on with the last answer until it asks for a picture, and paint that.
 
         Done as its events are read; `Reply.of` reads them to the end.
         """
-        return self.begin(lambda answer: repainting.repair(self, answer))
+        return self._begin(repainting.repair)
 
     def undo(self) -> Turn:
         """Take the last turn back with all that came of it, at once.
@@ -275,16 +240,16 @@ class Assistant:
         Raises:
             UserError: it is no such number.
         """
-        self.keep(seed=ASKED_SEED.fitting(seed), painted=0)
+        self._keep(seed=ASKED_SEED.fitting(seed), painted=0)
 
     def cancel(self) -> None:
         """End the current answer, from any thread: words within one token, a painting within a part of a step."""
-        self._answer.cancelled.set()
+        self._cancelled.set()
 
     @property
     def cancelled(self) -> bool:
         """Whether the latest answer was ended by `cancel`."""
-        return self._answer.cancelled.is_set()
+        return self._cancelled.is_set()
 
     def check(self) -> None:
         """See whether answers can be given as the settings want them.
@@ -312,16 +277,16 @@ class Assistant:
 
     # How an answer comes about.
 
-    def begin(self, events: Callable[[Answer], Iterator[AssistantEvent]]) -> Iterator[AssistantEvent]:
+    def _begin(self, events: Callable[[Answer], Iterator[AssistantEvent]]) -> Iterator[AssistantEvent]:
         """Begin an answer: from now on, `cancel` is about it, unless another thread is being answered.
 
         Args:
             events: what happens in the answer.
         """
-        answer = Answer()
+        answer = Answer(self, self._keep)
         with suppress(UserError):
             self._check_thread()
-            self._answer = answer
+            self._cancelled = answer.cancelled
         return self._guarded(events, answer)
 
     def _guarded(
@@ -341,7 +306,7 @@ class Assistant:
         with self._lock:
             self._check_thread()
             self._threads.append(thread := get_ident())
-            self._answer = answer
+            self._cancelled = answer.cancelled
         try:
             yield
         finally:
@@ -359,8 +324,8 @@ class Assistant:
         try:
             seen = self._take_up(turn, answer) if turn.shows else turn
             asked = ask(self.session.conversation, seen.text, seen.images)
-            pieces = self.planner.reply(asked, self.sampled(answer), answer.cancelled.is_set)
-            yield from self.follow(asked, "", pieces, seen.text, self.region, answer)
+            pieces = self.planner.reply(asked, answer.sampled(), answer.cancelled.is_set)
+            yield from answer.follow(asked, "", pieces, seen.text, self.region)
             if self.planner.ended_by == "limit":
                 yield Failed(
                     f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
@@ -368,107 +333,13 @@ class Assistant:
                     cut=True,
                 )
         finally:
-            self.keep(turns=self.session.turns + 1)
+            self._keep(turns=self.session.turns + 1)
             end = len(self.session.conversation.messages)
             if end > start:
                 done = Exchange(turn, start, end, self.region, tuple(answer.images))
-                self.keep(exchanges=(*self.exchanges, done))
+                self._keep(exchanges=(*self.exchanges, done))
             else:
                 self.region = region
-
-    def follow(
-        self,
-        asked: Conversation,
-        said: str,
-        pieces: Generator[str],
-        request: str,
-        region: Region | None,
-        answer: Answer,
-    ) -> Iterator[AssistantEvent]:
-        """Keep a reply as it is said, and paint the pictures that it asks for.
-
-        Args:
-            asked: what it replies to.
-            said: what was said of it before.
-            pieces: how it goes on.
-            request: what the person asked for, as the records say it.
-            region: what is painted into.
-        """
-        parser = GenerationPromptParser()
-        list(parser.feed(said))
-        with closing(pieces):
-            for piece in pieces:
-                said += piece
-                self.keep(conversation=answered(asked, said))
-                for event in parser.feed(piece):
-                    yield from self._shown(event, parser.found - 1, request, region, answer)
-        self.keep(conversation=answered(asked, said, whole=True))
-        for event in parser.close():
-            yield from self._shown(event, parser.found - 1, request, region, answer)
-
-    def _shown(
-        self, event: ParserEvent, number: int, request: str, region: Region | None, answer: Answer
-    ) -> Iterator[AssistantEvent]:
-        """What comes of a part of the reply; nothing of a cancelled one, which ends at its next token."""
-        if answer.cancelled.is_set():
-            return
-        if isinstance(event, Spoken):
-            yield TextDelta(event.text)
-        elif isinstance(event, GenerationPrompt):
-            for _ in range(self.settings.versions):
-                yield from self.picture(event.text, request, region, number, answer)
-
-    def picture(
-        self,
-        prompt: str,
-        request: str,
-        region: Region | None,
-        number: int,
-        answer: Answer,
-        seed: int | None = None,
-    ) -> Iterator[AssistantEvent]:
-        """Paint one prompt; a `UserError` ends this picture only: words and further pictures of the reply go on.
-
-        Args:
-            number: which prompt of its reply it is, from 0.
-            seed: None is the session's next one.
-        """
-        if answer.cancelled.is_set():
-            return
-        report = getattr(self.pipeline, "report", None)
-        yield PromptFound(prompt, str(report(prompt)) if report else "")
-        chosen = self.settings
-        if not chosen.paint:
-            return
-        seed = self.session.next_seed if seed is None else seed
-        wanted = ImageRequest.of(prompt, seed, region, chosen)
-        try:
-            pipeline = pipeline_for(self.pipeline, region, chosen)
-            postprocessing = Postprocessing(
-                restorer_of(chosen.restorer, self.restorer), upscaler_of(chosen.upscale, self.upscaler)
-            )
-            answer.spent = self.bounds.check_order(wanted, chosen.upscale or 1, pipeline, answer.spent)
-            previews = chosen.previews and self.guard.unsafe is None
-            image = yield from painted(pipeline, wanted, postprocessing, answer.cancelled, previews=previews)
-            if image is None:
-                return
-            image = self.guard(image)
-        except UserError as problem:
-            yield Failed(str(problem))
-            return
-        marks = marks_behind(self.models, pipeline, self.pipeline, self.upscaler, chosen)
-        record = record_of(
-            pipeline, wanted, postprocessing, image, request=request, words=dict(answer.sampling), models=marks
-        )
-        self.keep(painted=self.session.painted + 1)
-        answer.images.append(GeneratedImage(image, record, region, number))
-        yield PictureReady(image, record)
-
-    def sampled(self, answer: Answer) -> Sampling:
-        """How the answer is sampled, noted for its records."""
-        sampling = self.sampling()
-        answer.sampling = asdict(sampling)
-        return sampling
 
     def _take_up(self, turn: Turn, answer: Answer) -> Turn:
         """Remember the picture to work on; the turn as the language model is to see it."""
@@ -487,8 +358,8 @@ class Assistant:
         """The turn without its pictures, which the conversation has then, and the prompt with which the language model
         would paint them; the person sees nothing of it."""
         dialogue = Dialogue(self.planner, self.session.conversation)
-        events = list(parse(dialogue.say(SIMILAR, turn.images, self.sampled(answer), answer.cancelled.is_set)))
-        self.keep(conversation=dialogue.conversation)
+        events = list(parse(dialogue.say(SIMILAR, turn.images, answer.sampled(), answer.cancelled.is_set)))
+        self._keep(conversation=dialogue.conversation)
         prompts = [event.text for event in events if isinstance(event, GenerationPrompt)]
         words = "".join(event.text for event in events if isinstance(event, Spoken)).strip()
         return replace(turn, images=()), prompts[0] if prompts else words
@@ -506,6 +377,6 @@ class Assistant:
             if len(self.exchanges) == index:
                 self.session = replace(before, turns=self.session.turns, painted=self.session.painted)
 
-    def keep(self, **changed: Any) -> None:
+    def _keep(self, **changed: Any) -> None:
         """Change parts of the session; the picture at work stays."""
         self._session = replace(self._session, **changed)

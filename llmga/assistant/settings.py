@@ -351,4 +351,4 @@ def _parts(hint: Any) -> Iterator[Any]:
 
 
 SETTINGS = settings_of(Settings, fill=Fill)
-ASKED_SEED = replace(SETTINGS["seed"], hint=AskedSeed, default=0)  # where one has to be named
+ASKED_SEED: Setting = replace(SETTINGS["seed"], hint=AskedSeed, default=0)  # where one has to be named

@@ -12,6 +12,7 @@ from PIL import Image
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.session import Region, Turn
 from llmga.assistant.session_file import load_session, save_session
+from llmga.assistant.settings import Settings
 from llmga.errors import UserError
 from llmga.masks import read_mask
 
@@ -160,6 +161,8 @@ def test_settings_that_cannot_be_leave_those_that_were(toy):
     assistant = toy(ONE, seed=40)
     with pytest.raises(UserError, match="versions is 0; use a whole number, 1 to 10."):
         assistant.settings = replace(assistant.settings, versions=0, seed=7)
+    with pytest.raises(UserError, match="versions is 0"):
+        assistant.session = replace(assistant.session, settings=Settings(versions=0))
     assert assistant.settings.versions == 1 and seeds_of(answer(assistant)) == [40]
 
 
