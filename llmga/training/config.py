@@ -145,10 +145,11 @@ def _converted(name: str, hint: Any, value: Any) -> Any:
 def _part(name: str, kind: Any, value: Any) -> Any:
     if isinstance(value, str):
         return _read_one(name, kind, value)
-    if not (is_dataclass(kind) and isinstance(value, dict)):
+    if not isinstance(value, dict) or not is_dataclass(kind):
         return value
+    made: Any = kind
     try:
-        return kind(**value)
+        return made(**value)
     except TypeError as problem:
         raise UserError(f"{_flag(name)} holds {value!r}, which is none: {reason(problem)}.") from None
 

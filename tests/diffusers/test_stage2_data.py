@@ -86,6 +86,21 @@ def as_imagefolder(root, world):
     return root, ()
 
 
+def as_imagefolder_of_csv(root, world):
+    as_imagefolder(root, world)
+    (root / "metadata.jsonl").unlink()
+    (root / "metadata.csv").write_text("\n".join(["file_name,text", *(f"{n},{c}" for n, c in PAIRS)]) + "\n")
+    return root, ()
+
+
+def as_texts_beside_pictures(root, world):
+    as_imagefolder(root, world)
+    (root / "metadata.jsonl").unlink()
+    for name, caption in PAIRS:
+        (root / name).with_suffix(".txt").write_text(caption + "\n")
+    return root, ()
+
+
 def as_parquet(root, world):
     pictures = [{"bytes": (world / n).read_bytes(), "path": n} for n in NAMES]
     parquet.write_table(pa.table({"image": pictures, "caption": CAPTIONS}), root / "data.parquet")
@@ -104,7 +119,8 @@ def as_parquet_of_names(root, world):
     return root / "data.parquet", (world,)
 
 
-KINDS = [as_json, as_jsonl, as_conversations_in_lmdb, as_coco, as_imagefolder, as_parquet,
+KINDS = [as_json, as_jsonl, as_conversations_in_lmdb, as_coco, as_imagefolder, as_imagefolder_of_csv,
+         as_texts_beside_pictures, as_parquet,
          as_parquet_of_bytes_in_a_folder, as_parquet_of_names]  # fmt: skip
 
 
@@ -124,6 +140,17 @@ def test_every_form_of_data_gives_the_same_pictures_and_captions(make, world, tm
     assert len({records.name(i) for i in range(3)}) == 3
     again = pickle.loads(pickle.dumps(records))  # as workers get it
     assert again.picture(2).tobytes() == records.picture(2).tobytes()
+
+
+def test_every_picture_with_texts_beside_needs_one_and_another_picture_is_another_stamp(world, tmp_path):
+    (tmp_path / "source").mkdir()
+    source, _ = as_texts_beside_pictures(tmp_path / "source", world)
+    before = CaptionedImages([str(source)], [], tmp_path / "cache")
+    shutil.copy(world / NAMES[0], source / NAMES[1])
+    assert CaptionedImages([str(source)], [], tmp_path / "cache").stamp(0) != before.stamp(0)
+    (source / NAMES[2]).with_suffix(".txt").unlink()
+    with pytest.raises(UserError, match="caption '.*plain-2.txt' of 'plain-2.png' cannot be read; write it as UTF-8"):
+        CaptionedImages([str(source)], [], tmp_path / "cache")
 
 
 def test_sources_are_counted_through_and_picture_names_searched_in_order(world, tmp_path):

@@ -131,8 +131,9 @@ def test_inpainting_goes_on_from_a_model_that_paints_from_words(config):
     assert np.array_equal(np.asarray(filled)[np.asarray(mask) == 0], np.asarray(picture)[np.asarray(mask) == 0])
 
 
-def test_stock_diffusers_loads_the_low_rank_weights(config):
+def test_stock_diffusers_loads_the_low_rank_weights(config, capsys):
     output = train(replace(config, tune="lora", lora_rank=2, lora_alpha=4.0, steps=3, lr=0.1))
+    assert f"the low-rank weights are in {output}" in capsys.readouterr().out
     assert [path.name for path in output.iterdir()] == [LORA]
     pipe = DiffusionPipeline.from_pretrained(config.pipeline)
     pipe.load_lora_weights(output)

@@ -52,7 +52,9 @@ def _sizes(records: CaptionedImages, folder: Path, quiet: bool) -> np.ndarray:
     path = folder / f"sizes-{digest.hexdigest()[:16]}.npy"
     if path.is_file():
         return np.load(path)
-    sizes = np.array([_size(records, i) for i in tqdm(range(len(records)), desc="measuring pictures", disable=quiet)])
+    sizes = np.array(
+        [_size(records, i) for i in tqdm(range(len(records)), desc="measuring pictures", disable=quiet or None)]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npy")
     np.save(partial, sizes)

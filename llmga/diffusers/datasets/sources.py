@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmga.errors import UserError
 from llmga.filetypes import file_type
+from llmga.fingerprints import digest
 from llmga.registry import Registry
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CAPTIONS = ("caption", "text", "prompt")  # columns that may hold it, the first that is there counts
 PICTURES = ("image", "image_id", "key")
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # of pictures with a text beside them
 COCO_NAME = "{:012d}.jpg"  # COCO numbers its pictures
 
 
@@ -77,6 +79,30 @@ def read_imagefolder(path: Path, cache: Path) -> "Dataset":
     return _columns(_loaded("imagefolder", path, cache, data_dir=str(path), drop_labels=True), path)
 
 
+def read_pairs(path: Path, cache: Path) -> "Dataset":
+    """A folder of pictures with a text of the same name beside each, `1.jpg` and `1.txt`, as kohya's scripts do."""
+    from datasets import Dataset, Features, Image, Value
+
+    pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
+    columns = {
+        "image": [{"bytes": None, "path": str(file)} for file in pictures],
+        "caption": [_text_beside(file) for file in pictures],
+    }
+    table = Dataset.from_dict(columns, Features({"image": Image(decode=False), "caption": Value("string")}))
+    states = [file.stat() for file in pictures]
+    table._fingerprint = digest(f"{state.st_size} {state.st_mtime_ns}" for state in states)  # as what tells a picture
+    return table
+
+
+def _text_beside(picture: Path) -> str:
+    file = picture.with_suffix(".txt")
+    try:
+        return " ".join(file.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"the caption {str(file)!r} of {picture.name!r} cannot be read; write it as UTF-8 text, "
+                        "or take the picture out.") from None  # fmt: skip
+
+
 def _loaded(kind: str, path: Path, cache: Path, **options: Any) -> "Dataset":
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
@@ -99,7 +125,8 @@ def _columns(table: "Dataset", path: Path) -> "Dataset":
     lacking = [own for own, name in found.items() if name is None]
     if lacking or not len(table):
         what = f"has no column `{lacking[0]}`" if lacking else "has no row"
-        raise UserError(f"the training data {str(path)!r} {what}; pictures need captions beside them.")
+        raise UserError(f"the training data {str(path)!r} {what}; pictures need captions: a column of them, "
+                        "a metadata.jsonl, or a text 1.txt beside each 1.jpg.")  # fmt: skip
     table = table.rename_columns({name: own for own, name in found.items() if name != own})
     if isinstance(table.features["image"], Image):
         table = table.cast_column("image", Image(decode=False))
@@ -114,8 +141,11 @@ def is_text(table: "Dataset", column: str) -> bool:
 
 
 def read_folder(path: Path, cache: Path) -> "Dataset":
-    """Parquet files where a folder holds them, else an imagefolder."""
-    return (read_parquet if any(path.glob("*.parquet")) else read_imagefolder)(path, cache)
+    """Parquet files where a folder holds them, pictures with texts where no metadata is, else an imagefolder."""
+    if any(path.glob("*.parquet")):
+        return read_parquet(path, cache)
+    texts = any(file.with_suffix(".txt").is_file() for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
+    return (read_pairs if texts and not any(path.rglob("metadata.*")) else read_imagefolder)(path, cache)
 
 
 FORMS: Registry[Callable[[Path, Path], "Dataset"]] = Registry("form of training data", {

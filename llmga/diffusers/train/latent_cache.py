@@ -97,7 +97,7 @@ class _Encoder:
         rows: dict[str, int] = {}
         means, stds = [], []
         times: list[tuple[int, ...]] = []
-        bar = tqdm(total=len(indices), desc=f"encoding pictures {_label(shape)}", disable=self.skipped is None)
+        bar = tqdm(total=len(indices), desc=f"encoding pictures {_label(shape)}", disable=self.skipped is None or None)
         for start in range(0, len(indices), AT_ONCE):
             some = indices[start : start + AT_ONCE]
             framed = {self.names[index]: each for index in some if (each := self._framed(index, shape))}

@@ -70,7 +70,7 @@ def _encode_all(parts: Any, captions: list[str], layout: str, *, quiet: bool) ->
     texts = [[tower.tokens(caption) for tower in towers] for caption in captions]
     counts = [max(tower.chunks(len(text.ids)) for tower, text in zip(towers, read, strict=True)) for read in texts]
     found: dict[int, tuple[Tensor, Tensor | None]] = {}
-    bar = tqdm(total=len(captions), desc="encoding captions", disable=quiet)
+    bar = tqdm(total=len(captions), desc="encoding captions", disable=quiet or None)
     for some in _of_one_length(counts):
         found |= _encode(towers, {number: texts[number] for number in some}, counts[some[0]], LAYOUTS[layout])
         bar.update(len(some))

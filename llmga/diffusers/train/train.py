@@ -30,7 +30,8 @@ def train(config: Stage2Config) -> Path:
     trainer = Stage2Trainer(config)
     trainer.fit()
     output = trainer.save()
-    trainer.accelerator.print(f"the finished pipeline is in {output}")
+    result = "finished pipeline is" if config.tune == "full" else "low-rank weights are"
+    trainer.accelerator.print(f"the {result} in {output}")
     return output
 
 

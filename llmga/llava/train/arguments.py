@@ -1,5 +1,6 @@
 """Our settings in the words of transformers' Trainer and of DeepSpeed."""
 
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -49,7 +50,7 @@ def training_arguments(config: Stage1Config) -> TrainingArguments:
         gradient_checkpointing=config.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         ddp_find_unused_parameters=False,
-        disable_tqdm=False,
+        disable_tqdm=not sys.stderr.isatty(),  # a log gets lines instead of a bar
         report_to=[name for name in config.report_to if find_spec(name)],
     )
 

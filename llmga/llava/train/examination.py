@@ -98,7 +98,8 @@ def table(inspection: Inspection) -> list[str]:
 def labels(config: Stage1Config, inspection: Inspection) -> list[str]:
     """Which share of the tokens is supervised under the run's template, and what its length limit takes of them."""
     known = [looked for looked in inspection.sources if looked.lessons]
-    lines = [f"{looked.coverage:.0%} of {looked.source.kind} under template {config.conv_mode}" for looked in known]
+    lines = [f"{looked.coverage:.0%} of {looked.source.kind} {looked.source.file} under template {config.conv_mode}"
+             for looked in known]  # fmt: skip
     return lines + [
         f"beyond --max-length {config.max_length} in {looked.source.file}: {looked.beyond}"
         for looked in known
@@ -207,6 +208,8 @@ def first_look(config: Stage1Config, mllm: Mllm, data: Mixture) -> list[str]:
     tokens = sum(sum(looked.lengths()) for looked in inspection.sources)
     lines = [f"{supervised / tokens:.0%} of the tokens are supervised"]
     lines += [] if space.enough else [f"the disk may get full: {space.line()}"]
+    if config.eval_steps != Stage1Config.eval_steps and not config.eval_fraction:
+        lines.append(f"--eval-steps {config.eval_steps} measures nothing without --eval-fraction")
     lines += outlook.late_checkpoints(config, outlook.length(config, len(data)))
     lost = findings.lines("loss")
     return lines + ([*lost, "the doctor tells more: python -m llmga.llava.train.doctor"] if lost else [])

@@ -175,12 +175,15 @@ def test_held_out_data_is_measured(settings, tmp_path, capsys):
     assert len(trainer.train_dataset) == 6
 
 
-def test_left_out_samples_show_in_the_log(world, settings, tmp_path, captions):
+def test_left_out_samples_show_in_the_log(world, settings, tmp_path, captions, capsys):
     records = [{"image": "gone.png", "caption": "gone"}, {"image": "0.png", "caption": captions[0]}]
     (tmp_path / "sg.json").write_text(json.dumps(records))
     data = (DataSource("sg", str(tmp_path / "sg.json"), str(world / "data/images")),)
-    trainer = train(settings(tmp_path / "out", data=data, steps=2))
+    trainer = train(settings(tmp_path / "out", data=data, steps=2, eval_steps=10))
     assert trainer.state.log_history[0]["left_out"] >= 1
+    said = capsys.readouterr()
+    assert "--eval-steps 10 measures nothing without --eval-fraction" in said.out
+    assert "/2 [" not in said.err  # a log is no terminal and gets no bar
 
 
 @pytest.mark.parametrize(
