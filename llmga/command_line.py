@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import logging
 import math
 import os
 import signal
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from llmga.errors import command_line
+from llmga.quiet import silence
 
 ELSEWHERE = ("batch", "session")  # flags that bring pictures of their own
 SIDES = (16, 2048)  # pixels
@@ -179,9 +179,8 @@ def quiet_libraries() -> None:
     """
     with _ended_by_ctrl_c():
         import torch
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.utils import logging as transformers_logging
 
+        silence()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -189,7 +188,3 @@ def quiet_libraries() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed prints on stdout that it found no GPU
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    for library in (transformers_logging, diffusers_logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()

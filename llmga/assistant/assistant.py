@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event, Lock, get_ident
 from typing import Any, NoReturn
@@ -284,8 +284,7 @@ class Assistant:
             events: what happens in the answer.
         """
         answer = Answer(self, self._keep)
-        with suppress(UserError):
-            self._check_thread()
+        if not self._answers_another_thread:
             self._cancelled = answer.cancelled
         return self._guarded(events, answer)
 
@@ -312,9 +311,13 @@ class Assistant:
         finally:
             self._threads.remove(thread)  # which a collected iterator does from any
 
+    @property
+    def _answers_another_thread(self) -> bool:
+        return any(thread != get_ident() for thread in self._threads)
+
     def _check_thread(self) -> None:
         """Raises: UserError where another thread is being answered: models and session are of one answer."""
-        if any(thread != get_ident() for thread in self._threads):
+        if self._answers_another_thread:
             raise UserError("another thread is being answered here; wait for it, or give each thread an assistant.")
 
     def _stream(self, turn: Turn, answer: Answer) -> Iterator[AssistantEvent]:

@@ -10,7 +10,6 @@ from llmga.llava.conversation import Conversation, Message
 from llmga.llava.generation_prompt import START
 
 Prompt = TypeVar("Prompt")
-Exchange = tuple[Message, ...]
 
 
 def windows(asked: Conversation, taught_turns: int | None = None) -> Iterator[Conversation]:
@@ -35,7 +34,7 @@ def windows(asked: Conversation, taught_turns: int | None = None) -> Iterator[Co
         yield replace(asked, messages=(*chain(*kept), *question))
 
 
-def _expendable(exchanges: list[Exchange]) -> list[int]:
+def _expendable(exchanges: list[tuple[Message, ...]]) -> list[int]:
     """The numbers of the exchanges, those first that can be missed best."""
     prompts = [index for index, (*_, answer) in enumerate(exchanges) if START in answer.text]
     shown = [index for index, (question, *_) in enumerate(exchanges) if question.images]

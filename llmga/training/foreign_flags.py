@@ -5,7 +5,7 @@ answers with words of our command line.  Names are written in hyphens, without d
 
     FLAGS = ForeignFlags(
         aliases={"learning-rate": "lr"},
-        rows={"lora-enable": mapped({"true": "--tune lora", "false": ""}), "lazy-preprocess": left_out("why")},
+        rows={"lora-enable": Mapped({"true": "--tune lora", "false": ""}), "lazy-preprocess": left_out("why")},
     )
 """
 
@@ -51,7 +51,7 @@ def switch(ours: str) -> Row:
 
 
 @dataclass(frozen=True)
-class mapped:  # noqa: N801, a row as the functions beside it are
+class Mapped:
     """Their values, in lower case, as words of ours.
 
     Attributes:
@@ -81,7 +81,7 @@ def left_out(why: str) -> Row:
 
 
 @dataclass(frozen=True)
-class refused:  # noqa: N801
+class Refused:
     """What is done in another way here."""
 
     instead: str
@@ -118,9 +118,9 @@ class ForeignFlags:
         """A paragraph for each way in which the rows are read."""
         found: dict[str, list[str]] = {heading: [] for heading in (READ, PARTLY, TOLD)}
         for name, row in self.rows.items():
-            partly = isinstance(row, mapped) and row.instead and "*" not in row.values
-            heading = TOLD if isinstance(row, refused) else PARTLY if partly else READ
-            values = f" {'|'.join(row.values)}" if isinstance(row, mapped) and partly else ""
+            partly = isinstance(row, Mapped) and row.instead and "*" not in row.values
+            heading = TOLD if isinstance(row, Refused) else PARTLY if partly else READ
+            values = f" {'|'.join(row.values)}" if isinstance(row, Mapped) and partly else ""
             found[heading].append(f"--{name}{values}")
         return "\n\n".join(
             textwrap.fill(f"{heading}: {', '.join(names)}", WIDTH, break_on_hyphens=False)
@@ -142,15 +142,15 @@ def _grouped(argv: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 NONE = ForeignFlags()
-HUB = refused("nothing is uploaded; the folder of the result is what a hub takes")
+HUB = Refused("nothing is uploaded; the folder of the result is what a hub takes")
 # What trainers have in common, in every training here.
 COMMON: dict[str, Row] = {
-    "do-train": mapped({"true": ""}, "this program trains; leave it out"),
+    "do-train": Mapped({"true": ""}, "this program trains; leave it out"),
     "overwrite-output-dir": left_out("a run goes on from its newest checkpoint; another output folder starts afresh"),
     "run-name": left_out("a run is known by its folder"),
-    "torch-compile": mapped({"false": ""}, "nothing is compiled; leave it out"),
-    "fsdp": refused("--deepspeed takes a JSON, such as scripts/zero2.json, that spreads a training over GPUs"),
-    "push-to-hub": mapped({"false": ""}, HUB.instead),
+    "torch-compile": Mapped({"false": ""}, "nothing is compiled; leave it out"),
+    "fsdp": Refused("--deepspeed takes a JSON, such as scripts/zero2.json, that spreads a training over GPUs"),
+    "push-to-hub": Mapped({"false": ""}, HUB.instead),
     "hub-model-id": HUB,
     "hub-token": HUB,
 }

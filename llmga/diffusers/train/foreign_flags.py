@@ -1,10 +1,10 @@
 """The flags of diffusers' text-to-image trainers, which the original took over, in the words of stage 2."""
 
-from llmga.training.foreign_flags import COMMON, ForeignFlags, Given, Row, left_out, mapped, refused, switch
+from llmga.training.foreign_flags import COMMON, ForeignFlags, Given, Mapped, Refused, Row, left_out, switch
 
-BESIDE = refused("put it into the folder that --pipeline names")
-ONLINE = refused("nothing is downloaded or uploaded; give files on this machine")
-RECORDS = refused("--validation-every paints captions of the data, --validation-pictures says how many")
+BESIDE = Refused("put it into the folder that --pipeline names")
+ONLINE = Refused("nothing is downloaded or uploaded; give files on this machine")
+RECORDS = Refused("--validation-every paints captions of the data, --validation-pictures says how many")
 
 
 def _data(given: Given) -> list[str]:
@@ -41,21 +41,21 @@ ROWS: dict[str, Row] = {
     # The model.
     "pretrained-vae-model-name-or-path": BESIDE,
     "unet-model-path": BESIDE,
-    "train-text-encoder": refused("the UNet learns alone"),
+    "train-text-encoder": Refused("the UNet learns alone"),
     "rank": lambda given: ["--tune", "lora", "--lora-rank", given.value],
-    "use-ema": mapped({"true": ""}, "--ema-decay 0 saves the last weights instead of averaged ones"),
+    "use-ema": Mapped({"true": ""}, "--ema-decay 0 saves the last weights instead of averaged ones"),
     # The data.
     "train-data-dir": _data,
     "dataset-name": ONLINE,
     "dataset-config-name": ONLINE,
-    "image-column": mapped({"image": ""}, "the column of pictures is called image"),
-    "caption-column": mapped({"text": "", "caption": "", "prompt": ""}, "it is called caption, text or prompt"),
+    "image-column": Mapped({"image": ""}, "the column of pictures is called image"),
+    "caption-column": Mapped({"text": "", "caption": "", "prompt": ""}, "it is called caption, text or prompt"),
     "blank-mask-prob": left_out("--full-mask says how many pictures are hidden as a whole"),
     "tokenizer-max-length": left_out("prompts of any length are read whole, see --layout"),
     # The steps.
-    "num-train-epochs": refused("--steps says how long a run is"),
-    "scale-lr": mapped({"false": ""}, "give the rate that is meant with --lr"),
-    "lr-scheduler": mapped(
+    "num-train-epochs": Refused("--steps says how long a run is"),
+    "scale-lr": Mapped({"false": ""}, "give the rate that is meant with --lr"),
+    "lr-scheduler": Mapped(
         {
             "constant": "--schedule constant --warmup 0",
             "constant_with_warmup": "--schedule constant",
@@ -63,7 +63,7 @@ ROWS: dict[str, Row] = {
         }
     ),
     "lr-warmup-steps": _warmup,
-    "use-8bit-adam": mapped({"false": ""}, "--deepspeed scripts/zero2.json or --tune lora spares memory"),
+    "use-8bit-adam": Mapped({"false": ""}, "--deepspeed scripts/zero2.json or --tune lora spares memory"),
     "allow-tf32": left_out("the forward pass computes in --mixed-precision"),
     "enable-xformers-memory-efficient-attention": left_out("PyTorch's own attention spares as much memory"),
     # The run.
