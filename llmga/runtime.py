@@ -11,6 +11,7 @@ import torch
 from llmga.errors import UserError
 from llmga.registry import Registry
 
+DEVICE_TYPES = ["cpu", "cuda", "mps"]
 DTYPES = Registry("number format", {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16})
 
 
@@ -32,7 +33,7 @@ def pick_device(name: str = "auto") -> torch.device:
         raise UserError(f"device {name!r} does not exist, this machine has {torch.cuda.device_count()} GPU(s).")
     if device.type == "mps" and not _has_mps():
         raise UserError(f"device {name!r} was asked for, but this machine has no MPS; use --device cpu or auto.")
-    if device.type not in ("cpu", "cuda", "mps"):
+    if device.type not in DEVICE_TYPES:
         raise UserError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps.")
     return device
 

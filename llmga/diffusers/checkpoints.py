@@ -141,7 +141,7 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
     index = read_index(folder)
     models = {name: made for name, made in _parts(index).items() if made[0] in STEMS and _has_weights(name, made[1])}
     try:
-        opened = {name: _open_model(folder / name, *made, dtype) for name, made in models.items()}
+        opened = {name: open_part(folder / name, *made, dtype) for name, made in models.items()}
         return pipeline_class.from_pretrained(
             folder, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **_unwanted(pipeline_class)
         )
@@ -152,7 +152,7 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
         raise UserError(f"checkpoint {str(folder)!r} cannot be opened: {why}.") from None
 
 
-def _open_model(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
+def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
     """Raises: UserError for weights that the library would make up."""
     model, found = getattr(importlib.import_module(library), kind).from_pretrained(
         part,

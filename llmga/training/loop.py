@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
@@ -41,6 +42,13 @@ def learning_rate(config: Any, step: int, base: float, decay: float = 1.0) -> fl
         return base * decay
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
     return base * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def numbers(*values: Tensor | float | None) -> list[float]:
+    """Scalars to numbers, read at once, since a program waits for the device at every read; nothing counts as 0."""
+    scalars = [value.detach().float().reshape(()) for value in values if isinstance(value, Tensor)]
+    read = iter(torch.stack(scalars).tolist() if scalars else ())
+    return [next(read) if isinstance(value, Tensor) else float(value or 0) for value in values]
 
 
 class TrainingLoop:

@@ -176,9 +176,11 @@ class RestorerTrainer(loop.TrainingLoop):
             losses |= self._judge_step(self.opponent, output, pair)
         if self.ema is not None:
             self.ema.step(self.learning)
-        return self._record(losses) | {"grad_norm": norm, "lr": rate}
+        return self._record(losses, norm) | {"lr": rate}
 
-    def _stepped(self, optimizer: torch.optim.Optimizer, rate: float, loss: Tensor, module: nn.Module) -> float:
+    def _stepped(
+        self, optimizer: torch.optim.Optimizer, rate: float, loss: Tensor, module: nn.Module
+    ) -> Tensor | float | None:
         for group in optimizer.param_groups:
             group["lr"] = rate
         self.accelerator.backward(loss)
@@ -186,7 +188,7 @@ class RestorerTrainer(loop.TrainingLoop):
         norm = self.accelerator.clip_grad_norm_(module.parameters(), limit)
         optimizer.step()
         optimizer.zero_grad()
-        return 0.0 if norm is None else float(norm)
+        return norm
 
     def _judge_step(self, opponent: Opponent, output: Tensor, pair: Pair) -> Losses:
         """The judge's step: real and restored pictures one after the other."""
@@ -199,14 +201,15 @@ class RestorerTrainer(loop.TrainingLoop):
         self.judge_optimizer.zero_grad()
         return losses
 
-    def _record(self, losses: Losses) -> dict[str, float]:
-        record = {name: loss.item() for name, loss in losses.items()}
+    def _record(self, losses: Losses, norm: Tensor | float | None) -> dict[str, float]:
+        *values, length = loop.numbers(*losses.values(), norm)
+        record = dict(zip(losses, values, strict=True))
         for name, value in record.items():
             if not math.isfinite(value):
                 raise UserError(
                     f"the {name} loss is {value} at step {self.step + 1}; lower --lr or check the pictures."
                 )
-        return record
+        return record | {"grad_norm": length}
 
     def _measure(self) -> dict[str, float]:
         """Figures of the weights that would be saved now."""

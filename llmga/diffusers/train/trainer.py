@@ -150,11 +150,11 @@ class Stage2Trainer(loop.TrainingLoop):
             losses.append(loss.detach())
         if self.ema is not None:
             self.ema.step(self.learning)
-        mean = torch.stack(losses).mean().item()
+        mean, length = loop.numbers(torch.stack(losses).mean(), norm)
         if not math.isfinite(mean):
             cause = cause_of(given, learnt=self.step > self.first)
             raise UserError(f"the loss is {mean} at step {self.step + 1}, and {cause}.")
-        return {"loss": mean, "grad_norm": float(norm or 0), "lr": rate}
+        return {"loss": mean, "grad_norm": length, "lr": rate}
 
     def _loss(self, batch: Batch, number: int, given: list[dict[str, Tensor]]) -> Tensor:
         """Loss of the forward pass with this number; all randomness comes from it, the seed and the process.
