@@ -1,8 +1,8 @@
 """The published models as rows of sizes, and folders of them whose weights take no room.
 
 Sources: `config.json` of each part in the repositories stabilityai/stable-diffusion-xl-base-1.0,
-diffusers/stable-diffusion-xl-1.0-inpainting-0.1, runwayml/stable-diffusion-v1-5 and runwayml/stable-diffusion-inpainting;
-parameters as their model cards and files state them.
+diffusers/stable-diffusion-xl-1.0-inpainting-0.1, runwayml/stable-diffusion-v1-5 and
+runwayml/stable-diffusion-inpainting.
 """
 
 import importlib

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.trainer import Stage2Trainer
 from llmga.evaluation.dry_run_published import PAINTERS, fake_weights, write_painter
+from llmga.evaluation.dry_run_result import Measured, measured
 from llmga.evaluation.fake_gpu import NAME, FakeGpu
 
 TOKENS = 200  # of a caption: three chunks, as the published prompts have
@@ -34,6 +37,7 @@ def settings(config: Stage2Config, folder: Path) -> Stage2Config:
         data=(str(data / "train.json"),),
         images=(str(data),),
         originals=None,
+        accumulation=min(config.accumulation, 2),  # the passes behind the second are like it
         run=str(folder / "run"),
         output=str(folder / "output"),
         device=NAME,
@@ -41,7 +45,29 @@ def settings(config: Stage2Config, folder: Path) -> Stage2Config:
     )
 
 
-def open_trainer(config: Stage2Config, gpu: FakeGpu) -> Stage2Trainer:
-    """The trainer of such settings."""
+def step(config: Stage2Config, folder: Path, gpu: FakeGpu) -> Measured:
+    """One optimiser step of a preset."""
+    told = settings(config, folder)
     with fake_weights(gpu):
-        return Stage2Trainer(config)
+        trainer = Stage2Trainer(told)
+    batches = trainer._batches()
+    with measured(gpu, passes=told.accumulation, of=config.accumulation) as result:
+        trainer._optimise(batches)
+    result.learning = sum(weight.numel() for weight in trainer.learning)
+    return result
+
+
+def generation(config: Stage2Config, folder: Path, gpu: FakeGpu) -> Measured:
+    """One painting with what a preset trains, in half precision; the steps behind the third are like it."""
+    path = settings(config, folder).pipeline
+    with fake_weights(gpu):
+        pipeline = load_pipeline(path, device=NAME, dtype="fp16", task=config.task)
+    side = config.resolution
+    picture, mask = Image.new("RGB", (side, side), "grey"), Image.new("L", (side, side), 255)
+    given = {"image": picture, "mask": mask} if config.task == INPAINTING else {"size": (side, side)}
+    if config.task == INPAINTING:
+        mask.paste(0, (0, 0, side // 2, side // 2))
+    with measured(gpu) as result:
+        pipeline("a " * TOKENS, seed=0, steps=4, on_step=result.mark, **given)
+    result.extend(pipeline.steps)
+    return result

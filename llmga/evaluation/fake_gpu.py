@@ -1,9 +1,9 @@
 """A GPU that has shapes, devices and number formats but no numbers: what a program does on it, found out on any CPU.
 
-What is on the CPU stays real; what a program moves to the device becomes a fake tensor (torch's `FakeTensorMode`), which
-takes no memory.  Operations on it are watched one by one: their FLOPs, the memory that lives, each time the program waits
-for the device, and where a tensor is on the wrong device or in the wrong number format.  Needs torch 2.13 or newer: the
-device is made by a private function of it.
+What is on the CPU stays real; what a program moves to the device becomes a fake tensor (torch's `FakeTensorMode`),
+which takes no memory.  Operations on it are watched one by one: their FLOPs, the memory that lives, each time the
+program waits for the device, and where a tensor is on the wrong device or in the wrong number format.  Needs torch 2.13
+or newer: the device is made by a private function of it.
 """
 
 import sys
@@ -131,6 +131,9 @@ class FakeGpu(TorchDispatchMode):
             return self._read(func, args, kwargs)
         if func is aten.scaled_dot_product_attention.default:  # in inference mode nothing has taken it apart
             return self._attend(*args, **kwargs)
+        if torch.is_inference_mode_enabled() and _is_composite(func):
+            with self:
+                return func.decompose(*args, **kwargs)
         made = self._run(func, args, kwargs, tensors)
         self._watch(func, args, kwargs, tensors, made)
         return made
@@ -142,7 +145,7 @@ class FakeGpu(TorchDispatchMode):
     def _on_cpu(self, func: Any, args: Any, kwargs: Any) -> Any:
         made = func(*args, **kwargs)
         if isinstance(made, Tensor) and made.dim():
-            made._made_at = _caller()  # type: ignore[attr-defined]
+            made._made_at = f", made at {_caller()}"  # type: ignore[attr-defined]
         return made
 
     def _run(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
@@ -199,6 +202,8 @@ class FakeGpu(TorchDispatchMode):
         outputs = [each for each in _tensors((made,)) if isinstance(each, FakeTensor)]
         for each in outputs:
             self._hold(each)
+            if each.dim() and _device_of(each).type == "cpu":
+                each._made_at = f", made at {_caller()}"  # type: ignore[attr-defined]
         if func in (aten._to_copy.default, aten.copy_.default) and outputs and _device_of(outputs[0]).type == NAME:
             source = args[0] if func is aten._to_copy.default else args[1]
             if _device_of(source).type == "cpu" and source.dim():
@@ -225,6 +230,12 @@ class FakeGpu(TorchDispatchMode):
     def _freed(self, key: int, device: torch.device, size: int, _: Any) -> None:
         self._known.pop(key, None)
         self.trace.live[device] -= size
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    """Whether autograd would have taken an operation apart, which inference mode does not."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
@@ -258,7 +269,7 @@ def _leaves(tensor: Tensor, kwargs: Any) -> bool:
 
 def _of_two_devices(func: Any, tensors: list[Tensor]) -> str:
     told = [
-        f"{tuple(each.shape)} on {_device_of(each)}" + (f", made at {where}" if (where := getattr(each, "_made_at", "")) else "")
+        f"{tuple(each.shape)} on {_device_of(each)}{getattr(each, '_made_at', '')}"
         for each in tensors
     ]  # fmt: skip
     return f"{func} at {_caller()} meets tensors of two devices: {'; '.join(told)}"
@@ -278,7 +289,7 @@ READERS: dict[Any, tuple[str, Callable[..., Any]]] = {
     aten.is_nonzero.default: ("item", lambda one: True),
     aten.nonzero.default: ("nonzero", _nonzero),
     aten.masked_select.default: ("masked_select", lambda one, mask: one.new_empty(one.numel())),
-    aten._unique2.default: ("unique", lambda one, *rest: (one.new_empty(one.numel()), one.new_empty(0), one.new_empty(0))),
+    aten._unique2.default: ("unique", lambda one, *rest: tuple(one.new_empty(one.numel()) for _ in range(3))),
 }  # fmt: skip
 
 
@@ -307,6 +318,23 @@ def attention(
     return aten._scaled_dot_product_efficient_attention(
         query, key, value, attn_mask, grad, dropout_p, is_causal, scale=scale
     )[0]
+
+
+class Generator(torch.Generator):
+    """A source of random numbers that says it is on the device; an operation sees only that it is the CPU's."""
+
+    place: torch.device
+
+    def __new__(cls, device: Any = "cpu") -> "Generator":
+        """Of a device; the one behind it is the CPU's."""
+        made = super().__new__(cls, "cpu")
+        made.place = torch.device(device)
+        return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Where it seems to be."""
+        return self.place
 
 
 class Device:
@@ -439,12 +467,14 @@ def fake_gpu() -> Iterator[FakeGpu]:
     mode = FakeGpu()
     moved = nn.Module._apply
     nn.Module._apply = _apply  # type: ignore[method-assign]
+    torch.Generator, generator = Generator, torch.Generator  # type: ignore[misc]
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(…, device=…)` is made on the CPU and moved
     try:
         with mode:
             yield mode
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
+        torch.Generator = generator  # type: ignore[misc]
         nn.Module._apply = moved  # type: ignore[method-assign]
         _CASTS.clear()
 

@@ -37,6 +37,9 @@ class Sizes:
         inner: of its feed-forward parts.
         layers: how many it has.
         rows: of its vocabulary.
+        attention: width of its queries.
+        untied: the output layer has weights of its own.
+        positions: of a picture in the vision tower.
     """
 
     text: int
@@ -47,6 +50,9 @@ class Sizes:
     inner: int
     layers: int
     rows: int
+    attention: int = 0
+    untied: bool = True
+    positions: int = 577
 
     @classmethod
     def of(cls, model: LlmgaForConditionalGeneration) -> "Sizes":
@@ -57,15 +63,20 @@ class Sizes:
         layers = [layer for name, layer in model.named_modules() if "language_model." in name]
         adapted = sum(layer.in_features + layer.out_features for layer in layers if isinstance(layer, nn.Linear))
         text: Any = model.config.text_config
+        vision: Any = model.config.vision_config
+        width = text.hidden_size
         return cls(
             text=sum(weight.numel() for _, weight in named) - tower - projector,
             projector=projector,
             tower=tower,
             adapted=adapted,
-            width=text.hidden_size,
+            width=width,
             inner=text.intermediate_size,
             layers=text.num_hidden_layers,
             rows=text.vocab_size,
+            attention=text.num_attention_heads * (getattr(text, "head_dim", None) or width // text.num_attention_heads),
+            untied=not model.config.tie_word_embeddings,
+            positions=(vision.image_size // vision.patch_size) ** 2 + 1,
         )
 
 
@@ -120,8 +131,34 @@ def learning(sizes: Sizes, method: Method) -> int:
 
 def need(sizes: Sizes, method: Method) -> Need:
     """The peak of a step."""
-    states, host = _states(sizes, method)
-    return Need(1.05 * (states + _activations(sizes, method)) + CONTEXT, host)
+    _, host = _states(sizes, method)
+    return Need(1.05 * tensors(sizes, method) + CONTEXT, host)
+
+
+def tensors(sizes: Sizes, method: Method) -> float:
+    """Bytes of all tensors that live at the peak of a step, on each device."""
+    return _states(sizes, method)[0] + _activations(sizes, method)
+
+
+def flops(sizes: Sizes, method: Method, pictures: float = 0) -> float:
+    """Floating-point operations of a forward pass and its way back on each device, without the optimiser.
+
+    Every weight multiplies every token twice on the way forward, and as often for each gradient: of the inputs, and of
+    the weights where they learn (Kaplan et al. 2020, arXiv:2001.08361, table 1).  Attention counts in full.
+
+    Args:
+        pictures: shown in such a pass.
+    """
+    tokens = method.batch * method.length
+    layers = sizes.text - 2 * sizes.rows * sizes.width if sizes.untied else sizes.text - sizes.rows * sizes.width
+    low = sizes.adapted * method.rank * (method.tune in ("lora", "dora"))
+    scores = 4 * method.length * sizes.attention * sizes.layers
+    forward = tokens * (2 * (layers + low) + scores)
+    learnt = layers if method.tune == "full" else low
+    backward = tokens * (2 * (layers + low) + 2 * learnt + 2.5 * scores)
+    head = tokens * 2 * sizes.rows * sizes.width * (3 if method.tune == "full" else 2)
+    seen = pictures * 2 * sizes.tower * sizes.positions * (3 if method.tower else 1)
+    return forward * (2 if method.recompute else 1) + backward + head + seen
 
 
 def _states(sizes: Sizes, method: Method) -> tuple[float, float]:

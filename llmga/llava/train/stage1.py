@@ -106,7 +106,11 @@ def open_model(config: Stage1Config, checkpoint: Path | None) -> Mllm:
     from transformers import set_seed
 
     set_seed(config.seed)
-    mllm = _opened(config, checkpoint)
+    return prepared(_opened(config, checkpoint), config, checkpoint)
+
+
+def prepared(mllm: Mllm, config: Stage1Config, checkpoint: Path | None = None) -> Mllm:
+    """An opened model as the run trains it: with its matrices beside, what learns free, everything in its format."""
     mllm.taught_turns = config.taught_turns or mllm.taught_turns
     if config.tag_tokens:
         add_prompt_tags(mllm)

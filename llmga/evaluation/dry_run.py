@@ -1,0 +1,152 @@
+"""Every preset on a GPU that is not there: `python -m llmga.evaluation.dry_run --preset sdxl`.
+
+One whole optimiser step and one whole generation, through the trainers and pipelines themselves, at their published
+sizes and without memory: FLOPs, peak memory, waits for the device, and what is on the wrong device or in the wrong
+number format.  Quantised weights (4 and 8 bits) are left out, whose kernels are no operations of torch's; DeepSpeed's
+sharding is left to the doctor's plan.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from llmga.command_line import Parser, quiet_libraries
+from llmga.errors import UserError, command_line
+
+os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "fakegpu")
+FREE = {
+    *(
+        "output_dir",
+        "checkpoint_dir",
+        "output",
+        "run",
+        "data",
+        "images",
+        "originals",
+        "conv_mode",
+        "save_steps",
+        "epochs",
+    ),
+    *("steps", "decay", "decay_steps", "gain", "lr", "warmup", "save_dtype", "start", "teacher", "save_total_limit"),
+}  # settings that change no shape
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Presets that one trainer runs.
+
+    Attributes:
+        module: what runs them, with `step` and `generation`.
+        presets: the module of the table.
+    """
+
+    module: str
+    presets: str
+
+
+STAGES = {
+    "stage 1": Stage("llmga.evaluation.dry_run_stage1", "llmga.llava.train.config"),
+    "stage 2": Stage("llmga.evaluation.dry_run_stage2", "llmga.diffusers.train.config"),
+    "DiffRIR": Stage("llmga.evaluation.dry_run_diffrir", "llmga.diffrir.train.config"),
+}
+
+
+def presets() -> dict[str, tuple[str, Any]]:
+    """Preset -> its stage and its settings."""
+    from importlib import import_module
+
+    return {
+        name: (stage, config)
+        for stage, row in STAGES.items()
+        for name, config in import_module(row.presets).PRESETS.items()
+    }
+
+
+def run(name: str, part: str) -> dict[str, Any]:
+    """The record of one part (`step` or `generation`) of a preset."""
+    from importlib import import_module
+
+    from accelerate.state import AcceleratorState
+
+    from llmga.evaluation.fake_gpu import fake_gpu
+
+    stage, config = presets()[name]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with tempfile.TemporaryDirectory() as folder, fake_gpu() as gpu:
+        work: Callable[..., Any] = getattr(import_module(STAGES[stage].module), part)
+        return {"preset": name, "stage": stage, "part": part, **work(config, Path(folder), gpu).record()}
+
+
+def shape(config: Any, stage: str) -> Any:
+    """What decides the figures of a preset; two of one shape are one run."""
+    kept = [(one.name, getattr(config, one.name)) for one in fields(config) if one.name not in FREE]
+    models = [Path(value).name if name in ("mllm", "text_model") and value else value for name, value in kept]
+    if stage == "stage 1":
+        from llmga.evaluation.dry_run_stage1 import shape_of_preset
+
+        models = [value for (name, value) in kept if name not in ("mllm", "text_model")]
+        models.append(shape_of_preset(config))
+    return repr(models)
+
+
+def records(names: Sequence[str], parts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The records of presets, as soon as they are known."""
+    known: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in names:
+        stage, config = presets()[name]
+        for part in parts:
+            key = (shape(config, stage), part)
+            if key not in known:
+                known[key] = run(name, part)
+            yield {**known[key], "preset": name}
+
+
+HEAD = f"{'preset':28}{'part':12}{'TFLOP':>10}{'plan':>10}{'GiB':>8}{'plan':>8}{'waits':>7}{'seconds':>9}"
+
+
+def line(record: dict[str, Any]) -> str:
+    """A row of the table, and what is wrong below it."""
+    plan = [record["planned_flops"] and record["planned_flops"] / 1e12, record["planned"] and record["planned"] / 2**30]
+    flops, memory = (f"{one:.4g}" if one else "-" for one in plan)
+    row = (
+        f"{record['preset']:28}{record['part']:12}{sum(record['flops'].values()) / 1e12:10.4g}{flops:>10}"
+        f"{record['peak'] / 2**30:8.1f}{memory:>8}{sum(record['waits'].values()):7}{record['seconds']:9.1f}"
+    )
+    waits = [f"    waits: {place} x{count}" for place, count in record["waits"].items()]
+    return "\n".join([row, *waits, *(f"    WRONG: {one}" for one in record["wrong"])])
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 1 when something is wrong."""
+    parser = Parser(prog="python -m llmga.evaluation.dry_run", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--preset", nargs="+", default=[], metavar="NAME", help="of any of the three trainings")
+    parser.add_argument("--all", action="store_true", help="every preset")
+    parser.add_argument("--part", nargs="+", choices=("step", "generation"), default=["step", "generation"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, a line each")
+    args = parser.parse_args(argv)
+    known = presets()
+    names = list(known) if args.all else args.preset
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"unknown preset {unknown[0]!r}; use some of: {', '.join(known)}.")
+    if not names:
+        raise UserError("--preset is missing; give some, or --all.")
+    quiet_libraries()
+    print(HEAD, flush=True)
+    wrong = False
+    for record in records(names, args.part):
+        print(line(record), flush=True)
+        wrong |= bool(record["wrong"])
+        if args.json:
+            with args.json.open("a") as file:
+                print(json.dumps(record), file=file)
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

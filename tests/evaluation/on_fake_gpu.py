@@ -1,0 +1,155 @@
+"""Programs on the fake GPU, each with its own mistake or placement: `python -m tests.evaluation.on_fake_gpu NAME …`.
+
+A process of their own runs them, since the fake device stays known to torch.  Prints a JSON object: name -> what came out.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["ACCELERATE_TORCH_DEVICE"] = "fakegpu"
+
+import torch
+from PIL import Image
+
+from llmga.evaluation.fake_gpu import Mistake, fake_gpu
+
+BUNDLED = Path("checkpoints/Inference")
+PICTURE = Image.new("RGB", (64, 64), "grey")
+HALF_MASK = Image.new("L", (64, 64), 0)
+HALF_MASK.paste(255, (0, 0, 32, 64))
+
+
+def objective():
+    """A loss of the product on the device, and what it is called with."""
+    from diffusers import DDPMScheduler
+
+    from llmga.diffusers.train.objective import DenoisingObjective
+
+    whole = DenoisingObjective(DDPMScheduler(), snr_gamma=5.0)
+    latents = torch.randn(2, 4, 8, 8)
+    noise, times = whole.draw(latents.shape, torch.Generator().manual_seed(0))
+    return whole, [one.to("fakegpu") for one in (latents, noise, times)]
+
+
+def nothing_wrong(gpu):
+    whole, given = objective()
+    whole.loss(lambda noisy, at: noisy, *given)
+    return [*gpu.trace.doubles]
+
+
+def mask_on_the_cpu(gpu):
+    whole, given = objective()
+    mask = torch.ones(2, 1, 8, 8)  # MISTAKE mask_on_the_cpu
+    whole.loss(lambda noisy, at: noisy * mask, *given)
+
+
+def double_precision(gpu):
+    whole, given = objective()
+    share = torch.full((2, 1, 1, 1), 0.5, dtype=torch.float64, device="fakegpu")  # MISTAKE double_precision
+    whole.loss(lambda noisy, at: noisy * share, *given)
+    return [line for _, line in gpu.trace.doubles]
+
+
+def forgotten_move(gpu):
+    whole, (latents, noise, times) = objective()
+    noise = torch.zeros_like(noise, device="cpu")  # MISTAKE forgotten_move
+    whole.loss(lambda noisy, at: noisy, latents, noise, times)
+
+
+def single_precision(gpu):
+    layer = torch.nn.Linear(64, 64).to("fakegpu")
+    with torch.autocast("fakegpu", torch.bfloat16):
+        hidden = layer(torch.ones(2, 64, device="fakegpu"))
+    layer(hidden.float())  # MISTAKE single_precision
+    return [line for _, line in gpu.trace.islands]
+
+
+def read_in_a_loop(gpu):
+    values = torch.ones(3, device="fakegpu")
+    for one in values:
+        one.item()  # MISTAKE read_in_a_loop
+    return [[line, count] for (_, line), count in gpu.trace.waits.items()]
+
+
+def on_two_devices(gpu):
+    """A planner on one device, a painter on another, as the page and the server hold them."""
+    import llmga
+    from llmga.assistant.assistant import Assistant
+    from llmga.assistant.session import Settings
+    from llmga.llava.chat import Chat
+
+    mllm = llmga.load_mllm(BUNDLED / "llmga-toy-mllm", device="fakegpu:0", dtype="fp16")
+    pipeline = llmga.load_pipeline(BUNDLED / "llmga-toy-sdxl-t2i", device="fakegpu:1", dtype="fp16")
+    settings = Settings(picture="always", max_new_tokens=40, steps=2)
+    assistant = Assistant(Chat(mllm), pipeline, lambda image, reference, mask: image, settings)
+    events = [type(event).__name__ for event in assistant.stream("Paint a red circle.")]
+    used = sorted(str(device) for device, peak in gpu.trace.peak.items() if peak)
+    return [events[-1], used]
+
+
+def spread(gpu):
+    import llmga
+    from llmga.llava.chat import Chat
+    from llmga.llava.conversation import Conversation
+    from llmga.llava.sampling import Sampling
+
+    places = {"model.vision_tower": "fakegpu:0", "model.multi_modal_projector": "fakegpu:0",
+              "model.language_model": "fakegpu:1", "lm_head": "fakegpu:1"}  # fmt: skip
+    mllm = llmga.load_mllm(BUNDLED / "llmga-toy-mllm", device="cpu", dtype="fp16")
+    from accelerate import dispatch_model
+
+    mllm.model = dispatch_model(mllm.model, places, main_device="fakegpu:0", force_hooks=True)
+    list(Chat(mllm).reply(Conversation().say("user", "What is this?", (PICTURE,)), Sampling(max_new_tokens=3, seed=0)))
+    return sorted(str(device) for device, peak in gpu.trace.peak.items() if peak)
+
+
+def offloaded(gpu, offload="model"):
+    import llmga
+
+    pipeline = llmga.load_pipeline(BUNDLED / "llmga-toy-sdxl-t2i", device="fakegpu", dtype="fp16", offload=offload)
+    whole = gpu.trace.live.total()
+    size = pipeline("a red circle", seed=0, steps=2).size
+    return [whole, size]
+
+
+def offloaded_by_layer(gpu):
+    return offloaded(gpu, "sequential")
+
+
+def inpainted_with_a_vae_in_single_precision(gpu):
+    import llmga
+
+    pipeline = llmga.load_pipeline(BUNDLED / "llmga-toy-sdxl-inpainting", device="fakegpu", dtype="fp16")
+    pipeline.pipe.vae.to(torch.float32)
+    size = pipeline("a red circle", PICTURE, HALF_MASK, seed=0, steps=2).size
+    return [size, sorted(gpu.trace.flops)]
+
+
+def restored_in_bfloat16(gpu):
+    from llmga.diffrir.restorer import open_diffrir
+
+    restorer = open_diffrir(BUNDLED / "llmga-toy-diffrir-x1", device="fakegpu", dtype="bf16")
+    size = restorer(PICTURE, PICTURE, HALF_MASK).size
+    return [size, sorted(gpu.trace.flops), [*gpu.trace.islands]]
+
+
+def main(names):
+    found = {}
+    for name in names:
+        with fake_gpu() as gpu, tempfile.TemporaryDirectory():
+            try:
+                found[name] = globals()[name](gpu)
+            except Mistake as problem:
+                found[name] = str(problem)
+            except Exception as problem:
+                if os.environ.get("SHOWN"):
+                    raise
+                found[name] = f"{type(problem).__name__}: {str(problem)[:300]}"
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
