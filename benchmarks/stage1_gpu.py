@@ -5,7 +5,8 @@ python benchmarks/stage1_gpu.py [--tune lora] [--bits 16 4] [--rows 4] [--length
 Needs a CUDA GPU, and says so where there is none.  Nothing is loaded: the weights are random, in the shape of
 Vicuna-7B.  `--peak` is what the GPU can do in bf16 without sparsity, in TFLOP/s (H100 SXM 989, A100 312).  Utilisation
 counts 2 operations per weight and token forward and 2 backward, since no gradient of frozen weights is computed;
-recomputed activations are not counted.
+recomputed activations are not counted.  `expected_gigabytes` is what the doctor's plan says, which the dry run
+(`llmga.evaluation.dry_run`) holds against its trace: where the measured figure is another, something is wrong.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from llmga.llava.published import make_config
 from llmga.llava.towers import KNOWN_TOWERS
 from llmga.llava.train.config import PRESETS
 from llmga.llava.train.low_rank import add_low_rank
+from llmga.llava.train.memory import Method, Sizes, tensors
 from llmga.llava.train.parameters import freeze, set_formats
 from llmga.llava.weights import load_weights
 
@@ -64,7 +66,9 @@ def measured(args: argparse.Namespace, bits: int, device: torch.device) -> dict[
     torch.cuda.reset_peak_memory_stats()
     times = [step(mllm.model, optimiser, ids) for _ in range(args.steps + 2)][2:]  # the first two warm up
     speed = ids.numel() * len(times) / sum(times)
+    method = Method(args.tune, 1, args.rows, args.length, bits=bits, rank=config.lora_rank)
     return {
+        "expected_gigabytes": round(tensors(Sizes.of(mllm.model), method) / 1e9, 1),
         "tokens_per_second": round(speed),
         "gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 1),
         "flops_utilisation": round(4 * weights_of(shape) * speed / (args.peak * 1e12), 3),

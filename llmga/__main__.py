@@ -41,6 +41,7 @@ COMMANDS = Registry("command", {
     "download": Command("llmga.download", "fetch published weights"),
     "convert": Command("llmga.llava.convert", "write a checkpoint in another layout"),
     "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),
+    "evaluate dry-run": Command("llmga.evaluation.dry_run", "what every preset needs, on a GPU that is not there"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
     "completion": Command("llmga.completion", "what bash or zsh needs to complete commands and flags"),

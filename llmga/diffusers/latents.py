@@ -18,7 +18,7 @@ def has_statistics(vae: Any) -> bool:
 def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread that are taken out of the latents, broadcast over (batch, channel, height, width)."""
     if not has_statistics(vae):
-        return like.new_tensor(getattr(vae.config, "shift_factor", None) or 0.0), like.new_ones(())
+        return like.new_full((), getattr(vae.config, "shift_factor", None) or 0.0), like.new_ones(())  # nothing to copy
     mean, std = like.new_tensor(vae.config.latents_mean), like.new_tensor(vae.config.latents_std)
     return mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
 

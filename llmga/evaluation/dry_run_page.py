@@ -59,12 +59,12 @@ python -m llmga.evaluation.dry_run --all --json outputs/dry_run.jsonl
 python -m llmga.evaluation.dry_run_page outputs/dry_run.jsonl docs/performance.md
 ```
 
-* **TFLOP**: floating-point operations of the whole step or generation as torch's `FlopCounterMode` counts them, all
+* **TFLOP**: floating-point operations of a whole step or generation as torch's `FlopCounterMode` counts them, all
   accumulated passes and recomputed activations included. A painting has its family's steps, an answer 200 tokens.
-* **GiB**: tensors that live at once, and 1.5 GiB for CUDA and fragments. One device, without DeepSpeed; what ZeRO leaves
-  on each of several devices, `llmga.llava.train.doctor` says.
-* **Seconds** at 40 % of the device's arithmetic by its data sheet. An answer waits for memory, not arithmetic, and
-  takes longer than that.
+* **GiB**: tensors that live at once, and 1.5 GiB for CUDA and fragments. One device, without DeepSpeed; what ZeRO
+  leaves on each of several devices, `llmga.llava.train.doctor` says.
+* **Seconds** at 40 % of the device's arithmetic by its data sheet. An answer waits for memory rather than arithmetic
+  and takes longer.
 * **—** does not fit; the flags that make it fit are in the last column.
 
 """

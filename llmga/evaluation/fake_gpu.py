@@ -6,7 +6,9 @@ program waits for the device, and where a tensor is on the wrong device or in th
 or newer: the device is made by a private function of it.
 """
 
+import os
 import sys
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -124,13 +126,15 @@ class FakeGpu(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = list(_tensors((*args, *kwargs.values())))
-        wanted = kwargs.get("device")
+        wanted = kwargs.get("device") or next((each for each in args if isinstance(each, torch.device)), None)
         if not any(isinstance(each, FakeTensor) for each in tensors) and not _is_fake(wanted):
             return self._on_cpu(func, args, kwargs)
         if func in READERS:
             return self._read(func, args, kwargs)
         if func is aten.scaled_dot_product_attention.default:  # in inference mode nothing has taken it apart
             return self._attend(*args, **kwargs)
+        if func is torch.ops.prim.device.default:
+            return _device_of(args[0])
         if torch.is_inference_mode_enabled() and _is_composite(func):
             with self:
                 return func.decompose(*args, **kwargs)
@@ -467,12 +471,22 @@ def fake_gpu() -> Iterator[FakeGpu]:
     mode = FakeGpu()
     moved = nn.Module._apply
     nn.Module._apply = _apply  # type: ignore[method-assign]
+    running = threading.Thread.run
+
+    def run(thread: threading.Thread) -> None:
+        torch._C._set_only_lift_cpu_tensors(True)
+        with mode:  # a mode is of its thread
+            running(thread)
+
+    threading.Thread.run = run  # type: ignore[method-assign]
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # what is watched is watched in one thread
     torch.Generator, generator = Generator, torch.Generator  # type: ignore[misc]
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(…, device=…)` is made on the CPU and moved
     try:
         with mode:
             yield mode
     finally:
+        threading.Thread.run = running  # type: ignore[method-assign]
         torch._C._set_only_lift_cpu_tensors(False)
         torch.Generator = generator  # type: ignore[misc]
         nn.Module._apply = moved  # type: ignore[method-assign]

@@ -47,7 +47,7 @@ def learning_rate(config: Any, step: int, base: float, decay: float = 1.0) -> fl
 def numbers(*values: Tensor | float | None) -> list[float]:
     """Scalars to numbers, read at once, since a program waits for the device at every read; nothing counts as 0."""
     scalars = [value.detach().float().reshape(()) for value in values if isinstance(value, Tensor)]
-    read = iter(torch.stack(scalars).tolist() if scalars else ())
+    read = iter(torch.stack(scalars).cpu().tolist() if scalars else ())
     return [next(read) if isinstance(value, Tensor) else float(value or 0) for value in values]
 
 

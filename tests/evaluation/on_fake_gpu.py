@@ -1,6 +1,6 @@
 """Programs on the fake GPU, each with its own mistake or placement: `python -m tests.evaluation.on_fake_gpu NAME …`.
 
-A process of their own runs them, since the fake device stays known to torch.  Prints a JSON object: name -> what came out.
+They run in a process of their own, since the fake device stays known to torch.  Prints JSON: name -> what came out.
 """
 
 import json
@@ -106,24 +106,21 @@ def spread(gpu):
     return sorted(str(device) for device, peak in gpu.trace.peak.items() if peak)
 
 
-def offloaded(gpu, offload="model"):
+def offloaded(gpu):
+    """Before the first picture, nothing is on the device."""
     import llmga
 
-    pipeline = llmga.load_pipeline(BUNDLED / "llmga-toy-sdxl-t2i", device="fakegpu", dtype="fp16", offload=offload)
-    whole = gpu.trace.live.total()
-    size = pipeline("a red circle", seed=0, steps=2).size
-    return [whole, size]
-
-
-def offloaded_by_layer(gpu):
-    return offloaded(gpu, "sequential")
+    pipeline = llmga.load_pipeline(BUNDLED / "llmga-toy-sdxl-t2i", device="fakegpu", dtype="fp16", offload="model")
+    before = gpu.trace.live.total()
+    return [before, pipeline("a red circle", seed=0, steps=2).size]
 
 
 def inpainted_with_a_vae_in_single_precision(gpu):
+    """As SDXL's own says of itself."""
     import llmga
 
     pipeline = llmga.load_pipeline(BUNDLED / "llmga-toy-sdxl-inpainting", device="fakegpu", dtype="fp16")
-    pipeline.pipe.vae.to(torch.float32)
+    pipeline.pipe.vae.register_to_config(force_upcast=True)
     size = pipeline("a red circle", PICTURE, HALF_MASK, seed=0, steps=2).size
     return [size, sorted(gpu.trace.flops)]
 

@@ -186,7 +186,12 @@ def test_caps_that_are_not_understood_are_told(text):
 @pytest.mark.gpu
 @pytest.mark.parametrize("asked", [{"load_4bit": True}, {"load_8bit": True}, {"device_map": "auto"}, {}])
 def test_on_a_gpu_the_answer_stays_close(asked):
+    before = torch.cuda.memory_allocated()
     found = load_mllm(TOY, device="cuda", dtype="fp16", **asked)
+    if not asked:  # what the dry run gives: every weight on the device, in half precision, and nothing beside them
+        assert {(weight.device.type, weight.dtype) for weight in found.model.parameters()} == {("cuda", torch.float16)}
+        size = sum(weight.nbytes for weight in found.model.parameters())
+        assert torch.cuda.memory_allocated() - before == pytest.approx(size, rel=0.1)
     assert cosine_similarity(logits(found), logits(opened(TOY)), dim=-1).min() > 0.9
     assert two_turns(found)
 

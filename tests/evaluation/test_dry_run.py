@@ -1,0 +1,105 @@
+"""The fake GPU finds what it is for, and presets run on it; in processes of their own, see `on_fake_gpu`."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmga.evaluation.dry_run import presets
+from llmga.evaluation.dry_run_page import DEVICES, need, page, seconds, told
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/performance.md"
+PROGRAM = Path(__file__).with_name("on_fake_gpu.py")
+FAST = ("toy_sdxl", "toy-x1-s2-joint")
+MISTAKES = ("mask_on_the_cpu", "double_precision", "forgotten_move", "single_precision", "read_in_a_loop")
+PLACED = ("nothing_wrong", "on_two_devices", "spread", "offloaded", "inpainted_with_a_vae_in_single_precision",
+          "restored_in_bfloat16")  # fmt: skip
+
+
+def ran(*command: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def dry_run(tmp_path: Path, *words: str) -> list[dict]:
+    ran("llmga.evaluation.dry_run", *words, "--json", str(tmp_path / "records.jsonl"))
+    return [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def found() -> dict:
+    return json.loads(ran("tests.evaluation.on_fake_gpu", *MISTAKES, *PLACED).splitlines()[-1])
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_with_its_line(mistake, found):
+    lines = PROGRAM.read_text().splitlines()
+    number = next(at for at, line in enumerate(lines, 1) if line.endswith(f"# MISTAKE {mistake}"))
+    assert f"tests/evaluation/on_fake_gpu.py:{number}" in json.dumps(found[mistake])
+
+
+def test_a_right_program_has_no_complaint(found):
+    assert found["nothing_wrong"] == []
+
+
+def test_a_planner_and_a_painter_on_two_devices_answer_together(found):
+    assert found["on_two_devices"][1] == ["fakegpu:0", "fakegpu:1"]
+
+
+def test_a_language_model_over_two_devices_answers(found):
+    assert found["spread"] == ["fakegpu:0", "fakegpu:1"]
+
+
+def test_an_offloaded_pipeline_waits_off_the_device(found):
+    assert found["offloaded"] == [0, [64, 64]]
+
+
+def test_a_vae_in_single_precision_works_beside_a_half_precision_unet(found):
+    assert found["inpainted_with_a_vae_in_single_precision"] == [[64, 64], ["float16", "float32"]]
+
+
+def test_a_restorer_in_bfloat16_computes_nothing_else(found):
+    assert found["restored_in_bfloat16"] == [[64, 64], ["bfloat16"], []]
+
+
+def test_two_presets_pass(tmp_path):
+    records = dry_run(tmp_path, "--preset", *FAST)
+    assert {(one["preset"], one["part"]) for one in records} == {(n, p) for n in FAST for p in ("step", "generation")}
+    assert not any(one["wrong"] for one in records)
+    steps = [one for one in records if one["part"] == "step"]
+    assert all(count == 1 for one in steps for place, count in one["waits"].items() if "training/loop.py" in place)
+
+
+@pytest.mark.slow
+def test_every_preset_passes_and_agrees_with_the_plan(tmp_path):
+    records = dry_run(tmp_path, "--all")
+    assert {one["preset"] for one in records} == set(presets())
+    for one in records:
+        assert not one["wrong"], one
+        published = not one["preset"].startswith("toy")
+        for said, counted in ((one["planned"], one["peak"]), (one["planned_flops"], sum(one["flops"].values()))):
+            assert not (published and said) or said == pytest.approx(counted, rel=0.1), one["preset"]
+
+
+def rows() -> dict[tuple[str, str], list[str]]:
+    cells = (re.split(r" *\| *", line)[1:-1] for line in PAGE.read_text().splitlines() if line.startswith("| "))
+    return {(row[0], row[1]): row for row in cells}
+
+
+@pytest.mark.parametrize("preset", FAST)
+def test_the_page_of_performance_says_what_a_dry_run_gives(preset, tmp_path):
+    for record in dry_run(tmp_path, "--preset", preset):
+        assert rows()[preset, record["part"]] == re.split(r" *\| *", page([record]).splitlines()[-1])[1:-1]
+
+
+def test_what_needs_more_than_a_device_has_does_not_fit():
+    record = {"preset": "x", "stage": "stage 2", "part": "step", "flops": {"bfloat16": 312e12 * 0.4}, "peak": 30 << 30}
+    row = page([record]).splitlines()[-1]
+    assert need(record) == 31.5
+    assert seconds(record["flops"], DEVICES["A100-80G"]) == pytest.approx(1.0)
+    assert row.split(" | ")[4:9] == ["1", told(312 / 989), told(312 / 989), "—", "—"]
