@@ -283,6 +283,13 @@ def _scalar(tensor: Tensor) -> Any:
     return True if tensor.dtype == torch.bool else 1.0 if tensor.dtype.is_floating_point else 1
 
 
+def _unwatched(tensor: Tensor) -> Any:
+    """What `torch.tensor([scalar])` reads behind every mode's back."""
+    for mode in _ACTIVE:
+        mode.trace.waits["item", _caller()] += 1
+    return _scalar(tensor)
+
+
 def _nonzero(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.numel(), tensor.dim(), dtype=torch.int64, device=_device_of(tensor))
 
@@ -403,10 +410,13 @@ def install() -> None:
     runtime.DEVICE_TYPES.append(NAME)
     _KEPT.append(torch.library.Library("aten", "IMPL", "AutogradPrivateUse1"))
     _KEPT[-1].impl("scaled_dot_product_attention", attention)
+    _KEPT.append(torch.library.Library("aten", "IMPL", "PrivateUse1"))
+    _KEPT[-1].impl("_local_scalar_dense", _unwatched)
     _install_autocast()
 
 
 _KEPT: list[Any] = []
+_ACTIVE: list[FakeGpu] = []
 _CASTS: dict[int, tuple[Any, Tensor]] = {}
 
 
@@ -483,9 +493,11 @@ def fake_gpu() -> Iterator[FakeGpu]:
     torch.Generator, generator = Generator, torch.Generator  # type: ignore[misc]
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(…, device=…)` is made on the CPU and moved
     try:
+        _ACTIVE.append(mode)
         with mode:
             yield mode
     finally:
+        _ACTIVE.remove(mode)
         threading.Thread.run = running  # type: ignore[method-assign]
         torch._C._set_only_lift_cpu_tensors(False)
         torch.Generator = generator  # type: ignore[misc]
