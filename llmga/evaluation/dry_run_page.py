@@ -52,7 +52,7 @@ HEAD = """# Performance, computed
 
 **Nothing on this page was measured.** The figures are computed: every preset runs one optimiser step and one generation
 through its own trainer and pipeline on a GPU that is not there, at its published size, and what it would have done is
-counted. Where a GPU is, the programs in `benchmarks/` measure.
+counted. Where a GPU is, the programs in `benchmarks/` measure. Presets that are not listed were not in the run.
 
 ```sh
 python -m llmga.evaluation.dry_run --all --json outputs/dry_run.jsonl

@@ -14,6 +14,7 @@ from llmga.evaluation.dry_run_published import PAINTERS, fake_weights, write_pai
 from llmga.evaluation.dry_run_result import Measured, measured
 from llmga.evaluation.fake_gpu import NAME, FakeGpu
 
+TOY = "checkpoints/Inference/llmga-toy-sdxl-base"  # in the shape of the random one that it was made of
 TOKENS = 200  # of a caption: three chunks, as the published prompts have
 
 
@@ -29,7 +30,8 @@ def write_data(folder: Path, side: int, pictures: int) -> Path:
 def settings(config: Stage2Config, folder: Path) -> Stage2Config:
     """The preset's settings for a run on the fake GPU that reads and writes below a folder."""
     name = Path(config.pipeline).name
-    pipeline = str(write_painter(name, folder / name)) if name in PAINTERS else config.pipeline
+    toy = config.pipeline if Path(config.pipeline).is_dir() else TOY
+    pipeline = str(write_painter(name, folder / name)) if name in PAINTERS else toy
     data = write_data(folder / "data", config.resolution, config.batch_size)
     return replace(
         config,

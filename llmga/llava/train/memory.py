@@ -188,8 +188,10 @@ def _activations(sizes: Sizes, method: Method) -> float:
     """What the backward pass needs of the forward pass."""
     tokens, size = method.batch * method.length, 2 if method.half else 4
     layer = tokens * size * (9 * sizes.width + 4 * sizes.inner)
-    layers = sizes.layers * tokens * sizes.width * size + 2 * layer if method.recompute else sizes.layers * layer
-    return layers + tokens * sizes.rows * LOGIT
+    scores = tokens * sizes.rows * LOGIT
+    if not method.recompute:
+        return sizes.layers * layer + scores
+    return sizes.layers * tokens * sizes.width * size + max(2 * layer, scores)  # the scores are gone by then
 
 
 def methods(first: Method, batches: list[int]) -> Iterator[Method]:
