@@ -162,5 +162,5 @@ def method_of(config: Stage1Config) -> Method:
     return Method(
         tune=config.tune, devices=1, batch=config.batch, length=config.max_length, bits=config.bits,
         rank=config.lora_rank, half=config.precision != "fp32", recompute=config.gradient_checkpointing,
-        tower=config.tune_tower,
+        tower=config.tune_tower, accumulated=config.accumulation > 1,
     )  # fmt: skip

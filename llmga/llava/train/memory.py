@@ -95,6 +95,7 @@ class Method:
         length: tokens of the longest sample.
         recompute: activations are computed twice.
         tower: the vision tower learns, too.
+        accumulated: gradients of one pass wait while the next one runs; the doctor plans for that.
     """
 
     tune: str
@@ -108,6 +109,7 @@ class Method:
     half: bool = True
     recompute: bool = True
     tower: bool = False
+    accumulated: bool = True
 
     @property
     def deepspeed(self) -> str:
@@ -137,7 +139,10 @@ def need(sizes: Sizes, method: Method) -> Need:
 
 def tensors(sizes: Sizes, method: Method) -> float:
     """Bytes of all tensors that live at the peak of a step, on each device."""
-    return _states(sizes, method)[0] + _activations(sizes, method)
+    states, needed = _states(sizes, method)[0], _activations(sizes, method)
+    if method.accumulated or method.zero:
+        return states + needed
+    return states + max(0, needed - 4 * learning(sizes, method))  # gradients come as activations go
 
 
 def flops(sizes: Sizes, method: Method, pictures: float = 0) -> float:
