@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,8 @@ def chunked_loss(
     count = calls or ceil(len(targets) * rows / LOGITS_AT_ONCE)
 
     def summed(states: Tensor, wanted: Tensor) -> Tensor:
-        return ForCausalLMLoss(head(states), None, rows, 1, IGNORED, shift_labels=wanted)
+        by_one: Any = 1  # the sum; a tensor would be brought to the device each time
+        return ForCausalLMLoss(head(states), None, rows, by_one, IGNORED, shift_labels=wanted)
 
     *first, last = zip(hidden.flatten(0, 1).tensor_split(count), targets.tensor_split(count), strict=True)
     sums = [*(checkpoint(summed, *chunk, use_reentrant=False) for chunk in first), summed(*last)]

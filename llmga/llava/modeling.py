@@ -146,7 +146,7 @@ class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
         """As LlavaForConditionalGeneration; with labels there is a loss and no logits (`loss.chunked_loss`)."""
         if labels is None:
             return super().forward(*args, **kwargs)
-        outputs: LlavaModelOutputWithPast = self.model(*args, **kwargs)
+        outputs: Any = self.model(*args, **kwargs)
         return LlavaCausalLMOutputWithPast(
             loss=self._loss(outputs[0], labels, num_items_in_batch),
             past_key_values=outputs.past_key_values,
