@@ -43,6 +43,7 @@ COMMANDS = Registry("command", {
     "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
+    "selfcheck": Command("llmga.evaluation.selfcheck", "whether this machine computes what a CPU computes"),
     "completion": Command("llmga.completion", "what bash or zsh needs to complete commands and flags"),
 })  # fmt: skip
 GROUPS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS if " " in name))
