@@ -3,6 +3,7 @@
 import gzip
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ LARGEST = 16_000_000  # bytes of a file
 MOST = 200_000  # entries
 # CLIP's words: contractions, runs of letters, single digits, runs of anything else.
 _WORD = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
+
+
+Vocabulary = tuple[dict[str, int], Any]  # and the merges, pairs of strings, which transformers annotates as strings
+Read = Callable[[Path], Vocabulary]
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def clip_counter(folder: str | Path | None = None) -> Counter:
     """What counts: the vocabulary of a folder, else the first CLIP vocabulary below `VARIABLE`, else `by_words`.
 
     Args:
-        folder: holds `vocab.json` and `merges.txt`, or the file `ORIGINAL`; itself, or its folder `tokenizer`.
+        folder: holds `vocab.json` and `merges.txt`, or `tokenizer.json`, or the file `ORIGINAL`; itself, or its folder
+            `tokenizer`.
 
     Raises:
         UserError: a folder was given that has no vocabulary, or a damaged one.
@@ -62,31 +68,37 @@ def clip_counter(folder: str | Path | None = None) -> Counter:
     if folder is not None:
         place = next(_places(Path(folder)), None)
         if place is None:
-            raise UserError(f"{str(folder)!r} has no CLIP vocabulary; give a folder with vocab.json and merges.txt, or "
-                            f"with {ORIGINAL}.")  # fmt: skip
+            raise UserError(f"{str(folder)!r} has no CLIP vocabulary; give a folder with vocab.json and merges.txt, "
+                            f"with tokenizer.json, or with {ORIGINAL}.")  # fmt: skip
         return _opened(place)
     root = os.environ.get(VARIABLE)
     for place in _below(Path(root)) if root else ():
-        counter = _opened(place)
-        if counter.exact:
-            return counter
+        with suppress(UserError):  # other vocabularies lie there, too
+            if (counter := _opened(place)).exact:
+                return counter
     return by_words()
 
 
 def _places(folder: Path) -> Iterator[Path]:
     for place in (folder, folder / "tokenizer"):
-        if (place / ORIGINAL).is_file() or ((place / "vocab.json").is_file() and (place / "merges.txt").is_file()):
+        if _reader(place) is not None:
             yield place
 
 
 def _below(root: Path) -> Iterator[Path]:
-    files = (*root.rglob(ORIGINAL), *root.rglob("merges.txt"))
-    yield from sorted({place for file in files for place in _places(file.parent)})
+    files = (file for name in READERS for file in root.rglob(name))
+    yield from sorted({file.parent for file in files if _reader(file.parent) is not None})
+
+
+def _reader(place: Path) -> Read | None:
+    return next((read for name, read in READERS.items() if (place / name).is_file()), None)
 
 
 def _opened(place: Path) -> Counter:
+    read = _reader(place)
+    assert read is not None  # `_places` saw to it
     try:
-        vocabulary, merges = (_original if (place / ORIGINAL).is_file() else _two_files)(place)
+        vocabulary, merges = read(place)
         count = _tokens(vocabulary, merges)
         exact = len(vocabulary) == PUBLISHED and count(KNOWN[0]) == KNOWN[1]
     except (OSError, ValueError, TypeError, EOFError) as problem:
@@ -96,7 +108,7 @@ def _opened(place: Path) -> Counter:
     return Counter(f"with {what} ({place.name})", exact, lambda text: len(count(text)))
 
 
-def _two_files(place: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _two_files(place: Path) -> Vocabulary:
     """A vocabulary as transformers and diffusers save it."""
     vocabulary = parsed(_bytes(file_in(place, "vocab.json")), longest=LARGEST, most=MOST)
     if not isinstance(vocabulary, dict) or not all(type(number) is int for number in vocabulary.values()):
@@ -105,7 +117,18 @@ def _two_files(place: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     return vocabulary, _pairs(line for line in lines if not line.startswith("#version"))
 
 
-def _original(place: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _one_file(place: Path) -> Vocabulary:
+    """A vocabulary as the tokenizers library saves it."""
+    file = parsed(_bytes(file_in(place, "tokenizer.json")), longest=LARGEST, most=4 * MOST)
+    try:
+        model = file["model"]
+        merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
+        return dict(model["vocab"]), _pairs(merges)
+    except (KeyError, TypeError):
+        raise ValueError("tokenizer.json holds no byte-pair vocabulary") from None
+
+
+def _original(place: Path) -> Vocabulary:
     """The original's file, of which it takes the first merges, and numbers bytes, their ends of words and merges."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -116,6 +139,9 @@ def _original(place: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     names = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges),
              "<|startoftext|>", "<|endoftext|>"]  # fmt: skip
     return {name: number for number, name in enumerate(names)}, merges
+
+
+READERS: dict[str, Read] = {ORIGINAL: _original, "merges.txt": _two_files, "tokenizer.json": _one_file}
 
 
 def _pairs(lines: Any) -> list[tuple[str, str]]:
@@ -133,7 +159,7 @@ def _bytes(file: Path) -> bytes:
     return content
 
 
-def _tokens(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Callable[[str], list[int]]:
+def _tokens(vocabulary: dict[str, int], merges: Any) -> Callable[[str], list[int]]:
     """Text to ids, without markers.
 
     Raises:

@@ -12,6 +12,7 @@ from llmga.choices import (
     FORMATS,
     INLINE,
     INPAINTING,
+    KEYS,
     OFFLOADS,
     TEMPLATES,
 )
@@ -21,7 +22,6 @@ from llmga.limits import MOST_PIXELS
 
 MEGA = 1_000_000
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
-KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
 _SHOWN: dict[type, str] = {tuple: "WxH", str: "TEXT"}
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.settings import SETTINGS, Changes, Settings
-from llmga.choices import EDITING, INPAINTING
+from llmga.choices import EDITING, INPAINTING, KEYS
 from llmga.errors import UserError
-from llmga.serve.args import GUIDES, KEYS
+from llmga.serve.args import GUIDES
 
 if TYPE_CHECKING:  # they load libraries, which a --help does without
     from PIL import Image

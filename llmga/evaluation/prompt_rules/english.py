@@ -22,10 +22,12 @@ _CLOSED = {
     ".": "stop", ";": "stop", "!": "stop", "?": "stop", "\n": "stop", ":": "comma", "(": "comma", ")": "comma",
     "\u2013": "comma", "\u2014": "comma", "of": "of", "other": "another",
 }  # fmt: skip
-_BOUNDARIES = ("in at by with from to for as into through across around against between among toward towards along "
-               "off out up down wearing holding carrying riding chasing playing while where who whose stands sits sit "
-               "stand lie run eat have has hold wear ride chase play there here it they".split())  # fmt: skip
-_STOPS_NP = {"noun", "rel", "place", "its", "stop", "prep", "be", "that", "of", "neg"}
+_BOUNDARIES = re.findall(
+    r"\w+",
+    "in at by with from to for as into through across around against between among toward towards along "
+    "off out up down wearing holding carrying riding chasing playing while where who whose stands sits "
+    "sit stand lie run eat have has hold wear ride chase play there here it they ",
+)
 _COLOURED = {"painted", "coloured", "colored", "dyed", "tinted", "in"}
 _MADE = {"of", "from"}
 _FARTHEST = 4  # unknown words between a noun and what belongs to it
@@ -333,8 +335,13 @@ class _Positions:
     def _with_listed(self, before: list[Mention]) -> list[Mention]:
         """The nearest thing, and what it is listed with: "a cat and a dog left of it"."""
         nearest, *others = before
-        if others and any(token.kind == "and" for token in self.found[others[0].end : nearest.start]) and all(
-            token.kind in ("and", "a", "the", "number", "attr") for token in self.found[others[0].end : nearest.start]
+        if (
+            others
+            and any(token.kind == "and" for token in self.found[others[0].end : nearest.start])
+            and all(
+                token.kind in ("and", "a", "the", "number", "attr")
+                for token in self.found[others[0].end : nearest.start]
+            )
         ):
             return [nearest, others[0]]
         return [nearest]

@@ -69,7 +69,9 @@ def _count(demand: Demand, reading: Reading, row: Row) -> Verdict:
         return Verdict(False, f"{wanted} {demand.thing} wanted, said: {_shown(said)}")
     if wanted == 1:
         single = any(mention.number in (1, None) for mention in reading.of(demand.thing))
-        return KEPT if single and len(said - {1, MANY}) == 0 else Verdict(False, f"more than one {demand.thing} is said")
+        return (
+            KEPT if single and len(said - {1, MANY}) == 0 else Verdict(False, f"more than one {demand.thing} is said")
+        )
     if wanted in said:
         return KEPT
     return Verdict(False, f"{wanted} {demand.thing} wanted, said: {_shown(said) or 'no number'}")

@@ -11,15 +11,21 @@ from llmga.evaluation.prompt_rules.words import MANY
 
 SHARE = 2 / 3  # of the words of a test point that have to be found
 _STOPWORDS = frozenset(
-    "a an the of in on at to with and or by from for as into is are was were be being been it its he his she her they "
-    "their them this that these those there which who whose while one ones other another very some any has have had "
-    "where when both each same all not no without never image picture photo scene style so too just out up".split()
+    re.findall(
+        r"\w+",
+        "a an the of in on at to with and or by from for as into is are was were be being been it its he his "
+        "she her they their them this that these those there which who whose while one ones other another "
+        "very some any has have had where when both each same all not no without never image picture photo "
+        "scene style so too just out up ",
+    )
 )
 _NEGATED = {"en": re.compile(r"\b(?:no|not|without|never|none|n't|neither|nor|free of|instead of|lacks?|lacking)\b|n't\b"),
             "zh": re.compile(r"没有?|无(?!数|边|垠|际)|不(?!远|同|久|断|仅|少)|并非|未(?!来)|禁止")}  # fmt: skip
 _BREAK = re.compile(r"[.;!?。；！？\n]")
 _CLAUSE = re.compile(r"[,.;:!?，。；：！？\n]|\bbut\b|但|而")
-_EMPTY = re.compile(r"[的了着在是一个只正并地得被把和与及也都将从其它他她们之这那有为呈上里中，。、；：！？（）()“”\"'《》…·\s]+")
+_EMPTY = re.compile(
+    r"[的了着在是一个只正并地得被把和与及也都将从其它他她们之这那有为呈上里中，。、；：！？（）()“”\"'《》…·\s]+"
+)
 _QUANTITY = {"Attribute - Quantity", "属性-数量"}
 _COLOUR = {"Attribute - Color", "Attribute - Colour", "属性-颜色"}
 _NUMBER_ZH = re.compile(rf"(\d+|十[一二]|[一二两三四五六七八九十])[{words.CLASSIFIERS}]([^，。；、！？]+)")
@@ -88,8 +94,8 @@ def _numbers(label: str, described: str, prompt: str, language: str) -> str:
 
 def _number_en(described: str, prompt: str) -> str:
     read = english.read(described, frozenset())
-    wanted = {each.thing: each.number for each in read.mentions if each.number not in (None, MANY)}
-    wanted = wanted or _head(described)
+    stated = {each.thing: each.number for each in read.mentions if each.number not in (None, MANY)}
+    wanted = stated or _head(described)
     for thing, number in wanted.items():
         said = english.read(prompt, frozenset({thing})).numbers(thing) - {MANY}
         if number not in said:
@@ -111,7 +117,9 @@ def _head(described: str) -> dict[str, int | None]:
 def _number_zh(described: str, prompt: str) -> str:
     for number, phrase in _NUMBER_ZH.findall(described):
         noun = _CUT_ZH.split(phrase)[0].split("的")[-1][-2:]
-        pattern = rf"(\d+|十[一二]|[一二两三四五六七八九十])[{words.CLASSIFIERS}][^，。；、！？]{{0,30}}?{re.escape(noun)}"
+        pattern = (
+            rf"(\d+|十[一二]|[一二两三四五六七八九十])[{words.CLASSIFIERS}][^，。；、！？]{{0,30}}?{re.escape(noun)}"
+        )
         said = {_value(each) for each in re.findall(pattern, prompt)}
         if noun and _value(number) not in said:
             return f"{described!r}: {number} {noun} wanted, said: {', '.join(map(str, sorted(said))) or 'no number'}"
@@ -127,7 +135,9 @@ def _colours(label: str, described: str, prompt: str, language: str) -> str:
     read = english.read if language == "en" else chinese.read
     wanted, said = read(described, frozenset()), read(prompt, frozenset())
     for mention in wanted.mentions:
-        missing = {value for family, value in mention.attributes if family == "colour"} - _colours_of(said, mention.thing)
+        missing = {value for family, value in mention.attributes if family == "colour"} - _colours_of(
+            said, mention.thing
+        )
         if missing and said.of(mention.thing):
             return f"{described!r}: {', '.join(sorted(missing))} {mention.thing} is not said"
     if label in _COLOUR:

@@ -207,7 +207,10 @@ def _relation(thing: str, said: str, other: str) -> Demand:
 
 # UniGenBench++.
 
-_KEYS = {"en": ("Testpoints", "Testpoint Description", "Primary Categories"), "zh": ("考点", "考点对应描述", "一级垂类")}
+_KEYS = {
+    "en": ("Testpoints", "Testpoint Description", "Primary Categories"),
+    "zh": ("考点", "考点对应描述", "一级垂类"),
+}
 
 
 def unigenbench(cells: dict[str, str], suffix: str) -> Row:
@@ -234,7 +237,9 @@ def unigenbench(cells: dict[str, str], suffix: str) -> Row:
 def _listed(about: dict[str, Any], name: str) -> list[str]:
     if name not in about:
         raise ValueError(f"{name!r} is missing")
-    return typed(Annotated[list[Text], up_to(100)], about[name])
+    listed: Any = Annotated[list[Text], up_to(100)]
+    found: list[str] = typed(listed, about[name])
+    return found
 
 
 # Files.
