@@ -159,8 +159,10 @@ def _by_request(path: str | Path, text: str, rows: Sequence[Row]) -> list[str | 
         found[entry["asked"]] = next(iter(entry.get("prompts", [])), entry.get("prompt"))
     lacking = [row.prompt for row in rows if row.prompt not in found]
     if lacking:
-        raise UserError(f"{str(path)!r} has no line whose `asked` is {lacking[0][:80]!r} ({len(lacking)} of "
-                        f"{len(rows)} rows are missing); add them, with an empty `prompts` where none was written.")  # fmt: skip
+        raise UserError(
+            f"{str(path)!r} has no line whose `asked` is {lacking[0][:80]!r} ({len(lacking)} of {len(rows)} rows are "
+            "missing); add them, with an empty `prompts` where none was written."
+        )
     return [found[row.prompt] for row in rows]
 
 

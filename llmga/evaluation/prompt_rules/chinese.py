@@ -128,20 +128,24 @@ class _Phrase:
         self._read(index - 1)
 
     def _read(self, at: int) -> None:
-        unknown = 0
+        """From the noun to the left; a clause that ends in 的, such as 围着围巾的 or 停在雨里的, is passed over."""
+        unknown, clause, worn = 0, False, False
+        inner = self.found[at + 2].kind in ("of", "side") if at + 2 < len(self.found) else False
         while at >= 0 and unknown <= _FARTHEST:
-            token = self.found[at]
+            token, following = self.found[at], self.found[at + 1]
+            clause |= token.kind == "noun" and following.kind in ("of", "side")
+            worn |= token.word == "着" or token.kind == "at"
             if token.kind == "attr":
-                self.attributes.append(token.value)
+                self.attributes += [] if clause else [token.value]
+            elif token.kind == "number" and (not worn if clause else worn and inner):
+                return  # it counts the other noun
             elif token.kind == "number":
                 self._begin(at)
                 return
-            elif token.kind in ("word", "of") or (token.kind == "noun" and self.found[at + 1].kind == "noun"):
+            elif token.kind in ("word", "of") or (token.kind == "noun" and following.kind in ("noun", "of", "side")):
                 unknown += len(token.word)
-            elif token.word in ("、", "和", "与") and self._joins(at):
-                pass
-            else:
-                self.negated = token.kind == "neg"
+            elif token.kind not in ("at", "side") and not (token.word in ("、", "和", "与") and self._joins(at)):
+                self.negated = token.kind == "neg" and not clause
                 self.definite = token.kind == "the"
                 return
             at -= 1

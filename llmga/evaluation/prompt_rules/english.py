@@ -28,6 +28,12 @@ _BOUNDARIES = re.findall(
     "off out up down wearing holding carrying riding chasing playing while where who whose stands sits "
     "sit stand lie run eat have has hold wear ride chase play there here it they ",
 )
+_COMPOUND = re.compile(r"\b([a-z]+)-(?!colou?red|toned|hued|painted)[a-z]*(?:ed|ing|free|like|style)\b")  # wall-mounted
+_NO_HEADS = {  # what follows a noun without being what it describes: verbs, and words for pictures
+    *lexicon.WHOLE, "portrait", "poster", "painting", "style", "stands", "parks", "stops", "lights", "covers", "seats",
+    "frames", "tracks", "shadows", "shelters", "stores", "shops", "faces", "heads", "eyes", "houses", "boxes", "peels",
+    "views", "shades", "glows", "bears", "trains", "books", "parrots", "ducks", "hands", "rims", "labels",
+}  # fmt: skip
 _COLOURED = {"painted", "coloured", "colored", "dyed", "tinted", "in"}
 _MADE = {"of", "from"}
 _FARTHEST = 4  # unknown words between a noun and what belongs to it
@@ -61,7 +67,7 @@ def _table(more: frozenset[str]) -> dict[tuple[str, ...], tuple[str, Any]]:
 
 def tokens(text: str, more: frozenset[str] = frozenset()) -> list[Token]:
     """The words of a text with what they mean, the longest first."""
-    plain = _HYPHENED_NUMBER.sub("x ", _tens(text.lower().replace("\u2019", "'")))
+    plain = _COMPOUND.sub("x", _HYPHENED_NUMBER.sub("x ", _tens(text.lower().replace("\u2019", "'"))))
     words = _PIECE.findall(re.sub(r"(?<=[a-z])-(?=[a-z])", " ", plain))
     table, found, at = _table(more), list[Token](), 0
     while at < len(words):
@@ -100,6 +106,8 @@ def _fruit(found: list[Token]) -> list[Token]:
 def _colours(found: list[Token], index: int) -> bool:
     after = next((token for token in found[index + 1 :] if token.kind not in ("attr", "and")), None)
     before = found[index - 1] if index else Token("stop", None, "")
+    if before.word == "orange":
+        return False
     if before.kind == "be" or before.word in _COLOURED - {"in"}:
         return True
     if index + 1 < len(found) and found[index + 1].word in ("orange", "oranges"):
@@ -133,7 +141,9 @@ def _mentions(found: list[Token]) -> Iterator[Mention]:
 def _is_modifier(found: list[Token], index: int) -> bool:
     """Of a "dog house", the dog is none."""
     following = found[index + 1] if index + 1 < len(found) else None
-    return following is not None and following.kind == "noun" and found[index].value.plural is not True
+    if following is None or following.kind != "noun" or following.word in _NO_HEADS:
+        return False
+    return found[index].value.plural is not True
 
 
 def _listed(found: list[Token], start: int, end: int) -> bool:
@@ -243,11 +253,12 @@ def _said_after(found: list[Token], at: int) -> Iterator[tuple[str, str]]:
     at += at < len(found) and found[at].kind in ("comma", "that") and _follows(found, at + 1)
     if at >= len(found) or not _follows(found, at):
         return
+    only_patterns = found[at].word == "with"
     made = found[at].word == "made" or (found[at].kind == "be" and at + 1 < len(found) and found[at + 1].word == "made")
-    at += 1
+    at += found[at].kind != "attr"
     while at < len(found) and (found[at].kind in ("word", "attr", "and") or (made and found[at].word in _MADE)
                                or found[at].word in ("out", "painted", "with")):  # fmt: skip
-        if found[at].kind == "attr" and (made or not _before_noun(found, at)):
+        if found[at].kind == "attr" and not only_patterns and (made or not _before_noun(found, at)):
             yield found[at].value
         elif found[at].word == "and" and (at + 1 >= len(found) or found[at + 1].kind != "attr"):
             return
@@ -330,6 +341,8 @@ class _Positions:
         return following is not None and (following.kind in ("be", "comma") or _is_verb(following.word))
 
     def _begins_clause(self, at: int) -> bool:
+        while at > 0 and self.found[at - 1].kind == "word":  # "immediately to its right"
+            at -= 1
         return at == 0 or self.found[at - 1].kind in ("stop", "comma", "and")
 
     def _with_listed(self, before: list[Mention]) -> list[Mention]:

@@ -19,9 +19,10 @@ _STOPWORDS = frozenset(
         "scene style so too just out up ",
     )
 )
-_NEGATED = {"en": re.compile(r"\b(?:no|not|without|never|none|n't|neither|nor|free of|instead of|lacks?|lacking)\b|n't\b"),
-            "zh": re.compile(r"没有?|无(?!数|边|垠|际)|不(?!远|同|久|断|仅|少)|并非|未(?!来)|禁止")}  # fmt: skip
-_BREAK = re.compile(r"[.;!?。；！？\n]")
+_NEGATED = {
+    "en": re.compile(r"\b(?:no|not|without|never|none|neither|nor|free of|instead of|lacks?|lacking)\b|n't\b"),
+    "zh": re.compile(r"没有?|无(?!数|边|垠|际)|不(?!远|同|久|断|仅|少)|并非|未(?!来)|禁止"),
+}
 _CLAUSE = re.compile(r"[,.;:!?，。；：！？\n]|\bbut\b|但|而")
 _EMPTY = re.compile(
     r"[的了着在是一个只正并地得被把和与及也都将从其它他她们之这那有为呈上里中，。、；：！？（）()“”\"'《》…·\s]+"

@@ -130,6 +130,7 @@ NEGATIONS = ("no", "without", "not", "never", "none", "lacking", "excluding", "z
              "absence of", "instead of", "isn't", "aren't", "doesn't", "don't", "neither", "nor")  # fmt: skip
 CHINESE_NEGATIONS = ("没有", "并没有", "不含", "不要", "不带", "不是", "没", "无", "并非")
 CHINESE_IDIOMS = (
+    "毛茸茸",
     "无数",
     "无边",
     "无垠",
