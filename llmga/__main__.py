@@ -41,6 +41,7 @@ COMMANDS = Registry("command", {
     "download": Command("llmga.download", "fetch published weights"),
     "convert": Command("llmga.llava.convert", "write a checkpoint in another layout"),
     "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),
+    "evaluate prompts": Command("llmga.evaluation.prompts", "score what prompts keep of benchmark rows"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
     "selfcheck": Command("llmga.evaluation.selfcheck", "whether this machine computes what a CPU computes"),

@@ -10,7 +10,6 @@ TEMPLATES = (  # llmga.llava.templates
 )  # fmt: skip
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")  # llmga.llava.placement
 PICTURE = ("auto", "always")  # whether an answer holds a generation prompt, see llmga.llava.sampling
-KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # of the environment: a server's key, the first that is set counts
 CHECKPOINT_LAYOUTS = ("hf", "llmga")  # llmga.llava.conversion
 
 # The diffusion model.

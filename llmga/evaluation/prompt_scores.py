@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from llmga.choices import KEYS
 from llmga.errors import UserError
 from llmga.evaluation.intervals import wilson
 from llmga.evaluation.prompt_answers import AnswerFile, Asking, ask_planner, read_prompts, texts
@@ -18,6 +16,7 @@ from llmga.evaluation.prompt_rules.judging import Verdict, judge
 from llmga.evaluation.prompt_rules.rows import TEST_POINT, Demand, Row, language_of, read_rows
 from llmga.evaluation.prompts import ANSWERS
 from llmga.jobs import write_result
+from llmga.llava.endpoint.keys import key_of_environment
 from llmga.llava.sampling import Sampling
 
 WRITTEN = "a prompt is written"
@@ -201,8 +200,7 @@ def _prompts(options: argparse.Namespace, rows: Sequence[Row]) -> tuple[str, lis
 
     sampling = Sampling(options.temperature, 1.0, options.max_new_tokens, options.seed, options.picture)
     if options.server is not None:
-        key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
-        planner: Any = Endpoint(options.server, options.server_model, key).named()
+        planner: Any = Endpoint(options.server, options.server_model, key_of_environment()).named()
         name, place = f"{planner.model} at {planner.shown}", {}
     else:
         planner = options.model_path or bundled(BUNDLED_MLLM, "--model-path")

@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmga.choices import KEYS, PICTURE
+from llmga.choices import PICTURE
 from llmga.command_line import Parser, number
 from llmga.errors import UserError, command_line
+from llmga.llava.endpoint.keys import KEYS
 
 DESCRIPTION = (
     "Score by rule, without weights, what prompts keep of what was asked for: rows of GenEval, GenEval 2 or "

@@ -12,13 +12,13 @@ from llmga.choices import (
     FORMATS,
     INLINE,
     INPAINTING,
-    KEYS,
     OFFLOADS,
     TEMPLATES,
 )
 from llmga.command_line import Parser, number, size
 from llmga.errors import UserError
 from llmga.limits import MOST_PIXELS
+from llmga.llava.endpoint.keys import KEYS
 
 MEGA = 1_000_000
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
