@@ -42,8 +42,10 @@ COMMANDS = Registry("command", {
     "convert": Command("llmga.llava.convert", "write a checkpoint in another layout"),
     "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),
     "evaluate dry-run": Command("llmga.evaluation.dry_run", "what every preset needs, on a GPU that is not there"),
+    "evaluate prompts": Command("llmga.evaluation.prompts", "score what prompts keep of benchmark rows"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
+    "selfcheck": Command("llmga.evaluation.selfcheck", "whether this machine computes what a CPU computes"),
     "completion": Command("llmga.completion", "what bash or zsh needs to complete commands and flags"),
 })  # fmt: skip
 GROUPS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS if " " in name))

@@ -30,6 +30,7 @@ SMALL = {
     "stage2_throughput": "--side 64 --batch 2 --steps 1 --width 32",
     "start": "llmga.download",
     "turn_path": "terminal",
+    "vocabulary_loss": "--vocabulary 500 --positions 64 --width 16",
 }
 
 

@@ -140,12 +140,12 @@ class Chat(Planner):
 
     @torch.inference_mode()
     def _feed(self, ids: list[int], keys: list[int], images: tuple[Image.Image, ...] = ()) -> Tensor:
-        """Logits (vocabulary,) after these ids, on the CPU; the cache grows by them."""
+        """Logits (vocabulary,) after these ids, on the device, which is not waited for; the cache grows by them."""
         device = self.mllm.device
         pixels = self.mllm.pixel_values(images).to(device) if images else None
         try:
             out = self.mllm.model(
-                input_ids=torch.tensor([ids], device=device),
+                input_ids=torch.tensor([ids]).to(device, non_blocking=True),
                 pixel_values=pixels,
                 past_key_values=self._cache,
                 use_cache=True,
@@ -156,7 +156,7 @@ class Chat(Planner):
             raise
         self._seen += keys
         logits: Tensor = out.logits[0, -1, : len(self.mllm.tokenizer)]  # rows beyond the tokenizer mean nothing
-        return logits.float().cpu()
+        return logits.float()
 
     def _forget(self) -> None:
         self._cache = DynamicCache()

@@ -1,19 +1,24 @@
 """transformers' LLaVA, made to run the published weights: a thin subclass."""
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.models.llava.modeling_llava import LlavaModelOutputWithPast
+from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast, LlavaModelOutputWithPast
+from transformers.utils import can_return_tuple
 
 from llmga.errors import UserError
+from llmga.llava.loss import chunked_loss
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from llmga.llava.towers import VisionConfig
+
+CALLS_OF_ANOTHER_HEAD = 16  # the same in all processes, whatever their lengths, as ZeRO-3 needs
 
 
 class LlmgaConfig(LlavaConfig):
@@ -102,8 +107,17 @@ class OutputLayer(nn.Linear):
         super().__init__(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.config = config
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(…, width) -> (…, vocabulary)."""
+    def forward(self, hidden: Tensor, labels: Tensor | None = None, items: Tensor | int | None = None) -> Tensor:
+        """(…, width) -> (…, vocabulary); with labels, their loss (`loss.chunked_loss`).
+
+        The loss is computed in here, so that the layer is called once for each pass, whatever the length: DeepSpeed's
+        ZeRO-3 has its weight at hand only within the layer, and all processes must gather it equally often.
+        """
+        if labels is not None:
+            return chunked_loss(self._logits, hidden, labels, self.out_features, items)
+        return self._logits(hidden)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
         logits = super().forward(hidden)
         spoken = self.config.spoken_rows
         if spoken is not None and spoken < self.out_features:
@@ -123,6 +137,29 @@ class LlmgaForConditionalGeneration(LlavaForConditionalGeneration):
         self.model: LlmgaModel = LlmgaModel(config)
         self.lm_head: OutputLayer = OutputLayer(config)
         self.post_init()
+
+    @can_return_tuple
+    @wraps(LlavaForConditionalGeneration.forward)  # the library reads off the signature what it may give
+    def forward(
+        self, *args: Any, labels: Tensor | None = None, num_items_in_batch: Tensor | int | None = None, **kwargs: Any
+    ) -> LlavaCausalLMOutputWithPast:
+        """As LlavaForConditionalGeneration; with labels there is a loss and no logits (`loss.chunked_loss`)."""
+        if labels is None:
+            return super().forward(*args, **kwargs)
+        outputs: Any = self.model(*args, **kwargs)
+        return LlavaCausalLMOutputWithPast(
+            loss=self._loss(outputs[0], labels, num_items_in_batch),
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+        )
+
+    def _loss(self, hidden: Tensor, labels: Tensor, items: Tensor | int | None) -> Tensor:
+        if isinstance(self.lm_head, OutputLayer):
+            return self.lm_head(hidden, labels, items)
+        rows = self.config.text_config.vocab_size  # of a head with low-rank matrices beside it, which gives logits only
+        return chunked_loss(self.lm_head, hidden, labels, rows, items, calls=CALLS_OF_ANOTHER_HEAD)
 
     if TYPE_CHECKING:  # what the library's modules are here
 

@@ -77,7 +77,7 @@ class _Chosen(LogitsProcessor):
         self._known = rows - 1 if self._picture == rows - 1 else rows
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        logits = scores[0, : self._known].float().cpu()
+        logits = scores[0, : self._known].float()
         if self._picture is not None and self._picture < self._known:
             logits[self._picture] = -torch.inf  # a picture cannot be written
         forced = torch.full_like(scores, -torch.inf)

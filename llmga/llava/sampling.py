@@ -55,11 +55,22 @@ class Sampling:
         return generator.manual_seed(self.seed)
 
     def choose(self, logits: Tensor, random: torch.Generator) -> int:
-        """The next token from its logits (vocabulary,)."""
+        """The next token from its logits (vocabulary,), whose device is waited for once, for the token.
+
+        Drawn as `torch.multinomial` does, by a race of exponential variables (its own way for one draw), but without
+        the waiting for its checks; the variables come from the CPU, while the device still computes the logits.
+
+        Raises:
+            RuntimeError: when the logits are no numbers, as those of ruined weights.
+        """
         if self.temperature == 0:
             return int(logits.argmax())
+        race = torch.empty(len(logits)).exponential_(generator=random).to(logits.device, non_blocking=True)
         probabilities = ((logits - logits.max()) / self.temperature).softmax(-1)
         likeliest, tokens = probabilities.sort(descending=True, stable=True)
         before = likeliest.cumsum(-1) - likeliest
         likeliest = likeliest.masked_fill(before >= self.top_p, 0.0)
-        return int(tokens[torch.multinomial(likeliest, 1, generator=random)])
+        token = int(tokens.gather(0, (likeliest / race).argmax(keepdim=True)).masked_fill(before[-1:].isnan(), -1))
+        if token < 0:
+            raise RuntimeError("the model's scores of the next token are no numbers; its weights are ruined.")
+        return token

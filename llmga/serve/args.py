@@ -18,10 +18,10 @@ from llmga.choices import (
 from llmga.command_line import Parser, number, size
 from llmga.errors import UserError
 from llmga.limits import MOST_PIXELS
+from llmga.llava.endpoint.keys import KEYS
 
 MEGA = 1_000_000
 GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
-KEYS = ("LLMGA_API_KEY", "OPENAI_API_KEY")  # variables of the environment, the first that is set counts
 _SHOWN: dict[type, str] = {tuple: "WxH", str: "TEXT"}
 
 

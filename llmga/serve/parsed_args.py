@@ -11,7 +11,8 @@ from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.settings import SETTINGS, Changes, Settings
 from llmga.choices import EDITING, INPAINTING
 from llmga.errors import UserError
-from llmga.serve.args import GUIDES, KEYS
+from llmga.llava.endpoint.keys import key_of_environment
+from llmga.serve.args import GUIDES
 
 if TYPE_CHECKING:  # they load libraries, which a --help does without
     from PIL import Image
@@ -97,7 +98,8 @@ def endpoint(args: argparse.Namespace) -> "Endpoint | None":
 
 def key(args: argparse.Namespace) -> str | None:
     """What opens a server that talks or paints: of the flag, else of the environment."""
-    return args.mllm_key or next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+    given: str | None = args.mllm_key
+    return given or key_of_environment()
 
 
 def settings(args: argparse.Namespace) -> Settings:

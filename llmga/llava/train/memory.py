@@ -2,7 +2,7 @@
 
 Estimates, not measurements.  What a model keeps per parameter: ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054,
 section 3).  What a layer keeps per token: Korthikanti et al. 2022 (arXiv:2205.05198, section 4), for attention that
-never holds its scores and a gated feed-forward part.
+never holds its scores and a gated feed-forward part.  What the loss holds: `llmga.llava.loss`.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from llmga.llava.loss import LOGITS_AT_ONCE
 from llmga.llava.modeling import LlmgaForConditionalGeneration
 from llmga.training.checkpoints import GIB
 
@@ -19,7 +20,7 @@ GATHERED = 1_000_000_000  # parameters that ZeRO-3 holds at once, stage3_max_liv
 BUCKET = 500_000_000  # elements that ZeRO-2 gathers at once, DeepSpeed's own figure
 QUANTISED = {16: 2.0, 8: 1.06, 4: 0.57}  # bytes of a frozen weight with its scales
 MOMENTS = 8  # bytes of Adam's two averages
-LOGIT = 16  # bytes per token and row of the vocabulary: the scores, their float32 copy, both gradients, the softmax
+LOGIT = 16  # bytes of a logit in the loss: the score, its float32 copy, both gradients, the softmax
 FILES = {0: "none", 2: "scripts/zero2.json", 3: "scripts/zero3.json"}
 OFFLOADED = "scripts/zero3_offload.json"
 
@@ -193,10 +194,16 @@ def _activations(sizes: Sizes, method: Method) -> float:
     """What the backward pass needs of the forward pass."""
     tokens, size = method.batch * method.length, 2 if method.half else 4
     layer = tokens * size * (9 * sizes.width + 4 * sizes.inner)
-    scores = tokens * sizes.rows * LOGIT
+    scores = min(tokens * sizes.rows, LOGITS_AT_ONCE) * LOGIT + _partial_gradients(sizes, method, tokens)
     if not method.recompute:
         return sizes.layers * layer + scores
     return sizes.layers * tokens * sizes.width * size + max(2 * layer, scores)  # the scores are gone by then
+
+
+def _partial_gradients(sizes: Sizes, method: Method, tokens: int) -> float:
+    """Of the output layer, where the loss adds up those of several chunks: the sum so far and the next one."""
+    several = method.tune == "full" and tokens * sizes.rows > LOGITS_AT_ONCE
+    return several * sizes.rows * sizes.width * (2 if method.half else 4)
 
 
 def methods(first: Method, batches: list[int]) -> Iterator[Method]:

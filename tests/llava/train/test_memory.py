@@ -7,9 +7,10 @@ import torch
 
 from llmga.llava.empty import empty_model, load_empty_mllm, new_empty_mllm
 from llmga.llava.loading import load_mllm
+from llmga.llava.loss import LOGITS_AT_ONCE
 from llmga.llava.sizes import SHAPES
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.memory import Method, Need, Sizes, batches, learning, methods, need
+from llmga.llava.train.memory import LOGIT, Method, Need, Sizes, batches, learning, methods, need
 from llmga.llava.train.parameters import freeze
 from llmga.llava.train.planning import Machine, plan
 from llmga.training.checkpoints import GIB
@@ -80,6 +81,19 @@ def test_what_saves_memory_does(large):
     assert device(tune="projector") < device(tune="lora") < device()
     assert device(tune="lora", bits=4) < device(tune="lora", bits=8) < device(tune="lora")
     assert need(large, replace(ONE, zero=3, offload=True)).host > 100 * GIB
+
+
+def test_the_logits_of_a_long_batch_need_no_more_than_a_chunk(large):
+    real = replace(large, rows=128_256)
+    chunk = 1.05 * LOGITS_AT_ONCE * LOGIT
+
+    def more(batch: int) -> float:
+        """What a vocabulary takes that has a row for each of 128,256 tokens rather than for none."""
+        method = replace(ONE, tune="lora", length=2048, batch=batch)
+        return need(real, method).device - need(replace(real, rows=0), method).device
+
+    assert [more(1), more(16)] == pytest.approx([chunk, chunk])
+    assert chunk < 2.2 * GIB < 16 * 2048 * 128_256 * LOGIT / 25
 
 
 @pytest.mark.parametrize(("total", "devices", "most"), [(128, 8, 4), (128, 3, 4), (96, 4, 16), (2, 4, 1)])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,11 @@ SAME = {
 }
 
 
-def launched(script: str, flags: list[str], **environment: str) -> subprocess.CompletedProcess:
+def launched(script: str, flags: list[str], folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """A launch line as a person types it, on a CPU."""
     found = {"PATH": f"{PYTHON}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
-        ["bash", script, *flags], cwd=ROOT, env=os.environ | found | environment, capture_output=True, text=True
+        ["bash", script, *flags], cwd=folder, env=os.environ | found | environment, capture_output=True, text=True
     )
 
 
@@ -152,3 +153,52 @@ def test_nodes_without_pdsh_are_told(tmp_path):
 def test_an_unknown_launcher_is_told(settings, flags, tmp_path):
     run = launched("scripts/stage1.sh", ["--help"], GPUS="2", LAUNCHER="slurm")
     assert (run.returncode, run.stderr) == (2, "error: LAUNCHER is 'slurm', but must be torchrun or deepspeed.\n")
+
+
+SHARDED = """
+import json, sys
+import deepspeed, deepspeed.ops, torch
+from transformers import CLIPVisionConfig, LlamaConfig
+from llmga.llava import loss
+from llmga.llava.modeling import LlmgaForConditionalGeneration
+from llmga.llava.published import make_config
+from llmga.llava.train.arguments import COMPILED_FOR_NOTHING
+
+ZERO = {"stage": 3, "stage3_param_persistence_threshold": 0}
+SETTINGS = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": ZERO, "zero_allow_untested_optimizer": True}
+sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+text, tower = LlamaConfig(vocab_size=99, **sizes), CLIPVisionConfig(image_size=28, patch_size=14, **sizes)
+deepspeed.ops.__compatible_ops__[COMPILED_FOR_NOTHING] = False
+deepspeed.init_distributed("gloo")
+rank, found = torch.distributed.get_rank(), []
+for at_once in (99 * 8, 2**27):
+    loss.LOGITS_AT_ONCE = at_once
+    torch.manual_seed(0)
+    model = LlmgaForConditionalGeneration(make_config(text, tower, projector_type="mlp2x_gelu", select_layer=-2))
+    model.model.vision_tower.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(False)
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    engine, *_ = deepspeed.initialize(model=model, optimizer=torch.optim.SGD(learning, lr=0.5), config=SETTINGS)
+    for step in range(3):
+        ids = torch.arange(9 + 40 * rank + step).remainder(99)[None]  # 2 chunks here, 7 there
+        value = engine(input_ids=ids, labels=ids, use_cache=False).loss
+        engine.backward(value)
+        engine.step()
+        found.append(value.item())
+if rank == 1:
+    json.dump(found, open(sys.argv[1], "w"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs DeepSpeed")
+def test_processes_whose_losses_take_unlike_many_chunks_learn_alike(tmp_path):
+    (tmp_path / "sharded.py").write_text(SHARDED)
+    run = launched(
+        "-c", [f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2 sharded.py losses.json"],
+        folder=tmp_path, DS_ACCELERATOR="cpu",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    found = json.loads((tmp_path / "losses.json").read_text())
+    assert found[:3] == pytest.approx(found[3:], rel=1e-5)
+    assert found[2] < found[0]
