@@ -8,10 +8,12 @@ from llmga.diffrir.degradation import (
     DegradationConfig,
     Kernels,
     PairPool,
+    _levels,
     degrade,
     gaussian_noise,
     local_drift,
     poisson_noise,
+    quantise,
     random_crop,
     sharpen,
 )
@@ -121,3 +123,8 @@ def test_the_pool_fills_and_then_mixes_pairs_that_stay_together():
     assert all(max(later) < 4 * (place + 2) for place, later in enumerate(seen[2:], 1))
     swapped = [number for batch in seen[2:] for number in batch]
     assert len(set(swapped)) == len(swapped)
+
+
+def test_levels_are_counted_picture_by_picture():
+    images = quantise(torch.rand(3, 3, 40, 40, generator=seeded()) * torch.tensor([1.0, 0.1, 0.0]).view(3, 1, 1, 1))
+    assert _levels(images).tolist() == [len(image.unique()) for image in images]
