@@ -128,6 +128,30 @@ def _is_pipeline_module(name: str) -> bool:
     return name.isidentifier() and hasattr(pipelines, name)
 
 
+def _models(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {name: made for name, made in _parts(index).items() if made[0] in STEMS and _has_weights(name, made[1])}
+
+
+def empty_parts(folder: Path) -> dict[str, Any]:
+    """The models of a folder by name, on torch's meta device: shapes without weights.
+
+    Raises:
+        UserError: as `read_index`.
+    """
+    return {name: empty_part(folder / name, *made) for name, made in _models(read_index(folder)).items()}
+
+
+def empty_part(part: Path, library: str, kind: str) -> Any:
+    """One of them."""
+    from transformers import AutoConfig
+
+    model_class = getattr(importlib.import_module(library), kind)
+    with torch.device("meta"):
+        if library == "diffusers":
+            return model_class.from_config(model_class.load_config(part))
+        return model_class(AutoConfig.from_pretrained(part))
+
+
 def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
     """Load a checked folder on the CPU.
 
@@ -138,8 +162,7 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
     """
     from safetensors import SafetensorError
 
-    index = read_index(folder)
-    models = {name: made for name, made in _parts(index).items() if made[0] in STEMS and _has_weights(name, made[1])}
+    models = _models(read_index(folder))
     try:
         opened = {name: open_part(folder / name, *made, dtype) for name, made in models.items()}
         return pipeline_class.from_pretrained(

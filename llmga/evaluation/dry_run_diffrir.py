@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from llmga.diffrir.losses import PERCEPTUAL_LAYERS
 from llmga.diffrir.model import Stage1, Stage2
 from llmga.diffrir.restorer import open_diffrir
 from llmga.diffrir.train.config import RestorerConfig
+from llmga.diffrir.train.doctor import plan, ways
 from llmga.diffrir.train.trainer import RestorerTrainer
 from llmga.diffrir.vgg import VGG19, Features
 from llmga.evaluation.dry_run_result import Measured, measured
@@ -24,7 +26,7 @@ def settings(config: RestorerConfig, folder: Path) -> RestorerConfig:
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (config.picture, config.picture), "grey").save(folder / "grey.png")
     (folder / "train.txt").write_text("grey.png\n" * config.batch_size)
-    changed = {}
+    changed: dict[str, Any] = {}
     if config.start:
         stage = Stage1 if config.objective == "prior" else Stage2
         changed["start"] = str(save_model(stage(config.network), folder / "start"))
@@ -49,9 +51,14 @@ def step(config: RestorerConfig, folder: Path, gpu: FakeGpu) -> Measured:
     """One optimiser step of a preset."""
     trainer = RestorerTrainer(settings(config, folder))
     batches = trainer._batches()
+    while trainer.pairs.pool and len(trainer.pairs.pool.kept) < config.pool:
+        trainer.pairs.make(next(batches), torch.Generator().manual_seed(0))
     with measured(gpu) as result:
         trainer._optimise(batches)
     result.learning = sum(weight.numel() for weight in trainer.learning)
+    planned = plan(config)
+    result.planned, result.planned_flops = planned.tensors, planned.flops
+    result.ways = {flags: way.tensors for flags, way in ways(config)}
     return result
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from llmga.command_line import Parser
 from llmga.errors import command_line
 from llmga.registry import Registry
+from llmga.training.checkpoints import GIB
+from llmga.training.footprint import CONTEXT
 
-CONTEXT = 1.5  # GiB: CUDA, libraries, fragments
-GIB = 1 << 30
 TERA = 1e12
 UTILISATION = 0.4
 HALVES = ("bfloat16", "float16")
@@ -65,7 +65,9 @@ python -m llmga.evaluation.dry_run_page outputs/dry_run.jsonl docs/performance.m
   leaves on each of several devices, `llmga.llava.train.doctor` says.
 * **Seconds** at 40 % of the device's arithmetic by its data sheet. An answer waits for memory rather than arithmetic
   and takes longer.
-* **—** does not fit; the flags that make it fit are in the last column.
+* **—** does not fit; the last column has the flags with which it would, by the doctors' plans: the same step in smaller
+  passes first, DeepSpeed's offloading to main memory next, low-rank training of fewer weights last.  DiffRIR's trainer
+  does not accumulate: a smaller batch is another training.  Names with + are presets with one flag changed.
 
 """
 
@@ -76,9 +78,9 @@ def seconds(flops: dict[str, float], device: Device) -> float:
     return (half / device.half + (sum(flops.values()) - half) / device.single) / TERA / UTILISATION
 
 
-def need(record: dict[str, Any]) -> float:
-    """GiB on one device."""
-    return record["peak"] / GIB + CONTEXT
+def need(tensors: float) -> float:
+    """GiB on one device of a run whose tensors take so many bytes."""
+    return (tensors + CONTEXT) / GIB
 
 
 def told(value: float) -> str:
@@ -87,12 +89,13 @@ def told(value: float) -> str:
 
 
 def advice(record: dict[str, Any]) -> str:
-    """Flags for a device on which a preset does not fit, the same step being made."""
-    if record["part"] == "generation":
-        return "`--offload model`" if record["stage"] == "stage 2" else "`--load-8bit`" * (record["stage"] == "stage 1")
-    if record["stage"] == "stage 1":
-        return "the doctor's: `--deepspeed scripts/zero3.json` on several, or `--tune lora`"
-    return "smaller `--batch-size`" + (", more `--accumulation`; `--tune lora`" * (record["stage"] == "stage 2"))
+    """For each device on which it does not fit, the first flags with which it does, as far as the plan knows."""
+    found: dict[str, list[str]] = {}
+    for name, device in DEVICES.items():
+        if need(record["peak"]) > device.memory:
+            fits = (flags for flags, tensors in record["ways"].items() if need(1.05 * tensors) <= device.memory)
+            found.setdefault(next(fits, "—"), []).append(name)
+    return "; ".join(f"{', '.join(names)}: {flags if flags == '—' else f'`{flags}`'}" for flags, names in found.items())
 
 
 def rows(records: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -101,11 +104,10 @@ def rows(records: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"| preset | what | TFLOP | GiB | {' | '.join(names)} | where it does not fit |"
     yield "|" + "---|" * (len(names) + 5)
     for record in records:
-        needed, flops = need(record), record["flops"]
+        needed, flops = need(record["peak"]), record["flops"]
         cells = [told(seconds(flops, device)) if needed <= device.memory else "—" for device in DEVICES.values()]
-        total = told(sum(flops.values()) / TERA)
-        hint = advice(record) if "—" in cells else ""
-        yield f"| {record['preset']} | {record['part']} | {total} | {needed:.1f} | {' | '.join(cells)} | {hint} |"
+        named = [record["preset"], record["part"], told(sum(flops.values()) / TERA), f"{needed:.1f}"]
+        yield f"| {' | '.join([*named, *cells, advice(record)])} |"
 
 
 def page(records: Sequence[dict[str, Any]]) -> str:

@@ -5,7 +5,6 @@ diffusers/stable-diffusion-xl-1.0-inpainting-0.1, runwayml/stable-diffusion-v1-5
 runwayml/stable-diffusion-inpainting.
 """
 
-import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import nn
-from transformers import AutoConfig, CLIPTextConfig, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTokenizer
 
 from llmga.diffusers import checkpoints
 from llmga.evaluation.fake_gpu import FakeGpu, to_fake
@@ -23,6 +23,7 @@ from llmga.registry import Registry
 from llmga.toyworld.vocabulary import CLIP_END, CLIP_START, END_OF_WORD, byte_alphabet, numbered
 
 CLIP_ROWS = 49408
+NOTHING = save({})  # a whole file of no weights, so that no damage hides what is wrong with the rest
 
 UNET_SDXL: dict[str, Any] = {
     "sample_size": 128,
@@ -100,16 +101,18 @@ PAINTERS = Registry(
 
 
 def write_painter(name: str, folder: Path) -> Path:
-    """The folder of a published pipeline: everything but the weights, whose files are empty."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    """The folder of a published pipeline: everything but the weights, whose files hold none."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel, __version__
 
     row = PAINTERS[name]
-    index: dict[str, Any] = {"_class_name": row.pipeline_class}
+    index: dict[str, Any] = {"_class_name": row.pipeline_class, "_diffusers_version": __version__}
+    models: tuple[tuple[str, Any, dict[str, Any]], ...]
+    models = (("unet", UNet2DConditionModel, row.unet), ("vae", AutoencoderKL, row.vae))
     with torch.device("meta"):
-        for part, kind, settings in (("unet", UNet2DConditionModel, row.unet), ("vae", AutoencoderKL, row.vae)):
+        for part, kind, settings in models:
             kind(**settings).save_config(folder / part)
             index[part] = ["diffusers", kind.__name__]
-            (folder / part / "diffusion_pytorch_model.safetensors").touch()
+            (folder / part / "diffusion_pytorch_model.safetensors").write_bytes(NOTHING)
     for number, settings in enumerate(row.texts):
         suffix = f"_{number + 1}" if number else ""
         _write_tower(folder / f"text_encoder{suffix}", settings)
@@ -126,9 +129,9 @@ def write_painter(name: str, folder: Path) -> Path:
 
 
 def _write_tower(folder: Path, settings: dict[str, Any]) -> None:
-    markers = {"bos_token_id": CLIP_ROWS - 2, "eos_token_id": CLIP_ROWS - 1}
+    markers: dict[str, Any] = {"bos_token_id": CLIP_ROWS - 2, "eos_token_id": CLIP_ROWS - 1}
     CLIPTextConfig(vocab_size=CLIP_ROWS, **markers, **settings).save_pretrained(folder)
-    (folder / "model.safetensors").touch()
+    (folder / "model.safetensors").write_bytes(NOTHING)
 
 
 def clip_tokenizer(pad: str) -> CLIPTokenizer:
@@ -142,19 +145,13 @@ def clip_tokenizer(pad: str) -> CLIPTokenizer:
 
 @contextmanager
 def fake_weights(gpu: FakeGpu) -> Iterator[None]:
-    """Parts of pipelines whose weight files are empty get fake weights; everything else of opening stays as it is."""
+    """Parts of pipelines whose weight files hold none get fake weights; everything else of opening stays as it is."""
     opened = checkpoints.open_part
 
     def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> nn.Module:
-        if any(file.stat().st_size for file in part.glob("*.safetensors")):
+        if any(file.stat().st_size > len(NOTHING) for file in part.glob("*.safetensors")):
             return opened(part, library, kind, dtype)
-        model_class = getattr(importlib.import_module(library), kind)
-        with torch.device("meta"):
-            if library == "diffusers":
-                model = model_class.from_config(model_class.load_config(part))
-            else:
-                model = model_class(AutoConfig.from_pretrained(part))
-        return to_fake(model, gpu, dtype).eval()
+        return to_fake(checkpoints.empty_part(part, library, kind), gpu, dtype).eval()
 
     checkpoints.open_part = open_part
     try:

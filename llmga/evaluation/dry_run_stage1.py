@@ -25,7 +25,8 @@ from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.sampling import Sampling
 from llmga.llava.sizes import LARGE_TOWER, Shape, shape_named
 from llmga.llava.train import trainer as trainer_module
-from llmga.llava.train.memory import Method, Sizes, flops, learning, tensors
+from llmga.llava.train.memory import QUANTISED, Method, Sizes, batches, flops, learning, methods, tensors
+from llmga.llava.train.planning import USUAL_DEVICES, flags
 from llmga.llava.train.settings import Stage1Config
 from llmga.llava.train.stage1 import prepared
 from llmga.llava.train.trainer import Stage1Trainer
@@ -143,7 +144,15 @@ def step(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
     result.learning = learning(sizes, method)
     result.planned = tensors(sizes, method)
     result.planned_flops = flops(sizes, method, pictures=config.batch) * config.accumulation
+    result.ways = ways(config, sizes, method)
     return result
+
+
+def ways(config: Stage1Config, sizes: Sizes, asked: Method) -> dict[str, float]:
+    """The same step of all devices on a single one, in the doctor's ways."""
+    total = config.batch * config.accumulation * (USUAL_DEVICES if config.deepspeed else 1)
+    found = methods(asked, batches(total, 1, config.batch))
+    return {flags(method, asked, total): tensors(sizes, replace(method, accumulated=True)) for method in found}
 
 
 def generation(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
@@ -154,6 +163,8 @@ def generation(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
         for count, _ in enumerate(Chat(mllm).reply(asked, Sampling(max_new_tokens=4, seed=0)), 1):
             result.mark(count, 4)
     result.extend(ANSWER)
+    text = Sizes.of(mllm.model).text
+    result.ways = {f"--load-{bits}bit": result.peak - text * (2 - QUANTISED[bits]) for bits in (8, 4)}
     return result
 
 

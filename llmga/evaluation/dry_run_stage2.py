@@ -5,14 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
+from torch import nn
 
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.train.config import Stage2Config
+from llmga.diffusers.train.doctor import plan, ways
 from llmga.diffusers.train.trainer import Stage2Trainer
 from llmga.evaluation.dry_run_published import PAINTERS, fake_weights, write_painter
 from llmga.evaluation.dry_run_result import Measured, measured
 from llmga.evaluation.fake_gpu import NAME, FakeGpu
+from llmga.training.footprint import size
 
 TOY = "checkpoints/Inference/llmga-toy-sdxl-base"  # in the shape of the random one that it was made of
 TOKENS = 200  # of a caption: three chunks, as the published prompts have
@@ -56,6 +59,9 @@ def step(config: Stage2Config, folder: Path, gpu: FakeGpu) -> Measured:
     with measured(gpu, passes=told.accumulation, of=config.accumulation) as result:
         trainer._optimise(batches)
     result.learning = sum(weight.numel() for weight in trainer.learning)
+    planned = replace(config, pipeline=told.pipeline, device=NAME)
+    result.planned, result.planned_flops = plan(planned).tensors, plan(planned).flops
+    result.ways = {flags: way.tensors for flags, way in ways(planned)}
     return result
 
 
@@ -72,4 +78,7 @@ def generation(config: Stage2Config, folder: Path, gpu: FakeGpu) -> Measured:
     with measured(gpu) as result:
         pipeline("a " * TOKENS, seed=0, steps=4, on_step=result.mark, **given)
     result.extend(pipeline.steps)
+    parts = [part for part in pipeline.pipe.components.values() if isinstance(part, nn.Module)]
+    largest = max(size([part], learning=True) + size([part], learning=False) for part in parts)
+    result.ways = {"--offload model": result.peak - result.resident + largest}
     return result

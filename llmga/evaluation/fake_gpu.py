@@ -12,12 +12,13 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, partial, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -338,7 +339,7 @@ class Generator(torch.Generator):
 
     def __new__(cls, device: Any = "cpu") -> "Generator":
         """Of a device; the one behind it is the CPU's."""
-        made = super().__new__(cls, "cpu")
+        made = super().__new__(cls, "cpu")  # type: ignore[call-arg]
         made.place = torch.device(device)
         return made
 
@@ -346,6 +347,35 @@ class Generator(torch.Generator):
     def device(self) -> torch.device:  # type: ignore[override]
         """Where it seems to be."""
         return self.place
+
+
+DRAWING = {
+    torch: ("randn", "rand", "randint", "randperm", "normal", "poisson", "bernoulli", "multinomial"),
+    Tensor: ("normal_", "uniform_", "random_", "exponential_", "bernoulli_"),
+}
+
+
+@contextmanager
+def _generators_checked() -> Iterator[None]:
+    """A generator draws on its own device only, as CUDA wants it; no mode sees whose it is."""
+    with ExitStack() as changed:
+        for owner, names in DRAWING.items():
+            for name in names:
+                changed.enter_context(mock.patch.object(owner, name, _drawing(getattr(owner, name))))
+        yield
+
+
+def _drawing(draw: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        source: Any = kwargs.get("generator")
+        place = kwargs.get("device") or next((one.device for one in args if isinstance(one, Tensor)), "cpu")
+        kinds = {torch.device(place).type, source.device.type} if source is not None else set()
+        if NAME in kinds and len(kinds) > 1:
+            raise Mistake(f"{draw.__name__} at {_caller()} draws on {place} with a generator of {source.device}")
+        return draw(*args, **kwargs)
+
+    return drawn
 
 
 class Device:
@@ -488,13 +518,13 @@ def fake_gpu() -> Iterator[FakeGpu]:
         with mode:  # a mode is of its thread
             running(thread)
 
-    threading.Thread.run = run  # type: ignore[method-assign]
+    threading.Thread.run = run  # type: ignore[method-assign,assignment]
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # what is watched is watched in one thread
     torch.Generator, generator = Generator, torch.Generator  # type: ignore[misc]
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(…, device=…)` is made on the CPU and moved
     try:
         _ACTIVE.append(mode)
-        with mode:
+        with mode, _generators_checked():
             yield mode
     finally:
         _ACTIVE.remove(mode)

@@ -67,6 +67,10 @@ def single_precision(gpu):
     return [line for _, line in gpu.trace.islands]
 
 
+def generator_of_the_cpu(gpu):
+    torch.zeros(3, device="fakegpu").normal_(generator=torch.Generator())  # MISTAKE generator_of_the_cpu
+
+
 def read_in_a_loop(gpu):
     values = torch.ones(3, device="fakegpu")
     for one in values:

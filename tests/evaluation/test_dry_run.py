@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/performance.md"
 PROGRAM = Path(__file__).with_name("on_fake_gpu.py")
 FAST = ("toy_sdxl", "toy-x1-s2-joint")
-MISTAKES = ("mask_on_the_cpu", "double_precision", "forgotten_move", "single_precision", "read_in_a_loop")
+MISTAKES = ("mask_on_the_cpu", "double_precision", "forgotten_move", "single_precision", "generator_of_the_cpu",
+            "read_in_a_loop")  # fmt: skip
 PLACED = ("nothing_wrong", "on_two_devices", "spread", "offloaded", "inpainted_with_a_vae_in_single_precision",
           "restored_in_bfloat16")  # fmt: skip
 
@@ -98,8 +99,10 @@ def test_the_page_of_performance_says_what_a_dry_run_gives(preset, tmp_path):
 
 
 def test_what_needs_more_than_a_device_has_does_not_fit():
-    record = {"preset": "x", "stage": "stage 2", "part": "step", "flops": {"bfloat16": 312e12 * 0.4}, "peak": 30 << 30}
+    record = {"preset": "x", "stage": "stage 2", "part": "step", "flops": {"bfloat16": 312e12 * 0.4}, "peak": 30 << 30,
+              "ways": {"--large": 29 << 30, "--small": 20 << 30}}  # fmt: skip
     row = page([record]).splitlines()[-1]
-    assert need(record) == 31.5
+    assert need(record["peak"]) == 31.5
+    assert row.endswith("| RTX 4090: `--small`; RTX 3060-12G: — |")
     assert seconds(record["flops"], DEVICES["A100-80G"]) == pytest.approx(1.0)
     assert row.split(" | ")[4:9] == ["1", told(312 / 989), told(312 / 989), "—", "—"]

@@ -7,19 +7,18 @@ never holds its scores and a gated feed-forward part.  What the loss holds: `llm
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from torch import nn
 
 from llmga.llava.loss import LOGITS_AT_ONCE
 from llmga.llava.modeling import LlmgaForConditionalGeneration
-from llmga.training.checkpoints import GIB
+from llmga.training.footprint import CONTEXT, MOMENTS
 
-CONTEXT = 1.5 * GIB  # CUDA, libraries, fragments
 GATHERED = 1_000_000_000  # parameters that ZeRO-3 holds at once, stage3_max_live_parameters of scripts/zero3.json
 BUCKET = 500_000_000  # elements that ZeRO-2 gathers at once, DeepSpeed's own figure
 QUANTISED = {16: 2.0, 8: 1.06, 4: 0.57}  # bytes of a frozen weight with its scales
-MOMENTS = 8  # bytes of Adam's two averages
 LOGIT = 16  # bytes of a logit in the loss: the score, its float32 copy, both gradients, the softmax
 FILES = {0: "none", 2: "scripts/zero2.json", 3: "scripts/zero3.json"}
 OFFLOADED = "scripts/zero3_offload.json"
@@ -162,7 +161,8 @@ def flops(sizes: Sizes, method: Method, pictures: float = 0) -> float:
     forward = tokens * (2 * (layers + low) + scores)
     learnt = layers if method.tune == "full" else low
     backward = tokens * (2 * (layers + low) + 2 * learnt + 2.5 * scores)
-    head = tokens * 2 * sizes.rows * sizes.width * (3 if method.tune == "full" else 2)
+    chunks = ceil(tokens * sizes.rows / LOGITS_AT_ONCE)
+    head = tokens * 2 * sizes.rows * sizes.width * ((3 if method.tune == "full" else 2) + (chunks - 1) / chunks)
     seen = pictures * 2 * sizes.tower * sizes.positions * (3 if method.tower else 1)
     return forward * (2 if method.recompute else 1) + backward + head + seen
 

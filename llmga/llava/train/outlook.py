@@ -9,9 +9,9 @@ import numpy as np
 
 from llmga.llava.datasets.mixture import held_out_of, samples_of
 from llmga.llava.inspection.inspection import Inspection
-from llmga.llava.train.memory import MOMENTS
 from llmga.llava.train.settings import Stage1Config
 from llmga.training.checkpoints import GIB, checkpoints, size_of
+from llmga.training.footprint import MOMENTS
 
 FORMATS = {"fp32": 4, "fp16": 2, "bf16": 2}
 SPARE = 0.05  # of what is written, for logs and file systems

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import torch
 
-from llmga.llava.train.memory import Method, Need, Sizes, batches, methods, need
+from llmga.llava.train.memory import Method, Need, Sizes, batches, flops, methods, need
 from llmga.llava.train.settings import DoctorConfig, Stage1Config
 from llmga.training.checkpoints import GIB
 
@@ -39,12 +39,14 @@ class Plan:
         machine: where it takes place.
         total: samples of an optimiser step.
         asked: the run as its settings say, and what it needs.
+        flops: of an optimiser step on each device, a picture being in every sample.
         best: the largest batch of every way to train that fits, in the order of preference; the first is proposed.
     """
 
     machine: Machine
     total: int
     asked: tuple[Method, Need]
+    flops: float
     best: tuple[tuple[Method, Need], ...]
 
     @property
@@ -58,10 +60,14 @@ class Plan:
 
     def flags(self) -> str:
         """What to add to the command for the proposed way."""
-        method = self.best[0][0]
-        low = f" --tune {method.tune} --bits {method.bits}" if method.tune != self.asked[0].tune else ""
-        accumulation = self.total // (method.devices * method.batch)
-        return f"--batch {method.batch} --accumulation {accumulation} --deepspeed {method.deepspeed}{low}"
+        return flags(self.best[0][0], self.asked[0], self.total)
+
+
+def flags(method: Method, asked: Method, total: int) -> str:
+    """What to add to a command, so that a step of so many samples is made in another way than asked."""
+    low = f" --tune {method.tune} --bits {method.bits}" if method.tune != asked.tune else ""
+    accumulation = total // (method.devices * method.batch)
+    return f"--batch {method.batch} --accumulation {accumulation} --deepspeed {method.deepspeed}{low}"
 
 
 def machine_of(config: DoctorConfig) -> Machine:
@@ -111,7 +117,8 @@ def plan(config: Stage1Config, sizes: Sizes, machine: Machine, total: int, zero:
         needed, way = need(sizes, method), (method.tune, method.bits, method.zero, method.offload)
         if way not in best and needed.device <= machine.memory and needed.host <= machine.host:
             best[way] = (method, needed)
-    return Plan(machine, total, (asked, need(sizes, asked)), _preferred(best.values(), config))
+    work = flops(sizes, asked, pictures=asked.batch) * total / (machine.devices * asked.batch)
+    return Plan(machine, total, (asked, need(sizes, asked)), work, _preferred(best.values(), config))
 
 
 def _preferred(found: Any, config: Stage1Config) -> tuple[tuple[Method, Need], ...]:
@@ -128,6 +135,7 @@ def lines(plan: Plan) -> list[str]:
         f"{plan.machine.devices} device(s) of {plan.machine.memory / GIB:.0f} GiB ({plan.machine.source}), "
         f"{plan.total} samples a step",
         f"as set: {_way(asked)}: {_gib(needed)}{'' if plan.fits else ', which does not fit'}",
+        f"a step: {plan.flops / 1e12:.4g} TFLOP on each device at full length, a picture in every sample",
     ]
     found += [f"fits: {_way(method)}: {_gib(one)}" for method, one in plan.best]
     if plan.best:

@@ -1,0 +1,87 @@
+"""Whether DiffRIR's training fits a device: `python -m llmga.diffrir.train.doctor --preset x1-s1`, with its flags.
+
+Tells FLOPs and memory of a step on one device in single precision, without loading weights.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from llmga.diffrir.train.config import PRESETS, RestorerConfig
+from llmga.training.config import run
+from llmga.training.footprint import MOMENTS, Plan, lines, size, watched
+from llmga.training.foreign_flags import COMMON, ForeignFlags
+
+if TYPE_CHECKING:
+    from llmga.diffrir.losses import Pair
+
+
+def plan(config: RestorerConfig) -> Plan:
+    """What a step of such settings needs."""
+    from llmga.diffrir.discriminator import Discriminator
+    from llmga.diffrir.layers import PRIOR_WIDTH
+    from llmga.diffrir.losses import PERCEPTUAL_LAYERS, total
+    from llmga.diffrir.model import Stage1, Stage2
+    from llmga.diffrir.train.objective import OBJECTIVES, Opponent
+    from llmga.diffrir.vgg import VGG19, Features
+
+    with torch.device("meta"):
+        teacher = None if config.objective == "teacher" else Stage1(config.network).requires_grad_(False)
+        network = Stage1(config.network) if teacher is None else Stage2(config.network)
+        objective = OBJECTIVES[config.objective](network, teacher, composited=config.composited)
+        judge = Discriminator() if config.objective == "adversarial" else None
+        features = Features(VGG19, PERCEPTUAL_LAYERS).requires_grad_(False) if judge and config.perceptual else None
+        opponent = Opponent(judge, features) if judge else None
+        pair, noise = _pair(config), torch.empty(config.batch_size, PRIOR_WIDTH)
+        parts: list[nn.Module] = [part for part in (network, teacher, judge, features) if part is not None]
+        with watched(nn.ModuleList(parts)) as found:
+            losses, output = objective(pair, noise)
+            if opponent:
+                losses |= opponent.losses(output, pair)
+            total(losses).backward()
+            kept = found.kept()
+            for loss, _ in opponent.lessons(output, pair) if opponent else ():
+                total(loss).backward()
+    return Plan(found.flops, _states(parts, config) + kept)
+
+
+def _pair(config: RestorerConfig) -> "Pair":
+    from llmga.diffrir.losses import Pair
+
+    batch, side = config.batch_size, config.patch
+    real = torch.empty(batch, 3, side, side)
+    return Pair(torch.empty(batch, 3, side // config.scale, side // config.scale), real, real[:, :1], real)
+
+
+def _states(parts: list[nn.Module], config: RestorerConfig) -> float:
+    """Weights, averages, gradients, moments, and the older pairs that wait on the device."""
+    learns = size(parts, learning=True)
+    averaged = sum(4 * weight.numel() for weight in parts[0].parameters()) * bool(config.ema_decay)
+    pixels = config.patch**2 * (2 + 1 / config.scale**2)
+    return learns * (2 + MOMENTS / 4) + averaged + size(parts, learning=False) + config.pool * 3 * 4 * pixels
+
+
+def ways(config: RestorerConfig) -> Iterator[tuple[str, Plan]]:
+    """As set, and with fewer pictures a step, which is another training."""
+    batch = config.batch_size
+    while batch:
+        yield f"--batch-size {batch}", plan(replace(config, batch_size=batch))
+        batch //= 2
+
+
+def told(config: RestorerConfig) -> None:
+    """Print what the run needs, and what it would need with less."""
+    print("\n".join(lines(ways(config))))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 for a user's mistake."""
+    return run(told, PRESETS, argv, ForeignFlags(rows=COMMON))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
