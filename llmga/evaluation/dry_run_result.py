@@ -15,6 +15,8 @@ TERA = 1e12
 GIB = 1 << 30
 # Where single precision in a half-precision run is meant, and why.
 MEANT = {
+    "llmga/diffrir/degradation.py": "pictures are degraded exactly",
+    "llmga/diffrir/jpeg.py": "pictures are degraded exactly",
     "llmga/diffusers/pipeline.py": "the VAE again, where diffusers' own inpainting pipeline encodes what is kept",
     "llmga/diffusers/latents.py": "the VAE, which some overflow in half precision",
     "llmga/diffusers/train/latent_cache.py": "the VAE, which some overflow in half precision",

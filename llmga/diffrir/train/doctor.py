@@ -1,60 +1,77 @@
 """Whether DiffRIR's training fits a device: `python -m llmga.diffrir.train.doctor --preset x1-s1`, with its flags.
 
-Tells FLOPs and memory of a step on one device in single precision, without loading weights.
+Tells FLOPs and memory of a step on one device, without loading weights.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
 
 from llmga.diffrir.train.config import PRESETS, RestorerConfig
 from llmga.training.config import run
-from llmga.training.footprint import MOMENTS, Plan, lines, size, watched
+from llmga.training.footprint import MOMENTS, Footprint, Plan, lines, size, watched
 from llmga.training.foreign_flags import COMMON, ForeignFlags
 
-if TYPE_CHECKING:
-    from llmga.diffrir.losses import Pair
+MAKING, GROWN = 12, 1.5  # pictures that live at once while they are degraded, and how much larger they may become
 
 
 def plan(config: RestorerConfig) -> Plan:
     """What a step of such settings needs."""
+    with torch.device("meta"):
+        objective, opponent, parts = _networks(config)
+        states = _states(parts, config)
+        half = config.mixed_precision == "bf16" and config.device != "cpu"
+        number = torch.bfloat16 if half else torch.float32
+        weights = nn.ModuleList(parts).to(number)
+        with watched(weights) as found:
+            kept = _step(objective, opponent, config, number, found)
+        copies = size(parts, learning=True) * half  # of the weights that are read in single precision
+    return Plan(found.flops, states + max(kept + copies, _making(config)))
+
+
+def _networks(config: RestorerConfig) -> tuple[Any, Any, list[nn.Module]]:
+    """Objective, opponent or None, and the networks of both, the one that learns first."""
     from llmga.diffrir.discriminator import Discriminator
-    from llmga.diffrir.layers import PRIOR_WIDTH
-    from llmga.diffrir.losses import PERCEPTUAL_LAYERS, total
+    from llmga.diffrir.losses import PERCEPTUAL_LAYERS
     from llmga.diffrir.model import Stage1, Stage2
     from llmga.diffrir.train.objective import OBJECTIVES, Opponent
     from llmga.diffrir.vgg import VGG19, Features
 
-    with torch.device("meta"):
-        teacher = None if config.objective == "teacher" else Stage1(config.network).requires_grad_(False)
-        network = Stage1(config.network) if teacher is None else Stage2(config.network)
-        objective = OBJECTIVES[config.objective](network, teacher, composited=config.composited)
-        judge = Discriminator() if config.objective == "adversarial" else None
-        features = Features(VGG19, PERCEPTUAL_LAYERS).requires_grad_(False) if judge and config.perceptual else None
-        opponent = Opponent(judge, features) if judge else None
-        pair, noise = _pair(config), torch.empty(config.batch_size, PRIOR_WIDTH)
-        parts: list[nn.Module] = [part for part in (network, teacher, judge, features) if part is not None]
-        with watched(nn.ModuleList(parts)) as found:
-            losses, output = objective(pair, noise)
-            if opponent:
-                losses |= opponent.losses(output, pair)
-            total(losses).backward()
-            kept = found.kept()
-            for loss, _ in opponent.lessons(output, pair) if opponent else ():
-                total(loss).backward()
-    return Plan(found.flops, _states(parts, config) + kept)
+    teacher = None if config.objective == "teacher" else Stage1(config.network).requires_grad_(False)
+    network = Stage1(config.network) if teacher is None else Stage2(config.network)
+    objective = OBJECTIVES[config.objective](network, teacher, composited=config.composited)
+    judge = Discriminator() if config.objective == "adversarial" else None
+    features = Features(VGG19, PERCEPTUAL_LAYERS).requires_grad_(False) if judge and config.perceptual else None
+    parts = [part for part in (network, teacher, judge, features) if part is not None]
+    return objective, Opponent(judge, features) if judge else None, parts
 
 
-def _pair(config: RestorerConfig) -> "Pair":
-    from llmga.diffrir.losses import Pair
+def _step(objective: Any, opponent: Any, config: RestorerConfig, number: torch.dtype, found: Footprint) -> int:
+    """The trainer's own; returns the bytes that wait when the way back begins."""
+    from llmga.diffrir.layers import PRIOR_WIDTH
+    from llmga.diffrir.losses import Pair, total
 
     batch, side = config.batch_size, config.patch
-    real = torch.empty(batch, 3, side, side)
-    return Pair(torch.empty(batch, 3, side // config.scale, side // config.scale), real, real[:, :1], real)
+    real = torch.empty(batch, 3, side, side, dtype=number)
+    degraded = torch.empty(batch, 3, side // config.scale, side // config.scale, dtype=number)
+    pair = Pair(degraded, real, real[:, :1], real)
+    losses, output = objective(pair, torch.empty(batch, PRIOR_WIDTH, dtype=number))
+    if opponent:
+        losses |= opponent.losses(output, pair)
+    total(losses).backward()
+    kept = found.kept()
+    for loss, _ in opponent.lessons(output, pair) if opponent else ():
+        total(loss).backward()
+    return kept
+
+
+def _making(config: RestorerConfig) -> float:
+    """Bytes that live while pictures are degraded, at the largest size that they are given."""
+    return MAKING * 4 * 3 * config.batch_size * (GROWN * config.picture) ** 2
 
 
 def _states(parts: list[nn.Module], config: RestorerConfig) -> float:
