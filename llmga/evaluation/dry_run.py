@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +56,15 @@ STAGES = {
 }
 
 
-# Ways to train that no preset takes: preset, and what is changed.
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llmga_7b_s1+lora": ("llmga_7b_s1", {"tune": "lora"}),
-    "llmga_7b_s1+pack": ("llmga_7b_s1", {"pack": True}),
-    "sd15+lora": ("sd15", {"tune": "lora"}),
-    "sdxl+lora": ("sdxl", {"tune": "lora"}),
-    "x1-s2-joint+bf16": ("x1-s2-joint", {"mixed_precision": "bf16"}),
-}
-
-
 def presets() -> dict[str, tuple[str, Any]]:
-    """Preset, or variant of one, -> its stage and its settings."""
+    """Preset -> its stage and its settings."""
     from importlib import import_module
 
-    own = {
+    return {
         name: (stage, config)
         for stage, row in STAGES.items()
         for name, config in import_module(row.presets).PRESETS.items()
     }
-    return own | {name: (own[base][0], replace(own[base][1], **changes)) for name, (base, changes) in VARIANTS.items()}
 
 
 def run(name: str, part: str) -> dict[str, Any]:
@@ -110,7 +99,7 @@ def records(names: Sequence[str], parts: Sequence[str]) -> Iterator[dict[str, An
     known: dict[tuple[str, str], dict[str, Any]] = {}
     for name in names:
         stage, config = presets()[name]
-        for part in parts if name not in VARIANTS else [one for one in parts if one == "step"]:
+        for part in parts:
             key = (shape(config, stage), part)
             if key not in known:
                 known[key] = run(name, part)

@@ -67,7 +67,7 @@ python -m llmga.evaluation.dry_run_page outputs/dry_run.jsonl docs/performance.m
   and takes longer.
 * **—** does not fit; the last column has the flags with which it would, by the doctors' plans: the same step in smaller
   passes first, DeepSpeed's offloading to main memory next, low-rank training of fewer weights last.  DiffRIR's trainer
-  does not accumulate: a smaller batch is another training.  Names with + are presets with one flag changed.
+  does not accumulate: a smaller batch is another training.
 
 """
 
