@@ -106,11 +106,11 @@ def write_painter(name: str, folder: Path) -> Path:
 
     row = PAINTERS[name]
     index: dict[str, Any] = {"_class_name": row.pipeline_class, "_diffusers_version": __version__}
-    models: tuple[tuple[str, Any, dict[str, Any]], ...]
     models = (("unet", UNet2DConditionModel, row.unet), ("vae", AutoencoderKL, row.vae))
     with torch.device("meta"):
         for part, kind, settings in models:
-            kind(**settings).save_config(folder / part)
+            made: Any = kind(**settings)
+            made.save_config(folder / part)
             index[part] = ["diffusers", kind.__name__]
             (folder / part / "diffusion_pytorch_model.safetensors").write_bytes(NOTHING)
     for number, settings in enumerate(row.texts):

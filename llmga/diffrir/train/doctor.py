@@ -46,7 +46,7 @@ def _networks(config: RestorerConfig) -> tuple[Any, Any, list[nn.Module]]:
     objective = OBJECTIVES[config.objective](network, teacher, composited=config.composited)
     judge = Discriminator() if config.objective == "adversarial" else None
     features = Features(VGG19, PERCEPTUAL_LAYERS).requires_grad_(False) if judge and config.perceptual else None
-    parts = [part for part in (network, teacher, judge, features) if part is not None]
+    parts: list[nn.Module] = [part for part in (network, teacher, judge, features) if part is not None]
     return objective, Opponent(judge, features) if judge else None, parts
 
 
