@@ -5,7 +5,8 @@ python benchmarks/stage1_throughput.py [--samples 48] [--batch 4] [--width 256] 
 A device takes 4 samples at once, as in the published runs.  The lengths follow the published mixture (MIX): pictures of
 576 positions with conversations or captions, prompts to be refined, and conversations of words that reach the limit of
 2048.  Both ways show the same samples, forward and backward, in turns in one process; time is the processor's on a
-CPU, and the least of a few turns, since what others do on the machine only ever adds to it.
+CPU, and the least of a few turns, since what others do on the machine only ever adds to it.  On a GPU `expected` is
+what the fake one says of the same passes, `needed` what it was.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from llmga.evaluation.expected import device_named, expected
 from llmga.llava import packed_attention
 from llmga.llava.datasets.collate import Collate
 from llmga.llava.datasets.mixture import Sample
@@ -83,13 +85,8 @@ def padding(batches: list[dict[str, Any]], useful: int) -> float:
     return 1 - useful / sum(batch["input_ids"].numel() for batch in batches)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in {"samples": 48, "batch": 4, "width": 256, "layers": 1, "seed": 0, "turns": 3}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--device", default="auto")
-    args = parser.parse_args(argv)
+def compared(args: argparse.Namespace) -> dict[str, Any]:
+    """Both ways to show the samples."""
     rng = np.random.default_rng(args.seed)
     sizes = lengths(args.samples, rng)
     data, useful = samples(sizes, rng), int(sizes.sum())
@@ -109,13 +106,29 @@ def main(argv: list[str] | None = None) -> int:
             times = [seconds(model, batch, attention[name]) for batch in batches]
             least[name] = list(map(min, least[name], times))
     taken = {name: sum(times) for name, times in least.items()}
-    print(json.dumps({
+    return {
         "device": str(device), "samples": len(data), "useful_tokens": useful,
         "mean_length": round(useful / len(data), 1),
         "padding": {name: round(padding(batches, useful), 4) for name, batches in ways.items()},
         "useful_tokens_per_second": {name: round(useful / time_) for name, time_ in taken.items()},
         "speedup": round(taken["padded"] / taken["packed"], 3),
-    }))  # fmt: skip
+    }  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, value in {"samples": 48, "batch": 4, "width": 256, "layers": 1, "seed": 0, "turns": 3}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--device", default="auto")
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    with device_named(args.device) as needed:
+        found = compared(args)
+        found["needed"] = needed()
+    if found["device"].startswith("cuda"):
+        found["expected"] = expected(__file__, argv)
+    print(json.dumps(found))
     return 0
 
 

@@ -3,7 +3,8 @@
 python benchmarks/stage2_throughput.py [--side 256] [--batch 4] [--steps 8] [--width 64] [--device cuda]
 
 A random model in SDXL's shape is trained both ways in turns in one process, so that what else the machine does falls on
-both; time is the processor's on a CPU.  The losses of both ways are compared, too: they are the same training.
+both; time is the processor's on a CPU.  The losses of both ways are compared, too: they are the same training.  On a
+GPU `expected` is what the fake one says of the same steps, `needed` what it was.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from llmga.command_line import quiet_libraries
 from llmga.diffusers.train.batches import loader
 from llmga.diffusers.train.config import PRESETS, Stage2Config
 from llmga.diffusers.train.trainer import Stage2Trainer
+from llmga.evaluation.expected import device_named, expected
 from llmga.runtime import pick_device
 
 TOKENIZERS = Path("checkpoints/Inference/llmga-toy-sdxl-base")
@@ -108,10 +110,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--device", default="auto")
+    argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
     quiet_libraries()
-    device = pick_device(args.device).type
-    with tempfile.TemporaryDirectory() as name:
+    with device_named(args.device) as needed, tempfile.TemporaryDirectory() as name:
+        device = pick_device(args.device).type
         folder = Path(name)
         write_data(folder, args.side)
         random_pipeline(args.width).save_pretrained(folder / "base")
@@ -131,11 +134,14 @@ def main(argv: list[str] | None = None) -> int:
                 spent, loss = seconds(ways[way], device == "cuda")
                 taken[way].append(spent)
                 losses[way].append(loss)
+        found = {"needed": needed()}
+    if device == "cuda":
+        found["expected"] = expected(__file__, argv)
     medians = {way: statistics.median(times[1:]) for way, times in taken.items()}  # the first step warms up
     print(json.dumps({
         "device": device, "side": args.side, "batch": args.batch, "seconds_per_step": medians,
         "steps_ratio": round(medians["online"] / medians["cached"], 3),
-        "largest_difference_of_losses": max(abs(a - b) for a, b in zip(*losses.values(), strict=True)),
+        "largest_difference_of_losses": max(abs(a - b) for a, b in zip(*losses.values(), strict=True)), **found,
     }))  # fmt: skip
     return 0
 

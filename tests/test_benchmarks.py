@@ -12,6 +12,7 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from llmga.errors import reason
+from llmga.evaluation.expected import expected
 from llmga.registry import Registry
 
 ROOT = Path(__file__).parents[1]
@@ -118,3 +119,15 @@ def test_every_command_is_found():
 def test_a_heavy_library_is_seen():
     start = script("start")
     assert "json" in start.imported(start.started("-X", "importtime", "-c", "import json")[1].stderr)
+
+
+ON_A_GPU = ("diffrir", "generation", "stage1_throughput", "stage2_throughput")
+
+
+@pytest.mark.parametrize("name", ON_A_GPU)
+def test_what_a_gpu_would_need_is_known_without_one(name: str, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    alone = {"diffrir": "--measure 64,0 --dtype bf16", "generation": "--only ours"}.get(name, "")
+    needed = expected(f"benchmarks/{name}.py", [*SMALL[name].split(), *alone.split()])
+    formats = {"diffrir": {"bfloat16"}, "generation": {"float16"}}.get(name, {"float32"})
+    assert (set(needed["tflop"]), needed["megabytes"] > 0) == (formats, True)

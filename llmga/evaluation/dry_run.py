@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,11 @@ from llmga.command_line import Parser, quiet_libraries
 from llmga.errors import UserError, command_line
 
 os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "fakegpu")
-FREE = {
-    *(
-        "output_dir",
-        "checkpoint_dir",
-        "output",
-        "run",
-        "data",
-        "images",
-        "originals",
-        "conv_mode",
-        "save_steps",
-        "epochs",
-    ),
-    *("steps", "decay", "decay_steps", "gain", "lr", "warmup", "save_dtype", "start", "teacher", "save_total_limit"),
-}  # settings that change no shape
+FREE = frozenset((
+    *("mllm", "text_model", "pipeline", "start", "teacher"),  # of the models; their sizes count
+    *("data", "images", "originals", "output_dir", "checkpoint_dir", "output", "run", "save_steps", "save_total_limit"),
+    *("conv_mode", "epochs", "steps", "decay", "decay_steps", "gain", "lr", "warmup", "save_dtype"),
+))  # settings that change no shape  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +31,7 @@ class Stage:
     """Presets that one trainer runs.
 
     Attributes:
-        module: what runs them, with `step` and `generation`.
+        module: what runs them, with `step`, `generation` and `answering`, what decides the figures of the latter.
         presets: the module of the table.
     """
 
@@ -56,21 +46,37 @@ STAGES = {
 }
 
 
+# Ways to train that no preset takes: preset, and what is changed.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llmga_7b_s1+lora": ("llmga_7b_s1", {"tune": "lora"}),
+    "llmga_7b_s1+pack": ("llmga_7b_s1", {"pack": True}),
+    "sd15+lora": ("sd15", {"tune": "lora"}),
+    "sdxl+lora": ("sdxl", {"tune": "lora"}),
+    "x1-s2-joint+bf16": ("x1-s2-joint", {"mixed_precision": "bf16"}),
+}
+
+
 def presets() -> dict[str, tuple[str, Any]]:
-    """Preset -> its stage and its settings."""
+    """Preset, or variant of one, -> its stage and its settings."""
     from importlib import import_module
 
-    return {
+    own = {
         name: (stage, config)
         for stage, row in STAGES.items()
         for name, config in import_module(row.presets).PRESETS.items()
     }
+    return own | {name: (own[base][0], replace(own[base][1], **changes)) for name, (base, changes) in VARIANTS.items()}
+
+
+def module_of(stage: str) -> Any:
+    """What runs the presets of a stage."""
+    from importlib import import_module
+
+    return import_module(STAGES[stage].module)
 
 
 def run(name: str, part: str) -> dict[str, Any]:
     """The record of one part (`step` or `generation`) of a preset."""
-    from importlib import import_module
-
     from accelerate.state import AcceleratorState
 
     from llmga.evaluation.fake_gpu import fake_gpu
@@ -78,29 +84,26 @@ def run(name: str, part: str) -> dict[str, Any]:
     stage, config = presets()[name]
     AcceleratorState._reset_state(reset_partial_state=True)
     with tempfile.TemporaryDirectory() as folder, fake_gpu() as gpu:
-        work: Callable[..., Any] = getattr(import_module(STAGES[stage].module), part)
+        work: Callable[..., Any] = getattr(module_of(stage), part)
         return {"preset": name, "stage": stage, "part": part, **work(config, Path(folder), gpu).record()}
 
 
-def shape(config: Any, stage: str) -> Any:
-    """What decides the figures of a preset; two of one shape are one run."""
+def shape(config: Any, stage: str, part: str) -> str:
+    """What decides the figures of a part of a preset; two of one shape are one run."""
+    answering = module_of(stage).answering(config)
+    if part == "generation":
+        return repr((stage, part, answering))
     kept = [(one.name, getattr(config, one.name)) for one in fields(config) if one.name not in FREE]
-    models = [Path(value).name if name in ("mllm", "text_model") and value else value for name, value in kept]
-    if stage == "stage 1":
-        from llmga.evaluation.dry_run_stage1 import shape_of_preset
-
-        models = [value for (name, value) in kept if name not in ("mllm", "text_model")]
-        models.append(shape_of_preset(config))
-    return repr(models)
+    return repr((stage, part, kept, answering))
 
 
 def records(names: Sequence[str], parts: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The records of presets, as soon as they are known."""
-    known: dict[tuple[str, str], dict[str, Any]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for name in names:
         stage, config = presets()[name]
-        for part in parts:
-            key = (shape(config, stage), part)
+        for part in parts if name not in VARIANTS else [one for one in parts if one == "step"]:
+            key = shape(config, stage, part)
             if key not in known:
                 known[key] = run(name, part)
             yield {**known[key], "preset": name}
@@ -111,12 +114,17 @@ HEAD = f"{'preset':28}{'part':12}{'TFLOP':>10}{'plan':>10}{'GiB':>8}{'plan':>8}{
 
 def line(record: dict[str, Any]) -> str:
     """A row of the table, and what is wrong below it."""
+    from llmga.llava.train.planning import USUAL_DEVICES
+
     plan = [record["planned_flops"] and record["planned_flops"] / 1e12, record["planned"] and record["planned"] / 2**30]
     flops, memory = (f"{one:.4g}" if one else "-" for one in plan)
     row = (
         f"{record['preset']:28}{record['part']:12}{sum(record['flops'].values()) / 1e12:10.4g}{flops:>10}"
         f"{record['peak'] / 2**30:8.1f}{memory:>8}{sum(record['waits'].values()):7}{record['seconds']:9.1f}"
     )
+    if record["sharded"]:
+        each = f"{record['sharded'] / 2**30:.1f} GiB on each of {USUAL_DEVICES}"
+        row += f"\n    by the plan, with its DeepSpeed file: {each}"
     waits = [f"    waits: {place} x{count}" for place, count in record["waits"].items()]
     return "\n".join([row, *waits, *(f"    WRONG: {one}" for one in record["wrong"])])
 

@@ -21,6 +21,11 @@ from llmga.evaluation.fake_gpu import NAME, FakeGpu
 PAINTED = 1024  # pixels a side
 
 
+def answering(config: RestorerConfig) -> Any:
+    """What decides the figures of a restoration."""
+    return config.network
+
+
 def settings(config: RestorerConfig, folder: Path) -> RestorerConfig:
     """The preset's settings for a run on the fake GPU, the weights that it starts from being random ones."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -61,13 +61,14 @@ python -m llmga.evaluation.dry_run_page outputs/dry_run.jsonl docs/performance.m
 
 * **TFLOP**: floating-point operations of a whole step or generation as torch's `FlopCounterMode` counts them, all
   accumulated passes and recomputed activations included. A painting has its family's steps, an answer 200 tokens.
-* **GiB**: tensors that live at once, and 1.5 GiB for CUDA and fragments. One device, without DeepSpeed; what ZeRO
-  leaves on each of several devices, `llmga.llava.train.doctor` says.
+* **GiB**: tensors that live at once, and 1.5 GiB for CUDA and fragments, on one device without DeepSpeed.
+  **Shared out**: what the preset's DeepSpeed file leaves on each of 8 devices, by the doctor's plan, not by the run.
 * **Seconds** at 40 % of the device's arithmetic by its data sheet. An answer waits for memory rather than arithmetic
   and takes longer.
 * **—** does not fit; the last column has the flags with which it would, by the doctors' plans: the same step in smaller
-  passes first, DeepSpeed's offloading to main memory next, low-rank training of fewer weights last.  DiffRIR's trainer
+  passes first, DeepSpeed's offloading to main memory next, low-rank training of fewer weights last. DiffRIR's trainer
   does not accumulate: a smaller batch is another training.
+* Names with **+** are presets with one flag changed.
 
 """
 
@@ -101,12 +102,13 @@ def advice(record: dict[str, Any]) -> str:
 def rows(records: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The lines of the table."""
     names = list(DEVICES)
-    yield f"| preset | what | TFLOP | GiB | {' | '.join(names)} | where it does not fit |"
-    yield "|" + "---|" * (len(names) + 5)
+    yield f"| preset | what | TFLOP | GiB | shared out | {' | '.join(names)} | where it does not fit |"
+    yield "|" + "---|" * (len(names) + 6)
     for record in records:
         needed, flops = need(record["peak"]), record["flops"]
         cells = [told(seconds(flops, device)) if needed <= device.memory else "—" for device in DEVICES.values()]
-        named = [record["preset"], record["part"], told(sum(flops.values()) / TERA), f"{needed:.1f}"]
+        shared = f"{need(record['sharded']):.1f}" if record["sharded"] else ""
+        named = [record["preset"], record["part"], told(sum(flops.values()) / TERA), f"{needed:.1f}", shared]
         yield f"| {' | '.join([*named, *cells, advice(record)])} |"
 
 

@@ -36,6 +36,7 @@ class Measured:
         learning: parameters that learn.
         planned: bytes that the doctor's plan counts.
         planned_flops: FLOPs that it counts.
+        sharded: bytes that it leaves on each of the usual number of devices with the preset's DeepSpeed file.
         ways: flags -> bytes, of ways that need less, by preference.
         seconds: that the dry run took.
     """
@@ -49,6 +50,7 @@ class Measured:
     learning: int = 0
     planned: float | None = None
     planned_flops: float | None = None
+    sharded: float | None = None
     ways: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     _marks: list[Counter[str]] = field(default_factory=list)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import Qwen2Tokenizer, TrainerCallback
+from transformers import PrinterCallback, Qwen2Tokenizer, TrainerCallback
 
 from llmga.evaluation.dry_run_result import Measured, measured
 from llmga.evaluation.fake_gpu import NAME, FakeGpu, to_fake
@@ -41,6 +41,11 @@ SPOKEN = {"qwen2": 151646, "phi3": 32011}  # tokens of the published tokenizers 
 def shape_of_preset(config: Stage1Config) -> Shape | None:
     """The row of sizes that a preset's model is of; None for the toy ones."""
     return shape_named(config.text_model, config.mllm)
+
+
+def answering(config: Stage1Config) -> Any:
+    """What decides the figures of an answer."""
+    return shape_of_preset(config), config.projector_type, config.conv_mode
 
 
 def settings(config: Stage1Config, folder: Path) -> Stage1Config:
@@ -131,6 +136,7 @@ def open_trainer(config: Stage1Config, gpu: FakeGpu) -> Stage1Trainer:
     with _arguments_of_the_fake_gpu():
         trainer = Stage1Trainer(mllm, config, data)
     trainer.add_callback(_KeepNothing())
+    trainer.remove_callback(PrinterCallback)  # its lines are of numbers that are not there
     return trainer
 
 
@@ -145,6 +151,9 @@ def step(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
     result.planned = tensors(sizes, method)
     result.planned_flops = flops(sizes, method, pictures=config.batch) * config.accumulation
     result.ways = ways(config, sizes, method)
+    if config.deepspeed:
+        zero = int(json.loads(Path(config.deepspeed).read_text())["zero_optimization"]["stage"])
+        result.sharded = tensors(sizes, replace(method, devices=USUAL_DEVICES, zero=zero, accumulated=True))
     return result
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import nn
@@ -28,6 +29,11 @@ def write_data(folder: Path, side: int, pictures: int) -> Path:
     record = {"image": "grey.png", "caption": "a " * TOKENS}
     (folder / "train.json").write_text(json.dumps([record] * pictures))
     return folder
+
+
+def answering(config: Stage2Config) -> Any:
+    """What decides the figures of a painting."""
+    return Path(config.pipeline).name, config.task, config.resolution
 
 
 def settings(config: Stage2Config, folder: Path) -> Stage2Config:

@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from llmga import runtime
+from llmga.training.autocast import LOWER, SINGLE, WIDEST
 
 NAME = "fakegpu"
 DEVICES = 2
@@ -38,20 +39,6 @@ _HERE = Path(__file__).parent
 OWN_FILES = {__file__, *(str(path) for path in _HERE.glob("dry_run*.py"))}
 
 aten = torch.ops.aten
-# CUDA's own lists (ATen/autocast_mode.h).
-LOWER = (
-    *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "convolution", "_convolution", "matmul"),
-    *("linear", "addmm", "addmv", "addbmm", "baddbmm", "bmm", "mm", "mv", "chain_matmul", "prelu", "einsum"),
-    "scaled_dot_product_attention",
-)
-SINGLE = (
-    *("acos", "asin", "cosh", "erfinv", "exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt", "sinh"),
-    *("tan", "pow", "softplus", "layer_norm", "native_layer_norm", "group_norm", "cosine_similarity", "nll_loss"),
-    *("l1_loss", "smooth_l1_loss", "mse_loss", "kl_div", "cross_entropy_loss", "binary_cross_entropy_with_logits"),
-    *("cdist", "renorm", "logsumexp", "prod", "softmax", "log_softmax", "cumprod", "cumsum", "sum", "nll_loss_nd"),
-    *("huber_loss", "norm", "upsample_bicubic2d", "upsample_bilinear2d", "upsample_nearest2d", "rms_norm"),
-)
-WIDEST = ("addcdiv", "addcmul", "atan2", "cross", "dot", "grid_sampler", "index_put", "scatter_add", "cat", "stack")
 
 
 class Mistake(RuntimeError):
@@ -524,7 +511,7 @@ def fake_gpu() -> Iterator[FakeGpu]:
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(…, device=…)` is made on the CPU and moved
     try:
         _ACTIVE.append(mode)
-        with mode, _generators_checked():
+        with mode, _generators_checked(), _offloading():
             yield mode
     finally:
         _ACTIVE.remove(mode)
@@ -549,6 +536,27 @@ def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True
             if buffer is not None:
                 module._buffers[name] = fn(buffer)
     return self
+
+
+@contextmanager
+def _offloading() -> Iterator[None]:
+    """accelerate's hooks make a parameter anew when its weights come and go, which a fake one's class cannot."""
+    from accelerate import big_modeling, hooks
+
+    with ExitStack() as changed:
+        for module in (hooks, big_modeling):
+            if hasattr(module, "set_module_tensor_to_device"):
+                changed.enter_context(mock.patch.object(module, "set_module_tensor_to_device", _put))
+        yield
+
+
+def _put(module: nn.Module, name: str, device: Any, value: Tensor | None = None, **_: Any) -> None:
+    *path, last = name.split(".")
+    owner = module.get_submodule(".".join(path))
+    table: Any = owner._parameters if last in owner._parameters else owner._buffers
+    old = table[last]
+    new = (old if value is None else value).to(device)
+    table[last] = nn.Parameter(new, requires_grad=old.requires_grad) if table is owner._parameters else new
 
 
 def _applied(parameter: Any, fn: Callable[[Tensor], Tensor]) -> Any:

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
+from llmga.training.autocast import LOWER, SINGLE
 from llmga.training.checkpoints import GIB
 
 aten = torch.ops.aten
@@ -50,14 +52,28 @@ def lines(ways: Iterable[tuple[str, Plan]]) -> list[str]:
     return told
 
 
-class _Flash(TorchFunctionMode):
-    """Attention as a GPU computes it, which never holds its scores."""
+class _AsOnGpu(TorchFunctionMode):
+    """Number formats as autocast would have them, and attention as a GPU computes it, which never holds its scores."""
+
+    def __init__(self, half: torch.dtype | None):
+        super().__init__()
+        self.half = half
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.half is not None and (number := self._number(getattr(func, "__name__", ""))) is not None:
+            args, kwargs = tree_map_only(Tensor, lambda each: _as(each, number), (args, kwargs))
         if func is nn.functional.scaled_dot_product_attention and kwargs.get("attn_mask") is None:
             return aten._scaled_dot_product_flash_attention(*args[:3], scale=kwargs.get("scale"))[0]
         return func(*args, **kwargs)
+
+    def _number(self, name: str) -> torch.dtype | None:
+        name = {"square": "pow", "__matmul__": "matmul", "__rmatmul__": "matmul", "__pow__": "pow"}.get(name, name)
+        return self.half if name in LOWER else torch.float32 if name in SINGLE else None
+
+
+def _as(tensor: Tensor, number: torch.dtype) -> Tensor:
+    return tensor.to(number) if tensor.is_floating_point() else tensor
 
 
 @dataclass
@@ -87,11 +103,12 @@ class Footprint:
 
 
 @contextmanager
-def watched(network: nn.Module, blocks: Iterable[str] = ()) -> Iterator[Footprint]:
+def watched(network: nn.Module, blocks: Iterable[str] = (), autocast: torch.dtype | None = None) -> Iterator[Footprint]:
     """Watch what is done inside with a network.
 
     Args:
         blocks: names of the classes that gradient checkpointing computes again.
+        autocast: the half precision of a mixed one.
     """
     found, names, lives = Footprint(), set(blocks), []
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
@@ -117,7 +134,11 @@ def watched(network: nn.Module, blocks: Iterable[str] = ()) -> Iterator[Footprin
         if type(module).__name__ in names
         for hook in (module.register_forward_pre_hook(enter), module.register_forward_hook(leave))
     ]
-    with FlopCounterMode(display=False) as counter, _Flash(), saved_tensors_hooks(_packing(keep, places), _same):
+    with (
+        FlopCounterMode(display=False) as counter,
+        _AsOnGpu(autocast),
+        saved_tensors_hooks(_packing(keep, places), _same),
+    ):
         yield found
     for hook in hooks:
         hook.remove()

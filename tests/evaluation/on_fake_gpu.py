@@ -110,6 +110,78 @@ def spread(gpu):
     return sorted(str(device) for device, peak in gpu.trace.peak.items() if peak)
 
 
+def mapped(gpu):
+    """As `load_mllm` places a model whose parts are told where to be; the answer comes from both devices."""
+    import llmga
+    from llmga.llava.chat import Chat
+    from llmga.llava.conversation import Conversation
+    from llmga.llava.sampling import Sampling
+
+    places = {"model.vision_tower": "fakegpu:0", "model.multi_modal_projector": "fakegpu:0",
+              "model.language_model": "fakegpu:1", "lm_head": "fakegpu:1"}  # fmt: skip
+    mllm = llmga.load_mllm(BUNDLED / "llmga-toy-mllm", device="fakegpu", dtype="fp16", device_map=places)
+    list(Chat(mllm).reply(Conversation().say("user", "What is this?", (PICTURE,)), Sampling(max_new_tokens=3, seed=0)))
+    return sorted(str(device) for device, peak in gpu.trace.peak.items() if peak)
+
+
+MODELS = (
+    "--model-path", "checkpoints/Inference/llmga-toy-mllm", "--sdmodel_id", "checkpoints/Inference/llmga-toy-sdxl-t2i",
+    "--device", "fakegpu", "--dtype", "fp16",
+)  # fmt: skip
+
+
+def served(gpu):
+    """Requests to the server, whose work is done in threads of its own."""
+    from fastapi.testclient import TestClient
+
+    from llmga.assistant.loading import Models
+    from llmga.serve.api.app import build_app
+    from llmga.serve.api.auth import ApiKeys
+    from llmga.serve.api.building import build_service
+    from llmga.serve.api.options import build_parser, server_options
+
+    options = server_options(build_parser().parse_args(MODELS))
+    app = build_app(build_service(options, Models.load(options.spec)), ApiKeys())
+    with TestClient(app) as client:
+        gpu.trace.begin()
+        asked = [{"role": "user", "content": "Paint a red circle."}]
+        said = client.post("/v1/chat/completions", json={"model": "llmga-toy-mllm", "messages": asked, "max_tokens": 9})
+        painted = client.post("/v1/images/generations", json={"prompt": "a red circle", "num_inference_steps": 2})
+    return [said.status_code, painted.status_code, sorted(gpu.trace.flops)]
+
+
+def on_the_page(gpu):
+    """What the page's buttons do: say something, and paint it again."""
+    from llmga.assistant.loading import Models
+    from llmga.assistant.session import Settings
+    from llmga.serve.api.options import build_parser, server_options
+    from llmga.serve.page.controls import Chosen
+    from llmga.serve.page.mask_editor import EditorValue
+    from llmga.serve.page.model_pool import ModelPool
+    from llmga.serve.page.options import PageOptions
+    from llmga.serve.page.user_session import UserSession
+
+    spec = server_options(build_parser().parse_args(MODELS)).spec
+    assistant = ModelPool(PageOptions(spec), Models.load(spec)).assistant()
+    chosen = Chosen(Settings(picture="always", max_new_tokens=20, steps=2))
+    with tempfile.TemporaryDirectory() as folder:
+        session = UserSession(assistant, folder)
+        gpu.trace.begin()
+        list(session.say("Paint a red circle.", (), chosen, EditorValue()))
+        list(session.repaint(chosen))
+        return [len(session.assistant.exchanges[0].paintings), sorted(gpu.trace.flops)]
+
+
+def offloaded_by_layer(gpu):
+    """The painting's own layers come to the device one by one."""
+    import llmga
+
+    pipeline = llmga.load_pipeline(BUNDLED / "llmga-toy-sdxl-t2i", device="fakegpu", dtype="fp16", offload="sequential")
+    before = gpu.trace.live.total()
+    size = pipeline("a red circle", seed=0, steps=2).size
+    return [before, size, gpu.trace.peak.total()]
+
+
 def offloaded(gpu):
     """Before the first picture, nothing is on the device."""
     import llmga

@@ -13,12 +13,13 @@ from llmga.evaluation.dry_run_page import DEVICES, need, page, seconds, told
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/performance.md"
+PAINTER = ROOT / "checkpoints/Inference/llmga-toy-sdxl-t2i"
 PROGRAM = Path(__file__).with_name("on_fake_gpu.py")
 FAST = ("toy_sdxl", "toy-x1-s2-joint")
 MISTAKES = ("mask_on_the_cpu", "double_precision", "forgotten_move", "single_precision", "generator_of_the_cpu",
             "read_in_a_loop")  # fmt: skip
-PLACED = ("nothing_wrong", "on_two_devices", "spread", "offloaded", "inpainted_with_a_vae_in_single_precision",
-          "restored_in_bfloat16")  # fmt: skip
+PLACED = ("nothing_wrong", "on_two_devices", "spread", "mapped", "served", "on_the_page", "offloaded",
+          "offloaded_by_layer", "inpainted_with_a_vae_in_single_precision", "restored_in_bfloat16")  # fmt: skip
 
 
 def ran(*command: str) -> str:
@@ -52,12 +53,27 @@ def test_a_planner_and_a_painter_on_two_devices_answer_together(found):
     assert found["on_two_devices"][1] == ["fakegpu:0", "fakegpu:1"]
 
 
-def test_a_language_model_over_two_devices_answers(found):
-    assert found["spread"] == ["fakegpu:0", "fakegpu:1"]
+@pytest.mark.parametrize("way", ["spread", "mapped"])
+def test_a_language_model_over_two_devices_answers(way, found):
+    assert found[way] == ["fakegpu:0", "fakegpu:1"]
+
+
+def test_the_server_answers_from_its_threads(found):
+    assert found["served"] == [200, 200, ["float16"]]
+
+
+def test_the_page_paints_and_paints_again(found):
+    assert found["on_the_page"] == [2, ["float16"]]
 
 
 def test_an_offloaded_pipeline_waits_off_the_device(found):
     assert found["offloaded"] == [0, [64, 64]]
+
+
+def test_a_pipeline_that_is_offloaded_by_layers_is_never_whole_on_the_device(found):
+    before, size, peak = found["offloaded_by_layer"]
+    weights = sum(path.stat().st_size for path in PAINTER.rglob("*.safetensors"))
+    assert (size, before < 0.01 * weights, peak < 0.5 * weights) == ([64, 64], True, True)
 
 
 def test_a_vae_in_single_precision_works_beside_a_half_precision_unet(found):
@@ -100,9 +116,9 @@ def test_the_page_of_performance_says_what_a_dry_run_gives(preset, tmp_path):
 
 def test_what_needs_more_than_a_device_has_does_not_fit():
     record = {"preset": "x", "stage": "stage 2", "part": "step", "flops": {"bfloat16": 312e12 * 0.4}, "peak": 30 << 30,
-              "ways": {"--large": 29 << 30, "--small": 20 << 30}}  # fmt: skip
+              "sharded": None, "ways": {"--large": 29 << 30, "--small": 20 << 30}}  # fmt: skip
     row = page([record]).splitlines()[-1]
     assert need(record["peak"]) == 31.5
     assert row.endswith("| RTX 4090: `--small`; RTX 3060-12G: — |")
     assert seconds(record["flops"], DEVICES["A100-80G"]) == pytest.approx(1.0)
-    assert row.split(" | ")[4:9] == ["1", told(312 / 989), told(312 / 989), "—", "—"]
+    assert row.split(" | ")[5:10] == ["1", told(312 / 989), told(312 / 989), "—", "—"]

@@ -25,12 +25,9 @@ def plan(config: RestorerConfig) -> Plan:
         objective, opponent, parts = _networks(config)
         states = _states(parts, config)
         half = config.mixed_precision == "bf16" and config.device != "cpu"
-        number = torch.bfloat16 if half else torch.float32
-        weights = nn.ModuleList(parts).to(number)
-        with watched(weights) as found:
-            kept = _step(objective, opponent, config, number, found)
-        copies = size(parts, learning=True) * half  # of the weights that are read in single precision
-    return Plan(found.flops, states + max(kept + copies, _making(config)))
+        with watched(nn.ModuleList(parts), autocast=torch.bfloat16 if half else None) as found:
+            kept = _step(objective, opponent, config, found)
+    return Plan(found.flops, states + max(kept, _making(config)))
 
 
 def _networks(config: RestorerConfig) -> tuple[Any, Any, list[nn.Module]]:
@@ -50,16 +47,16 @@ def _networks(config: RestorerConfig) -> tuple[Any, Any, list[nn.Module]]:
     return objective, Opponent(judge, features) if judge else None, parts
 
 
-def _step(objective: Any, opponent: Any, config: RestorerConfig, number: torch.dtype, found: Footprint) -> int:
+def _step(objective: Any, opponent: Any, config: RestorerConfig, found: Footprint) -> int:
     """The trainer's own; returns the bytes that wait when the way back begins."""
     from llmga.diffrir.layers import PRIOR_WIDTH
     from llmga.diffrir.losses import Pair, total
 
     batch, side = config.batch_size, config.patch
-    real = torch.empty(batch, 3, side, side, dtype=number)
-    degraded = torch.empty(batch, 3, side // config.scale, side // config.scale, dtype=number)
+    real = torch.empty(batch, 3, side, side)
+    degraded = torch.empty(batch, 3, side // config.scale, side // config.scale)
     pair = Pair(degraded, real, real[:, :1], real)
-    losses, output = objective(pair, torch.empty(batch, PRIOR_WIDTH, dtype=number))
+    losses, output = objective(pair, torch.empty(batch, PRIOR_WIDTH))
     if opponent:
         losses |= opponent.losses(output, pair)
     total(losses).backward()

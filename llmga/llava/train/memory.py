@@ -161,7 +161,7 @@ def flops(sizes: Sizes, method: Method, pictures: float = 0) -> float:
     forward = tokens * (2 * (layers + low) + scores)
     learnt = layers if method.tune == "full" else low
     backward = tokens * (2 * (layers + low) + 2 * learnt + 2.5 * scores)
-    chunks = ceil(tokens * sizes.rows / LOGITS_AT_ONCE)
+    chunks = max(1, ceil(tokens * sizes.rows / LOGITS_AT_ONCE))
     head = tokens * 2 * sizes.rows * sizes.width * ((3 if method.tune == "full" else 2) + (chunks - 1) / chunks)
     seen = pictures * 2 * sizes.tower * sizes.positions * (3 if method.tower else 1)
     return forward * (2 if method.recompute else 1) + backward + head + seen

@@ -4,15 +4,16 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from llmga.llava.empty import empty_model, load_empty_mllm, new_empty_mllm
 from llmga.llava.loading import load_mllm
 from llmga.llava.loss import LOGITS_AT_ONCE
 from llmga.llava.sizes import SHAPES
 from llmga.llava.train.config import PRESETS
-from llmga.llava.train.memory import LOGIT, Method, Need, Sizes, batches, learning, methods, need
+from llmga.llava.train.memory import LOGIT, Method, Need, Sizes, batches, flops, learning, methods, need
 from llmga.llava.train.parameters import freeze
-from llmga.llava.train.planning import Machine, plan
+from llmga.llava.train.planning import Machine, lines, plan
 from llmga.training.checkpoints import GIB
 
 ONE = Method(tune="full", devices=1, batch=1, length=128)
@@ -56,6 +57,25 @@ def test_weights_gradients_and_moments_are_those_of_a_real_step(world):
     assert (need(sizes, method).device - need(replace(sizes, **NOTHING), method).device) / 1.05 == pytest.approx(exact)
 
 
+def test_operations_are_those_that_torch_counts(world):
+    mllm = load_mllm(world / "mllm", device="cpu")
+    freeze(mllm, "full")
+    mllm.model.set_attn_implementation("eager")  # whose products torch counts on a CPU, too
+    ids = torch.full((2, 64), 5)
+    with FlopCounterMode(display=False) as counter:
+        mllm.model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+    method = replace(ONE, batch=2, length=64, recompute=False)
+    assert flops(Sizes.of(mllm.model), method) == pytest.approx(counter.get_total_flops(), rel=0.1)
+
+
+def test_a_plan_says_what_a_step_computes_on_each_device(large):
+    machine, config = Machine(8, 80 * GIB, 500 * GIB, "test"), PRESETS["llmga_7b_s1"]
+    found = plan(config, large, machine, 128, {"stage": 3})
+    tokens = 128 / 8 * config.max_length
+    assert 8 < found.flops / (large.text * tokens) < 10  # there, again, and back for inputs and weights; attention
+    assert f"a step: {found.flops / 1e12:.4g} TFLOP on each device at full length" in "\n".join(lines(found))
+
+
 NOTHING = {"text": 0, "projector": 0, "tower": 0}
 
 
@@ -87,12 +107,13 @@ def test_the_logits_of_a_long_batch_need_no_more_than_a_chunk(large):
     real = replace(large, rows=128_256)
     chunk = 1.05 * LOGITS_AT_ONCE * LOGIT
 
-    def more(batch: int) -> float:
+    def more(batch: int, *, recompute: bool = False) -> float:
         """What a vocabulary takes that has a row for each of 128,256 tokens rather than for none."""
-        method = replace(ONE, tune="lora", length=2048, batch=batch)
+        method = replace(ONE, tune="lora", length=2048, batch=batch, recompute=recompute)
         return need(real, method).device - need(replace(real, rows=0), method).device
 
     assert [more(1), more(16)] == pytest.approx([chunk, chunk])
+    assert 0 <= more(16, recompute=True) <= more(1, recompute=True) < chunk  # a block that is computed again needs more
     assert chunk < 2.2 * GIB < 16 * 2048 * 128_256 * LOGIT / 25
 
 
