@@ -1,12 +1,12 @@
 """A Chinese text read by rule: what stands before a noun belongs to it, up to the next boundary."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from llmga.evaluation.prompt_rules import words as lexicon
-from llmga.evaluation.prompt_rules.reading import Mention, Reading
+from llmga.evaluation.prompt_rules.reading import Grammar, Mention, Reading, Token
 
 _STOPS = "。；！？\n.;!?"
 _COMMAS = "，,：:、（）()——"
@@ -17,15 +17,6 @@ _MADE = ("制成", "做成", "制作", "构成", "打造")
 _DEFINITE = ("这", "那", "其中", "每", "该")
 _FARTHEST = 14  # unknown characters between a noun and what belongs to it
 _PICTURE = ("画面", "图片", "照片", "画", "图像", "背景")
-
-
-@dataclass(frozen=True)
-class Token:
-    """A word that means something, or one character that does not."""
-
-    kind: str
-    value: Any
-    word: str
 
 
 @lru_cache(maxsize=256)
@@ -83,14 +74,6 @@ def _goes_on(following: Token) -> bool:
 
 def _coloured(following: Token) -> bool:
     return following.kind in ("noun", "attr", "of") or following.word == "相"  # 红白相间
-
-
-def read(text: str, things: frozenset[str]) -> Reading:
-    """What a text says of everything, and how the things of a row stand to each other."""
-    found = tokens(text, things)
-    result = Reading(words=[token.word for token in found], mentions=list(_mentions(found)))
-    _Positions(found, result, things).read()
-    return result
 
 
 # Things.
@@ -233,3 +216,6 @@ class _Positions:
         """What is named after the place: 沙发的左边是一只猫."""
         stop = next((n for n in range(at, len(self.found)) if self.found[n].kind == "stop"), len(self.found))
         return next((each for each in self.own if at < each.start < stop and each.thing != other), None)
+
+
+read = Grammar(tokens, _mentions, _Positions).read

@@ -1,9 +1,19 @@
 """What a prompt says, as far as rules can read it: things with numbers and attributes, and how they stand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from llmga.evaluation.prompt_rules.words import AXES, MANY, OPPOSITE
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word, or several that mean one thing; kinds are those of the language's table."""
+
+    kind: str
+    value: Any
+    word: str
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,35 @@ def _differ(mentions: list[Mention]) -> bool:
 def _sum(mentions: list[Mention]) -> int:
     numbers = [mention.number or 0 for mention in mentions]
     return MANY if MANY in numbers else sum(numbers)
+
+
+class Positions(Protocol):
+    """Finds how things stand, once the text and what it mentions are known."""
+
+    def read(self) -> None:
+        """Add what is said to the reading."""
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """How a language is read.
+
+    Attributes:
+        tokens: the words of a text, with what they mean; the names of things come in addition.
+        mentions: where things are named.
+        positions: how they stand to each other.
+    """
+
+    tokens: Callable[[str, frozenset[str]], list[Token]]
+    mentions: Callable[[list[Token]], Iterator[Mention]]
+    positions: Callable[[list[Token], Reading, frozenset[str]], Positions]
+
+    def read(self, text: str, things: frozenset[str]) -> Reading:
+        """What a text says of everything, and how the things of a row stand to each other."""
+        found = self.tokens(text, things)
+        result = Reading(words=[token.word for token in found], mentions=list(self.mentions(found)))
+        self.positions(found, result, things).read()
+        return result
 
 
 def joined(readings: list[Reading]) -> Reading:
