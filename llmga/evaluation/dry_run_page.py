@@ -60,7 +60,8 @@ python -m llmga.evaluation.dry_run_page outputs/dry_run.jsonl docs/performance.m
 ```
 
 * **TFLOP**: floating-point operations of a whole step or generation as torch's `FlopCounterMode` counts them, all
-  accumulated passes and recomputed activations included. A painting has its family's steps, an answer 200 tokens.
+  accumulated passes and recomputed activations included. A step is the share of one of the preset's devices. A painting
+  has its family's steps, an answer 200 tokens.
 * **GiB**: tensors that live at once, and 1.5 GiB for CUDA and fragments, on one device without DeepSpeed.
   **Shared out**: what the preset's DeepSpeed file leaves on each of 8 devices, by the doctor's plan, not by the run.
 * **Seconds** at 40 % of the device's arithmetic by its data sheet. An answer waits for memory rather than arithmetic

@@ -25,7 +25,7 @@ from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.sampling import Sampling
 from llmga.llava.sizes import LARGE_TOWER, Shape, shape_named
 from llmga.llava.train import trainer as trainer_module
-from llmga.llava.train.memory import QUANTISED, Method, Sizes, batches, flops, learning, methods, tensors
+from llmga.llava.train.memory import QUANTISED, Method, Sizes, batches, flops, methods, tensors
 from llmga.llava.train.planning import USUAL_DEVICES, flags
 from llmga.llava.train.settings import Stage1Config
 from llmga.llava.train.stage1 import prepared
@@ -126,9 +126,9 @@ def _arguments_of_the_fake_gpu() -> Iterator[None]:
         trainer_module.training_arguments = made
 
 
-def open_trainer(config: Stage1Config, gpu: FakeGpu) -> Stage1Trainer:
+def open_trainer(mllm: Mllm, config: Stage1Config) -> Stage1Trainer:
     """The trainer of such settings, its model on the device."""
-    mllm = prepared(open_mllm(config, gpu), config)
+    mllm = prepared(mllm, config)
     data = Mixture(
         config.data, mllm.encode, image_token_id=mllm.image_token_id, tokens_per_image=mllm.tokens_per_image,
         max_length=config.max_length, seed=config.seed,
@@ -143,11 +143,12 @@ def open_trainer(config: Stage1Config, gpu: FakeGpu) -> Stage1Trainer:
 def step(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
     """One optimiser step of a preset."""
     told = settings(config, folder)
-    trainer = open_trainer(told, gpu)
-    sizes, method = Sizes.of(trainer.mllm.model), method_of(told)
+    mllm = open_mllm(config, gpu)
+    sizes, method = Sizes.of(mllm.model), method_of(told)  # before low-rank weights are added
+    trainer = open_trainer(mllm, told)
     with measured(gpu, passes=told.accumulation, of=config.accumulation) as result:
         trainer.train()
-    result.learning = learning(sizes, method)
+    result.learning = sum(each.numel() for each in trainer.mllm.model.parameters() if each.requires_grad)
     result.planned = tensors(sizes, method)
     result.planned_flops = flops(sizes, method, pictures=config.batch) * config.accumulation
     result.ways = ways(config, sizes, method)
