@@ -7,7 +7,6 @@ sharding is left to the doctor's plan.
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,6 @@ from typing import Any
 from llmga.command_line import Parser, quiet_libraries
 from llmga.errors import UserError, command_line
 
-os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "fakegpu")
 FREE = frozenset((
     *("mllm", "text_model", "pipeline", "start", "teacher"),  # of the models; their sizes count
     *("data", "images", "originals", "output_dir", "checkpoint_dir", "output", "run", "save_steps", "save_total_limit"),

@@ -5,7 +5,6 @@ is wrong.  With `--device fakegpu` each of them runs on any machine.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,6 @@ def device_named(name: str) -> Iterator[Needed]:
     if name != NAME:
         yield _measured
         return
-    os.environ["ACCELERATE_TORCH_DEVICE"] = NAME
     with fake_gpu() as gpu:
         yield lambda: {
             "megabytes": round(max(gpu.trace.peak.values(), default=0) / 1e6, 2),

@@ -34,6 +34,8 @@ DEVICES = 2
 BLOCK = 512  # bytes: what CUDA's allocator rounds up to
 HALF = (torch.float16, torch.bfloat16)
 WIDEST_FLASH = 256  # width of a head up to which there are kernels of flash attention
+# accelerate's device, which it would not find by itself; weights are loaded in the thread that is watched.
+SURROUNDINGS = {"ACCELERATE_TORCH_DEVICE": NAME, "HF_DEACTIVATE_ASYNC_LOAD": "1"}
 WEIGHT = 1 << 24  # bytes from which a tensor that comes back stays fake: it is a weight that waits, nobody reads it
 _HERE = Path(__file__).parent
 OWN_FILES = {__file__, *(str(path) for path in _HERE.glob("dry_run*.py"))}
@@ -506,12 +508,11 @@ def fake_gpu() -> Iterator[FakeGpu]:
             running(thread)
 
     threading.Thread.run = run  # type: ignore[method-assign,assignment]
-    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # what is watched is watched in one thread
     torch.Generator, generator = Generator, torch.Generator  # type: ignore[misc]
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(…, device=…)` is made on the CPU and moved
     try:
         _ACTIVE.append(mode)
-        with mode, _generators_checked(), _offloading():
+        with mode, mock.patch.dict(os.environ, SURROUNDINGS), _generators_checked(), _offloading():
             yield mode
     finally:
         _ACTIVE.remove(mode)

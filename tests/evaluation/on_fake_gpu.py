@@ -9,8 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["ACCELERATE_TORCH_DEVICE"] = "fakegpu"
-
 import torch
 from PIL import Image
 
