@@ -9,9 +9,10 @@ export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 NO_ALBUMENTATIONS_UPDATE=1 TO
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # the test models are tiny: more threads only wait for each other
 
 # The whole suite takes a process a core; with arguments, or where a GPU is shared, one process.
-select=()
+# What is marked long runs only when it is asked for: bash scripts/test.sh -m long
+select=(-m "not long")
 if ! nvidia-smi -L >/dev/null 2>&1; then
-    select=(-m "not gpu")
+    select=(-m "not gpu and not long")
     (($#)) || select+=(-n logical --maxprocesses 8 --dist worksteal)
 fi
-exec .venv/bin/python -m pytest ${select[@]+"${select[@]}"} "$@"
+exec .venv/bin/python -m pytest "${select[@]}" "$@"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from llmga.command_line import Parser, quiet_libraries
-from llmga.errors import UserError, command_line
+from llmga.errors import UserError, command_line, system_reason
+from llmga.registry import Registry
 
 FREE = frozenset((
     *("mllm", "text_model", "pipeline", "start", "teacher"),  # of the models; their sizes count
@@ -44,9 +45,9 @@ STAGES = {
 }
 
 
-# Ways to train that no preset takes: preset, and what is changed.
+# Ways to train that no preset takes: preset, and what is changed.  Low-rank training of 7B is one device's.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llmga_7b_s1+lora": ("llmga_7b_s1", {"tune": "lora"}),
+    "llmga_7b_s1+lora": ("llmga_7b_s1", {"tune": "lora", "deepspeed": None}),
     "llmga_7b_s1+pack": ("llmga_7b_s1", {"pack": True}),
     "sd15+lora": ("sd15", {"tune": "lora"}),
     "sdxl+lora": ("sdxl", {"tune": "lora"}),
@@ -107,41 +108,53 @@ def records(names: Sequence[str], parts: Sequence[str]) -> Iterator[dict[str, An
             yield {**known[key], "preset": name}
 
 
-HEAD = f"{'preset':28}{'part':12}{'TFLOP':>10}{'plan':>10}{'GiB':>8}{'plan':>8}{'waits':>7}{'seconds':>9}"
+HEAD = f"{'preset':28}{'part':12}{'TFLOP':>10}{'planned':>10}{'GiB':>8}{'planned':>8}{'waits':>7}{'took (s)':>10}"
 
 
 def line(record: dict[str, Any]) -> str:
-    """A row of the table, and what is wrong below it."""
-    from llmga.llava.train.planning import USUAL_DEVICES
-
+    """A row of the table: FLOPs and tensors on one device, what the program waited for, and what is wrong."""
     plan = [record["planned_flops"] and record["planned_flops"] / 1e12, record["planned"] and record["planned"] / 2**30]
     flops, memory = (f"{one:.4g}" if one else "-" for one in plan)
     row = (
         f"{record['preset']:28}{record['part']:12}{sum(record['flops'].values()) / 1e12:10.4g}{flops:>10}"
-        f"{record['peak'] / 2**30:8.1f}{memory:>8}{sum(record['waits'].values()):7}{record['seconds']:9.1f}"
+        f"{record['peak'] / 2**30:8.1f}{memory:>8}{sum(record['waits'].values()):7}{record['seconds']:10.1f}"
     )
     if record["sharded"]:
-        each = f"{record['sharded'] / 2**30:.1f} GiB on each of {USUAL_DEVICES}"
+        each = f"{record['sharded'] / 2**30:.1f} GiB on each of {record['devices']} devices"
         row += f"\n    by the plan, with its DeepSpeed file: {each}"
     waits = [f"    waits: {place} x{count}" for place, count in record["waits"].items()]
     return "\n".join([row, *waits, *(f"    WRONG: {one}" for one in record["wrong"])])
+
+
+def _emptied(file: Path) -> None:
+    """A place for the figures, before any is computed.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    except OSError as problem:
+        raise UserError(f"cannot write {str(file)!r} ({system_reason(problem)}); give another file.") from problem
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; 1 when something is wrong."""
     parser = Parser(prog="python -m llmga.evaluation.dry_run", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--preset", nargs="+", default=[], metavar="NAME", help="of any of the three trainings")
-    parser.add_argument("--all", action="store_true", help="every preset")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--preset", nargs="+", default=[], metavar="NAME", help="of any of the three trainings")
+    which.add_argument("--all", action="store_true", help="every preset, and low-rank, packed and bf16 training")
     parser.add_argument("--part", nargs="+", choices=("step", "generation"), default=["step", "generation"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, a line each")
     args = parser.parse_args(argv)
-    known = presets()
+    known = Registry("preset", presets())
     names = list(known) if args.all else args.preset
-    if unknown := [name for name in names if name not in known]:
-        raise UserError(f"unknown preset {unknown[0]!r}; use some of: {', '.join(known)}.")
-    if not names:
-        raise UserError("--preset is missing; give some, or --all.")
+    for name in names:
+        known[name]  # an unknown one is told before anything is run
+    if args.json:
+        _emptied(args.json)
     quiet_libraries()
     print(HEAD, flush=True)
     wrong = False

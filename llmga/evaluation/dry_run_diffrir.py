@@ -15,7 +15,7 @@ from llmga.diffrir.train.config import RestorerConfig
 from llmga.diffrir.train.doctor import plan, ways
 from llmga.diffrir.train.trainer import RestorerTrainer
 from llmga.diffrir.vgg import VGG19, Features
-from llmga.evaluation.dry_run_result import Measured, measured
+from llmga.evaluation.dry_run_result import Measured, Way, measured
 from llmga.evaluation.fake_gpu import NAME, FakeGpu
 
 PAINTED = 1024  # pixels a side
@@ -63,7 +63,8 @@ def step(config: RestorerConfig, folder: Path, gpu: FakeGpu) -> Measured:
     result.learning = sum(weight.numel() for weight in trainer.learning)
     planned = plan(config)
     result.planned, result.planned_flops = planned.tensors, planned.flops
-    result.ways = {flags: way.tensors for flags, way in ways(config)}
+    result.size = f"{config.batch_size} patches of {config.patch}x{config.patch}"
+    result.ways = [Way(flags, way.tensors) for flags, way in ways(config)]
     return result
 
 
@@ -75,4 +76,5 @@ def generation(config: RestorerConfig, folder: Path, gpu: FakeGpu) -> Measured:
     picture = Image.new("RGB", (side, side), "grey")
     with measured(gpu) as result:
         restorer(picture, picture, Image.new("L", picture.size, 255))
+    result.size = f"a picture of {PAINTED}x{PAINTED}"
     return result

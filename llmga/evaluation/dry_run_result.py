@@ -23,6 +23,21 @@ MEANT = {
 }
 
 
+@dataclass(frozen=True)
+class Way:
+    """Another way to make the same step.
+
+    Attributes:
+        flags: that say so.
+        tensors: bytes that live at once on each device.
+        host: bytes of main memory.
+    """
+
+    flags: str
+    tensors: float
+    host: float = 0.0
+
+
 @dataclass
 class Measured:
     """What one step, painting, answer or restoration did on the device.
@@ -36,8 +51,11 @@ class Measured:
         learning: parameters that learn.
         planned: bytes that the doctor's plan counts.
         planned_flops: FLOPs that it counts.
-        sharded: bytes that it leaves on each of the usual number of devices with the preset's DeepSpeed file.
-        ways: flags -> bytes, of ways that need less, by preference.
+        size: what was done, in words: samples, pixels, steps.
+        devices: for which the preset is written.
+        sharded: bytes that the plan leaves on each of several, with the preset's DeepSpeed file.
+        read: bytes of weights that are read from the device's memory, where that takes longer than the arithmetic.
+        ways: of ways that need less, by preference.
         seconds: that the dry run took.
     """
 
@@ -50,8 +68,11 @@ class Measured:
     learning: int = 0
     planned: float | None = None
     planned_flops: float | None = None
+    size: str = ""
+    devices: int = 1
     sharded: float | None = None
-    ways: dict[str, float] = field(default_factory=dict)
+    read: float = 0.0
+    ways: list[Way] = field(default_factory=list)
     seconds: float = 0.0
     _marks: list[Counter[str]] = field(default_factory=list)
 

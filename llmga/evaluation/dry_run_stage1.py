@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import PrinterCallback, Qwen2Tokenizer, TrainerCallback
 
-from llmga.evaluation.dry_run_result import Measured, measured
+from llmga.evaluation.dry_run_result import Measured, Way, measured
 from llmga.evaluation.fake_gpu import NAME, FakeGpu, to_fake
 from llmga.llava import towers
 from llmga.llava.chat import Chat
@@ -25,7 +25,7 @@ from llmga.llava.published import DEFAULT_CONTEXT, make_config
 from llmga.llava.sampling import Sampling
 from llmga.llava.sizes import LARGE_TOWER, Shape, shape_named
 from llmga.llava.train import trainer as trainer_module
-from llmga.llava.train.memory import QUANTISED, Method, Sizes, batches, flops, methods, tensors
+from llmga.llava.train.memory import QUANTISED, Method, Sizes, batches, flops, methods, need, tensors
 from llmga.llava.train.planning import USUAL_DEVICES, flags
 from llmga.llava.train.settings import Stage1Config
 from llmga.llava.train.stage1 import prepared
@@ -151,18 +151,22 @@ def step(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
     result.learning = sum(each.numel() for each in trainer.mllm.model.parameters() if each.requires_grad)
     result.planned = tensors(sizes, method)
     result.planned_flops = flops(sizes, method, pictures=config.batch) * config.accumulation
-    result.ways = ways(config, sizes, method)
+    result.size = f"{config.batch} x {config.accumulation} samples of {config.max_length} tokens"
     if config.deepspeed:
         zero = int(json.loads(Path(config.deepspeed).read_text())["zero_optimization"]["stage"])
-        result.sharded = tensors(sizes, replace(method, devices=USUAL_DEVICES, zero=zero, accumulated=True))
+        method = replace(method, devices=USUAL_DEVICES, zero=zero, accumulated=True)
+        result.devices, result.sharded = USUAL_DEVICES, tensors(sizes, method)
+    result.ways = list(ways(config, sizes, method))
     return result
 
 
-def ways(config: Stage1Config, sizes: Sizes, asked: Method) -> dict[str, float]:
-    """The same step of all devices on a single one, in the doctor's ways."""
-    total = config.batch * config.accumulation * (USUAL_DEVICES if config.deepspeed else 1)
-    found = methods(asked, batches(total, 1, config.batch))
-    return {flags(method, asked, total): tensors(sizes, replace(method, accumulated=True)) for method in found}
+def ways(config: Stage1Config, sizes: Sizes, asked: Method) -> Iterator[Way]:
+    """The same step on as many devices, in the doctor's ways."""
+    total = config.batch * config.accumulation * asked.devices
+    for method in methods(asked, batches(total, asked.devices, config.batch)):
+        way = replace(method, accumulated=True)
+        if method != asked:
+            yield Way(flags(method, asked, total), tensors(sizes, way), need(sizes, way).host)
 
 
 def generation(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
@@ -174,7 +178,8 @@ def generation(config: Stage1Config, folder: Path, gpu: FakeGpu) -> Measured:
             result.mark(count, 4)
     result.extend(ANSWER)
     text = Sizes.of(mllm.model).text
-    result.ways = {f"--load-{bits}bit": result.peak - text * (2 - QUANTISED[bits]) for bits in (8, 4)}
+    result.size, result.read = f"an answer of {ANSWER} tokens about a picture", result.resident * ANSWER
+    result.ways = [Way(f"--load-{bits}bit", result.peak - text * (2 - QUANTISED[bits])) for bits in (8, 4)]
     return result
 
 

@@ -14,7 +14,7 @@ from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.doctor import plan, ways
 from llmga.diffusers.train.trainer import Stage2Trainer
 from llmga.evaluation.dry_run_published import PAINTERS, fake_weights, write_painter
-from llmga.evaluation.dry_run_result import Measured, measured
+from llmga.evaluation.dry_run_result import Measured, Way, measured
 from llmga.evaluation.fake_gpu import NAME, FakeGpu
 from llmga.training.footprint import size
 
@@ -67,7 +67,8 @@ def step(config: Stage2Config, folder: Path, gpu: FakeGpu) -> Measured:
     result.learning = sum(weight.numel() for weight in trainer.learning)
     planned = replace(config, pipeline=told.pipeline, device=NAME)
     result.planned, result.planned_flops = plan(planned).tensors, plan(planned).flops
-    result.ways = {flags: way.tensors for flags, way in ways(planned)}
+    result.size = f"{config.batch_size} x {config.accumulation} pictures of {config.resolution}x{config.resolution}"
+    result.ways = [Way(flags, way.tensors) for flags, way in ways(planned)]
     return result
 
 
@@ -86,5 +87,6 @@ def generation(config: Stage2Config, folder: Path, gpu: FakeGpu) -> Measured:
     result.extend(pipeline.steps)
     parts = [part for part in pipeline.pipe.components.values() if isinstance(part, nn.Module)]
     largest = max(size([part], learning=True) + size([part], learning=False) for part in parts)
-    result.ways = {"--offload model": result.peak - result.resident + largest}
+    result.size = f"a picture of {side}x{side} in {pipeline.steps} steps"
+    result.ways = [Way("--offload model", result.peak - result.resident + largest)]
     return result

@@ -42,7 +42,13 @@ def _measured() -> dict[str, Any]:
 
 
 def expected(program: str, argv: Sequence[str], key: str = "needed") -> Any:
-    """What a program with such words prints under a key on the fake GPU."""
+    """What a program with such words prints under a key on the fake GPU.
+
+    Raises:
+        RuntimeError: it failed; with its last words.
+    """
     command = [sys.executable, program, *argv, "--device", NAME]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{program} --device {NAME} ended with {done.returncode}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])[key]

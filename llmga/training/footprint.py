@@ -19,7 +19,7 @@ from llmga.training.autocast import LOWER, SINGLE
 from llmga.training.checkpoints import GIB
 
 aten = torch.ops.aten
-CONTEXT = 1.5 * GIB  # CUDA, libraries, fragments
+CONTEXT = 1.5 * GIB  # CUDA and its libraries
 MOMENTS = 8  # bytes of Adam's two averages of a parameter
 SCORES_BACK = 2.5  # times the scores of attention on the way forward (FlashAttention, arXiv:2205.14135)
 
@@ -39,7 +39,12 @@ class Plan:
     @property
     def memory(self) -> float:
         """Bytes, with what the device takes for itself."""
-        return 1.05 * self.tensors + CONTEXT
+        return on_device(self.tensors)
+
+
+def on_device(tensors: float) -> float:
+    """Bytes that a device needs for tensors of so many: fragments between them, CUDA and its libraries."""
+    return 1.05 * tensors + CONTEXT
 
 
 def lines(ways: Iterable[tuple[str, Plan]]) -> list[str]:
@@ -78,7 +83,7 @@ def _as(tensor: Tensor, number: torch.dtype) -> Tensor:
 
 @dataclass
 class Footprint:
-    """What was done and what waits for the way back, filled by `watched`.
+    """What was done and what waits for the backward pass, filled by `watched`.
 
     Attributes:
         flops: in all.
@@ -95,7 +100,7 @@ class Footprint:
     outside: dict[int, int] = field(default_factory=dict)
 
     def kept(self, *, recompute: bool = False) -> int:
-        """Bytes that live when the way back begins, or with blocks that are computed again, is in the largest one."""
+        """Bytes that live when the backward pass begins; with blocks that are computed again, in the largest one."""
         sizes = [sum(block.values()) for block in self.blocks]
         if recompute:
             return sum((self.outside | self.inputs).values()) + max(sizes, default=0)

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from llmga.diffusers.published import PAINTERS, empty_painter
 from llmga.diffusers.train.config import PRESETS
 from llmga.diffusers.train.doctor import main, plan, ways
 
@@ -28,3 +31,16 @@ def test_recomputing_takes_time_and_saves_memory():
 def test_it_prints_a_line_a_way(capsys):
     assert main(["--preset", "toy_sdxl_inpaint", "--batch-size", "2"]) == 0
     assert "TFLOP a step: --batch-size 1 --accumulation 2 --tune lora" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PAINTERS)
+def test_a_published_pipeline_has_its_published_size(name):
+    unet = empty_painter(name)["unet"]
+    assert sum(weight.numel() for weight in unet.parameters()) == PAINTERS[name].parameters
+
+
+def test_a_published_pipeline_is_planned_for_before_it_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--preset", "sd15", "--tune", "lora", "--batch-size", "1"]) == 0
+    assert "TFLOP a step: --batch-size 1 --accumulation 1" in capsys.readouterr().out
+    assert main(["--preset", "sd15", "--pipeline", "nowhere/another"]) == 2

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from llmga.evaluation import dry_run_page
+from llmga.evaluation.dry_run import main as command
 from llmga.evaluation.dry_run import presets
 from llmga.evaluation.dry_run_page import DEVICES, need, page, seconds, told
 
@@ -92,7 +94,7 @@ def test_two_presets_pass(tmp_path):
     assert all(count == 1 for one in steps for place, count in one["waits"].items() if "training/loop.py" in place)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_preset_passes_and_agrees_with_the_plan(tmp_path):
     records = dry_run(tmp_path, "--all")
     assert {one["preset"] for one in records} == set(presets())
@@ -108,17 +110,60 @@ def rows() -> dict[tuple[str, str], list[str]]:
     return {(row[0], row[1]): row for row in cells}
 
 
-@pytest.mark.parametrize("preset", FAST)
-def test_the_page_of_performance_says_what_a_dry_run_gives(preset, tmp_path):
-    for record in dry_run(tmp_path, "--preset", preset):
-        assert rows()[preset, record["part"]] == re.split(r" *\| *", page([record]).splitlines()[-1])[1:-1]
+@pytest.mark.slow
+def test_the_page_of_performance_says_what_a_dry_run_gives(tmp_path):
+    records = dry_run(tmp_path, "--preset", "llmga_qwen2_0.5b_s1", "sd15_inpaint", "x1-s2-prior", "--part", "step")
+    for record in records:
+        row = re.split(r" *\| *", page([record]).splitlines()[-1])[1:-1]
+        assert rows()[record["preset"], row[1]] == row
+
+
+RECORD = {"preset": "x", "stage": "stage 2", "part": "step", "size": "much", "flops": {"bfloat16": 312e12 * 0.4},
+          "peak": 30 << 30, "devices": 1, "sharded": None, "read": 0.0,
+          "ways": [{"flags": "--large", "tensors": 29 << 30, "host": 0.0},
+                   {"flags": "--small", "tensors": 20 << 30, "host": float(7 << 30)}]}  # fmt: skip
 
 
 def test_what_needs_more_than_a_device_has_does_not_fit():
-    record = {"preset": "x", "stage": "stage 2", "part": "step", "flops": {"bfloat16": 312e12 * 0.4}, "peak": 30 << 30,
-              "sharded": None, "ways": {"--large": 29 << 30, "--small": 20 << 30}}  # fmt: skip
-    row = page([record]).splitlines()[-1]
-    assert need(record["peak"]) == 31.5
-    assert row.endswith("| RTX 4090: `--small`; RTX 3060-12G: — |")
-    assert seconds(record["flops"], DEVICES["A100-80G"]) == pytest.approx(1.0)
-    assert row.split(" | ")[5:10] == ["1", told(312 / 989), told(312 / 989), "—", "—"]
+    row = page([RECORD]).splitlines()[-1]
+    assert need(RECORD) == pytest.approx(1.05 * 30 + 1.5)
+    assert row.endswith("| RTX 4090: `--small` and 7 GiB of main memory; RTX 3060-12G: — |")
+    assert seconds(RECORD, DEVICES["A100-80G"]) == pytest.approx(1.0)
+    assert row.split(" | ")[6:11] == ["1", told(312 / 989), told(312 / 989), "—", "—"]
+
+
+def test_what_several_devices_share_is_judged_on_each():
+    shared = RECORD | {"devices": 8, "sharded": 10 << 30}
+    assert page([shared]).splitlines()[-1].split(" | ")[2:6] == ["8", "125", "12.0", "33.0"]
+    assert "—" not in page([shared | {"sharded": 5 << 30}]).splitlines()[-1]
+
+
+def test_an_answer_takes_the_time_of_reading_the_weights():
+    assert seconds(RECORD | {"read": 3 * 2.039e12}, DEVICES["A100-80G"]) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "no file of records"), (b"not json", "no file of records"), (b"3", "no file of records"),
+     (b"\xff\xfe", "no file of records"), (b'{"a": 1}', "0 whole record"), (b"", "0 whole record")],
+)  # fmt: skip
+def test_a_page_is_made_of_records_only(content, told, tmp_path, capsys):
+    source, target = tmp_path / "records.jsonl", tmp_path / "page.md"
+    if content is not None:
+        source.write_bytes(content)
+    assert dry_run_page.main([str(source), str(target)]) == 2
+    assert told in capsys.readouterr().err and not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--preset sdlx", "did you mean 'sdxl'"),
+        ("--preset toy --all", "not allowed with"),
+        ("", "--preset --all is required"),
+        ("--preset toy --json /dev/null/records.jsonl", "cannot write"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_anything_is(words, told, capsys):
+    assert command(words.split()) == 2
+    assert told in capsys.readouterr().err

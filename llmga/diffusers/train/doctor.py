@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 from llmga.diffusers.train.config import PRESETS, Stage2Config
 from llmga.diffusers.train.foreign_flags import FLAGS
+from llmga.errors import UserError
 from llmga.training.config import run
 from llmga.training.footprint import MOMENTS, SCORES_BACK, Footprint, Plan, lines, size, watched
 
@@ -47,7 +49,7 @@ def plan(config: Stage2Config) -> Plan:
     """What a step of such settings needs.
 
     Raises:
-        UserError: the pipeline is not there.
+        UserError: the pipeline is not there, and no published one.
     """
     sizes = _sizes(replace(config, batch_size=1, accumulation=1))
     flops = config.batch_size * config.accumulation * (sizes.unet + sizes.others)
@@ -56,11 +58,10 @@ def plan(config: Stage2Config) -> Plan:
 
 @cache
 def _sizes(config: Stage2Config) -> Sizes:
-    from llmga.diffusers.checkpoints import empty_parts, find_checkpoint
     from llmga.diffusers.train.loading import HALF
     from llmga.diffusers.train.lora import add_lora
 
-    parts = empty_parts(find_checkpoint(config.pipeline))
+    parts = _parts(config.pipeline)
     half = HALF[config.mixed_precision if config.device != "cpu" else "no"]
     unet, vae, towers = parts.pop("unet"), parts.pop("vae"), [*parts.values()]
     unet = _fitted(unet, config).to(half)
@@ -77,6 +78,20 @@ def _sizes(config: Stage2Config) -> Sizes:
         others=_encoding(vae, config) + _reading(towers, config),
         encoding=_first_level(vae, config),
     )
+
+
+def _parts(pipeline: str) -> dict[str, Any]:
+    """The models without weights; of a published pipeline its folder need not be there yet."""
+    from llmga.diffusers.checkpoints import empty_parts, find_checkpoint
+    from llmga.diffusers.published import PAINTERS, empty_painter
+
+    name = Path(pipeline).name
+    try:
+        return empty_parts(find_checkpoint(pipeline))
+    except UserError:
+        if name in PAINTERS:
+            return empty_painter(name)
+        raise
 
 
 def _fitted(unet: Any, config: Stage2Config) -> Any:

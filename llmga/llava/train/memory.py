@@ -14,7 +14,7 @@ from torch import nn
 
 from llmga.llava.loss import LOGITS_AT_ONCE
 from llmga.llava.modeling import LlmgaForConditionalGeneration
-from llmga.training.footprint import CONTEXT, MOMENTS
+from llmga.training.footprint import MOMENTS, on_device
 
 GATHERED = 1_000_000_000  # parameters that ZeRO-3 holds at once, stage3_max_live_parameters of scripts/zero3.json
 BUCKET = 500_000_000  # elements that ZeRO-2 gathers at once, DeepSpeed's own figure
@@ -134,7 +134,7 @@ def learning(sizes: Sizes, method: Method) -> int:
 def need(sizes: Sizes, method: Method) -> Need:
     """The peak of a step."""
     _, host = _states(sizes, method)
-    return Need(1.05 * tensors(sizes, method) + CONTEXT, host)
+    return Need(on_device(tensors(sizes, method)), host)
 
 
 def tensors(sizes: Sizes, method: Method) -> float:
