@@ -149,7 +149,7 @@ def empty_part(part: Path, library: str, kind: str) -> Any:
     with torch.device("meta"):
         if library == "diffusers":
             return model_class.from_config(model_class.load_config(part))
-        return model_class(AutoConfig.from_pretrained(part))
+        return model_class(AutoConfig.from_pretrained(part, trust_remote_code=False))
 
 
 def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:

@@ -12,7 +12,7 @@ from llmga.diffrir.losses import PERCEPTUAL_LAYERS
 from llmga.diffrir.model import Stage1, Stage2
 from llmga.diffrir.restorer import open_diffrir
 from llmga.diffrir.train.config import RestorerConfig
-from llmga.diffrir.train.doctor import plan, ways
+from llmga.diffrir.train.planning import plan, ways
 from llmga.diffrir.train.trainer import RestorerTrainer
 from llmga.diffrir.vgg import VGG19, Features
 from llmga.evaluation.dry_run_result import Measured, Way, measured

@@ -14,7 +14,7 @@ from llmga.command_line import Parser
 from llmga.errors import UserError, command_line, reason, system_reason
 from llmga.registry import Registry
 from llmga.training.checkpoints import GIB
-from llmga.training.footprint import on_device
+from llmga.training.memory import on_device
 
 TERA = 1e12
 UTILISATION = 0.4

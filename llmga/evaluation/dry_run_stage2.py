@@ -11,7 +11,7 @@ from torch import nn
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.train.config import Stage2Config
-from llmga.diffusers.train.doctor import plan, ways
+from llmga.diffusers.train.planning import plan, ways
 from llmga.diffusers.train.trainer import Stage2Trainer
 from llmga.evaluation.dry_run_published import PAINTERS, fake_weights, write_painter
 from llmga.evaluation.dry_run_result import Measured, Way, measured

@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llmga.training.autocast import LOWER, SINGLE
 from llmga.training.checkpoints import GIB
+from llmga.training.memory import on_device
 
 aten = torch.ops.aten
-CONTEXT = 1.5 * GIB  # CUDA and its libraries
 MOMENTS = 8  # bytes of Adam's two averages of a parameter
 SCORES_BACK = 2.5  # times the scores of attention on the way forward (FlashAttention, arXiv:2205.14135)
 
@@ -40,11 +40,6 @@ class Plan:
     def memory(self) -> float:
         """Bytes, with what the device takes for itself."""
         return on_device(self.tensors)
-
-
-def on_device(tensors: float) -> float:
-    """Bytes that a device needs for tensors of so many: fragments between them, CUDA and its libraries."""
-    return 1.05 * tensors + CONTEXT
 
 
 def lines(ways: Iterable[tuple[str, Plan]]) -> list[str]:

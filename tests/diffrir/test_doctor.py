@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from llmga.diffrir.train.config import PRESETS
-from llmga.diffrir.train.doctor import main, plan
+from llmga.diffrir.train.doctor import main
+from llmga.diffrir.train.planning import plan
 
 TOY = PRESETS["toy-x1-s2-joint"]
 

@@ -6,7 +6,8 @@ import pytest
 
 from llmga.diffusers.published import PAINTERS, empty_painter
 from llmga.diffusers.train.config import PRESETS
-from llmga.diffusers.train.doctor import main, plan, ways
+from llmga.diffusers.train.doctor import main
+from llmga.diffusers.train.planning import plan, ways
 
 TOY = PRESETS["toy_sdxl"]
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from llmga.llava.loss import LOGITS_AT_ONCE
 from llmga.llava.modeling import LlmgaForConditionalGeneration
-from llmga.training.footprint import MOMENTS, on_device
+from llmga.training.footprint import MOMENTS
+from llmga.training.memory import on_device
 
 GATHERED = 1_000_000_000  # parameters that ZeRO-3 holds at once, stage3_max_live_parameters of scripts/zero3.json
 BUCKET = 500_000_000  # elements that ZeRO-2 gathers at once, DeepSpeed's own figure

@@ -1,0 +1,179 @@
+"""What a step of stage 2 costs, asked of shapes alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from llmga.diffusers.train.config import Stage2Config
+from llmga.errors import UserError
+from llmga.training.footprint import MOMENTS, SCORES_BACK, Footprint, Plan, size, watched
+
+CHUNKS, CHUNK = 3, 77  # of a caption, as the published prompts are long
+BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")  # what diffusers computes again
+ENCODING = 5  # pictures in the width of the VAE's first level that live at once while it encodes
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What decides the need of a run; of one picture where it grows with them.
+
+    Attributes:
+        learns: parameters that learn.
+        frozen: bytes of those that do not.
+        kept: bytes that wait for the way back.
+        unet: FLOPs of the UNet, there and back.
+        others: of the VAE and the text towers.
+        encoding: bytes that live while the VAE encodes.
+    """
+
+    learns: int
+    frozen: int
+    kept: int
+    unet: float
+    others: float
+    encoding: float
+
+
+def plan(config: Stage2Config) -> Plan:
+    """What a step of such settings needs.
+
+    Raises:
+        UserError: the pipeline is not there, and no published one.
+    """
+    sizes = _sizes(replace(config, batch_size=1, accumulation=1))
+    flops = config.batch_size * config.accumulation * (sizes.unet + sizes.others)
+    return Plan(flops, _tensors(sizes, config))
+
+
+@cache
+def _sizes(config: Stage2Config) -> Sizes:
+    from llmga.diffusers.train.loading import HALF
+    from llmga.diffusers.train.lora import add_lora
+
+    parts = _parts(config.pipeline)
+    half = HALF[config.mixed_precision if config.device != "cpu" else "no"]
+    unet, vae, towers = parts.pop("unet"), parts.pop("vae"), [*parts.values()]
+    unet = _fitted(unet, config).to(half)
+    if config.tune == "lora":
+        add_lora(unet, config.lora_rank, config.lora_alpha, config.seed)
+    for part in (vae, *towers):
+        part.to(torch.float32 if part is vae else half).requires_grad_(False)
+    one = _pass(unet, vae, towers, config, half)
+    return Sizes(
+        learns=sum(weight.numel() for weight in unet.parameters() if weight.requires_grad),
+        frozen=size([unet, vae, *towers], learning=False),
+        kept=one.kept(recompute=config.gradient_checkpointing),
+        unet=_flops(one, config),
+        others=_encoding(vae, config) + _reading(towers, config),
+        encoding=_first_level(vae, config),
+    )
+
+
+def _parts(pipeline: str) -> dict[str, Any]:
+    """The models without weights; of a published pipeline its folder need not be there yet."""
+    from llmga.diffusers.checkpoints import empty_parts, find_checkpoint
+    from llmga.diffusers.published import PAINTERS, empty_painter
+
+    name = Path(pipeline).name
+    try:
+        return empty_parts(find_checkpoint(pipeline))
+    except UserError:
+        if name in PAINTERS:
+            return empty_painter(name)
+        raise
+
+
+def _fitted(unet: Any, config: Stage2Config) -> Any:
+    from llmga.diffusers.train.tasks import TASKS, widened
+
+    latent = unet.config.out_channels
+    with torch.device("meta"):
+        return widened(unet, latent + TASKS[config.task].extra_channels(latent))
+
+
+def _pass(unet: Any, vae: Any, towers: list[Any], config: Stage2Config, half: torch.dtype) -> Footprint:
+    """One pass forward of the UNet."""
+    from llmga.diffusers.pipelines import PIPELINES
+
+    batch, side = config.batch_size, _latent_side(vae, config)
+    given: dict[str, Any] = {"device": "meta", "dtype": half}
+    pooled = torch.empty(batch, getattr(towers[-1].config, "projection_dim", 0), **given)
+    conditions = PIPELINES[config.row].conditions
+    assert conditions is not None
+    unet.train()
+    with watched(unet, BLOCKS) as found:
+        unet(
+            torch.empty(batch, unet.config.in_channels, side, side, **given),
+            torch.empty(batch, device="meta"),
+            torch.empty(batch, CHUNKS * CHUNK, unet.config.cross_attention_dim, **given),
+            added_cond_kwargs=conditions(pooled, torch.empty(batch, 6, device="meta")),
+        )
+    return found
+
+
+def _latent_side(vae: Any, config: Stage2Config) -> int:
+    return config.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def _flops(one: Footprint, config: Stage2Config) -> float:
+    """Forward, again where blocks are recomputed, and back: for what goes in, and for weights where they learn."""
+    products = one.flops - one.scores
+    back = products * (1 + (config.tune == "full")) + SCORES_BACK * one.scores
+    return one.flops * (1 + config.gradient_checkpointing) + back
+
+
+def _encoded(config: Stage2Config) -> int:
+    """How often a pass encodes its pictures: as they are, and with their holes."""
+    return (not config.cache_latents) + (config.task == "inpainting")
+
+
+def _encoding(vae: Any, config: Stage2Config) -> float:
+    side = config.resolution
+    with torch.no_grad(), watched(vae) as found:
+        vae.encode(torch.empty(config.batch_size, 3, side, side, device="meta"))
+    return found.flops * _encoded(config)
+
+
+def _reading(towers: list[nn.Module], config: Stage2Config) -> float:
+    """Every weight of a text tower multiplies every token of a caption; rows of the vocabulary are looked up."""
+    weights = sum(_multiplied(tower) for tower in towers)
+    return 0.0 if config.cache_embeddings else 2.0 * weights * config.batch_size * CHUNKS * CHUNK
+
+
+def _multiplied(tower: nn.Module) -> int:
+    looked_up = sum(part.weight.numel() for part in tower.modules() if isinstance(part, nn.Embedding))
+    return sum(weight.numel() for weight in tower.parameters()) - looked_up
+
+
+def _first_level(vae: Any, config: Stage2Config) -> float:
+    """Bytes that live while the VAE encodes a batch in single precision."""
+    pixels = config.batch_size * config.resolution**2
+    return ENCODING * 4 * pixels * vae.config.block_out_channels[0] * bool(_encoded(config))
+
+
+def _tensors(sizes: Sizes, config: Stage2Config) -> float:
+    """Bytes at the peak of a step: while the VAE encodes, on the way back, or in the optimiser."""
+    half = config.mixed_precision != "no" and config.device != "cpu"
+    resting = sizes.frozen + sizes.learns * (4 + MOMENTS + 4 * bool(config.ema_decay))
+    copies = 2 * sizes.learns * half * (config.tune == "full")
+    gradients, kept = 4 * sizes.learns, config.batch_size * sizes.kept
+    waiting = gradients * (config.accumulation > 1)  # gradients of one pass, while the next one runs
+    stepping = gradients + 4 * sizes.learns  # the optimiser's own tensors
+    encoding = waiting + config.batch_size * sizes.encoding
+    return resting + max(encoding, copies + max(waiting + kept, gradients), stepping)
+
+
+def ways(config: Stage2Config) -> Iterator[tuple[str, Plan]]:
+    """The same step in ever less memory: as set, in smaller passes, and last with low-rank weights."""
+    total = config.batch_size * config.accumulation
+    batches = [batch for batch in range(config.batch_size, 0, -1) if total % batch == 0]
+    for tune in dict.fromkeys((config.tune, "lora")):
+        for batch in batches:
+            way = replace(config, tune=tune, batch_size=batch, accumulation=total // batch)
+            low = f" --tune {tune}" if tune != config.tune else ""
+            yield f"--batch-size {batch} --accumulation {total // batch}{low}", plan(way)
