@@ -29,7 +29,7 @@ from llmga.diffrir.layers import PRIOR_WIDTH, Attention, Block, FeedForward, Nor
 from llmga.diffrir.model import DiffRIRConfig, ImageNetwork, Stage2
 from llmga.diffrir.restorer import DiffRIR
 from llmga.evaluation.expected import device_named, expected
-from llmga.evaluation.fake_gpu import NAME
+from llmga.evaluation.fake_device import NAME
 from llmga.runtime import peak_memory
 
 

@@ -106,6 +106,4 @@ def empty_painter(name: str) -> dict[str, Any]:
         kinds = zip((CLIPTextModel, CLIPTextModelWithProjection), row.texts, strict=False)
         towers = [kind(text_config(settings)) for kind, settings in kinds]
         parts: dict[str, Any] = {"unet": UNet2DConditionModel(**row.unet), "vae": AutoencoderKL(**row.vae)}
-    return parts | {
-        f"text_encoder{f'_{number}' if number > 1 else ''}": tower for number, tower in enumerate(towers, 1)
-    }
+    return parts | dict(zip(("text_encoder", "text_encoder_2"), towers, strict=False))

@@ -16,7 +16,8 @@ from llmga.diffrir.train.planning import plan, ways
 from llmga.diffrir.train.trainer import RestorerTrainer
 from llmga.diffrir.vgg import VGG19, Features
 from llmga.evaluation.dry_run_result import Measured, Way, measured
-from llmga.evaluation.fake_gpu import NAME, FakeGpu
+from llmga.evaluation.fake_device import NAME
+from llmga.evaluation.fake_gpu import FakeGpu
 
 PAINTED = 1024  # pixels a side
 

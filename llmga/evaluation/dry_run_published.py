@@ -13,7 +13,8 @@ from transformers import CLIPTokenizer
 
 from llmga.diffusers import checkpoints
 from llmga.diffusers.published import BETAS, CLIP_ROWS, PAINTERS, text_config
-from llmga.evaluation.fake_gpu import FakeGpu, to_fake
+from llmga.evaluation.fake_gpu import FakeGpu
+from llmga.evaluation.fake_modules import to_fake
 from llmga.toyworld.vocabulary import CLIP_END, CLIP_START, END_OF_WORD, byte_alphabet, numbered
 
 NOTHING = save({})  # a whole file of no weights, so that no damage hides what is wrong with the rest
@@ -69,7 +70,7 @@ def fake_weights(gpu: FakeGpu) -> Iterator[None]:
     def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> nn.Module:
         if any(file.stat().st_size > len(NOTHING) for file in part.glob("*.safetensors")):
             return opened(part, library, kind, dtype)
-        return to_fake(checkpoints.empty_part(part, library, kind), gpu, dtype).eval()
+        return to_fake(checkpoints.empty_part(part, library, kind), gpu.fake, dtype).eval()
 
     checkpoints.open_part = open_part
     try:

@@ -12,7 +12,9 @@ from PIL import Image
 from transformers import PrinterCallback, Qwen2Tokenizer, TrainerCallback
 
 from llmga.evaluation.dry_run_result import Measured, Way, measured
-from llmga.evaluation.fake_gpu import NAME, FakeGpu, to_fake
+from llmga.evaluation.fake_device import NAME
+from llmga.evaluation.fake_gpu import FakeGpu
+from llmga.evaluation.fake_modules import to_fake
 from llmga.llava import towers
 from llmga.llava.chat import Chat
 from llmga.llava.conversation import Conversation
@@ -84,7 +86,7 @@ def open_mllm(config: Stage1Config, gpu: FakeGpu) -> Mllm:
     published.spoken_rows = SPOKEN.get(shape.kind)
     tokenizer = chat_tokenizer(published.spoken_rows or shape.rows)
     return Mllm(
-        model=to_fake(empty_model(published), gpu, torch.float32),  # type: ignore[arg-type]
+        model=to_fake(empty_model(published), gpu.fake, torch.float32),  # type: ignore[arg-type]
         tokenizer=tokenizer,
         image_processor=towers.image_processor(None, published.vision_config),
         conv_mode=config.conv_mode,

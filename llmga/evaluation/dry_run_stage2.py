@@ -15,7 +15,8 @@ from llmga.diffusers.train.planning import plan, ways
 from llmga.diffusers.train.trainer import Stage2Trainer
 from llmga.evaluation.dry_run_published import PAINTERS, fake_weights, write_painter
 from llmga.evaluation.dry_run_result import Measured, Way, measured
-from llmga.evaluation.fake_gpu import NAME, FakeGpu
+from llmga.evaluation.fake_device import NAME
+from llmga.evaluation.fake_gpu import FakeGpu
 from llmga.training.footprint import size
 
 TOY = "checkpoints/Inference/llmga-toy-sdxl-base"  # in the shape of the random one that it was made of

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from llmga.evaluation.fake_gpu import NAME, fake_gpu
+from llmga.evaluation.fake_device import NAME
+from llmga.evaluation.fake_gpu import fake_gpu
 
 Needed = Callable[[], dict[str, Any]]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from llmga.evaluation.fake_gpu import Mistake, fake_gpu
+from llmga.evaluation.call_sites import Mistake
+from llmga.evaluation.fake_gpu import fake_gpu
 
 BUNDLED = Path("checkpoints/Inference")
 PICTURE = Image.new("RGB", (64, 64), "grey")

@@ -25,8 +25,8 @@ class Sizes:
     Attributes:
         learns: parameters that learn.
         frozen: bytes of those that do not.
-        kept: bytes that wait for the way back.
-        unet: FLOPs of the UNet, there and back.
+        kept: bytes that wait for the backward pass.
+        unet: FLOPs of the UNet, forward and backward.
         others: of the VAE and the text towers.
         encoding: bytes that live while the VAE encodes.
     """
@@ -157,7 +157,7 @@ def _first_level(vae: Any, config: Stage2Config) -> float:
 
 
 def _tensors(sizes: Sizes, config: Stage2Config) -> float:
-    """Bytes at the peak of a step: while the VAE encodes, on the way back, or in the optimiser."""
+    """Bytes at the peak of a step: while the VAE encodes, in the backward pass, or in the optimiser."""
     half = config.mixed_precision != "no" and config.device != "cpu"
     resting = sizes.frozen + sizes.learns * (4 + MOMENTS + 4 * bool(config.ema_decay))
     copies = 2 * sizes.learns * half * (config.tune == "full")
