@@ -34,4 +34,5 @@ def _own(file: str) -> str | None:
 
 
 def caller() -> str:
+    """`line_of` whoever is asking."""
     return line_of(sys._getframe(1))

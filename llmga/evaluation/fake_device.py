@@ -130,8 +130,6 @@ def _drawing(draw: Callable[..., Any]) -> Callable[..., Any]:
 class Device:
     """What `torch.fakegpu` is: the functions that libraries ask a device module for."""
 
-    current = 0
-
     class device:
         """A context that does nothing."""
 
