@@ -34,6 +34,8 @@ COMMANDS = Registry("command", {
     "restore": Command("llmga.diffrir.restore", "make painted regions agree with the kept ones, or enlarge pictures"),
     "storybook": Command("llmga.serve.storybook", "a picture book from one request"),
     "replay": Command("llmga.serve.replay", "make a picture again from what stands in its file"),
+    "verify": Command("llmga.serve.verify", "what a picture's file says of who or what made it"),
+    "c2pa test-key": Command("llmga.serve.test_key", "a certificate and a key to try signing with"),
     "train stage1": Command("llmga.llava.train.train", "teach a language model to see, and to write prompts"),
     "train stage2": Command("llmga.diffusers.train.train", "teach a diffusion model to paint such prompts"),
     "train restorer": Command("llmga.diffrir.train.train", "teach a restoration network"),
