@@ -47,6 +47,8 @@ COMMANDS = Registry("command", {
     "evaluate prompts": Command("llmga.evaluation.prompts", "score what prompts keep of benchmark rows"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
+    "evaluate watermark": Command("llmga.evaluation.watermark", "what of a hidden watermark survives"),
+    "evaluate masks": Command("llmga.evaluation.masks", "whether a server keeps what a mask does not mark"),
     "selfcheck": Command("llmga.evaluation.selfcheck", "whether this machine computes what a CPU computes"),
     "completion": Command("llmga.completion", "what bash or zsh needs to complete commands and flags"),
 })  # fmt: skip

@@ -10,12 +10,10 @@ from llmga.assistant.credentials import Credentials, credentials_in
 from llmga.assistant.image_files import kind_of, read
 from llmga.assistant.provenance import source_in
 from llmga.assistant.record import Record
-from llmga.assistant.safety import SMALLEST_MARKED, Watermark
+from llmga.assistant.safety import READABLE, SMALLEST_MARKED, Watermark
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.plain_text import plain
-
-READABLE = 0.9  # share of a text's bits that tells it from chance: of 40 bits, once in ten million pictures
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class Encoder:
         self.content = content
 
     def encode(self, pixels, method):
-        assert method == "dwtDct"
+        assert method == "dwtDctSvd"
         marked = pixels.copy()
         marked[0, 0] = (1, 2, 3)
         return marked
