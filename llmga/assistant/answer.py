@@ -124,7 +124,7 @@ class Answer:
             image = yield from painted(pipeline, wanted, postprocessing, self.cancelled, previews=previews)
             if image is None:
                 return
-            image, hidden = self.assistant.guard(image, region and region.mask)
+            image, hidden = self.assistant.guard(image, None if region is None else region.mask)
         except UserError as problem:
             yield Failed(str(problem))
             return
@@ -135,7 +135,7 @@ class Answer:
         record = replace(record, watermark=hidden)
         self.keep(painted=self.assistant.session.painted + 1)
         self.images.append(GeneratedImage(image, record, region, number))
-        yield PictureReady(image, record, region and region.parent)
+        yield PictureReady(image, record, None if region is None else region.parent)
 
     def sampled(self) -> Sampling:
         """How the answer is sampled, noted for its records."""

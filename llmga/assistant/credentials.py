@@ -223,7 +223,9 @@ def credentials_in(path: str | Path, kind: str) -> Credentials | None:
 def _told(store: dict[str, Any]) -> Credentials:
     manifest = store["manifests"][store["active_manifest"]]
     data = {each["label"]: each["data"] for each in manifest.get("assertions", [])}
-    actions = next((facts["actions"] for label, facts in data.items() if label.startswith("c2pa.actions")), [])
+    actions: list[dict[str, Any]] = next(
+        (facts["actions"] for label, facts in data.items() if label.startswith("c2pa.actions")), []
+    )
     generator = (manifest.get("claim_generator_info") or [{}])[0]
     failures = store.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
     own = data.get(MODELS, {})

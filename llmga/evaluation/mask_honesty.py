@@ -62,10 +62,10 @@ def _drawn(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     width, height = size
     down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     tones = np.stack([across, down, 1 - (across + down) / 2], axis=-1) * 200 + 20
-    image = Image.fromarray(np.uint8(tones + rng.integers(-12, 13, tones.shape)))
+    image = Image.fromarray((tones + rng.integers(-12, 13, tones.shape)).astype(np.uint8))
     draw = ImageDraw.Draw(image)
     for _ in range(6):
-        x, y, side = rng.integers(0, width), rng.integers(0, height), min(size) // 6
+        x, y, side = int(rng.integers(0, width)), int(rng.integers(0, height)), min(size) // 6
         draw.ellipse((x, y, x + side, y + side), fill=tuple(int(level) for level in rng.integers(0, 256, 3)))
     return image
 

@@ -251,7 +251,7 @@ def replay(args: argparse.Namespace) -> int:
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region)
     if record.watermark is not None:
-        image = Watermark.of(record.watermark)(image, region and region.mask)
+        image = Watermark.of(record.watermark)(image, None if region is None else region.mask)
     kind, there = kind_of(file), file.read_bytes()
     before = unsigned(there, kind)
     content = encoded(image, record, kind, quality=record.quality, said=source_in(file) is not None)

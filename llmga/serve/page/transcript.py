@@ -242,7 +242,7 @@ def _entry(
 
 
 def _ready(painting: GeneratedImage) -> PictureReady:
-    return PictureReady(painting.image, painting.record, painting.region and painting.region.parent)
+    return PictureReady(painting.image, painting.record, None if painting.region is None else painting.region.parent)
 
 
 def _without_record(image: Image.Image) -> bytes:
