@@ -34,6 +34,8 @@ COMMANDS = Registry("command", {
     "restore": Command("llmga.diffrir.restore", "make painted regions agree with the kept ones, or enlarge pictures"),
     "storybook": Command("llmga.serve.storybook", "a picture book from one request"),
     "replay": Command("llmga.serve.replay", "make a picture again from what stands in its file"),
+    "verify": Command("llmga.serve.verify", "what a picture's file says of who or what made it"),
+    "c2pa test-key": Command("llmga.serve.test_key", "a certificate and a key to try signing with"),
     "train stage1": Command("llmga.llava.train.train", "teach a language model to see, and to write prompts"),
     "train stage2": Command("llmga.diffusers.train.train", "teach a diffusion model to paint such prompts"),
     "train restorer": Command("llmga.diffrir.train.train", "teach a restoration network"),
@@ -45,6 +47,8 @@ COMMANDS = Registry("command", {
     "evaluate prompts": Command("llmga.evaluation.prompts", "score what prompts keep of benchmark rows"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
+    "evaluate watermark": Command("llmga.evaluation.watermark", "what of a hidden watermark survives"),
+    "evaluate masks": Command("llmga.evaluation.masks", "whether a server keeps what a mask does not mark"),
     "selfcheck": Command("llmga.evaluation.selfcheck", "whether this machine computes what a CPU computes"),
     "completion": Command("llmga.completion", "what bash or zsh needs to complete commands and flags"),
 })  # fmt: skip

@@ -18,8 +18,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     "flash-attn": ("flash_attn",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
+    "c2pa": ("c2pa", "cryptography"),
 }  # fmt: skip
 OTHERWISE_NAMED = {
+    "c2pa": "c2pa-python",
     "cv2": "opencv-python-headless",
     "imwatermark": "invisible-watermark",
     "markdown_it": "markdown-it-py",

@@ -21,7 +21,8 @@ NEEDS = {
     "serve": "from llmga.serve.api import errors",
     "train": "from llmga import fingerprints; list(fingerprints.picture_stand_ins(None))",
     "evaluate": "from llmga.evaluation.restoration_scores import photographs; next(photographs())",
-    "watermark": "from llmga.assistant.safety import watermark; watermark('ours')",
+    "watermark": "from llmga.assistant.safety import Watermark; Watermark.of('ours')",
+    "c2pa": "from llmga.serve.certificates import test_certificates; test_certificates(1)",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +124,7 @@ class Answer:
             image = yield from painted(pipeline, wanted, postprocessing, self.cancelled, previews=previews)
             if image is None:
                 return
-            image = self.assistant.guard(image)
+            image, hidden = self.assistant.guard(image, None if region is None else region.mask)
         except UserError as problem:
             yield Failed(str(problem))
             return
@@ -132,9 +132,10 @@ class Answer:
         record = record_of(
             pipeline, wanted, postprocessing, image, request=request, words=dict(self.sampling), models=marks
         )
+        record = replace(record, watermark=hidden)
         self.keep(painted=self.assistant.session.painted + 1)
         self.images.append(GeneratedImage(image, record, region, number))
-        yield PictureReady(image, record)
+        yield PictureReady(image, record, None if region is None else region.parent)
 
     def sampled(self) -> Sampling:
         """How the answer is sampled, noted for its records."""

@@ -16,7 +16,7 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings, settings_given
 from llmga.assistant.shared_pipeline import FairLock
-from llmga.choices import SCALES
+from llmga.choices import SCALES, WATERMARK
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
@@ -107,7 +107,10 @@ class ModelSpec:
         load_8bit: it is quantised so when it is loaded.
         load_4bit: it is quantised so when it is loaded.
         safety_checker: a folder of Stable Diffusion's safety checker, which withholds pictures; None looks at none.
-        watermark: a text of up to 32 bytes that is hidden in pictures; None hides nothing.
+        watermark: a text of up to 32 bytes that is hidden in pictures of 256 pixels a side and more, the kept pixels of
+            changed ones apart; None hides nothing, and the usual text nothing where its package is not installed.
+        c2pa: files of a chain of certificates and of its key, with which every picture's file is signed.
+        c2pa_prompt: what is signed holds the prompt.
         bounds: what one answer may cost.
     """
 
@@ -137,7 +140,9 @@ class ModelSpec:
     load_8bit: bool = False
     load_4bit: bool = False
     safety_checker: str | None = None
-    watermark: str | None = None
+    watermark: str | None = WATERMARK
+    c2pa: tuple[str | Path, str | Path] | None = None
+    c2pa_prompt: bool = False
     bounds: Bounds = UNBOUNDED
 
     def filled(self) -> "ModelSpec":
@@ -265,7 +270,7 @@ class Models:
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
             raise UserError(f"the restorer in {str(spec.restorer_path)!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip
-        guard = open_guard(spec.safety_checker, spec.watermark, spec.device)
+        guard = open_guard(spec.safety_checker, spec.watermark, spec.device, spec.c2pa, spec.c2pa_prompt)
         folder = find_checkpoint(_given(spec.pipeline))
         words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
         base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None

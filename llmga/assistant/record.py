@@ -121,6 +121,7 @@ class Record:
         words: how the language model was sampled: temperature, top_p, max_new_tokens, seed, picture.
         painter: how the painter was set up.
         quality: of a lossy file, 1 to 100; None where the file is lossless, or of the usual quality.
+        watermark: the text that is hidden in the picture.
         llmga: version of this package.
     """
 
@@ -147,6 +148,7 @@ class Record:
     painter: Setup = field(default_factory=Setup)
     models: Annotated[tuple[ModelMark, ...], up_to(16)] = ()
     quality: Annotated[int, within(1, 100)] | None = None
+    watermark: Name | None = None
     llmga: Name = field(default=llmga.__version__)
 
     def model(self, role: str) -> ModelMark | None:

@@ -14,6 +14,7 @@ from llmga.choices import (
     INPAINTING,
     OFFLOADS,
     TEMPLATES,
+    WATERMARK,
 )
 from llmga.command_line import Parser, number, size
 from llmga.errors import UserError
@@ -38,6 +39,7 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     add_words(parser)
     add_painting(parser)
     add_painter(parser)
+    add_provenance(parser)
     if task == INPAINTING:
         add_region(parser)
     if task == EDITING:
@@ -218,7 +220,16 @@ def add_safety(parser: Parser) -> None:
     """What pictures pass before anybody sees them, where they are made for others."""
     group = parser.add_argument_group("safety")
     _add(group, "safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
-    _add(group, "watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+
+
+def add_provenance(parser: Parser) -> None:
+    """How pictures say that a model made them."""
+    group = parser.add_argument_group("provenance")
+    _add(group, "watermark", default=WATERMARK, metavar="TEXT", help="hidden in pictures of 256 pixels a side and "
+         f"more, kept pixels apart (default: {WATERMARK!r} where invisible-watermark is installed)")  # fmt: skip
+    _add(group, "no-watermark", dest="watermark", action="store_const", const=None, help="hide nothing")
+    _add(group, "c2pa", nargs=2, metavar=("CERT", "KEY"), help="sign pictures (Content Credentials); PEM files")
+    _add(group, "c2pa-prompt", action="store_true", help="what is signed holds the prompt")
 
 
 def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None:

@@ -38,6 +38,7 @@ def build_parser() -> Parser:
     flags.add_painting(parser)
     flags.add_painter(parser)
     flags.add_safety(parser)
+    flags.add_provenance(parser)
     add_page(parser)
     flags.add_bounds(parser)
     parser.set_defaults(task=None)

@@ -130,7 +130,7 @@ class ChatResponder:
 
     def _image(self, event: PictureReady) -> PaintedImage:
         record = event.record
-        url = ImageUrl(url=to_data_uri(to_base64(event.image, record)))
+        url = ImageUrl(url=to_data_uri(to_base64(event, signer=self.service.signer)))
         return PaintedImage(
             image_url=url, index=self.images, revised_prompt=record.prompt, offset=self.length, seed=record.seed
         )

@@ -10,7 +10,8 @@ from functools import cache
 from PIL import Image, ImageCms
 
 from llmga.assistant import image_files
-from llmga.assistant.record import Record
+from llmga.assistant.credentials import Signer
+from llmga.assistant.events import PictureReady
 from llmga.errors import UserError
 from llmga.images import open_image, reduced, to_rgb
 from llmga.serve.api.errors import ApiError
@@ -91,15 +92,16 @@ def in_srgb(image: Image.Image) -> Image.Image:
     return image
 
 
-def to_base64(image: Image.Image, record: Record, form: str = "png", quality: int | None = None) -> str:
-    """Return a finished picture as base64.
+def to_base64(ready: PictureReady, form: str = "png", quality: int | None = None, signer: Signer | None = None) -> str:
+    """Return the file of a finished picture, which says how it was made, as base64.
 
     Args:
-        record: How it was made; the file keeps it.
         form: png, jpeg or webp.
         quality: Of JPEG and WEBP, 0 to 100.
+        signer: Signs the file.
     """
-    content = image_files.encoded(image, record, form, quality=None if quality is None else max(1, quality))
+    best = None if quality is None else max(1, quality)
+    content = image_files.encoded(ready.image, ready.record, form, quality=best, signer=signer, parent=ready.parent)
     return base64.b64encode(content).decode()
 
 

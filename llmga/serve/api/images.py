@@ -182,7 +182,7 @@ class ImagesResponder:
         return self.params.output_format or "png"
 
     def _encode(self, event: PictureReady) -> str:
-        return to_base64(event.image, event.record, self._form, self.params.output_compression)
+        return to_base64(event, self._form, self.params.output_compression, self.service.signer)
 
     def _image(self, event: PictureReady) -> ImageOut:
         content, record = self._encode(event), event.record

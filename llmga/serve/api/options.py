@@ -50,6 +50,7 @@ def build_parser() -> Parser:
     add_limits(parser)
     flags.add_bounds(parser)
     flags.add_safety(parser)
+    flags.add_provenance(parser)
     parser.set_defaults(task=None)
     return parser
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.bounds import Bounds, TooMuch
+from llmga.assistant.credentials import Signer
 from llmga.assistant.settings import Settings
 from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE
 from llmga.errors import UserError
@@ -98,6 +99,11 @@ class Service:
     def bounds(self) -> Bounds:
         """How much one answer may cost."""
         return self.engine.models.bounds
+
+    @property
+    def signer(self) -> Signer | None:
+        """What signs the files of pictures."""
+        return self.engine.models.guard.signer
 
     @property
     def upper_limits(self) -> dict[str, float]:

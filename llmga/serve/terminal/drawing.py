@@ -8,13 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from PIL import Image
 from tqdm import tqdm
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.image_folder import ImageFolder
-from llmga.assistant.record import Record
 from llmga.assistant.session import Turn
 from llmga.errors import UserError
 from llmga.plain_text import plain
@@ -76,8 +74,8 @@ class Terminal:
                 self._prompt(plain(prompt), tokens)
             case Denoising(step=step, total=total):
                 self._progress(step, total)
-            case PictureReady(image, record):
-                self._save(image, record)
+            case PictureReady():
+                self._save(event)
             case Failed(message):
                 self.error(message)
             case Stopped():
@@ -106,16 +104,17 @@ class Terminal:
         meter = f" ({tokens})" if tokens and ("chunks" in tokens or self.debug) else ""
         self.info(f"{DIM}[{prompt}]{meter}{PLAIN}" if self.out.isatty() else f"[{prompt}]{meter}")
 
-    def _save(self, image: Image.Image, record: Record) -> None:
+    def _save(self, ready: PictureReady) -> None:
+        record = ready.record
         try:
-            path = self.pictures.save(image, record)
+            path = self.pictures.save(ready.image, record, ready.parent)
         except UserError as problem:
             self.error(str(problem))
             return
         seam = _seam(record.seam_before, record.seam_after)
         self.info(f"saved {path} (seed {record.seed}{seam})")
         if self.inline is not None:
-            print(self.inline(reduced(image)), end="", flush=True, file=self.out)
+            print(self.inline(reduced(ready.image)), end="", flush=True, file=self.out)
 
     def _progress(self, step: int, total: int) -> None:
         if self._bar is None:
