@@ -51,7 +51,7 @@ def cases(picture: Image.Image | None, size: tuple[int, int], count: int) -> Ite
         rng = np.random.default_rng(number)
         shown = _drawn(size, rng) if picture is None else picture
         wide, high = (max(8, round(side * rng.uniform(0.25, 0.5))) for side in shown.size)
-        left, top = rng.integers(0, shown.width - wide + 1), rng.integers(0, shown.height - high + 1)
+        left, top = (int(rng.integers(0, side)) for side in (shown.width - wide + 1, shown.height - high + 1))
         mask = Image.new("L", shown.size)
         draw = ImageDraw.Draw(mask)
         (draw.ellipse if number % 2 else draw.rectangle)((left, top, left + wide - 1, top + high - 1), fill=255)
