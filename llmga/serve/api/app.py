@@ -9,10 +9,11 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import llmga
-from llmga.serve.api import chat, images, sdapi
+from llmga.serve.api import chat, images, responses, sdapi
 from llmga.serve.api.auth import ApiKeys, AuthMiddleware
 from llmga.serve.api.errors import add_exception_handlers
 from llmga.serve.api.middleware import BodyLimitMiddleware, RequestLogMiddleware
+from llmga.serve.api.response_store import ResponseStore
 from llmga.serve.api.routing import v1_router
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import Health, ModelCard, ModelList, ModelName
@@ -52,8 +53,9 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.state.responses = ResponseStore()
     app.state.sdapi_jobs = {}  # of clients that wait
-    for router in (open_paths, model_paths, chat.router, images.router, sdapi.router):
+    for router in (open_paths, model_paths, chat.router, images.router, responses.router, sdapi.router):
         app.include_router(router)
     add_exception_handlers(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=service.limits.body)
