@@ -1,7 +1,7 @@
 """The application: its routers and middleware, and the paths that tell of the server."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -40,7 +40,10 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with AsyncExitStack() as running:
+            for session in app.state.sessions:
+                await running.enter_async_context(session())
+            yield
         service.scheduler.close()
         service.scheduler.stop()
         service.engine.close()
@@ -53,6 +56,7 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.state.sessions = []  # of protocols beside the API, which run as long as it does
     app.state.responses = ResponseStore()
     app.state.sdapi_jobs = {}  # of clients that wait
     for router in (open_paths, model_paths, chat.router, images.router, responses.router, sdapi.router):
