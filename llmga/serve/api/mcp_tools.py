@@ -115,7 +115,7 @@ class Tools:
         count: Count = 1,
     ) -> CallToolResult:
         """Paint a picture from words."""
-        asked = {"negative_prompt": negative_prompt, "size": size, "seed": seed, "versions": count}
+        asked: dict[str, Any] = {"negative_prompt": negative_prompt, "size": size, "seed": seed, "versions": count}
         return await self._answer(context, lambda: Turn(request), as_written=as_written, **asked)
 
     async def edit(

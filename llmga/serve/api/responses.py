@@ -57,13 +57,11 @@ async def create_response(body: ResponsesRequest, request: Request) -> ResponseO
                        "--ignore-tools.", param="tools")  # fmt: skip
     messages = [*_before(body, store, client), *_messages(body, store, client)]
     responder = ResponsesResponder(service, body, body.model or service.names.assistant[0])
-    mask = body.image_tool and body.image_tool.input_image_mask
-    urls = [*image_urls(messages), *([mask.image_url] if mask and mask.image_url else [])]
+    mask = None if body.image_tool is None else body.image_tool.mask_url
+    urls = [*image_urls(messages), *([] if mask is None else [mask])]
     fetched = await cancel_on_disconnect(request.receive, service.fetch_images(urls, client))
     asked = _chat_request(body, messages)
-    turn = await service.scheduler.start(
-        request, lambda: responder.chat.turn(asked, client, fetched, mask and mask.image_url)
-    )
+    turn = await service.scheduler.start(request, lambda: responder.chat.turn(asked, client, fetched, mask))
 
     def keep(response: ResponseObject) -> None:
         if body.store is not False:
@@ -322,7 +320,8 @@ class ResponsesResponder:
     def _picture(self, event: PictureReady) -> list[Event]:
         tool, item = self.body.image_tool, cast(ImageItem, self.response.output[-1])
         form = (tool and tool.output_format) or "png"
-        item.result = to_base64(event, form, tool and tool.output_compression, self.service.signer)
+        quality = None if tool is None else tool.output_compression
+        item.result = to_base64(event, form, quality, self.service.signer)
         item.status, item.size, item.output_format = "completed", size_text(event.image.size), form
         item.revised_prompt, item.seed = event.record.prompt, event.record.seed
         item.background, item.quality = "opaque", "auto"

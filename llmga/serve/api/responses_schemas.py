@@ -31,7 +31,7 @@ class ImageAddress(BaseModel):
     """Where a picture is."""
 
     image_url: str | None = None
-    file_id: None = Field(None, description="no files are kept here")
+    file_id: None = Field(default=None, description="no files are kept here")
 
 
 class ContentPart(BaseModel):
@@ -60,7 +60,7 @@ class InputItem(BaseModel):
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: Text | list[ContentPart] | None = None
     status: str | None = None
-    result: str | None = Field(None, description="of a picture: its base64, which need not be sent back")
+    result: str | None = Field(default=None, description="of a picture: its base64, which need not be sent back")
     revised_prompt: LongText | None = None
 
     @model_validator(mode="after")
@@ -85,11 +85,16 @@ class ImageTool(BaseModel):
         None, description="of the first picture of the last message: transparent is painted anew"
     )
 
+    @property
+    def mask_url(self) -> str | None:
+        """Where the mask is, if there is one."""
+        return None if self.input_image_mask is None else self.input_image_mask.image_url
+
 
 class ResponsesRequest(PaintingParams, Unused, NotServed):  # type: ignore[misc,valid-type]  # by tables
     """What is said, and whether pictures may come of it."""
 
-    model: ModelName | None = Field(None, description="of /v1/models; left out: the assistant")
+    model: ModelName | None = Field(default=None, description="of /v1/models; left out: the assistant")
     input: (
         Annotated[LongText, Field(min_length=1)]
         | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
@@ -100,13 +105,13 @@ class ResponsesRequest(PaintingParams, Unused, NotServed):  # type: ignore[misc,
     )
     tool_choice: Any = Field("auto", description='auto, none, required or {"type": "image_generation"}')
     stream: bool | None = False
-    store: bool | None = Field(True, description="kept for previous_response_id, until room is needed")
+    store: bool | None = Field(default=True, description="kept for previous_response_id, until room is needed")
     previous_response_id: Annotated[Text, Field(max_length=200)] | None = None
-    max_output_tokens: int | None = Field(None, ge=1, le=LONGEST_ANSWER)
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    max_output_tokens: int | None = Field(default=None, ge=1, le=LONGEST_ANSWER)
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     metadata: dict[str, Text] | None = None
-    text: Any = Field(None, description='{"format": {"type": "text"}}')
+    text: Any = Field(default=None, description='{"format": {"type": "text"}}')
 
     @model_validator(mode="before")
     @classmethod
@@ -170,7 +175,7 @@ class ImageItem(ExcludeNoneModel):
     type: Literal["image_generation_call"] = "image_generation_call"
     id: str
     status: Literal["in_progress", "generating", "completed", "failed"] = "in_progress"
-    result: str | None = Field(None, description="base64 of the file")
+    result: str | None = Field(default=None, description="base64 of the file")
     revised_prompt: str | None = None
     size: str | None = None
     output_format: OutputFormat | None = None

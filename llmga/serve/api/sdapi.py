@@ -134,7 +134,7 @@ async def sd_models(request: Request) -> list[Card]:
     """The painter."""
     service = _service(request)
     mark = next((mark for mark in service.engine.models.marks if mark.role == "painter"), None)
-    name, digest = service.names.pipeline, mark and mark.sha256
+    name, digest = service.names.pipeline, None if mark is None else mark.sha256
     return [Card(title=name, model_name=name, hash=digest and digest[:10], sha256=digest, filename=name)]
 
 

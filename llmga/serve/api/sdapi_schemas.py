@@ -21,7 +21,7 @@ NOT_SERVED: dict[str, tuple[Any, ...]] = {
     "refiner_checkpoint": (),
     "script_name": (),
 }
-NO_SCRIPTS = ({}, [], None)
+NO_SCRIPTS: tuple[Any, ...] = ({}, [], None)
 # Fields that ask for nothing here: how a sampler of theirs is tuned, what their machine keeps.
 UNUSED = (
     "subseed", "sampler_index", "do_not_save_samples", "do_not_save_grid", "eta", "s_min_uncond", "s_churn", "s_tmax",
@@ -44,14 +44,16 @@ class _Painting(BaseModel):
     prompt: LongText = ""
     negative_prompt: LongText = ""
     seed: int = Field(-1, ge=-1, le=2**63 - 1, description="-1: by chance; of greater ones the lower 32 bits count")
-    steps: int | None = Field(None, ge=1, le=1000)
-    cfg_scale: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
-    width: int | None = Field(None, ge=16, le=4096)
-    height: int | None = Field(None, ge=16, le=4096)
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    cfg_scale: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    width: int | None = Field(default=None, ge=16, le=4096)
+    height: int | None = Field(default=None, ge=16, le=4096)
     batch_size: int = Field(1, ge=1, le=10)
     n_iter: int = Field(1, ge=1, le=10)
-    sampler_name: Text | None = Field(None, description="one of /sdapi/v1/samplers, or the server's own name of one")
-    scheduler: Text | None = Field(None, description="Automatic or Karras")
+    sampler_name: Text | None = Field(
+        default=None, description="one of /sdapi/v1/samplers, or the server's own name of one"
+    )
+    scheduler: Text | None = Field(default=None, description="Automatic or Karras")
     override_settings: dict[str, Any] | None = Field(
         None, description="sd_model_checkpoint, CLIP_stop_at_last_layers 1"
     )
@@ -92,12 +94,16 @@ class Img2Img(_Painting):
     """A picture to be painted anew, whole or where a mask is white."""
 
     init_images: list[str] = Field(min_length=1, max_length=1, description="base64, with or without data:image/…")
-    mask: str | None = Field(None, description="base64; white is painted")
-    mask_blur: Annotated[int, Field(ge=0, le=64)] | None = Field(None, description="pixels over which old and new mix")
-    inpainting_mask_invert: int = Field(0, description="1: black is painted")
-    inpaint_full_res: bool | int = Field(False, description="paint what is around the mask in the painter's own size")
+    mask: str | None = Field(default=None, description="base64; white is painted")
+    mask_blur: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        default=None, description="pixels over which old and new mix"
+    )
+    inpainting_mask_invert: int = Field(default=0, description="1: black is painted")
+    inpaint_full_res: bool | int = Field(
+        default=False, description="paint what is around the mask in the painter's own size"
+    )
     denoising_strength: float = Field(0.75, gt=0, le=1, allow_inf_nan=False)
-    resize_mode: int = Field(0, ge=0, le=1, description="0: stretch to width × height; 1: crop to it")
+    resize_mode: int = Field(default=0, ge=0, le=1, description="0: stretch to width × height; 1: crop to it")
 
 
 class Painted(BaseModel):
