@@ -31,6 +31,7 @@ COMMANDS = Registry("command", {
     "demo": Command("llmga.serve.demo", "the main job on the bundled models"),
     "web": Command("llmga.serve.gradio_web_server", "talk and paint in a browser"),
     "serve": Command("llmga.serve.openai_api", "chat and pictures under OpenAI's paths"),
+    "mcp": Command("llmga.serve.mcp_server", "paint and look, as tools of the Model Context Protocol"),
     "restore": Command("llmga.diffrir.restore", "make painted regions agree with the kept ones, or enlarge pictures"),
     "storybook": Command("llmga.serve.storybook", "a picture book from one request"),
     "replay": Command("llmga.serve.replay", "make a picture again from what stands in its file"),

@@ -19,6 +19,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
     "c2pa": ("c2pa", "cryptography"),
+    "mcp": ("mcp",),
 }  # fmt: skip
 OTHERWISE_NAMED = {
     "c2pa": "c2pa-python",

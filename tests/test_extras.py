@@ -22,6 +22,7 @@ NEEDS = {
     "train": "from llmga import fingerprints; list(fingerprints.picture_stand_ins(None))",
     "evaluate": "from llmga.evaluation.restoration_scores import photographs; next(photographs())",
     "watermark": "from llmga.assistant.safety import Watermark; Watermark.of('ours')",
+    "mcp": "from llmga.extras import require; require('mcp', 'it')",
     "c2pa": "from llmga.serve.certificates import test_certificates; test_certificates(1)",
 }
 

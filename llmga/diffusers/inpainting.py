@@ -126,7 +126,8 @@ class Inpainter(Pipeline):
             blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
             options["strength"] = 1.0  # nothing is there that could shine through
             return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
-        region, shown, image = read_mask(mask, image.size, soft=soft), AREAS[area], able_to_hold(image)
+        partly = strength is not None and strength < 1  # then something of every pixel is kept
+        region, shown, image = read_mask(mask, image.size, soft=soft, whole=partly), AREAS[area], able_to_hold(image)
         growth = as_number(growth, "growth")
         parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
         if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture

@@ -102,7 +102,8 @@ def given_pictures(
         found |= {picture_hash(version): version for version in (parent, open_image(image_file))}
         if mask_file is not None:
             drawn = open_image(mask_file, exact=True)
-            mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False))
+            whole = (record.changes.get("strength") or 1) < 1
+            mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False), whole=whole)
             found[picture_hash(mask)] = mask
     return found
 

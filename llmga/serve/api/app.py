@@ -1,7 +1,7 @@
 """The application: its routers and middleware, and the paths that tell of the server."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -9,10 +9,11 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import llmga
-from llmga.serve.api import chat, images
+from llmga.serve.api import chat, images, responses, sdapi
 from llmga.serve.api.auth import ApiKeys, AuthMiddleware
 from llmga.serve.api.errors import add_exception_handlers
 from llmga.serve.api.middleware import BodyLimitMiddleware, RequestLogMiddleware
+from llmga.serve.api.response_store import ResponseStore
 from llmga.serve.api.routing import v1_router
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import Health, ModelCard, ModelList, ModelName
@@ -39,7 +40,10 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with AsyncExitStack() as running:
+            for session in app.state.sessions:
+                await running.enter_async_context(session())
+            yield
         service.scheduler.close()
         service.scheduler.stop()
         service.engine.close()
@@ -52,7 +56,10 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for router in (open_paths, model_paths, chat.router, images.router):
+    app.state.sessions = []  # of protocols beside the API, which run as long as it does
+    app.state.responses = ResponseStore()
+    app.state.sdapi_jobs = {}  # of clients that wait
+    for router in (open_paths, model_paths, chat.router, images.router, responses.router, sdapi.router):
         app.include_router(router)
     add_exception_handlers(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=service.limits.body)

@@ -39,7 +39,17 @@ def from_data_uri(uri: str, limits: RequestLimits) -> bytes:
     head = DATA_URI.match(uri)
     if head is None:
         raise ApiError(400, "a picture has to come as 'data:image/…;base64,…'.", code="invalid_image_url")
-    body = uri[head.end() :]
+    return from_base64(uri[head.end() :], limits)
+
+
+def from_base64(body: str, limits: RequestLimits) -> bytes:
+    """Return the bytes of base64, which may have the head of a data URI.
+
+    Raises:
+        ApiError: 400 where it is none; 413 where it is too long.
+    """
+    if head := DATA_URI.match(body):
+        body = body[head.end() :]
     if len(body) > limits.picture * 4 // 3 + 1000:
         raise too_many_bytes(limits)
     try:

@@ -200,10 +200,15 @@ class ImagesResponder:
         async for event in self.painted(turn):
             if isinstance(event, PictureReady):
                 yield await asyncio.to_thread(self._completed, event)
-            elif event.preview is not None and event.step in (shown := preview_steps(self.params, event.total)):
+            elif event.preview is not None and event.step in (
+                shown := preview_steps(self.params.partial_images, event.total)
+            ):
                 yield self._partial(event.preview, shown.index(event.step))
             else:
                 yield progress_comment(event)
+
+    def _preview_steps(self, total: int) -> list[int]:
+        return preview_steps(self.params.partial_images, total)
 
     def _completed(self, event: PictureReady) -> bytes:
         return self._event("completed", self._encode(event), event.image.size, self._form,
@@ -236,7 +241,7 @@ def size_text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def preview_steps(params: OutputParams, total: int) -> list[int]:
+def preview_steps(wanted: int | None, total: int) -> list[int]:
     """Return the steps after which a preview is sent, evenly apart; fewer where there are not so many steps."""
-    count = params.partial_images or 0
+    count = wanted or 0
     return sorted({max(1, round(total * (number + 1) / (count + 1))) for number in range(count)})

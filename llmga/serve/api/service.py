@@ -133,11 +133,12 @@ class Service:
             raise too_many_images(self.limits)
         return await self.fetcher.fetch(elsewhere, client) if self.fetcher and elsewhere else {}
 
-    def image_opener(self, fetched: Mapping[str, bytes]) -> Callable[[str], Image.Image]:
+    def image_opener(self, fetched: Mapping[str, bytes], *, exact: bool = False) -> Callable[[str], Image.Image]:
         """Return a function that opens the pictures of one request by their addresses, as many as it may have.
 
         Args:
             fetched: What `fetch_images` returned.
+            exact: As `decode_image` takes it.
         """
         opened = 0
 
@@ -146,7 +147,8 @@ class Service:
             opened += 1
             if opened > self.limits.pictures:
                 raise too_many_images(self.limits)
-            return decode_image(fetched[url] if url in fetched else from_data_uri(url, self.limits), self.limits)
+            content = fetched[url] if url in fetched else from_data_uri(url, self.limits)
+            return decode_image(content, self.limits, exact=exact)
 
         return open_one
 

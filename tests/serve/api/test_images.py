@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.serve.api.image_schemas import OutputParams
 from llmga.serve.api.images import preview_steps
 
 
@@ -77,7 +76,7 @@ def test_a_stream_shows_previews_and_then_the_picture(running):
 
 @pytest.mark.parametrize(("asked", "total", "steps"), [(3, 20, [5, 10, 15]), (1, 4, [2]), (3, 2, [1, 2]), (0, 9, [])])
 def test_previews_are_evenly_apart(asked, total, steps):
-    assert preview_steps(OutputParams(partial_images=asked), total) == steps
+    assert preview_steps(asked, total) == steps
 
 
 def mask_of(size, box, transparent):
