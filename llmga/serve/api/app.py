@@ -64,7 +64,7 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
     add_exception_handlers(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=service.limits.body)
     app.add_middleware(AuthMiddleware, keys=keys, local=local)
-    app.add_middleware(RequestLogMiddleware, metrics=service.engine.metrics)
+    app.add_middleware(RequestLogMiddleware, metrics=service.engine.metrics, tracing=service.engine.tracing)
     app.openapi = without_422(app, app.openapi)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     return app
 

@@ -69,6 +69,9 @@ def add_place(parser: Parser) -> None:
         "--files", action="append", metavar="FOLDER", help="from which MCP's tools may read pictures; repeats"
     )
     group.add_argument(
+        "--otel", metavar="URL", help="send traces to this OpenTelemetry collector, such as http://localhost:4318"
+    )
+    group.add_argument(
         "--api-keys-file", metavar="FILE", help=f"keys that clients must send, one a line; also from {VARIABLE}"
     )
     group.add_argument(
@@ -132,6 +135,7 @@ class ServerOptions:
         remote_pictures: Pictures are fetched from public addresses that requests name.
         markdown: Pictures of a chat stand in its text.
         ignore_tools: Requests with tools are answered as if they had none.
+        otel: Of the collector that traces go to.
     """
 
     spec: "ModelSpec"
@@ -144,6 +148,7 @@ class ServerOptions:
     remote_pictures: bool = False
     markdown: bool = False
     ignore_tools: bool = False
+    otel: str | None = None
 
 
 def server_options(args: argparse.Namespace) -> ServerOptions:
@@ -170,4 +175,5 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         remote_pictures=args.remote_pictures,
         markdown=args.markdown_pictures,
         ignore_tools=args.ignore_tools,
+        otel=args.otel,
     )

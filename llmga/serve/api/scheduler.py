@@ -81,7 +81,8 @@ class RequestScheduler:
         """
         clock = asyncio.get_running_loop().time
         came = clock()
-        release = await self.queue.acquire(client)
+        with self.engine.tracing.span("queue"):
+            release = await self.queue.acquire(client)
         try:
             self.engine.metrics.queued_seconds.observe(clock() - came)
             turn = await asyncio.to_thread(prepare)
