@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from llmga.choices import EDITING as EDITING
@@ -18,9 +17,17 @@ from llmga.diffusers.own_text import OwnText
 DIFFERENCE, LIKENESS, INSTRUCTION = "difference", "likeness", "instruction"
 
 
-def sized(canvas: Image.Image) -> dict[str, Any]:
-    """The picture that is changed as arguments of a pipeline that paints any size."""
-    return {"image": canvas, "width": canvas.width, "height": canvas.height}
+Arguments = dict[str, Any]
+
+
+def as_they_are(arguments: Arguments) -> Arguments:
+    """Keyword arguments that most pipelines of diffusers take."""
+    return arguments
+
+
+def without_size(arguments: Arguments) -> Arguments:
+    """Those of a pipeline that takes the size of its picture."""
+    return {name: value for name, value in arguments.items() if name not in ("width", "height")}
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,7 @@ class Family:
         text: what a pipeline that reads the text itself is told; None for all others, and where nothing is known of it.
         told_by: what tells this row from later ones of the same class: a file of the folder, a key in it, its value.
         edits_by: how a row of the task `editing` changes a picture, `difference`, `likeness` or `instruction`.
-        picture_arguments: the picture to change, on its canvas -> keyword arguments of a pipeline that edits by
-            likeness or instruction.
+        adapted: keyword arguments (width, height, image …) -> those that the pipeline's class takes.
         from_words: whether a row for changing pictures also paints one where none is given.
     """
 
@@ -59,7 +65,7 @@ class Family:
     text: OwnText | None = None
     told_by: tuple[str, str, Any] | None = None
     edits_by: str = DIFFERENCE
-    picture_arguments: Callable[[Image.Image], dict[str, Any]] = sized
+    adapted: Callable[[Arguments], Arguments] = as_they_are
     from_words: bool = True
 
     @property
@@ -137,7 +143,7 @@ SD15_INSTRUCTED = replace(
     pipeline_class="StableDiffusionInstructPix2PixPipeline",
     task=EDITING,
     edits_by=INSTRUCTION,
-    picture_arguments=lambda canvas: {"image": canvas},
+    adapted=without_size,
     from_words=False,
 )
 SDXL_INSTRUCTED = replace(

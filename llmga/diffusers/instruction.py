@@ -89,7 +89,7 @@ class InstructionEditor(Pipeline):
 
     def _told(self, canvas: Image.Image, steps: int | None, skip: float) -> dict[str, Any]:
         """What the pipeline is told of the picture."""
-        return self.family.picture_arguments(canvas)
+        return {"image": canvas, "width": canvas.width, "height": canvas.height}
 
 
 class ImageToImage(InstructionEditor):

@@ -5,9 +5,6 @@ Steps and guidance are those of the models' own cards; what a card says of one s
 """
 
 from dataclasses import replace
-from typing import Any
-
-from PIL import Image
 
 from llmga.diffusers.families import (
     AUTO,
@@ -17,8 +14,9 @@ from llmga.diffusers.families import (
     INSTRUCTION,
     LIKENESS,
     UNET_FAMILIES,
+    Arguments,
     Family,
-    sized,
+    as_they_are,
 )
 from llmga.diffusers.own_text import (
     OwnText,
@@ -28,8 +26,10 @@ from llmga.diffusers.own_text import (
     tokens_of_chat,
     tokens_of_description,
 )
+from llmga.errors import UserError
 
 STRENGTH = 0.99  # of filling: nearly nothing of what was there is left
+SHORTEST, LONGEST = 64, 8  # side of a picture that FLUX.2 looks at, in pixels and in sides of the other kind
 
 
 def _with_tasks(row: Family, inpainting: str, editing: str, *, instructed: bool = False) -> tuple[Family, ...]:
@@ -46,13 +46,28 @@ def _with_tasks(row: Family, inpainting: str, editing: str, *, instructed: bool 
             pipeline_class=editing,
             task=EDITING,
             edits_by=INSTRUCTION if instructed else LIKENESS,
+            adapted=_large_enough if instructed else as_they_are,
         ),
     )
 
 
-def _as_large(canvas: Image.Image) -> dict[str, Any]:
-    """Kontext paints as many pixels as it is told, and looks at the picture as it is."""
-    return sized(canvas) | {"max_area": canvas.width * canvas.height, "_auto_resize": False}
+def _as_large(arguments: Arguments) -> Arguments:
+    """Kontext would take the size for an aspect, and look at the picture at the nearest of its favourite sizes."""
+    return arguments | {"max_area": arguments["width"] * arguments["height"], "_auto_resize": False}
+
+
+def _large_enough(arguments: Arguments) -> Arguments:
+    """FLUX.2 looks at pictures of 64 pixels a side and more, up to eight times as long as wide.
+
+    Raises:
+        UserError: for any other.
+    """
+    short, long = sorted((arguments["width"], arguments["height"]))
+    if "image" in arguments and (short < SHORTEST or long > LONGEST * short):
+        size = f"{arguments['width']}x{arguments['height']}"
+        raise UserError(f"size {size} is none that this painter can change a picture at; use {SHORTEST} pixels a side "
+                        f"or more, and at most {LONGEST} times as long as wide.")  # fmt: skip
+    return arguments
 
 
 SD3_TEXT = OwnText((256, 512), tokens_of("tokenizer_3"), negative=as_words)
@@ -91,7 +106,7 @@ FLUX_KONTEXT = replace(
     guidance_scale=2.5,
     task=EDITING,
     edits_by=INSTRUCTION,
-    picture_arguments=_as_large,
+    adapted=_as_large,
 )
 FLUX_KONTEXT_INPAINTING = replace(
     FLUX_KONTEXT,

@@ -244,6 +244,7 @@ class Pipeline:
         if not (seeds := as_seeds(seeds)):
             return []
         size = arguments.get("width"), arguments.get("height")
+        arguments = self.family.adapted(arguments)
         arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale)
 
         def work() -> list[Image.Image]:
