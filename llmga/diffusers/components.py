@@ -53,7 +53,10 @@ def for_task(pipeline: Any, task: str) -> Any:
 
 def _inpaints_only(pipeline: Pipeline) -> bool:
     """Whether its UNet takes more than latents: a mask and what it leaves."""
-    return hasattr(pipeline.pipe, "unet") and pipeline.denoiser.config.in_channels != pipeline.pipe.vae.config.latent_channels
+    return (
+        hasattr(pipeline.pipe, "unet")
+        and pipeline.denoiser.config.in_channels != pipeline.pipe.vae.config.latent_channels
+    )
 
 
 def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:

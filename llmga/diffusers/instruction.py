@@ -73,7 +73,8 @@ class InstructionEditor(Pipeline):
         if image is None:
             if not self.family.from_words:
                 raise UserError(f"checkpoint {self.path!r} ({self.family.name}) changes pictures and paints none from "
-                                "words; give a picture, or load it as --editor beside a painter.")  # fmt: skip
+                                "words; give a picture (in a chat after /set edit on), or load it as --editor beside a "
+                                "painter.")  # fmt: skip
             return super().__call__(
                 prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
                 guidance_scale=guidance_scale, on_step=on_step, on_preview=on_preview, **options,

@@ -37,9 +37,7 @@ def _with_tasks(row: Family, inpainting: str, editing: str, *, instructed: bool 
     row = replace(row, of=row.name)
     return (
         row,
-        replace(
-            row, name=f"{row.name}-inpainting", pipeline_class=inpainting, task=INPAINTING, strength=STRENGTH
-        ),
+        replace(row, name=f"{row.name}-inpainting", pipeline_class=inpainting, task=INPAINTING, strength=STRENGTH),
         replace(
             row,
             name=f"{row.name}-editing",
@@ -82,9 +80,7 @@ Z_TEXT = OwnText((512,), tokens_of_chat(thinking=True), threshold=0.0, negative=
 Z_TURBO_TEXT = replace(Z_TEXT, negative=None, distilled=True)
 
 SD3 = Family("sd3", "StableDiffusion3Pipeline", 28, 7.0, text=SD3_TEXT)
-SD35 = replace(
-    SD3, name="sd35", guidance_scale=4.5, told_by=("transformer/config.json", "qk_norm", "rms_norm")
-)
+SD35 = replace(SD3, name="sd35", guidance_scale=4.5, told_by=("transformer/config.json", "qk_norm", "rms_norm"))
 FLUX = Family("flux", "FluxPipeline", 28, 3.5, text=FLUX_TEXT)
 FLUX_SCHNELL = replace(
     FLUX,

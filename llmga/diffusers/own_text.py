@@ -105,7 +105,9 @@ class OwnText:
             given["max_sequence_length"] = next((n for n in self.lengths if n >= max(counts)), self.lengths[-1])
             for what, count in zip(("prompt", "negative prompt"), counts, strict=False):
                 if count > self.lengths[-1]:
-                    log.warning("the %s has %d tokens, of which %d are read; shorten it.", what, count, self.lengths[-1])
+                    log.warning(
+                        "the %s has %d tokens, of which %d are read; shorten it.", what, count, self.lengths[-1]
+                    )
         if guided:
             assert self.negative is not None and negative is not None
             given |= self.negative(pipe, negative)

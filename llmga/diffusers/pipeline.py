@@ -14,9 +14,9 @@ from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
 from llmga.diffusers.samplers import SAMPLERS, Sampler, most_steps, scheduler_of
+from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.inputs import as_number, as_seeds, as_size, as_text, as_whole, check_keywords
-from llmga.diffusers.work_area import WorkArea
 from llmga.limits import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 
 OnStep = Callable[[int, int], None]
@@ -257,7 +257,7 @@ class Pipeline:
                 generator=[self._generator(seed) for seed in seeds],
                 output_type="latent" if self.family.prompt_arguments else "pil",
             ).images
-            return self._decoded(result) if self.family.prompt_arguments else result
+            return self._decoded(result) if self.family.prompt_arguments else [_of_size(each, size) for each in result]
 
         return with_less_memory(self.pipe, work)
 
@@ -364,10 +364,11 @@ class Pipeline:
         steps: int | None = None,
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
+        negative_prompt: str | None = None,
         **of_other_tasks: Any,
     ) -> dict[str, Any]:
         """What a picture's record says about its pipeline; values left out are the ones a call would use."""
-        steps, guidance_scale = self._checked(steps, guidance_scale)
+        steps, guidance_scale = self._checked(steps, guidance_scale, negative_prompt)
         return {
             "family": self.family.name,
             "model": self.path,
@@ -383,3 +384,11 @@ class Pipeline:
             "tile_vae": bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False)),
             "added": list(self.added),
         }
+
+
+def _of_size(painted: Image.Image, size: tuple[int | None, int | None]) -> Image.Image:
+    """The picture at the size that was asked for; a few pipelines paint at one of their own."""
+    width, height = size
+    if width is None or height is None or painted.size == size:
+        return painted
+    return painted.resize((width, height), Image.Resampling.LANCZOS)

@@ -143,7 +143,9 @@ def schnell(tokenizer):
 
 
 def fill(tokenizer):
-    return flux(tokenizer, FluxFillPipeline, channels=16 + 16 + 4 * 64)  # noisy, masked, and the mask's 64 to a position
+    return flux(
+        tokenizer, FluxFillPipeline, channels=16 + 16 + 4 * 64
+    )  # noisy, masked, and the mask's 64 to a position
 
 
 def kontext(tokenizer):
