@@ -74,7 +74,7 @@ class Family:
         return self.of or self.name.partition("-")[0]
 
     def extra_channels(self, latent: int) -> tuple[int, ...]:
-        """How many channels a UNet may take for the task beside its latents' own: a mask and a picture, or a picture."""
+        """How many channels a UNet may take beside its latents' own, for a mask and a picture, or for a picture."""
         if self.edits_by == INSTRUCTION:
             return (latent,)
         return (0, latent + 1) if self.task == INPAINTING else (0,)

@@ -102,12 +102,11 @@ class OwnText:
         guided = self.negative is not None and negative is not None and guidance > self.threshold
         if self.lengths:
             counts = [self.tokens(pipe, text) for text in (prompt, *([negative] if guided and negative else []))]
-            given["max_sequence_length"] = next((n for n in self.lengths if n >= max(counts)), self.lengths[-1])
+            most = self.lengths[-1]
+            given["max_sequence_length"] = next((length for length in self.lengths if length >= max(counts)), most)
             for what, count in zip(("prompt", "negative prompt"), counts, strict=False):
-                if count > self.lengths[-1]:
-                    log.warning(
-                        "the %s has %d tokens, of which %d are read; shorten it.", what, count, self.lengths[-1]
-                    )
+                if count > most:
+                    log.warning("the %s has %d tokens, of which %d are read; shorten it.", what, count, most)
         if guided:
             assert self.negative is not None and negative is not None
             given |= self.negative(pipe, negative)

@@ -143,9 +143,7 @@ def schnell(tokenizer):
 
 
 def fill(tokenizer):
-    return flux(
-        tokenizer, FluxFillPipeline, channels=16 + 16 + 4 * 64
-    )  # noisy, masked, and the mask's 64 to a position
+    return flux(tokenizer, FluxFillPipeline, channels=16 + 16 + 4 * 64)  # noisy, masked, the mask
 
 
 def kontext(tokenizer):
