@@ -1,6 +1,8 @@
 """Tiny random painters of the newer families, each of its library's own classes with a configuration like the real
 one's, and two that change pictures by an instruction."""
 
+from pathlib import Path
+
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -46,6 +48,7 @@ from transformers import (
 
 from llmga.processors import without_films
 
+CLIP_TOKENIZER = Path(__file__).parents[1] / "fixtures/diffusion/pipelines/sd15/tokenizer"
 MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
          "<|video_pad|>"]  # fmt: skip
 CHATML = (
@@ -244,8 +247,9 @@ def pix2pix_xl(tokenizer):
     )  # fmt: skip
 
 
-def saved(make, folder, tokenizer_folder):
+def saved(name, folder):
     """One of the above with the same weights every time, as a folder."""
     torch.manual_seed(0)
-    make(CLIPTokenizer.from_pretrained(tokenizer_folder)).save_pretrained(folder)
+    make = globals()[name]
+    make(CLIPTokenizer.from_pretrained(CLIP_TOKENIZER)).save_pretrained(folder)
     return folder

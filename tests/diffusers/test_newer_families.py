@@ -19,8 +19,7 @@ from llmga.errors import UserError
 from tests.diffusers import newer_toys
 
 SIZE = (64, 64)
-WORDS, INSTRUCTED = TEXT_TO_IMAGE, {"instructed": True}
-# What paints it, its row, and what it does beside.
+# A maker of `newer_toys`, and the row that its folder is.
 PAINTERS = {
     "sd3": "sd3", "sd35": "sd35", "flux": "flux", "schnell": "flux-schnell", "klein": "flux2-klein",
     "klein_base": "flux2-klein-base", "qwen": "qwen-image", "z_image": "z-image", "z_image_turbo": "z-image-turbo",
@@ -34,13 +33,13 @@ WITHOUT_NEGATIVE = (*DISTILLED, "flux")
 
 
 @pytest.fixture(scope="module")
-def opened(goldens, tmp_path_factory):
+def opened(tmp_path_factory):
     """`opened(name)` is a pipeline with weights of its own, made once."""
     root, known = tmp_path_factory.mktemp("newer"), {}
 
     def open_one(name):
         if name not in known:
-            newer_toys.saved(getattr(newer_toys, name), root / name, goldens.folder("sd15") / "tokenizer")
+            newer_toys.saved(name, root / name)
             known[name] = load_pipeline(root / name, device="cpu")
         return known[name]
 
@@ -139,12 +138,10 @@ def test_long_prompts_are_read_to_the_encoders_end_and_what_is_beyond_is_told(op
         count = text.tokens(painter.pipe, "a") - 1
         most = "a" * (text.lengths[-1] - count) if name in ("qwen", "klein", "z_image") else None
         most = most or " ".join(["a"] * (text.lengths[-1] - count))
-        assert (
-            text.tokens(painter.pipe, most) == text.lengths[-1] and painter.report(most) == f"{text.lengths[-1]} tokens"
-        )
+        assert painter.report(most) == f"{text.lengths[-1]} tokens"
         with caplog.at_level(logging.WARNING, "llmga"):
             painter(most, size=(32, 32), steps=1)
-            assert not caplog.records
+            assert "are read" not in caplog.text
             painter(most + " a", size=(32, 32), steps=1)
             painter("a cat", size=(32, 32), steps=1)
     finally:
@@ -202,10 +199,8 @@ def test_pictures_become_others_like_them(opened, name, picture):
 @pytest.mark.parametrize("name", [*EDITORS, "klein", "klein_base"])
 def test_an_instruction_changes_a_picture_as_the_stock_pipeline_does(opened, name, picture, mask, small_looks):
     painter = for_task(opened(name), EDITING)
-    assert painter.edits_by == "instruction" and painter.family.name in {
-        EDITORS.get(name),
-        f"{PAINTERS.get(name)}-editing",
-    }
+    assert painter.edits_by == "instruction"
+    assert painter.family.name == (EDITORS.get(name) or f"{PAINTERS[name]}-editing")
     seen, previews = [], []
     result = painter(
         "make it night", picture, seed=3, steps=2, size=SIZE, on_step=lambda *step: seen.append(step),
