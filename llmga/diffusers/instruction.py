@@ -1,5 +1,6 @@
 """Whole pictures changed by a pipeline that takes them: as it is told, or towards a description."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,10 @@ from llmga.diffusers.pipeline import OnPreview, OnStep, Pipeline
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.inputs import as_number, as_picture
+from llmga.limits import LARGEST_GUIDANCE
 from llmga.masks import read_mask
 
-PICTURE_GUIDANCE = 1.5  # of InstructPix2Pix: how closely to keep to the picture, from 1
+LEAST = 1  # of InstructPix2Pix's guidance by the picture
 
 
 class InstructionEditor(Pipeline):
@@ -37,6 +39,7 @@ class InstructionEditor(Pipeline):
         seed: int = 0,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        picture_guidance: float | None = None,
         skip: float = SKIP,
         size: tuple[int, int] | None = None,
         restore: Callable[[Image.Image, Image.Image, Image.Image], Image.Image] | None = None,
@@ -55,6 +58,7 @@ class InstructionEditor(Pipeline):
             seed: as in `Pipeline.__call__`.
             steps: as in `Pipeline.__call__`.
             guidance_scale: as in `Pipeline.__call__`.
+            picture_guidance: how closely to keep to the picture, 1 to 100, of InstructPix2Pix; None is 1.5.
             skip: for `ImageToImage`.
             size: (width, height) to work at; None is the native number of pixels at the picture's aspect.
             restore: as in `Inpainter.batch`.
@@ -83,7 +87,7 @@ class InstructionEditor(Pipeline):
         image, mask = able_to_hold(as_picture(image)), as_picture(mask, "mask")
         where = Image.new("L", image.size, 255) if mask is None else read_mask(mask, image.size)
         area = self.work_area(image.size, size)
-        told = self._told(area.picture_on_canvas(to_rgb(image)), steps, skip)
+        told = self._told(area.picture_on_canvas(to_rgb(image)), steps, skip) | self._closeness(picture_guidance)
         (painted,) = self._paint(prompt, negative_prompt, [seed], steps, guidance_scale, on_step, on_preview, **told)
         changed = area.back(painted, image.size)
         return paste_back(image, changed if restore is None else restore(changed, to_rgb(image), where), where)
@@ -91,6 +95,18 @@ class InstructionEditor(Pipeline):
     def _told(self, canvas: Image.Image, steps: int | None, skip: float) -> dict[str, Any]:
         """What the pipeline is told of the picture."""
         return {"image": canvas, "width": canvas.width, "height": canvas.height}
+
+    def _closeness(self, picture_guidance: float | None) -> dict[str, float]:
+        """The guidance by the picture; raises UserError where it is out of range, or there is none."""
+        if picture_guidance is None:
+            return {}
+        if "image_guidance_scale" not in inspect.signature(self.pipe.__call__).parameters:
+            raise UserError(f"picture guidance {picture_guidance} cannot be followed: it is for InstructPix2Pix, and "
+                            f"{self.path!r} is {self.family.name}; leave out --picture-guidance.")  # fmt: skip
+        picture_guidance = as_number(picture_guidance, "picture guidance")
+        if not LEAST <= picture_guidance <= LARGEST_GUIDANCE:
+            raise UserError(f"picture guidance {picture_guidance} is out of range; use {LEAST} to {LARGEST_GUIDANCE}.")
+        return {"image_guidance_scale": picture_guidance}
 
 
 class ImageToImage(InstructionEditor):

@@ -229,6 +229,19 @@ def test_an_instruction_changes_a_picture_as_the_stock_pipeline_does(opened, nam
     assert change(picture, part).box[0] >= 10 and change(picture, part).box[2] <= 40
 
 
+def test_pix2pix_keeps_as_close_to_the_picture_as_is_asked(opened, picture):
+    for name in ("pix2pix", "pix2pix_xl"):
+        options = dict(seed=3, steps=2, size=SIZE)
+        usual, closer = (
+            opened(name)("make it night", picture, picture_guidance=guidance, **options) for guidance in (1.5, 3)
+        )
+        assert opened(name)("make it night", picture, **options).tobytes() == usual.tobytes() != closer.tobytes()
+    with pytest.raises(UserError, match="picture guidance 0.5 is out of range; use 1 to 100"):
+        opened("pix2pix")("it", picture, picture_guidance=0.5)
+    with pytest.raises(UserError, match="it is for InstructPix2Pix, and .* is flux-kontext; leave out"):
+        opened("kontext")("it", picture, picture_guidance=2.0)
+
+
 @pytest.mark.parametrize("name", ["qwen_edit", "pix2pix", "pix2pix_xl"])
 def test_what_only_changes_pictures_paints_none(opened, name):
     with pytest.raises(UserError, match="changes pictures and paints none from words; give a picture"):
