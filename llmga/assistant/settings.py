@@ -180,7 +180,8 @@ class Settings:
         size: (width, height) in pixels, multiples of 8 from 16 to 2048.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
         repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
-        edit: how a picture is changed: skip, ratio, picture_guidance, as the editors take them; None where pictures are not changed.
+        edit: how a picture is changed: skip, ratio, picture_guidance, as the editors take them; None where pictures are
+            not changed.
         restorer: a row of `llmga.diffrir.restorers.RESTORERS` of scale 1; None is the one that the assistant was made
             with.
         upscale: 2 or 4 enlarges every finished picture.

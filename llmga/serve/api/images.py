@@ -238,7 +238,8 @@ def no_image(message: str) -> ApiError:
 
 def changed_part(record: Record) -> ChangedPart | None:
     """Return what of a picture was changed by words; None of one that was painted or has a mask."""
-    return record.changed and ChangedPart(share=record.changed.share, box=record.changed.box)
+    seen = record.changed
+    return None if seen is None else ChangedPart(share=seen.share, box=seen.box)
 
 
 def size_text(size: tuple[int, int]) -> str:
