@@ -117,4 +117,6 @@ class OwnText:
         if not self.lengths:
             return ""
         count, most = self.tokens(pipe, prompt), self.lengths[-1]
+        if not count:
+            return ""
         return f"{count} tokens" + (f", only the first {most} are read" if count > most else "")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from llmga.diffusers.families import EDITING, Family
 from llmga.diffusers.interruption import Look, interruptible
-from llmga.diffusers.latents import decode
+from llmga.diffusers.latents import check_finite, decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
@@ -300,11 +300,14 @@ class Pipeline:
         self, on_step: OnStep | None, on_preview: OnPreview | None, size: tuple[int | None, int | None]
     ) -> dict[str, Any]:
         """What tells of the steps, as keyword argument of the pipeline; one of diffusers has the older kind only."""
-        if on_step is None and on_preview is None:
+        decodes_itself = self.family.text is not None  # and would make a black picture of what is no number
+        if on_step is None and on_preview is None and not decodes_itself:
             return {}
         previews = Previews(self.pipe, patch=self.family.text.patch if self.family.text else 0)
 
         def report(step: int, total: int, latents: torch.Tensor) -> None:
+            if decodes_itself and step + 1 == total:
+                check_finite(latents)
             if on_preview is not None and (preview := previews(latents[:1], size)) is not None:
                 on_preview(step + 1, preview)
             if on_step is not None:

@@ -61,7 +61,7 @@ def load_pipeline(
         task: `text-to-image`, `inpainting` or `editing`, of which the last two also take a checkpoint made for
             text-to-image; None is what the checkpoint is for.
         device: auto, cpu, cuda, cuda:N or mps.
-        dtype: fp32, fp16 or bf16; None is fp32 on a CPU and fp16 elsewhere.
+        dtype: fp32, fp16 or bf16; None is fp32 on a CPU, elsewhere fp16, or bf16 for families without a UNet.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the checkpoint prefers.
         offload: `none`; `model` keeps only the part at work on the GPU, `sequential` only the layer.
         tile_vae: decode large pictures in overlapping tiles, which needs less memory.
@@ -83,7 +83,8 @@ def load_pipeline(
         _check_input(family, folder)
         defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
         _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
-        pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
+        usual = None if family.text is None or target.type == "cpu" else "bf16"  # their encoders overflow in fp16
+        pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype or usual, target))
     to_device(pipe, target, offload=offload, tile_vae=tile_vae)
     pipeline = pipeline_class_of(family)(
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
