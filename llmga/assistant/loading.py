@@ -21,7 +21,7 @@ from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
 from llmga.diffusers.checkpoints import find_checkpoint
-from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError, named_arguments
@@ -86,6 +86,8 @@ class ModelSpec:
         task: what the pipeline is for; None is what its checkpoint was made for.
         inpainter: what paints marked parts in the pipeline's place; None beside the bundled pipeline is the bundled
             one, beside another the pipeline itself.
+        editor: what changes pictures by words in the pipeline's place, such as a model that takes an instruction; None
+            is the pipeline itself.
         restorer: a row of `llmga.diffrir.restorers.RESTORERS`, used after a mask; None is the usual one.  A row that
             enlarges becomes the upscaler.
         restorer_path: its weights; None is those in the model directory.
@@ -120,6 +122,7 @@ class ModelSpec:
     conv_mode: str | None = None
     task: Literal["text-to-image", "inpainting", "editing"] | None = None
     inpainter: str | Path | None = None
+    editor: str | Path | None = None
     restorer: str | None = None
     restorer_path: str | Path | None = None
     upscale: int | None = None
@@ -151,10 +154,11 @@ class ModelSpec:
         Raises:
             UserError: they are not there, or the restorer contradicts `upscale`.
         """
-        if self.task is not None and self.inpainter is not None:
-            raise UserError(
-                "--inpainter goes with a painter from words; give this command's one model as --sdmodel_id."
-            )
+        for flag, given in (("inpainter", self.inpainter), ("editor", self.editor)):
+            if self.task is not None and given is not None:
+                raise UserError(
+                    f"--{flag} goes with a painter from words; give this command's one model as --sdmodel_id."
+                )
         inpainter = self.inpainter
         if self.task is None and self.pipeline is None and inpainter is None:
             with suppress(UserError):
@@ -280,6 +284,9 @@ class Models:
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
+        if spec.editor is not None:
+            parts["editor"] = editor = find_checkpoint(spec.editor)
+            pipeline.dedicated[EDITING] = _editor(editor, spec)
         parts |= {role: path for role, (_, path) in weights.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
@@ -369,6 +376,15 @@ def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
     except UserError as problem:
         log.warning("marked parts are painted without low-rank weights, which suit the painter only: %s", problem)
     return inpainter
+
+
+def _editor(folder: Path, spec: ModelSpec) -> Pipeline:
+    """What changes pictures by words, with a sampler of its own; brackets in what a person says are no weights.
+
+    Raises:
+        UserError: the folder holds nothing that changes pictures.
+    """
+    return replace(spec, sampler=None, prompt_weights=False).open_pipeline(folder, EDITING)
 
 
 def _weights(name: str | None, path: str | Path | None) -> tuple[str | None, str | Path | None]:

@@ -165,6 +165,13 @@ class Inpainter(Pipeline):
     ) -> list[Image.Image]:
         """What the pipeline makes of a picture and a mask of a size that it takes."""
         width, height = picture.size
+        if len(seeds) > 1 and self.family.prompt_arguments is None:  # not all of them take several noises at once
+            options = dict(arguments, negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale)
+            return [
+                self._fill(prompt, [seed], picture, mask, on_preview=on_preview,
+                           on_step=stage_progress(on_step, number, len(seeds)), **options)[0]
+                for number, seed in enumerate(seeds)
+            ]  # fmt: skip
         count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,

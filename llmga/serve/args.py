@@ -164,6 +164,8 @@ def add_painter(parser: Parser) -> None:
     group = parser.add_argument_group("painter")
     _add(group, "inpainter", metavar="FOLDER", help="what paints marked parts in place of --sdmodel_id; beside the "
          "bundled painter left out: the bundled one")  # fmt: skip
+    _add(group, "editor", metavar="FOLDER", help="what changes pictures by words in place of --sdmodel_id, such as a "
+         "model that takes an instruction")  # fmt: skip
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
     _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")

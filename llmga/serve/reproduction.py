@@ -163,7 +163,7 @@ def open_painter(
 def _check_family(name: str | None, folder: Path) -> None:
     """Raises: UserError when the folder holds a pipeline of another family than the recorded one."""
     own = family_of(read_index(folder).get("_class_name"), folder)
-    if name is not None and PIPELINES[name].architecture != own.architecture:
+    if name is not None and PIPELINES[name].architecture not in (own.architecture, "auto"):
         raise UserError(f"the picture was painted by a {name} model, but {str(folder)!r} is {own.name}; "
                         "give the painter with --sdmodel_id.")  # fmt: skip
 

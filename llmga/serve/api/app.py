@@ -25,7 +25,8 @@ ABOUT = """Talk, and see it painted: OpenAI's paths and shapes on LLMGA.
   Send the message back as it came, and the assistant remembers what it painted.
 * `/v1/images` rewrites prompts (see `revised_prompt`), unless `model` names the pipeline.
 * A mask's transparent pixels are painted anew; a mask without any transparency is white there.
-* Beside OpenAI's fields: `seed`, `negative_prompt`, `num_inference_steps`, `guidance_scale`."""
+* Beside OpenAI's fields: `seed`, `negative_prompt`, `num_inference_steps`, `guidance_scale`;
+  `changed` tells what of a picture is another one after an edit without a mask."""
 
 open_paths: APIRouter = APIRouter()  # they need no key and tell nothing of anybody
 model_paths: APIRouter = v1_router()

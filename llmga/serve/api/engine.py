@@ -14,6 +14,7 @@ from PIL import Image
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
+from llmga.assistant.painting import is_instructed
 from llmga.assistant.session import Turn
 from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline
@@ -80,6 +81,12 @@ class Engine:
         """
         with self._lock:
             return for_task(self.models.pipeline, task)
+
+    @property
+    def is_instructed(self) -> bool:
+        """Whether pictures are changed as a request says it, without a language model that describes them."""
+        with self._lock:
+            return is_instructed(self.models.pipeline)
 
     def public(self, message: str) -> str:
         """Return a sentence of ours as clients may read it: our folders by their last part, flags as fields."""

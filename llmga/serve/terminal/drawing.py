@@ -101,7 +101,7 @@ class Terminal:
 
     def _prompt(self, prompt: str, tokens: str) -> None:
         """Print the prompt; how it is cut where it is longer than one chunk, which costs time and weakens its end."""
-        meter = f" ({tokens})" if tokens and ("chunks" in tokens or self.debug) else ""
+        meter = f" ({tokens})" if tokens and ("chunks" in tokens or "only" in tokens or self.debug) else ""
         self.info(f"{DIM}[{prompt}]{meter}{PLAIN}" if self.out.isatty() else f"[{prompt}]{meter}")
 
     def _save(self, ready: PictureReady) -> None:
@@ -111,8 +111,8 @@ class Terminal:
         except UserError as problem:
             self.error(str(problem))
             return
-        seam = _seam(record.seam_before, record.seam_after)
-        self.info(f"saved {path} (seed {record.seed}{seam})")
+        told = _seam(record.seam_before, record.seam_after) or (f", {record.changed}" if record.changed else "")
+        self.info(f"saved {path} (seed {record.seed}{told})")
         if self.inline is not None:
             print(self.inline(reduced(ready.image)), end="", flush=True, file=self.out)
 
