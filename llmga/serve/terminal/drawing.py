@@ -13,10 +13,11 @@ from tqdm import tqdm
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.image_folder import ImageFolder
+from llmga.assistant.record import Record
 from llmga.assistant.session import Turn
 from llmga.errors import UserError
 from llmga.plain_text import plain
-from llmga.seams import Seam
+from llmga.seams import VISIBLE
 from llmga.serve.terminal.inline import Draw, reduced
 
 DIM, PLAIN = "\033[2m", "\033[0m"
@@ -111,7 +112,7 @@ class Terminal:
         except UserError as problem:
             self.error(str(problem))
             return
-        told = _seam(record.seam_before, record.seam_after) or (f", {record.changed}" if record.changed else "")
+        told = _seam(record) or (f", {record.changed}" if record.changed else "")
         self.info(f"saved {path} (seed {record.seed}{told})")
         if self.inline is not None:
             print(self.inline(reduced(ready.image)), end="", flush=True, file=self.out)
@@ -139,11 +140,14 @@ class Terminal:
         self._line_open, self._trims = False, True
 
 
-def _seam(before: Seam | None, after: Seam | None) -> str:
-    """How much the edge shows, in levels of 0 to 255, without and with the restorer; empty where there is none."""
-    if before is None or after is None:
+def _seam(record: Record) -> str:
+    """Whether the edge of what was painted can be seen, and what may help; its figures stand in the record."""
+    if record.seam_after is None:
         return ""
-    return f", seam {max(0, before.colour):.1f} -> {max(0, after.colour):.1f}"
+    if record.seam_after.colour < VISIBLE:
+        return ", seam hidden"
+    better = "match+blend" if record.restorer in (None, "none", "match") else "diffrir-x1"
+    return ", seam visible" + (f": try --restorer {better}" if better != record.restorer else "")
 
 
 @contextmanager

@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 
 from llmga.assistant.image_folder import ImageFolder
+from llmga.assistant.record import Record
 from llmga.assistant.session import Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.errors import UserError
+from llmga.seams import Seam
 from llmga.serve.terminal.commands import COMMANDS, TerminalChat
-from llmga.serve.terminal.drawing import Terminal
+from llmga.serve.terminal.drawing import Terminal, _seam
 from llmga.serve.terminal.settings_command import CHANGES
 
 ONE = "Here. <gen_image> a red circle </gen_image>"
@@ -202,7 +204,22 @@ def test_a_long_prompt_shows_how_it_is_cut_and_a_mask_how_its_seam_shows(talk, t
     monkeypatch.setattr(toy_pipeline_class, "report", lambda self, prompt: "98 tokens in 2 chunks", raising=False)
     out, _ = typed(talk(ONE), "/image a.png", "/mask m.png", "fill it")
     assert "[a red circle] (98 tokens in 2 chunks)" in out
-    assert ", seam " in out
+    assert ", seam hidden" in out or ", seam visible" in out
+
+
+@pytest.mark.parametrize(
+    ("colour", "restorer", "told"),
+    [
+        (1.9, "none", ", seam hidden"),
+        (2.5, "none", ", seam visible: try --restorer match+blend"),
+        (2.5, "match+blend", ", seam visible: try --restorer diffrir-x1"),
+        (2.5, "diffrir-x1", ", seam visible"),
+        (None, None, ""),
+    ],
+)
+def test_a_seam_is_told_in_words_with_what_may_help(colour, restorer, told):
+    after = None if colour is None else Seam(colour, 0.0)
+    assert _seam(Record(prompt="a", request="b", seed=1, restorer=restorer, seam_after=after)) == told
 
 
 def test_an_instruction_is_done_as_said_and_its_line_tells_what_changed(talk, toy_pipeline_class, monkeypatch):
