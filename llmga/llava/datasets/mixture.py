@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.base import OpenPicture, Record, UnusableRecord
+from llmga.llava.datasets.forms import fault
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, SkippedRecords
 from llmga.llava.datasets.pictures import MISSING, check_picture_folders, opener
@@ -168,8 +169,8 @@ def conversation_of(
         UnusableRecord: also where the record's shape surprises the kind.
     """
     kind = KINDS[source.kind]
-    if fault := kind.fault(record):
-        raise UnusableRecord(MALFORMED) from UserError(f"a record {fault}")
+    if told := fault(kind, record):
+        raise UnusableRecord(MALFORMED) from UserError(f"a record {told}")
     try:
         return kind.to_conversation(record, open_picture, rng, source.phrasing)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
