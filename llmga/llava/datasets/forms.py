@@ -198,12 +198,12 @@ def _with_picture(record: dict[str, Any]) -> dict[str, Any]:
 
 def _with_caption(record: dict[str, Any], *, plain: bool) -> dict[str, Any]:
     """Its caption under `caption`, of several the first; in a dialogue's record only where nothing else is said."""
-    other = "caption" if record.get("caption") else next((name for name in CAPTION if record.get(name)), None)
-    if other is None or (plain and not record.get("image")):
+    other = next((name for name in CAPTION if record.get(name)), None)
+    if record.get("caption") or other is None or (plain and not record.get("image")):
         return record
     said = record[other]
     said = said[0] if isinstance(said, list) and said and all(isinstance(one, str) for one in said) else said
-    return record if record.get("caption") is said else {**read.without(record, other), "caption": said}
+    return {**read.without(record, other), "caption": said}
 
 
 def _finished(record: dict[str, Any]) -> dict[str, Any]:

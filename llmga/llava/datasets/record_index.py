@@ -23,6 +23,7 @@ def index_entry(text: str | None, record: Any, kind: Kind, problem: str = "") ->
         "text": "null" if problem else text,
         "characters": characters(known),
         "bytes": sum(map(_bytes, texts_of(known))),
+        "turns": _turns(known),
         "pictures": len(picture_names(known)),
         "digest": int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "little", signed=True),
         "fault": told or None,
@@ -34,8 +35,7 @@ def write_index(path: Path, texts: Path, entries: Iterator[dict[str, Any]]) -> N
     import pyarrow as pa
 
     columns = {"start": pa.int64(), "size": pa.int32(), "characters": pa.int32(), "bytes": pa.int64(),
-               "pictures": pa.int16(),
-               "digest": pa.int64(), "fault": pa.string()}  # fmt: skip
+               "turns": pa.int32(), "pictures": pa.int16(), "digest": pa.int64(), "fault": pa.string()}  # fmt: skip
     schema = pa.schema(columns)
     with texts.open("wb") as said, pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for rows in _batches(_placed(entries, said)):
@@ -74,6 +74,11 @@ def texts_of(record: Record) -> list[str]:
     if turns and isinstance(turns, Sequence):
         return [str(words_of(turn) or "") for turn in turns if isinstance(turn, Mapping)]
     return [str(record[key]) for key in record if key != "image"]
+
+
+def _turns(record: Record) -> int:
+    said = record.get("conversations")
+    return len(said) if isinstance(said, (list, tuple)) else 0
 
 
 def _bytes(text: str) -> int:

@@ -11,7 +11,7 @@ Texts are read, not mapped: a map of the file would show in a process's memory w
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
@@ -48,7 +48,7 @@ class Records(Sequence[Record]):
         from datasets import Dataset
 
         self._entries, self._table, self._source = Dataset.from_file(str(path)), table, source
-        self._texts = FileIO(path.with_suffix(TEXTS))
+        self._path, self._texts = path, FileIO(path.with_suffix(TEXTS))
 
     def __getstate__(self) -> dict[str, Any]:
         """With the name of the open file, which a process that does not inherit it opens anew."""
@@ -73,6 +73,10 @@ class Records(Sequence[Record]):
         """The same in bytes of UTF-8, int64 (records,)."""
         return self._column("bytes").to_numpy()
 
+    def turns(self) -> np.ndarray:
+        """Turns of each record, 0 of one that is no dialogue, int32 (records,)."""
+        return self._column("turns").to_numpy()
+
     def pictures(self) -> np.ndarray:
         """Pictures of each record, int16 (records,)."""
         return self._column("pictures").to_numpy()
@@ -80,6 +84,20 @@ class Records(Sequence[Record]):
     def digests(self) -> np.ndarray:
         """Equal for records that say the same, int64 (records,)."""
         return self._column("digest").to_numpy()
+
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """What follows from the records and is costly: made by one process, kept beside the index under a name."""
+        from filelock import FileLock
+
+        place = self._path.with_name(f"{self._path.stem}.{name}.npy")
+        try:
+            with FileLock(place.with_suffix(".lock")):
+                if not place.is_file():
+                    np.save(part := place.with_suffix(".part.npy"), make())
+                    part.replace(place)
+                return np.load(place)
+        except OSError as problem:
+            raise _no_room(str(place.parent), self._source.file, problem) from None
 
     def digest(self) -> str:
         """Of all records in their order, pictures in folders apart."""
@@ -176,10 +194,14 @@ def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: 
                         old.unlink()
                 part.replace(cached)
     except OSError as problem:
-        raise UserError(
-            f"the records of {source.file!r} cannot be kept in {str(cached.parent)!r} ({problem.strerror}); "
-            "make room there, or set HF_DATASETS_CACHE to another folder."
-        ) from None
+        raise _no_room(str(cached.parent), source.file, problem) from None
+
+
+def _no_room(place: str, file: str, problem: OSError) -> UserError:
+    return UserError(
+        f"the records of {file!r} cannot be kept in {place!r} ({problem.strerror}); "
+        "make room there, or set HF_DATASETS_CACHE to another folder."
+    )
 
 
 def _adapted(record: dict[str, Any], source: DataSource) -> dict[str, Any]:

@@ -352,7 +352,7 @@ def test_the_tail_of_a_long_conversation_is_a_loss_in_numbers(patient, settings,
     said = [{"from": "human", "value": "What is next?"}, {"from": "gpt", "value": "a red square"}] * 60
     (tmp_path / "text.json").write_text(json.dumps([{"conversations": said}] * 3))
     data = (DataSource("text", str(tmp_path / "text.json")),)
-    report = examine(patient(data))
+    report = examine(patient(data, long="cut"))
     assert report.findings.counts["cut"] == 3 and not report.healthy
     (line,) = (line for line in report.text().splitlines() if "beyond --max-length 512" in line)
     lost, learnt, broken, answers = map(
@@ -360,8 +360,21 @@ def test_the_tail_of_a_long_conversation_is_a_loss_in_numbers(patient, settings,
     )
     assert (answers, learnt % 3, lost % 3, broken % 3) == (180, 0, 0, 0)
     assert 0.4 < lost / learnt < 0.95 and abs(lost / learnt - broken / answers) < 0.05
-    train(settings(tmp_path / "out", data=data, max_length=512, steps=1))
+    train(settings(tmp_path / "out", data=data, max_length=512, steps=1, long="cut"))
     assert "supervised tokens are lost" in capsys.readouterr().out
+
+
+def test_of_a_long_conversation_that_is_split_nothing_is_lost(patient, settings, tmp_path):
+    said = [{"from": "human", "value": "What is next?"}, {"from": "gpt", "value": "a red square"}] * 60
+    (tmp_path / "text.json").write_text(json.dumps([{"conversations": [*said, said[0], {**said[1], "value": str(n)}]}
+                                                    for n in range(3)]))  # fmt: skip
+    data = (DataSource("text", str(tmp_path / "text.json")),)
+    report = examine(patient(data))
+    assert report.healthy and "beyond --max-length" not in report.text()
+    samples = int(re.search(r"(\d+) samples an epoch", report.text())[1])
+    assert samples == len(train(settings(tmp_path / "out", data=data, max_length=512, steps=1)).data) > 6
+    dropped = examine(patient(data, long="drop"))
+    assert dropped.findings.counts["too-long"] == 3 and dropped.findings.of("stop") == ["unsupervised"]
 
 
 def test_only_a_sample_is_looked_at_unless_all_is_asked_for(patient, tmp_path):
