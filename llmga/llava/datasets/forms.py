@@ -102,11 +102,11 @@ REFUSED: Registry[RecordForm] = Registry("refused form of records", {
     "tools": RecordForm("a dialogue with tools, whose turns call a function or observe its result",
         "ShareGPT, LLaMA-Factory", (), None, _has_tools, way_out="leave such dialogues out"),
     "interleaved": RecordForm("a document of texts and pictures in turn, without a question", "OBELICS, MMC4",
-        ("texts", "images"), None, _has_gaps, way_out="stage 1 learns answers; write questions and answers"),
+        ("texts", "image"), None, _has_gaps, way_out="stage 1 learns answers; write questions and answers"),
     "grounding": RecordForm("a record of boxes (objects) for marks in its words", "ms-swift", ("objects",), None,
         lambda record: isinstance(record["objects"], dict) and "bbox" in record["objects"],
         way_out="write the numbers of the boxes into the texts"),
-    "coco-annotations": RecordForm("a whole file of COCO's annotations, no record", "COCO", ("images", "annotations"),
+    "coco-annotations": RecordForm("a whole file of COCO's annotations, no record", "COCO", ("image", "annotations"),
         None, way_out='write a record {"image": …, "caption": …} for each annotation'),
     "plain-text": RecordForm("a text without a question", "pretraining corpora", ("text",), None, _is_plain,
         way_out="stage 1 learns answers; write questions and answers"),
@@ -240,7 +240,8 @@ def _nearest(kind: Kind, record: dict[str, Any]) -> str:
     """The form that a record is closest to, and what is missing."""
     keys = [key for key in record if isinstance(key, str)]
     listed = ", ".join(keys[:LONGEST_LISTED]) + (", …" if len(keys) > LONGEST_LISTED else "")
-    rows = [(_likeness(form.keys, keys), name) for name, form in FORMS.items() if form.makes == _made(kind)]
+    wanted = {form.keys: name for name, form in FORMS.items() if form.makes == _made(kind)}
+    rows = [(_likeness(form_keys, keys), name) for form_keys, name in wanted.items()]
     (likeness, name) = max(rows, key=lambda row: row[0], default=(0.0, ""))
     if not likeness:
         return f", but it has {listed or 'nothing'}; --map gives keys other names, as in --map question=query"

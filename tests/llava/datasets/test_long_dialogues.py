@@ -43,8 +43,8 @@ def talk(*answers: str) -> Conversation:
 def test_every_answer_is_in_one_piece_with_the_pictures_before_it():
     whole = talk("aaaa", "bbbb", "cccc", "dddd", "eeee")
     parts = pieces(whole, spell, 20)
-    assert [learnt(spell(part)) for part in parts] == ["aaaabbbb", "cccc", "dddd", "eeee"]
-    assert [part.images() for part in parts] == [(RED,), (RED, BLUE), (RED, BLUE), (RED, BLUE)]
+    assert [learnt(spell(part)) for part in parts] == ["aaaabbbb", "ccccdddd", "eeee"]
+    assert [part.images() for part in parts] == [(RED,), (RED, BLUE), (RED, BLUE)]
     assert {part.system for part in parts} == {"Rhyme."}
     assert parts[1].messages[0].marked_text() == "<image>\n<image>\nq"
     assert max(len(spell(part).input_ids) for part in parts) <= 20

@@ -164,7 +164,7 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
     "a truncated picture": ("picture-unreadable", lambda c: cut_file(c, 0.5)),
     "an empty picture": ("picture-unreadable", lambda c: cut_file(c, 0)),
     "a page, no picture": ("picture-unreadable", lambda c: c.file(c.pictured()).write_text("<html>404</html>")),
-    "a picture in its own name": ("picture-missing", lambda c: c.pictured().update(
+    "a picture in its own name": ("picture-unreadable", lambda c: c.pictured().update(
         image="data:image/png;base64," + "Ab/" * 2000)),
     "too many pixels": ("picture-huge", huge),
     "transparency": ("picture-transparent", lambda c: swap(c, mode="RGBA")),
@@ -182,7 +182,7 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
     "a misspelt tag": ("tag-misspelt", lambda c: answer(c, "<gen image> a cat </gen_image>")),
     "a prompt without words": ("tag-empty", lambda c: answer(c, "<gen_image>  </gen_image>")),
     "an answer without words": ("no-answer", lambda c: answer(c, "  ")),
-    "an unknown speaker": ("turns", lambda c: speak(c, 0, **{"from": "bing"})),
+    "an unknown speaker": ("turns", lambda c: speak(c, 0, **{"from": "nobody"})),
     "a number for a text": ("turns", lambda c: speak(c, -1, value=3)),
     "a part of a film": ("turns", lambda c: speak(c, 0, value=[{"type": "text", "text": "q"}, {"type": "video"}])),
     "a film": ("malformed", lambda c: c.picked("vqa", "text").update(video="a.mp4")),
@@ -293,7 +293,7 @@ def test_a_run_that_cannot_learn_is_stopped_by_the_doctor_and_by_the_training(ch
     ("change", "sentence"),
     [
         ({"value": 3}, "turns: record 0 of .*: turn 1 has a number for a text, 3; put it in quotes"),
-        ({"from": "bing"}, "turn 1 is of 'bing', but must be of one of system, human, user, gpt, assistant"),
+        ({"from": "nobody"}, "turn 1 is of 'nobody', but must be of one of system, human, user, gpt, assistant"),
         ({"value": "<image>"}, "marker-without-picture: record 0 of .*: <image> in a record of kind text"),
         ({"value": ""}, "no-answer: record 0 of .*: an answer has no words"),
     ],
