@@ -12,7 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     ),
     "train": (
         "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "psutil", "pyarrow",
-        "tensorboard", "zstandard",
+        "tensorboard",
     ),
     "evaluate": ("cv2", "skimage"),
     "flash-attn": ("flash_attn",),

@@ -82,7 +82,8 @@ FILE_KINDS: Registry[FileKind] = Registry("type of data file", {
     "json": FileKind("a JSON list, or an object a line", (".json", ".jsonl", ".ndjson"), json_stream.items),
     "csv": FileKind("a table of text, commas between its cells", (".csv",), separated(",")),
     "tsv": FileKind("a table of text, tabs between its cells", (".tsv", ".tab"), separated("\t")),
-    "webdataset": FileKind("a tar archive in which files of one key stand side by side", (".tar",), webdataset.items, False),
+    "webdataset": FileKind("a tar archive in which files of one key stand side by side", (".tar",), webdataset.items,
+        packed=False),
     "parquet": FileKind("a parquet table", (".parquet",), None, False),
     "arrow": FileKind("an arrow table, also as `save_to_disk` leaves it", (".arrow",), None, False),
 })  # fmt: skip

@@ -13,6 +13,7 @@ from llmga.llava.datasets.turns import ROLES, plain_name
 Read = Callable[[dict[str, Any]], dict[str, Any]]
 LETTERS = "ABCDEFGHIJ"
 CHOOSE = "Answer with the option's letter from the given choices directly."  # as LLaVA asks
+LONGEST_PRINTED = 1 << 16  # characters of what Python printed into a cell
 ABOUT = ("hint", "context", "passage")  # what a question of choices may have in front
 INLINE = re.compile(r"<img>(.+?)</img>", re.DOTALL)  # Qwen-VL's
 # What stands for a picture in the words of others, where `<image>` does not.
@@ -119,12 +120,13 @@ def offered(record: dict[str, Any]) -> list[Any]:
 
 def _letter(answer: Any, options: Sequence[Any]) -> str | None:
     """A letter, a number from 0, or the words of a choice."""
-    if isinstance(answer, str) and answer.strip().upper().rstrip(".)") in LETTERS[: len(options)]:
-        return answer.strip().upper().rstrip(".)") or None
+    said = str(answer).strip()
+    if (letter := said.upper().strip("(.)")) in [*LETTERS[: len(options)]]:
+        return letter
     if isinstance(answer, str) and answer in options:
         return LETTERS[options.index(answer)]
-    number = int(answer) if str(answer).isdecimal() else -1
-    return LETTERS[number] if 0 <= number < len(options) else None
+    number = int(said) if said.isdecimal() and len(said) < 3 else len(options)
+    return LETTERS[number] if number < len(options) else None
 
 
 def _said(value: Any) -> Any:
@@ -166,7 +168,7 @@ def with_our_markers(record: dict[str, Any]) -> dict[str, Any]:
     texts = [words for one in said for words in one.values() if isinstance(words, str)]
     if any(IMAGE_MARKER in words for words in texts):
         return record
-    if isinstance(named, dict) and not named.keys() & {"bytes", "path", "file"}:
+    if isinstance(named, dict) and not named.keys() & {"bytes", "path", "file", "url", ""}:
         return _with_named_markers(record, named, said, texts)
     count = len(named) if isinstance(named, list) else 1
     for mark in MARKERS:
@@ -198,6 +200,8 @@ def decoded(value: Any) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         pass
+    if len(value) > LONGEST_PRINTED:
+        return value
     try:
         return ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):

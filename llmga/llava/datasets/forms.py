@@ -7,6 +7,7 @@ Each row says what it maps: its reader gives a record the keys that kinds know (
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from llmga.llava.datasets import form_readers as read
@@ -22,7 +23,7 @@ DIALOGUE = ("messages", "conversation", "dialogue")
 CAPTION = ("text", "txt", "captions", "TEXT", "alt_text", "sentence")
 SYSTEM = ("system", "system_prompt")
 STRUCTURED = ("conversations", *DIALOGUE, "images", "image_paths", "history", "choices", "options", "texts", "answers")
-LONGEST_LISTED = 8  # keys of a record that a message names
+LONGEST_LISTED, MOST_COMPARED = 8, 100  # keys of a record that a message names, and that are looked at for it
 
 
 def _anything(record: dict[str, Any]) -> bool:
@@ -240,10 +241,8 @@ def _nearest(kind: Kind, record: dict[str, Any]) -> str:
     """The form that a record is closest to, and what is missing."""
     keys = [key for key in record if isinstance(key, str)]
     listed = ", ".join(keys[:LONGEST_LISTED]) + (", …" if len(keys) > LONGEST_LISTED else "")
-    wanted = {form.keys: name for name, form in FORMS.items() if form.makes == _made(kind)}
-    rows = [(_likeness(form_keys, keys), name) for form_keys, name in wanted.items()]
-    (likeness, name) = max(rows, key=lambda row: row[0], default=(0.0, ""))
-    if not likeness:
+    name = _nearest_form(tuple(keys[:MOST_COMPARED]), _made(kind))
+    if name is None:
         return f", but it has {listed or 'nothing'}; --map gives keys other names, as in --map question=query"
     form = FORMS[name]
     lacking = [key for key in form.keys if not record.get(key)]
@@ -254,7 +253,15 @@ def _nearest(kind: Kind, record: dict[str, Any]) -> str:
     )
 
 
-def _likeness(wanted: tuple[str, ...], keys: list[str]) -> float:
+@lru_cache(1024)  # a file's records have the same keys
+def _nearest_form(keys: tuple[str, ...], made: str) -> str | None:
+    wanted = {form.keys: name for name, form in FORMS.items() if form.makes == made}
+    rows = [(_likeness(form_keys, keys), name) for form_keys, name in wanted.items()]
+    likeness, name = max(rows, key=lambda row: row[0], default=(0.0, ""))
+    return name if likeness else None
+
+
+def _likeness(wanted: tuple[str, ...], keys: tuple[str, ...]) -> float:
     """How many of the wanted keys are there, those of nearly the name for half."""
     there = [1.0 if key in keys else 0.5 if get_close_matches(key, keys, 1, 0.75) else 0.0 for key in wanted]
     return sum(there) / len(there)

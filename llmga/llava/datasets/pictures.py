@@ -10,8 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.errors import UserError
+from llmga.errors import UserError, system_reason
 from llmga.extras import require
+from llmga.files import plain_file
 from llmga.filetypes import file_type, only_archives
 from llmga.images import open_image
 from llmga.llava.datasets.base import UnusableRecord
@@ -23,7 +24,7 @@ LONGEST_SHOWN = 200  # characters of a name that a message quotes
 SHORTEST, SHOWN = 64, 40  # letters of a picture in base64, and of a URI that a message quotes
 BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk")  # how JPEG, PNG, GIF, WEBP and BMP begin in it
 IN_LETTERS = "write it as data:image/png;base64,… or give a file's name"
-MOST_BYTES = 1 << 30  # of one picture
+MOST_BYTES = 1 << 28  # of one picture
 
 HINTS = {  # what a name may hold that no file's name should: the remedy
     "://": "nothing is fetched while training: download it and give the file's name",
@@ -103,13 +104,15 @@ def _in_archive(place: Mapping[str, Any]) -> bytes:
     Raises:
         UserError: when it is not there any more.
     """
-    file, start, size = Path(str(place["file"])), int(place.get("start", 0)), int(place.get("size", 0))
+    file, start, size = Path(str(place["file"])), place.get("start"), place.get("size")
+    if not isinstance(start, int) or not isinstance(size, int) or start < 0 or not 0 <= size <= MOST_BYTES:
+        raise UserError(f"a picture in the archive {str(file)!r} has no place of at most {MOST_BYTES} bytes.")
     try:
-        with file.open("rb") as archive:
+        with plain_file(file).open("rb") as archive:
             archive.seek(start)
-            content = archive.read(min(size, MOST_BYTES))
-    except OSError as problem:
-        raise UserError(f"the archive {str(file)!r} cannot be read ({problem.strerror}); put it back.") from None
+            content = archive.read(size)
+    except (OSError, ValueError) as problem:
+        raise UserError(f"the archive {str(file)!r} cannot be read ({system_reason(problem)}); put it back.") from None
     if len(content) < size:
         raise UserError(f"the archive {str(file)!r} is shorter than it was; give back the same, or read it anew.")
     return content

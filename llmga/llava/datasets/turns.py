@@ -4,6 +4,7 @@ Example: `[{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good d
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from llmga.errors import UserError
@@ -36,7 +37,12 @@ def words_of(turn: Record) -> Any:
 
 def plain_name(speaker: Any) -> str:
     """A speaker's name as the tables have it: `<|User|>` is user, `function-call` function_call."""
-    return speaker.strip(" <|>:").casefold().replace("-", "_") if isinstance(speaker, str) else ""
+    return _plain(speaker) if isinstance(speaker, str) else ""
+
+
+@lru_cache(256)
+def _plain(name: str) -> str:
+    return name.strip(" <|>:").casefold().replace("-", "_")
 
 
 def role_of(turn: Record) -> Role | Literal["system"] | None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import webdataset
-import zstandard
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Pillow
 
@@ -307,7 +307,12 @@ def test_every_type_of_file_holds_the_same_records(kind, tmp_path):
     assert found == [([f"What? {number}", 'A "cat",\nhere.'], [(3, 2)]) for number in range(3)]
 
 
-PACK = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress, "bzip2": bz2.compress, "xz": lzma.compress}
+PACK = {
+    "gzip": gzip.compress,
+    "zstd": lambda data: pa.compress(data, "zstd", asbytes=True),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
 
 
 @pytest.mark.parametrize("packing", COMPRESSIONS)
@@ -321,7 +326,7 @@ def test_a_packed_file_is_read_as_it_is(packing, kind, tmp_path):
     source = DataSource("vqa", str(tmp_path))
     assert [one["conversations"][0]["value"] for one in open_records(source)] == [f"What? {n}" for n in range(3)]
     packed.write_bytes(packed.read_bytes()[: len(packed.read_bytes()) // 2])
-    with pytest.raises(UserError, match=f"a {packing} file that is damaged|not JSON|no table|first line|no records"):
+    with pytest.raises(UserError, match=f"is a {packing} file that is damaged or breaks off .*; fetch it again"):
         open_records(source)
 
 
