@@ -259,8 +259,11 @@ RECORDS = [
 ]  # fmt: skip
 # The same in the forms of others.
 FORMED = [
-    {"messages": [{"role": "user", "content": [
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}, {"type": "text", "text": "What?"}]}, {"role": "assistant", "content": "A circle."}], "images": ["a.jpg"]},
+    {"messages": [
+        {"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            {"type": "text", "text": "What?"}]},
+        {"role": "assistant", "content": "A circle."}], "images": ["a.jpg"]},
     {"query": "And?", "response": "Two.", "history": [["What?", "A circle."]], "system": "Rhyme."},
     {"instruction": "q", "input": "more", "output": "a"}, {"prompt": "q", "chosen": "a", "rejected": "b"},
     {"images": ["a.jpg"], "texts": [{"user": "q", "assistant": "a", "source": "x"}]},

@@ -6,24 +6,16 @@ Each row says what it maps: its reader gives a record the keys that kinds know (
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any
 
 from llmga.llava.datasets import form_readers as read
-from llmga.llava.datasets.base import Kind
-from llmga.llava.datasets.parts import with_joined_parts
-from llmga.llava.datasets.turns import TOOLS, plain_name, role_of, speaker_of
+from llmga.llava.datasets.turns import TOOLS, plain_name, speaker_of
 from llmga.registry import Registry
 
 # Other names of a key, the first that says something counts.
 IMAGE = ("images", "image_path", "image_paths", "image_file", "image_files", "img", "img_path", "jpg", "jpeg", "png",
          "webp", "input_image", "original_image", "source_img")  # fmt: skip
 DIALOGUE = ("messages", "conversation", "dialogue")
-CAPTION = ("text", "txt", "captions", "TEXT", "alt_text", "sentence")
-SYSTEM = ("system", "system_prompt")
-STRUCTURED = ("conversations", *DIALOGUE, "images", "image_paths", "history", "choices", "options", "texts", "answers")
-LONGEST_LISTED, MOST_COMPARED = 8, 100  # keys of a record that a message names, and that are looked at for it
 
 
 def _anything(record: dict[str, Any]) -> bool:
@@ -61,8 +53,13 @@ def _is_dialogue(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and speaker_of(one) for one in value)
 
 
-def _has_texts(key: str) -> Callable[[dict[str, Any]], bool]:
-    return lambda record: isinstance(record[key], list) and all(isinstance(one, str) for one in record[key])
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _in(key: str, holds: Callable[[Any], bool]) -> Callable[[dict[str, Any]], bool]:
+    """Whether it holds for the value of a key."""
+    return lambda record: holds(record[key])
 
 
 def _asks_for_letters(record: dict[str, Any]) -> bool:
@@ -115,20 +112,21 @@ REFUSED: Registry[RecordForm] = Registry("refused form of records", {
 
 FORMS: Registry[RecordForm] = Registry("form of records", {
     "llava": RecordForm("turns with `from` and `value`", "LLaVA, LLaVA-OneVision, ShareGPT4V, InternVL, xtuner",
-        ("conversations",), lambda record: record, lambda record: _is_dialogue(record["conversations"])),
-    **{name: RecordForm(said, tools, (key,), read.renamed(key, "conversations"), lambda record, key=key: (
-            _is_dialogue(record[key]))) for name, key, said, tools in (
-        ("messages", "messages", "turns with `role` and `content`", "LLaMA-Factory, ms-swift, TRL, OpenAI"),
-        ("conversation", "conversation", "turns under another name", "LMSYS-Chat, WildChat"),
-        ("dialogue", "dialogue", "turns under another name", "dialogue corpora"))},
+        ("conversations",), lambda record: record, _in("conversations", _is_dialogue)),
+    "messages": RecordForm("turns with `role` and `content`", "LLaMA-Factory, ms-swift, TRL, OpenAI", ("messages",),
+        read.renamed("messages", "conversations"), _in("messages", _is_dialogue)),
+    "conversation": RecordForm("turns under another name", "LMSYS-Chat, WildChat", ("conversation",),
+        read.renamed("conversation", "conversations"), _in("conversation", _is_dialogue)),
+    "dialogue": RecordForm("turns under another name", "dialogue corpora", ("dialogue",),
+        read.renamed("dialogue", "conversations"), _in("dialogue", _is_dialogue)),
     "texts": RecordForm("pairs of `user` and `assistant`", "The Cauldron, FineVision", ("texts",), read.pairs("texts"),
-        lambda record: read.has_pairs(record["texts"])),
+        _in("texts", read.has_pairs)),
     "pairs": RecordForm("pairs of `human` and `assistant`", "Firefly", ("conversation",), read.pairs("conversation"),
-        lambda record: read.has_pairs(record["conversation"])),
+        _in("conversation", read.has_pairs)),
     "qa-pairs": RecordForm("pairs of `question` and `answer`", "corpora of VQA", ("qa_pairs",), read.pairs("qa_pairs"),
-        lambda record: read.has_pairs(record["qa_pairs"])),
+        _in("qa_pairs", read.has_pairs)),
     "alternating": RecordForm("texts in turn, the first a question", "UltraChat", ("data",), read.alternating("data"),
-        _has_texts("data")),
+        _in("data", _are_texts)),
     "query-response": RecordForm("a query, its response, maybe a history", "ms-swift", ("query", "response"),
         read.pair("query", "response")),
     "alpaca": RecordForm("an instruction, maybe an input, an output, maybe a history", "Alpaca, LLaMA-Factory",
@@ -160,108 +158,3 @@ FORMS: Registry[RecordForm] = Registry("form of records", {
         ("edit_prompt", "edited_prompt"), lambda record: {**read.without(record, "edit_prompt", "edited_prompt"),
             "instruction": record["edit_prompt"], "new_caption": record["edited_prompt"]}, makes="new_caption"),
 })  # fmt: skip
-
-
-def ours(record: dict[str, Any], kind: Kind) -> dict[str, Any]:
-    """The record under the keys that a kind knows; the very record when nothing is to be done."""
-    record = _with_picture(_opened(record))
-    wanted = next((name for name in ("conversations", "new_caption") if name in kind.fields), "")
-    if "caption" in kind.fields or wanted == "conversations":
-        record = _with_caption(record, plain=wanted == "conversations")
-    if not wanted or any(form.is_of(record) for form in REFUSED.values()):
-        return record
-    if form := next((form for form in FORMS.values() if form.makes == wanted and form.is_of(record)), None):
-        assert form.read is not None
-        record = form.read(record)
-    return _finished(record) if wanted == "conversations" else record
-
-
-def _opened(record: dict[str, Any]) -> dict[str, Any]:
-    """With the JSON that stands in a text of it: of a table's cell, and of a webdataset's `json` and `txt`."""
-    if "__key__" in record:
-        beside = read.decoded(record.get("json"))
-        inner = beside if isinstance(beside, dict) else {"conversations": beside} if isinstance(beside, list) else {}
-        # The picture is the one in the archive, whatever name it had before.
-        outer = {key: value for key, value in record.items() if key != "json" and (key not in inner or key in IMAGE)}
-        record = {**read.without(inner, "image", *IMAGE), **outer}
-    texts = {key: record[key] for key in STRUCTURED if isinstance(record.get(key), str)}
-    return {**record, **{key: read.decoded(said) for key, said in texts.items()}} if texts else record
-
-
-def _with_picture(record: dict[str, Any]) -> dict[str, Any]:
-    """Its picture under `image`; a list of one is that one, where only one is wanted."""
-    other = next((name for name in IMAGE if record.get(name)), None)
-    if record.get("image") or other is None:
-        return record
-    named = record[other]
-    return {**read.without(record, other), "image": named[0] if isinstance(named, list) and len(named) == 1 else named}
-
-
-def _with_caption(record: dict[str, Any], *, plain: bool) -> dict[str, Any]:
-    """Its caption under `caption`, of several the first; in a dialogue's record only where nothing else is said."""
-    other = next((name for name in CAPTION if record.get(name)), None)
-    if record.get("caption") or other is None or (plain and not record.get("image")):
-        return record
-    said = record[other]
-    said = said[0] if isinstance(said, list) and said and all(isinstance(one, str) for one in said) else said
-    return {**read.without(record, other), "caption": said}
-
-
-def _finished(record: dict[str, Any]) -> dict[str, Any]:
-    """With the system text among the turns, and each turn a text with our markers."""
-    said = record.get("conversations")
-    if not isinstance(said, list):
-        return record
-    system = next((record[key] for key in SYSTEM if record.get(key)), None)
-    if system and not any(isinstance(one, dict) and role_of(one) == "system" for one in said):
-        record = {**record, "conversations": [{"from": "system", "value": system}, *said]}
-    record = with_joined_parts(record)
-    return read.with_our_markers(record if record.get("image") else read.with_inline_pictures(record))
-
-
-def fault(kind: Kind, record: Any) -> str:
-    """Why an adapted record cannot be one of this kind, in words that follow "record 7 of 'a.json'"; "" when it can.
-
-    What has a form that is refused is called by it, and what has none by the nearest one.
-    """
-    if isinstance(record, dict) and "conversations" in kind.fields:
-        refused = next((form for form in REFUSED.values() if form.is_of(record)), None)
-        if refused:
-            return f"is {refused.said}, which cannot be learnt from; {refused.way_out}"
-    told = kind.fault(record)
-    lacking = isinstance(record, dict) and next((name for name in kind.fields if name not in record), None)
-    return told + _nearest(kind, record) if told and lacking else told
-
-
-def _made(kind: Kind) -> str:
-    return next((name for name in ("conversations", "new_caption", "caption") if name in kind.fields), "")
-
-
-def _nearest(kind: Kind, record: dict[str, Any]) -> str:
-    """The form that a record is closest to, and what is missing."""
-    keys = [key for key in record if isinstance(key, str)]
-    listed = ", ".join(keys[:LONGEST_LISTED]) + (", …" if len(keys) > LONGEST_LISTED else "")
-    name = _nearest_form(tuple(keys[:MOST_COMPARED]), _made(kind))
-    if name is None:
-        return f", but it has {listed or 'nothing'}; --map gives keys other names, as in --map question=query"
-    form = FORMS[name]
-    lacking = [key for key in form.keys if not record.get(key)]
-    odd = f"lacks {' and '.join(map(repr, lacking))}" if lacking else f"has other values in {', '.join(form.keys)}"
-    return (
-        f"; with its keys {listed} it is nearest to the form {name!r} ({form.said}), but {odd} "
-        "(--map gives keys other names)"
-    )
-
-
-@lru_cache(1024)  # a file's records have the same keys
-def _nearest_form(keys: tuple[str, ...], made: str) -> str | None:
-    wanted = {form.keys: name for name, form in FORMS.items() if form.makes == made}
-    rows = [(_likeness(form_keys, keys), name) for form_keys, name in wanted.items()]
-    likeness, name = max(rows, key=lambda row: row[0], default=(0.0, ""))
-    return name if likeness else None
-
-
-def _likeness(wanted: tuple[str, ...], keys: tuple[str, ...]) -> float:
-    """How many of the wanted keys are there, those of nearly the name for half."""
-    there = [1.0 if key in keys else 0.5 if get_close_matches(key, keys, 1, 0.75) else 0.0 for key in wanted]
-    return sum(there) / len(there)

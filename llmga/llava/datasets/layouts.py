@@ -1,7 +1,7 @@
 """How files write the same records.
 
 A layout reads a file and gives every record the keys that its kind knows.  `2024` is how the published data set and
-LLaVA's files are written, and every form of `FORMS`; the others are the sources of the first version of LLMGA.
+LLaVA's files are written, and every form of `forms.FORMS`; the others are the sources of the first version of LLMGA.
 """
 
 import json
@@ -12,9 +12,9 @@ from typing import Any
 
 from llmga.llava.datasets.base import Kind
 from llmga.llava.datasets.file_kinds import FILE_KINDS, file_kind
-from llmga.llava.datasets.forms import ours
 from llmga.llava.datasets.json_stream import Item, items, pairs
 from llmga.llava.datasets.mapping import renamed, renaming
+from llmga.llava.datasets.recognition import ours
 from llmga.registry import Registry
 
 DIGITS = 12  # of a picture's number in the names of COCO's files

@@ -72,7 +72,7 @@ def plan(source: DataSource, records: Records, encode: Encode, *, limit: int, to
     counts = np.ones(len(records), dtype=np.int32)
     if "conversations" not in KINDS[source.kind].fields:
         return counts
-    tokens = records.bytes() // BYTES_PER_TOKEN + records.pictures().astype(np.int64) * tokens_per_image
+    tokens = records.word_bytes() // BYTES_PER_TOKEN + records.pictures().astype(np.int64) * tokens_per_image
     tokens += records.turns().astype(np.int64) * TOKENS_AROUND_A_TURN + TOKENS_OF_A_SYSTEM_TEXT
     if not len(long := np.flatnonzero(tokens > limit)):
         return counts

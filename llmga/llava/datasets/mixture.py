@@ -11,11 +11,11 @@ from torch.utils.data import Dataset
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.base import OpenPicture, Record, UnusableRecord
-from llmga.llava.datasets.forms import fault
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, SkippedRecords
 from llmga.llava.datasets.long_dialogues import Long, pieces, plan
 from llmga.llava.datasets.pictures import MISSING, check_picture_folders, opener
+from llmga.llava.datasets.recognition import fault
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.shards import shards
 from llmga.llava.datasets.sources import DataSource

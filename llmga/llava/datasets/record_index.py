@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmga.llava.datasets.base import Kind, Record
-from llmga.llava.datasets.forms import fault
+from llmga.llava.datasets.recognition import fault
 from llmga.llava.datasets.turns import picture_names, words_of
 
 VERSION = 6  # of the files

@@ -69,7 +69,7 @@ class Records(Sequence[Record]):
         """Characters of each record's words, int32 (records,)."""
         return self._column("characters").to_numpy()
 
-    def bytes(self) -> np.ndarray:
+    def word_bytes(self) -> np.ndarray:
         """The same in bytes of UTF-8, int64 (records,)."""
         return self._column("bytes").to_numpy()
 
