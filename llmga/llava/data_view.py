@@ -87,7 +87,7 @@ def _samples(source: "DataSource", records: "Records", mllm: "Mllm", args: "obje
         if beyond and long == "drop":
             yield Shown(place, None, TOO_LONG)
             continue
-        parts = pieces(talk, mllm.encode, limit) if beyond and long == "split" else [talk]
+        parts = list(pieces(talk, mllm.encode, limit)) if beyond and long == "split" else [talk]
         for number_, part in enumerate(parts, 1):
             yield Shown(place + (f", piece {number_} of {len(parts)}" if len(parts) > 1 else ""), part)
 

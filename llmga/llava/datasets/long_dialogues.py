@@ -4,13 +4,14 @@ A piece of a split dialogue begins with a question, keeps the system text, and s
 turns before it, for its words may be about them.  Every answer is in exactly one piece.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
@@ -18,7 +19,7 @@ from llmga.llava.datasets.base import UnusableRecord
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
-from llmga.llava.tokenization import Encoded
+from llmga.llava.tokenization import IGNORED, Encoded
 
 Long = Literal["split", "cut", "drop"]
 Encode = Callable[[Conversation], Encoded]
@@ -35,28 +36,41 @@ PROBE = (
 )
 
 
-def pieces(conversation: Conversation, encode: Encode, limit: int) -> list[Conversation]:
-    """The conversation in pieces of whole exchanges, each as long as fits `limit` tokens, with at least one exchange.
+def pieces(
+    conversation: Conversation, encode: Encode, limit: int, encoded: Encoded | None = None
+) -> Iterator[Conversation]:
+    """The conversation in pieces of whole exchanges, each within `limit` tokens, but of one exchange at least.
 
     Args:
         conversation: questions and answers in strict alternation.
+        encoded: the same as ids, where that is known already.
     """
-    count = len(conversation.messages) // 2
-
-    def fits(first: int, last: int) -> bool:
-        return len(encode(_piece(conversation, first, last)).input_ids) <= limit
-
-    if count < 2 or fits(0, count):
-        return [conversation]
-    found, first = [], 0
+    count, whole = len(conversation.messages) // 2, encoded or encode(conversation)
+    if count < 2 or len(whole.input_ids) <= limit:
+        yield conversation
+        return
+    ends, first = _ends(conversation, whole, count), 0
     while first < count:
-        low, high = first + 1, count  # the last one that fits is in [low, high]
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if fits(first, middle) else (low, middle - 1)
-        found.append(_piece(conversation, first, low))
-        first = low
-    return found
+        last, part = first + 1, _piece(conversation, first, first + 1)
+        room = limit - len(encode(part).input_ids)
+        if room > 0 and (last := int(np.searchsorted(ends, ends[first] + room, "right"))) > first + 1:
+            part = _piece(conversation, first, last)
+            while last > first + 1 and len(encode(part).input_ids) > limit:  # pieces of words may not add up exactly
+                last -= 1
+                part = _piece(conversation, first, last)
+        yield part
+        first = max(last, first + 1)
+
+
+def _ends(conversation: Conversation, encoded: Encoded, count: int) -> np.ndarray:
+    """Behind which token of the whole each answer ends, int (exchanges,): at the ends of what is supervised, or, where
+    these are not as many, by the answers' places in the words."""
+    learnt = np.array(encoded.labels) != IGNORED
+    ends = np.flatnonzero(learnt & ~np.append(learnt[1:], False)) + 1
+    if len(ends) == count:
+        return ends
+    sizes = np.array([len(message.text) + 1 for message in conversation.messages[: 2 * count]]).reshape(count, 2).sum(1)
+    return (np.cumsum(sizes) * len(learnt) // sizes.sum()).astype(np.int64)
 
 
 def _piece(conversation: Conversation, first: int, last: int) -> Conversation:
@@ -78,7 +92,8 @@ def plan(source: DataSource, records: Records, encode: Encode, *, limit: int, to
         return counts
 
     def counted() -> np.ndarray:
-        return np.array([_count(source, records, int(row), encode, limit) for row in long], dtype=np.int32)
+        shown = tqdm(long, f"splitting {source.file}", leave=False, disable=None)  # seen by people only
+        return np.array([_count(source, records, int(row), encode, limit) for row in shown], dtype=np.int32)
 
     counts[long] = records.kept(f"pieces-{_fingerprint(encode, limit)}", counted)
     return counts
@@ -89,7 +104,7 @@ def _count(source: DataSource, records: Records, row: int, encode: Encode, limit
 
     try:
         talk = conversation_of(source, records[row], lambda name: NO_PICTURE, np.random.default_rng(0))
-        return len(pieces(talk, encode, limit))
+        return sum(1 for _ in pieces(talk, encode, limit))
     except (UnusableRecord, UserError, UnicodeError, TypeError):
         return 1  # what is wrong is told where it is learnt from
 

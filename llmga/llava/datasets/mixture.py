@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -148,11 +149,11 @@ class Mixture(Dataset[Sample]):
         if self._long == "drop" and len(encoded.input_ids) > self._max_length:
             raise UnusableRecord(TOO_LONG)
         if self._long == "split" and len(encoded.input_ids) > self._max_length:
-            parts = pieces(conversation, self.encode, self._max_length)
-            if len(parts) > self._pieces[number][row]:  # more tokens than were foreseen
+            parts = pieces(conversation, self.encode, self._max_length, encoded)
+            part = next(islice(parts, int(piece), None), conversation)
+            if self._pieces[number][row] == 1 and part is not conversation:  # more tokens than were foreseen
                 self.skipped.add(CUT)
-            conversation = parts[min(piece, len(parts) - 1)]
-            encoded = encoded_of(conversation, self.encode)
+            conversation, encoded = part, encoded_of(part, self.encode)
         return self._fitted(Sample(encoded.input_ids, encoded.labels, conversation.images()))
 
     def _fitted(self, sample: Sample) -> Sample:

@@ -161,7 +161,7 @@ class Inspection:
             self.findings.add("too-long", place, f"{length} tokens, the limit is {self.max_length}")
             return False
         whole = length <= self.max_length or self.long != "split"
-        parts = [conversation] if whole else pieces(conversation, mllm.encode, self.max_length)
+        parts = [conversation] if whole else pieces(conversation, mllm.encode, self.max_length, encoded)
         learnt = [self._lesson(looked, place, part, mllm) for part in parts]
         looked.learnt += any(learnt)
         return any(learnt)

@@ -42,17 +42,17 @@ def talk(*answers: str) -> Conversation:
 
 def test_every_answer_is_in_one_piece_with_the_pictures_before_it():
     whole = talk("aaaa", "bbbb", "cccc", "dddd", "eeee")
-    parts = pieces(whole, spell, 20)
+    parts = list(pieces(whole, spell, 20))
     assert [learnt(spell(part)) for part in parts] == ["aaaabbbb", "ccccdddd", "eeee"]
     assert [part.images() for part in parts] == [(RED,), (RED, BLUE), (RED, BLUE)]
     assert {part.system for part in parts} == {"Rhyme."}
     assert parts[1].messages[0].marked_text() == "<image>\n<image>\nq"
     assert max(len(spell(part).input_ids) for part in parts) <= 20
-    assert pieces(whole, spell, 500) == [whole]
+    assert list(pieces(whole, spell, 500)) == [whole]
 
 
 def test_an_exchange_that_is_too_long_by_itself_stands_alone():
-    parts = pieces(talk("a", "b" * 90, "c"), spell, 30)
+    parts = list(pieces(talk("a", "b" * 90, "c"), spell, 30))
     assert [learnt(spell(part)) for part in parts] == ["a", "b" * 90, "c"]
 
 
@@ -62,7 +62,7 @@ def test_labels_of_the_pieces_are_those_of_the_whole(folder, fixtures):
     mllm = load_empty_mllm(fixtures / folder, conv_mode="qwen_2" if "qwen2" in folder else "v1")
     whole = talk(*(f"Answer {number}, «é» 猫 {'word ' * number}" for number in range(12)))
     shortest = len(mllm.encode(talk("Answer 11, «é» 猫 " + "word " * 11)).input_ids)
-    parts = pieces(whole, mllm.encode, shortest + 2 * mllm.tokens_per_image + 40)
+    parts = list(pieces(whole, mllm.encode, shortest + 2 * mllm.tokens_per_image + 40))
     assert len(parts) > 2
 
     def taught(conversation: Conversation) -> list[int]:
