@@ -70,6 +70,8 @@ def _header(line: bytes, by: str, path: Path) -> list[str]:
         names = []
     if not names:
         raise UserError(f"data file {str(path)!r} has no first line with the names of its columns; write one.")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"data file {str(path)!r} names the column {twice!r} twice; give each one name.")
     return names
 
 

@@ -4,6 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -113,27 +114,34 @@ def read_table(files: Sequence[Path]) -> Table | None:
     """
     if (kind := file_kind(files[0])) not in TABLES:
         return None
-    from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
     from pyarrow import ArrowException, parquet
 
     named = str(files[0])
     try:
         empty = kind == "parquet" and not any(parquet.read_metadata(file).num_rows for file in files)
-        table = (
-            None
-            if empty
-            else load_dataset(kind, data_files=list(map(str, files)), split="train", trust_remote_code=False)
-        )
+        table = None if empty else _mapped(kind, list(map(str, files)))
     except (DatasetGenerationError, ArrowException, OSError, ValueError) as problem:
         reason = str(problem.__cause__ or problem).splitlines()[0].rstrip(".")
         raise UserError(f"{named!r} cannot be read as {kind}: {reason}.") from None
-    if table is None:
+    if not table:
         raise UserError(f"data file {named!r} holds no records.")
     embedded = [name for name, feature in table.features.items() if _holds_bytes(feature)]
     if not embedded:
         return Table(table)
     return Table(table.remove_columns(embedded), table.select_columns(embedded).with_format("arrow"))
+
+
+def _mapped(kind: str, files: list[str]) -> Any:
+    """A `datasets.Dataset` of these files: arrow streams, as the library itself keeps data sets, where they lie, others
+    in its cache."""
+    from datasets import Dataset, concatenate_datasets, load_dataset
+    from pyarrow import ArrowInvalid
+
+    if kind == "arrow":
+        with suppress(ArrowInvalid):  # of Arrow's other format
+            return concatenate_datasets([Dataset.from_file(file) for file in files])
+    return load_dataset(kind, data_files=files, split="train", trust_remote_code=False)
 
 
 def _holds_bytes(feature: Any) -> bool:

@@ -101,7 +101,7 @@ def read(tmp_path: Path, *records: Any, kind: str = "vqa", name: str = "a.json",
 def read_file(file: Path | str, kind: str = "vqa", **source: Any) -> list[Conversation]:
     """All conversations of a file, with pictures that are opened."""
     source = DataSource(kind, str(file), **source)
-    folder = str(Path(file).parent)
+    folder = source.image_folder or str(Path(file).parent)
     return [conversation_of(source, one, opener(folder), np.random.default_rng(0)) for one in open_records(source)]
 
 
@@ -307,6 +307,15 @@ def test_every_type_of_file_holds_the_same_records(kind, tmp_path):
     assert found == [([f"What? {number}", 'A "cat",\nhere.'], [(3, 2)]) for number in range(3)]
 
 
+def test_arrow_of_both_formats_is_read(tmp_path):
+    """`save_to_disk` leaves streams, Arrow's own programs files."""
+    table = pa.Table.from_pylist(ROWS)
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    (tmp_path / "a.png").write_bytes(RED)
+    assert len(read_file(tmp_path / "a.arrow")) == len(ROWS)
+
+
 PACK = {
     "gzip": gzip.compress,
     "zstd": lambda data: pa.compress(data, "zstd", asbytes=True),
@@ -331,7 +340,7 @@ def test_a_packed_file_is_read_as_it_is(packing, kind, tmp_path):
 
 
 def test_a_list_that_is_packed_behind_a_plain_name_opens(tmp_path):
-    """0.1.0: `data file 'train.json' is not JSON or JSONL: 'utf-8' codec can't decode byte 0x8b`."""
+    """At 0.1.0: data file 'train.json' is not in UTF-8 (invalid start byte); save it so."""
     (tmp_path / "train.json").write_bytes(
         gzip.compress(json.dumps([{"messages": [ASK, SAY], "images": ["a.png"]}]).encode())
     )
@@ -345,6 +354,32 @@ def test_a_bomb_is_not_unpacked(packing, tmp_path, monkeypatch):
     (tmp_path / "a.jsonl").write_bytes(PACK[packing]((line * 40_000).encode()))
     with pytest.raises(UserError, match="unpacks to more than 200 times its size"):
         open_records(DataSource("vqa", str(tmp_path / "a.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("question,answer\nq,a\nq\n", r"is no table of text: .*Expected 2 columns, got 1"),
+        ("question,question\nq,a\n", "names the column 'question' twice; give each one name"),
+        ("\n", "has no first line with the names of its columns"),
+        ("question,answer\n", "holds no records"),
+        ("a lighthouse\thttps://a.b/c.jpg\n" * 2, "has no 'conversations'; .* but it has a lighthouse"),
+    ],
+)
+def test_a_table_of_text_that_is_none_is_told(text, sentence, tmp_path):
+    file = tmp_path / ("a.tsv" if "\t" in text else "a.csv")
+    file.write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        open_records(DataSource("vqa", str(file)))
+
+
+def test_turns_in_the_cell_of_a_table_are_turns(tmp_path):
+    """As `pandas` writes a list: in JSON, or as Python prints it."""
+    said = [{"role": "user", "content": "It's <image>?"}, SAY]
+    (tmp_path / "a.png").write_bytes(RED)
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["images", "messages"], ["a.png", json.dumps(said)], ["['a.png']", str(said)]])
+    assert [told(one) for one in read_file(tmp_path / "a.csv")] == [(["It's ?", "A cat."], [(3, 2)])] * 2
 
 
 def test_shards_in_braces_are_all_of_them(tmp_path):
@@ -460,12 +495,17 @@ def test_a_data_set_of_the_hub_is_fetched_or_told_in_one_sentence(tmp_path, monk
     monkeypatch.setattr("datasets.load_dataset", fetched)
     assert hub.files_of("hub:owner/name/english@validation")[0].suffix == ".arrow"
     assert asked == [("owner/name", "english", "validation")]
+    assert [told(one)[0][0] for one in read_file("owner/name", image_folder=str(tmp_path))] == [
+        "What? 0",
+        "What? 1",
+        "What? 2",
+    ]
     for named in ("data/train", str(tmp_path / "gone"), "a.json", "owner/name.json"):
         assert not hub.is_meant(named)
 
 
 def test_messages_open_that_did_not(tmp_path):
-    """0.1.0: `record 0 of 'messages.json' has no 'conversations'; records of this kind have conversations`."""
+    """At 0.1.0: record 0 of 'messages.json' has no 'conversations'; records of this kind have conversations."""
     cases = {
         "LLaMA-Factory": {"messages": [ASK, SAY], "images": ["a.png"]},
         "ms-swift": {"messages": [{"role": "system", "content": "Rhyme."}, ASK, SAY], "images": ["a.png"]},
