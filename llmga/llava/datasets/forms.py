@@ -66,10 +66,21 @@ def _asks_for_letters(record: dict[str, Any]) -> bool:
     return len(read.offered(record)) > 1
 
 
-def _has_tools(record: dict[str, Any]) -> bool:
+def _turns(record: dict[str, Any]) -> list[dict[str, Any]]:
     said = next((record[key] for key in ("conversations", *DIALOGUE) if record.get(key)), None)
-    turns = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
-    return any(plain_name(speaker_of(one)) in TOOLS or one.get("tool_calls") for one in turns)
+    return [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+
+
+def _has_tools(record: dict[str, Any]) -> bool:
+    return any(plain_name(speaker_of(one)) in TOOLS or one.get("tool_calls") for one in _turns(record))
+
+
+def _has_masks(record: dict[str, Any]) -> bool:
+    return any(one.get("weight") == 0 or one.get("loss") is False for one in _turns(record) if "content" in one)
+
+
+def _is_judged(record: dict[str, Any]) -> bool:
+    return isinstance(record["label"], bool) and bool(record.get("completion") or record.get("messages"))
 
 
 def _has_gaps(record: dict[str, Any]) -> bool:
@@ -92,13 +103,16 @@ REFUSED: Registry[RecordForm] = Registry("refused form of records", {
         ("chosen", "rejected"), None, way_out=_PREFER),
     "preference-swift": RecordForm("a pair of preference (rejected_response), as DPO compares them", "ms-swift",
         ("rejected_response",), None, way_out="write it anew without rejected_response to learn the better answer"),
-    "kto": RecordForm("a judged answer (completion and a label of true or false), as KTO takes them", "TRL",
-        ("completion", "label"), None, lambda record: isinstance(record["label"], bool),
-        way_out="keep the records whose label is true, without the label"),
+    "preference-messages": RecordForm("a pair of preference (rejected_messages), as DPO compares them", "ms-swift",
+        ("rejected_messages",), None, way_out="write it anew without rejected_messages to learn the better answer"),
+    "kto": RecordForm("a judged answer (a label of true or false), as KTO takes them", "TRL, ms-swift", ("label",),
+        None, _is_judged, way_out="keep the records whose label is true, without the label"),
     "kto-tag": RecordForm("a judged answer (kto_tag), as KTO takes them", "LLaMA-Factory", ("kto_tag",), None,
         way_out="keep the records whose kto_tag is true, without the tag"),
     "tools": RecordForm("a dialogue with tools, whose turns call a function or observe its result",
         "ShareGPT, LLaMA-Factory", (), None, _has_tools, way_out="leave such dialogues out"),
+    "masked": RecordForm("a dialogue of which some answers are not to be learnt (weight, loss)", "OpenAI, ms-swift", (),
+        None, _has_masks, way_out="end it at the last answer to learn, or leave such dialogues out"),
     "interleaved": RecordForm("a document of texts and pictures in turn, without a question", "OBELICS, MMC4",
         ("texts", "image"), None, _has_gaps, way_out="stage 1 learns answers; write questions and answers"),
     "grounding": RecordForm("a record of boxes (objects) for marks in its words", "ms-swift", ("objects",), None,

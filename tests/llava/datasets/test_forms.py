@@ -208,7 +208,11 @@ NOT_READ: list[tuple[str, dict[str, Any], str]] = [
     ("preference", {"prompt": "q", "chosen": "a", "rejected": "b"}, r"a pair of preference \(chosen, .*--map"),
     ("preference", {"conversations": [ASK], "chosen": SAY, "rejected": SAY}, "as DPO compares them"),
     ("preference-swift", {"messages": [ASK, SAY], "rejected_response": "b"}, r"\(rejected_response\), as DPO"),
+    ("preference-messages", {"messages": [ASK, SAY], "rejected_messages": [ASK, SAY]}, r"\(rejected_messages\), as"),
     ("kto", {"prompt": "q", "completion": "a", "label": True}, "a judged answer .*, as KTO takes them"),
+    ("kto", {"messages": [ASK, SAY], "label": False}, "a judged answer .*, as KTO takes them"),
+    ("masked", {"messages": [ASK, {**SAY, "weight": 0}, ASK, SAY]}, r"some answers are not to be learnt \(weight"),
+    ("masked", {"messages": [ASK, {**SAY, "loss": False}, ASK, SAY]}, "some answers are not to be learnt"),
     ("kto-tag", {"messages": [ASK, SAY], "kto_tag": False}, r"a judged answer \(kto_tag\)"),
     ("tools", {"conversations": TOOL, "tools": "[]"}, "a dialogue with tools, whose turns call a function"),
     ("tools", {"messages": [ASK, {"role": "assistant", "tool_calls": [{"id": 1}]}]}, "a dialogue with tools"),
@@ -516,10 +520,20 @@ def test_messages_open_that_did_not(tmp_path):
         assert told(found) == (["What?", "A cat."], [(3, 2)])
 
 
-def test_the_page_lists_every_form():
-    """The tables of the page are those of the code."""
-    rows = [
-        line.split("|")[1].strip().strip("`") for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| `")
-    ]
-    for name in (*FORMS, *REFUSED, *FILE_KINDS, *COMPRESSIONS):
-        assert rows.count(name) >= 1, name
+KNOWN_BY = {"tools": "turns of tools", "masked": "turns with a weight or loss"}
+
+
+def in_code(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def test_the_page_says_of_every_row_what_the_code_says():
+    page = PAGE.read_text("utf-8")
+    rows = [f"| `{name}` | {in_code(form.keys)} | {form.said} | {form.tools} |" for name, form in FORMS.items()]
+    rows += [f"| `{name}` | {in_code(form.keys) or KNOWN_BY[name]} | {form.said} | {form.way_out} |"
+             for name, form in REFUSED.items()]  # fmt: skip
+    rows += [f"| `{name}` | {in_code(kind.suffixes)} | {kind.said}{', also packed' * kind.packed} |"
+             for name, kind in FILE_KINDS.items()]  # fmt: skip
+    rows += [f"| `{name}` | {in_code(row.suffixes)} |" for name, row in COMPRESSIONS.items()]
+    assert [row for row in rows if row not in page] == []
+    assert len(FORMS) + len(FILE_KINDS) + len(COMPRESSIONS) >= 25
