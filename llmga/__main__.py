@@ -40,6 +40,8 @@ COMMANDS = Registry("command", {
     "train stage1": Command("llmga.llava.train.train", "teach a language model to see, and to write prompts"),
     "train stage2": Command("llmga.diffusers.train.train", "teach a diffusion model to paint such prompts"),
     "train restorer": Command("llmga.diffrir.train.train", "teach a restoration network"),
+    "data": Command("llmga.llava.data", "write records of any readable form in ours"),
+    "data view": Command("llmga.llava.data_view", "a page of samples as a model reads them"),
     "doctor": Command("llmga.llava.train.doctor", "look at the data and the machine before stage 1"),
     "download": Command("llmga.download", "fetch published weights"),
     "convert": Command("llmga.llava.convert", "write a checkpoint in another layout"),
@@ -72,7 +74,7 @@ def chosen(words: Sequence[str]) -> str:
     two = " ".join(words[:2])
     if two in COMMANDS:
         return two
-    if words[0] in GROUPS:
+    if words[0] in GROUPS and words[0] not in COMMANDS:
         members = [name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{words[0]} ")]
         raise UserError(f"{two!r} is no command; give {words[0]} one of: {', '.join(members)}.")
     COMMANDS[two if get_close_matches(two, COMMANDS) and not get_close_matches(words[0], COMMANDS) else words[0]]
