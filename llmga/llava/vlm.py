@@ -5,22 +5,24 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from jinja2.exceptions import TemplateError
+from PIL import Image
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
-from transformers.utils import is_torchvision_available
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
+from llmga.llava.chat_form import UNREADABLE, ChatForm, form_of
 from llmga.llava.conversation import Conversation, Message
+from llmga.llava.processors import processor_class
 from llmga.llava.instructions import PLANNING
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
@@ -36,7 +38,8 @@ _BROKEN: tuple[type[Exception], ...] = (
     *(SafetensorError, UnpicklingError),
 )
 
-Parts = list[dict[str, Any]]
+_NAMING = ("processor_config.json", "preprocessor_config.json", CONFIG)  # files that name a processor's class
+_BEGUN = "llmga_begun"  # the name of a variable in a chat template
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Vlm:
         folder: for messages.
         system: the system text of a conversation that has none: it teaches the <gen_image> tag to a model that was not
             trained on it.
-        takes_system: the chat template has a place for the system text; otherwise it opens the first message.
+        form: how the chat template wants its messages.
+        marks: what a person writes can be kept from marking a role or a picture.
         template: what stands around a reply in the ids.
         stop_ids: the ids that end an answer.
         context_length: the longest sequence in tokens, pictures included.
@@ -57,46 +61,56 @@ class Vlm:
     processor: ProcessorMixin
     folder: Path
     system: str
-    takes_system: bool
+    form: ChatForm
+    marks: bool
     template: ChatTemplate
     stop_ids: frozenset[int]
     context_length: int
 
-    def inputs(self, conversation: Conversation) -> dict[str, Any]:
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The processor's."""
+        return self.processor.tokenizer
+
+    @property
+    def image_token_id(self) -> int | None:
+        """The id that stands wherever a picture is; None where the model has none."""
+        return getattr(self.model.config, "image_token_id", None)
+
+    def inputs(self, conversation: Conversation, begun: str = "") -> dict[str, Any]:
         """What the model reads, `input_ids` (1, tokens) and the pictures, on the model's device.
 
+        Args:
+            begun: the first words of the reply, which the model is to go on with.
+
         Raises:
-            UserError: when the chat template does not take this conversation.
+            UserError: when the chat template or the processor does not take this conversation.
         """
         try:
-            found: Any = self.processor.apply_chat_template(
-                self._messages(conversation),
-                add_generation_prompt=True,
+            found: Any = self._applied(
+                conversation,
+                begun,
                 tokenize=True,
                 return_dict=True,
                 return_tensors="pt",
+                sanitize_control_tokens=self.marks,
             )
-        except TemplateError as problem:
+        except UNREADABLE as problem:
             raise UserError(f"the chat template of {str(self.folder)!r} refuses: {reason(problem)}.") from None
         return dict(found.to(self.model.device, dtype=self.model.dtype))  # only floats change their format
 
-    def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+    def opened(self, conversation: Conversation) -> str:
+        """The text in which the model reads the conversation, up to where its reply begins."""
+        text: str = self._applied(conversation, "", tokenize=False)
+        return text
+
+    def _applied(self, conversation: Conversation, begun: str, **how: Any) -> Any:
         system = self.system if conversation.system is None else conversation.system
-        messages = [{"role": message.role, "content": _content(message)} for message in conversation.messages]
-        if not system:
-            return messages
-        told = {"type": "text", "text": system}
-        if self.takes_system:
-            return [{"role": "system", "content": [told]}, *messages]
-        first, *others = messages
-        return [first | {"content": [told | {"text": f"{system}\n\n"}, *first["content"]]}, *others]
-
-
-def _content(message: Message) -> Parts:
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
-        for part in message.parts()
-    ]
+        messages = self.form.messages(conversation.messages, system)
+        template = f"{self.processor.chat_template.removesuffix(chr(10))}{{{{ {_BEGUN} }}}}"
+        return self.processor.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, **{_BEGUN: begun}, **how
+        )
 
 
 def load_vlm(path: str | Path, **place: Any) -> Vlm:
@@ -113,15 +127,18 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
     config = checkpoints.read_json(folder, "config.json")
     processor = _processor(folder)
     model = _model(folder, config, where)
+    form = _form(processor, folder)
+    model.generation_config = _written_by_us(model.generation_config)
     mode, tokenizer = config.get("conversation_mode"), processor.tokenizer
     return Vlm(
         model=model.eval(),
         processor=processor,
         folder=folder,
         system="" if mode else PLANNING,
-        takes_system=_takes_system(processor),
+        form=form,
+        marks=not mode and _marks(processor, form),
         template=TEMPLATES[mode] if mode else ChatTemplate("", "", "", "", "", tokenizer.eos_token or "</s>"),
-        stop_ids=_stop_ids(model, tokenizer.eos_token_id),
+        stop_ids=_stop_ids(model, tokenizer, form.end),
         context_length=_context_length(model, tokenizer.model_max_length),
     )
 
@@ -156,21 +173,12 @@ def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBa
 
 
 def _processor_class(folder: Path) -> Any:
-    """What has `from_pretrained`: AutoProcessor, or the processor without its part for films, which needs torchvision
-    and would fail."""
-    known: Any = PROCESSOR_MAPPING.get(
-        type(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)), None
-    )
-    if known is None or is_torchvision_available() or not any("video" in name for name in known.get_attributes()):
-        return AutoProcessor
-    return type(known.__name__, (_WithoutFilms, known), {})
-
-
-class _WithoutFilms:
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        named = super().get_attributes()  # type: ignore[misc] # of the processor that this is mixed into
-        return [name for name in named if "video" not in name]
+    """What has `from_pretrained`: the class that the folder names, or that its model's type has."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    files = [checkpoints.read_json(folder, file) for file in _NAMING if (folder / file).is_file()]
+    named = [file["processor_class"] for file in files if file.get("processor_class")]
+    name = next(iter(named), PROCESSOR_MAPPING_NAMES.get(config.model_type, ""))
+    return processor_class(name) or AutoProcessor
 
 
 @quiet()
@@ -195,21 +203,42 @@ def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> Pr
     return model
 
 
-def _takes_system(processor: ProcessorMixin) -> bool:
-    """Some templates refuse a system message, others leave it out without a word."""
-    probe = "llmga-system"
-    messages = [("system", probe), ("user", "hello")]
+def _form(processor: ProcessorMixin, folder: Path) -> ChatForm:
+    """Raises: UserError."""
     try:
-        told: list[Any] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages]
-        return probe in processor.apply_chat_template(told, tokenize=False)
-    except TemplateError:
+        return form_of(lambda messages: processor.apply_chat_template(messages, tokenize=False))
+    except UserError as problem:
+        raise UserError(
+            f"the chat template of {str(folder)!r} cannot be used: {problem}; add the chat_template.jinja of a chat model."
+        ) from None
+
+
+def _marks(processor: ProcessorMixin, form: ChatForm) -> bool:
+    """Whether the processor can tell its tokens from the same letters in what a person writes."""
+    seen = Message("user", "", (Image.new("RGB", (64, 64)),))
+    try:
+        processor.apply_chat_template(
+            form.messages([seen], ""), tokenize=True, return_dict=True, sanitize_control_tokens=True
+        )
+    except (*UNREADABLE, NotImplementedError):
         return False
+    return True
 
 
-def _stop_ids(model: PreTrainedModel, own: int | None) -> frozenset[int]:
+def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: str) -> frozenset[int]:
+    """What the model's files name, and the token that the chat template writes after an answer."""
     named = model.generation_config.eos_token_id
     listed = named if isinstance(named, list) else [named]
-    return frozenset(token for token in (*listed, own) if token is not None)
+    after = tokenizer(end.strip(), add_special_tokens=False)["input_ids"][:1]
+    ends = [token for token in after if token in tokenizer.all_special_ids]
+    return frozenset(token for token in (*listed, tokenizer.eos_token_id, *ends) if token is not None)
+
+
+def _written_by_us(config: GenerationConfig) -> GenerationConfig:
+    """Of how a folder wants its model to write, what belongs to the weights; how to choose is `Sampling`'s, and a kind
+    of cache that it names would stand against ours."""
+    kept = ("bos_token_id", "eos_token_id", "pad_token_id", "repetition_penalty")
+    return GenerationConfig(**{name: getattr(config, name, None) for name in kept})
 
 
 def _context_length(model: PreTrainedModel, of_tokenizer: int) -> int:

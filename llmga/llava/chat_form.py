@@ -1,0 +1,96 @@
+"""How a chat template wants its messages, found out by trying: templates of published models differ, and say nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+from PIL import Image
+
+from llmga.errors import UserError
+from llmga.llava.conversation import Message
+
+Messages = list[dict[str, Any]]
+Render = Callable[[Messages], str]
+
+UNREADABLE = (TemplateError, TypeError, ValueError, AttributeError, LookupError)  # how a template refuses messages
+_PROBE = "llmga-probe"
+
+
+@dataclass(frozen=True)
+class ChatForm:
+    """What a chat template takes.
+
+    Attributes:
+        takes_system: it has a place for the system text; otherwise that opens the first message.
+        in_words: the roles whose messages have to be a text; others are parts, which pictures need.
+        end: what it writes after an answer.
+    """
+
+    takes_system: bool
+    in_words: frozenset[str]
+    end: str
+
+    def messages(self, messages: Sequence[Message], system: str) -> Messages:
+        """Messages as the template takes them.
+
+        Args:
+            system: the system text; an empty one is none.
+        """
+        told = [self._message(message.role, message.parts()) for message in messages]
+        if not system:
+            return told
+        if self.takes_system:
+            return [self._message("system", [system]), *told]
+        first, *others = messages
+        opening: list[str | Image.Image] = [f"{system}\n\n"]
+        return [self._message(first.role, opening + first.parts()), *told[1:]]
+
+    def _message(self, role: str, parts: Sequence[str | Image.Image]) -> dict[str, Any]:
+        words = [part for part in parts if isinstance(part, str)]
+        if role in self.in_words and len(words) == len(parts):
+            return {"role": role, "content": "".join(words)}
+        return {"role": role, "content": [_part(part) for part in parts or [""]]}
+
+
+def _part(part: str | Image.Image) -> dict[str, Any]:
+    return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
+
+
+def form_of(render: Render) -> ChatForm:
+    """Try a chat template.
+
+    Args:
+        render: messages -> their text; raises one of UNREADABLE where the template refuses them.
+
+    Raises:
+        UserError: when it takes no conversation at all.
+    """
+    in_words: set[str] = set()
+    for role in ("user", "assistant"):
+        if not _reads(render, role, in_words):
+            in_words.add(role)
+            if not _reads(render, role, in_words):
+                raise UserError(f"it reads no message of the {role}")
+    takes_system = _reads(render, "system", in_words)
+    if not takes_system:
+        takes_system = _reads(render, "system", in_words | {"system"})
+        in_words |= {"system"} if takes_system else set()
+    told = render(_exchange("assistant", in_words))
+    return ChatForm(takes_system, frozenset(in_words), told.partition(_PROBE)[2])
+
+
+def _reads(render: Render, role: str, in_words: set[str]) -> bool:
+    """Whether what this role says is in the text, and not as Python spells it."""
+    try:
+        told = render(_exchange(role, in_words))
+    except UNREADABLE:
+        return False
+    return _PROBE in told and "'type'" not in told
+
+
+def _exchange(role: str, in_words: set[str]) -> Messages:
+    """The shortest conversation in which this role speaks; it says the probe."""
+    speakers = {"system": ("system", "user"), "assistant": ("user", "assistant")}.get(role, (role,))
+    form = ChatForm(True, frozenset(in_words), "")
+    return [form._message(speaker, [_PROBE if speaker == role else "hello"]) for speaker in speakers]
