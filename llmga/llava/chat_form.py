@@ -1,4 +1,4 @@
-"""How a chat template wants its messages, found out by trying: templates of published models differ, and say nothing."""
+"""How a chat template wants its messages, found out by trying: those of published models differ, and do not say."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 from PIL import Image
 
-from llmga.errors import UserError
 from llmga.llava.conversation import Message
 
 Messages = list[dict[str, Any]]
@@ -64,14 +63,15 @@ def form_of(render: Render) -> ChatForm:
         render: messages -> their text; raises one of UNREADABLE where the template refuses them.
 
     Raises:
-        UserError: when it takes no conversation at all.
+        Exception: one of UNREADABLE when it takes no conversation at all.
     """
     in_words: set[str] = set()
     for role in ("user", "assistant"):
         if not _reads(render, role, in_words):
             in_words.add(role)
             if not _reads(render, role, in_words):
-                raise UserError(f"it reads no message of the {role}")
+                render(_exchange(role, in_words))  # says why
+                raise ValueError(f"it leaves out what the {role} says")
     takes_system = _reads(render, "system", in_words)
     if not takes_system:
         takes_system = _reads(render, "system", in_words | {"system"})

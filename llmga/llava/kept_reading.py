@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 from transformers import DynamicCache

@@ -1,81 +1,61 @@
-"""Processors of transformers where torchvision is not installed: for pictures they do not need it."""
+"""The processor of a vision-language model's folder: tokenizer, picture part and chat template."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from transformers import ProcessorMixin
-from transformers.models.auto.processing_auto import processor_class_from_name
-from transformers.utils import is_torchvision_available
+from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
-_PIXTRAL = "PixtralProcessor"  # of Mistral 3, too
+from llmga.errors import UserError
+from llmga.llava import checkpoints
+from llmga.llava.foreign_folders import BROKEN, no_chat, not_opened
+from llmga.llava.processor_kinds import processor_class
+from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
+from llmga.llava.vocabulary import load_tokenizer
+from llmga.quiet import quiet
+
+_NAMING = ("processor_config.json", "preprocessor_config.json", CONFIG)  # files that name a processor's class
 
 
-def processor_class(name: str) -> Any:
-    """A processor's class that can be made here, None for an unknown name."""
-    if is_torchvision_available():
-        return processor_class_from_name(name)
-    known = _pixtral() if name == _PIXTRAL else processor_class_from_name(name)
-    return known and without_films(known)
+@quiet()
+def open_processor(folder: Path) -> ProcessorMixin:
+    """The folder's processor, with one chat template; no code of the folder is run.
 
-
-def _pixtral() -> type[ProcessorMixin]:
-    """The library withholds this one, whose module takes one function from the picture part that is written with
-    torchvision; the other picture part has the same function."""
-    package = "transformers.models.pixtral"
-    withheld = f"{package}.image_processing_pixtral"
-    sys.modules[withheld] = import_module(f"{package}.image_processing_pil_pixtral")
+    Raises:
+        UserError: for a folder that lacks something, or a model that does not chat.
+    """
     try:
-        found: type[ProcessorMixin] = getattr(import_module(f"{package}.processing_pixtral"), _PIXTRAL)
-    finally:
-        del sys.modules[withheld]
-    return found
+        processor = _class(folder).from_pretrained(
+            folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
+    except BROKEN as problem:
+        raise not_opened(folder, "has no processor that can be opened here", problem) from None
+    if not isinstance(processor, ProcessorMixin):
+        raise UserError(f"{str(folder)!r} has a processor for words only; give a vision-language model.")
+    template = processor.chat_template or processor.tokenizer.chat_template  # older folders keep it with the tokenizer
+    processor.chat_template = template.get("default") if isinstance(template, dict) else template
+    if not processor.chat_template:
+        raise no_chat(folder)
+    processor.tokenizer = _tokenizer(processor, folder)
+    return processor
 
 
-def without_films(known: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """The processor's class, made from its other parts alone; the class itself where it has no part for films."""
-    kind: Any = known
-    if not any(map(_is_of_films, kind.get_attributes())):
-        return known
-
-    return type(known.__name__, (_WithoutFilms, known), {})
-
-
-def _is_of_films(part: str) -> bool:
-    return "video" in part
+def _class(folder: Path) -> Any:
+    """What has `from_pretrained`: the class that the folder names, or that its model's type has."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    files = [checkpoints.read_json(folder, file) for file in _NAMING if (folder / file).is_file()]
+    named = [file["processor_class"] for file in files if file.get("processor_class")]
+    name = next(iter(named), PROCESSOR_MAPPING_NAMES.get(config.model_type, ""))
+    return processor_class(name) or AutoProcessor
 
 
-class _WithoutFilms:
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        """The names of the parts."""
-        named = super().get_attributes()  # type: ignore[misc] # of the processor that this is mixed into
-        return [name for name in named if not _is_of_films(name)]
+def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBase:
+    """The processor's own; of a tokenizer.model alone the library makes one for LLaVA that knows no word boundary.
 
-    @classmethod
-    def from_args_and_dict(cls, parts: list[Any], settings: dict[str, Any], **more: Any) -> Any:
-        """Made from its parts; some insist on the one for films, which is None then."""
-        named = dict(zip(cls.get_attributes(), parts, strict=True))
-        kind: Any = super()
-        with _words_for_numbers(cls):
-            return kind.from_args_and_dict([named.get(name) for name in kind.get_attributes()], settings, **more)
-
-    def apply_chat_template(self, *messages: Any, **settings: Any) -> Any:
-        """Without what some processors ask their part for films first."""
-        return ProcessorMixin.apply_chat_template(self, *messages, **settings)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _words_for_numbers(kind: type) -> Iterator[None]:
-    """SmolVLM's processor insists on a package that only films need; it is made as if the package were there."""
-    module: Any = sys.modules[kind.__mro__[2].__module__]
-    missing = getattr(module, "num2words", str) is None
-    if missing:
-        module.num2words = str
-    try:
-        yield
-    finally:
-        if missing:
-            module.num2words = None
+    Raises:
+        UserError: when it would give other ids than its files say.
+    """
+    named = checkpoints.read_json(folder, CONFIG).get("tokenizer_class") if (folder / CONFIG).is_file() else None
+    if str(named).startswith("LlamaTokenizer") and not (folder / FAST).is_file():
+        return load_tokenizer(folder)
+    return match_slow_tokenizer(processor.tokenizer, folder)

@@ -13,6 +13,7 @@ from llmga.llava.generation_prompt import END, START, GenerationPromptParser
 from llmga.llava.templates import ChatTemplate
 from llmga.llava.tokenization import decode
 
+
 class Speaker(Protocol):
     """What a model's words are made of: our own models, and anybody's."""
 

@@ -2,43 +2,31 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
 from llmga.llava.chat_form import UNREADABLE, ChatForm, form_of
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.processors import processor_class
+from llmga.llava.foreign_folders import BROKEN, check_folder, not_opened
 from llmga.llava.instructions import PLANNING
 from llmga.llava.paths import find_checkpoint
 from llmga.llava.placement import Placement, placement
+from llmga.llava.processors import open_processor
 from llmga.llava.published import DEFAULT_CONTEXT
-from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate
-from llmga.llava.vocabulary import load_tokenizer
 from llmga.llava.weights import check_loaded
 from llmga.quiet import quiet
 
-_BROKEN: tuple[type[Exception], ...] = (
-    *(OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError),
-    *(SafetensorError, UnpicklingError),
-)
-
-_NAMING = ("processor_config.json", "preprocessor_config.json", CONFIG)  # files that name a processor's class
 _BEGUN = "llmga_begun"  # the name of a variable in a chat template
 
 
@@ -96,7 +84,7 @@ class Vlm:
                 sanitize_control_tokens=self.marks,
             )
         except UNREADABLE as problem:
-            raise UserError(f"the chat template of {str(self.folder)!r} refuses: {reason(problem)}.") from None
+            raise _refused(self.folder, problem) from None
         return dict(found.to(self.model.device, dtype=self.model.dtype))  # only floats change their format
 
     def opened(self, conversation: Conversation) -> str:
@@ -125,8 +113,9 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
     """
     folder, where = find_checkpoint(path), placement(**place)
     config = checkpoints.read_json(folder, "config.json")
-    processor = _processor(folder)
-    model = _model(folder, config, where)
+    check_folder(folder)
+    processor = open_processor(folder)
+    model = _model(folder, where)
     form = _form(processor, folder)
     model.generation_config = _written_by_us(model.generation_config)
     mode, tokenizer = config.get("conversation_mode"), processor.tokenizer
@@ -144,45 +133,7 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
 
 
 @quiet()
-def _processor(folder: Path) -> ProcessorMixin:
-    """Raises: UserError."""
-    try:
-        processor = _processor_class(folder).from_pretrained(
-            folder, backend="pil", local_files_only=True, trust_remote_code=False
-        )
-    except _BROKEN as problem:
-        raise UserError(f"{str(folder)!r} has no processor that can be opened here ({reason(problem)}).") from None
-    if not isinstance(processor, ProcessorMixin):
-        raise UserError(f"{str(folder)!r} has a processor for words only; give a vision-language model.")
-    if not processor.chat_template:
-        raise UserError(f"{str(folder)!r} has no chat template; add its chat_template.jinja, or give a chat model.")
-    processor.tokenizer = _tokenizer(processor, folder)
-    return processor
-
-
-def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBase:
-    """The processor's own; of a tokenizer.model alone the library makes one for LLaVA that knows no word boundary.
-
-    Raises:
-        UserError: when it would give other ids than its files say.
-    """
-    named = checkpoints.read_json(folder, CONFIG).get("tokenizer_class") if (folder / CONFIG).is_file() else None
-    if str(named).startswith("LlamaTokenizer") and not (folder / FAST).is_file():
-        return load_tokenizer(folder)
-    return match_slow_tokenizer(processor.tokenizer, folder)
-
-
-def _processor_class(folder: Path) -> Any:
-    """What has `from_pretrained`: the class that the folder names, or that its model's type has."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    files = [checkpoints.read_json(folder, file) for file in _NAMING if (folder / file).is_file()]
-    named = [file["processor_class"] for file in files if file.get("processor_class")]
-    name = next(iter(named), PROCESSOR_MAPPING_NAMES.get(config.model_type, ""))
-    return processor_class(name) or AutoProcessor
-
-
-@quiet()
-def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> PreTrainedModel:
+def _model(folder: Path, where: Placement) -> PreTrainedModel:
     """Raises: UserError."""
     try:
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -190,14 +141,10 @@ def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> Pr
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **where.options(),
+            **{name: value for name, value in where.options().items() if value is not None},
         )
-    except _BROKEN as problem:
-        kind, why = config.get("model_type"), reason(problem)
-        raise UserError(
-            f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({why}); give a folder of ours, or of a "
-            "vision-language model that transformers knows."
-        ) from None
+    except BROKEN as problem:
+        raise not_opened(folder, "cannot be opened", problem) from None
     model, found = loaded
     check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
@@ -207,10 +154,12 @@ def _form(processor: ProcessorMixin, folder: Path) -> ChatForm:
     """Raises: UserError."""
     try:
         return form_of(lambda messages: processor.apply_chat_template(messages, tokenize=False))
-    except UserError as problem:
-        raise UserError(
-            f"the chat template of {str(folder)!r} cannot be used: {problem}; add the chat_template.jinja of a chat model."
-        ) from None
+    except UNREADABLE as problem:
+        raise _refused(folder, problem) from None
+
+
+def _refused(folder: Path, problem: Exception) -> UserError:
+    return UserError(f"the chat template of {str(folder)!r} refuses: {reason(problem)}.")
 
 
 def _marks(processor: ProcessorMixin, form: ChatForm) -> bool:

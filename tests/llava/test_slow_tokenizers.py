@@ -27,7 +27,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.sentencepieces import WORD_BOUNDARY
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.tokenization import IGNORED, Encoded, encode, tokenise
-from llmga.llava.vlm import _processor as open_processor
+from llmga.llava.processors import open_processor
 from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, save_tokenizer
 
 TEXT = """

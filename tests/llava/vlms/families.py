@@ -34,7 +34,7 @@ from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImag
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
-from llmga.llava.processors import processor_class
+from llmga.llava.processor_kinds import processor_class
 from tests.llava.conftest import byte_tokenizer
 from tests.llava.vlms import templates
 
@@ -84,7 +84,9 @@ class Family:
             extra_special_tokens=self.named,
             model_input_names=["input_ids", "attention_mask"],
         )
-        known.add_special_tokens({"additional_special_tokens": [t for t in self.tokens if t not in self.named.values()]})
+        known.add_special_tokens(
+            {"additional_special_tokens": [t for t in self.tokens if t not in self.named.values()]}
+        )
         if self.bos:
             known.backend_tokenizer.post_processor = tokenizer_processors.TemplateProcessing(
                 single=f"{self.bos} $A", special_tokens=[(self.bos, known.bos_token_id)]
@@ -230,7 +232,16 @@ QWEN3_SEES = QWEN25_SEES | {"num_position_embeddings": 16, "deepstack_visual_ind
 SMOL = {"size": {"longest_edge": 56}, "max_image_size": {"longest_edge": 28}}
 SMOL_TOKENS = ("<end_of_utterance>", "<|im_start|>", "<fake_token_around_image>", "<image>", "<global-img>")
 SMOL_ROWS = tuple(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2))
-MISTRAL_TOKENS = ("</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[IMG]", "[IMG_BREAK]", "[IMG_END]")
+MISTRAL_TOKENS = (
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[IMG]",
+    "[IMG_BREAK]",
+    "[IMG_END]",
+)
 INTERN_NAMED = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
 SQUARE = {"height": 28, "width": 28}
 
@@ -255,9 +266,7 @@ FAMILIES: dict[str, Family] = {
         templates.LLAVA_NEXT,
         _next,
         lambda known: LlavaNextProcessor(
-            LlavaNextImageProcessorPil(
-                size={"shortest_edge": 28}, crop_size=SQUARE, image_grid_pinpoints=CROPS
-            ),
+            LlavaNextImageProcessorPil(size={"shortest_edge": 28}, crop_size=SQUARE, image_grid_pinpoints=CROPS),
             known,
             patch_size=14,
             vision_feature_select_strategy="default",
@@ -308,7 +317,7 @@ FAMILIES: dict[str, Family] = {
         templates.GEMMA_3,
         _gemma,
         lambda known: Gemma3Processor(Gemma3ImageProcessorPil(size=SQUARE), known, image_seq_length=4),
-        ("<end_of_turn>", "<eos>", "<start_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"),
+        ("<eos>", "<end_of_turn>", "<start_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"),
         {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
         bos="<bos>",
     ),

@@ -162,21 +162,21 @@ MISTRAL_3 = """\
 
 {%- for message in loop_messages %}
     {%- if message['role'] == 'user' %}
-	    {%- if message['content'] is string %}
+        {%- if message['content'] is string %}
             {{- '[INST]' + message['content'] + '[/INST]' }}
-	    {%- else %}
-		    {{- '[INST]' }}
-		    {%- for block in message['content'] %}
-			    {%- if block['type'] == 'text' %}
-				    {{- block['text'] }}
-			    {%- elif block['type'] == 'image' or block['type'] == 'image_url' %}
-				    {{- '[IMG]' }}
-				{%- else %}
-				    {{- raise_exception('Only text and image blocks are supported in message content!') }}
-				{%- endif %}
-			{%- endfor %}
-		    {{- '[/INST]' }}
-		{%- endif %}
+        {%- else %}
+            {{- '[INST]' }}
+            {%- for block in message['content'] %}
+                {%- if block['type'] == 'text' %}
+                    {{- block['text'] }}
+                {%- elif block['type'] == 'image' or block['type'] == 'image_url' %}
+                    {{- '[IMG]' }}
+                {%- else %}
+                    {{- raise_exception('Only text and image blocks are supported in message content!') }}
+                {%- endif %}
+            {%- endfor %}
+            {{- '[/INST]' }}
+        {%- endif %}
     {%- elif message['role'] == 'system' %}
         {{- '[SYSTEM_PROMPT]' + message['content'] + '[/SYSTEM_PROMPT]' }}
     {%- elif message['role'] == 'assistant' %}
