@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation import BaseStreamer
@@ -16,10 +17,11 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.kept_reading import KeptReading
 from llmga.llava.planner import USUAL, Cancelled, EndedBy, Planner, never
 from llmga.llava.prefixes import common_prefix
-from llmga.llava.reasoning import without_reasoning
+from llmga.llava.reasoning import CLOSE, OPEN, without_reasoning
 from llmga.llava.sampling import Sampling
 from llmga.llava.steering import Steering
 from llmga.llava.streaming import StreamDecoder
+from llmga.llava.thinking import SteeredAfterThought
 from llmga.llava.vlm import Vlm
 from llmga.llava.windows import fitting
 
@@ -74,36 +76,48 @@ class ProcessorChat(Planner):
         Args:
             begun: the answer so far, None where there is none yet.
         """
-        inputs_of = partial(self.vlm.inputs, begun=begun or "")
+        thinks = self.vlm.opened(asked).rstrip().endswith(OPEN)
+        start = "" if begun is None else f"{CLOSE}\n\n" * thinks + self.vlm.head(begun)
+        inputs_of = partial(self.vlm.inputs, begun=start)
         context = self.vlm.context_length
         window, inputs = fitting(asked, inputs_of, context, sampling.max_new_tokens, _tokens)
         room = min(sampling.max_new_tokens, context - _tokens(inputs))
-        written = self._ids_after(window, inputs) if begun else []
-        words = room // 2 if begun is None else 0  # the rest is for a picture, if one has to be asked for
-        reply = _Reply(self.vlm, self._chooser(sampling, room, words, written), room, written)
-        unread = self._kept.unread(inputs, window.images())
-        pieces = self._pieces(unread, reply, cancelled)
-        return pieces if begun else without_reasoning(pieces)
+        written = self._ids_after(window, inputs) if start else []
+        choose = self._chooser(sampling, room, None if begun is None else written, thinks)
+        reply = _Reply(self.vlm, choose, room, written)
+        pieces = self._pieces(inputs, window.images(), reply, cancelled)
+        return without_reasoning(pieces, thinks) if begun is None else pieces
 
     def _ids_after(self, window: Conversation, inputs: dict[str, Any]) -> list[int]:
         """The ids of the answer that the inputs begin."""
         ids: list[int] = inputs["input_ids"][0].tolist()
         return ids[common_prefix(self.vlm.inputs(window)["input_ids"][0].tolist(), ids) :]
 
-    def _chooser(self, sampling: Sampling, room: int, words: int, written: list[int]) -> Choose:
+    def _chooser(self, sampling: Sampling, room: int, written: list[int] | None, thinks: bool) -> Choose:
+        """How the next token is chosen.
+
+        Args:
+            written: the ids of an answer that goes on, None of one that begins.
+            thinks: the chat template has begun a thought.
+        """
         choose = partial(sampling.choose, random=sampling.random())
         if sampling.picture == "auto":
             return lambda logits, left: choose(logits)
-        return Steering(self.vlm, choose, room, words, written).next
+        if written is not None:
+            return Steering(self.vlm, choose, room, begun=written).next
+        words = room // 2  # the rest is for a picture, if one has to be asked for
+        return SteeredAfterThought(self.vlm, choose, room, words, thinks).next
 
-    def _pieces(self, unread: dict[str, Any], reply: "_Reply", cancelled: Cancelled) -> Generator[str]:
+    def _pieces(
+        self, inputs: dict[str, Any], images: tuple[Image.Image, ...], reply: "_Reply", cancelled: Cancelled
+    ) -> Generator[str]:
         self.ended_by = "caller"
 
         def work(report: Reporter) -> None:
             generate: Any = self.vlm.model.generate  # every model has it that AutoModelForImageTextToText opens
             try:
                 ids = generate(
-                    **unread,
+                    **self._kept.unread(inputs, images),
                     max_new_tokens=reply.room,
                     do_sample=False,
                     num_beams=1,

@@ -15,7 +15,7 @@ from transformers import (
 
 from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
-from llmga.llava.chat_form import UNREADABLE, ChatForm, form_of
+from llmga.llava.chat_form import UNREADABLE, ChatForm, Messages, form_of
 from llmga.llava.conversation import Conversation, Message
 from llmga.llava.foreign_folders import BROKEN, check_folder, not_opened
 from llmga.llava.instructions import PLANNING
@@ -27,6 +27,7 @@ from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.weights import check_loaded
 from llmga.quiet import quiet
 
+_PLACES = ("image_token", "video_token", "audio_token", "boi_token", "context_image_token")  # of processors
 _BEGUN = "llmga_begun"  # the name of a variable in a chat template
 
 
@@ -74,17 +75,14 @@ class Vlm:
         Raises:
             UserError: when the chat template or the processor does not take this conversation.
         """
-        try:
-            found: Any = self._applied(
-                conversation,
-                begun,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                sanitize_control_tokens=self.marks,
-            )
-        except UNREADABLE as problem:
-            raise _refused(self.folder, problem) from None
+        found = self._applied(
+            conversation,
+            begun,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            sanitize_control_tokens=self.marks,
+        )
         return dict(found.to(self.model.device, dtype=self.model.dtype))  # only floats change their format
 
     def opened(self, conversation: Conversation) -> str:
@@ -92,13 +90,20 @@ class Vlm:
         text: str = self._applied(conversation, "", tokenize=False)
         return text
 
+    def head(self, begun: str) -> str:
+        """The first words of a reply as the model writes them."""
+        return begun and self.template.reply_head + begun
+
     def _applied(self, conversation: Conversation, begun: str, **how: Any) -> Any:
         system = self.system if conversation.system is None else conversation.system
         messages = self.form.messages(conversation.messages, system)
         template = f"{self.processor.chat_template.removesuffix(chr(10))}{{{{ {_BEGUN} }}}}"
-        return self.processor.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=True, **{_BEGUN: begun}, **how
-        )
+        try:
+            return self.processor.apply_chat_template(
+                messages, chat_template=template, add_generation_prompt=True, **{_BEGUN: begun}, **how
+            )
+        except UNREADABLE as problem:
+            raise _refused(self.folder, problem) from None
 
 
 def load_vlm(path: str | Path, **place: Any) -> Vlm:
@@ -126,7 +131,7 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
         system="" if mode else PLANNING,
         form=form,
         marks=not mode and _marks(processor, form),
-        template=TEMPLATES[mode] if mode else ChatTemplate("", "", "", "", "", tokenizer.eos_token or "</s>"),
+        template=TEMPLATES[mode] if mode else _around_replies(form, tokenizer),
         stop_ids=_stop_ids(model, tokenizer, form.end),
         context_length=_context_length(model, tokenizer.model_max_length),
     )
@@ -152,8 +157,14 @@ def _model(folder: Path, where: Placement) -> PreTrainedModel:
 
 def _form(processor: ProcessorMixin, folder: Path) -> ChatForm:
     """Raises: UserError."""
+
+    def render(messages: Messages, opens: bool) -> str:
+        text: str = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens)
+        return text
+
+    places = {getattr(part, name, None) for part in (processor, processor.tokenizer) for name in _PLACES}
     try:
-        return form_of(lambda messages: processor.apply_chat_template(messages, tokenize=False))
+        return form_of(render, frozenset(place for place in places if isinstance(place, str)))
     except UNREADABLE as problem:
         raise _refused(folder, problem) from None
 
@@ -172,6 +183,10 @@ def _marks(processor: ProcessorMixin, form: ChatForm) -> bool:
     except (*UNREADABLE, NotImplementedError):
         return False
     return True
+
+
+def _around_replies(form: ChatForm, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
+    return ChatTemplate("", "", "", "", "", tokenizer.eos_token or "</s>", reply_head=form.head)
 
 
 def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: str) -> frozenset[int]:
