@@ -8,7 +8,7 @@ from llmga.llava.reasoning import CLOSE, OPEN
 from llmga.llava.steering import Speaker, Steering
 from llmga.llava.tokenization import decode
 
-_MARK = 8  # tokens that a mark takes at most
+_MARK = 16  # tokens that a mark and the line ends beside it take at most
 
 
 class SteeredAfterThought:
