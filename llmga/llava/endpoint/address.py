@@ -1,6 +1,7 @@
 """Where a server is, how it is reached, and what it calls its models."""
 
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -136,6 +137,11 @@ class Endpoint:
         if offered and self.model not in offered:
             some = ", ".join(offered[:_LISTED])
             return UserError(f"{self.shown} has no model {self.model!r}; it offers {some}, choose with --mllm-model.")
+        if re.search(r"\bmodel", said, re.IGNORECASE):
+            return UserError(
+                f"{self.shown} has no model {self.model!r} ({status}{said}); fetch or load it there, or choose another "
+                "with --mllm-model."
+            )
         return UserError(
             f"{self.shown} has no chat ({status}{said}); give the base of its OpenAI interface, mostly ending in /v1."
         )
