@@ -4,7 +4,7 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedConfig
 
 from llmga.llava.prefixes import common_prefix
 from llmga.llava.vlm import Vlm
@@ -32,9 +32,8 @@ class KeptReading:
 
     def __init__(self, vlm: Vlm):
         self._vlm = vlm
-        config = vlm.model.config.get_text_config()
-        layers = set(getattr(config, "layer_types", None) or _ATTENTION)
-        self._keeps = layers <= _ATTENTION and vlm.image_token_id is not None and not config.is_encoder_decoder
+        self._keeps = vlm.image_token_id is not None and _caches_every_token(vlm.model.config)
+        self._place = -1 if vlm.image_token_id is None else vlm.image_token_id
         self.forget()
 
     def forget(self) -> None:
@@ -80,8 +79,7 @@ class KeptReading:
         common = min(common_prefix(self._ids, ids), len(ids) - 1)
         turns = (turn for turn in reversed(self._turns) if turn[0] <= common and _begins(images, turn[1]))
         length, pictures = next(turns)
-        place = self._vlm.image_token_id
-        return next((at for at in range(length, common) if ids[at] == place), common), len(pictures)
+        return next((at for at in range(length, common) if ids[at] == self._place), common), len(pictures)
 
     def _unseen(self, inputs: Inputs, ids: list[int], start: int, pictures: int, seen: int) -> Inputs | None:
         """The inputs without the pictures that were seen; None where those cannot be told from the others."""
@@ -90,8 +88,7 @@ class KeptReading:
             return whole
         if not seen:
             return inputs
-        place = self._vlm.image_token_id
-        places = (ids[:start].count(place), ids.count(place))
+        places = (ids[:start].count(self._place), ids.count(self._place))
         later = {name: _later(inputs[name], pictures, seen, places) for name in inputs if name in _OF_PICTURES}
         return None if any(value is None for value in later.values()) else whole | later
 
@@ -101,6 +98,13 @@ class KeptReading:
         elif surplus := self._cache.get_seq_length() - length:
             self._cache.crop(-surplus)  # a negative number counts the tokens to remove
         self._turns = [turn for turn in self._turns if turn[0] <= length]
+
+
+def _caches_every_token(config: PreTrainedConfig) -> bool:
+    """Whether each layer caches keys and values of its own for each token, so that any number can be taken back."""
+    text = config.get_text_config()
+    layers = set(getattr(text, "layer_types", None) or _ATTENTION)
+    return layers <= _ATTENTION and not config.is_encoder_decoder and not getattr(text, "num_kv_shared_layers", 0)
 
 
 def _later(value: Tensor, pictures: int, seen: int, places: tuple[int, int]) -> Tensor | None:

@@ -97,9 +97,10 @@ class Vlm:
     def _applied(self, conversation: Conversation, begun: str, **how: Any) -> Any:
         system = self.system if conversation.system is None else conversation.system
         messages = self.form.messages(conversation.messages, system)
-        template = f"{self.processor.chat_template.removesuffix(chr(10))}{{{{ {_BEGUN} }}}}"
+        processor: Any = self.processor  # of one chat template, which writes what is begun, too
+        template = f"{processor.chat_template.removesuffix(chr(10))}{{{{ {_BEGUN} }}}}"
         try:
-            return self.processor.apply_chat_template(
+            return processor.apply_chat_template(
                 messages, chat_template=template, add_generation_prompt=True, **{_BEGUN: begun}, **how
             )
         except UNREADABLE as problem:
