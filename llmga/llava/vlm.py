@@ -1,11 +1,14 @@
 """Any vision-language model of transformers: what AutoProcessor and AutoModelForImageTextToText open."""
 
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
     GenerationConfig,
     PreTrainedModel,
@@ -147,13 +150,35 @@ def _model(folder: Path, where: Placement) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **{name: value for name, value in where.options().items() if value is not None},
+            **_options(folder, where),
         )
     except BROKEN as problem:
         raise not_opened(folder, "cannot be opened", problem) from None
     model, found = loaded
     check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
+
+
+def _options(folder: Path, where: Placement) -> dict[str, Any]:
+    """Keywords of `from_pretrained`; what a folder says of its own quantisation stands, if nothing is asked."""
+    options = {name: value for name, value in where.options().items() if value is not None}
+    if where.quantised is None:
+        return options
+    quantised = copy(where.quantised)
+    quantised.llm_int8_skip_modules = _seeing_parts(folder)
+    return options | {"quantization_config": quantised}
+
+
+def _seeing_parts(folder: Path) -> list[str]:
+    """What keeps its number format in a quantised model: all but the layers of its text model."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        model: Any = AutoModelForImageTextToText.from_config(config)
+    parts = model.base_model.named_children()
+    return [
+        "lm_head",
+        *(f"{model.base_model_prefix}.{name}" for name, part in parts if part is not model.get_decoder()),
+    ]
 
 
 def _form(processor: ProcessorMixin, folder: Path) -> ChatForm:

@@ -3,7 +3,9 @@
 The truth is the library's own `generate` over the whole conversation, from nothing.
 """
 
+import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import lacks_picture
 from llmga.llava.processor_chat import ProcessorChat
+from llmga.llava.processors import open_processor
 from llmga.llava.sampling import Sampling
 from llmga.llava.windows import fitting
 from tests.talks import Talk
@@ -69,6 +72,23 @@ def test_the_picture_is_seen(vlm, pictures):
         with torch.inference_mode():
             scores.append(vlm.model(**vlm.inputs(asked)).logits[0, -1])
     assert (scores[0] - scores[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("ending", ["", "Fast"])
+def test_a_folder_as_older_libraries_saved_it_reads_the_same(vlm, pictures, ending, tmp_path):
+    """With a file for each part of the processor, the one for films included."""
+    folder = shutil.copytree(vlm.folder, tmp_path / "older")
+    said = json.loads((folder / "processor_config.json").read_text())
+    seen, kind = said.pop("image_processor"), {"processor_class": said["processor_class"]}
+    films = {"video_processor_type": "Qwen2VLVideoProcessor"}
+    seen["image_processor_type"] = seen["image_processor_type"].removesuffix("Pil") + ending
+    (folder / "processor_config.json").write_text(json.dumps(said | {"video_processor": films}))
+    (folder / "preprocessor_config.json").write_text(json.dumps(seen | kind))
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(films | kind))
+    asked = Conversation(system="").say("user", "Hi", tuple(pictures[:2]))
+    older, newer = replace(vlm, processor=open_processor(folder)).inputs(asked), vlm.inputs(asked)
+    assert older.keys() == newer.keys()
+    assert all(torch.equal(older[name], newer[name]) for name in newer)
 
 
 def test_two_conversations_with_one_model_do_not_mix(vlm, pictures):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, Qwen2Config, Qwen2ForCausalLM
 
 from llmga.errors import UserError
@@ -78,6 +79,16 @@ def test_a_model_that_was_quantised_by_bitsandbytes_opens(qwen, tmp_path):
     inputs = vlm.inputs(HELLO)
     assert vlm.model.config.quantization_config.load_in_4bit
     assert (vlm.model(**inputs).logits - quantised.eval()(**inputs).logits).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", ["qwen2.5-vl", "smolvlm"])
+def test_only_the_text_model_is_quantised(tmp_path, family):
+    """However its other parts are called."""
+    vlm = load_vlm(FAMILIES[family].save(tmp_path / "model"), device="cpu", load_4bit=True)
+    small = {name for name, part in vlm.model.named_modules() if type(part).__name__ == "Linear4bit"}
+    decoder = {f"{name}.{inner}" for name, part in vlm.model.named_modules() if part is vlm.model.get_decoder()
+               for inner, layer in part.named_modules() if isinstance(layer, torch.nn.Linear)}  # fmt: skip
+    assert small == decoder
 
 
 QUANTISED = {
