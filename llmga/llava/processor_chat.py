@@ -1,31 +1,25 @@
 """A conversation with any vision-language model of transformers."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
-from threading import Event
 from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
-from transformers.generation import BaseStreamer
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from llmga.background import Reporter, reports_of
 from llmga.llava.conversation import Conversation
+from llmga.llava.generating import Choose, Chosen, Reply, StopWhen, Streamer
 from llmga.llava.kept_reading import KeptReading
 from llmga.llava.planner import USUAL, Cancelled, EndedBy, Planner, never
 from llmga.llava.prefixes import common_prefix
 from llmga.llava.reasoning import CLOSE, OPEN, without_reasoning
 from llmga.llava.sampling import Sampling
 from llmga.llava.steering import Steering
-from llmga.llava.streaming import StreamDecoder
 from llmga.llava.thinking import SteeredAfterThought
 from llmga.llava.vlm import Vlm
 from llmga.llava.windows import fitting
-
-Choose = Callable[[Tensor, int], int]  # (logits, tokens left) -> the next token
 
 
 class ProcessorChat(Planner):
@@ -84,7 +78,7 @@ class ProcessorChat(Planner):
         room = min(sampling.max_new_tokens, context - _tokens(inputs))
         written = self._ids_after(window, inputs) if start else []
         choose = self._chooser(sampling, room, None if begun is None else written, thinks)
-        reply = _Reply(self.vlm, choose, room, written)
+        reply = Reply(self.vlm, choose, room, written)
         pieces = self._pieces(inputs, window.images(), reply, cancelled)
         return without_reasoning(pieces, thinks) if begun is None else pieces
 
@@ -109,7 +103,7 @@ class ProcessorChat(Planner):
         return SteeredAfterThought(self.vlm, choose, room, words, thinks).next
 
     def _pieces(
-        self, inputs: dict[str, Any], images: tuple[Image.Image, ...], reply: "_Reply", cancelled: Cancelled
+        self, inputs: dict[str, Any], images: tuple[Image.Image, ...], reply: Reply, cancelled: Cancelled
     ) -> Generator[str]:
         self.ended_by = "caller"
 
@@ -122,9 +116,9 @@ class ProcessorChat(Planner):
                     do_sample=False,
                     num_beams=1,
                     eos_token_id=sorted(self.vlm.stop_ids) or None,
-                    logits_processor=LogitsProcessorList([_Chosen(self.vlm, reply)]),
-                    stopping_criteria=StoppingCriteriaList([_StopWhen(lambda: reply.over)]),
-                    streamer=_Streamer(reply, report),
+                    logits_processor=LogitsProcessorList([Chosen(self.vlm, reply)]),
+                    stopping_criteria=StoppingCriteriaList([StopWhen(lambda: reply.over)]),
+                    streamer=Streamer(reply, report),
                 )
             except BaseException:
                 self._kept.forget()  # some layers may hold the new tokens and others not
@@ -138,92 +132,3 @@ class ProcessorChat(Planner):
 
 def _tokens(inputs: dict[str, Any]) -> int:
     return inputs["input_ids"].shape[1]
-
-
-class _Reply:
-    """A reply that is being written.
-
-    Attributes:
-        choose: the next token.
-        room: how many tokens it may take.
-        stopped: whoever asked has had enough.
-    """
-
-    def __init__(self, vlm: Vlm, choose: Choose, room: int, written: Sequence[int]):
-        self.choose, self.room, self.stopped = choose, room, Event()
-        self._decoder = StreamDecoder(vlm.tokenizer, vlm.template, written)
-        self._stop_ids = vlm.stop_ids
-        self._left, self._by_marker = room, False
-
-    def next(self, logits: Tensor) -> int:
-        """The next token from its logits (vocabulary,)."""
-        token = self.choose(logits, self._left)
-        self._left -= 1
-        return token
-
-    def push(self, token: int) -> str:
-        """The text that one more token makes certain."""
-        self._by_marker = token in self._stop_ids
-        return "" if self._by_marker else self._decoder.push(token)
-
-    def close(self) -> str:
-        """The rest of the text."""
-        return "" if self._decoder.ended else self._decoder.close(self._by_marker)
-
-    @property
-    def ended(self) -> bool:
-        """The model said that its answer is at its end."""
-        return self._by_marker or self._decoder.ended
-
-    @property
-    def over(self) -> bool:
-        """No token is wanted any more."""
-        return self.stopped.is_set() or self._decoder.ended
-
-
-class _Chosen(LogitsProcessor):
-    """Our own choice of the next token as the only one left, so that a seed means the same in every chat."""
-
-    def __init__(self, vlm: Vlm, reply: _Reply):
-        self._reply, self._picture = reply, vlm.image_token_id
-        rows = len(vlm.tokenizer)  # rows beyond the tokenizer mean nothing
-        # How many numbers are drawn depends on the rows: a model of ours that was converted has one more, at the end.
-        self._known = rows - 1 if self._picture == rows - 1 else rows
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        logits = scores[0, : self._known].float()
-        if self._picture is not None and self._picture < self._known:
-            logits[self._picture] = -torch.inf  # a picture cannot be written
-        forced = torch.full_like(scores, -torch.inf)
-        forced[0, self._reply.next(logits)] = 0
-        return forced
-
-
-class _Streamer(BaseStreamer):
-    """Ids from `generate` to text in pieces."""
-
-    def __init__(self, reply: _Reply, report: Reporter):
-        self._reply, self._report = reply, report
-        self._prompt_seen = False
-
-    def put(self, value: Tensor) -> None:
-        if not self._prompt_seen:  # generate begins with what it was given
-            self._prompt_seen = True
-            return
-        for token in value.flatten().tolist():
-            self._tell(self._reply.push(token))
-
-    def end(self) -> None:
-        self._tell(self._reply.close())
-
-    def _tell(self, piece: str) -> None:
-        if piece:
-            self._report(piece)
-
-
-class _StopWhen(StoppingCriteria):
-    def __init__(self, ended: Callable[[], bool]):
-        self._ended = ended
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **rest: object) -> Tensor:
-        return torch.full((len(input_ids),), self._ended(), dtype=torch.bool, device=input_ids.device)

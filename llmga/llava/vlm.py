@@ -1,34 +1,24 @@
 """Any vision-language model of transformers: what AutoProcessor and AutoModelForImageTextToText open."""
 
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ProcessorMixin,
-)
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
 from llmga.llava.chat_form import UNREADABLE, ChatForm, Messages, form_of
 from llmga.llava.conversation import Conversation, Message
-from llmga.llava.foreign_folders import BROKEN, check_folder, not_opened
+from llmga.llava.foreign_folders import check_folder
 from llmga.llava.instructions import PLANNING
 from llmga.llava.paths import find_checkpoint
-from llmga.llava.placement import Placement, placement
-from llmga.llava.processors import open_processor
+from llmga.llava.placement import placement
+from llmga.llava.processors import open_processor as _processor
 from llmga.llava.published import DEFAULT_CONTEXT
 from llmga.llava.templates import TEMPLATES, ChatTemplate
-from llmga.llava.weights import check_loaded
-from llmga.quiet import quiet
+from llmga.llava.vlm_weights import read_vlm
 
 _PLACES = ("image_token", "video_token", "audio_token", "boi_token", "context_image_token")  # of processors
 _BEGUN = "llmga_begun"  # the name of a variable in a chat template
@@ -123,8 +113,8 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
     folder, where = find_checkpoint(path), placement(**place)
     config = checkpoints.read_json(folder, "config.json")
     check_folder(folder)
-    processor = open_processor(folder)
-    model = _model(folder, where)
+    processor = _processor(folder)
+    model = read_vlm(folder, where)
     form = _form(processor, folder)
     model.generation_config = _written_by_us(model.generation_config)
     mode, tokenizer = config.get("conversation_mode"), processor.tokenizer
@@ -139,46 +129,6 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
         stop_ids=_stop_ids(model, tokenizer, form.end),
         context_length=_context_length(model, tokenizer.model_max_length),
     )
-
-
-@quiet()
-def _model(folder: Path, where: Placement) -> PreTrainedModel:
-    """Raises: UserError."""
-    try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **_options(folder, where),
-        )
-    except BROKEN as problem:
-        raise not_opened(folder, "cannot be opened", problem) from None
-    model, found = loaded
-    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
-    return model
-
-
-def _options(folder: Path, where: Placement) -> dict[str, Any]:
-    """Keywords of `from_pretrained`; what a folder says of its own quantisation stands, if nothing is asked."""
-    options = {name: value for name, value in where.options().items() if value is not None}
-    if where.quantised is None:
-        return options
-    quantised = copy(where.quantised)
-    quantised.llm_int8_skip_modules = _seeing_parts(folder)
-    return options | {"quantization_config": quantised}
-
-
-def _seeing_parts(folder: Path) -> list[str]:
-    """What keeps its number format in a quantised model: all but the layers of its text model."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    with torch.device("meta"):
-        model: Any = AutoModelForImageTextToText.from_config(config)
-    parts = model.base_model.named_children()
-    return [
-        "lm_head",
-        *(f"{model.base_model_prefix}.{name}" for name, part in parts if part is not model.get_decoder()),
-    ]
 
 
 def _form(processor: ProcessorMixin, folder: Path) -> ChatForm:

@@ -1,8 +1,10 @@
 """One tiny model of each family, opened from its folder."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
+import torch
 from PIL import Image
 
 from llmga.llava.vlm import Vlm, load_vlm
@@ -29,12 +31,21 @@ def pictures() -> list[Image.Image]:
     return [Image.effect_noise(size, 80).convert("RGB") for size in sizes]
 
 
+@dataclass(frozen=True)
+class Pass:
+    """How many tokens a pass of the model reads, and its scores of what comes next."""
+
+    tokens: int
+    scores: torch.Tensor
+
+
 @pytest.fixture
-def read(vlm) -> Iterator[list[int]]:
-    """How many tokens each pass of the model reads."""
-    passes: list[int] = []
-    handle = vlm.model.register_forward_pre_hook(
-        lambda module, args, given: passes.append(given["input_ids"].shape[1]), with_kwargs=True
+def passes(vlm) -> Iterator[list[Pass]]:
+    """Every pass of the model."""
+    found: list[Pass] = []
+    handle = vlm.model.register_forward_hook(
+        lambda module, args, given, out: found.append(Pass(given["input_ids"].shape[1], out.logits[0, -1])),
+        with_kwargs=True,
     )
-    yield passes
+    yield found
     handle.remove()
