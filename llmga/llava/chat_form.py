@@ -25,7 +25,7 @@ class ChatForm:
         in_words: the roles whose messages have to be a text; others are parts, which pictures need.
         places: what stands for a picture, a film or a sound; in what people write it becomes ordinary words.
         head: what it writes between the opening of an answer and its words.
-        end: what it writes after an answer.
+        end: what it writes after an answer that is followed by a question.
     """
 
     takes_system: bool
@@ -89,7 +89,7 @@ def form_of(render: Render, places: frozenset[str] = frozenset()) -> ChatForm:
         takes_system = _reads(render, "system", in_words | {"system"})
         in_words |= {"system"} if takes_system else set()
     asked, answer = _exchange("assistant", in_words)
-    before, _, after = render([asked, answer], False).partition(_PROBE)
+    before, _, after = render([asked, answer, asked], False).partition(_PROBE)
     opening = render([asked], True)
     head = before.removeprefix(opening) if before.startswith(opening) else ""
     return ChatForm(takes_system, frozenset(in_words), places, head, after)

@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
@@ -214,6 +215,18 @@ def _internvl(ids: dict[str, int]) -> dict[str, Any]:
     }
 
 
+def _glm(ids: dict[str, int]) -> dict[str, Any]:
+    ends = {"image_start_token_id": "<|begin_of_image|>", "image_end_token_id": "<|end_of_image|>"}
+    ends |= {"video_start_token_id": "<|begin_of_video|>", "video_end_token_id": "<|end_of_video|>"}
+    return {
+        "text_config": TEXT | {"rope_parameters": MROPE["rope_parameters"] | {"partial_rotary_factor": 1.0}},
+        "vision_config": QWEN25_SEES | {"depth": 1, "image_size": 56},
+        "image_token_id": ids["<|image|>"],
+        "video_token_id": ids["<|video|>"],
+        "tie_word_embeddings": False,
+    } | {name: ids[token] for name, token in ends.items()}
+
+
 def _paligemma(ids: dict[str, int]) -> dict[str, Any]:
     return {
         "vision_config": SIGLIP | {"projection_dim": 32},
@@ -243,6 +256,8 @@ MISTRAL_TOKENS = (
     "[IMG_END]",
 )
 INTERN_NAMED = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+GLM_PARTS = tuple(f"<|{end}_of_{kind}|>" for kind in ("image", "video") for end in ("begin", "end"))
+GLM_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "[gMASK]", "<sop>", "<|image|>", "<|video|>")
 SQUARE = {"height": 28, "width": 28}
 
 FAMILIES: dict[str, Family] = {
@@ -376,6 +391,15 @@ FAMILIES: dict[str, Family] = {
         (*CHATML, *INTERN_NAMED.values(), "<video>"),
         INTERN_NAMED | {"video_token": "<video>"},
     ),
+    "glm-4.1v": Family(
+        "glm4v",
+        templates.GLM_4V,
+        _glm,
+        lambda known: processor_class("Glm4vProcessor")(
+            Glm4vImageProcessorPil(size={"shortest_edge": 2 * 28 * 28, "longest_edge": 2 * 56 * 56}), known
+        ),
+        (*GLM_TOKENS, *GLM_PARTS),
+    ),
     "paligemma": Family(
         "paligemma",
         None,
@@ -386,6 +410,23 @@ FAMILIES: dict[str, Family] = {
         bos="<bos>",
     ),
 }
+
+# Layers that do not cache each token apart: a conversation is read anew.
+QWEN35 = Family(
+    "qwen3_5",
+    templates.QWEN3_VL,
+    _qwen(
+        QWEN25_SEES | {"num_position_embeddings": 16},
+        layer_types=["linear_attention", "full_attention"],
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        rope_parameters=MROPE["rope_parameters"] | {"partial_rotary_factor": 1.0},
+    ),
+    FAMILIES["qwen3-vl"].processor,
+    QWEN,
+)
 
 
 def _siglip() -> SiglipImageProcessorPil:

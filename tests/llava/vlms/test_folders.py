@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from llmga.llava.sampling import Sampling
 from llmga.llava.vlm import load_vlm
 from tests.llava.conftest import byte_tokenizer
 from tests.llava.vlms import templates
-from tests.llava.vlms.families import FAMILIES
+from tests.llava.vlms.families import FAMILIES, QWEN35
 from tests.talks import Talk
 
 GREEDY = Sampling(temperature=0, max_new_tokens=5)
@@ -58,6 +59,27 @@ def test_the_end_of_a_turn_ends_an_answer_although_no_file_names_it(tmp_path):
     vlm = load_vlm(folder, device="cpu")
     ends = [vlm.tokenizer.convert_tokens_to_ids(token) for token in ("<eos>", "<end_of_turn>")]
     assert vlm.stop_ids == frozenset(ends)
+
+
+def test_a_question_may_be_what_ends_an_answer(tmp_path):
+    """GLM ends its turn with the token of the next one."""
+    vlm = load_vlm(FAMILIES["glm-4.1v"].save(tmp_path / "glm"), device="cpu")
+    assert vlm.tokenizer.convert_tokens_to_ids("<|user|>") in vlm.stop_ids
+    assert vlm.opened(HELLO.say("assistant", "Hello.").say("user", "So?")).count("Hello.<|user|>") == 1
+
+
+def test_a_model_of_layers_without_a_cache_for_each_token_reads_everything_anew(tmp_path, pictures):
+    """Qwen3.5's linear attention: what it has read cannot be taken back."""
+    vlm = load_vlm(QWEN35.save(tmp_path / "qwen"), device="cpu")
+    chat = Talk(ProcessorChat(vlm), system="")
+    for image in pictures[:2]:
+        list(chat.say("What is this?", [image], GREEDY))
+    asked = replace(chat.conversation, messages=chat.conversation.messages[:-1])
+    with torch.inference_mode():
+        ids = vlm.model.generate(**vlm.inputs(asked), max_new_tokens=5, do_sample=False)[0, -5:]
+    assert chat.conversation.messages[-1].text == vlm.tokenizer.decode(ids)
+    list(chat.repair(Sampling(1.0, seed=3, max_new_tokens=60)))
+    assert not lacks_picture(chat.conversation.messages[-1].text)
 
 
 def test_a_folders_way_of_choosing_words_does_not_stand_in_the_way(folder):
