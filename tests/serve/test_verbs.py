@@ -147,7 +147,7 @@ def test_an_answer_that_asks_for_a_picture_needs_no_repair(toy):
 def test_only_our_models_repair(toy):
     assistant = toy("no")
     answer(assistant)
-    assert "a model that runs here" in of(Failed, assistant.repair())[0].message
+    assert "one of our own models" in of(Failed, assistant.repair())[0].message
 
 
 @pytest.mark.parametrize("text", ["", " \n", "<image>", " <image> <image>", "\x07\x1b"])

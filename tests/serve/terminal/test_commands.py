@@ -91,7 +91,7 @@ WRONG = {
     "/outpaint left=5": "there is no picture yet",
     "/undo": "say something first",
     "/retry": "say something first",
-    "/repair": "a model that runs here",
+    "/repair": "one of our own models",
     "/repaint": "no picture to paint again",
     "/edit 0 x": "there is none yet",
     "/edit": "out of range",
