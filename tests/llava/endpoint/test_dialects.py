@@ -153,6 +153,14 @@ def test_a_list_of_models_is_read(serving, dialect, monkeypatch):
             endpoint.named()
 
 
+def test_a_list_while_the_model_is_being_loaded(serving, monkeypatch):
+    server = serving("Hello.")
+    monkeypatch.setattr(server.RequestHandlerClass, "do_GET", lambda handler: LOADING(handler, {}))
+    assert Endpoint(server.url, "any").named().model == "any"
+    with pytest.raises(UserError, match="is still loading its model; ask again when it is ready, or name it"):
+        Endpoint(server.url).named()
+
+
 REFUSALS = {
     "llama.cpp without mmproj": (
         500,
