@@ -45,9 +45,9 @@ class ChatForm:
             return told
         if self.takes_system:
             return [self._message("system", [system]), *told]
-        first, *others = messages
-        opening: list[str | Image.Image] = [f"{system}\n\n"]
-        return [self._message(first.role, opening + first.parts()), *told[1:]]
+        words, *others = messages[0].parts() or [""]
+        opening = [f"{system}\n\n{words}"] if isinstance(words, str) else [f"{system}\n\n", words]
+        return [self._message(messages[0].role, [*opening, *others]), *told[1:]]
 
     def _message(self, role: str, parts: Sequence[str | Image.Image]) -> dict[str, Any]:
         parts = [self._plain(part) if isinstance(part, str) else part for part in parts]
