@@ -40,7 +40,7 @@ def without_films(known: type[ProcessorMixin]) -> type[ProcessorMixin]:
     if not any(map(_is_of_films, kind.get_attributes())):
         return known
 
-    return type(known.__name__, (_WithoutFilms, known), {})
+    return type(known.__name__, (_WithoutFilms, known), {"__module__": known.__module__})
 
 
 def _is_of_films(part: str) -> bool:
