@@ -1,19 +1,20 @@
 """A pipeline put together: a folder or a single file, and the parts that come from elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from llmga.diffusers.checkpoints import models_of, open_part, read_index, read_json, unwanted
+from llmga.diffusers.checkpoints import open_pipeline, read_json
 from llmga.diffusers.config_folders import config_folder, copy_configurations, write_json
 from llmga.diffusers.parts import PartSource, part_source
 from llmga.diffusers.single_file.checkpoint import SingleFile, single_file
 from llmga.diffusers.single_file.vocabulary import as_files, tokenizer_of
-from llmga.errors import UserError, reason
-from llmga.weight_files import damaged
+from llmga.errors import UserError
 
 Given = str | Path | None
 
@@ -33,31 +34,27 @@ class Assembly:
     configs: Path
     sources: Mapping[str, PartSource] = field(default_factory=dict)
 
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """In the body's sentences to a person the folder of configurations has the checkpoint's own name."""
+        try:
+            yield
+        except UserError as problem:
+            problem.args = (str(problem).replace(str(self.configs), str(self.path)),)
+            raise
+
     def open(self, pipeline_class: Any, dtype: torch.dtype) -> Any:
-        """Load it on the CPU, every part in the variant in which its weights are there, whatever the others are.
+        """Load it on the CPU.
 
         Raises:
-            UserError: when a part is missing, damaged, or asks to run code.
+            UserError: as `open_pipeline`.
         """
-        from safetensors import SafetensorError
-
-        models = models_of(read_index(self.configs))
+        openers = {name: source.open for name, source in self.sources.items()}
         try:
-            opened = {name: self._part(name, *made, dtype) for name, made in models.items()}
-            return pipeline_class.from_pretrained(
-                self.configs, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened,
-                **unwanted(pipeline_class),
-            )  # fmt: skip
-        except UserError:
-            raise
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as problem:
-            why = (damaged(self.path) if self.path.is_dir() else None) or reason(problem)[:300]
-            raise UserError(f"checkpoint {str(self.path)!r} cannot be opened: {why}.") from None
-
-    def _part(self, name: str, library: str, kind: str, dtype: torch.dtype) -> Any:
-        if name in self.sources:
-            return self.sources[name].open(dtype)
-        return open_part(self.path / name, library, kind, dtype)
+            return open_pipeline(self.path, pipeline_class, dtype, configs=self.configs, sources=openers)
+        finally:
+            for source in self.sources.values():
+                source.release()
 
 
 def assemble(path: Path, *, unet: Given = None, vae: Given = None, tokenizer: Given = None) -> Assembly:
@@ -89,7 +86,7 @@ def assemble(path: Path, *, unet: Given = None, vae: Given = None, tokenizer: Gi
 
 def _own(single: SingleFile) -> dict[str, PartSource]:
     return {
-        name: PartSource(single.file.path, part.config, lambda dtype, name=name: single.open(name, dtype))  # type: ignore[misc]
+        name: PartSource(single.file.path, part.config, partial(single.open, name), single.file.release)
         for name, part in single.parts().items()
     }
 

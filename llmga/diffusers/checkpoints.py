@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 from llmga.diffusers.config_folders import is_config_folder
 from llmga.diffusers.file_headers import SUFFIXES, is_weight_file
 from llmga.download import cached, fetch_pipeline, is_hub_id
-from llmga.errors import UserError
+from llmga.errors import UserError, reason
 from llmga.model_directories import MODEL_DIRECTORIES, hint, in_model_directories, places
-from llmga.weight_files import STEMS, choose, from_pretrained_options
+from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
 DEFAULTS_FILE = "generation_defaults.json"
+Opener = Callable[[torch.dtype], Any]  # number format -> a model on the CPU
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -164,6 +166,44 @@ def empty_part(part: Path, library: str, kind: str) -> Any:
         return model_class(AutoConfig.from_pretrained(part, trust_remote_code=False))
 
 
+def open_pipeline(
+    folder: Path,
+    pipeline_class: Any,
+    dtype: torch.dtype,
+    *,
+    configs: Path | None = None,
+    sources: Mapping[str, Opener] | None = None,
+) -> Any:
+    """Load a checked checkpoint on the CPU.
+
+    Every part is opened in the variant in which its weights are there, whatever the others are.
+
+    Args:
+        configs: where configurations and tokenizers lie, if not in `folder`.
+        sources: how the parts are opened whose weights are not below `folder`.
+
+    Raises:
+        UserError: when a part is missing, damaged, or asks to run code.
+    """
+    from safetensors import SafetensorError
+
+    configs, sources = configs or folder, sources or {}
+    models = models_of(read_index(configs))
+    try:
+        opened = {
+            name: sources[name](dtype) if name in sources else open_part(folder / name, *made, dtype)
+            for name, made in models.items()
+        }
+        return pipeline_class.from_pretrained(
+            configs, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **_unwanted(pipeline_class)
+        )
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as problem:
+        why = (damaged(folder) if folder.is_dir() else None) or reason(problem)[:300]
+        raise UserError(f"checkpoint {str(folder)!r} cannot be opened: {why}.") from None
+
+
 def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
     """Raises: UserError for weights that the library would make up."""
     model, found = getattr(importlib.import_module(library), kind).from_pretrained(
@@ -180,7 +220,7 @@ def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
     return model
 
 
-def unwanted(pipeline_class: Any) -> dict[str, Any]:
+def _unwanted(pipeline_class: Any) -> dict[str, Any]:
     """Parts that are never loaded: the safety checker blacks out pictures and judges no toy world."""
     if pipeline_class.__name__ in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
         return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from llmga.diffusers.checkpoints import Opener, open_part, read_json
 from llmga.diffusers.file_headers import is_weight_file
 from llmga.diffusers.single_file import conversion
 from llmga.diffusers.single_file.conversion import Part, Weights
@@ -18,6 +19,7 @@ from llmga.download import cached, is_hub_id
 from llmga.errors import UserError
 from llmga.model_directories import hint, in_model_directories, places
 
+PARTS = ("unet", "vae")
 KINDS = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
 SAID = {"unet": "UNet", "vae": "VAE"}
 # What no shape tells, so that the base's own counts.
@@ -34,11 +36,13 @@ class PartSource:
         place: the file or the folder.
         config: its settings, as its config.json states them.
         open: number format -> the model, on the CPU.
+        release: lets go of what `open` needs.
     """
 
     place: Path
     config: Mapping[str, Any]
-    open: Callable[[torch.dtype], Any]
+    open: Opener
+    release: Callable[[], None] = lambda: None
 
 
 def part_source(name: str, given: str | Path, base: Mapping[str, Any]) -> PartSource:
@@ -54,13 +58,18 @@ def part_source(name: str, given: str | Path, base: Mapping[str, Any]) -> PartSo
     Raises:
         UserError: it is not there, is something else, or of another family than the base.
     """
-    place = _found(name, given)
+    place = find_part(name, given)
     found = _of_file(name, place, base) if place.is_file() else _of_folder(name, place)
     _check_family(name, place, found.config, base)
     return found
 
 
-def _found(name: str, given: str | Path) -> Path:
+def find_part(name: str, given: str | Path) -> Path:
+    """The file or the folder of a part, as `part_source` takes it.
+
+    Raises:
+        UserError: it is not there.
+    """
     candidates = [*places(given)]
     if is_hub_id(str(given)):
         candidates += [*in_model_directories(str(given).partition("/")[2]), *filter(None, [cached(str(given))])]
@@ -88,11 +97,11 @@ def _only_file(name: str, folder: Path) -> Path:
 
 
 def _of_folder(name: str, folder: Path) -> PartSource:
-    from llmga.diffusers.checkpoints import open_part, read_json
-
     config = read_json(folder / "config.json")
     if (kind := config.get("_class_name")) != KINDS[name]:
-        raise UserError(f"--{name} {str(folder)!r} is a {kind} and no {KINDS[name]}; give the folder of a {SAID[name]}.")
+        raise UserError(
+            f"--{name} {str(folder)!r} is a {kind} and no {KINDS[name]}; give the folder of a {SAID[name]}."
+        )
     return PartSource(folder, config, lambda dtype: open_part(folder, "diffusers", KINDS[name], dtype))
 
 
@@ -106,7 +115,7 @@ def _of_file(name: str, path: Path, base: Mapping[str, Any]) -> PartSource:
     read = {"diffusers": _as_it_is, "ldm": _converted}[str(kind.layout)]
     part, weights = read(name, file, base)
     where = f"the {SAID[name]} in {str(path)!r}"
-    return PartSource(path, part.config, lambda dtype: fill(build(part), weights(), dtype, where))
+    return PartSource(path, part.config, lambda dtype: fill(build(part), weights(), dtype, where), file.release)
 
 
 def _as_it_is(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Part, Callable[[], Weights]]:
@@ -153,5 +162,5 @@ def _check_family(name: str, place: Path, config: Mapping[str, Any], base: Mappi
     """Raises: UserError for what would fail in the middle of the first picture."""
     what = {"unet": "cross_attention_dim", "vae": "latent_channels"}[name]
     if config.get(what, base.get(what)) != base.get(what):
-        raise UserError(f"--{name} {str(place)!r} has a {what} of {config[what]}, but --sdmodel_id one of {base[what]}: "
-                        "they are of different families; give one of the same.")  # fmt: skip
+        raise UserError(f"--{name} {str(place)!r} has a {what} of {config[what]}, but --sdmodel_id one of "
+                        f"{base[what]}: they are of different families; give one of the same.")  # fmt: skip

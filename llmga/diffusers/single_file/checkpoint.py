@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class SingleFile:
         """What stands in a diffusers folder as JSON, by its path, but for tokenizers."""
         found: dict[str, dict[str, Any]] = {}
         index: dict[str, Any] = {"_class_name": self.family.pipelines[int(self.file.kind.channels or 4)]}
-        index |= dict(self.family.options)
+        index |= {"_diffusers_version": version("diffusers"), **self.family.options}
         for name, part in self.parts().items():
             index[name] = [part.library, part.kind]
             found[f"{name}/config.json"] = _config_json(part)

@@ -31,8 +31,9 @@ def unet_config(shapes: Shapes, family: SingleFileFamily) -> Config:
     middle = _depth(shapes, "middle_block.1")
     depths = [level["depth"] or (middle if level is levels[-1] else 1) for level in levels]
     if len({level["layers"] for level in levels}) > 1 or middle != depths[-1]:
-        raise UserError(f"the UNet has {[level['layers'] for level in levels]} layers in its levels and {middle} in its "
-                        "middle, such as pruned ones have; give its diffusers folder.")  # fmt: skip
+        layers = [level["layers"] for level in levels]
+        raise UserError(f"the UNet has {layers} layers in its levels and {middle} in its middle, such as pruned ones "
+                        "have; give its diffusers folder.")  # fmt: skip
     attends = [bool(level["depth"]) for level in levels]
     config: Config = {
         "in_channels": shapes["input_blocks.0.0.weight"][1],

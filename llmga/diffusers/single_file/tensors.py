@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from llmga.diffusers.file_kinds import FileKind, recognise
 from llmga.diffusers.file_headers import Header, load_pytorch, read_header, state_dict_of
+from llmga.diffusers.file_kinds import FileKind, recognise
 from llmga.errors import UserError
 
 
