@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from llmga.diffusers.checkpoints import Opener, open_part, read_json
 from llmga.diffusers.file_headers import is_weight_file
 from llmga.diffusers.single_file import conversion
@@ -24,8 +22,6 @@ KINDS = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
 SAID = {"unet": "UNet", "vae": "VAE"}
 # What no shape tells, so that the base's own counts.
 HIDDEN = ("attention_head_dim", "addition_time_embed_dim", "addition_embed_type", "upcast_attention")
-# How diffusers once called the layers of a VAE's attention.
-DEPRECATED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
 @dataclass(frozen=True)
@@ -127,21 +123,12 @@ def _as_it_is(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Par
         distilled = shapes.get("time_embedding.cond_proj.weight")  # told the guidance, as latent consistency models are
         seen["time_cond_proj_dim"] = distilled[1] if distilled else None
     part = Part("diffusers", KINDS[name], {**base, **seen}, prefix)
-    return part, lambda: {
-        _today(key.removeprefix(prefix)): _flat(key, each) for key, each in file.beginning(prefix).items()
-    }
 
+    def weights() -> Weights:
+        found = {key.removeprefix(prefix): each for key, each in file.beginning(prefix).items()}
+        return conversion.todays_vae(found) if name == "vae" else found
 
-def _today(key: str) -> str:
-    for old, new in DEPRECATED.items():
-        key = key.replace(old, new) if "attentions" in key else key
-    return key
-
-
-def _flat(key: str, tensor: torch.Tensor) -> torch.Tensor:
-    """A VAE's attention was of convolutions of one pixel once."""
-    old = any(each in key for each in DEPRECATED) and tensor.ndim == 4
-    return tensor[:, :, 0, 0] if old else tensor
+    return part, weights
 
 
 def _converted(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Part, Callable[[], Weights]]:

@@ -161,8 +161,8 @@ def add_bounds(parser: Parser) -> None:
 def add_painter(parser: Parser) -> None:
     """How the diffusion model is loaded."""
     group = parser.add_argument_group("painter")
-    _add(group, "inpainter", metavar="PATH", help="what paints marked parts in place of --sdmodel_id, also a single file; "
-         "beside the bundled painter left out: the bundled one")  # fmt: skip
+    _add(group, "inpainter", metavar="PATH", help="what paints marked parts in place of --sdmodel_id, a "
+         "single file, too; beside the bundled painter left out: the bundled one")  # fmt: skip
     add_parts(group)
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")

@@ -62,14 +62,14 @@ def text_part(file: TensorFile, tower: Tower) -> Part | None:
     """A text tower of a whole file; None where there is none."""
     for prefix in tower.prefixes:
         shapes = below(file.header.shapes, prefix)
-        shapes = {_modern(name, tower): shape for name, shape in shapes.items()}
+        shapes = {modern(name, tower): shape for name, shape in shapes.items()}
         if NAMES[tower.layout][0] in shapes:
             return Part("transformers", tower.kind, text_config(shapes, tower), prefix)
     return None
 
 
-def _modern(name: str, tower: Tower) -> str:
-    """Old files name CLIP's tensors without `text_model.`."""
+def modern(name: str, tower: Tower) -> str:
+    """A name of today: old files name CLIP's tensors without `text_model.`."""
     old = tower.layout == "clip" and name.startswith(("embeddings.", "encoder.", "final_layer_norm."))
     return f"text_model.{name}" if old else name
 
@@ -91,10 +91,24 @@ def vae_weights(file: TensorFile, part: Part) -> Weights:
     return convert_ldm_vae_checkpoint(own, dict(part.config))
 
 
+# How diffusers once called the layers of a VAE's attention, and kept their matrices as convolutions of one pixel.
+DEPRECATED = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+
+
+def todays_vae(weights: Mapping[str, Tensor]) -> Weights:
+    """A VAE's tensors by the names that diffusers has now."""
+    found = {}
+    for name, each in weights.items():
+        old = next((word for word in DEPRECATED if word in name and ".attentions." in name), None)
+        flat = each[:, :, 0, 0] if old and each.ndim == 4 else each
+        found[name.replace(old, DEPRECATED[old]) if old else name] = flat
+    return found
+
+
 def text_weights(file: TensorFile, part: Part, tower: Tower) -> Weights:
     """A text tower's tensors by the names that hubs have, with `text_model.`."""
     found = {name.removeprefix(part.prefix): each for name, each in file.beginning(part.prefix).items()}
-    found = {_modern(name, tower): each for name, each in found.items() if not name.endswith(UNUSED)}
+    found = {modern(name, tower): each for name, each in found.items() if not name.endswith(UNUSED)}
     if tower.layout == "clip":
         return found
     return _open_clip(found, part, tower)
