@@ -13,7 +13,7 @@ import torch
 from llmga.diffusers.single_file import conversion
 from llmga.diffusers.single_file.conversion import Part
 from llmga.diffusers.single_file.families import FAMILIES, SingleFileFamily
-from llmga.diffusers.single_file.opening import build, fill
+from llmga.diffusers.single_file.opening import open_model
 from llmga.diffusers.single_file.schedules import Schedule, schedule_of
 from llmga.diffusers.single_file.tensors import TensorFile
 from llmga.errors import UserError
@@ -109,7 +109,7 @@ class SingleFile:
             UserError: tensors lack or do not fit.
         """
         part = self.parts()[name]
-        return fill(build(part), self.weights(name, part), dtype, f"the {name} of {str(self.file.path)!r}")
+        return open_model(part, self.weights(name, part), dtype, f"the {name} of {str(self.file.path)!r}")
 
     def configurations(self) -> dict[str, dict[str, Any]]:
         """What stands in a diffusers folder as JSON, by its path, but for tokenizers."""
