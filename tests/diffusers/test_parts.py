@@ -155,8 +155,8 @@ WRONG = {
     "a UNet as VAE": ("vae", lambda models: models["unet"].state_dict(), "is the UNet of SDXL alone and no VAE"),
     "LoRA": ("unet", lambda models: flat({"lora_unet_x.lora_up.weight": 3}), "is low-rank weights .* as --lora"),
     "another family": ("unet", lambda models: tiny.unet("sd15", 4).state_dict(), "they are of different families"),
-    "video VAE": ("vae", lambda models: flat({"decoder.conv1.weight": (4, 4, 1, 1, 1)}), "is a VAE of a video model; it "
-                  "is not read here"),
+    "video VAE": ("vae", lambda models: flat({"decoder.conv1.weight": (4, 4, 1, 1, 1)}), "is a VAE of a video model; "
+                  "it is not read here"),
     "previews": ("vae", lambda models: flat({"decoder.layers.3.conv.0.weight": 3}), "a tiny VAE for previews"),
     "FLUX's VAE": ("vae", lambda models: AutoencoderKL(latent_channels=16).state_dict(), "latent_channels of 16"),
 }  # fmt: skip

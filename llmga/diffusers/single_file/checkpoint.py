@@ -93,6 +93,10 @@ class SingleFile:
         stated = self.stated.get(name)
         return Part(part.library, part.kind, {**part.config, **stated}, part.prefix) if stated else part
 
+    def pad(self, name: str) -> str:
+        """The token that fills the prompts of a text encoder up."""
+        return next(tower.pad for tower in self.family.towers if tower.part == name)
+
     def weights(self, name: str, part: Part) -> conversion.Weights:
         """The tensors of a part by the names that hubs have."""
         if name == "unet":
