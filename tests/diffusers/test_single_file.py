@@ -125,13 +125,17 @@ def test_old_names_of_clip_are_read(made, tokens, tmp_path):
          load_pipeline(file, device="cpu", tokenizer=tokens).pipe)  # fmt: skip
 
 
-def test_half_precision_is_what_is_opened_where_it_is_asked_for(made, tokens, tmp_path):
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_smaller_number_formats_open_in_the_one_that_is_asked_for(stored, made, tokens, tmp_path):
     _, file = made("sdxl")
-    halves = {name: each.to(torch.bfloat16) for name, each in load_file(file).items()}
-    path = tiny.write(tmp_path / "half.safetensors", halves)
+    less = {name: each.to(stored) for name, each in load_file(file).items()}
+    path = tiny.write(tmp_path / "less.safetensors", less)
     pipe = load_pipeline(path, device="cpu", dtype="fp32", tokenizer=tokens).pipe
     assert pipe.unet.dtype == pipe.vae.dtype == pipe.text_encoder_2.dtype == torch.float32
-    assert torch.equal(pipe.unet.conv_in.weight, halves[f"{UNET}input_blocks.0.0.weight"].float())
+    assert torch.equal(pipe.unet.conv_in.weight, less[f"{UNET}input_blocks.0.0.weight"].float())
+    second = pipe.text_encoder_2.text_model.encoder.layers[1].self_attn.k_proj.weight
+    whole = less["conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight"].float()
+    assert torch.equal(second, whole[40:80])
 
 
 ONE = torch.ones(1)
