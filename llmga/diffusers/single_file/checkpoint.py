@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from llmga.diffusers.file_kinds import read_header, recognise
 from llmga.diffusers.single_file import conversion
 from llmga.diffusers.single_file.conversion import Part
 from llmga.diffusers.single_file.families import FAMILIES, SingleFileFamily
@@ -154,6 +155,16 @@ def _stated(file: TensorFile) -> dict[str, Any]:
         raise UserError(f"the metadata {CONFIGS} of {str(file.path)!r} is no JSON object of settings; fetch the file "
                         "again.") from None  # fmt: skip
     return stated
+
+
+def is_single_file(path: Path) -> bool:
+    """Whether a file is a whole checkpoint that is opened here, told by its head; PyTorch files are not looked into."""
+    try:
+        header = read_header(path) if path.suffix == ".safetensors" and path.is_file() else None
+    except UserError:
+        return False
+    kind = recognise(header.shapes, header.metadata) if header else None
+    return kind is not None and kind.name == "checkpoint" and kind.family in FAMILIES
 
 
 @lru_cache(maxsize=8)
