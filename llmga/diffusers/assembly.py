@@ -81,13 +81,14 @@ def assemble(path: Path, *, unet: Given = None, vae: Given = None, tokenizer: Gi
     base = single.configurations() if single else {}
     sources = _own(single) if single else {}
     for name, place in given.items():
-        own = base.get(f"{name}/config.json") if single else read_json(path / name / "config.json")
-        sources[name] = part_source(name, place, own or _vae_settings(single))
+        own = base.get(f"{name}/config.json", _vae_settings(single)) if single else _settings(path, name)
+        sources[name] = part_source(name, place, own)
     if single and "vae" not in sources:
         raise UserError(f"{str(path)!r} brings no VAE; give one as --vae.")
     towers = _texts(single, path)
     made = {} if path.is_dir() and tokenizer is None else tokenizers_of(path, single, towers, tokenizer)
-    key = (path.resolve(), path.stat().st_mtime_ns, *(str(source.place) for source in sources.values()))
+    places = [path, *(source.place for source in sources.values())]
+    key = tuple((place.resolve(), place.stat().st_mtime_ns) for place in places)
     return Assembly(path, config_folder(key, lambda folder: _write(folder, path, single, sources)), sources, made)
 
 
@@ -98,9 +99,15 @@ def _own(single: SingleFile) -> dict[str, PartSource]:
     }
 
 
-def _vae_settings(single: SingleFile | None) -> dict[str, Any]:
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    """Raises: UserError for a pipeline that has no such part."""
+    if not (folder / name).is_dir():
+        raise UserError(f"{str(folder)!r} has no {name}, whose place another could take; leave out --{name}.")
+    return read_json(folder / name / "config.json")
+
+
+def _vae_settings(single: SingleFile) -> dict[str, Any]:
     """Of the VAE that a single file lacks."""
-    assert single is not None
     return {"_class_name": "AutoencoderKL", "scaling_factor": single.family.scaling, "latent_channels": 4,
             **single.family.vae}  # fmt: skip
 

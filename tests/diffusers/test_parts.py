@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
+from llmga.diffusers.assembly import assemble
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.parts import part_source
 from llmga.diffusers.pipelines import load_pipeline
@@ -183,6 +184,11 @@ def test_what_is_not_there_is_told(base, tmp_path):
     ):
         with pytest.raises(UserError, match=sentence):
             part_source("vae", given, own)
+
+
+def test_a_pipeline_without_a_unet_takes_none(base, tmp_path):
+    with pytest.raises(UserError, match="has no unet, whose place another could take; leave out --unet"):
+        assemble(tmp_path, unet=base)
 
 
 def test_a_folder_that_lacks_the_part_itself_is_told(base, other, tmp_path):
