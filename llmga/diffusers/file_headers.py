@@ -78,9 +78,12 @@ def _json(text: bytes) -> dict[str, Any] | None:
 
 
 def _is_tensor(entry: Any) -> bool:
-    shape, ends = (entry.get(name) if isinstance(entry, dict) else None for name in ("shape", "data_offsets"))
-    numbers = isinstance(shape, list) and isinstance(ends, list) and all(type(each) is int for each in (*shape, *ends))
-    return numbers and len(ends) == 2 and isinstance(entry.get("dtype"), str)
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape, ends = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(ends, list) or len(ends) != 2:
+        return False
+    return all(type(each) is int for each in (*shape, *ends))
 
 
 def _end(head: Mapping[str, Any]) -> int:

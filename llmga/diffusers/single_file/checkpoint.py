@@ -114,7 +114,10 @@ class SingleFile:
             UserError: tensors lack or do not fit.
         """
         part = self.parts()[name]
-        return open_model(part, self.weights(name, part), dtype, f"the {name} of {str(self.file.path)!r}")
+        model = open_model(part, self.weights(name, part), dtype, f"the {name} of {str(self.file.path)!r}")
+        if self.file.path.suffix == ".safetensors":
+            self.file.release()  # what was read of it need not stay in memory beside the copies
+        return model
 
     def configurations(self) -> dict[str, dict[str, Any]]:
         """What stands in a diffusers folder as JSON, by its path, but for tokenizers."""
