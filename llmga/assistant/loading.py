@@ -190,12 +190,18 @@ class ModelSpec:
         return {name: getattr(self, name) for name in names}
 
     def open_pipeline(
-        self, path: str | Path, task: str | None = None, *, loras: Sequence[str] = (), **parts: str | Path | None
+        self,
+        path: str | Path,
+        task: str | None = None,
+        *,
+        loras: Sequence[str] = (),
+        unet: str | Path | None = None,
+        vae: str | Path | None = None,
     ) -> Pipeline:
         """A pipeline of this folder or file, set up as the spec says.
 
         Args:
-            parts: `unet` and `vae`, as `load_pipeline` takes them.
+            unet: as `load_pipeline` takes it, like `vae`.
 
         Raises:
             UserError: the folder lacks something, or the pipeline cannot be set up so.
@@ -210,8 +216,9 @@ class ModelSpec:
             tile_vae=self.vae_tiling,
             weighted=self.prompt_weights,
             loras=loras,
+            unet=unet,
+            vae=vae,
             tokenizer=self.tokenizer,
-            **parts,
         )
 
     def open_guided(self, path: str | Path) -> Pipeline:

@@ -148,11 +148,13 @@ def open_painter(
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
-    given = dict(parts) | {role: _part_of(record, role, parts.get(role)) for role in PARTS}
+    given = {role: _part_of(record, role, parts.get(role)) for role in PARTS} | {"tokenizer": parts.get("tokenizer")}
     _check_family(setup.get("family"), folder, given)
     pipeline = load_pipeline(
         folder,
-        **given,
+        unet=given["unet"],
+        vae=given["vae"],
+        tokenizer=given["tokenizer"],
         name=setup.get("family"),
         device=device or setup.get("device", "auto"),
         dtype=DTYPES.get(setup.get("dtype", "")),

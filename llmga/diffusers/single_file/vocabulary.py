@@ -128,7 +128,8 @@ def _of_merges(file: Path, pad: str) -> Any:
     from transformers import CLIPTokenizer
 
     vocabulary, merges = clip_vocabulary(file)
-    return CLIPTokenizer(vocabulary, merges, pad_token=pad, model_max_length=77)
+    pairs: Any = merges  # its annotation knows texts only, its reader of folders hands it pairs
+    return CLIPTokenizer(vocabulary, pairs, pad_token=pad, model_max_length=77)
 
 
 @lru_cache(maxsize=1)
