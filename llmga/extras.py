@@ -15,6 +15,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
         "tensorboard",
     ),
     "evaluate": ("cv2", "skimage"),
+    "single-file": ("clip",),
     "flash-attn": ("flash_attn",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
@@ -24,6 +25,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
 }  # fmt: skip
 OTHERWISE_NAMED = {
     "c2pa": "c2pa-python",
+    "clip": "openai-clip",
     "cv2": "opencv-python-headless",
     "imwatermark": "invisible-watermark",
     "markdown_it": "markdown-it-py",

@@ -19,6 +19,7 @@ from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, restorer_name
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import DIFFERENCE, EDITING, INSTRUCTION, TEXT_TO_IMAGE
+from llmga.diffusers.parts import PARTS
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.seams import Seam, seam
@@ -283,6 +284,8 @@ def marks_behind(
     painted_it = "painter" if shares else "editor" if region and region.pipeline_task == EDITING else "inpainter"
     others = {mark.role: mark for mark in _chosen_marks(upscaler, chosen)}
     idle = {"painter", "inpainter", "editor"} - {painted_it}
+    if not shares:
+        idle |= set(PARTS)  # which took the place of the painter's own
     marks = [mark for mark in models if mark.role not in idle | set(others)] + list(others.values())
     return tuple(replace(mark, role="painter") if mark.role == painted_it else mark for mark in marks)
 

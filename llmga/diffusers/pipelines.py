@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from llmga.diffusers.adapters import add_loras
-from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline, read_index, read_json
+from llmga.diffusers.assembly import assemble
+from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, read_index, read_json
 from llmga.diffusers.editor import Editor
 from llmga.diffusers.families import (
     AUTO,
@@ -50,12 +51,15 @@ def load_pipeline(
     tile_vae: bool = False,
     weighted: bool = False,
     loras: Sequence[str] = (),
+    unet: str | Path | None = None,
+    vae: str | Path | None = None,
+    tokenizer: str | Path | None = None,
 ) -> Pipeline:
-    """Load a pipeline: a Stable Diffusion checkpoint in diffusers layout, ready to paint.
+    """Load a pipeline: a Stable Diffusion checkpoint in diffusers layout or in a single file, ready to paint.
 
     Args:
-        path: a folder, its bare name under checkpoints/Inference or checkpoints/Training, or `owner/name` of the model
-            hub.
+        path: a folder, a single file in the layout of its authors (LDM), the bare name of either under
+            checkpoints/Inference or checkpoints/Training, or `owner/name` of the model hub.
         name: a row of `PIPELINES`, those registered from outside included; None picks it by the pipeline class in
             `model_index.json`, the UNet's input and the task.
         task: `text-to-image`, `inpainting` or `editing`, of which the last two also take a checkpoint made for
@@ -67,6 +71,10 @@ def load_pipeline(
         tile_vae: decode large pictures in overlapping tiles, which needs less memory.
         weighted: brackets in prompts are weights instead of text, `(word:1.3)`.
         loras: files of low-rank weights, each with an optional `:weight`.
+        unet: a file or a folder whose UNet takes the place of the checkpoint's, such as a distilled one.
+        vae: a file or a folder whose VAE does.
+        tokenizer: a folder with CLIP's vocabulary, which single files do not bring; None looks for it, see
+            `single_file.vocabulary`.
 
     Returns:
         The pipeline for the task: a `Pipeline`, an `Inpainter`, or one of `EDITORS`.
@@ -76,15 +84,17 @@ def load_pipeline(
     """
     with named_arguments():
         target = pick_device(device)
-    folder = find_checkpoint(path)
     with quiet():
-        index = read_index(folder)
-        family = PIPELINES[name] if name else family_of(index.get("_class_name"), folder, task)
-        _check_input(family, folder)
-        defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
-        _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
+        assembly = assemble(find_checkpoint(path), unet=unet, vae=vae, tokenizer=tokenizer)
+        folder = assembly.configs
+        with assembly.named():
+            index = read_index(folder)
+            family = PIPELINES[name] if name else family_of(index.get("_class_name"), folder, task)
+            _check_input(family, folder)
+            defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
+            _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
         usual = None if family.text is None or target.type == "cpu" else "bf16"  # their encoders overflow in fp16
-        pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype or usual, target))
+        pipe = assembly.open(family.load_pipeline_class(), pick_dtype(dtype or usual, target))
     to_device(pipe, target, offload=offload, tile_vae=tile_vae)
     pipeline = pipeline_class_of(family)(
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from llmga.choices import WATERMARK
 from llmga.command_line import Parser, number, quiet_libraries, run
 from llmga.errors import UserError
 from llmga.serve import args as flags
@@ -20,7 +21,7 @@ MODEL_DIRECTORY = Path("checkpoints/Inference")  # whose models visitors may cho
 OWN = (  # flags of models that are loaded here
     "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
     "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
-    "safety_checker", "watermark", "inpainter", "editor",
+    "safety_checker", "watermark", "c2pa", "inpainter", "editor", "unet", "vae", "tokenizer",
 )  # fmt: skip
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
@@ -128,7 +129,7 @@ def server_of(args: argparse.Namespace) -> "Endpoint":
     from llmga.llava.endpoint.address import Endpoint
 
     for name in OWN:
-        if getattr(args, name):
+        if getattr(args, name) not in (None, False, WATERMARK):
             raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
     return Endpoint(
         args.server,
