@@ -15,8 +15,9 @@ from PIL import Image
 
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.lora_files import open_lora
-from llmga.diffusers.lora_injection import activate, check_decomposed, inject
+from llmga.diffusers.lora_injection import activate, inject
 from llmga.diffusers.lora_layers import layers_of
+from llmga.diffusers.lora_merging import check_mergeable, merge, unmerge
 from llmga.diffusers.lora_origin import check_origin
 from llmga.diffusers.memory import execution_device, move_to
 from llmga.diffusers.pipeline import Pipeline
@@ -35,7 +36,7 @@ CONTROLLED = {
 def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
     """Load low-rank weights, all active together with those that are there.
 
-    A weight is a share of the difference that the file makes, for DoRA as well.
+    A weight is a share of the difference that the file makes, whatever the method; differences of several files add up.
 
     Args:
         given: files or folders that `open_lora` reads, each with an optional `:weight` (1 when left out), at most
@@ -56,10 +57,11 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
         file = open_lora(place)
         check_origin(file, pipeline)
         opened.append((file, weight, layers_of(file, pipeline.pipe, pipeline.family.name)))
-    check_decomposed(pipeline.pipe, [(file, layers) for file, _, layers in opened], pipeline.offload)
+    check_mergeable(pipeline.pipe, [(file, changes) for file, _, changes in opened])
     with _unhooked(pipeline):
-        for file, weight, layers in opened:
-            inject(pipeline.pipe, layers, weight)
+        for file, weight, changes in opened:
+            inject(pipeline.pipe, changes.beside, weight)
+            merge(pipeline.pipe, changes.merged, weight)
             pipeline.added.append(_mark("lora", file.path, weight))
         activate(pipeline.pipe)
     _forget(pipeline)
@@ -69,6 +71,7 @@ def remove_loras(pipeline: Pipeline) -> None:
     """Paint without any low-rank weights from now on."""
     with _unhooked(pipeline):
         pipeline.pipe.unload_lora_weights()
+        unmerge(pipeline.pipe)
     pipeline.added[:] = [entry for entry in pipeline.added if entry["kind"] != "lora"]
     _forget(pipeline)
 
