@@ -109,7 +109,10 @@ def _take(
         raise UserError(f"{file.label} hold values that are no numbers, {such_as([module])}; fetch them again.")
     for method in methods_of(tensors):
         own = getattr(layer, method.of, None)
-        if own is None or not _fits(method, tensors, own):
+        if own is None:
+            raise UserError(f"{file.label} hold biases for layers that have none here, {such_as([module])}, which is "
+                            f"not painted; {MERGE}.")  # fmt: skip
+        if not _fits(method, tensors, own):
             return False
         scale = method.scale(tensors)
         scale = _scale(file, part, module, method.rank_of(tensors)) if scale is None else scale

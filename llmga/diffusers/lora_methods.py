@@ -93,7 +93,7 @@ def _shaped(matrix: Tensor, weight: Tensor) -> Tensor:
 def _factored(tensors: Tensors, left: str, right: str, core: str) -> Tensor:
     """(out, rank) @ (rank, in) or, with a core (rank, rank, *kernel), (rank, out) and (rank, in) around it."""
     if core in tensors:
-        return torch.einsum("ij...,ip,jr->pr...", tensors[core], tensors[left], tensors[right])
+        return torch.einsum("ij...,ip,jr->pr...", tensors[core], tensors[left], tensors[right]).contiguous()
     return tensors[left] @ tensors[right].flatten(1)
 
 
