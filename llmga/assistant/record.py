@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 from PIL import Image
 
 import llmga
-from llmga.assistant.settings import Changes, Guidance, Prompt, Seed, Share, Steps, WorkSide
+from llmga.assistant.settings import Changes, ClipSkip, Guidance, Prompt, Seed, Share, Steps, WorkSide
 from llmga.compositing import able_to_hold
 from llmga.deep import levels
 from llmga.diffusers.adapters import LARGEST_WEIGHT
@@ -105,6 +105,7 @@ class Record:
         request: the user's turn that led to it.
         steps: as it was used, the pipeline's own choice filled in.
         guidance_scale: as `steps`.
+        clip_skip: layers of the text towers that the prompt left out, as diffusers counts them; None is none.
         sampler: class of the scheduler; its row in the table of samplers is in `painter`.
         size: (width, height) in pixels.
         work_size: the size that was asked for; None left it to the painter.
@@ -130,6 +131,7 @@ class Record:
     negative_prompt: Prompt = ""
     steps: Steps | None = None
     guidance_scale: Guidance | None = None
+    clip_skip: ClipSkip | None = None
     sampler: Name | None = None
     size: tuple[Annotated[int, within(1, MAX_SIDE)], Annotated[int, within(1, MAX_SIDE)]] | None = None
     work_size: tuple[WorkSide, WorkSide] | None = None
@@ -189,6 +191,7 @@ def parameters(record: Record) -> str:
         "Steps": record.steps,
         "Sampler": record.sampler,
         "CFG scale": record.guidance_scale,
+        "Clip skip": record.clip_skip and record.clip_skip + 1,  # which A1111 counts from the last layer
         "Seed": record.seed,
         "Size": record.size and "{}x{}".format(*record.size),
         "Model hash": _short(painter),

@@ -24,6 +24,7 @@ Seed = Annotated[int, within(0, SEEDS - 1)]
 AskedSeed = Annotated[int, within(0, LARGEST_SEED)]
 Steps = Annotated[int, within(1, 1000)]
 Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
+ClipSkip = Annotated[int, within(0, 31)]
 WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
 Share = Annotated[float, within(0, 1)]
 SamplerName = Annotated[str, row_of(SAMPLERS, "sampler")]
@@ -171,6 +172,7 @@ class Settings:
         picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         steps: of the denoising, 1 to 1000.
         guidance_scale: how closely the prompt is followed, 0 to 100.
+        clip_skip: layers of the text towers that the prompt leaves out, 0 to 31, for SD1.5 and SDXL.
         negative_prompt: what should not be in the picture.
         size: (width, height) in pixels, multiples of 8 from 16 to 2048.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
@@ -209,6 +211,10 @@ class Settings:
     )] = None  # fmt: skip
     guidance_scale: Annotated[Guidance | None, Setting(
         "painting", "how closely to follow the prompt", ("Guidance", "引导强度"), slider=(0, 20, 0.1),
+    )] = None  # fmt: skip
+    clip_skip: Annotated[ClipSkip | None, Setting(
+        "painting", "layers of the text towers that are left out (SD1.5, SDXL)",
+        ("Clip skip", "CLIP 跳过层数"), slider=(0, 11, 1), usual=0,
     )] = None  # fmt: skip
     negative_prompt: Annotated[Prompt | None, Setting(
         "painting", "what should not be in the picture", ("Not in the picture", "画面中不要"),

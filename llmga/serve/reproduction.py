@@ -54,6 +54,7 @@ def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing,
         negative_prompt=record.negative_prompt or None,
         steps=record.steps,
         guidance_scale=record.guidance_scale,
+        clip_skip=record.clip_skip,
         size=record.work_size,
     )
     return paint(pipeline, order, postprocessing)
