@@ -61,14 +61,18 @@ def _name(place: Path) -> str:
     return place.name
 
 
-class Added(TypedDict):
-    """What was added to a painter: a low-rank adapter, a ControlNet or an IP-Adapter."""
-
+class _Added(TypedDict):
     kind: Name
     name: Name
     sha256: Digest
     weight: Annotated[float, within(-LARGEST_WEIGHT, LARGEST_WEIGHT)]
     picture: Digest | None
+
+
+class Added(_Added, total=False):
+    """What was added to a painter: a low-rank adapter, a taught word, a ControlNet or an IP-Adapter."""
+
+    token: Name
 
 
 class Words(TypedDict, total=False):

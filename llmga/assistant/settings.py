@@ -172,7 +172,6 @@ class Settings:
         picture: "always" makes every answer ask for a picture; "auto" leaves it to the model.
         steps: of the denoising, 1 to 1000.
         guidance_scale: how closely the prompt is followed, 0 to 100.
-        clip_skip: layers of the text towers that the prompt leaves out, 0 to 31, for SD1.5 and SDXL.
         negative_prompt: what should not be in the picture.
         size: (width, height) in pixels, multiples of 8 from 16 to 2048.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
@@ -184,6 +183,7 @@ class Settings:
         versions: how many pictures are painted of every prompt, 1 to 10.
         previews: report small pictures of unfinished paintings.
         paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
+        clip_skip: layers of the text towers that the prompt leaves out, 0 to 31, for SD1.5 and SDXL.
     """
 
     temperature: Annotated[float, within(0, 5), Setting(
@@ -211,10 +211,6 @@ class Settings:
     )] = None  # fmt: skip
     guidance_scale: Annotated[Guidance | None, Setting(
         "painting", "how closely to follow the prompt", ("Guidance", "引导强度"), slider=(0, 20, 0.1),
-    )] = None  # fmt: skip
-    clip_skip: Annotated[ClipSkip | None, Setting(
-        "painting", "layers of the text towers that are left out (SD1.5, SDXL)",
-        ("Clip skip", "CLIP 跳过层数"), slider=(0, 11, 1), usual=0,
     )] = None  # fmt: skip
     negative_prompt: Annotated[Prompt | None, Setting(
         "painting", "what should not be in the picture", ("Not in the picture", "画面中不要"),
@@ -245,6 +241,10 @@ class Settings:
         "words", "false: prompts stay in the words, in their tags, and wait",
         ("Show me each prompt before it is painted", "绘制前先让我查看提示词"), flag="", command="", record="",
     )] = True  # fmt: skip
+    clip_skip: Annotated[ClipSkip | None, Setting(
+        "painting", "layers of the text towers that are left out (SD1.5, SDXL)",
+        ("Clip skip", "CLIP 跳过层数"), slider=(0, 11, 1), usual=0,
+    )] = None  # fmt: skip
 
     @property
     def changes(self) -> Changes:

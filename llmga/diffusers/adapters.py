@@ -1,4 +1,4 @@
-"""What is added to a loaded pipeline: low-rank weights, a ControlNet, a picture as prompt.
+"""What is added to a loaded pipeline: low-rank weights, taught words, a ControlNet, a picture as prompt.
 
 Each is checked against the pipeline's own widths first: libraries load what fits and leave the rest aside in silence.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from llmga.diffusers.embeddings import open_embeddings, teach, vectors_for
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_injection import activate, inject
@@ -65,6 +66,35 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
             pipeline.added.append(_mark("lora", file.path, weight))
         activate(pipeline.pipe)
     _forget(pipeline)
+
+
+def add_embeddings(pipeline: Pipeline, given: Sequence[str]) -> None:
+    """Teach words by textual inversion: a prompt that names one is read with its vectors.
+
+    Args:
+        given: files that `open_embeddings` reads, each with an optional `:TOKEN`, the word.
+
+    Raises:
+        UserError: when one is missing, damaged, or made for another family; nothing is changed then.
+    """
+    opened = [word for text in given for word in open_embeddings(*_place_and_token(text))]
+    names = [word.token for word in opened]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{twice!r} is taught twice; give one of the files another name, as FILE:TOKEN.")
+    learnt = [(word, vectors_for(word, pipeline)) for word in opened]
+    if not learnt:
+        return
+    with _unhooked(pipeline):
+        for word, vectors in learnt:
+            teach(word, vectors)
+            pipeline.added.append(_mark("embedding", word.path, 1.0) | {"token": word.token})
+    _forget(pipeline)
+
+
+def _place_and_token(text: str) -> tuple[str, str | None]:
+    """A path may hold colons of its own."""
+    path, _, last = str(text).rpartition(":")
+    return (path, last) if path and not Path(text).exists() and not set(last) & set("/\\") else (str(text), None)
 
 
 def remove_loras(pipeline: Pipeline) -> None:

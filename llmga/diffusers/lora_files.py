@@ -28,7 +28,7 @@ OTHERS = (
     (r"^(control_model\.|controlnet_)", "a ControlNet", "give its folder as --controlnet"),
     (r"^(image_proj|ip_adapter)\b", "an IP-Adapter", "give it as --ip-adapter"),
     (r"^(string_to_param|string_to_token|emb_params|clip_[lg]|<.+>)$", "a textual inversion",
-     "it teaches a word and is not read here"),
+     "it teaches a word: give it as --embedding"),
     (r"^(conv_in|down_blocks|input_blocks|double_blocks|transformer_blocks)\.", "a whole UNet or transformer",
      "give the diffusers folder that it belongs to as --sdmodel_id"),
     (r"^(encoder|decoder)\.(conv_in|mid_block|up_blocks|down_blocks|mid|up|down)\b", "a VAE",

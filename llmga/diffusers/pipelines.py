@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmga.diffusers.adapters import add_loras
+from llmga.diffusers.adapters import add_embeddings, add_loras
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline, read_index, read_json
 from llmga.diffusers.editor import Editor
 from llmga.diffusers.families import (
@@ -45,6 +45,7 @@ def load_pipeline(
     tile_vae: bool = False,
     weighted: bool = False,
     loras: Sequence[str] = (),
+    embeddings: Sequence[str] = (),
 ) -> Pipeline:
     """Load a pipeline: a Stable Diffusion checkpoint in diffusers layout, ready to paint.
 
@@ -62,6 +63,7 @@ def load_pipeline(
         tile_vae: decode large pictures in overlapping tiles, which needs less memory.
         weighted: brackets in prompts are weights instead of text, `(word:1.3)`.
         loras: files of low-rank weights, each with an optional `:weight`.
+        embeddings: files of textual inversion, each with an optional `:TOKEN`.
 
     Returns:
         The pipeline for the task: a `Pipeline`, an `Inpainter` or an `Editor`.
@@ -84,6 +86,7 @@ def load_pipeline(
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
     )
     add_loras(pipeline, loras)
+    add_embeddings(pipeline, embeddings)
     return pipeline
 
 

@@ -126,7 +126,12 @@ def check_rows(record: Record) -> None:
 
 
 def open_painter(
-    record: Record, place: str | None, device: str | None, loras: Sequence[str], guides: Sequence[Guide]
+    record: Record,
+    place: str | None,
+    device: str | None,
+    loras: Sequence[str],
+    guides: Sequence[Guide],
+    embeddings: Sequence[str] = (),
 ) -> Pipeline:
     """The pipeline as it was set up.
 
@@ -150,6 +155,7 @@ def open_painter(
         tile_vae=setup.get("tile_vae", False),
         weighted=setup.get("weighted", False),
         loras=loras,
+        embeddings=embeddings,
     )
     for guide in guides:
         guide.use(pipeline)
@@ -171,7 +177,7 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
         told = ", ".join(f"{each['kind']} {each['name']} ({each['sha256'][:10]})" for each in recorded) or "nothing"
         raise UserError(
             f"the picture was painted with {told} added to the painter, here it is something else; give just that with "
-            "--lora, --controlnet or --ip-adapter, and the same picture and scale."
+            "--lora, --embedding, --controlnet or --ip-adapter, and the same word, picture and scale."
         )
 
 
@@ -245,7 +251,7 @@ def replay(args: argparse.Namespace) -> int:
     check_rows(record)
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
     region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args))
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args), args.embedding)
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region)
     content = encoded(image, record, kind_of(file), quality=record.quality)
