@@ -188,7 +188,7 @@ def refused(painter, path, match, family="sd15"):
     [
         ({"emb_params": (2, 1024)}, "sd15", "another family than sd15: its vectors are 1024 wide, .* towers 32"),
         ({"emb_params": (2, 32)}, "sdxl", "another family than sdxl: its vectors are 32 wide, .* towers 32 and 40"),
-        ({"clip_l": (2, 32), "clip_g": (2, 64)}, "sd15", "another family than sd15: its vectors are clip_g 64 and clip_l 32"),
+        ({"clip_l": (2, 32), "clip_g": (2, 64)}, "sd15", "its vectors are clip_g 64 and clip_l 32"),
         ({"clip_l": (2, 32), "t5": (2, 64)}, "sdxl", "its vectors are clip_l 32 and t5 64 wide"),
         ({"emb_params": (76, 32)}, "sd15", "holds 76 vectors .*; a word may have 75 at most"),
         ({"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": (2, 8)}, "sd15",
