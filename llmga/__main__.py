@@ -39,7 +39,7 @@ COMMANDS = Registry("command", {
     "train restorer": Command("llmga.diffrir.train.train", "teach a restoration network"),
     "doctor": Command("llmga.llava.train.doctor", "look at the data and the machine before stage 1"),
     "download": Command("llmga.download", "fetch published weights"),
-    "convert": Command("llmga.llava.convert", "write a checkpoint in another layout"),
+    "convert": Command("llmga.serve.convert", "write a checkpoint in another layout"),
     "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),
     "evaluate dry-run": Command("llmga.evaluation.dry_run", "what every preset needs, on a GPU that is not there"),
     "evaluate prompts": Command("llmga.evaluation.prompts", "score what prompts keep of benchmark rows"),

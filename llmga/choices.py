@@ -11,6 +11,7 @@ TEMPLATES = (  # llmga.llava.templates
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")  # llmga.llava.placement
 PICTURE = ("auto", "always")  # whether an answer holds a generation prompt, see llmga.llava.sampling
 CHECKPOINT_LAYOUTS = ("hf", "llmga")  # llmga.llava.conversion
+PAINTER_LAYOUTS = ("diffusers", "single-file")  # llmga.diffusers.convert
 
 # The diffusion model.
 TASKS = TEXT_TO_IMAGE, INPAINTING, EDITING = "text-to-image", "inpainting", "editing"

@@ -22,6 +22,7 @@ from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_resto
 from llmga.diffusers.adapters import add_embeddings, add_loras, use_controlnet, use_ip_adapter
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.parts import PARTS, find_part
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError, named_arguments
@@ -76,7 +77,8 @@ class Guide:
 class ModelSpec:
     """Which models an assistant works with, and how they are loaded.
 
-    A path is a folder, its bare name below checkpoints/Inference, or an id of the Hugging Face hub.
+    A path is a folder, its bare name below checkpoints/Inference, or an id of the Hugging Face hub; of a diffusion
+    model also a single file.
 
     Attributes:
         mllm: the language model: a checkpoint, or a server that runs one; None is the bundled toy.
@@ -84,6 +86,9 @@ class ModelSpec:
         model_base: the base of an `mllm` that is a projector or low-rank weights only.
         conv_mode: a row of `llmga.llava.templates.TEMPLATES`; None is what the checkpoint says.
         task: what the pipeline is for; None is what its checkpoint was made for.
+        unet: a file or a folder whose UNet takes the place of the pipeline's, such as a distilled one.
+        vae: a file or a folder whose VAE does.
+        tokenizer: a folder with the vocabulary of a single file's text encoders; None looks for it.
         inpainter: what paints marked parts in the pipeline's place; None beside the bundled pipeline is the bundled
             one, beside another the pipeline itself.
         restorer: a row of `llmga.diffrir.restorers.RESTORERS`, used after a mask; None is the usual one.  A row that
@@ -117,6 +122,9 @@ class ModelSpec:
     model_base: str | Path | None = None
     conv_mode: str | None = None
     task: Literal["text-to-image", "inpainting", "editing"] | None = None
+    unet: str | Path | None = None
+    vae: str | Path | None = None
+    tokenizer: str | Path | None = None
     inpainter: str | Path | None = None
     restorer: str | None = None
     restorer_path: str | Path | None = None
@@ -184,9 +192,18 @@ class ModelSpec:
         return {name: getattr(self, name) for name in names}
 
     def open_pipeline(
-        self, path: str | Path, task: str | None = None, *, loras: Sequence[str] = (), embeddings: Sequence[str] = ()
+        self,
+        path: str | Path,
+        task: str | None = None,
+        *,
+        loras: Sequence[str] = (),
+        embeddings: Sequence[str] = (),
+        **parts: str | Path | None,
     ) -> Pipeline:
-        """A pipeline of this folder, set up as the spec says.
+        """A pipeline of this folder or file, set up as the spec says.
+
+        Args:
+            parts: `unet` and `vae`, as `load_pipeline` takes them.
 
         Raises:
             UserError: the folder lacks something, or the pipeline cannot be set up so.
@@ -202,6 +219,8 @@ class ModelSpec:
             weighted=self.prompt_weights,
             loras=loras,
             embeddings=embeddings,
+            tokenizer=self.tokenizer,
+            **parts,
         )
 
     def open_guided(self, path: str | Path) -> Pipeline:
@@ -210,7 +229,8 @@ class ModelSpec:
         Raises:
             UserError: as `open_pipeline`, and for what does not fit the pipeline.
         """
-        pipeline = self.open_pipeline(path, self.task, loras=self.loras, embeddings=self.embeddings)
+        added: dict[str, Any] = {"loras": self.loras, "embeddings": self.embeddings}
+        pipeline = self.open_pipeline(path, self.task, **added, unet=self.unet, vae=self.vae)
         for guide in self.guides:
             guide.use(pipeline)
         return pipeline
@@ -280,6 +300,7 @@ class Models:
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
+        parts |= {name: find_part(name, place) for name in PARTS if (place := getattr(spec, name)) is not None}
         parts |= {role: path for role, (_, path) in weights.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(

@@ -18,6 +18,7 @@ from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, restorer_name
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
+from llmga.diffusers.parts import PARTS
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.seams import Seam, seam
@@ -265,9 +266,9 @@ def marks_behind(
         own: the assistant's pipeline.
         upscaler: the assistant's.
     """
-    idle = "inpainter" if _path(pipeline) == _path(own) else "painter"
+    idle = ("inpainter",) if _path(pipeline) == _path(own) else ("painter", *PARTS)
     others = {mark.role: mark for mark in _chosen_marks(upscaler, chosen)}
-    marks = [mark for mark in models if mark.role not in (idle, *others)] + list(others.values())
+    marks = [mark for mark in models if mark.role not in (*idle, *others)] + list(others.values())
     return tuple(replace(mark, role="painter") if mark.role == "inpainter" else mark for mark in marks)
 
 

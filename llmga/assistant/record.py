@@ -34,8 +34,8 @@ class ModelMark:
     """Which model took part.
 
     Attributes:
-        role: "language", "language base", "painter", "inpainter", "restorer" or "upscaler"; in a picture's record
-            "painter" is the one that painted it.
+        role: "language", "language base", "painter", "inpainter", "restorer" or "upscaler", or "unet" or "vae" of what
+            took the place of the painter's own; in a picture's record "painter" is the one that painted it.
         name: the last part of the folder's path, the rest of the path is nobody's business; its id where it came from
             the hub; of a model that a server runs, its name there and the server's URL.
         sha256: fingerprint of the weights, None when they do not lie in a local folder.

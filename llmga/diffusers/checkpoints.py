@@ -1,12 +1,15 @@
-"""Diffusers folders: found, checked file by file before anything is loaded, and opened."""
+"""Checkpoints of pipelines: found, and diffusers folders checked file by file before anything is loaded."""
 
 import importlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from llmga.diffusers.config_folders import is_config_folder
+from llmga.diffusers.file_headers import SUFFIXES, is_weight_file
 from llmga.download import cached, fetch_pipeline, is_hub_id
 from llmga.errors import UserError, reason
 from llmga.model_directories import MODEL_DIRECTORIES, hint, in_model_directories, places
@@ -14,20 +17,24 @@ from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
 DEFAULTS_FILE = "generation_defaults.json"
+Opener = Callable[[torch.dtype], Any]  # number format -> a model on the CPU
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """A pipeline's folder: as given, or by its bare name in a model directory, or fetched from the model hub.
+    """A pipeline's folder or single file: as given, or by its name in a model directory, or fetched from the hub.
 
     Raises:
         UserError: when it is neither there nor on the hub.
     """
     found = list(places(path))
-    for folder in found:
-        if folder.is_dir():
-            return _checked(folder)
+    for place in found:
+        if place.is_dir():
+            return _checked(place)
+        if is_weight_file(place):
+            return place
     if found[0].exists():
-        raise UserError(f"{str(path)!r} is a file; a diffusion checkpoint is a folder with a model_index.json.")
+        raise UserError(f"{str(path)!r} is a file; a diffusion checkpoint is a folder with a model_index.json, or a "
+                        f"single file that ends with one of {', '.join(SUFFIXES)}.")  # fmt: skip
     return _from_hub(str(path))
 
 
@@ -51,6 +58,9 @@ def _from_hub(name: str) -> Path:
 
 def read_index(folder: Path) -> dict[str, Any]:
     """The pipeline's `model_index.json`, after every part that it names was seen to be there.
+
+    Args:
+        folder: of a checkpoint, or of its configurations alone (`config_folders`).
 
     Raises:
         UserError: naming the file or folder that is missing, or the part that asks for code of the folder.
@@ -102,7 +112,7 @@ def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
         lacking = config if needed and not (part / config).is_file() else None
     if lacking:
         raise UserError(f"checkpoint {str(folder)!r} lacks {name}/{lacking}; copy the whole diffusers folder.")
-    if _has_weights(name, kind) and library in STEMS:
+    if _has_weights(name, kind) and library in STEMS and not is_config_folder(folder):
         choose(part, library)
 
 
@@ -128,17 +138,21 @@ def _is_pipeline_module(name: str) -> bool:
     return name.isidentifier() and hasattr(pipelines, name)
 
 
-def _models(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+def models_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Library and class of each part that has weights."""
     return {name: made for name, made in _parts(index).items() if made[0] in STEMS and _has_weights(name, made[1])}
 
 
 def empty_parts(folder: Path) -> dict[str, Any]:
     """The models of a folder by name, on torch's meta device: shapes without weights.
 
+    Args:
+        folder: as `read_index` takes it.
+
     Raises:
         UserError: as `read_index`.
     """
-    return {name: empty_part(folder / name, *made) for name, made in _models(read_index(folder)).items()}
+    return {name: empty_part(folder / name, *made) for name, made in models_of(read_index(folder)).items()}
 
 
 def empty_part(part: Path, library: str, kind: str) -> Any:
@@ -152,26 +166,41 @@ def empty_part(part: Path, library: str, kind: str) -> Any:
         return model_class(AutoConfig.from_pretrained(part, trust_remote_code=False))
 
 
-def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
-    """Load a checked folder on the CPU.
+def open_pipeline(
+    folder: Path,
+    pipeline_class: Any,
+    dtype: torch.dtype,
+    *,
+    configs: Path | None = None,
+    sources: Mapping[str, Opener] | None = None,
+) -> Any:
+    """Load a checked checkpoint on the CPU.
 
     Every part is opened in the variant in which its weights are there, whatever the others are.
+
+    Args:
+        configs: where configurations and tokenizers lie, if not in `folder`.
+        sources: how the parts are opened whose weights are not below `folder`.
 
     Raises:
         UserError: when a part is missing, damaged, or asks to run code.
     """
     from safetensors import SafetensorError
 
-    models = _models(read_index(folder))
+    configs, sources = configs or folder, sources or {}
+    models = models_of(read_index(configs))
     try:
-        opened = {name: open_part(folder / name, *made, dtype) for name, made in models.items()}
+        opened = {
+            name: sources[name](dtype) if name in sources else open_part(folder / name, *made, dtype)
+            for name, made in models.items()
+        }
         return pipeline_class.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **_unwanted(pipeline_class)
+            configs, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **_unwanted(pipeline_class)
         )
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as problem:
-        why = damaged(folder) or reason(problem)[:300]
+        why = (damaged(folder) if folder.is_dir() else None) or reason(problem)[:300]
         raise UserError(f"checkpoint {str(folder)!r} cannot be opened: {why}.") from None
 
 

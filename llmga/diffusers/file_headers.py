@@ -35,6 +35,11 @@ class Header:
     numbers: Mapping[str, int | float] = field(default_factory=dict)
 
 
+def is_weight_file(path: Path) -> bool:
+    """Whether it is a file whose name ends as one of weights does."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
 def read_header(path: Path) -> Header:
     """Read the head of a .safetensors file, or the structure of a PyTorch file, whose tensors stay on disk.
 

@@ -67,7 +67,7 @@ def origin_metadata(
 
     Args:
         family: `sd15` or `sdxl`.
-        base: the folder of the pipeline that was trained.
+        base: the folder or the file of the pipeline that was trained.
     """
     from llmga import __version__
 
@@ -82,8 +82,13 @@ def origin_metadata(
         "llmga.version": __version__,
         "llmga.layout": layout,
         "llmga.base": base.resolve().name,
-        "llmga.base_sha256": fingerprint(base / "unet") or "",
+        "llmga.base_sha256": _unet_mark(base) or "",
     }
+
+
+def _unet_mark(base: Path) -> str | None:
+    """Fingerprint of the UNet; of a single file's whole."""
+    return fingerprint(base / "unet" if base.is_dir() else base)
 
 
 def check_origin(file: LoraFile, pipeline: Pipeline) -> None:
@@ -121,8 +126,6 @@ def _family_of(pipeline: Pipeline) -> str | None:
 
 
 def _tell_base(file: LoraFile, origin: Origin, pipeline: Pipeline) -> None:
-    if origin.base_sha256 and pipeline.path and fingerprint(find_checkpoint(pipeline.path) / "unet") != (
-        origin.base_sha256
-    ):  # fmt: skip
+    if origin.base_sha256 and pipeline.path and _unet_mark(find_checkpoint(pipeline.path)) != origin.base_sha256:
         log.warning("%s were trained beside another base, %s; they may do less beside %s.",
                     file.label, origin.base, pipeline.path)  # fmt: skip

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from llmga.diffusers.adapters import add_embeddings, add_loras
-from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline, read_index, read_json
+from llmga.diffusers.assembly import assemble
+from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, read_index, read_json
 from llmga.diffusers.editor import Editor
 from llmga.diffusers.families import (
     AUTO,
@@ -46,12 +47,15 @@ def load_pipeline(
     weighted: bool = False,
     loras: Sequence[str] = (),
     embeddings: Sequence[str] = (),
+    unet: str | Path | None = None,
+    vae: str | Path | None = None,
+    tokenizer: str | Path | None = None,
 ) -> Pipeline:
-    """Load a pipeline: a Stable Diffusion checkpoint in diffusers layout, ready to paint.
+    """Load a pipeline: a Stable Diffusion checkpoint in diffusers layout or in a single file, ready to paint.
 
     Args:
-        path: a folder, its bare name under checkpoints/Inference or checkpoints/Training, or `owner/name` of the model
-            hub.
+        path: a folder, a single file in the layout of its authors (LDM), the bare name of either under
+            checkpoints/Inference or checkpoints/Training, or `owner/name` of the model hub.
         name: a row of `PIPELINES`, those registered from outside included; None picks it by the pipeline class in
             `model_index.json`, the UNet's input and the task.
         task: `text-to-image`, `inpainting` or `editing`, of which the last two also take a checkpoint made for
@@ -64,6 +68,10 @@ def load_pipeline(
         weighted: brackets in prompts are weights instead of text, `(word:1.3)`.
         loras: files of low-rank weights, each with an optional `:weight`.
         embeddings: files of textual inversion, each with an optional `:TOKEN`.
+        unet: a file or a folder whose UNet takes the place of the checkpoint's, such as a distilled one.
+        vae: a file or a folder whose VAE does.
+        tokenizer: a folder with CLIP's vocabulary, which single files do not bring; None looks for it, see
+            `single_file.vocabulary`.
 
     Returns:
         The pipeline for the task: a `Pipeline`, an `Inpainter` or an `Editor`.
@@ -73,14 +81,16 @@ def load_pipeline(
     """
     with named_arguments():
         target = pick_device(device)
-    folder = find_checkpoint(path)
     with quiet():
-        index = read_index(folder)
-        family = PIPELINES[name] if name else family_of(index.get("_class_name"), folder, task)
-        _check_input(family, folder)
-        defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
-        _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
-        pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
+        assembly = assemble(find_checkpoint(path), unet=unet, vae=vae, tokenizer=tokenizer)
+        folder = assembly.configs
+        with assembly.named():
+            index = read_index(folder)
+            family = PIPELINES[name] if name else family_of(index.get("_class_name"), folder, task)
+            _check_input(family, folder)
+            defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
+            _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
+        pipe = assembly.open(family.load_pipeline_class(), pick_dtype(dtype, target))
     to_device(pipe, target, offload=offload, tile_vae=tile_vae)
     pipeline = PIPELINE_CLASSES[family.task](
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload

@@ -100,7 +100,8 @@ def add_models(parser: Parser) -> None:
         help="language model: folder, name below checkpoints/ or hub id; left out: the bundled toy one",
     )
     _add(group, "model-base", metavar="FOLDER", help="base model, for a projector-only or low-rank --model-path")
-    _add(group, "sdmodel_id", metavar="FOLDER", help="diffusers model; left out: the bundled toy one")
+    _add(group, "sdmodel_id", metavar="PATH", help="diffusion model: diffusers folder, single .safetensors or .ckpt "
+         "file, or hub id; left out: the bundled toy one")  # fmt: skip
     _add_settings(group, "finish")
     for what in ("restorer", "upscaler"):
         _add(group, f"{what}-path", metavar="PATH", help="its weights; left out: those under checkpoints/Inference")
@@ -160,8 +161,9 @@ def add_bounds(parser: Parser) -> None:
 def add_painter(parser: Parser) -> None:
     """How the diffusion model is loaded."""
     group = parser.add_argument_group("painter")
-    _add(group, "inpainter", metavar="FOLDER", help="what paints marked parts in place of --sdmodel_id; beside the "
-         "bundled painter left out: the bundled one")  # fmt: skip
+    _add(group, "inpainter", metavar="PATH", help="what paints marked parts in place of --sdmodel_id, a "
+         "single file, too; beside the bundled painter left out: the bundled one")  # fmt: skip
+    add_parts(group)
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
     _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
@@ -170,6 +172,13 @@ def add_painter(parser: Parser) -> None:
     _add(group, "embedding", action="append", metavar="FILE[:TOKEN]", help="textual inversion, and the word that it "
          "teaches; may be given several times")  # fmt: skip
     add_guides(group)
+
+
+def add_parts(group: "argparse._ActionsContainer") -> None:
+    """What takes the place of a part of the diffusion model."""
+    _add(group, "unet", metavar="PATH", help="UNet in place of --sdmodel_id's, file or folder, such as a Lightning one")
+    _add(group, "vae", metavar="PATH", help="VAE in place of --sdmodel_id's, file or folder")
+    _add(group, "tokenizer", metavar="FOLDER", help="vocabulary of a single file's text encoders; left out: looked for")
 
 
 def add_guides(group: "argparse._ActionsContainer") -> None:

@@ -21,8 +21,10 @@ from llmga.assistant.record import ModelMark, Record, picture_hash
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
+from llmga.diffusers.assembly import assemble
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import find_checkpoint, read_index
+from llmga.diffusers.parts import PARTS, find_part
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
@@ -33,6 +35,7 @@ from llmga.model_directories import MODEL_DIRECTORIES, in_model_directories
 from llmga.serve import parsed_args
 from llmga.typed import is_one_part
 
+NOTHING: Mapping[str, str | None] = {}
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
 
 
@@ -132,11 +135,13 @@ def open_painter(
     loras: Sequence[str],
     guides: Sequence[Guide],
     embeddings: Sequence[str] = (),
+    parts: Mapping[str, str | None] = NOTHING,
 ) -> Pipeline:
     """The pipeline as it was set up.
 
     Args:
         place: where it lies; None is the model directory.
+        parts: where the `unet` and the `vae` lie that took the place of its own, and a `tokenizer`, likewise.
         device: None is the recorded one.
 
     Raises:
@@ -145,9 +150,11 @@ def open_painter(
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
-    _check_family(setup.get("family"), folder)
+    given = dict(parts) | {role: _part_of(record, role, parts.get(role)) for role in PARTS}
+    _check_family(setup.get("family"), folder, given)
     pipeline = load_pipeline(
         folder,
+        **given,
         name=setup.get("family"),
         device=device or setup.get("device", "auto"),
         dtype=DTYPES.get(setup.get("dtype", "")),
@@ -163,9 +170,26 @@ def open_painter(
     return pipeline
 
 
-def _check_family(name: str | None, folder: Path) -> None:
+def _part_of(record: Record, role: str, given: str | None) -> str | None:
+    """Where a part lies that took the place of the painter's own; None where none did.
+
+    Raises:
+        UserError: it is not here, has other weights, or was not recorded.
+    """
+    mark = record.model(role)
+    if mark is None:
+        if given is not None:
+            raise UserError(f"the picture was painted with the painter's own {role}; leave out --{role} {given!r}.")
+        return None
+    place = place_of(mark, role, given, f"--{role}")
+    check_weights(mark, find_part(role, place), f"--{role}")
+    return place
+
+
+def _check_family(name: str | None, folder: Path, parts: Mapping[str, str | None]) -> None:
     """Raises: UserError when the folder holds a pipeline of another family than the recorded one."""
-    own = family_of(read_index(folder).get("_class_name"), folder)
+    configs = assemble(folder, **parts).configs
+    own = family_of(read_index(configs).get("_class_name"), configs)
     if name is not None and PIPELINES[name].architecture != own.architecture:
         raise UserError(f"the picture was painted by a {name} model, but {str(folder)!r} is {own.name}; "
                         "give the painter with --sdmodel_id.")  # fmt: skip
@@ -251,7 +275,9 @@ def replay(args: argparse.Namespace) -> int:
     check_rows(record)
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
     region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args), args.embedding)
+    parts = {name: getattr(args, name) for name in (*PARTS, "tokenizer")}
+    guides = parsed_args.guides(args)
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, guides, args.embedding, parts)
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region)
     content = encoded(image, record, kind_of(file), quality=record.quality)

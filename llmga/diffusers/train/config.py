@@ -16,7 +16,10 @@ class Stage2Config:
 
     family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
     task: Literal["text-to-image", "inpainting"] = setting("text-to-image", help="what the UNet is given beside text")
-    pipeline: str = setting("checkpoints/Training/stable-diffusion-xl-base-1.0", help="diffusers folder to start from")
+    pipeline: str = setting("checkpoints/Training/stable-diffusion-xl-base-1.0", help="diffusers folder or single file")
+    unet: str | None = setting(None, help="UNet in its place, a file or a folder")
+    vae: str | None = setting(None, help="VAE in its place, a file or a folder")
+    tokenizer: str | None = setting(None, help="folder with the vocabulary of a single file; none looks for it")
     run: str = setting(
         "runs/stage2", help="folder of checkpoints, caches and log; moves with another --output", beside="output"
     )

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from llmga.diffusers.checkpoints import find_checkpoint, open_pipeline, read_index
+from llmga.diffusers.assembly import Assembly, assemble
+from llmga.diffusers.checkpoints import find_checkpoint, read_index
 from llmga.diffusers.families import Family
 from llmga.diffusers.pipelines import family_of
 from llmga.diffusers.train.config import Stage2Config
@@ -38,19 +39,32 @@ def open_accelerator(config: Stage2Config) -> Accelerator:
     )  # fmt: skip
 
 
-def open_base(config: Stage2Config, family: Family, task: Task) -> tuple[Path, Any]:
-    """The folder and the pipeline of the task's class, its UNet as wide as the task asks.
+def base_of(config: Stage2Config) -> Assembly:
+    """What a run starts from: a folder or a single file, and the parts that are given beside it.
+
+    Raises:
+        UserError: it is not there, or no pipeline.
+    """
+    return assemble(find_checkpoint(config.pipeline), unet=config.unet, vae=config.vae, tokenizer=config.tokenizer)
+
+
+def open_base(config: Stage2Config, family: Family, task: Task) -> tuple[Assembly, Any]:
+    """The checkpoint and the pipeline of the task's class, its UNet as wide as the task asks.
 
     Raises:
         UserError: it is not there, of another family, or does not fit the task.
     """
-    folder = find_checkpoint(config.pipeline)
-    own = family_of(read_index(folder).get("_class_name"), folder).architecture
-    if own != family.architecture:
-        raise UserError(f"{str(folder)!r} is of the family {own}, not {family.architecture}; choose another --family.")
-    pipe = open_pipeline(folder, family.load_pipeline_class(), torch.float32)
-    _fit_unet(pipe, config, folder, task)
-    return folder, pipe
+    base = base_of(config)
+    folder = base.configs
+    with base.named():
+        own = family_of(read_index(folder).get("_class_name"), folder).architecture
+        if own != family.architecture:
+            raise UserError(
+                f"{str(folder)!r} is of the family {own}, not {family.architecture}; choose another --family."
+            )
+        pipe = base.open(family.load_pipeline_class(), torch.float32)
+        _fit_unet(pipe, config, folder, task)
+    return base, pipe
 
 
 def _fit_unet(pipe: Any, config: Stage2Config, folder: Path, task: Task) -> None:

@@ -55,7 +55,7 @@ def _sizes(config: Stage2Config) -> Sizes:
     from llmga.diffusers.train.loading import HALF
     from llmga.diffusers.train.lora import add_lora
 
-    parts = _parts(config.pipeline)
+    parts = _parts(config)
     half = HALF[config.mixed_precision if config.device != "cpu" else "no"]
     unet, vae, towers = parts.pop("unet"), parts.pop("vae"), [*parts.values()]
     unet = _fitted(unet, config).to(half)
@@ -74,14 +74,15 @@ def _sizes(config: Stage2Config) -> Sizes:
     )
 
 
-def _parts(pipeline: str) -> dict[str, Any]:
+def _parts(config: Stage2Config) -> dict[str, Any]:
     """The models without weights; of a published pipeline its folder need not be there yet."""
-    from llmga.diffusers.checkpoints import empty_parts, find_checkpoint
+    from llmga.diffusers.checkpoints import empty_parts
     from llmga.diffusers.published import PAINTERS, empty_painter
+    from llmga.diffusers.train.loading import base_of
 
-    name = Path(pipeline).name
+    name = Path(config.pipeline).name
     try:
-        return empty_parts(find_checkpoint(pipeline))
+        return empty_parts(base_of(config).configs)
     except UserError:
         if name in PAINTERS:
             return empty_painter(name)

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from llmga.diffusers.checkpoints import DEFAULTS_FILE, open_pipeline
+from llmga.diffusers.assembly import Assembly
+from llmga.diffusers.checkpoints import DEFAULTS_FILE
 from llmga.diffusers.families import Family
 from llmga.diffusers.lora_origin import origin_metadata
 from llmga.diffusers.pipelines import read_defaults
@@ -20,7 +21,7 @@ from llmga.training.checkpoints import UNFINISHED, discard_unfinished, publish_m
 
 def save_result(
     config: Stage2Config,
-    base: Path,
+    base: Assembly,
     family: Family,
     objective: DenoisingObjective,
     unet: Any,
@@ -29,7 +30,7 @@ def save_result(
     """Write `config.output` as a whole or not at all; files of others in the folder are left alone.
 
     Args:
-        base: the folder that the run started from.
+        base: what the run started from.
         unet: the UNet in its final shape.
         weights: what was learnt, by parameter name.
     """
@@ -38,7 +39,7 @@ def save_result(
     unfinished = output / UNFINISHED
     unfinished.mkdir(parents=True)
     if config.tune == "lora":
-        save_lora(unet, weights, unfinished, _origin(config, base, family, objective))
+        save_lora(unet, weights, unfinished, _origin(config, base.path, family, objective))
     else:
         _save_pipeline(config, base, family, objective, unet, weights, unfinished)
     publish_model(unfinished, output)
@@ -55,7 +56,7 @@ def _origin(config: Stage2Config, base: Path, family: Family, objective: Denoisi
 
 def _save_pipeline(
     config: Stage2Config,
-    base: Path,
+    base: Assembly,
     family: Family,
     objective: DenoisingObjective,
     unet: Any,
@@ -63,12 +64,12 @@ def _save_pipeline(
     folder: Path,
 ) -> None:
     """The pipeline opened afresh, because the frozen parts of the run may have been rounded to half precision."""
-    whole = open_pipeline(base, family.load_pipeline_class(), DTYPES[config.save_dtype])
+    whole = base.open(family.load_pipeline_class(), DTYPES[config.save_dtype])
     whole.unet = widened(whole.unet, unet.config.in_channels)
     whole.unet.load_state_dict(weights)
     whole.scheduler.register_to_config(prediction_type=objective.prediction)
     whole.save_pretrained(folder, safe_serialization=True)
-    defaults = read_defaults(base)
+    defaults = read_defaults(base.configs)
     if config.layout != defaults.get("layout", "joined"):
         defaults["layout"] = config.layout  # sampling has to lay prompts out as training did
     if defaults:

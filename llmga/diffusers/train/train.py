@@ -16,14 +16,16 @@ def train(config: Stage2Config) -> Path:
         UserError: something is missing or does not fit.
         KeyboardInterrupt: somebody ended it before.
     """
-    from llmga.diffusers.checkpoints import find_checkpoint
     from llmga.diffusers.datasets.sources import check_sources
     from llmga.diffusers.pipelines import read_scheduler
+    from llmga.diffusers.train.loading import base_of
     from llmga.diffusers.train.objective import objective_of
     from llmga.diffusers.train.trainer import Stage2Trainer
     from llmga.training.checkpoints import check_writable
 
-    objective_of(config, read_scheduler(find_checkpoint(config.pipeline)))  # before any folder is made
+    base = base_of(config)  # before any folder is made
+    with base.named():
+        objective_of(config, read_scheduler(base.configs))
     check_sources(config.data)
     check_writable(config.output)
     save(config, config.run)

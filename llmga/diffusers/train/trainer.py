@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from llmga.diffusers.assembly import Assembly
 from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.datasets.shapes import Shapes, bucketed
 from llmga.diffusers.families import Family
@@ -59,7 +60,7 @@ class Stage2Trainer(loop.TrainingLoop):
     STEADY: ClassVar[str] = "constant"
     EMA_FILE: ClassVar[str] = "unet_ema.safetensors"
 
-    base: Path
+    base: Assembly
     pipe: Any
     unet: Any
     optimizer: torch.optim.Optimizer
@@ -93,7 +94,7 @@ class Stage2Trainer(loop.TrainingLoop):
         self.skipped: SkippedImages = self.examples.skipped
         self.caption_encoder: CaptionEncoder = CaptionEncoder(self.pipe, config.layout, embeddings)
         self.validation: SampleImages = SampleImages(
-            config, self.pipe, self.base, self.family, self.dataset, self.shapes
+            config, self.pipe, self.base.configs, self.family, self.dataset, self.shapes
         )
         if config.validation_every is None:
             self._set_aside(vae=config.cache_latents and not self.task.holes, text_encoders=config.cache_embeddings)

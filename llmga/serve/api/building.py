@@ -59,7 +59,8 @@ def last_part(path: str | Path | None) -> str:
 def private(spec: ModelSpec, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
     hidden = {str(models.pipeline.path): last_part(spec.pipeline)}
-    for path in (spec.mllm, spec.pipeline, spec.inpainter, spec.model_base, spec.restorer_path):
+    painter = (spec.pipeline, spec.inpainter, spec.unet, spec.vae, spec.tokenizer)
+    for path in (spec.mllm, *painter, spec.model_base, spec.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"
         elif path is not None:
