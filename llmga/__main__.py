@@ -38,6 +38,7 @@ COMMANDS = Registry("command", {
     "train stage2": Command("llmga.diffusers.train.train", "teach a diffusion model to paint such prompts"),
     "train restorer": Command("llmga.diffrir.train.train", "teach a restoration network"),
     "doctor": Command("llmga.llava.train.doctor", "look at the data and the machine before stage 1"),
+    "inspect": Command("llmga.serve.inspect", "what a file or a folder of weights is, and what opens it"),
     "download": Command("llmga.download", "fetch published weights"),
     "convert": Command("llmga.serve.convert", "write a checkpoint in another layout"),
     "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),

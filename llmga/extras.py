@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     ),
     "evaluate": ("cv2", "skimage"),
     "flash-attn": ("flash_attn",),
+    "gguf": ("gguf",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
 }  # fmt: skip
