@@ -109,7 +109,9 @@ def _gguf(path: Path) -> Header:
     try:
         reader = gguf.GGUFReader(path)
     except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError):
-        raise UserError(f"{str(path)!r} {_instead(path) or 'is damaged or not whole; fetch it again'}.") from None
+        with path.open("rb") as stream:
+            other = None if stream.read(4) == b"GGUF" else _instead(path)
+        raise UserError(f"{str(path)!r} {other or 'is damaged or not whole; fetch it again'}.") from None
     stated = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
     return Header(
         path,

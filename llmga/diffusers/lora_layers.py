@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmga.diffusers.file_kinds import recognise
 from llmga.diffusers.lora_files import PEFT_CONFIG, LoraFile, such_as
 from llmga.diffusers.lora_methods import LORA, MAGNITUDES, Difference, Method, Tensors, decomposed, methods_of
 from llmga.diffusers.lora_names import MERGE, PEFT_PREFIX, flat, modules_of, targets_of
@@ -89,8 +90,15 @@ def layers_of(file: LoraFile, pipe: Any, family: str) -> LoraChanges:
             strangers.append(f"{part}.{module}".strip("."))
     if strangers:
         raise UserError(f"{file.label} were made for another family than {family}: {len(strangers)} of their "
-                        f"{len(modules)} modules do not fit, {such_as(strangers)}; choose others.")  # fmt: skip
+                        f"{len(modules)} modules do not fit, {such_as(strangers)}{_told(file, family)}; choose "
+                        "others.")  # fmt: skip
     return found
+
+
+def _told(file: LoraFile, family: str) -> str:
+    """Which family that is, where names and shapes tell it."""
+    kind = recognise({name: tuple(tensor.shape) for name, tensor in file.tensors.items()}, file.metadata)
+    return f", and are {kind.said} of {kind.family}" if kind.family and not family.startswith(kind.family) else ""
 
 
 def _take(

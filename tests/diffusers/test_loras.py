@@ -429,6 +429,8 @@ def test_a_core_between_the_matrices_of_convolutions_is_multiplied_in(painter, t
 
 
 OF_OTHER_FAMILIES = {
+    "Wan, ComfyUI's": "diffusion_model.blocks.0.self_attn.q.lora_{}.weight",
+    "Qwen-Image, diffusers": "transformer.transformer_blocks.0.img_mlp.net.2.lora.{}.weight",
     "FLUX, kohya": "lora_unet_double_blocks_0_img_attn_proj.lora_{}.weight",
     "FLUX, diffusers": "transformer.single_transformer_blocks.0.attn.to_q.lora.{}.weight",
     "FLUX, ai-toolkit": "diffusion_model.double_blocks.0.img_attn.proj.lora_{}.weight",
@@ -443,8 +445,11 @@ OF_OTHER_FAMILIES = {
 def test_files_of_other_families_are_told(painters, tmp_path, names):
     name = OF_OTHER_FAMILIES[names]
     save_file({name.format("down"): torch.ones(2, 8), name.format("up"): torch.ones(8, 2)}, tmp_path / "it.safetensors")
-    with pytest.raises(UserError, match="another family than sdxl: 1 of their 1 modules"):
+    with pytest.raises(UserError, match="another family than sdxl: 1 of their 1 modules") as caught:
         painters("sdxl").with_files(tmp_path / "it.safetensors")
+    family = {"FLUX": "flux", "SD3": "sd3", "Wan": "wan", "Qwen-Image": "qwen-image"}.get(names.split(",")[0])
+    if family and "text" not in names:
+        assert f"and are low-rank weights (LoRA) of {family}; choose others" in str(caught.value)
 
 
 def test_files_of_the_other_family_are_told(painters, tmp_path):
