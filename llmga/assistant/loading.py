@@ -198,7 +198,7 @@ class ModelSpec:
         *,
         loras: Sequence[str] = (),
         embeddings: Sequence[str] = (),
-        **parts: str | Path | None,
+        **parts: Any,
     ) -> Pipeline:
         """A pipeline of this folder or file, set up as the spec says.
 

@@ -65,10 +65,10 @@ def open_embeddings(place: str | Path, token: str | None = None) -> list[Embeddi
         words = ", ".join(repr(word) for word in found)
         raise UserError(f"{str(path)!r} teaches {len(found)} words ({words[:200]}), which keep their names; give it "
                         "without :TOKEN.")  # fmt: skip
-    words = [Embedding(path, token or word or path.stem, vectors) for word, vectors in found.items()]
-    for each in words:
+    taught = [Embedding(path, token or word or path.stem, vectors) for word, vectors in found.items()]
+    for each in taught:
         _check(each)
-    return words
+    return taught
 
 
 def _file(place: Path) -> Path:

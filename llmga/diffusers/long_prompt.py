@@ -171,7 +171,7 @@ class TextTower:
         shape = (len(texts), chunks)
         return hidden.unflatten(0, shape), None if pooled is None else pooled.unflatten(0, shape)
 
-    def _read(self, output: Any) -> Tensor:
+    def _read(self, output: Any) -> Any:
         if self.layer is not None:
             return output.hidden_states[self.layer - self.skip]
         if not self.skip:

@@ -56,7 +56,7 @@ def targets_of(pipe: Any) -> Targets:
 
 
 def _layers(part: Any) -> dict[str, tuple[str, torch.nn.Module]]:
-    found = {}
+    found: dict[str, tuple[str, torch.nn.Module]] = {}
     for name, layer in part.named_modules():
         base = getattr(layer, "base_layer", layer)  # with other low-rank weights beside it
         if isinstance(base, CHANGED) and base.weight is not None:

@@ -150,7 +150,7 @@ def open_painter(
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
-    given = dict(parts) | {role: _part_of(record, role, parts.get(role)) for role in PARTS}
+    given: dict[str, Any] = dict(parts) | {role: _part_of(record, role, parts.get(role)) for role in PARTS}
     _check_family(setup.get("family"), folder, given)
     pipeline = load_pipeline(
         folder,
