@@ -15,12 +15,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
         "tensorboard",
     ),
     "evaluate": ("cv2", "skimage"),
+    "single-file": ("clip",),
     "flash-attn": ("flash_attn",),
     "gguf": ("gguf",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
 }  # fmt: skip
 OTHERWISE_NAMED = {
+    "clip": "openai-clip",
     "cv2": "opencv-python-headless",
     "imwatermark": "invisible-watermark",
     "markdown_it": "markdown-it-py",

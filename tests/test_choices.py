@@ -13,6 +13,7 @@ TABLES = {
     "TEMPLATES": "llava.templates.TEMPLATES",
     "ATTENTIONS": "llava.placement.ATTENTIONS",
     "CHECKPOINT_LAYOUTS": "llava.conversion.LAYOUTS",
+    "PAINTER_LAYOUTS": "diffusers.single_file.writing.LAYOUTS",
     "SAMPLERS": "diffusers.samplers.SAMPLERS",
     "AREAS": "diffusers.inpainting.AREAS",
     "FILLS": "diffusers.canvas.FILLS",

@@ -25,20 +25,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "looked for")  # fmt: skip
     parser.add_argument("--dtype", choices=DTYPES, help="number format; default: that of each tensor")
     args = parser.parse_args(argv)
+    if args.tokenizer and args.to != "diffusers":
+        raise UserError(f"--tokenizer {args.tokenizer!r} has no place in a single file; leave it out.")
     from llmga.diffusers.checkpoints import find_checkpoint
-    from llmga.diffusers.single_file.writing import to_file, to_folder
-    from llmga.quiet import quiet
-    from llmga.runtime import DTYPES as FORMATS
 
-    source, dtype = find_checkpoint(args.source), FORMATS[args.dtype] if args.dtype else None
+    source = find_checkpoint(args.source)
     if source.is_dir() == (args.to == "diffusers"):
         raise UserError(f"{args.source!r} is a {'folder' if source.is_dir() else 'single file'} already; give the "
                         "other --to.")  # fmt: skip
+    from llmga.diffusers.single_file.writing import LAYOUTS
+    from llmga.quiet import quiet
+    from llmga.runtime import DTYPES as FORMATS
+
     with quiet():
-        if args.to == "diffusers":
-            to_folder(source, Path(args.out), tokenizer=args.tokenizer, dtype=dtype)
-        else:
-            to_file(source, Path(args.out), dtype=dtype)
+        options = {"tokenizer": args.tokenizer} if args.tokenizer else {}
+        LAYOUTS[args.to](source, Path(args.out), dtype=FORMATS[args.dtype] if args.dtype else None, **options)
     print(f"wrote {args.out}")
     return 0
 

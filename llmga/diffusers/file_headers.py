@@ -68,17 +68,23 @@ def _safetensors(path: Path) -> Header:
         path,
         {name: tuple(each["shape"]) for name, each in tensors.items()},
         {name: each["dtype"] for name, each in tensors.items()},
-        {str(name): str(text) for name, text in (head.get("__metadata__") or {}).items()},
+        {str(name): str(text) for name, text in head.get("__metadata__", {}).items()},
     )
 
 
 def _json(text: bytes) -> dict[str, Any] | None:
     try:
         head = json.loads(text)
-        whole = all(name == "__metadata__" or {"dtype", "shape", "data_offsets"} <= set(head[name]) for name in head)
-    except (ValueError, RecursionError, TypeError):
+    except (ValueError, RecursionError):
         return None
-    return head if isinstance(head, dict) and whole else None
+    whole = isinstance(head, dict) and all(name == "__metadata__" or _is_tensor(each) for name, each in head.items())
+    return head if whole and isinstance(head.get("__metadata__", {}), dict) else None
+
+
+def _is_tensor(entry: Any) -> bool:
+    shape, ends = (entry.get(name) if isinstance(entry, dict) else None for name in ("shape", "data_offsets"))
+    numbers = isinstance(shape, list) and isinstance(ends, list) and all(type(each) is int for each in (*shape, *ends))
+    return numbers and len(ends) == 2 and isinstance(entry.get("dtype"), str)
 
 
 def _end(head: Mapping[str, Any]) -> int:

@@ -24,7 +24,7 @@ class FileKind:
 
     Attributes:
         name: what it is for: `checkpoint` (a whole pipeline), `unet`, `transformer`, `vae`, `text-encoder`, `lora`,
-            `embedding`, `controlnet`, `adapter`, `language-model`, `other`, `unknown`.
+            `embedding`, `controlnet`, `adapter`, `vision-tower`, `language-model`, `restorer`, `other`, `unknown`.
         said: what it is, with its article, for sentences.
         opens: the way out, in words that follow a semicolon.
         family: `sd15`, `sd2`, `sdxl`, `flux`, `sd3` …; None where the file does not tell it.
@@ -84,6 +84,7 @@ LDM, DENOISER = r"model\.diffusion_model\.", r"(?:model\.)?(?:diffusion_model\.)
 UNET = rf"{DENOISER}input_blocks\.0\.0\."
 CLASSES = rf"{DENOISER}label_emb\."
 WHOLE = rf"{LDM}|first_stage_model\.|cond_stage_model\.|conditioner\."
+CROSS = r"(?:unet\.)?down_blocks\.\d\.attentions\.\d\.transformer_blocks\.0\.attn2\."
 OPEN_CLIP = r"(?:cond_stage_model|conditioner\.embedders\.0)\.model\."
 
 
@@ -151,22 +152,23 @@ CONTEXTS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
 
 # Other people's transformers: family, name in sentences, and sets of names that only it has, one for each layout.
 TRANSFORMERS: tuple[tuple[str, str, tuple[tuple[str, ...], ...]], ...] = (
+    ("auraflow", "an AuraFlow", ((r"double_layers\.0\.attn\.",), (r"joint_transformer_blocks\.",))),
     ("sd3", "a Stable Diffusion 3", ((r"joint_blocks\.",), (r"pos_embed\.pos_embed$", r"context_embedder\."))),
     ("flux2", "a FLUX.2", ((r"single_stream_modulation\.lin",), (r"double_stream_modulation_img\.",))),
     ("chroma", "a Chroma", ((r"distilled_guidance_layer\.",),)),
-    ("flux", "a FLUX.1", ((r"double_blocks\.0\.img_attn\.norm",), (r"single_transformer_blocks\.0\.norm\.linear",))),
     ("hunyuan-video", "a HunyuanVideo", ((r"txt_in\.individual_token_refiner\.",),
                                          (r"context_embedder\.token_refiner\.",))),
+    ("flux", "a FLUX.1", ((r"double_blocks\.0\.img_attn\.norm",), (r"single_transformer_blocks\.0\.norm\.linear",))),
     ("qwen-image", "a Qwen-Image", ((r"transformer_blocks\.0\.img_mod\.1\.",), (r"txt_in\.text_norm\.",))),
     ("z-image", "a Z-Image", ((r"layers\.0\.adaLN_modulation\.0\.", r"(?:cap_embedder|all_x_embedder)\."),)),
     ("lumina2", "a Lumina 2", ((r"cap_embedder\.0\.",), (r"time_caption_embed\.",))),
     ("wan", "a Wan video", ((r"head\.modulation$",), (r"condition_embedder\.time_proj\.",))),
     ("ltx-video", "an LTX video", ((r"patchify_proj\.",), (r"transformer_blocks\.0\.scale_shift_table", r"proj_in\."))),
-    ("mochi", "a Mochi video", ((r"blocks\.0\.attn\.qkv_x\.",),)),
-    ("auraflow", "an AuraFlow", ((r"double_layers\.0\.attn\.",), (r"joint_transformer_blocks\.",))),
+    ("mochi", "a Mochi video", ((r"blocks\.0\.attn\.qkv_x\.",), (r"pos_frequencies$",))),
+    ("cogvideox", "a CogVideoX", ((r"patch_embed\.text_proj\.",),)),
     ("hidream", "a HiDream", ((r"double_stream_blocks\.0\.block\.",),)),
     ("cosmos", "a Cosmos", ((r"net\.x_embedder\.proj\.",),)),
-    ("pixart", "a PixArt", ((r"adaln_single\.", r"caption_projection\."), (r"y_embedder\.y_proj\.", r"t_block\."))),
+    ("pixart", "a PixArt", ((r"adaln_single\.", r"pos_embed\.proj\."), (r"y_embedder\.y_proj\.", r"t_block\."))),
     ("sana", "a Sana", ((r"blocks\.0\.cross_attn\.q_linear\.",), (r"transformer_blocks\.0\.ff\.conv_inverted\.",))),
     ("krea2", "a Krea 2", ((r"txtfusion\.projector\.",),)),
     ("stable-cascade", "a Stable Cascade", ((r"clip_txt_mapper\.",), (r"down_blocks\.1\.0\.channelwise\.",))),
@@ -242,23 +244,25 @@ ROWS: tuple[Row, ...] = (
     Row(FileKind("unet", "the UNet of SDXL alone", BASE, "sdxl", "diffusers"),
         _all(r"(?:unet\.)?down_blocks\.0\.resnets\.", r"(?:unet\.)?add_embedding\.")),
     Row(FileKind("unet", "the UNet of Stable Diffusion 2 alone", BASE, "sd2", "diffusers"),
-        lambda keys: keys.has(r"(?:unet\.)?down_blocks\.\d\.attentions\.", r"(?:unet\.)?time_embedding\.")
-        and _linear(keys)),
+        lambda keys: keys.has(CROSS, r"(?:unet\.)?time_embedding\.") and _linear(keys)),
     Row(FileKind("unet", "the UNet of Stable Diffusion 1.5 alone", BASE, "sd15", "diffusers"),
-        _all(r"(?:unet\.)?down_blocks\.\d\.attentions\.", r"(?:unet\.)?time_embedding\.")),
+        _all(CROSS, r"(?:unet\.)?time_embedding\.")),
+    Row(FileKind("vae", "a VAE of a video model"),
+        lambda keys: len(keys.shape(r"(?:vae\.)?decoder\.(?:conv_in|conv_in\.conv|conv1)\.weight")) == 5),
+    Row(FileKind("vae", "a VAE of codes (VQ)"), _all(r"decoder\.", r"quantize\.embedding\.weight")),
     Row(FileKind("vae", "a VAE", "give it as --vae", layout="diffusers"),
         _all(r"(?:vae\.)?decoder\.mid_block\.(?:attentions|resnets)\.", r"(?:vae\.)?decoder\.up_blocks\.")),
-    Row(FileKind("vae", "a VAE of a video model"),
-        _any(r"decoder\.middle\.0\.residual\.", r".*conv\.conv\.")),
     Row(FileKind("vae", "a VAE", "give it as --vae", layout="ldm"),
         _all(r"(?:first_stage_model\.|vae\.)?decoder\.mid\.", r"(?:first_stage_model\.|vae\.)?decoder\.up\.")),
-    Row(FileKind("vae", "a tiny VAE for previews", NOT_HERE),
+    Row(FileKind("vae", "a tiny VAE for previews"),
         _any(r"(?:taesd_decoder\.|taesd_encoder\.|decoder\.|encoder\.)?(?:layers\.)?\d+\.conv\.0\.weight$")),
+    Row(FileKind("vae", "a VAE of a family of its own"),
+        _any(r"decoder\.middle\.0\.residual\.", r"(?:vae\.)?decoder\.(?:conv_in|up_blocks|stages|project_in)\.")),
     Row(FileKind("other", "a safety checker", "give its folder as --safety-checker"),
         _any(r"concept_embeds(?:_weights)?$")),
     Row(FileKind("text-encoder", "a T5 text encoder", FOLDER, "t5", "transformers"),
         _any(r"(?:.*\.)?encoder\.block\.0\.layer\.0\.SelfAttention\.")),
-    Row(FileKind("text-encoder", "a CLIP with vision and text", FOLDER, layout="transformers"),
+    Row(FileKind("text-encoder", "a CLIP or SigLIP with vision and text", FOLDER, layout="transformers"),
         _all(r"vision_model\.", r"text_model\.")),
     Row(FileKind("text-encoder", "a CLIP text encoder", FOLDER, "clip", "transformers"),
         _any(r"(?:cond_stage_model\.transformer\.|conditioner\.embedders\.\d\.transformer\.|transformer\.)?text_model\."
@@ -282,10 +286,13 @@ ROWS: tuple[Row, ...] = (
                  layout="gguf"), _any(r"v\.blk\.\d+\.", r"v\.patch_embd\.")),
     Row(FileKind("text-encoder", "a T5 text encoder of llama.cpp", NOT_HERE, "t5", "gguf"), _any(r"enc\.blk\.\d+\.")),
     Row(FileKind("vision-tower", "a vision tower", "give its folder as the tower of a language model"),
-        _any(r"(?:vision_model|vision_tower|visual)\.(?:encoder|embeddings|transformer|conv1|patch_embed)\b")),
+        _any(r"(?:vision_model|vision_tower|visual)\.(?:encoder|embeddings|transformer|conv1|patch_embed)\b",
+             r"embeddings\.patch_embedding\.")),
     Row(FileKind("language-model", "a language model", "give its folder as --model-path"),
         _any(r"(?:model\.)?(?:language_model\.)?(?:model\.)?layers\.\d+\.self_attn\.", r"mm_projector\.",
              r"model\.mm_projector\.", r"lm_head\.", r"transformer\.h\.\d+\.")),
+    Row(FileKind("restorer", "a restoration network (DiffRIR)", "give it as --restorer-path"),
+        _any(r"(?:params\.|params_ema\.)?(?:G\.)?(?:en|de)coder_level1\.")),
     Row(FileKind("other", "an upscaling network of another house", "--upscale enlarges with DiffRIR"),
         _any(r"(?:params(?:_ema)?\.)?(?:body\.0\.rdb1|RRDB_trunk\.|model\.1\.sub\.|layers\.0\.residual_group\.)")),
     Row(FileKind("checkpoint", "parts of a checkpoint in one file, without a UNet", NOT_HERE, layout="ldm"),

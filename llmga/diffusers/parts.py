@@ -106,10 +106,9 @@ def _of_file(name: str, path: Path, base: Mapping[str, Any]) -> PartSource:
     kind = file.kind
     if kind.name not in (name, "checkpoint") or (kind.name == "checkpoint" and kind.family not in FAMILIES):
         raise UserError(f"--{name} {str(path)!r} is {kind.said} and no {SAID[name]}; {kind.opens}.")
-    if name == "vae" and kind.channels is not None and kind.name == "vae" and kind.layout is None:
+    if kind.layout is None:
         raise UserError(f"--{name} {str(path)!r} is {kind.said}; {kind.opens}.")
-    read = {"diffusers": _as_it_is, "ldm": _converted}[str(kind.layout)]
-    part, weights = read(name, file, base)
+    part, weights = (_as_it_is if kind.layout == "diffusers" else _converted)(name, file, base)
     where = f"the {SAID[name]} in {str(path)!r}"
     return PartSource(path, part.config, lambda dtype: fill(build(part), weights(), dtype, where), file.release)
 
@@ -117,11 +116,15 @@ def _of_file(name: str, path: Path, base: Mapping[str, Any]) -> PartSource:
 def _as_it_is(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Part, Callable[[], Weights]]:
     prefix = f"{name}." if any(key.startswith(f"{name}.") for key in file) else ""
     shapes = below(file.header.shapes, prefix)
-    seen: dict[str, Any] = {}
     if name == "unet":
-        seen["in_channels"] = shapes["conv_in.weight"][1]
         distilled = shapes.get("time_embedding.cond_proj.weight")  # told the guidance, as latent consistency models are
-        seen["time_cond_proj_dim"] = distilled[1] if distilled else None
+        seen = {
+            "in_channels": shapes["conv_in.weight"][1],
+            "time_cond_proj_dim": distilled[1] if distilled else None,
+            "cross_attention_dim": next(shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight")),
+        }
+    else:
+        seen = {"latent_channels": shapes["decoder.conv_in.weight"][1]}
     part = Part("diffusers", KINDS[name], {**base, **seen}, prefix)
 
     def weights() -> Weights:

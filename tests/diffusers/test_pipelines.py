@@ -242,7 +242,7 @@ def test_kinds_without_a_schedule_of_betas_paint_by_their_own_scheduler_only(fol
     assert painter.sampler_name == "checkpoint"
     with pytest.raises(UserError, match=f"kind {kind}"):
         for_task(painter, EDITING)
-    monkeypatch.setattr("llmga.diffusers.pipelines.open_pipeline", None)  # told before any weights are opened
+    monkeypatch.setattr("llmga.diffusers.assembly.open_pipeline", None)  # told before any weights are opened
     with pytest.raises(UserError, match=f"kind {kind}"):
         load_pipeline(folder, device="cpu", sampler="ddim")
     with pytest.raises(UserError, match=f"kind {kind}"):

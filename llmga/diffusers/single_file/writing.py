@@ -7,7 +7,7 @@ into `other_tensors.safetensors` there, with the file's metadata, and comes back
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +232,6 @@ def _save(tensors: Weights, out: Path, metadata: dict[str, str]) -> None:
         os.replace(draft, out)
     finally:
         draft.unlink(missing_ok=True)
+
+
+LAYOUTS: dict[str, Callable[..., None]] = {"diffusers": to_folder, "single-file": to_file}
