@@ -102,7 +102,7 @@ KINDS = {
                    "qwen-image", "diffusers folder"),
     "Z-Image": ({"layers.0.adaLN_modulation.0.weight": (15360, 256), "cap_embedder.0.weight": (2560,)}, {},
                 "a Z-Image transformer", "z-image", "diffusers folder"),
-    "PixArt": ({"adaln_single.linear.weight": (6912, 1152), "caption_projection.linear_1.weight": (1152, 4096)}, {},
+    "PixArt": ({"adaln_single.linear.weight": (6912, 1152), "pos_embed.proj.weight": (1152, 4, 2, 2)}, {},
                "a PixArt transformer", "pixart", "diffusers folder"),
     "Sana": ({"blocks.0.cross_attn.q_linear.weight": (2240, 2240)}, {}, "a Sana transformer", "sana",
              "diffusers folder"),
