@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.diffusers.embeddings import open_embeddings, teach, vectors_for
+from llmga.diffusers.embeddings import bundled_words, open_embeddings, teach, vectors_for
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_injection import activate, inject
@@ -59,11 +59,14 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
         check_origin(file, pipeline)
         opened.append((file, weight, layers_of(file, pipeline.pipe, pipeline.family.name)))
     check_mergeable(pipeline.pipe, [(file, changes) for file, _, changes in opened])
+    words = [(word, vectors_for(word, pipeline, again=True)) for file, *_ in opened for word in bundled_words(file)]
     with _unhooked(pipeline):
         for file, weight, changes in opened:
             inject(pipeline.pipe, changes.beside, weight)
             merge(pipeline.pipe, changes.merged, weight)
             pipeline.added.append(_mark("lora", file.path, weight))
+        for word, vectors in words:
+            teach(word, vectors)
         activate(pipeline.pipe)
     _forget(pipeline)
 
@@ -98,7 +101,7 @@ def _place_and_token(text: str) -> tuple[str, str | None]:
 
 
 def remove_loras(pipeline: Pipeline) -> None:
-    """Paint without any low-rank weights from now on."""
+    """Paint without any low-rank weights from now on; words that came with them stay known."""
     with _unhooked(pipeline):
         pipeline.pipe.unload_lora_weights()
         unmerge(pipeline.pipe)

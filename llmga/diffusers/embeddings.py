@@ -4,6 +4,7 @@ Four forms are read: A1111's `.pt` (`string_to_param`) and `.safetensors` (`emb_
 (a vector or several by the word), and that of SDXL, `clip_l` and `clip_g`, one for each tower.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from llmga.diffusers.file_headers import PICKLES, read_header
 from llmga.diffusers.file_kinds import recognise
 from llmga.diffusers.long_prompt import TextTower, text_towers
+from llmga.diffusers.lora_files import LoraFile
 from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError
 
@@ -22,6 +24,7 @@ SUFFIXES = (".safetensors", *PICKLES)
 ONE = ""  # the tower of a file that names none
 TOWERS = {1: (ONE,), 2: ("clip_l", "clip_g")}  # of a pipeline with so many
 OTHER_TOWERS = ("t5", "t5xxl", "clip_h", "qwen", "llama")
+BUNDLED = re.compile(r"bundle_emb\.(?P<word>.+?)\.(?:(?P<tower>clip_[lg])|emb_params|string_to_param\.\*)")
 MOST_VECTORS = 75  # of a word: what one chunk of a prompt holds
 
 
@@ -138,8 +141,27 @@ def _check(word: Embedding) -> None:
             raise UserError(f"{word.label} holds values that are no numbers; fetch it again.")
 
 
-def vectors_for(word: Embedding, pipeline: Pipeline) -> list[tuple[TextTower, Tensor]]:
+def bundled_words(file: LoraFile) -> list[Embedding]:
+    """The words that a file of low-rank weights teaches beside them (`bundle_emb.WORD.clip_l`, as A1111 reads them).
+
+    Raises:
+        UserError: for vectors that cannot be.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in file.tensors.items():
+        if match := BUNDLED.fullmatch(name):
+            found.setdefault(match["word"], {})[match["tower"] or ONE] = tensor
+    words = [Embedding(file.path, word, vectors) for word, vectors in found.items()]
+    for each in words:
+        _check(each)
+    return words
+
+
+def vectors_for(word: Embedding, pipeline: Pipeline, *, again: bool = False) -> list[tuple[TextTower, Tensor]]:
     """What each tower of a pipeline learns, (vectors, width).
+
+    Args:
+        again: the word may have been taught before.
 
     Raises:
         UserError: the word was taught to another family, or is one already.
@@ -157,6 +179,8 @@ def vectors_for(word: Embedding, pipeline: Pipeline) -> list[tuple[TextTower, Te
             f"{theirs} wide, this one's text towers {' and '.join(map(str, own))}; choose another."
         )
     for tower in towers:
+        if again and word.token in tower.tokenizer.added_tokens_encoder:
+            continue
         vocabulary = {each.lower() for each in tower.tokenizer.get_vocab()}
         if taken := next((each for each in _spelt(word) if {each.lower(), f"{each.lower()}</w>"} & vocabulary), None):
             raise UserError(f"{word.label} would be called {taken!r}, which is in the vocabulary already; give it "

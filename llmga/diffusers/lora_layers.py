@@ -7,13 +7,14 @@ weight itself, by a difference that is found from it.
 import logging
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from llmga.diffusers.embeddings import BUNDLED
 from llmga.diffusers.file_kinds import recognise
 from llmga.diffusers.lora_files import PEFT_CONFIG, LoraFile, such_as
 from llmga.diffusers.lora_methods import LORA, MAGNITUDES, Difference, Method, Tensors, decomposed, methods_of
@@ -33,8 +34,6 @@ REFUSED = {
     "IA3 of peft": (r"\.ia3_l\b", NEEDS_CONFIG),
     "OFT of LyCORIS before version 2": (r"\.oft_diag$", f"which no library reads any more; {MERGE}"),
     "T-LoRA": (r"\.lambda_layer$", f"which changes from step to step and is not painted here; {MERGE}"),
-    "embeddings of new words": (r"^bundle_emb\.", "which are none of LoRA; write them to a file of their own and give "
-                                                  "that as --embedding"),
 }  # fmt: skip
 CHANGED_BASES = ("pissa_niter", "corda", "loftq", "lora_ga")  # beginnings that changed the base, and are not repeatable
 
@@ -70,12 +69,13 @@ class LoraChanges:
 
 
 def layers_of(file: LoraFile, pipe: Any, family: str) -> LoraChanges:
-    """What a file changes in a pipeline.
+    """What a file changes in a pipeline; the words that it teaches are `embeddings.bundled_words`.
 
     Raises:
         UserError: when the file was made for another family than `family`, or holds anything that would not be applied
             exactly.
     """
+    file = replace(file, tensors={name: each for name, each in file.tensors.items() if not BUNDLED.fullmatch(name)})
     targets = targets_of(pipe)
     if needs_peft(file):
         return LoraChanges(merged=changes_by_peft(file, targets, family))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from llmga.diffusers.adapters import add_embeddings
+from llmga.diffusers.adapters import add_embeddings, add_loras, remove_loras
 from llmga.diffusers.components import for_task
 from llmga.diffusers.long_prompt import LAYOUTS, encode_prompt, text_towers
 from llmga.diffusers.pipelines import load_pipeline
@@ -174,6 +174,25 @@ def test_a_file_may_teach_several_words(painter, tmp_path):
     assert (len(tower.content("<cat-toy>")), len(tower.content("<dog-toy>"))) == (1, 2)
     with pytest.raises(UserError, match="teaches 2 words .*give it without :TOKEN"):
         add_embeddings(pipeline, [f"{tmp_path / 'learned_embeds.safetensors'}:other"])
+
+
+@pytest.mark.parametrize(("family", "ends"), [("sd15", ("string_to_param.*",)), ("sdxl", ("clip_l", "clip_g"))])
+def test_a_lora_may_bring_its_words(painter, tmp_path, family, ends):
+    """As A1111 and OneTrainer bundle them."""
+    pipeline = painter(family)
+    learnt = vectors(pipeline, 2)
+    key = "lora_unet_mid_block_attentions_0_proj_in"
+    layer = pipeline.pipe.unet.mid_block.attentions[0].proj_in.weight
+    tensors = {f"bundle_emb.my-style.{end}": rows for end, rows in zip(ends, learnt, strict=True)}
+    tensors |= {f"{key}.lora_down.weight": torch.zeros(1, *layer.shape[1:]),
+                f"{key}.lora_up.weight": torch.zeros(len(layer), 1, *(1 for _ in layer.shape[2:]))}  # fmt: skip
+    save_file(tensors, tmp_path / "it.safetensors")
+    for _ in range(2):
+        add_loras(pipeline, [str(tmp_path / "it.safetensors")])
+        expected, _ = by_hand(pipeline, "a cat", learnt, "on a roof")
+        assert torch.allclose(pipeline.encoder("a cat my-style on a roof").embeds[0], expected, atol=1e-5)
+        assert [entry["kind"] for entry in pipeline.added] == ["lora"]
+        remove_loras(pipeline)
 
 
 def refused(painter, path, match, family="sd15"):

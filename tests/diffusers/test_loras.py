@@ -497,7 +497,6 @@ def test_other_methods_are_refused_by_their_name(painters, tmp_path, method, bes
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("bundle_emb.<cat>.clip_l", "embeddings of new words"),
         ("unet.mid_block.attentions.0.proj_in.lora_B.bias", "lack a half of 1 modules"),
         ("lora_unet_mid_block_attentions_0_proj_in.lokr_w1", "lack a half of 1 modules"),
         ("unet.conv_norm_out.weight", "1 tensors that are no part of LoRA, such as 'unet.conv_norm_out.weight'"),
