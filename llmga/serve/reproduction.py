@@ -201,7 +201,7 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
         told = ", ".join(f"{each['kind']} {each['name']} ({each['sha256'][:10]})" for each in recorded) or "nothing"
         raise UserError(
             f"the picture was painted with {told} added to the painter, here it is something else; give just that with "
-            "--lora, --embedding, --controlnet or --ip-adapter, and the same word, picture and scale."
+            "--lora, --controlnet or --ip-adapter, and the same picture and scale; a taught word with --embedding."
         )
 
 
