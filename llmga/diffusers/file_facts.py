@@ -137,8 +137,8 @@ def _ranks(header: Header) -> tuple[tuple[str, ...], str | None]:
         if role in MAGNITUDES:
             found.append("DoRA")
         for method in METHODS:
-            if role in method.shown_by and len(shape) != 4 * (method.said == "OFT"):
-                found.append(method.said)
+            if role in method.shown_by:
+                found.append("BOFT" if role == "oft_blocks" and len(shape) == 4 else method.said)
             ranks += [shape[axis] for each, axis in method.rank[:1] if role == each and len(shape) > axis]
     known = tuple(dict.fromkeys(found))
     least, most = min(ranks, default=None), max(ranks, default=None)

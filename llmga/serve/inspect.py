@@ -21,7 +21,9 @@ PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_
 def build_parser() -> Parser:
     """The flags."""
     parser = Parser(prog="python -m llmga.serve.inspect", description=__doc__.splitlines()[0])
-    parser.add_argument("place", nargs="+", metavar="PATH", help="a file of weights, or a folder")
+    parser.add_argument(
+        "place", nargs="+", metavar="PATH", help="a file of weights, a folder, or the name of a model here"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object each, for programs")
     return parser
 
@@ -192,8 +194,10 @@ def _size(count: int) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = build_parser().parse_args(argv)
-    for place in args.place:
-        found = described(Path(place))
+    from llmga.model_directories import places
+
+    for name in args.place:
+        found = described(next((place for place in places(name) if place.exists()), Path(name)))
         print(json.dumps(found, ensure_ascii=False) if args.json else told(found))
     return 0
 

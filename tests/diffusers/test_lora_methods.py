@@ -148,6 +148,25 @@ def test_a_weight_is_a_share_of_the_difference(painter, tmp_path, kind):
     assert torch.equal(layer.weight, before)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_the_sum_once(painter, goldens, tmp_path, dtype):
+    _, tensors = trained(painter, *TRAINED["LoHa"][:1], **TRAINED["LoHa"][1])
+    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, tmp_path / "it.safetensors")
+    short = "bf16" if dtype == torch.bfloat16 else "fp16"
+    pipe = load_pipeline(goldens.folder("sd15"), device="cpu", dtype=short).pipe
+    changes = layers_of(open_lora(tmp_path / "it.safetensors"), pipe, "sd15").merged
+    for part, changed in changes.items():
+        own = {path: getattr(pipe, part).get_submodule(path).weight.detach().clone() for path, _ in changed}
+        merge(pipe, {part: changed}, 0.5)
+        merge(pipe, {part: changed}, 0.25)
+        for (path, _), difference in changed.items():
+            before, layer = own[path].float(), getattr(pipe, part).get_submodule(path)
+            assert torch.equal(
+                layer.weight, (before + (0.5 * difference(before) + 0.25 * difference(before))).to(dtype)
+            )
+    unmerge(pipe)
+
+
 def test_a_lokr_and_a_loha_of_the_same_layers_add_up_in_any_order(painter, tmp_path):
     files = []
     for kind in ("LoKr, both whole", "LoHa"):

@@ -61,6 +61,18 @@ def test_rank_alpha_and_trigger_words_stand_in_the_head(tmp_path, capsys):
     assert found["words"][0] == "sks dog" and found["stated"]["name"] == KOHYA["ss_output_name"]
 
 
+METHODS = {
+    "DoRA": ("LoRA", "DoRA"), "LoHa": ("LoHa",), "LoKr": ("LoKr",), "(IA)^3": ("(IA)^3",), "GLoRA": ("GLoRA",),
+    "OFT": ("OFT",), "BOFT": ("BOFT",), "full differences": ("full differences",), "LoRA, diffusers": ("LoRA",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_the_methods_of_an_adapter_are_told(tmp_path, kind):
+    found = described(write(tmp_path / "file.safetensors", *KINDS[kind][:2]))
+    assert sorted(found["methods"]) == sorted(METHODS[kind])
+
+
 def test_text_of_strangers_stays_in_its_line(tmp_path, capsys):
     text = {"ss_output_name": "a\n\x1b[31mred", "ss_tag_frequency": "[" * 5000, "modelspec.trigger_phrase": "x\ny"}
     main(["inspect", str(write(tmp_path / "it.safetensors", KINDS["LoRA, kohya, SDXL"][0], text))])
@@ -146,6 +158,11 @@ def test_the_folders_of_this_repository_are_known(folder):
     assert said in found["said"] and opens in found["opens"] and found["class"] == kind
     alone = folder.endswith("vision_tower")  # its weights are those of the model
     assert found["weights"] > 1000 and found["precision"] == "fp16" if not alone else found["weights"] == 0
+
+
+def test_a_model_is_found_by_its_name_as_elsewhere(capsys):
+    assert main(["inspect", "llmga-toy-diffrir-x1"]) == 0
+    assert "a DiffRIR restorer" in capsys.readouterr().out
 
 
 CONFIGS = {
