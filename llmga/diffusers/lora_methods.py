@@ -158,7 +158,7 @@ def _whole(name: str, scaled: bool = False) -> Callable[[Tensors, Tensor, float]
 
 
 LORA = Method(
-    "LoRA", "lora_down", low_rank, ("lora_down", "lora_up"), (("lora_down", 0),), ("lora_mid", "lora_up.bias")
+    "LoRA", ("lora_down",), low_rank, ("lora_down", "lora_up"), (("lora_down", 0),), ("lora_mid", "lora_up.bias")
 )
 METHODS = (
     LORA,
