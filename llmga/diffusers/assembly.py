@@ -1,6 +1,6 @@
 """A pipeline put together: a folder or a single file, and the parts that come from elsewhere."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,7 @@ from llmga.diffusers.checkpoints import open_pipeline, read_json
 from llmga.diffusers.config_folders import config_folder, copy_configurations, write_json
 from llmga.diffusers.parts import PartSource, part_source
 from llmga.diffusers.single_file.checkpoint import SingleFile, single_file
-from llmga.diffusers.single_file.vocabulary import as_files, tokenizer_of
+from llmga.diffusers.single_file.vocabulary import CLIP_ROWS, END, find_vocabulary
 from llmga.errors import UserError
 
 Given = str | Path | None
@@ -25,14 +25,16 @@ class Assembly:
 
     Attributes:
         path: the folder or the file that it is known by.
-        configs: a folder with its configurations, its tokenizers and its scheduler; `path` itself where that is a
-            folder and nothing comes from elsewhere.
+        configs: a folder with its configurations, its scheduler among them; `path` itself where that is a folder and
+            nothing comes from elsewhere.
         sources: the parts whose weights are not in folders below `path`.
+        tokenizers: make those that are not in folders below `configs`.
     """
 
     path: Path
     configs: Path
     sources: Mapping[str, PartSource] = field(default_factory=dict)
+    tokenizers: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -50,8 +52,11 @@ class Assembly:
             UserError: as `open_pipeline`.
         """
         openers = {name: source.open for name, source in self.sources.items()}
+        tokenizers = {name: make() for name, make in self.tokenizers.items()}
         try:
-            return open_pipeline(self.path, pipeline_class, dtype, configs=self.configs, sources=openers)
+            return open_pipeline(
+                self.path, pipeline_class, dtype, configs=self.configs, sources=openers, tokenizers=tokenizers
+            )
         finally:
             for source in self.sources.values():
                 source.release()
@@ -76,12 +81,15 @@ def assemble(path: Path, *, unet: Given = None, vae: Given = None, tokenizer: Gi
     base = single.configurations() if single else {}
     sources = _own(single) if single else {}
     for name, place in given.items():
-        own = base.get(f"{name}/config.json") if single else read_json(path / name / "config.json")
-        sources[name] = part_source(name, place, own or _vae_settings(single))
+        own = base.get(f"{name}/config.json", _vae_settings(single)) if single else _settings(path, name)
+        sources[name] = part_source(name, place, own)
     if single and "vae" not in sources:
         raise UserError(f"{str(path)!r} brings no VAE; give one as --vae.")
-    key = (path.resolve(), path.stat().st_mtime_ns, *(str(source.place) for source in sources.values()), str(tokenizer))
-    return Assembly(path, config_folder(key, lambda folder: _write(folder, path, single, sources, tokenizer)), sources)
+    towers = _texts(single, path)
+    made = {} if path.is_dir() and tokenizer is None else tokenizers_of(path, single, towers, tokenizer)
+    places = [path, *(source.place for source in sources.values())]
+    key = tuple((place.resolve(), place.stat().st_mtime_ns) for place in places)
+    return Assembly(path, config_folder(key, lambda folder: _write(folder, path, single, sources)), sources, made)
 
 
 def _own(single: SingleFile) -> dict[str, PartSource]:
@@ -91,47 +99,59 @@ def _own(single: SingleFile) -> dict[str, PartSource]:
     }
 
 
-def _vae_settings(single: SingleFile | None) -> dict[str, Any]:
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    """Raises: UserError for a pipeline that has no such part."""
+    if not (folder / name).is_dir():
+        raise UserError(f"{str(folder)!r} has no {name}, whose place another could take; leave out --{name}.")
+    return read_json(folder / name / "config.json")
+
+
+def _vae_settings(single: SingleFile) -> dict[str, Any]:
     """Of the VAE that a single file lacks."""
-    assert single is not None
     return {"_class_name": "AutoencoderKL", "scaling_factor": single.family.scaling, "latent_channels": 4,
             **single.family.vae}  # fmt: skip
 
 
-def _write(
-    folder: Path, path: Path, single: SingleFile | None, sources: Mapping[str, PartSource], tokenizer: Given
-) -> None:
-    """The configurations of all parts, and the tokenizers."""
+def _write(folder: Path, path: Path, single: SingleFile | None, sources: Mapping[str, PartSource]) -> None:
+    """The configurations of all parts."""
     if single:
         configurations = single.configurations()
         configurations["model_index.json"]["vae"] = ["diffusers", "AutoencoderKL"]
         write_json(folder, configurations)
-        write_tokenizers(folder, single, tokenizer)
     else:
         copy_configurations(path, folder)
-        if tokenizer is not None:
-            _replace_tokenizers(folder, tokenizer)
     for name, source in sources.items():
         if not single or source.place != single.file.path:
             write_json(folder, {f"{name}/config.json": source.config})
 
 
-def write_tokenizers(folder: Path, single: SingleFile, given: Given) -> None:
-    """Put the tokenizers of a single file's text encoders where a pipeline has them.
+def _texts(single: SingleFile | None, path: Path) -> dict[str, Mapping[str, Any]]:
+    """Settings of the text encoders by name."""
+    if single:
+        return {name: part.config for name, part in single.parts().items() if part.library == "transformers"}
+    return {place.name: read_json(place / "config.json") for place in sorted(path.glob("text_encoder*"))}
+
+
+def tokenizers_of(
+    path: Path, single: SingleFile | None, towers: Mapping[str, Mapping[str, Any]], given: Given
+) -> dict[str, Callable[[], Any]]:
+    """What makes the tokenizers of a single file, or of a folder in place of its own.
+
+    Args:
+        towers: settings of the text encoders by name.
+        given: as `find_vocabulary` takes it.
 
     Raises:
         UserError: there is no vocabulary for them.
     """
-    parts = single.parts()
-    for tower in single.family.towers:
-        name, rows = tower.part.replace("text_encoder", "tokenizer"), parts[tower.part].config["vocab_size"]
-        as_files(tokenizer_of(single.file.path, given, name, tower.pad, rows), folder / name)
+    found: dict[str, Callable[[], Any]] = {}
+    for tower, config in towers.items():
+        name = tower.replace("text_encoder", "tokenizer")
+        vocabulary = find_vocabulary(path, given, name, int(config.get("vocab_size", CLIP_ROWS)))
+        found[name] = partial(vocabulary, single.pad(tower) if single else _pad(path / name))
+    return found
 
 
-def _replace_tokenizers(folder: Path, given: str | Path) -> None:
-    for encoder in sorted(folder.glob("text_encoder*")):
-        name = encoder.name.replace("text_encoder", "tokenizer")
-        own = read_json(folder / name / "tokenizer_config.json").get("pad_token", "<|endoftext|>")
-        pad = own if isinstance(own, str) else own.get("content", "<|endoftext|>")
-        rows = read_json(encoder / "config.json").get("vocab_size", 49408)
-        as_files(tokenizer_of(folder, given, name, pad, rows), folder / name)
+def _pad(folder: Path) -> str:
+    pad = read_json(folder / "tokenizer_config.json").get("pad_token", END)
+    return str(pad.get("content", END) if isinstance(pad, dict) else pad)

@@ -100,6 +100,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
     part = folder / name
+    if is_config_folder(folder):
+        return  # it was written here
     if not part.is_dir():
         raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names.")
     if name.startswith("tokenizer"):
@@ -112,7 +114,7 @@ def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
         lacking = config if needed and not (part / config).is_file() else None
     if lacking:
         raise UserError(f"checkpoint {str(folder)!r} lacks {name}/{lacking}; copy the whole diffusers folder.")
-    if _has_weights(name, kind) and library in STEMS and not is_config_folder(folder):
+    if _has_weights(name, kind) and library in STEMS:
         choose(part, library)
 
 
@@ -173,14 +175,16 @@ def open_pipeline(
     *,
     configs: Path | None = None,
     sources: Mapping[str, Opener] | None = None,
+    tokenizers: Mapping[str, Any] | None = None,
 ) -> Any:
     """Load a checked checkpoint on the CPU.
 
     Every part is opened in the variant in which its weights are there, whatever the others are.
 
     Args:
-        configs: where configurations and tokenizers lie, if not in `folder`.
+        configs: where configurations lie, if not in `folder`.
         sources: how the parts are opened whose weights are not below `folder`.
+        tokenizers: those that are not below `configs`, or in place of them.
 
     Raises:
         UserError: when a part is missing, damaged, or asks to run code.
@@ -195,8 +199,9 @@ def open_pipeline(
             for name, made in models.items()
         }
         return pipeline_class.from_pretrained(
-            configs, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **_unwanted(pipeline_class)
-        )
+            configs, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **(tokenizers or {}),
+            **_unwanted(pipeline_class),
+        )  # fmt: skip
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as problem:

@@ -10,7 +10,7 @@ from llmga.diffusers.file_headers import is_weight_file
 from llmga.diffusers.single_file import conversion
 from llmga.diffusers.single_file.conversion import Part, Weights
 from llmga.diffusers.single_file.families import FAMILIES
-from llmga.diffusers.single_file.opening import build, fill
+from llmga.diffusers.single_file.opening import open_model
 from llmga.diffusers.single_file.shapes import below
 from llmga.diffusers.single_file.tensors import TensorFile
 from llmga.download import cached, is_hub_id
@@ -110,7 +110,7 @@ def _of_file(name: str, path: Path, base: Mapping[str, Any]) -> PartSource:
         raise UserError(f"--{name} {str(path)!r} is {kind.said}; {kind.opens}.")
     part, weights = (_as_it_is if kind.layout == "diffusers" else _converted)(name, file, base)
     where = f"the {SAID[name]} in {str(path)!r}"
-    return PartSource(path, part.config, lambda dtype: fill(build(part), weights(), dtype, where), file.release)
+    return PartSource(path, part.config, lambda dtype: open_model(part, weights(), dtype, where), file.release)
 
 
 def _as_it_is(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Part, Callable[[], Weights]]:

@@ -20,7 +20,7 @@ MODEL_DIRECTORY = Path("checkpoints/Inference")  # whose models visitors may cho
 OWN = (  # flags of models that are loaded here
     "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
     "load_4bit", "device_map", "sampler", "dtype", "lora", "embedding", "controlnet", "ip_adapter", "restorer",
-    "upscale", "safety_checker", "watermark", "inpainter",
+    "upscale", "safety_checker", "watermark", "inpainter", "unet", "vae", "tokenizer",
 )  # fmt: skip
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 

@@ -11,12 +11,17 @@ from transformers.utils import logging as transformers_logging
 
 import llmga
 from llmga import runtime
-from llmga.assistant.loading import Models
+from llmga.assistant.events import PictureReady
+from llmga.assistant.loading import BUNDLED_PIPELINE, Models, bundled
+from llmga.assistant.session import Turn
 from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.single_file.writing import to_file
 from llmga.errors import UserError
+from llmga.files import fingerprint
 from llmga.model_directories import ROOTS
 from llmga.serve.args import build_parser
-from llmga.serve.parsed_args import model_spec
+from llmga.serve.parsed_args import model_spec, settings
+from llmga.serve.reproduction import open_painter, open_postprocessing, replayed
 
 INPUT, INSIDE = "conv_in", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 
@@ -46,6 +51,30 @@ def test_marked_parts_are_painted_with_the_low_rank_weights_too_or_it_is_told(tm
         painter, inpainter = opened_with(tmp_path / "input.safetensors", plain, INPUT)
     assert len(painter.added) == 1 and inpainter.added == []
     assert "marked parts are painted without low-rank weights" in caplog.text and "input.safetensors" in caplog.text
+
+
+def test_a_single_file_with_a_vae_from_elsewhere_paints_is_recorded_and_replayed(tmp_path):
+    folder, file = bundled(BUNDLED_PIPELINE, "--sdmodel_id"), tmp_path / "toy.safetensors"
+    to_file(folder, file)
+    vae = tmp_path / "vae.safetensors"
+    vae.write_bytes((folder / "vae/diffusion_pytorch_model.safetensors").read_bytes())
+    words = ["--sdmodel_id", str(file), "--vae", str(vae), "--tokenizer", str(folder), "--steps", "2"]
+    args = build_parser("cli", "a test").parse_args([*words, "--picture", "always"])
+    assistant = Models.load(model_spec(args).checked()).assistant(settings(args))
+    ready = next(each for each in assistant.stream(Turn("a red circle")) if isinstance(each, PictureReady))
+    marks = {mark.role: (mark.name, mark.sha256) for mark in ready.record.models}
+    assert marks["painter"] == ("toy.safetensors", fingerprint(file)) and marks["vae"][1] == fingerprint(vae)
+
+    parts = {"vae": str(vae), "tokenizer": str(folder)}
+    painter = open_painter(ready.record, str(file), None, (), (), parts)
+    again = replayed(ready.record, painter, open_postprocessing(ready.record, None, None, None), None)
+    assert again.tobytes() == ready.image.tobytes()
+    for other, sentence in (
+        ({**parts, "vae": str(folder)}, "has other weights .* give those with --vae"),
+        ({**parts, "unet": str(folder)}, "painted with the painter's own unet; leave out --unet"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            open_painter(ready.record, str(file), None, (), (), other)
 
 
 @pytest.mark.parametrize(

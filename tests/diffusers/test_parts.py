@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
+from llmga.diffusers.assembly import assemble
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.parts import part_source
 from llmga.diffusers.pipelines import load_pipeline
@@ -155,8 +156,8 @@ WRONG = {
     "a UNet as VAE": ("vae", lambda models: models["unet"].state_dict(), "is the UNet of SDXL alone and no VAE"),
     "LoRA": ("unet", lambda models: flat({"lora_unet_x.lora_up.weight": 3}), "is low-rank weights .* as --lora"),
     "another family": ("unet", lambda models: tiny.unet("sd15", 4).state_dict(), "they are of different families"),
-    "video VAE": ("vae", lambda models: flat({"decoder.middle.0.residual.0.gamma": 3}), "is a VAE of a video model; it "
-                  "is not read here"),
+    "video VAE": ("vae", lambda models: flat({"decoder.conv1.weight": (4, 4, 1, 1, 1)}), "is a VAE of a video model; "
+                  "it is not read here"),
     "previews": ("vae", lambda models: flat({"decoder.layers.3.conv.0.weight": 3}), "a tiny VAE for previews"),
     "FLUX's VAE": ("vae", lambda models: AutoencoderKL(latent_channels=16).state_dict(), "latent_channels of 16"),
 }  # fmt: skip
@@ -183,6 +184,11 @@ def test_what_is_not_there_is_told(base, tmp_path):
     ):
         with pytest.raises(UserError, match=sentence):
             part_source("vae", given, own)
+
+
+def test_a_pipeline_without_a_unet_takes_none(base, tmp_path):
+    with pytest.raises(UserError, match="has no unet, whose place another could take; leave out --unet"):
+        assemble(tmp_path, unet=base)
 
 
 def test_a_folder_that_lacks_the_part_itself_is_told(base, other, tmp_path):

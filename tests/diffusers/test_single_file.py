@@ -2,6 +2,9 @@
 
 import json
 import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +20,9 @@ from llmga.diffusers.published import PAINTERS, empty_painter
 from llmga.diffusers.single_file.checkpoint import SingleFile
 from llmga.diffusers.single_file.families import FAMILIES, UNET, VAE
 from llmga.diffusers.single_file.shapes import below, text_config, unet_config, vae_config
+from llmga.diffusers.single_file.writing import to_file
+from llmga.diffusers.train.planning import plan
+from llmga.diffusers.train.train import train
 from llmga.errors import UserError
 from tests.diffusers import tiny_files as tiny
 
@@ -119,13 +125,17 @@ def test_old_names_of_clip_are_read(made, tokens, tmp_path):
          load_pipeline(file, device="cpu", tokenizer=tokens).pipe)  # fmt: skip
 
 
-def test_half_precision_is_what_is_opened_where_it_is_asked_for(made, tokens, tmp_path):
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_smaller_number_formats_open_in_the_one_that_is_asked_for(stored, made, tokens, tmp_path):
     _, file = made("sdxl")
-    halves = {name: each.to(torch.bfloat16) for name, each in load_file(file).items()}
-    path = tiny.write(tmp_path / "half.safetensors", halves)
+    less = {name: each.to(stored) for name, each in load_file(file).items()}
+    path = tiny.write(tmp_path / "less.safetensors", less)
     pipe = load_pipeline(path, device="cpu", dtype="fp32", tokenizer=tokens).pipe
     assert pipe.unet.dtype == pipe.vae.dtype == pipe.text_encoder_2.dtype == torch.float32
-    assert torch.equal(pipe.unet.conv_in.weight, halves[f"{UNET}input_blocks.0.0.weight"].float())
+    assert torch.equal(pipe.unet.conv_in.weight, less[f"{UNET}input_blocks.0.0.weight"].float())
+    second = pipe.text_encoder_2.text_model.encoder.layers[1].self_attn.k_proj.weight
+    whole = less["conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight"].float()
+    assert torch.equal(second, whole[40:80])
 
 
 ONE = torch.ones(1)
@@ -247,3 +257,33 @@ def test_half_a_download_is_told(made, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="is damaged or not whole; fetch it again"):
         load_pipeline(tmp_path / "model.safetensors", device="cpu")
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_stage_2_starts_from_a_single_file_as_from_its_folder(tune, config, tmp_path):
+    """Also with a VAE from elsewhere."""
+    folder, file = Path(config.pipeline), tmp_path / "base.safetensors"
+    to_file(folder, file)
+    shutil.copytree(folder / "vae", tmp_path / "vae")
+    one = replace(config, steps=1, warmup=1, tune=tune, vae=str(tmp_path / "vae"))
+    whole = train(one)
+    places = {"run": str(tmp_path / "run2"), "output": str(tmp_path / "out2")}
+    single = train(replace(one, pipeline=str(file), tokenizer=str(folder), **places))
+    for place in sorted(whole.rglob("*.safetensors")):
+        ours, theirs = load_file(single / place.relative_to(whole)), load_file(place)
+        assert ours.keys() == theirs.keys() and all(torch.allclose(ours[key], theirs[key], atol=1e-6) for key in theirs)
+    if tune == "full":
+        assert load_pipeline(single, device="cpu").steps == 3  # as the base's generation_defaults.json has it
+    else:
+        painter = load_pipeline(file, device="cpu", tokenizer=folder, loras=[str(single)])
+        assert painter.added[0]["kind"] == "lora"
+
+
+def test_a_single_file_is_taken_for_the_plan_and_refused_before_any_folder_is_made(config, tmp_path):
+    file = tmp_path / "base.safetensors"
+    to_file(Path(config.pipeline), file)
+    given = replace(config, pipeline=str(file), tokenizer=config.pipeline)
+    assert plan(given).flops == plan(config).flops
+    with pytest.raises(UserError, match="brings no vocabulary for its 1000 tokens"):
+        train(replace(given, tokenizer=None))
+    assert not Path(config.run).exists()

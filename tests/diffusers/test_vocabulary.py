@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmga.diffusers.single_file import vocabulary
-from llmga.diffusers.single_file.vocabulary import as_files, tokenizer_of
+from llmga.diffusers.single_file.vocabulary import as_files, find_vocabulary
 from llmga.errors import UserError
 
 ROWS = 49408
@@ -15,7 +15,8 @@ ROWS = 49408
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return tokenizer_of(tmp_path_factory.mktemp("none") / "model.safetensors", None, "tokenizer", "<|endoftext|>", ROWS)
+    file = tmp_path_factory.mktemp("none") / "model.safetensors"
+    return find_vocabulary(file, None, "tokenizer", ROWS)("<|endoftext|>")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_the_vocabulary_that_a_package_ships_is_the_published_one(clip, text, id
 
 def test_the_second_tokenizer_of_sdxl_pads_with_an_exclamation_mark(clip, tmp_path):
     as_files(clip, tmp_path / "tokenizer")
-    second = tokenizer_of(tmp_path / "model.safetensors", None, "tokenizer_2", "!", ROWS)
+    second = find_vocabulary(tmp_path / "model.safetensors", None, "tokenizer_2", ROWS)("!")
     assert (second.pad_token, second.pad_token_id, second.model_max_length) == ("!", 0, 77)
     assert second("a cat").input_ids == clip("a cat").input_ids
 
@@ -46,7 +47,7 @@ def test_the_second_tokenizer_of_sdxl_pads_with_an_exclamation_mark(clip, tmp_pa
 def test_a_folder_is_found_beside_the_file_or_where_it_is_given(place, goldens, tmp_path):
     shutil.copytree(goldens.folder("sd15") / "tokenizer", tmp_path / place)
     given = None if place == "tokenizer" else tmp_path / "other"
-    assert len(tokenizer_of(tmp_path / "model.safetensors", given, "tokenizer", "<|endoftext|>", 1000)) == 1000
+    assert len(find_vocabulary(tmp_path / "model.safetensors", given, "tokenizer", 1000)("!")) == 1000
 
 
 def test_the_cache_of_the_hub_is_looked_into(goldens, tmp_path, monkeypatch):
@@ -57,15 +58,15 @@ def test_the_cache_of_the_hub_is_looked_into(goldens, tmp_path, monkeypatch):
     (cache / "refs").mkdir()
     (cache / "refs/main").write_text("0" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert len(tokenizer_of(tmp_path / "model.safetensors", None, "tokenizer", "!", 1000)) == 1000
+    assert len(find_vocabulary(tmp_path / "model.safetensors", None, "tokenizer", 1000)("!")) == 1000
 
 
 def test_what_does_not_suit_the_text_encoder_is_told(goldens, tmp_path, monkeypatch):
     file, toy = tmp_path / "model.safetensors", goldens.folder("sd15")
     with pytest.raises(UserError, match="has 1000 tokens, but the text encoder knows 49408"):
-        tokenizer_of(file, toy, "tokenizer", "!", ROWS)
+        find_vocabulary(file, toy, "tokenizer", ROWS)
     with pytest.raises(UserError, match="holds no tokenizer; give a folder with vocab.json"):
-        tokenizer_of(file, tmp_path, "tokenizer", "!", ROWS)
+        find_vocabulary(file, tmp_path, "tokenizer", ROWS)
     monkeypatch.setattr(vocabulary, "PACKAGES", ())
     with pytest.raises(UserError, match=r"brings no vocabulary.* give --tokenizer FOLDER .*llmga\[single-file\]"):
-        tokenizer_of(file, None, "tokenizer", "!", 12)
+        find_vocabulary(file, None, "tokenizer", 12)

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from llmga.diffusers.file_kinds import read_header, recognise
 from llmga.diffusers.single_file import conversion
 from llmga.diffusers.single_file.conversion import Part
 from llmga.diffusers.single_file.families import FAMILIES, SingleFileFamily
-from llmga.diffusers.single_file.opening import build, fill
+from llmga.diffusers.single_file.opening import open_model
 from llmga.diffusers.single_file.schedules import Schedule, schedule_of
 from llmga.diffusers.single_file.tensors import TensorFile
 from llmga.errors import UserError
@@ -93,6 +94,10 @@ class SingleFile:
         stated = self.stated.get(name)
         return Part(part.library, part.kind, {**part.config, **stated}, part.prefix) if stated else part
 
+    def pad(self, name: str) -> str:
+        """The token that fills the prompts of a text encoder up."""
+        return next(tower.pad for tower in self.family.towers if tower.part == name)
+
     def weights(self, name: str, part: Part) -> conversion.Weights:
         """The tensors of a part by the names that hubs have."""
         if name == "unet":
@@ -109,7 +114,7 @@ class SingleFile:
             UserError: tensors lack or do not fit.
         """
         part = self.parts()[name]
-        return fill(build(part), self.weights(name, part), dtype, f"the {name} of {str(self.file.path)!r}")
+        return open_model(part, self.weights(name, part), dtype, f"the {name} of {str(self.file.path)!r}")
 
     def configurations(self) -> dict[str, dict[str, Any]]:
         """What stands in a diffusers folder as JSON, by its path, but for tokenizers."""
@@ -150,6 +155,16 @@ def _stated(file: TensorFile) -> dict[str, Any]:
         raise UserError(f"the metadata {CONFIGS} of {str(file.path)!r} is no JSON object of settings; fetch the file "
                         "again.") from None  # fmt: skip
     return stated
+
+
+def is_single_file(path: Path) -> bool:
+    """Whether a file is a whole checkpoint that is opened here, told by its head; PyTorch files are not looked into."""
+    try:
+        header = read_header(path) if path.suffix == ".safetensors" and path.is_file() else None
+    except UserError:
+        return False
+    kind = recognise(header.shapes, header.metadata) if header else None
+    return kind is not None and kind.name == "checkpoint" and kind.family in FAMILIES
 
 
 @lru_cache(maxsize=8)

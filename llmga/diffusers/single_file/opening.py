@@ -1,7 +1,7 @@
 """A part's model, filled with tensors that stay on disk until they are used."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -11,19 +11,8 @@ from llmga.diffusers.single_file.conversion import Part
 from llmga.errors import UserError
 
 
-def build(part: Part) -> Any:
-    """The model without weights."""
-    from accelerate import init_empty_weights
-
-    kind = getattr(importlib.import_module(part.library), part.kind)
-    with init_empty_weights():
-        if part.library == "diffusers":
-            return kind.from_config(dict(part.config))
-        return kind(kind.config_class(**part.config))
-
-
-def fill(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype, where: str) -> Any:
-    """Put tensors into an empty model.
+def open_model(part: Part, weights: Mapping[str, Tensor], dtype: torch.dtype, where: str) -> Any:
+    """The model of a part, on the CPU.
 
     Args:
         weights: by the names that hubs have.
@@ -33,26 +22,37 @@ def fill(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype, where: s
     Raises:
         UserError: some lack, do not fit, or have no place.
     """
-    named = own_names(model, weights)
+    kind = getattr(importlib.import_module(part.library), part.kind)
+    read = _of_diffusers if part.library == "diffusers" else _of_transformers
     try:
-        found = model.load_state_dict({name: _cast(each, dtype) for name, each in named.items()}, False, assign=True)
+        model, missing, unexpected = read(kind, part.config, weights, dtype)
     except RuntimeError as problem:  # it lists shapes that differ, a line each
-        first = next((line.strip() for line in str(problem).splitlines() if "size mismatch" in line), str(problem))
+        first = next((line.strip() for line in str(problem).splitlines() if "mismatch" in line), str(problem))
         raise UserError(f"{where} does not fit its own layout ({first[:200].rstrip('.')}); give its diffusers "
                         "folder.") from None  # fmt: skip
-    for names, what in ((found.missing_keys, "lacks"), (found.unexpected_keys, "has no place for")):
+    for names, what in ((missing, "lacks"), (unexpected, "has no place for")):
         if names:
-            raise UserError(f"{where}: {type(model).__name__} {what} {len(names)} tensors, such as {sorted(names)[0]}; "
-                            "give another file, or its diffusers folder.")  # fmt: skip
+            raise UserError(f"{where}: {part.kind} {what} {len(names)} tensors, such as {min(names)}; give another "
+                            "file, or its diffusers folder.")  # fmt: skip
     return model.eval()
 
 
-def own_names(model: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The names of this version of transformers, whose text towers have lost a level."""
-    if hasattr(model, "text_model") or not hasattr(model, "embeddings"):
-        return dict(weights)
-    return {name.removeprefix("text_model."): each for name, each in weights.items()}
+Read = tuple[Any, Collection[str], Collection[str]]
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+def _of_diffusers(kind: Any, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype) -> Read:
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():
+        model = kind.from_config(dict(config))
+    cast = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
+    found = model.load_state_dict(cast, strict=False, assign=True)
+    return model, found.missing_keys, found.unexpected_keys
+
+
+def _of_transformers(kind: Any, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype) -> Read:
+    """By its own reader, which knows how versions name a tower's levels, and saves them as they came."""
+    own = kind.config_class(**config)
+    model, found = kind.from_pretrained(None, config=own, state_dict=dict(weights), dtype=dtype,
+                                        output_loading_info=True, local_files_only=True)  # fmt: skip
+    return model, found["missing_keys"], found["unexpected_keys"]

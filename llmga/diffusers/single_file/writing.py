@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmga.diffusers.assembly import Given, write_tokenizers
+from llmga.diffusers.assembly import Given, tokenizers_of
 from llmga.diffusers.checkpoints import read_index, read_json
 from llmga.diffusers.config_folders import write_json
 from llmga.diffusers.file_headers import load_pytorch
@@ -24,6 +24,7 @@ from llmga.diffusers.single_file.checkpoint import CONFIGS, SingleFile
 from llmga.diffusers.single_file.conversion import Part
 from llmga.diffusers.single_file.families import FAMILIES, UNET, VAE, SingleFileFamily, Tower
 from llmga.diffusers.single_file.inverse import open_clip_to_ldm, unet_to_ldm, vae_to_ldm
+from llmga.diffusers.single_file.vocabulary import as_files
 from llmga.errors import UserError
 from llmga.files import whole_folder
 from llmga.weight_files import STEMS, choose
@@ -60,7 +61,9 @@ def to_folder(path: Path, out: Path, *, tokenizer: Given = None, dtype: torch.dt
         raise UserError(f"{str(path)!r} brings no VAE, which a folder needs; give a file that has one.")
     with whole_folder(out) as draft:
         write_json(draft, single.configurations())
-        write_tokenizers(draft, single, tokenizer)
+        towers = {tower.part: parts[tower.part].config for tower in single.family.towers}
+        for name, make in tokenizers_of(path, single, towers, tokenizer).items():
+            as_files(make(), draft / name)
         for name, part in parts.items():
             weights = single.weights(name, part)
             used |= {f"{part.prefix}{each}" for each in _as_authors(name, part, weights, single.family)}

@@ -2,7 +2,6 @@
 
 from llmga.training.foreign_flags import COMMON, ForeignFlags, Given, Mapped, Refused, Row, left_out, switch
 
-BESIDE = Refused("put it into the folder that --pipeline names")
 ONLINE = Refused("nothing is downloaded or uploaded; give files on this machine")
 RECORDS = Refused("--validation-every paints captions of the data, --validation-pictures says how many")
 
@@ -20,6 +19,8 @@ def _warmup(given: Given) -> list[str]:
 
 ALIASES = {
     "pretrained-model-name-or-path": "pipeline",
+    "pretrained-vae-model-name-or-path": "vae",
+    "unet-model-path": "unet",
     "prediction-type": "prediction",
     "proportion-empty-prompts": "caption-dropout",
     "dataloader-num-workers": "workers",
@@ -39,8 +40,6 @@ ALIASES = {
 }
 ROWS: dict[str, Row] = {
     # The model.
-    "pretrained-vae-model-name-or-path": BESIDE,
-    "unet-model-path": BESIDE,
     "train-text-encoder": Refused("the UNet learns alone"),
     "rank": lambda given: ["--tune", "lora", "--lora-rank", given.value],
     "use-ema": Mapped({"true": ""}, "--ema-decay 0 saves the last weights instead of averaged ones"),

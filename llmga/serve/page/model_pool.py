@@ -1,6 +1,6 @@
 """What all sessions share: the models that are loaded, and the list of those that can be chosen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -9,7 +9,9 @@ from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
 from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
 from llmga.diffrir.restorers import Restorer
+from llmga.diffusers.parts import PARTS
 from llmga.diffusers.pipelines import Pipeline
+from llmga.diffusers.single_file.checkpoint import is_single_file
 from llmga.errors import UserError
 from llmga.llava.loading import NewChat, open_planner
 from llmga.serve.page.options import PageOptions
@@ -81,7 +83,8 @@ class ModelPool:
         with self._loading:
             talks = self._language_model(language_name)
             paints = self._picture_model(picture_name)
-        belongs = {"language base": language_name == self.first[0], "inpainter": picture_name == self.first[1]}
+        own = dict.fromkeys(("inpainter", *PARTS), picture_name == self.first[1])
+        belongs = {"language base": language_name == self.first[0], **own}
         rest = [mark for mark in self._rest if belongs.get(mark.role, True)]
         marks = (talks.mark, paints.mark, *rest)
         pipeline = SharedPipeline.of(paints.pipeline, paints.lock)
@@ -91,6 +94,7 @@ class ModelPool:
         directory = self.options.model_directory
         folders = sorted(path for path in directory.glob("*") if path.is_dir()) if directory else []
         pictures = [path.name for path in folders if (path / "model_index.json").is_file()]
+        pictures += [path.name for path in sorted(directory.glob("*")) if is_single_file(path)] if directory else []
         languages = [path.name for path in folders if (path / "config.json").is_file() and path.name not in pictures]
         return languages, pictures
 
@@ -104,7 +108,7 @@ class ModelPool:
     def _picture_model(self, name: str) -> PictureModel:
         if name not in self._picture_models:
             path = self._path(name)
-            pipeline = self.options.spec.open_guided(path)
+            pipeline = replace(self.options.spec, unet=None, vae=None).open_guided(path)
             self._picture_models[name] = PictureModel(pipeline, ModelMark.of("painter", path), FairLock())
         return self._picture_models[name]
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from llmga.assistant.loading import BUNDLED_MLLM, BUNDLED_PIPELINE, Models, bundled
 from llmga.errors import UserError
@@ -38,6 +40,17 @@ def pool(models: tuple, directory: Path | None = None, mode: str = "once") -> Mo
 
 def test_models_of_the_command_line_are_offered_first(models: tuple, directory: Path) -> None:
     assert pool(models, directory).offered() == (["llmga-toy-mllm", "words"], ["llmga-toy-sdxl-t2i", "paint"])
+
+
+def test_a_single_file_that_paints_is_offered_and_no_other_file(models: tuple, directory: Path) -> None:
+    heads = {
+        "one.safetensors": {"model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3), "first_stage_model.x": (1,)},
+        "vae.safetensors": {"decoder.mid.block_1.norm1.weight": (1,), "decoder.up.0.block.0.norm1.weight": (1,)},
+    }
+    for name, shapes in heads.items():
+        save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, directory / name)
+    (directory / "damaged.safetensors").write_bytes(b"x")
+    assert pool(models, directory).offered()[1] == ["llmga-toy-sdxl-t2i", "paint", "one.safetensors"]
 
 
 @pytest.mark.parametrize(("mode", "later"), [("once", False), ("reload", True)])
