@@ -167,7 +167,7 @@ class Inpainter(Pipeline):
         width, height = picture.size
         count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
-            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, clip_skip,
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, clip_skip=clip_skip,
             image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
         )  # fmt: skip
 

@@ -214,17 +214,9 @@ class Pipeline:
         self._own_options(of_other_tasks)
         width, height = self._checked_size(size)
         return self._paint(
-            prompt,
-            negative_prompt,
-            seeds,
-            steps,
-            guidance_scale,
-            on_step,
-            on_preview,
-            clip_skip,
-            width=width,
-            height=height,
-        )
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, clip_skip=clip_skip,
+            width=width, height=height,
+        )  # fmt: skip
 
     def _paint(
         self,
@@ -235,6 +227,7 @@ class Pipeline:
         guidance_scale: float | None,
         on_step: OnStep | None,
         on_preview: OnPreview | None,
+        *,
         clip_skip: int | None = None,
         **arguments: Any,
     ) -> list[Image.Image]:

@@ -134,8 +134,8 @@ def open_painter(
     device: str | None,
     loras: Sequence[str],
     guides: Sequence[Guide],
-    embeddings: Sequence[str] = (),
     parts: Mapping[str, str | None] = NOTHING,
+    embeddings: Sequence[str] = (),
 ) -> Pipeline:
     """The pipeline as it was set up.
 
@@ -277,7 +277,7 @@ def replay(args: argparse.Namespace) -> int:
     region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
     parts = {name: getattr(args, name) for name in (*PARTS, "tokenizer")}
     guides = parsed_args.guides(args)
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, guides, args.embedding, parts)
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, guides, parts, args.embedding)
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region)
     content = encoded(image, record, kind_of(file), quality=record.quality)
