@@ -43,6 +43,7 @@ COMMANDS = Registry("command", {
     "data": Command("llmga.llava.data", "write records of any readable form in ours"),
     "data view": Command("llmga.llava.data_view", "a page of samples as a model reads them"),
     "doctor": Command("llmga.llava.train.doctor", "look at the data and the machine before stage 1"),
+    "inspect": Command("llmga.serve.inspect", "what a file or a folder of weights is, and what opens it"),
     "download": Command("llmga.download", "fetch published weights"),
     "convert": Command("llmga.serve.convert", "write a checkpoint in another layout"),
     "delta": Command("llmga.llava.delta", "the difference between a checkpoint and its base"),

@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     "evaluate": ("cv2", "skimage"),
     "single-file": ("clip",),
     "flash-attn": ("flash_attn",),
+    "gguf": ("gguf",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
     "c2pa": ("c2pa", "cryptography"),

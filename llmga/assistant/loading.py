@@ -19,7 +19,7 @@ from llmga.assistant.shared_pipeline import FairLock
 from llmga.choices import SCALES, WATERMARK
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
-from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
+from llmga.diffusers.adapters import add_embeddings, add_loras, use_controlnet, use_ip_adapter
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.parts import PARTS, find_part
@@ -105,6 +105,7 @@ class ModelSpec:
         vae_tiling: large pictures are decoded in tiles, to save memory.
         prompt_weights: brackets in prompts, such as (word:1.3), weigh words.
         loras: files of low-rank weights for the pipeline, each with an optional `:weight`.
+        embeddings: files of textual inversion, each with an optional `:TOKEN`, the word that it teaches.
         guides: pictures that guide the pipeline.
         num_gpus: over how many GPUs the language model is spread.
         device_map: how it is spread over all that is there: auto, balanced …; None does not.
@@ -142,6 +143,7 @@ class ModelSpec:
     vae_tiling: bool = False
     prompt_weights: bool = False
     loras: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
     guides: tuple[Guide, ...] = ()
     num_gpus: int = 1
     device_map: str | None = None
@@ -204,6 +206,7 @@ class ModelSpec:
         task: str | None = None,
         *,
         loras: Sequence[str] = (),
+        embeddings: Sequence[str] = (),
         unet: str | Path | None = None,
         vae: str | Path | None = None,
     ) -> Pipeline:
@@ -225,18 +228,20 @@ class ModelSpec:
             tile_vae=self.vae_tiling,
             weighted=self.prompt_weights,
             loras=loras,
+            embeddings=embeddings,
             unet=unet,
             vae=vae,
             tokenizer=self.tokenizer,
         )
 
     def open_guided(self, path: str | Path) -> Pipeline:
-        """The same with low-rank weights and guides.
+        """The same with low-rank weights, taught words and guides.
 
         Raises:
             UserError: as `open_pipeline`, and for what does not fit the pipeline.
         """
-        pipeline = self.open_pipeline(path, self.task, loras=self.loras, unet=self.unet, vae=self.vae)
+        added: dict[str, Any] = {"loras": self.loras, "embeddings": self.embeddings}
+        pipeline = self.open_pipeline(path, self.task, **added, unet=self.unet, vae=self.vae)
         for guide in self.guides:
             guide.use(pipeline)
         return pipeline
@@ -388,16 +393,20 @@ def _bundled_pipeline(task: str | None) -> Path:
 
 
 def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
-    """What fills marked parts, with the pipeline's low-rank weights; that they do not fit it is told in the log.
+    """What fills marked parts, with the pipeline's low-rank weights and words; that they do not fit is told in the log.
 
     Raises:
         UserError: the folder holds nothing that fills marked parts.
     """
     inpainter = spec.open_pipeline(folder, INPAINTING)
-    try:
-        add_loras(inpainter, spec.loras)
-    except UserError as problem:
-        log.warning("marked parts are painted without low-rank weights, which suit the painter only: %s", problem)
+    for what, add, given in (
+        ("low-rank weights", add_loras, spec.loras),
+        ("taught words", add_embeddings, spec.embeddings),
+    ):
+        try:
+            add(inpainter, given)
+        except UserError as problem:
+            log.warning("marked parts are painted without %s, which suit the painter only: %s", what, problem)
     return inpainter
 
 

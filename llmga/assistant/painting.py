@@ -29,6 +29,7 @@ class _Cancelled(Exception):
     """Raised inside the pipeline, in or between its steps, to end a painting."""
 
 
+PASSED_ON = ("negative_prompt", "steps", "guidance_scale", "size", "clip_skip")  # settings that the pipeline is given
 PAINTER_FACTS = ("family", "layout", "dtype", "device", "weighted", "tile_vae", "added")
 
 
@@ -47,11 +48,13 @@ class ImageRequest:
     steps: int | None = None
     guidance_scale: float | None = None
     size: tuple[int, int] | None = None
+    clip_skip: int | None = None
 
     @classmethod
     def of(cls, prompt: str, seed: int, region: Region | None, chosen: Settings) -> "ImageRequest":
         """The request under a session's settings."""
-        return cls(prompt, seed, region, chosen.negative_prompt, chosen.steps, chosen.guidance_scale, chosen.size)
+        own = {name: getattr(chosen, name) for name in PASSED_ON}
+        return cls(prompt, seed, region, **own)
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -167,6 +170,8 @@ def paint(
     region, given = wanted.region, wanted.changes
     if region is not None and region.mask is not None:
         given["restore"] = postprocessing.restore
+    if wanted.clip_skip is not None:
+        given["clip_skip"] = wanted.clip_skip
     if on_preview is not None:
         given["on_preview"] = on_preview
     if still_wanted is not None:
@@ -326,6 +331,7 @@ def record_of(
         seed=wanted.seed,
         steps=described.get("steps"),
         guidance_scale=described.get("guidance_scale"),
+        clip_skip=wanted.clip_skip or None,
         sampler=described.get("sampler"),
         size=image.size,
         work_size=wanted.size,

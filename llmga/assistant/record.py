@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypedDict
 from PIL import Image
 
 import llmga
-from llmga.assistant.settings import Changes, Guidance, Prompt, Seed, Share, Steps, WorkSide
+from llmga.assistant.settings import Changes, ClipSkip, Guidance, Prompt, Seed, Share, Steps, WorkSide
 from llmga.changes import Change
 from llmga.compositing import able_to_hold
 from llmga.deep import levels
@@ -62,14 +62,18 @@ def _name(place: Path) -> str:
     return place.name
 
 
-class Added(TypedDict):
-    """What was added to a painter: a low-rank adapter, a ControlNet or an IP-Adapter."""
-
+class _Added(TypedDict):
     kind: Name
     name: Name
     sha256: Digest
     weight: Annotated[float, within(-LARGEST_WEIGHT, LARGEST_WEIGHT)]
     picture: Digest | None
+
+
+class Added(_Added, total=False):
+    """What was added to a painter: a low-rank adapter, a taught word, a ControlNet or an IP-Adapter."""
+
+    token: Name
 
 
 class Words(TypedDict, total=False):
@@ -106,6 +110,7 @@ class Record:
         request: the user's turn that led to it.
         steps: as it was used, the pipeline's own choice filled in.
         guidance_scale: as `steps`.
+        clip_skip: layers of the text towers that the prompt left out, as diffusers counts them; None is none.
         sampler: class of the scheduler; its row in the table of samplers is in `painter`.
         size: (width, height) in pixels.
         work_size: the size that was asked for; None left it to the painter.
@@ -133,6 +138,7 @@ class Record:
     negative_prompt: Prompt = ""
     steps: Steps | None = None
     guidance_scale: Guidance | None = None
+    clip_skip: ClipSkip | None = None
     sampler: Name | None = None
     size: tuple[Annotated[int, within(1, MAX_SIDE)], Annotated[int, within(1, MAX_SIDE)]] | None = None
     work_size: tuple[WorkSide, WorkSide] | None = None
@@ -194,6 +200,7 @@ def parameters(record: Record) -> str:
         "Steps": record.steps,
         "Sampler": record.sampler,
         "CFG scale": record.guidance_scale,
+        "Clip skip": record.clip_skip and record.clip_skip + 1,  # which A1111 counts from the last layer
         "Seed": record.seed,
         "Size": record.size and "{}x{}".format(*record.size),
         "Model hash": _short(painter),

@@ -24,6 +24,7 @@ Seed = Annotated[int, within(0, SEEDS - 1)]
 AskedSeed = Annotated[int, within(0, LARGEST_SEED)]
 Steps = Annotated[int, within(1, 1000)]
 Guidance = Annotated[float, within(0, LARGEST_GUIDANCE)]
+ClipSkip = Annotated[int, within(0, 31)]
 WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
 Share = Annotated[float, within(0, 1)]
 SamplerName = Annotated[str, row_of(SAMPLERS, "sampler")]
@@ -188,6 +189,7 @@ class Settings:
         versions: how many pictures are painted of every prompt, 1 to 10.
         previews: report small pictures of unfinished paintings.
         paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
+        clip_skip: layers of the text towers that the prompt leaves out, 0 to 31, for SD1.5 and SDXL.
     """
 
     temperature: Annotated[float, within(0, 5), Setting(
@@ -245,6 +247,10 @@ class Settings:
         "words", "false: prompts stay in the words, in their tags, and wait",
         ("Show me each prompt before it is painted", "绘制前先让我查看提示词"), flag="", command="", record="",
     )] = True  # fmt: skip
+    clip_skip: Annotated[ClipSkip | None, Setting(
+        "painting", "layers of the text towers that are left out (SD1.5, SDXL)",
+        ("Clip skip", "CLIP 跳过层数"), slider=(0, 11, 1), usual=0,
+    )] = None  # fmt: skip
 
     @property
     def changes(self) -> Changes:

@@ -1,4 +1,4 @@
-"""What is added to a loaded pipeline: low-rank weights, a ControlNet, a picture as prompt.
+"""What is added to a loaded pipeline: low-rank weights, taught words, a ControlNet, a picture as prompt.
 
 Each is checked against the pipeline's own widths first: libraries load what fits and leave the rest aside in silence.
 """
@@ -13,10 +13,12 @@ from typing import Any
 
 from PIL import Image
 
+from llmga.diffusers.embeddings import bundled_words, open_embeddings, teach, vectors_for
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.lora_files import open_lora
-from llmga.diffusers.lora_injection import activate, check_decomposed, inject
+from llmga.diffusers.lora_injection import activate, inject
 from llmga.diffusers.lora_layers import layers_of
+from llmga.diffusers.lora_merging import check_mergeable, merge, unmerge
 from llmga.diffusers.lora_origin import check_origin
 from llmga.diffusers.memory import execution_device, move_to
 from llmga.diffusers.pipeline import Pipeline
@@ -35,7 +37,7 @@ CONTROLLED = {
 def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
     """Load low-rank weights, all active together with those that are there.
 
-    A weight is a share of the difference that the file makes, for DoRA as well.
+    A weight is a share of the difference that the file makes, whatever the method; differences of several files add up.
 
     Args:
         given: files or folders that `open_lora` reads, each with an optional `:weight` (1 when left out), at most
@@ -56,19 +58,53 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
         file = open_lora(place)
         check_origin(file, pipeline)
         opened.append((file, weight, layers_of(file, pipeline.pipe, pipeline.family.name)))
-    check_decomposed(pipeline.pipe, [(file, layers) for file, _, layers in opened], pipeline.offload)
+    check_mergeable(pipeline.pipe, [(file, changes) for file, _, changes in opened])
+    words = [(word, vectors_for(word, pipeline, again=True)) for file, *_ in opened for word in bundled_words(file)]
     with _unhooked(pipeline):
-        for file, weight, layers in opened:
-            inject(pipeline.pipe, layers, weight)
+        for file, weight, changes in opened:
+            inject(pipeline.pipe, changes.beside, weight)
+            merge(pipeline.pipe, changes.merged, weight)
             pipeline.added.append(_mark("lora", file.path, weight))
+        for word, vectors in words:
+            teach(word, vectors)
         activate(pipeline.pipe)
     _forget(pipeline)
 
 
+def add_embeddings(pipeline: Pipeline, given: Sequence[str]) -> None:
+    """Teach words by textual inversion: a prompt that names one is read with its vectors.
+
+    Args:
+        given: files that `open_embeddings` reads, each with an optional `:TOKEN`, the word.
+
+    Raises:
+        UserError: when one is missing, damaged, or made for another family; nothing is changed then.
+    """
+    opened = [word for text in given for word in open_embeddings(*_place_and_token(text))]
+    names = [word.token for word in opened]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"{twice!r} is taught twice; give one of the files another name, as FILE:TOKEN.")
+    learnt = [(word, vectors_for(word, pipeline)) for word in opened]
+    if not learnt:
+        return
+    with _unhooked(pipeline):
+        for word, vectors in learnt:
+            teach(word, vectors)
+            pipeline.added.append(_mark("embedding", word.path, 1.0) | {"token": word.token})
+    _forget(pipeline)
+
+
+def _place_and_token(text: str) -> tuple[str, str | None]:
+    """A path may hold colons of its own."""
+    path, _, last = str(text).rpartition(":")
+    return (path, last) if path and not Path(text).exists() and not set(last) & set("/\\") else (str(text), None)
+
+
 def remove_loras(pipeline: Pipeline) -> None:
-    """Paint without any low-rank weights from now on."""
+    """Paint without any low-rank weights from now on; words that came with them stay known."""
     with _unhooked(pipeline):
         pipeline.pipe.unload_lora_weights()
+        unmerge(pipeline.pipe)
     pipeline.added[:] = [entry for entry in pipeline.added if entry["kind"] != "lora"]
     _forget(pipeline)
 

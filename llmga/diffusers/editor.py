@@ -75,6 +75,7 @@ class Editor(Pipeline):
         seed: int = 0,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        clip_skip: int | None = None,
         source_guidance: float = SOURCE_GUIDANCE,
         skip: float = SKIP,
         ratio: float = RATIO,
@@ -95,6 +96,7 @@ class Editor(Pipeline):
             seed: as in `Pipeline.__call__`.
             steps: each way, 2 to 749 with `skip` at .25; None is 50.
             guidance_scale: of the new prompt, 0 to 100; None is 7.5.
+            clip_skip: as in `Pipeline.__call__`, of both prompts.
             source_guidance: of `source_prompt`, 0 to 100.
             skip: share of the way to pure noise that is left out, 0 to below 1; more stays closer to the picture.
             ratio: above 0; a smaller one changes a larger part, see `editing.difference_mask`.
@@ -114,7 +116,7 @@ class Editor(Pipeline):
         if image is None:
             return super().__call__(
                 prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
-                guidance_scale=guidance_scale, on_step=on_step, **options,
+                guidance_scale=guidance_scale, clip_skip=clip_skip, on_step=on_step, **options,
             )  # fmt: skip
         self._own_options(options)
         texts = [as_text(source_prompt, "source prompt"), as_text(prompt)]
@@ -126,7 +128,7 @@ class Editor(Pipeline):
         times = self._times(STEPS if steps is None else steps, skip)
         area, generator = self.work_area(image.size, size), self._generator(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
-        source, target = self._predictions(texts, negative_prompt, area.canvas)
+        source, target = self._predictions(texts, negative_prompt, area.canvas, self.checked_clip_skip(clip_skip))
         if allowed is None:
             changed = self._difference(source, target, mean, std, generator, ratio)
         else:
@@ -156,10 +158,13 @@ class Editor(Pipeline):
     def _encoded(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
         return posterior(self.pipe.vae, self.pipe.image_processor.preprocess(picture))
 
-    def _predictions(self, prompts: Sequence[str], negative: str | None, size: tuple[int, int]) -> list[Predict]:
+    def _predictions(
+        self, prompts: Sequence[str], negative: str | None, size: tuple[int, int], clip_skip: int
+    ) -> list[Predict]:
         """The UNet under each prompt, all padded to one length: they should differ in what they say only."""
         negatives = None if negative is None else [as_text(negative, "negative prompt")] * len(prompts)
-        words = encode_prompt(self.pipe, prompts, negatives, self.layout, weighted=self.encoder.weighted)
+        weighted = self.encoder.weighted
+        words = encode_prompt(self.pipe, prompts, negatives, self.layout, weighted=weighted, clip_skip=clip_skip)
         device = execution_device(self.denoiser)
         time_ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * 2, device=device)
         conditions_of = self.family.conditions or (lambda pooled, time_ids: None)

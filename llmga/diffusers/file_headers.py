@@ -2,15 +2,17 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.filetypes import file_type
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+GGUF = ".gguf"
 SUFFIXES = (".safetensors", *PICKLES)
 LARGEST_HEAD = 100_000_000  # bytes; the format's own bound
 PYTORCH = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04")
@@ -41,12 +43,14 @@ def is_weight_file(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """Read the head of a .safetensors file, or the structure of a PyTorch file, whose tensors stay on disk.
+    """Read the head of a .safetensors or a .gguf file, or the structure of a PyTorch file, whose tensors stay on disk.
 
     Raises:
         UserError: the file is of another type, damaged, or holds Python objects.
     """
     try:
+        if path.suffix == GGUF:
+            return _gguf(path)
         return _safetensors(path) if path.suffix == ".safetensors" else _pytorch(path)
     except OSError as problem:
         raise UserError(f"{str(path)!r} cannot be read ({(problem.strerror or str(problem)).lower()}).") from None
@@ -108,20 +112,53 @@ def _instead(path: Path) -> str | None:
     return None
 
 
+def _gguf(path: Path) -> Header:
+    """What llama.cpp's format says; its shapes have the last axis first."""
+    gguf = require("gguf", f"the GGUF file {str(path)!r}")
+    try:
+        reader = gguf.GGUFReader(path)
+    except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError):
+        with path.open("rb") as stream:
+            other = None if stream.read(4) == b"GGUF" else _instead(path)
+        raise UserError(f"{str(path)!r} {other or 'is damaged or not whole; fetch it again'}.") from None
+    stated = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
+    return Header(
+        path,
+        {tensor.name: tuple(int(side) for side in reversed(tensor.shape)) for tensor in reader.tensors},
+        {tensor.name: tensor.tensor_type.name for tensor in reader.tensors},
+        {name: str(value) for name, value in stated.items() if isinstance(value, str | int | float)},
+    )
+
+
 def _pytorch(path: Path) -> Header:
     with path.open("rb") as stream:
         if stream.read(2) not in PYTORCH:
             raise UserError(f"{str(path)!r} {_instead(path) or 'is no PyTorch file; fetch it again'}.")
     from torch import Tensor
+    from torch.nn import ParameterDict
+    from torch.serialization import safe_globals
 
-    content = state_dict_of(load_pytorch(path, device="meta"))
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    with safe_globals([ParameterDict]):  # the first files of textual inversion hold one
+        whole = load_pytorch(path, device="meta")
+    content = state_dict_of(whole)
+    tensors = dict(_named_tensors(whole if isinstance(whole, Tensor) else content))
     return Header(
         path,
         {name: tuple(tensor.shape) for name, tensor in tensors.items()},
         {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()},
         numbers={str(name): value for name, value in content.items() if type(value) in (int, float)},
     )
+
+
+def _named_tensors(content: Any, name: str = "", depth: int = 4) -> Iterator[tuple[str, Any]]:
+    """Tensors of dicts in dicts, such as A1111's `string_to_param` and a restorer's `params_ema`: names with dots."""
+    inner = getattr(content, "_parameters", content)  # of a module of torch
+    if hasattr(content, "shape"):
+        yield name or "tensor", content
+    elif isinstance(inner, Mapping | list | tuple) and depth:
+        pairs = inner.items() if isinstance(inner, Mapping) else enumerate(inner)
+        for key, value in pairs:
+            yield from _named_tensors(value, f"{name}.{key}".lstrip("."), depth - 1)
 
 
 def load_pytorch(path: Path, device: str = "cpu") -> Any:

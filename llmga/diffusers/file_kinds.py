@@ -31,6 +31,7 @@ class FileKind:
         layout: how its tensors are named: `ldm` (the original authors'), `diffusers`, `transformers`, `openclip`,
             `kohya`, `peft` …
         channels: what the denoiser takes in, 9 for inpainting; or the latent channels of a VAE; None for others.
+        detail: which member of its family it is, to be said after `said`.
     """
 
     name: str
@@ -39,6 +40,12 @@ class FileKind:
     family: str | None = None
     layout: str | None = None
     channels: int | None = None
+    detail: str = ""
+
+    @property
+    def whole(self) -> str:
+        """`said` and `detail` together."""
+        return self.said + self.detail
 
 
 class Keys:
@@ -133,6 +140,10 @@ ADAPTERS = (
     (r".*\.(?:diff|diff_b|w_norm|b_norm)$", "full differences"),
 )
 ADAPTER_FAMILIES = (
+    (r".*individual_token_refiner", "hunyuan-video"),
+    (r".*transformer_blocks[._]\d+[._](?:img|txt)_(?:mlp|mod)", "qwen-image"),
+    (r".*blocks[._]\d+[._](?:self|cross)_attn[._][qkvo]\b", "wan"),
+    (r".*\blayers[._]\d+[._](?:attention|adaLN_modulation)[._]", "z-image"),
     (r".*(?:double_blocks|single_transformer_blocks|single_blocks)", "flux"),
     (r".*joint_blocks", "sd3"),
     (r"lora_te[12]_|(?:text_encoder_2|clip_g)\.|.*(?:down|input)_blocks[._]\d+.*transformer_blocks[._][23]", "sdxl"),
@@ -200,18 +211,27 @@ def _transformers() -> tuple[Row, ...]:
 
 
 ROWS: tuple[Row, ...] = (
+    Row(FileKind("other", "the state of an optimiser", "give the weights that lie beside it"),
+        _any(r"(?:state|optimizer)\.(?:.*\.)?exp_avg\b", r"optimizer_states\.")),
+    Row(FileKind("controlnet", "a ControlNet-Union", "give its diffusers folder as --controlnet", layout="diffusers"),
+        _any(r"task_embedding$", r"transformer_layes\.")),
+    Row(FileKind("controlnet", "a ControlNet of a transformer such as FLUX", NOT_HERE, layout="diffusers"),
+        _any(r"controlnet_blocks\.", r"control_all_x_embedder\.", r"control_layers\.")),
     Row(FileKind("controlnet", "a ControlNet", "give its diffusers folder as --controlnet", layout="diffusers"),
         _any(r"controlnet_cond_embedding\.", r"controlnet_down_blocks\.")),
     Row(FileKind("controlnet", "a ControlNet", "give its diffusers folder as --controlnet", layout="ldm"),
         _any(r"(?:control_model\.)?input_hint_block\.", r"control_model\.", r"(?:control_model\.)?zero_convs\.")),
     Row(FileKind("controlnet", "a ControlLoRA"), _any(r"lora_controlnet$")),
+    Row(FileKind("adapter", "an IP-Adapter of faces (FaceID)", NOT_HERE),
+        _all(r"image_proj\.proj\.(?:0|2)\.", r"ip_adapter\.")),
+    Row(FileKind("adapter", "an IP-Adapter Plus", "give it as --ip-adapter"), _all(r"image_proj\.latents$")),
     Row(FileKind("adapter", "an IP-Adapter", "give it as --ip-adapter"), _any(r"image_proj\b", r"ip_adapter\b")),
     Row(FileKind("adapter", "a T2I-Adapter", "give its diffusers folder as --controlnet"),
         _any(r"(?:adapter\.)?body\.\d+\.(?:resnets|block1|in_conv)\.")),
     Row(FileKind("adapter", "a motion module of AnimateDiff"), _any(r".*motion_modules\.")),
     Row(FileKind("lora", "low-rank weights", "give it as --lora"), _any(*(pattern for pattern, _ in ADAPTERS))),
     Row(FileKind("embedding", "a textual inversion", "give it as --embedding"),
-        lambda keys: len(keys.shapes) <= 4 and keys.has(r"string_to_param|emb_params$|clip_[lg]$|<.+>$")),
+        lambda keys: len(keys.shapes) <= 4 and keys.has(r"string_to_param|emb_params$|clip_[lg]$|<.+>$|tensor$")),
     Row(FileKind("other", "a hypernetwork"), _any(r"\d+\.\d+\.linear\.", r"\d+\.linear1\.weight$")),
     *_painters(),
     Row(FileKind("checkpoint", "an SDXL refiner", "give the SDXL base as --sdmodel_id", "sdxl-refiner", "ldm"),
@@ -249,6 +269,22 @@ ROWS: tuple[Row, ...] = (
              r"(?:encoder|embeddings)\.", r"embeddings\.token_embedding\.weight$(?s:.*)^encoder\.layers\.")),
     Row(FileKind("text-encoder", "an OpenCLIP text encoder", FOLDER, "clip", "openclip"),
         _any(r"(?:cond_stage_model\.|conditioner\.embedders\.\d\.)?(?:model\.)?transformer\.resblocks\.")),
+    Row(FileKind("projector", "a projector between a vision tower and a language model",
+                 "give its folder as --model-path, and the language model as --model-base", layout="llava"),
+        lambda keys: keys.has(r"(?:model\.)?mm_projector\.") and not keys.has(r".*layers\.\d+\.")),
+    Row(FileKind("language-model", "a language model that sees (LLaVA)", "give its folder as --model-path",
+                 layout="llava"),
+        _all(r"(?:model\.)?mm_projector\.", r"(?:model\.)?layers\.\d+\.self_attn\.")),
+    Row(FileKind("language-model", "a language model that sees (LLaVA of transformers)",
+                 "give its folder as --model-path", layout="transformers"),
+        _any(r"(?:model\.)?multi_modal_projector\.")),
+    Row(FileKind("restorer", "a DiffRIR restorer", "give it as --restorer-path or --upscaler-path", layout="llmga"),
+        _all(r"(?:params(?:_ema)?\.)?(?:module\.)?G\.(?:decoder|encoder)_level\d\.")),
+    Row(FileKind("language-model", "a language model of llama.cpp", "let llama.cpp's server or Ollama run it, and give "
+                 "its address as --mllm-url", layout="gguf"), _all(r"blk\.\d+\.attn_", r"token_embd\.")),
+    Row(FileKind("projector", "a vision tower of llama.cpp (mmproj)", "give it to llama.cpp's server as --mmproj",
+                 layout="gguf"), _any(r"v\.blk\.\d+\.", r"v\.patch_embd\.")),
+    Row(FileKind("text-encoder", "a T5 text encoder of llama.cpp", NOT_HERE, "t5", "gguf"), _any(r"enc\.blk\.\d+\.")),
     Row(FileKind("vision-tower", "a vision tower", "give its folder as the tower of a language model"),
         _any(r"(?:vision_model|vision_tower|visual)\.(?:encoder|embeddings|transformer|conv1|patch_embed)\b",
              r"embeddings\.patch_embedding\.")),
@@ -261,7 +297,35 @@ ROWS: tuple[Row, ...] = (
         _any(r"(?:params(?:_ema)?\.)?(?:body\.0\.rdb1|RRDB_trunk\.|model\.1\.sub\.|layers\.0\.residual_group\.)")),
     Row(FileKind("checkpoint", "parts of a checkpoint in one file, without a UNet", NOT_HERE, layout="ldm"),
         _any(WHOLE)),
+    Row(FileKind("embedding", "a textual inversion", "give it as --embedding", layout="diffusers"),
+        lambda keys: len(keys.shapes) <= 4 and all("." not in name and len(shape) in (1, 2) and shape[-1] % 32 == 0
+                                                   for name, shape in keys.shapes.items())),
 )  # fmt: skip
+# What tells the members of a family from each other: family or name, the test, and what is added to the sentence.
+DETAILS: tuple[tuple[str, Test, str], ...] = (
+    (
+        "flux",
+        lambda keys: keys.shape(rf"(?:{LDM})?(?:img_in|x_embedder)\.weight")[-1:] in ((384,), (128,)),
+        ", for inpainting or control",
+    ),
+    ("flux", _any(r".*guidance_(?:in|embedder)\."), ", dev"),
+    ("flux", lambda keys: True, ", schnell"),
+    ("sd3", _any(r".*x_block\.attn\.ln_q\.", r".*transformer_blocks\.0\.attn\.norm_q\."), " (3.5)"),
+    ("sdxl", _any(r".*time_embedding\.cond_proj\."), ", distilled (LCM)"),
+    ("sd15", _any(r".*time_embedding\.cond_proj\."), ", distilled (LCM)"),
+    ("clip", lambda keys: keys.shape(r".*token_embedding\.weight")[-1:] == (768,), " (CLIP-L)"),
+    ("clip", lambda keys: keys.shape(r".*token_embedding\.weight")[-1:] == (1280,), " (CLIP-G)"),
+    ("vae", lambda keys: _latent(keys) == 4, " of 4 channels (SD1.5, SDXL)"),
+    ("vae", lambda keys: _latent(keys) == 16, " of 16 channels (SD3, FLUX.1)"),
+    ("vae", lambda keys: _latent(keys) == 32, " of 32 channels (FLUX.2)"),
+)
+
+
+def _latent(keys: Keys) -> int | None:
+    shape = keys.shape(r"(?:first_stage_model\.|vae\.)?decoder\.conv_in\.weight")
+    return shape[1] if len(shape) == 4 else None
+
+
 UNKNOWN = FileKind("unknown", "a file of tensors that are known from nowhere", "give another file")
 EMPTY = FileKind("unknown", "a file without tensors", "fetch it again")
 
@@ -290,13 +354,12 @@ def recognise(shapes: Shapes, metadata: Mapping[str, str]) -> FileKind:
     if kind.name == "lora":
         kind = _adapter(keys)
         return kind if kind.family else replace(kind, family=_stated(metadata))
+    own = (kind.family, kind.name)
+    kind = replace(kind, detail=next((told for row, test, told in DETAILS if row in own and test(keys)), ""))
     if kind.name in ("checkpoint", "unet") and (channels := _first_conv(keys)):
         purpose = PURPOSES.get(channels)
         return replace(kind, channels=channels, said=f"{kind.said} {purpose}" if purpose else kind.said)
-    if kind.name == "vae":
-        latent = keys.shape(r"(?:first_stage_model\.|vae\.)?decoder\.conv_in\.weight")
-        return replace(kind, channels=latent[1]) if len(latent) == 4 else kind
-    return kind
+    return replace(kind, channels=_latent(keys)) if kind.name == "vae" else kind
 
 
 STATED = (

@@ -159,6 +159,7 @@ class Inpainter(Pipeline):
         negative_prompt: str | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        clip_skip: int | None = None,
         on_step: OnStep | None = None,
         on_preview: Any = None,
         **arguments: Any,
@@ -174,7 +175,7 @@ class Inpainter(Pipeline):
             ]  # fmt: skip
         count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
-            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, clip_skip=clip_skip,
             image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
         )  # fmt: skip
 

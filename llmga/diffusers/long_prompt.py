@@ -6,10 +6,10 @@ prompt are always padded to one number of chunks.  Brackets are plain text, as a
 weights are asked for.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, takewhile
 from typing import Any, TypeVar
 
 import torch
@@ -81,11 +81,13 @@ class TextTower:
 
     Attributes:
         layer: index into the hidden states; None is the last one with its final norm.
+        skip: so many layers before it are read instead; the final norm stays.
     """
 
     tokenizer: Any
     encoder: Any
     layer: int | None = None
+    skip: int = 0
 
     @property
     def length(self) -> int:
@@ -98,36 +100,62 @@ class TextTower:
         return self.length - 2
 
     def content(self, text: str) -> list[int]:
-        """Token ids without markers, however many; halves of characters are question marks."""
+        """Token ids without markers, however many; halves of characters are question marks.
+
+        A word that was taught as several vectors is all of them.
+        """
         whole = text.encode(errors="replace").decode()
         ids: list[int] = self.tokenizer(whole, add_special_tokens=False, truncation=False, verbose=False).input_ids
-        return ids
+        taught = taught_words(self.tokenizer)
+        return [vector for i in ids for vector in taught.get(i, (i,))] if taught else ids
 
     def tokens(self, text: str, weighted: bool = False) -> Tokens:
         """The text as it is, or with its brackets read as weights; runs of other weight are then other words."""
         runs = [(self.content(run), weight) for run, weight in (parse_weights(text) if weighted else [(text, 1.0)])]
         return Tokens([i for ids, _ in runs for i in ids], [weight for ids, weight in runs for _ in ids])
 
-    def chunks(self, tokens: int) -> int:
-        """How many chunks this number of tokens fills, at least one."""
-        return max(1, math.ceil(tokens / self.window))
+    def chunks(self, ids: Sequence[int]) -> int:
+        """How many chunks the content tokens of a text fill, at least one."""
+        return len(self._bounds(ids))
+
+    def chunk_sizes(self, ids: Sequence[int]) -> list[int]:
+        """How many content tokens fall into each chunk."""
+        return [end - start for start, end in self._bounds(ids)]
+
+    def _bounds(self, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Start and end of each chunk: `window` tokens, but the vectors of one word stay together where they fit."""
+        inner = {vector for vectors in taught_words(self.tokenizer).values() for vector in vectors[1:]}
+        bounds = [(0, 0)] if not ids else []
+        start = 0
+        while start < len(ids):
+            end = cut = min(start + self.window, len(ids))
+            while inner and start < cut < len(ids) and ids[cut] in inner:
+                cut -= 1
+            bounds.append((start, cut if cut > start else end))
+            start = bounds[-1][1]
+        return bounds
 
     def rows(self, ids: Sequence[int], chunks: int, layout: PromptLayout) -> list[list[int]]:
         """One row of `length` ids for each chunk; chunks past the end of the text hold only markers and padding."""
         bos, eos, pad = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        parts = self._parts(ids, chunks)
+        parts = self._parts(ids, ids, chunks)
         padding = [[pad] * (self.window - len(part)) for part in parts]
         if layout.end_after_padding:
             return [[bos, *part, *fill, eos] for part, fill in zip(parts, padding, strict=True)]
         return [[bos, *part, eos, *fill] for part, fill in zip(parts, padding, strict=True)]
 
-    def weight_rows(self, weights: Sequence[float], chunks: int) -> list[list[float]]:
-        """How much each position of `rows` counts; markers and padding 1."""
-        parts = self._parts(weights, chunks)
+    def weight_rows(self, weights: Sequence[float], chunks: int, ids: Sequence[int] = ()) -> list[list[float]]:
+        """How much each position of `rows` counts; markers and padding 1.
+
+        Args:
+            ids: the tokens, where some are the vectors of a taught word.
+        """
+        parts = self._parts(weights, ids or [-1] * len(weights), chunks)
         return [[1.0, *part, *[1.0] * (self.length - 1 - len(part))] for part in parts]
 
-    def _parts(self, values: Sequence[Value], chunks: int) -> list[list[Value]]:
-        return [list(values[k * self.window : (k + 1) * self.window]) for k in range(chunks)]
+    def _parts(self, values: Sequence[Value], ids: Sequence[int], chunks: int) -> list[list[Value]]:
+        parts = [list(values[start:end]) for start, end in self._bounds(ids)]
+        return (parts + [[] for _ in range(chunks)])[:chunks]
 
     def states(self, texts: Sequence[Tokens], chunks: int, layout: PromptLayout) -> tuple[Tensor, Tensor | None]:
         """Encode a batch of texts, every chunk for itself.
@@ -136,11 +164,20 @@ class TextTower:
             (batch, chunks, length, width) and, if the encoder projects them, the pooled (batch, chunks, width).
         """
         rows = torch.tensor([row for text in texts for row in self.rows(text.ids, chunks, layout)])
-        output = self.encoder(rows.to(execution_device(self.encoder)), output_hidden_states=self.layer is not None)
-        hidden = output.last_hidden_state if self.layer is None else output.hidden_states[self.layer]
+        inner = self.layer is not None or self.skip > 0
+        output = self.encoder(rows.to(execution_device(self.encoder)), output_hidden_states=inner)
+        hidden = self._read(output)
         pooled = getattr(output, "text_embeds", None)
         shape = (len(texts), chunks)
         return hidden.unflatten(0, shape), None if pooled is None else pooled.unflatten(0, shape)
+
+    def _read(self, output: Any) -> Any:
+        if self.layer is not None:
+            return output.hidden_states[self.layer - self.skip]
+        if not self.skip:
+            return output.last_hidden_state
+        tower = getattr(self.encoder, "text_model", self.encoder)  # as versions of transformers have it
+        return tower.final_layer_norm(output.hidden_states[-1 - self.skip])
 
     def encode(self, texts: Sequence[Tokens], chunks: int, layout: PromptLayout) -> tuple[Tensor, Tensor | None]:
         """Encode a batch of texts.
@@ -151,7 +188,7 @@ class TextTower:
         hidden, pooled = self.states(texts, chunks, layout)
         hidden = join(hidden, layout)
         if any(weight != 1 for text in texts for weight in text.weights):
-            weights = hidden.new_tensor([self.weight_rows(text.weights, chunks) for text in texts])
+            weights = hidden.new_tensor([self.weight_rows(text.weights, chunks, text.ids) for text in texts])
             hidden = _weighted(hidden, join(weights[..., None], layout))
         return hidden, None if pooled is None else pooled[:, layout.pooled_chunk]
 
@@ -175,15 +212,28 @@ def join(hidden: Tensor, layout: PromptLayout) -> Tensor:
     return torch.cat([start, content, end], dim=1)
 
 
-def text_towers(parts: Any) -> list[TextTower]:
+def taught_words(tokenizer: Any) -> dict[int, list[int]]:
+    """Words that textual inversion taught as several vectors: id -> ids of all of them.
+
+    They are spelt as diffusers spells them: `word`, `word_1`, `word_2` …
+    """
+    added = getattr(tokenizer, "added_tokens_encoder", {})
+    found = {i: [i, *takewhile(lambda each: each is not None, (added.get(f"{word}_{k}") for k in count(1)))]
+             for word, i in added.items()}  # fmt: skip
+    return {i: vectors for i, vectors in found.items() if len(vectors) > 1}
+
+
+def text_towers(parts: Any, clip_skip: int = 0) -> list[TextTower]:
     """The text towers of a pipeline: one read at its last layer (SD1.5), or two read at the last but one (SDXL).
 
     Args:
         parts: a diffusers pipeline, or anything with its attributes `tokenizer`, `text_encoder` (and `…_2`).
+        clip_skip: so many layers before that are read instead.
     """
     if getattr(parts, "text_encoder_2", None) is None:
-        return [TextTower(parts.tokenizer, parts.text_encoder)]
-    return [TextTower(parts.tokenizer, parts.text_encoder, -2), TextTower(parts.tokenizer_2, parts.text_encoder_2, -2)]
+        return [TextTower(parts.tokenizer, parts.text_encoder, None, clip_skip)]
+    pairs = ((parts.tokenizer, parts.text_encoder), (parts.tokenizer_2, parts.text_encoder_2))
+    return [TextTower(tokenizer, encoder, -2, clip_skip) for tokenizer, encoder in pairs]
 
 
 def encode_texts(
@@ -193,20 +243,22 @@ def encode_texts(
     *,
     max_chunks: int | None = None,
     weighted: bool = False,
+    clip_skip: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
     """Texts to embeddings, all padded to the chunk count of the longest.
 
     Args:
         max_chunks: cut longer texts here; None loses no token.
         weighted: brackets are weights (see `prompt_weights`) instead of text.
+        clip_skip: as `text_towers` takes it.
 
     Returns:
         (batch, positions, width) and the pooled (batch, width) of the tower that has one, else None.
     """
-    towers = text_towers(parts)
+    towers = text_towers(parts, clip_skip)
     read = [[tower.tokens(text, weighted) for text in texts] for tower in towers]
     # The tokenizers of one pipeline may disagree ("!" is a marker to one of SDXL's): all share the larger count.
-    chunks = max(tower.chunks(len(text.ids)) for tower, batch in zip(towers, read, strict=True) for text in batch)
+    chunks = max(tower.chunks(text.ids) for tower, batch in zip(towers, read, strict=True) for text in batch)
     chunks = min(chunks, max_chunks or chunks)
     encoded = [tower.encode(batch, chunks, LAYOUTS[layout]) for tower, batch in zip(towers, read, strict=True)]
     pooled = [vector for _, vector in encoded if vector is not None]
@@ -215,11 +267,9 @@ def encode_texts(
 
 def tokens_per_chunk(parts: Any, text: str, *, weighted: bool = False) -> list[int]:
     """How many tokens of a text fall into each of its chunks; of two tokenizers, what the more talkative one says."""
-    towers = text_towers(parts)
-    count, tower = max(
-        ((len(tower.tokens(text, weighted).ids), tower) for tower in towers), key=lambda counted: counted[0]
-    )
-    return [min(tower.window, count - k * tower.window) for k in range(tower.chunks(count))]
+    read = [(tower, tower.tokens(text, weighted).ids) for tower in text_towers(parts)]
+    tower, ids = max(read, key=lambda each: len(each[1]))
+    return tower.chunk_sizes(ids)
 
 
 @torch.no_grad()
@@ -231,6 +281,7 @@ def encode_prompt(
     *,
     max_chunks: int | None = None,
     weighted: bool = False,
+    clip_skip: int = 0,
 ) -> PromptEmbeddings:
     """Prompts and negative prompts to embeddings of one length.
 
@@ -239,6 +290,8 @@ def encode_prompt(
     Args:
         negatives: one for each text; None is what the family takes for "no negative prompt": zeros in SDXL
             (if its pipeline is configured so), the empty text otherwise.
+        clip_skip: layers of the text towers that the prompts leave out; the negative side is read as ever, as
+            diffusers has it.
 
     Raises:
         UserError: for an unknown layout.
@@ -247,16 +300,19 @@ def encode_prompt(
     encode = partial(encode_texts, pipeline_parts, layout=layout, max_chunks=max_chunks, weighted=weighted)
     zeros = negatives is None and bool(getattr(pipeline_parts.config, "force_zeros_for_empty_prompt", False))
     if zeros:
-        embeds, pooled = encode(texts)
+        embeds, pooled = encode(texts, clip_skip=clip_skip)
         return PromptEmbeddings(embeds, pooled, torch.zeros_like(embeds), _zeros_like(pooled))
     negatives = [""] * len(texts) if negatives is None else list(negatives)
     if len(negatives) != len(texts):
         raise ValueError(f"{len(texts)} prompts but {len(negatives)} negative prompts")
     embeds, pooled = encode([*texts, *negatives])
-    count = len(texts)
+    some = len(texts)
+    if clip_skip:
+        skipped, _ = encode([*texts, *negatives], clip_skip=clip_skip)
+        embeds = torch.cat([skipped[:some], embeds[some:]])
     if pooled is None:
-        return PromptEmbeddings(embeds[:count], None, embeds[count:], None)
-    return PromptEmbeddings(embeds[:count], pooled[:count], embeds[count:], pooled[count:])
+        return PromptEmbeddings(embeds[:some], None, embeds[some:], None)
+    return PromptEmbeddings(embeds[:some], pooled[:some], embeds[some:], pooled[some:])
 
 
 def _zeros_like(tensor: Tensor | None) -> Tensor | None:

@@ -24,15 +24,15 @@ ADAPTER_KEY = re.compile(
 # What else people give by mistake: keys that show it, what it is, and where it goes.
 OTHERS = (
     (r"^(model\.diffusion_model\.|first_stage_model\.|cond_stage_model\.|conditioner\.)",
-     "a whole checkpoint in one file", "convert it to a diffusers folder and give that as --sdmodel_id"),
+     "a whole checkpoint in one file", "give it as --sdmodel_id"),
     (r"^(control_model\.|controlnet_)", "a ControlNet", "give its folder as --controlnet"),
     (r"^(image_proj|ip_adapter)\b", "an IP-Adapter", "give it as --ip-adapter"),
     (r"^(string_to_param|string_to_token|emb_params|clip_[lg]|<.+>)$", "a textual inversion",
-     "it teaches a word and is not read here"),
+     "it teaches a word: give it as --embedding"),
     (r"^(conv_in|down_blocks|input_blocks|double_blocks|transformer_blocks)\.", "a whole UNet or transformer",
-     "give the diffusers folder that it belongs to as --sdmodel_id"),
+     "give a UNet as --unet beside an --sdmodel_id of its family, of others the diffusers folder as --sdmodel_id"),
     (r"^(encoder|decoder)\.(conv_in|mid_block|up_blocks|down_blocks|mid|up|down)\b", "a VAE",
-     "put it into the folder vae/ of a checkpoint"),
+     "give it as --vae, or put it into the folder vae/ of a checkpoint"),
     (r"^(text_model|transformer\.text_model)\.", "a text encoder", "put it into the folder of a checkpoint"),
     (r"^(\d+)$|^sd_checkpoint", "a hypernetwork", "it is not read here"),
 )  # fmt: skip

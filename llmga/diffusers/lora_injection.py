@@ -3,37 +3,18 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
 from torch import Tensor
 
-from llmga.diffusers.lora_files import LoraFile
-from llmga.diffusers.lora_layers import LoraLayer, LoraLayers, weighed
+from llmga.diffusers.lora_layers import LoraLayer
 from llmga.diffusers.lora_names import PARTS
-from llmga.errors import UserError
 
 
-def check_decomposed(pipe: Any, given: Sequence[tuple[LoraFile, LoraLayers]], offload: str) -> None:
-    """See that DoRA can be applied.
-
-    Raises:
-        UserError: for a second DoRA in one part: each would scale what the other adds; and for one whose matrices would
-            be away when it looks at them.
-    """
-    for name, part in _parts(pipe):
-        new = [file for file, layers in given if _decomposed(layers.get(name, {}))]
-        if new and offload == "sequential":
-            raise UserError(f"{new[0].label} are DoRA, which needs a layer's weights together; give --offload model "
-                            "instead of sequential.")  # fmt: skip
-        if new and len(new) + sum(_there(part).values()) > 1:
-            raise UserError(f"{new[-1].label} are a second DoRA for the {name}, which would scale what the first adds; "
-                            "give one DoRA, beside any number of plain low-rank weights.")  # fmt: skip
-
-
-def inject(pipe: Any, layers: LoraLayers, share: float) -> None:
-    """Put the changes, times `share`, beside the layers under a name of their own.
+def inject(pipe: Any, layers: Mapping[str, Mapping[str, LoraLayer]], share: float) -> None:
+    """Put the products, times `share`, beside the layers under a name of their own.
 
     They paint after `activate`.
     """
@@ -45,14 +26,13 @@ def inject(pipe: Any, layers: LoraLayers, share: float) -> None:
 
 
 def activate(pipe: Any) -> None:
-    """Paint with all that was injected; DoRA comes first, because it scales what stands before it."""
+    """Paint with all that was injected."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for _, part in _parts(pipe):
-        names = _there(part)
         for layer in part.modules():
             if isinstance(layer, BaseTunerLayer):
-                layer.set_adapter(sorted(names, key=lambda name: names[name], reverse=True), inference_mode=True)
+                layer.set_adapter(_there(part), inference_mode=True)
 
 
 def _parts(pipe: Any) -> Iterator[tuple[str, Any]]:
@@ -60,31 +40,26 @@ def _parts(pipe: Any) -> Iterator[tuple[str, Any]]:
     return ((name, part) for name, part in named if part is not None)
 
 
-def _there(part: Any) -> dict[str, bool]:
-    """Low-rank weights beside a part's layers: name -> whether they are DoRA."""
-    return {name: bool(config.use_dora) for name, config in getattr(part, "peft_config", {}).items()}
-
-
-def _decomposed(changes: Mapping[str, LoraLayer]) -> bool:
-    return any(layer.magnitude is not None for layer in changes.values())
+def _there(part: Any) -> list[str]:
+    """Names of the low-rank weights beside a part's layers."""
+    return list(getattr(part, "peft_config", {}))
 
 
 def _inject(part: Any, changes: Mapping[str, LoraLayer], share: float, name: str) -> None:
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
-    decomposed = _decomposed(changes)
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, int] = {}
     for path, layer in changes.items():
         weight = _weight(part, path)
-        layer = weighed(layer, weight, share, decomposed=decomposed)
         ranks[path] = len(layer.down)
-        tensors |= {f"{path}.{role}": tensor.to(weight.dtype) for role, tensor in _spelt(layer)}
+        tensors[f"{path}.lora_A.weight"] = layer.down.to(weight.dtype)
+        tensors[f"{path}.lora_B.weight"] = (layer.up * share).to(weight.dtype)
     usual = Counter(ranks.values()).most_common(1)[0][0]
     others = {f"^{re.escape(path)}": rank for path, rank in ranks.items() if rank != usual}
     config = LoraConfig(  # alpha is the rank: the layers have theirs applied
         r=usual, lora_alpha=usual, rank_pattern=others, alpha_pattern=others, target_modules=list(ranks),
-        use_dora=decomposed, inference_mode=True,
+        inference_mode=True,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several files are meant
@@ -99,10 +74,3 @@ def _inject(part: Any, changes: Mapping[str, LoraLayer], share: float, name: str
 def _weight(part: Any, path: str) -> Tensor:
     layer = part.get_submodule(path)
     return getattr(layer, "base_layer", layer).weight
-
-
-def _spelt(layer: LoraLayer) -> Iterator[tuple[str, Tensor]]:
-    yield "lora_A.weight", layer.down
-    yield "lora_B.weight", layer.up
-    if layer.magnitude is not None:
-        yield "lora_magnitude_vector", layer.magnitude.reshape(1, -1, 1, 1) if layer.up.ndim == 4 else layer.magnitude

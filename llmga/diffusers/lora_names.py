@@ -4,13 +4,15 @@ The first authors' names and diffusers' older ones are translated by diffusers' 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmga.diffusers.lora_files import LoraFile, such_as
+from llmga.diffusers.lora_methods import METHODS, methods_of
+from llmga.diffusers.lora_methods import ROLES as KNOWN_ROLES
 from llmga.errors import UserError
 
 PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
@@ -22,35 +24,43 @@ KOHYA_PARTS = {
 }
 PEFT_PREFIX = "base_model.model."
 PEFT_CLASSES = {"CLIPTextModel": "text_encoder", "CLIPTextModelWithProjection": "text_encoder_2"}
-KEY = re.compile(
-    r"(?P<module>.+?)\.(?P<role>lora_down|lora_A|lora_up|lora_B|lora_mid|alpha|dora_scale|lora_magnitude_vector)"
-    r"(\.default(_\d+)?)?(\.weight)?"
-)
 ROLES = {"lora_A": "lora_down", "lora_B": "lora_up"}  # peft's name -> kohya's
+KEY = re.compile(
+    rf"(?P<module>.+?)\.(?P<role>{'|'.join(sorted({*KNOWN_ROLES, *ROLES} - {'lora_up.bias'}, key=len, reverse=True))})"
+    r"(\.default(_\d+)?)?(?P<end>\.weight|\.bias)?"
+)
 MERGE = "merge them into their checkpoint with the tool that trained them and give that, or train them as LoRA"
 # OneTrainer's names, those of the first authors with dots, as the beginning of kohya's.
 WITH_DOTS = (
     (re.compile(r"unet\.(?=(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)\.)"), "lora_unet."),
     (re.compile(r"clip_l\."), "lora_te1."),
     (re.compile(r"clip_g\."), "lora_te2."),
-    (re.compile(r"lycoris_"), "lora_unet_"),
+    (re.compile(r"lycoris_|oft_unet_"), "lora_unet_"),
 )
+# The first authors' norms, which diffusers does not rename: a layer beside each that it does, and how the two differ.
+BESIDE_NORMS = (
+    (re.compile(r"_in_layers_0$"), "_in_layers_2", "conv1", "norm1"),
+    (re.compile(r"_out_layers_0$"), "_out_layers_3", "conv2", "norm2"),
+    (re.compile(r"_unet_out_0$"), "_unet_out_2", "conv_out", "conv_norm_out"),
+)
+NORMS = (torch.nn.LayerNorm, torch.nn.GroupNorm)
+CHANGED = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Embedding, *NORMS)
 LoraTarget = tuple[str, str]  # the pipeline's part, and the module in it as the file spells it
-Targets = Mapping[str, Mapping[str, tuple[str, Tensor]]]  # part -> flat name -> (own name, weight)
+Targets = Mapping[str, Mapping[str, tuple[str, torch.nn.Module]]]  # part -> flat name -> (own name, layer)
 
 
 def targets_of(pipe: Any) -> Targets:
-    """The layers that low-rank weights can stand beside."""
+    """The layers that a file can change."""
     parts = {part: getattr(pipe, part, None) for part in PARTS}
     return {part: _layers(model) for part, model in parts.items() if model is not None}
 
 
-def _layers(part: Any) -> dict[str, tuple[str, Tensor]]:
-    found = {}
+def _layers(part: Any) -> dict[str, tuple[str, torch.nn.Module]]:
+    found: dict[str, tuple[str, torch.nn.Module]] = {}
     for name, layer in part.named_modules():
         base = getattr(layer, "base_layer", layer)  # with other low-rank weights beside it
-        if isinstance(base, torch.nn.Linear | torch.nn.Conv2d):
-            found[flat(name)] = name, base.weight
+        if isinstance(base, CHANGED) and base.weight is not None:
+            found[flat(name)] = name, base
     return found
 
 
@@ -60,8 +70,7 @@ def flat(name: str) -> str:
 
 
 def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[LoraTarget, dict[str, Tensor]]:
-    """The tensors of each module by their role: `lora_down`, `lora_up`, `lora_mid`, `alpha`, `dora_scale` (kohya's) or
-    `lora_magnitude_vector` (peft's).
+    """The tensors of each module by their role: `lora_down`, `hada_w1_a` … as `lora_methods` calls them.
 
     A module that no part is known for has the part `""`.
 
@@ -71,11 +80,11 @@ def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[LoraTarget, 
     modules: dict[LoraTarget, dict[str, Tensor]] = {}
     unknown = []
     known: dict[str, LoraTarget] = {}
-    for name, tensor in _spelt(file, pipe):
-        if (match := KEY.fullmatch(name)) is None:
+    for name, tensor in _spelt(file, pipe, targets):
+        if (found := role_of(name, file.tensors)) is None:
             unknown.append(name)
             continue
-        module, role = match["module"], ROLES.get(match["role"], match["role"])
+        module, role = found
         if module not in known:
             known[module] = _place(module, file, pipe, targets)
         roles = modules.setdefault(known[module], {})
@@ -85,16 +94,32 @@ def modules_of(file: LoraFile, pipe: Any, targets: Targets) -> dict[LoraTarget, 
     if unknown:
         raise UserError(f"{file.label} hold {len(unknown)} tensors that are no part of LoRA, {such_as(unknown)}; "
                         f"{MERGE}.")  # fmt: skip
-    halves = [".".join(place) for place, roles in modules.items() if not {"lora_down", "lora_up"} <= set(roles)]
+    halves = [".".join(place) for place, roles in modules.items() if not methods_of(roles)]
     if halves:
         raise UserError(f"{file.label} lack a half of {len(halves)} modules, {such_as(halves)}; fetch them again.")
     return modules
 
 
-def _spelt(file: LoraFile, pipe: Any) -> Iterator[tuple[str, Tensor]]:
+def role_of(name: str, names: Container[str]) -> tuple[str, str] | None:
+    """The module and what a tensor is of it; None for what is no adapter's.
+
+    Args:
+        names: of the whole file: a plain `weight` is (IA)^3's beside its `on_input`.
+    """
+    if match := KEY.fullmatch(name):
+        end = ".bias" if match["end"] == ".bias" else ""
+        return match["module"], ROLES.get(match["role"], match["role"]) + end
+    module, _, role = name.rpartition(".")
+    return (module, role) if role == "weight" and f"{module}.on_input" in names else None
+
+
+def _spelt(file: LoraFile, pipe: Any, targets: Targets) -> Iterator[tuple[str, Tensor]]:
     """Names as kohya (`lora_unet_… .lora_down.weight`) or peft (`unet.… .lora_A.weight`) spell them."""
     tensors = file.tensors
     if not hasattr(pipe, "unet"):  # newer families have names, and fused layers, of their own
+        if direct := _own_names(file, targets.get("transformer", {})):
+            yield from direct.items()
+            return
         tensors = _translated(file, pipe)
     for name, tensor in tensors.items():
         for pattern, start in WITH_DOTS:
@@ -102,7 +127,24 @@ def _spelt(file: LoraFile, pipe: Any) -> Iterator[tuple[str, Tensor]]:
         yield name if name.startswith("lora_") else _peft_name(name), tensor
 
 
+def _own_names(file: LoraFile, layers: Mapping[str, tuple[str, torch.nn.Module]]) -> dict[str, Tensor]:
+    """Tensors of a transformer whose layers are called as here, but for their beginnings; nothing for other files."""
+    found = {}
+    for name, tensor in file.tensors.items():
+        module, role = role_of(name, file.tensors) or ("", "")
+        module = re.sub(r"^(lycoris_|lora_unet_|lora_transformer_|transformer\.|diffusion_model\.)", "", module)
+        if (layer := layers.get(flat(module))) is None:
+            return {}
+        found[f"transformer.{layer[0]}.{role}"] = tensor
+    return found
+
+
 def _translated(file: LoraFile, pipe: Any) -> dict[str, Tensor]:
+    if others := {
+        row.said for name in file.tensors for row in METHODS[1:] if any(shown in name for shown in row.shown_by)
+    }:
+        raise UserError(f"{file.label} hold {min(others)} under names that diffusers does not translate for this "
+                        f"family; {MERGE}.")  # fmt: skip
     if any("dora_scale" in name for name in file.tensors):
         raise UserError(f"{file.label} hold DoRA, which diffusers does not read for this family; {MERGE}.")
     try:
@@ -148,6 +190,10 @@ def _place_of_kohya(module: str, pipe: Any, targets: Targets) -> LoraTarget:
         flat = module.removeprefix(start).removeprefix("text_model_")
         if module.startswith(start) and (target := targets.get(part, {}).get(flat)):
             return part, target[0]
+    for pattern, stand_in, its_name, name in BESIDE_NORMS:
+        if pattern.search(module):
+            part, path = _place_of_kohya(pattern.sub(stand_in, module), pipe, targets)
+            return part, re.sub(rf"{its_name}$", name, path)
     probe = {f"{module}.lora_{end}.weight": torch.empty(0) for end in ("down", "up")}
     options = {"unet_config": pipe.unet.config} if hasattr(pipe, "unet") else {}  # they number blocks by it
     try:

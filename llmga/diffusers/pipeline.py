@@ -10,6 +10,7 @@ from PIL import Image
 from llmga.diffusers.families import EDITING, Family
 from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import check_finite, decode
+from llmga.diffusers.long_prompt import text_towers
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
@@ -152,6 +153,7 @@ class Pipeline:
         seed: int = 0,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        clip_skip: int | None = None,
         size: tuple[int, int] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
@@ -168,6 +170,8 @@ class Pipeline:
             seed: 0 to 2**63 - 1; the same on every device.
             steps: denoising steps, 1 to 1000 with most samplers; None is what sampler, checkpoint or family prefer.
             guidance_scale: 0 to 100; up to 1 the negative prompt is not looked at; None is as for `steps`.
+            clip_skip: layers that the text towers of SD1.5 and SDXL leave out, as diffusers counts them: 1 reads the
+                one before the usual one; None and 0 leave out none.
             size: (width, height) in pixels, 16 to 2048 and multiples of `unit`; None is `native_size`.
             on_step: called with (step, total) after each step; what it raises stops the painting.
             on_preview: called with the step and a small picture of how far it is, after each step.
@@ -189,8 +193,8 @@ class Pipeline:
             raise UserError(f"checkpoint {self.path!r} ({self.family.name}) paints from words only and takes no "
                             'picture; load it with task="editing", or with task="inpainting" and a mask.')  # fmt: skip
         return self.batch(
-            prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size,
-            on_step=on_step, on_preview=on_preview, **of_other_tasks,
+            prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale,
+            clip_skip=clip_skip, size=size, on_step=on_step, on_preview=on_preview, **of_other_tasks,
         )[0]  # fmt: skip
 
     @torch.inference_mode()
@@ -202,6 +206,7 @@ class Pipeline:
         negative_prompt: str | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        clip_skip: int | None = None,
         size: tuple[int, int] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
@@ -225,8 +230,9 @@ class Pipeline:
         self._own_options(of_other_tasks)
         width, height = self._checked_size(size)
         return self._paint(
-            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, width=width, height=height
-        )
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, clip_skip=clip_skip,
+            width=width, height=height,
+        )  # fmt: skip
 
     def _paint(
         self,
@@ -237,6 +243,8 @@ class Pipeline:
         guidance_scale: float | None,
         on_step: OnStep | None,
         on_preview: OnPreview | None,
+        *,
+        clip_skip: int | None = None,
         **arguments: Any,
     ) -> list[Image.Image]:
         """Run the pipeline with these keyword arguments, and decode."""
@@ -245,7 +253,7 @@ class Pipeline:
             return []
         size = arguments.get("width"), arguments.get("height")
         arguments = self.family.adapted(arguments)
-        arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale)
+        arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale, clip_skip)
 
         def work() -> list[Image.Image]:
             result = self.pipe(
@@ -286,15 +294,36 @@ class Pipeline:
     def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
         return self.pipe.image_processor.postprocess(decode(self.pipe.vae, latents).float())
 
-    def _prompt_arguments(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
+    def _prompt_arguments(
+        self, prompt: str, negative: str | None, guidance_scale: float, clip_skip: int | None
+    ) -> dict[str, Any]:
         """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
         negative = negative if negative is None else as_text(negative, "negative prompt")
+        skipped = self.checked_clip_skip(clip_skip)
         if self.family.text is not None:
             return self.family.text.arguments(self.pipe, prompt, negative, guidance_scale)
         given: dict[str, Any] = {"guidance_scale": guidance_scale}
         if self.family.prompt_arguments is None:
             return given | {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
-        return given | self.family.prompt_arguments(self.encoder(prompt, negative, guided=guidance_scale > 1))
+        return given | self.family.prompt_arguments(
+            self.encoder(prompt, negative, guided=guidance_scale > 1, clip_skip=skipped)
+        )
+
+    def checked_clip_skip(self, clip_skip: int | None) -> int:
+        """Layers that the text towers leave out.
+
+        Raises:
+            UserError: the family has no CLIP to skip layers of, or not so many.
+        """
+        skipped = 0 if clip_skip is None else as_whole(clip_skip, "clip skip")
+        if skipped and self.family.prompt_arguments is None:
+            raise UserError(f"clip skip is for SD1.5 and SDXL; {self.path!r} ({self.family.name}) reads its text "
+                            "otherwise; leave it out.")  # fmt: skip
+        if self.family.prompt_arguments is not None:
+            most = min(tower.encoder.config.num_hidden_layers for tower in text_towers(self.pipe)) - 1
+            if not 0 <= skipped <= most:
+                raise UserError(f"clip skip {skipped} is out of range for {self.path!r}; use 0 to {most}.")
+        return skipped
 
     def _reporting(
         self, on_step: OnStep | None, on_preview: OnPreview | None, size: tuple[int | None, int | None]
@@ -366,12 +395,14 @@ class Pipeline:
         *,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        clip_skip: int | None = None,
         size: tuple[int, int] | None = None,
         negative_prompt: str | None = None,
         **of_other_tasks: Any,
     ) -> dict[str, Any]:
         """What a picture's record says about its pipeline; values left out are the ones a call would use."""
         steps, guidance_scale = self._checked(steps, guidance_scale, negative_prompt)
+        self.checked_clip_skip(clip_skip)
         return {
             "family": self.family.name,
             "model": self.path,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmga.diffusers.adapters import add_loras
+from llmga.diffusers.adapters import add_embeddings, add_loras
 from llmga.diffusers.assembly import assemble
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, read_index, read_json
 from llmga.diffusers.editor import Editor
@@ -51,6 +51,7 @@ def load_pipeline(
     tile_vae: bool = False,
     weighted: bool = False,
     loras: Sequence[str] = (),
+    embeddings: Sequence[str] = (),
     unet: str | Path | None = None,
     vae: str | Path | None = None,
     tokenizer: str | Path | None = None,
@@ -71,6 +72,7 @@ def load_pipeline(
         tile_vae: decode large pictures in overlapping tiles, which needs less memory.
         weighted: brackets in prompts are weights instead of text, `(word:1.3)`.
         loras: files of low-rank weights, each with an optional `:weight`.
+        embeddings: files of textual inversion, each with an optional `:TOKEN`.
         unet: a file or a folder whose UNet takes the place of the checkpoint's, such as a distilled one.
         vae: a file or a folder whose VAE does.
         tokenizer: a folder with CLIP's vocabulary, which single files do not bring; None looks for it, see
@@ -100,6 +102,7 @@ def load_pipeline(
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
     )
     add_loras(pipeline, loras)
+    add_embeddings(pipeline, embeddings)
     return pipeline
 
 

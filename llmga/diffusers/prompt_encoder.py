@@ -46,19 +46,26 @@ class PromptEncoder:
         self.parts = parts
         self.layout = layout
         self.weighted = weighted
-        self._known: OrderedDict[tuple[str, str | None, bool, bool], PromptEmbeddings] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str | None, bool, bool, int], PromptEmbeddings] = OrderedDict()
 
     def __call__(
-        self, prompt: str, negative: str | None = None, *, guided: bool = True, weighted: bool | None = None
+        self,
+        prompt: str,
+        negative: str | None = None,
+        *,
+        guided: bool = True,
+        weighted: bool | None = None,
+        clip_skip: int = 0,
     ) -> PromptEmbeddings:
         """Embeddings of one prompt, (1, positions, width).
 
         Args:
             guided: False leaves the negative side out.
             weighted: overrules what the encoder was made with.
+            clip_skip: as `encode_prompt` takes it.
         """
         weighted = self.weighted if weighted is None else weighted
-        key = (prompt, negative if guided else None, guided, weighted)
+        key = (prompt, negative if guided else None, guided, weighted, clip_skip)
         if key not in self._known:
             self._known[key] = self._encode(*key)
         self._known.move_to_end(key)
@@ -67,11 +74,14 @@ class PromptEncoder:
         return self._known[key]
 
     @torch.no_grad()
-    def _encode(self, prompt: str, negative: str | None, guided: bool, weighted: bool) -> PromptEmbeddings:
+    def _encode(
+        self, prompt: str, negative: str | None, guided: bool, weighted: bool, clip_skip: int
+    ) -> PromptEmbeddings:
+        how: dict[str, Any] = {"weighted": weighted, "clip_skip": clip_skip}
         if not guided:
-            return PromptEmbeddings(*encode_texts(self.parts, [prompt], self.layout, weighted=weighted))
+            return PromptEmbeddings(*encode_texts(self.parts, [prompt], self.layout, **how))
         negatives = None if negative is None else [negative]
-        return encode_prompt(self.parts, [prompt], negatives, self.layout, weighted=weighted)
+        return encode_prompt(self.parts, [prompt], negatives, self.layout, **how)
 
     def report(self, prompt: str) -> TokenReport:
         """How the prompt is cut into chunks."""

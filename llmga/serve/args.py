@@ -173,7 +173,8 @@ def add_painter(parser: Parser) -> None:
     _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
     _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
     _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
-
+    _add(group, "embedding", action="append", metavar="FILE[:TOKEN]", help="textual inversion, and the word that it "
+         "teaches; may be given several times")  # fmt: skip
     add_guides(group)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 MODEL_DIRECTORY = Path("checkpoints/Inference")  # whose models visitors may choose beside those of the flags
 OWN = (  # flags of models that are loaded here
     "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
-    "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
-    "safety_checker", "watermark", "c2pa", "inpainter", "editor", "unet", "vae", "tokenizer",
+    "load_4bit", "device_map", "sampler", "dtype", "lora", "embedding", "controlnet", "ip_adapter", "restorer",
+    "upscale", "safety_checker", "watermark", "c2pa", "inpainter", "editor", "unet", "vae", "tokenizer",
 )  # fmt: skip
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 

@@ -20,6 +20,7 @@ def build_parser() -> Parser:
     parser.add_argument("--sdmodel_id", "--sdmodel-id", metavar="PATH", help="painter, if it lies elsewhere")
     flags.add_parts(parser)
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]", help="low-rank weights")
+    parser.add_argument("--embedding", action="append", default=[], metavar="FILE[:TOKEN]", help="textual inversion")
     flags.add_guides(parser)
     parser.add_argument("--restorer-path", metavar="PATH", help="weights of the restorer, if they lie elsewhere")
     parser.add_argument("--upscaler-path", metavar="PATH", help="weights of the upscaler, if they lie elsewhere")

@@ -60,6 +60,7 @@ def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing,
         negative_prompt=record.negative_prompt or None,
         steps=record.steps,
         guidance_scale=record.guidance_scale,
+        clip_skip=record.clip_skip,
         size=record.work_size,
     )
     return paint(pipeline, order, postprocessing)
@@ -138,6 +139,7 @@ def open_painter(
     loras: Sequence[str],
     guides: Sequence[Guide],
     parts: Mapping[str, str | None] = NOTHING,
+    embeddings: Sequence[str] = (),
 ) -> Pipeline:
     """The pipeline as it was set up.
 
@@ -152,7 +154,7 @@ def open_painter(
     mark, setup = record.model("painter"), record.painter
     folder = find_checkpoint(place_of(mark, "painter", place, "--sdmodel_id"))
     check_weights(mark, folder, "--sdmodel_id")
-    given = {role: _part_of(record, role, parts.get(role)) for role in PARTS} | {"tokenizer": parts.get("tokenizer")}
+    given: dict[str, Any] = dict(parts) | {role: _part_of(record, role, parts.get(role)) for role in PARTS}
     _check_family(setup.get("family"), folder, given)
     pipeline = load_pipeline(
         folder,
@@ -166,6 +168,7 @@ def open_painter(
         tile_vae=setup.get("tile_vae", False),
         weighted=setup.get("weighted", False),
         loras=loras,
+        embeddings=embeddings,
     )
     for guide in guides:
         guide.use(pipeline)
@@ -204,7 +207,7 @@ def _check_added(recorded: Sequence[Mapping[str, Any]], here: Sequence[Mapping[s
         told = ", ".join(f"{each['kind']} {each['name']} ({each['sha256'][:10]})" for each in recorded) or "nothing"
         raise UserError(
             f"the picture was painted with {told} added to the painter, here it is something else; give just that with "
-            "--lora, --controlnet or --ip-adapter, and the same picture and scale."
+            "--lora, --controlnet or --ip-adapter, and the same picture and scale; a taught word with --embedding."
         )
 
 
@@ -279,7 +282,8 @@ def replay(args: argparse.Namespace) -> int:
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
     region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
     parts = {name: getattr(args, name) for name in (*PARTS, "tokenizer")}
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args), parts)
+    guides = parsed_args.guides(args)
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, guides, parts, args.embedding)
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region)
     if record.watermark is not None:

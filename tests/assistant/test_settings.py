@@ -87,7 +87,7 @@ def test_saved_settings_have_the_keys_that_they_always_had():
     keys = (
         "temperature top_p max_new_tokens seed picture steps guidance_scale negative_prompt size sampler repaint edit "
     )
-    keys += "restorer upscale versions previews paint"
+    keys += "restorer upscale versions previews paint clip_skip"
     assert list(asdict(Settings())) == keys.split()
     assert typed(Settings, {"temperature": 3.5, "edit": {"skip": 1.0}, "size": [64, 48], "later": 1}) == Settings(
         temperature=3.5, edit={"skip": 1.0}, size=(64, 48)

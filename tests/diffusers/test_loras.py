@@ -369,25 +369,46 @@ def test_a_plain_file_beside_a_decomposed_one_adds_its_difference(painter, tmp_p
         assert np.abs(first - painter.paint()).mean() <= BAR
 
 
-def test_two_decomposed_files_are_one_too_many(painter, tmp_path):
-    learnt = painter.learnt(parts=("unet",))
-    _, magnitudes = decomposed(painter, learnt)
-    tensors = spelt_kohya(painter, learnt)
-    tensors |= {f"{kohya(*place, painter, authors=False)}.dora_scale": each for place, each in magnitudes.items()}
-    save_file(tensors, tmp_path / "it.safetensors")
-    with pytest.raises(UserError, match=r"it\.safetensors' are a second DoRA for the unet"):
-        painter.with_files(tmp_path / "it.safetensors", tmp_path / "it.safetensors")
+def test_two_decomposed_files_add_up_and_the_order_does_not_matter(painter, tmp_path):
+    """peft takes one DoRA only; differences of the checkpoint's own weights are a sum."""
+    layers, changed, files = {(part, name): layer for part, name, layer in painter.layers()}, {}, []
+    for number, share in ((1, 0.75), (2, 0.5)):
+        learnt = painter.learnt(parts=("unet",), seed=number)
+        _, magnitudes = decomposed(painter, learnt)
+        tensors = spelt_kohya(painter, learnt)
+        for place, (down, up, alpha) in learnt.items():
+            tensors[f"{kohya(*place, painter, authors=False)}.dora_scale"] = magnitudes[place]
+            weight = layers[place].weight.data
+            new = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape) * alpha / len(down)
+            length = new.flatten(1).norm(dim=1).reshape(magnitudes[place].shape)
+            changed[place] = changed.get(place, weight) + share * (new * magnitudes[place] / length - weight)
+        save_file(tensors, tmp_path / f"{number}.safetensors")
+        files.append(f"{tmp_path / f'{number}.safetensors'}:{share}")
+    painted = painter.with_files(*files)
+    assert np.array_equal(painted, painter.with_files(*files[::-1]))
+    with painter.merged(changed):
+        assert np.abs(painted - painter.paint()).mean() <= BAR
 
 
-def test_magnitudes_of_inputs_are_refused_by_name(painter, tmp_path):
-    """OneTrainer's default; peft knows lengths of rows only."""
-    learnt = painter.learnt(parts=("unet",))
+def test_magnitudes_of_inputs_are_those_of_onetrainer(painter, tmp_path):
+    """OneTrainer's default ("apply on output axis" off): `dora_scale` is (1, in), a length for each column."""
+    learnt, changed = painter.learnt("to_q|fc1|conv1$"), {}
+    layers = {(part, name): layer for part, name, layer in painter.layers()}
     tensors = spelt_kohya(painter, learnt)
-    for place, (down, _, _) in learnt.items():
-        tensors[f"{kohya(*place, painter, authors=False)}.dora_scale"] = torch.ones(1, *down.shape[1:])
+    for place, (down, up, alpha) in learnt.items():
+        weight = layers[place].weight.data
+        new = weight + (up.flatten(1) @ down.flatten(1)).reshape(weight.shape) * alpha / len(down)
+        others = [axis for axis in range(weight.ndim) if axis != 1]
+        length = torch.linalg.vector_norm(new, dim=others, keepdim=True)
+        magnitude = length * (0.7 + 0.6 * torch.rand(length.shape, generator=torch.Generator().manual_seed(3)))
+        tensors[f"{kohya(*place, painter, authors=False)}.dora_scale"] = magnitude
+        changed[place] = new * magnitude / length
     save_file(tensors, tmp_path / "it.safetensors")
-    with pytest.raises(UserError, match="DoRA with a magnitude for each input.*output axis"):
-        painter.with_files(tmp_path / "it.safetensors")
+    with painter.merged(changed):
+        merged = painter.paint()
+    painted = painter.with_files(tmp_path / "it.safetensors")
+    assert np.abs(painted - painter.plain).mean() > 0.3
+    assert np.abs(painted - merged).mean() <= BAR
 
 
 def test_a_core_between_the_matrices_of_convolutions_is_multiplied_in(painter, tmp_path):
@@ -408,6 +429,8 @@ def test_a_core_between_the_matrices_of_convolutions_is_multiplied_in(painter, t
 
 
 OF_OTHER_FAMILIES = {
+    "Wan, ComfyUI's": "diffusion_model.blocks.0.self_attn.q.lora_{}.weight",
+    "Qwen-Image, diffusers": "transformer.transformer_blocks.0.img_mlp.net.2.lora.{}.weight",
     "FLUX, kohya": "lora_unet_double_blocks_0_img_attn_proj.lora_{}.weight",
     "FLUX, diffusers": "transformer.single_transformer_blocks.0.attn.to_q.lora.{}.weight",
     "FLUX, ai-toolkit": "diffusion_model.double_blocks.0.img_attn.proj.lora_{}.weight",
@@ -422,8 +445,11 @@ OF_OTHER_FAMILIES = {
 def test_files_of_other_families_are_told(painters, tmp_path, names):
     name = OF_OTHER_FAMILIES[names]
     save_file({name.format("down"): torch.ones(2, 8), name.format("up"): torch.ones(8, 2)}, tmp_path / "it.safetensors")
-    with pytest.raises(UserError, match="another family than sdxl: 1 of their 1 modules"):
+    with pytest.raises(UserError, match="another family than sdxl: 1 of their 1 modules") as caught:
         painters("sdxl").with_files(tmp_path / "it.safetensors")
+    family = {"FLUX": "flux", "SD3": "sd3", "Wan": "wan", "Qwen-Image": "qwen-image"}.get(names.split(",")[0])
+    if family and "text" not in names:
+        assert f"and are low-rank weights (LoRA) of {family}; choose others" in str(caught.value)
 
 
 def test_files_of_the_other_family_are_told(painters, tmp_path):
@@ -441,20 +467,15 @@ def test_nothing_changes_when_one_of_several_files_is_refused(painter, tmp_path)
     assert painter.pipeline.added == []
 
 
-# What LyCORIS, kohya and peft save for other methods: tensors of one module.
+# What no library reads, or none without peft's settings: tensors of one module.
 METHODS = {
-    "LoHa": ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "alpha"],
-    "LoHa with a core": ["hada_t1", "hada_t2", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "alpha"],
-    "LoKr": ["lokr_w1", "lokr_w2_a", "lokr_w2_b", "alpha"],
-    "OFT": ["oft_blocks", "alpha"],
-    "OFT of kohya": ["oft_diag", "alpha"],
+    "OFT of LyCORIS before version 2": ["oft_diag", "alpha"],
     "OFT of peft": ["oft_R.weight"],
-    "BOFT": ["boft_R", "boft_s"],
-    "IA3": ["weight", "on_input"],
+    "BOFT of peft": ["boft_R", "boft_s"],
     "IA3 of peft": ["ia3_l"],
-    "GLoRA": ["a1.weight", "a2.weight", "b1.weight", "b2.weight", "alpha"],
-    "full differences": ["diff", "diff_b"],
     "AdaLoRA": ["lora_A", "lora_B", "lora_E"],
+    "VeRA": ["vera_lambda_b"],
+    "T-LoRA": ["q_layer.weight", "p_layer.weight", "lambda_layer", "alpha"],
 }
 
 
@@ -469,17 +490,15 @@ def test_other_methods_are_refused_by_their_name(painters, tmp_path, method, bes
     save_file(tensors, tmp_path / "it.safetensors")
     with pytest.raises(UserError) as caught:
         painter.with_files(tmp_path / "it.safetensors")
-    counted = (
-        f"{method.split()[0] if method != 'full differences' else method} in 2 of {5 if beside_lora else 2} modules"
-    )
-    assert counted in str(caught.value) and "merge them into their checkpoint" in str(caught.value)
+    assert f"hold {method} in 2 of {5 if beside_lora else 2} modules" in str(caught.value)
+    assert "merge them into their checkpoint" in str(caught.value) or "adapter_config.json" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("bundle_emb.<cat>.clip_l", "embeddings of new words"),
-        ("unet.mid_block.attentions.0.proj_in.lora_B.bias", "differences of biases"),
+        ("unet.mid_block.attentions.0.proj_in.lora_B.bias", "lack a half of 1 modules"),
+        ("lora_unet_mid_block_attentions_0_proj_in.lokr_w1", "lack a half of 1 modules"),
         ("unet.conv_norm_out.weight", "1 tensors that are no part of LoRA, such as 'unet.conv_norm_out.weight'"),
         ("lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", "lack a half of 1 modules"),
     ],
@@ -534,8 +553,8 @@ def test_beginnings_that_changed_the_base_are_refused(painter, tmp_path):
     save_file({f"base_model.model.{name.removeprefix('unet.')}": tensor for name, tensor in
                spelt_peft(painter, painter.learnt(parts=("unet",))).items()},
               tmp_path / "adapter_model.safetensors")  # fmt: skip
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2, "init_lora_weights": "pissa"}))
-    with pytest.raises(UserError, match="begun with 'pissa', which changed their base"):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 2, "init_lora_weights": "corda"}))
+    with pytest.raises(UserError, match="begun with 'corda', which changed their base"):
         painter.with_files(tmp_path)
 
 
@@ -604,4 +623,4 @@ def test_published_names_mean_these_layers(toy, tmp_path, module):
     down, up = torch.ones(2, *layer.weight.shape[1:]), torch.ones(len(layer.weight), 2)
     save_file({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up}, tmp_path / "it.safetensors")
     layers = layers_of(open_lora(tmp_path / "it.safetensors"), toy.pipeline.pipe, "sdxl")
-    assert {part: list(found) for part, found in layers.items()} == {part: [path]}
+    assert {part: list(found) for part, found in layers.beside.items()} == {part: [path]}

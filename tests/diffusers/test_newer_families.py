@@ -353,3 +353,40 @@ def test_they_take_low_rank_weights_of_their_own(opened, name, parts, spelling, 
     merged = paint()
     assert np.abs(np.frombuffer(beside, np.uint8).astype(int) - np.frombuffer(merged, np.uint8)).mean() <= 0.01
     assert beside != plain
+
+
+@pytest.mark.parametrize("start", ["lycoris_", "lora_transformer_", "transformer."])
+def test_they_take_lycoris_kinds_under_their_layers_own_names(folder, tmp_path, start):
+    """LoKr of trainers that use diffusers' models (SimpleTuner, OneTrainer), against the weights merged by hand."""
+    generator = load_pipeline(folder, device="cpu", dtype="fp32")
+    paint = lambda: np.asarray(generator("a cat", size=(32, 32), seed=1, steps=2))  # noqa: E731
+    plain, tensors, merged = paint(), {}, {}
+    for name, layer in generator.denoiser.named_modules():
+        if name.endswith("attn.to_q"):
+            own = name if start.endswith(".") else name.replace(".", "_")
+            one, two = torch.randn(4, 4), torch.randn(layer.out_features // 4, layer.in_features // 4)
+            tensors |= {f"{start}{own}.lokr_w1": one, f"{start}{own}.lokr_w2": two}
+            merged[name] = layer.weight.data + 0.5 * torch.kron(one, two)
+    save_file(tensors, tmp_path / "it.safetensors")
+    add_loras(generator, [f"{tmp_path / 'it.safetensors'}:0.5"])
+    painted = paint()
+    remove_loras(generator)
+    assert np.array_equal(paint(), plain) and not np.array_equal(painted, plain)
+    for name, weight in merged.items():
+        generator.denoiser.get_submodule(name).weight.data = weight
+    assert np.abs(paint().astype(int) - painted).max() <= 1
+
+
+def test_lycoris_kinds_under_fused_names_are_told(folder, tmp_path):
+    key = "lora_unet_double_blocks_0_img_attn_qkv"
+    save_file({f"{key}.lokr_w{n}": torch.ones(2, 2) for n in (1, 2)}, tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match="hold LoKr under names that diffusers does not translate for this family"):
+        load_pipeline(folder, device="cpu", loras=[str(tmp_path / "it.safetensors")])
+
+
+def test_words_and_clip_skip_are_for_others(folder, tmp_path):
+    save_file({"emb_params": torch.zeros(1, 32)}, tmp_path / "it.safetensors")
+    with pytest.raises(UserError, match="is for SD1.5, SD2 and SDXL; .* learns no words"):
+        load_pipeline(folder, device="cpu", embeddings=[f"{tmp_path / 'it.safetensors'}:my-style"])
+    with pytest.raises(UserError, match="clip skip is for SD1.5 and SDXL"):
+        load_pipeline(folder, device="cpu")("a cat", size=(32, 32), seed=1, steps=1, clip_skip=1)

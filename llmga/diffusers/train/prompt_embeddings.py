@@ -68,7 +68,7 @@ def cached_embeddings(
 def _encode_all(parts: Any, captions: list[str], layout: str, *, quiet: bool) -> dict[str, Tensor]:
     towers = text_towers(parts)
     texts = [[tower.tokens(caption) for tower in towers] for caption in captions]
-    counts = [max(tower.chunks(len(text.ids)) for tower, text in zip(towers, read, strict=True)) for read in texts]
+    counts = [max(tower.chunks(text.ids) for tower, text in zip(towers, read, strict=True)) for read in texts]
     found: dict[int, tuple[Tensor, Tensor | None]] = {}
     bar = tqdm(total=len(captions), desc="encoding captions", disable=quiet or None)
     for some in _of_one_length(counts):

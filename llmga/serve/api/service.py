@@ -180,7 +180,7 @@ class Service:
             ApiError: 400 naming the field.
         """
         painter = self.engine.painter(TEXT_TO_IMAGE if chosen.edit is None else EDITING)
-        for name in ("size", "guidance_scale", "steps", "negative_prompt"):
+        for name in ("size", "guidance_scale", "steps", "clip_skip", "negative_prompt"):
             try:
                 painter.describe(**chosen.changes, **{name: getattr(chosen, name)})
             except UserError as problem:

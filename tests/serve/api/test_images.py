@@ -41,12 +41,13 @@ def photo():
 def test_n_pictures_have_seeds_that_follow_each_other(running):
     server = running()
     body = {"prompt": "a green field", "n": 3, "seed": 40, "size": "24x16", "negative_prompt": "cows",
-            "num_inference_steps": 7, "guidance_scale": 2}  # fmt: skip
+            "num_inference_steps": 7, "guidance_scale": 2, "clip_skip": 1}  # fmt: skip
     found = data(server.http.post("/v1/images/generations", json=body))
     assert [entry["seed"] for entry in found] == [40, 41, 42]
     assert all(opened(entry).size == (24, 16) and opened(entry).getpixel((0, 0)) == (0, 250, 0) for entry in found)
     call = server.painter.calls[0]
     assert call["negative_prompt"] == "cows" and call["steps"] == 7 and call["guidance_scale"] == 2
+    assert call["clip_skip"] == 1
 
 
 @pytest.mark.parametrize(("form", "signature"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8"), ("webp", b"RIFF")])
