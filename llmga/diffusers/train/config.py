@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmga.choices import PROMPT_LAYOUTS
+from llmga.diffusers.datasets.tags import Tags
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.training.config import setting
@@ -14,7 +15,9 @@ from llmga.training.stream import LARGEST_SEED
 class Stage2Config:
     """One run.  Sizes in pixels, steps in optimiser steps."""
 
-    family: Literal["sdxl", "sd15"] = setting("sdxl", help="row of the table of generators")
+    family: Literal["sdxl", "sd15", "sd3", "checkpoint"] = setting(
+        "sdxl", help="architecture of the pipeline; checkpoint is what it says of itself"
+    )
     task: Literal["text-to-image", "inpainting"] = setting("text-to-image", help="what the UNet is given beside text")
     pipeline: str = setting("checkpoints/Training/stable-diffusion-xl-base-1.0", help="diffusers folder to start from")
     run: str = setting(
@@ -24,7 +27,8 @@ class Stage2Config:
     save_dtype: Literal["fp32", "fp16", "bf16"] = setting("fp16", help="number format of the finished pipeline")
 
     data: tuple[str, ...] = setting(
-        ("data/LAION-Aesthetic/train.json",), help="JSON lists, parquet files or imagefolders with captions"
+        ("data/LAION-Aesthetic/train.json",),
+        help="lists, tables, tars and folders of captioned pictures; docs/formats/data.md has all forms",
     )
     images: tuple[str, ...] = setting(
         ("data/LAION-Aesthetic/lmdb-0", "data/LAION-Aesthetic/lmdb-1"),
@@ -34,15 +38,23 @@ class Stage2Config:
         "data/LAION-Aesthetic/laion_3m_prompt.json", help="JSON of picture -> caption that it was found with"
     )
     original_share: float = setting(0.05, help="how often that caption is taken", minimum=0, maximum=1)
+    regularisation: tuple[str, ...] = setting(
+        (), help="sources of what the model shall go on painting as before; an epoch takes as many pictures of them"
+    )
+    prior_weight: float = setting(1.0, help="weight of the loss on pictures of --regularisation", minimum=0)
 
     resolution: int = setting(1024, help="side of the training pictures", minimum=16, maximum=4096)
     buckets: bool = setting(False, help="as many pixels in the aspect that suits each picture, instead of a square")
+    bucket_no_upscale: bool = setting(False, help="small pictures go to smaller buckets instead of being enlarged")
     center_crop: bool = setting(True, help="cut from the middle instead of anywhere")
     flip: bool = setting(True, help="mirror every other picture; not for captions that say left and right")
     full_mask: float = setting(0.25, help="inpainting: share of pictures hidden as a whole", minimum=0, maximum=1)
     mask_scale: float = setting(1.0, help="inpainting: how much larger than published strokes and boxes are",
                                 minimum=1, maximum=2)  # fmt: skip
     caption_dropout: float = setting(0.0, help="share of captions left out, for guidance", minimum=0, maximum=1)
+    shuffle_tags: bool = setting(False, help="mix the tags of a caption, which commas part, each time it is seen")
+    tag_dropout: float = setting(0.0, help="how often each tag is left out", minimum=0, maximum=1)
+    keep_tokens: int = setting(0, help="tags at the front of a caption that are neither mixed nor left out", minimum=0)
     layout: str = setting("joined", help="how long prompts are laid out: " + ", ".join(PROMPT_LAYOUTS))
     cache_latents: bool = setting(False, help="encode every picture once; needs center_crop and no flip")
     cache_embeddings: bool = setting(False, help="encode every caption once; 0.6 MB each in SDXL, half precision")
@@ -87,6 +99,11 @@ class Stage2Config:
         """Name of the row of `GENERATORS` that opens the result."""
         return self.family if self.task == "text-to-image" else f"{self.family}-{self.task}"
 
+    @property
+    def tags(self) -> Tags:
+        """What is done to the tags of captions."""
+        return Tags(self.shuffle_tags, self.keep_tokens, self.tag_dropout)
+
     def check(self) -> None:
         """See that the fields go together.
 
@@ -103,6 +120,11 @@ class Stage2Config:
             raise UserError(f"--warmup {self.warmup} is longer than the run of {self.steps} steps; lower it.")
         if not self.data:
             raise UserError("--data names nothing; give at least one JSON list, parquet file or folder.")
+        if self.bucket_no_upscale and not self.buckets:
+            raise UserError("--bucket-no-upscale true is about buckets; give --buckets true, too.")
+        if self.cache_embeddings and self.tags:
+            raise UserError("--cache-embeddings true needs --shuffle-tags false and --tag-dropout 0, since a cached "
+                            "caption cannot vary; give these, or --cache-embeddings false.")  # fmt: skip
 
 
 # The settings of the original's launchers.  Each gave its warm-up twice, 1000 and then 0, and the second one counted.

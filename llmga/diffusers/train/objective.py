@@ -11,6 +11,8 @@ from llmga.diffusers.noise import training_schedule
 from llmga.diffusers.train.config import Stage2Config
 from llmga.errors import UserError
 
+Predict = Callable[[Tensor, Tensor], Tensor]
+
 
 class DenoisingObjective:
     """Denoising loss over the noise schedule of a checkpoint.
@@ -48,16 +50,24 @@ class DenoisingObjective:
         return noise, torch.randint(self.schedule.config.num_train_timesteps, (shape[0],), generator=generator)
 
     def loss(
-        self, predict: Callable[[Tensor, Tensor], Tensor], latents: Tensor, noise: Tensor, times: Tensor
+        self,
+        predict: Predict,
+        latents: Tensor,
+        noise: Tensor,
+        times: Tensor,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Mean squared error of the prediction, a scalar.
 
         Args:
             predict: (noisy latents, timesteps) -> what the UNet says, of the latents' shape.
+            weights: (batch,) of the pictures; None for equal ones.
         """
         said = predict(self.schedule.add_noise(latents, noise, times), times)
         error = (said.float() - self._target(latents, noise, times).float()).square().mean(dim=(1, 2, 3))
-        return error.mean() if self.snr_gamma is None else (error * self._weights(times)).mean()
+        if self.snr_gamma is not None:
+            error = error * self._weights(times)
+        return error.mean() if weights is None else (error * weights).mean()
 
     def _target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         return noise if self.prediction == "epsilon" else self.schedule.get_velocity(latents, noise, times)

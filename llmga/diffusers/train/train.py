@@ -24,7 +24,7 @@ def train(config: Stage2Config) -> Path:
     from llmga.training.checkpoints import check_writable
 
     objective_of(config, read_scheduler(find_checkpoint(config.pipeline)))  # before any folder is made
-    check_sources(config.data)
+    check_sources([*config.data, *config.regularisation])
     check_writable(config.output)
     save(config, config.run)
     trainer = Stage2Trainer(config)

@@ -41,8 +41,9 @@ def open_records(config: Stage2Config) -> CaptionedImages:
         UserError: they cannot be read.
     """
     return CaptionedImages(
-        config.data, config.images, Path(config.run) / "data", originals=config.originals, share=config.original_share
-    )
+        config.data, config.images, Path(config.run) / "data", originals=config.originals, share=config.original_share,
+        prior=config.regularisation,
+    )  # fmt: skip
 
 
 class Stage2Trainer(loop.TrainingLoop):
@@ -103,7 +104,7 @@ class Stage2Trainer(loop.TrainingLoop):
         if not self.config.buckets:
             return Shapes([(side, side)])
         unit = unit_of(self.pipe, levels=len(self.pipe.unet.config.block_out_channels) - 1)
-        return bucketed(self.dataset, side, unit, run, quiet=not self.main)
+        return bucketed(self.dataset, side, unit, run, upscale=not self.config.bucket_no_upscale, quiet=not self.main)
 
     def _set_aside(self, *, vae: bool, text_encoders: bool) -> None:
         """Parts whose work is done leave the GPU to the UNet."""
@@ -178,7 +179,8 @@ class Stage2Trainer(loop.TrainingLoop):
             with self.accelerator.autocast():
                 return self.unet(seen, at, embeds, added_cond_kwargs=conditions).sample
 
-        return self.objective.loss(predict, latents, noise.to(device), times.to(device))
+        weights = None if batch.weights is None else batch.weights.to(device)
+        return self.objective.loss(predict, latents, noise.to(device), times.to(device), weights)
 
     def _latents(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """A draw from the VAE's distribution, (batch, 4, height, width), as the UNet sees it."""
