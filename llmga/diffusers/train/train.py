@@ -19,10 +19,12 @@ def train(config: Stage2Config) -> Path:
     from llmga.diffusers.checkpoints import find_checkpoint
     from llmga.diffusers.datasets.sources import check_sources
     from llmga.diffusers.pipelines import read_scheduler
+    from llmga.diffusers.train.loading import resolved
     from llmga.diffusers.train.objective import objective_of
     from llmga.diffusers.train.trainer import Stage2Trainer
     from llmga.training.checkpoints import check_writable
 
+    config = resolved(config)
     objective_of(config, read_scheduler(find_checkpoint(config.pipeline)))  # before any folder is made
     check_sources([*config.data, *config.regularisation])
     check_writable(config.output)
