@@ -34,6 +34,7 @@ def train(config: Stage2Config) -> Path:
     output = trainer.save()
     result = "finished pipeline is" if config.tune == "full" else "low-rank weights are"
     trainer.accelerator.print(f"the {result} in {output}")
+    trainer.accelerator.end_training()
     return output
 
 
