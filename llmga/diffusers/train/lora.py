@@ -72,5 +72,8 @@ def save_lora(
 
 
 def _in_files(part: str, name: str) -> str:
-    flat = part.startswith("text_encoder") and not name.startswith(CLIP_LEVEL)
-    return f"{CLIP_LEVEL}{name}" if flat else name
+    """As transformers, too, finds what is beside a text encoder: it looks for weights of magnitudes."""
+    if not part.startswith("text_encoder"):
+        return name
+    name = f"{name}.weight" if name.endswith("lora_magnitude_vector") else name
+    return name if name.startswith(CLIP_LEVEL) else f"{CLIP_LEVEL}{name}"

@@ -261,8 +261,9 @@ class Stage2Trainer(loop.TrainingLoop):
         if self.accelerator.trackers:
             pictures = [np.asarray(open_image(file, working_side=None)) for file in sorted(folder.glob("*.png"))]
             for tracker in self.accelerator.trackers:
+                options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 for number, picture in enumerate(pictures):
-                    tracker.log_images({f"validation/{number:03d}": picture[None]}, step=self.step)
+                    tracker.log_images({f"validation/{number:03d}": picture[None]}, step=self.step, **options)
 
     def save(self) -> Path:
         """Write what was learnt, averaged if it is: the whole pipeline, or the low-rank weights."""
