@@ -224,6 +224,6 @@ def test_the_plan_knows_what_optimizers_keep_and_what_else_learns(config):
     assert memory["adafactor"] < memory["adamw"] < memory["prodigy"] and memory["muon"] < memory["adamw"]
     both = needed(train_text_encoder=True)
     assert both.tensors > plain.tensors and both.flops > plain.flops
-    for way in WAYS.values():
+    for way in (WAYS["8 bits, text encoders"], WAYS["Adafactor, DoRA, tags"]):
         learning = Stage2Trainer(replace(config, **way)).learning
         assert _sizes(replace(config, **way)).learns == sum(weight.numel() for weight in learning)

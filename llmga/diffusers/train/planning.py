@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ class Sizes:
     """What decides the need of a run; of one picture where it grows with them.
 
     Attributes:
-        learns: parameters that learn.
-        moments: bytes that the optimiser keeps of them.
+        learning: shapes of what learns.
         frozen: bytes of those that do not.
         kept: bytes that wait for the backward pass.
         unet: FLOPs of the network that learns to paint, forward and backward.
@@ -33,13 +33,17 @@ class Sizes:
         encoding: bytes that live while the VAE encodes.
     """
 
-    learns: int
-    moments: float
+    learning: tuple[tuple[int, ...], ...]
     frozen: int
     kept: int
     unet: float
     others: float
     encoding: float
+
+    @property
+    def learns(self) -> int:
+        """Parameters that learn."""
+        return sum(map(prod, self.learning))
 
 
 def plan(config: Stage2Config) -> Plan:
@@ -48,7 +52,7 @@ def plan(config: Stage2Config) -> Plan:
     Raises:
         UserError: the pipeline is not there, and no published one.
     """
-    sizes = _sizes(replace(config, batch_size=1, accumulation=1))
+    sizes = _sizes(replace(config, batch_size=1, accumulation=1, optimizer="adamw"))
     flops = config.batch_size * config.accumulation * (sizes.unet + sizes.others)
     return Plan(flops, _tensors(sizes, config))
 
@@ -72,8 +76,7 @@ def _sizes(config: Stage2Config) -> Sizes:
     one = _pass(network, vae, towers, config, half)
     learns = [weight for part in parts.values() for weight in part.parameters() if weight.requires_grad]
     return Sizes(
-        learns=sum(weight.numel() for weight in learns),
-        moments=sum(OPTIMIZERS[config.optimizer].kept(weight.shape) for weight in learns),
+        learning=tuple(tuple(weight.shape) for weight in learns),
         frozen=size(parts.values(), learning=False),
         kept=one.kept(recompute=config.gradient_checkpointing) + _read(towers, config),
         unet=_flops(one, config),
@@ -199,7 +202,8 @@ def _first_level(vae: Any, config: Stage2Config) -> float:
 def _tensors(sizes: Sizes, config: Stage2Config) -> float:
     """Bytes at the peak of a step: while the VAE encodes, in the backward pass, or in the optimiser."""
     half = config.mixed_precision != "no" and config.device != "cpu"
-    resting = sizes.frozen + sizes.learns * (4 + 4 * bool(config.ema_decay)) + sizes.moments
+    moments = sum(map(OPTIMIZERS[config.optimizer].kept, sizes.learning))
+    resting = sizes.frozen + sizes.learns * (4 + 4 * bool(config.ema_decay)) + moments
     copies = 2 * sizes.learns * half * (config.tune == "full")
     gradients, kept = 4 * sizes.learns, config.batch_size * sizes.kept
     waiting = gradients * (config.accumulation > 1)  # gradients of one pass, while the next one runs
