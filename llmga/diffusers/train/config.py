@@ -30,7 +30,7 @@ class Stage2Config:
 
     data: tuple[str, ...] = setting(
         ("data/LAION-Aesthetic/train.json",),
-        help="lists, tables, tars and folders of captioned pictures; docs/formats/data.md has all forms",
+        help="lists, tables, tars and folders of captioned pictures; data/README.md has all forms",
     )
     images: tuple[str, ...] = setting(
         ("data/LAION-Aesthetic/lmdb-0", "data/LAION-Aesthetic/lmdb-1"),
