@@ -62,7 +62,10 @@ def _table(rows: Iterable[tuple[Path, str, int]]) -> "Dataset":
     """A table of pictures, captions and how often each is shown."""
     from datasets import Dataset, Features, Image, Value
 
-    images, captions, same_as, states = [], [], [], []
+    images: list[dict[str, str | None]] = []
+    captions: list[str] = []
+    same_as: list[int] = []
+    states = []
     for picture, caption, repeats in rows:
         same_as += [len(images)] * repeats
         images += [{"bytes": None, "path": str(picture)}] * repeats

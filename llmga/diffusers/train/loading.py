@@ -58,7 +58,7 @@ def resolved(config: Stage2Config) -> Stage2Config:
         UserError: it is not there, is of another family than they say, or one that is not trained.
     """
     folder = find_checkpoint(config.pipeline)
-    own = trained_family(read_index(folder).get("_class_name"), folder)
+    own: Any = trained_family(read_index(folder).get("_class_name"), folder)
     if config.family == "checkpoint":
         config = replace(config, family=own)
         config.check()

@@ -148,7 +148,7 @@ class FlowObjective:
         steps = scheduler.config.num_train_timesteps
         self.schedule: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=steps, shift=shift)
         self.weighting = weighting
-        self.density = {"logit_mean": logit_mean, "logit_std": logit_std, "mode_scale": mode_scale}
+        self.density: dict[str, Any] = {"logit_mean": logit_mean, "logit_std": logit_std, "mode_scale": mode_scale}
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise of `shape` (batch, channels, height, width) and places (batch,) in the schedule, both on the CPU."""

@@ -172,7 +172,7 @@ def _reading(towers: list[nn.Module], config: Stage2Config) -> float:
     return 0.0 if config.cache_embeddings else products * (1 + back)
 
 
-def _tokens(tower: nn.Module, config: Stage2Config) -> int:
+def _tokens(tower: Any, config: Stage2Config) -> int:
     """That a tower reads of a caption."""
     if not NETWORKS[config.family].flows:
         return CHUNKS * CHUNK
