@@ -57,6 +57,19 @@ def _learning(part: Any) -> dict[str, Any]:
     return {name: tensor for name, tensor in part.named_parameters() if tensor.requires_grad}
 
 
+class _Prepared:
+    """A part that is called as accelerate prepared it, so that processes share gradients, and is else what it was."""
+
+    def __init__(self, prepared: Any, part: Any):
+        self._prepared, self._part = prepared, part
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self._prepared(*given, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+
 def _text_lr(config: Stage2Config) -> float:
     return config.lr if config.text_encoder_lr is None else config.text_encoder_lr
 
@@ -176,7 +189,8 @@ class Stage2Trainer(loop.TrainingLoop):
             return self.pipe
         names = ("tokenizer", "tokenizer_2")
         rest = {name: getattr(self.pipe, name, None) for name in (*names, *self.row.towers)}
-        return SimpleNamespace(**rest | self.networks, config=self.pipe.config)
+        learning = {name: _Prepared(each, getattr(self.pipe, name)) for name, each in self.networks.items()}
+        return SimpleNamespace(**rest | learning, config=self.pipe.config)
 
     def _batches(self) -> Iterator[Batch]:
         return loader(self.examples, self._sampler(), self.config.workers)
