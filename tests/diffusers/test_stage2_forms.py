@@ -228,6 +228,31 @@ def test_pictures_of_a_numbered_folder_are_shown_so_often(world, tmp_path, capsy
     assert len(alone) == 6 and form_of(tmp_path / "data/3_a red star") == "kohya's numbered folders"
 
 
+def test_captions_of_blip_in_txt_files_are_found_without_naming_their_extension(world, tmp_path):
+    """bmaltais/kohya_ss 988: "No caption file found for 66 images. Training will continue without captions"."""
+    folder = copied(tmp_path / "images/10_girl", world)
+    for name, caption in PAIRS:
+        (folder / name).with_suffix(".txt").write_text(caption)
+    records = CaptionedImages([str(tmp_path / "images")], [], tmp_path / "cache")
+    assert len(records) == 30 and set(records.captions()) == set(CAPTIONS)
+
+
+def test_a_folder_of_pictures_has_its_column_of_texts(world, tmp_path):
+    """huggingface/diffusers 3151: "--caption_column' value 'text' needs to be one of: image"."""
+    copied(tmp_path / "data", world)
+    for name, caption in PAIRS:
+        (tmp_path / "data" / name).with_suffix(".txt").write_text(caption)
+    assert set(CaptionedImages([str(tmp_path / "data")], [], tmp_path / "cache").captions()) == set(CAPTIONS)
+
+
+def test_metadata_json1_is_told_to_be_no_jsonl(world, tmp_path):
+    """huggingface/diffusers 2099: the files are img1.png, img2.png and metadata.json1, "num_rows: 2", no text."""
+    copied(tmp_path / "data", world)
+    (tmp_path / "data/metadata.json1").write_text("\n".join(json.dumps({"file_name": n, "text": c}) for n, c in PAIRS))
+    with pytest.raises(UserError, match="holds a metadata.json1, which is none of .*; call it metadata.jsonl"):
+        form_of(tmp_path / "data")
+
+
 def test_of_several_captions_one_is_drawn_each_time(world, tmp_path):
     path = listed([{"image": NAMES[0], "captions": ["a", "b"]}, {"image": NAMES[1], "caption": "c"}])(tmp_path, world)[
         0

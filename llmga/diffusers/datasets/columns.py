@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 # The first that is there counts; capitals are read as small letters.
+USUAL = ("caption", "text", "prompt")
 CAPTIONS = (
-    *("caption", "text", "prompt", "txt", "captions", "long_caption", "description", "caption_text", "title"),
-    *("sentence", "sentences", "additional_feature"),
+    *USUAL,
+    *("txt", "captions", "long_caption", "description", "caption_text", "title", "sentence", "sentences"),
 )
 ENCODED = ("jpg", "jpeg", "png", "webp")  # columns of encoded pictures, as img2dataset names them
 PICTURES = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmga.diffusers.datasets.columns import CAPTIONS, MASKS, PICTURES, TURNS, lacking, value
+from llmga.diffusers.datasets.columns import CAPTIONS, MASKS, PICTURES, TURNS, USUAL, lacking, value
 from llmga.errors import UserError
 from llmga.filetypes import file_type
 
@@ -110,10 +110,11 @@ def _picture(image: Any) -> Any:
 
 def _caption(record: Record) -> str | list[str] | None:
     """The record's caption or captions; of a conversation what was said last."""
-    said = value(record, CAPTIONS)
-    turns = value(record, TURNS)
+    said, turns = value(record, USUAL), value(record, TURNS)
     if said is None and isinstance(turns, list) and turns and isinstance(turns[-1], dict):
         said = value(turns[-1], ("value", "content"))
+    if said is None:
+        said = value(record, CAPTIONS)
     if isinstance(said, list) and said and all(isinstance(each, str) for each in said):
         return said
     return said if isinstance(said, str) else None

@@ -17,6 +17,7 @@ from llmga.diffusers.datasets.columns import ENDINGS
 from llmga.diffusers.datasets.lists import read_list as read_list
 from llmga.diffusers.datasets.pairs import has_pairs, numbered_folders, pictures_in, read_numbered, read_pairs
 from llmga.diffusers.datasets.tables import (
+    METADATA,
     has_metadata,
     is_saved,
     parquet_files,
@@ -122,6 +123,9 @@ def _folder(path: Path) -> str:
         return "is an LMDB of pictures; give it as --images, and the list of captions that names them as --data"
     if lists := sorted(file.name for file in path.iterdir() if file.suffix in (".json", ".jsonl", ".csv", ".tsv")):
         return f"holds a list; give {str(path / lists[0])!r} as --data and the folder as --images"
+    named = ((file.name, difflib.get_close_matches(file.name, METADATA, n=1, cutoff=0.9)) for file in path.iterdir())
+    if meant := next(((name, near[0]) for name, near in named if near), None):
+        return f"holds a {meant[0]}, which is none of {', '.join(METADATA)}; call it {meant[1]}"
     if packed := only_archives(path):
         return f"holds archives ({', '.join(packed[:3])}); unpack them"
     if picture := next(pictures_in(path), None):

@@ -118,11 +118,6 @@ class Stage2Config:
     )
 
     @property
-    def row(self) -> str:
-        """Name of the row of `GENERATORS` that opens the result."""
-        return self.family if self.task == "text-to-image" else f"{self.family}-{self.task}"
-
-    @property
     def tags(self) -> Tags:
         """What is done to the tags of captions."""
         return Tags(self.shuffle_tags, self.keep_tokens, self.tag_dropout)

@@ -24,10 +24,12 @@ class Optimizer:
     Attributes:
         make: groups of `params` and their `peak` rate, settings -> what steps them, one after the other.
         kept: shape of a tensor that learns -> bytes that are kept of it between two steps.
+        scratch: bytes that a step takes for each number of all of them; 0 where it goes from tensor to tensor.
     """
 
     make: Callable[[list[Group], Stage2Config], list[torch.optim.Optimizer]]
     kept: Callable[[Shape], float]
+    scratch: int = 0
 
 
 def _adam(config: Stage2Config) -> dict[str, Any]:
@@ -91,11 +93,11 @@ def _in_8_bits(shape: Shape) -> float:
 
 
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", {
-    "adamw": Optimizer(_adamw, lambda shape: 8.0 * prod(shape)),
+    "adamw": Optimizer(_adamw, lambda shape: 8.0 * prod(shape), scratch=4),
     "adamw8bit": Optimizer(_adamw_8bit, _in_8_bits),
     "adafactor": Optimizer(_adafactor, _factored),
     "prodigy": Optimizer(_prodigy, lambda shape: 16.0 * prod(shape)),
-    "muon": Optimizer(_muon, lambda shape: (4.0 if len(shape) == 2 else 8.0) * prod(shape)),
+    "muon": Optimizer(_muon, lambda shape: (4.0 if len(shape) == 2 else 8.0) * prod(shape), scratch=4),
 })  # fmt: skip
 
 

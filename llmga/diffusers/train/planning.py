@@ -207,7 +207,7 @@ def _tensors(sizes: Sizes, config: Stage2Config) -> float:
     copies = 2 * sizes.learns * half * (config.tune == "full")
     gradients, kept = 4 * sizes.learns, config.batch_size * sizes.kept
     waiting = gradients * (config.accumulation > 1)  # gradients of one pass, while the next one runs
-    stepping = gradients + 4 * sizes.learns  # the optimiser's own tensors
+    stepping = gradients + OPTIMIZERS[config.optimizer].scratch * sizes.learns
     encoding = waiting + config.batch_size * sizes.encoding
     return resting + max(encoding, copies + max(waiting + kept, gradients), stepping)
 
