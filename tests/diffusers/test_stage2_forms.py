@@ -260,6 +260,8 @@ def test_of_several_captions_one_is_drawn_each_time(world, tmp_path):
     records = CaptionedImages([str(path)], [str(world)], tmp_path / "cache")
     assert {records.caption(0, Random(seed)) for seed in range(20)} == {"a", "b"}
     assert records.caption(1, Random(0)) == "c" and set(records.captions()) == {"a", "b", "c"}
+    half = listed([{"image": NAMES[0], "caption": "a\ud800"}], "half.json")(tmp_path, world)[0]
+    assert CaptionedImages([str(half)], [str(world)], tmp_path / "cache").caption(0, Random(0)) == "a?"
 
 
 def lmdb_as_data(root):

@@ -34,6 +34,11 @@ def value(record: Mapping[str, Any], wanted: tuple[str, ...]) -> Any:
     return None if name is None else filled[name]
 
 
+def whole(text: str) -> str:
+    """Halves of characters, which JSON may hold, become question marks."""
+    return text.encode(errors="replace").decode()
+
+
 def lacking(names: Iterable[str]) -> str:
     """What a form without picture or caption has instead: the name that is nearest to one that is known."""
     given = [str(name) for name in names]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmga.diffusers.datasets.columns import CAPTIONS, MASKS, PICTURES, TURNS, USUAL, lacking, value
+from llmga.diffusers.datasets.columns import CAPTIONS, MASKS, PICTURES, TURNS, USUAL, lacking, value, whole
 from llmga.errors import UserError
 from llmga.filetypes import file_type
 
@@ -97,7 +97,8 @@ def _record(record: Any, where: str) -> Record:
         raise UserError(f"{where} lacks a text `image` or `caption`: {lacking(record)}.")
     if mask is not None and not isinstance(mask, str):
         raise UserError(f"{where} has a `mask` that is no name of a picture.")
-    return {"image": image, "caption": caption, "mask": mask or None}
+    caption = whole(caption) if isinstance(caption, str) else [whole(each) for each in caption]
+    return {"image": whole(image), "caption": caption, "mask": whole(mask) if mask else None}
 
 
 def _picture(image: Any) -> Any:

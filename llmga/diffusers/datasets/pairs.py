@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmga.diffusers.datasets.columns import CAPTIONS, ENDINGS, value
+from llmga.diffusers.datasets.columns import CAPTIONS, ENDINGS, value, whole
 from llmga.errors import UserError
 from llmga.fingerprints import digest
 
@@ -103,10 +103,10 @@ def text_beside(picture: Path, instead: str | None = None) -> str:
     if not isinstance(said, str):
         raise UserError(f"the caption {str(file)!r} of {picture.name!r} cannot be read; write it as UTF-8 text, "
                         "or take the picture out.") from None  # fmt: skip
-    return " ".join(said.split())
+    return whole(" ".join(said.split()))
 
 
 def caption_in_json(content: Any) -> str | None:
     """The caption of one picture's JSON object; None without one."""
     said = value(content, CAPTIONS) if isinstance(content, dict) else None
-    return said if isinstance(said, str) else None
+    return whole(said) if isinstance(said, str) else None
