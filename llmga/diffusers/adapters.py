@@ -147,6 +147,8 @@ def use_ip_adapter(pipeline: Pipeline, file: str | Path, picture: Image.Image, s
     """
     from safetensors import SafetensorError, safe_open
 
+    if pipeline.family.prompt_arguments is None:
+        raise UserError(f"an IP-Adapter cannot speak to {pipeline.family.name}; use one of SD1.5 or SDXL.")
     file = Path(file)
     try:
         with safe_open(file, "pt") as tensors:

@@ -14,6 +14,7 @@ from llmga.choices import (
     INPAINTING,
     OFFLOADS,
     TEMPLATES,
+    WATERMARK,
 )
 from llmga.command_line import Parser, number, size
 from llmga.errors import UserError
@@ -38,6 +39,7 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     add_words(parser)
     add_painting(parser)
     add_painter(parser)
+    add_provenance(parser)
     if task == INPAINTING:
         add_region(parser)
     if task == EDITING:
@@ -162,6 +164,8 @@ def add_painter(parser: Parser) -> None:
     group = parser.add_argument_group("painter")
     _add(group, "inpainter", metavar="FOLDER", help="what paints marked parts in place of --sdmodel_id; beside the "
          "bundled painter left out: the bundled one")  # fmt: skip
+    _add(group, "editor", metavar="FOLDER", help="what changes pictures by words in place of --sdmodel_id, such as a "
+         "model that takes an instruction")  # fmt: skip
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
     _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
@@ -218,7 +222,16 @@ def add_safety(parser: Parser) -> None:
     """What pictures pass before anybody sees them, where they are made for others."""
     group = parser.add_argument_group("safety")
     _add(group, "safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
-    _add(group, "watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+
+
+def add_provenance(parser: Parser) -> None:
+    """How pictures say that a model made them."""
+    group = parser.add_argument_group("provenance")
+    _add(group, "watermark", default=WATERMARK, metavar="TEXT", help="hidden in pictures of 256 pixels a side and "
+         f"more, kept pixels apart (default: {WATERMARK!r} where invisible-watermark is installed)")  # fmt: skip
+    _add(group, "no-watermark", dest="watermark", action="store_const", const=None, help="hide nothing")
+    _add(group, "c2pa", nargs=2, metavar=("CERT", "KEY"), help="sign pictures (Content Credentials); PEM files")
+    _add(group, "c2pa-prompt", action="store_true", help="what is signed holds the prompt")
 
 
 def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None:
