@@ -4,9 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +19,8 @@ from llmga.diffusers.train.batches import Batch, Stage2Dataset, loader
 from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.diagnosis import cause_of
 from llmga.diffusers.train.latent_cache import cached_latents
-from llmga.diffusers.train.loading import learning_parts, open_accelerator, open_base, place_parts, resolved
+from llmga.diffusers.train.learning import LearningParts
+from llmga.diffusers.train.loading import open_accelerator, open_base, place_parts, resolved
 from llmga.diffusers.train.networks import NETWORKS, Embed, Network
 from llmga.diffusers.train.objective import Objective, objective_of
 from llmga.diffusers.train.optimizers import optimizers_of
@@ -51,27 +50,6 @@ def open_records(config: Stage2Config) -> CaptionedImages:
         config.data, config.images, Path(config.run) / "data", originals=config.originals, share=config.original_share,
         prior=config.regularisation,
     )  # fmt: skip
-
-
-def _learning(part: Any) -> dict[str, Any]:
-    return {name: tensor for name, tensor in part.named_parameters() if tensor.requires_grad}
-
-
-class _Prepared:
-    """A part that is called as accelerate prepared it, so that processes share gradients, and is else what it was."""
-
-    def __init__(self, prepared: Any, part: Any):
-        self._prepared, self._part = prepared, part
-
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        return self._prepared(*given, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._part, name)
-
-
-def _text_lr(config: Stage2Config) -> float:
-    return config.lr if config.text_encoder_lr is None else config.text_encoder_lr
 
 
 class Stage2Trainer(loop.TrainingLoop):
@@ -161,36 +139,15 @@ class Stage2Trainer(loop.TrainingLoop):
     def _prepare_networks(self) -> None:
         """What learns, what steps it, and how captions are encoded with it."""
         config = self.config
-        parts = {name: getattr(self.pipe, name) for name in learning_parts(config)}
-        learning = {name: _learning(part) for name, part in parts.items()}
-        rates = {name: config.lr if name == self.row.part else _text_lr(config) for name in parts}
-        groups = [{"params": learning[name].values(), "peak": rate} for name, rate in rates.items()]
-        optimizers = optimizers_of(config, groups)
-        self.counts: dict[str, int] = {name: len(tensors) for name, tensors in learning.items()}
-        self._keep_averages(self._named(learning))
+        self.parts: LearningParts = LearningParts(self.pipe, config)
+        parts, optimizers = self.parts.parts, optimizers_of(config, self.parts.groups())
+        self._keep_averages(self.parts.named())
         prepared = self.accelerator.prepare(*parts.values(), *optimizers)
         self.networks = dict(zip(parts, prepared, strict=False))
         self.optimizers = list(prepared[len(parts) :])
         zeros = bool(self.pipe.config.get("force_zeros_for_empty_prompt", False)) and self.row.part == "unet"
-        embed = self.embeddings or self.row.embed(self._encoding(), config.layout)
+        embed = self.embeddings or self.row.embed(self.parts.encoding(self.networks), config.layout)
         self.caption_encoder: CaptionEncoder = CaptionEncoder(embed, zeros=zeros, learns=config.train_text_encoder)
-
-    def _named(self, learning: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """The parameters of all parts; those of text encoders with their part in front."""
-        return {
-            name if part == self.row.part else f"{part}.{name}": tensor
-            for part, tensors in learning.items()
-            for name, tensor in tensors.items()
-        }
-
-    def _encoding(self) -> Any:
-        """What captions are encoded with: the pipeline, or its text encoders as accelerate prepared them."""
-        if len(self.networks) == 1:
-            return self.pipe
-        names = ("tokenizer", "tokenizer_2")
-        rest = {name: getattr(self.pipe, name, None) for name in (*names, *self.row.towers)}
-        learning = {name: _Prepared(each, getattr(self.pipe, name)) for name, each in self.networks.items()}
-        return SimpleNamespace(**rest | learning, config=self.pipe.config)
 
     def _batches(self) -> Iterator[Batch]:
         return loader(self.examples, self._sampler(), self.config.workers)
@@ -282,12 +239,7 @@ class Stage2Trainer(loop.TrainingLoop):
     def save(self) -> Path:
         """Write what was learnt, averaged if it is: the whole pipeline, or the low-rank weights."""
         learnt = self.learning if self.ema is None else self.ema.shadow_params
-        named = zip(self.names, (tensor.detach().cpu() for tensor in learnt), strict=True)
-        weights = {part: dict(islice(named, count)) for part, count in self.counts.items()}
-        weights = {
-            part: {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items()}
-            for part, tensors in weights.items()
-        }
+        weights = self.parts.split(tensor.detach().cpu() for tensor in learnt)
         if self.main:
             networks = {name: self.accelerator.unwrap_model(each) for name, each in self.networks.items()}
             save_result(self.config, self.base, self.family, self.objective, networks, weights)
