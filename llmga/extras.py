@@ -11,8 +11,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
         "reportlab", "starlette", "uvicorn",
     ),
     "train": (
-        "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "psutil", "pyarrow",
-        "tensorboard",
+        "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "prodigyopt",
+        "psutil", "pyarrow", "tensorboard",
     ),
     "evaluate": ("cv2", "skimage"),
     "single-file": ("clip",),

@@ -22,7 +22,7 @@ VERSIONS = (
     (r"flux", "flux"),
     (r"sd3|stable-diffusion-3", "sd3"),
 )
-ARCHITECTURES = {"sd15": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}
+ARCHITECTURES = {"sd15": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base", "sd3": "stable-diffusion-3"}
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction"}
 SHORT = {"epsilon": "epsilon", "v_prediction": "v"}
 
@@ -61,13 +61,14 @@ class Origin:
 
 
 def origin_metadata(
-    *, family: str, prediction: str, layout: str, base: Path, rank: int, alpha: float, steps: int
+    *, family: str, prediction: str, layout: str, base: Path, rank: int, alpha: float, steps: int, part: str = "unet"
 ) -> dict[str, str]:
     """The text pairs that `Origin.read` and other tools find in the head of a file.
 
     Args:
-        family: `sd15` or `sdxl`.
+        family: `sd15`, `sdxl` or `sd3`.
         base: the folder or the file of the pipeline that was trained.
+        part: of it, that was.
     """
     from llmga import __version__
 
@@ -75,20 +76,20 @@ def origin_metadata(
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{ARCHITECTURES[family]}/lora",
         "modelspec.implementation": "diffusers",
-        "modelspec.prediction_type": SHORT[prediction],
+        "modelspec.prediction_type": SHORT.get(prediction, prediction),
         "ss_network_dim": str(rank),
         "ss_network_alpha": str(alpha),
         "ss_steps": str(steps),
         "llmga.version": __version__,
         "llmga.layout": layout,
         "llmga.base": base.resolve().name,
-        "llmga.base_sha256": _unet_mark(base) or "",
+        "llmga.base_sha256": _base_mark(base, part) or "",
     }
 
 
-def _unet_mark(base: Path) -> str | None:
-    """Fingerprint of the UNet; of a single file's whole."""
-    return fingerprint(base / "unet" if base.is_dir() else base)
+def _base_mark(base: Path, part: str) -> str | None:
+    """Fingerprint of a folder's part; of a single file's whole."""
+    return fingerprint(base / part if base.is_dir() else base)
 
 
 def check_origin(file: LoraFile, pipeline: Pipeline) -> None:
@@ -126,6 +127,10 @@ def _family_of(pipeline: Pipeline) -> str | None:
 
 
 def _tell_base(file: LoraFile, origin: Origin, pipeline: Pipeline) -> None:
-    if origin.base_sha256 and pipeline.path and _unet_mark(find_checkpoint(pipeline.path)) != origin.base_sha256:
+    if not origin.base_sha256 or not pipeline.path:
+        return
+    base = find_checkpoint(pipeline.path)
+    part = "unet" if (base / "unet").is_dir() else "transformer"
+    if _base_mark(base, part) != origin.base_sha256:
         log.warning("%s were trained beside another base, %s; they may do less beside %s.",
                     file.label, origin.base, pipeline.path)  # fmt: skip

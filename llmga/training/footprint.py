@@ -121,8 +121,9 @@ def watched(network: nn.Module, blocks: Iterable[str] = (), autocast: torch.dtyp
             where[storage._cdata] = storage.nbytes()
         return tensor
 
-    def enter(module: nn.Module, args: Any) -> None:
-        keep(args[0], found.inputs)
+    def enter(module: nn.Module, args: Any, named: dict[str, Any]) -> None:
+        for each in args[:1] or [each for each in named.values() if isinstance(each, Tensor)]:
+            keep(each, found.inputs)
         places.append({})
 
     def leave(module: nn.Module, args: Any, made: Any) -> None:
@@ -132,7 +133,7 @@ def watched(network: nn.Module, blocks: Iterable[str] = (), autocast: torch.dtyp
         hook
         for module in network.modules()
         if type(module).__name__ in names
-        for hook in (module.register_forward_pre_hook(enter), module.register_forward_hook(leave))
+        for hook in (module.register_forward_pre_hook(enter, with_kwargs=True), module.register_forward_hook(leave))
     ]
     with (
         FlopCounterMode(display=False) as counter,

@@ -180,6 +180,7 @@ class TrainingLoop:
         if self.main:
             with (Path(self.config.run) / LOG_FILE).open("a") as log:
                 print(json.dumps({"step": self.step, **record}), file=log)
+            self.accelerator.log(record, step=self.step)  # to where the accelerator was told to
 
     def _save_checkpoint(self) -> None:
         save_checkpoint(self.accelerator, self.config, self.step, self._own_files(), self.dataset)

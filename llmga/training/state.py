@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,7 +112,9 @@ def load_checkpoint(accelerator: Accelerator, folder: Path, config: Any, free: C
     """
     state, stream = json.loads((folder / STATE_FILE).read_text()), _stream(accelerator, data)
     now = json.loads(json.dumps(asdict(config))) | stream
-    before = state["settings"] | stream | state.get("stream", {})  # older checkpoints do not tell all of it
+    # Older checkpoints do not tell all of it: settings that came later were then as they are by themselves.
+    defaults = {one.name: one.default for one in fields(config) if one.default is not MISSING}
+    before = json.loads(json.dumps(defaults, default=str)) | state["settings"] | stream | state.get("stream", {})
     require_same_settings(folder, before, now, free.__contains__, "--run")
     accelerator.load_state(str(folder))
     return state["step"]

@@ -27,7 +27,6 @@ from llmga.diffusers.datasets.framing import frame
 from llmga.diffusers.datasets.holes import hole
 from llmga.diffusers.datasets.image_stores import LmdbStore
 from llmga.diffusers.datasets.shapes import bucketed
-from llmga.diffusers.datasets.sources import FORMS
 from llmga.diffusers.latents import posterior
 from llmga.diffusers.long_prompt import LAYOUTS, encode_texts
 from llmga.diffusers.train.batches import loader
@@ -221,8 +220,8 @@ def folder_without_captions(root):
 
 
 def unknown_ending(root):
-    (root / "data.csv").write_text("image,caption\n")
-    return root / "data.csv"
+    (root / "data.rows").write_text("image,caption\n")
+    return root / "data.rows"
 
 
 @pytest.mark.parametrize(
@@ -231,8 +230,8 @@ def unknown_ending(root):
         (damaged_parquet, "cannot be read"),
         (parquet_without_captions, "no column `caption`"),
         (parquet_of_numbers, "no texts"),
-        (folder_without_captions, "no column `caption`"),
-        (unknown_ending, ".csv"),
+        (folder_without_captions, "pictures without captions"),
+        (unknown_ending, ".rows"),
         (lambda root: root / "nothing.parquet", "not there"),
         (lambda root: root, "cannot be read"),
     ],
@@ -372,10 +371,6 @@ def test_a_missing_picture_is_one_sentence_whoever_reads_it(config, tmp_path, wo
     with pytest.raises(UserError, match="^the training picture 'gone.png' is in none of --images") as problem:
         next(loader(trainer.examples, StreamBatchSampler(1, 1, 0), workers))
     assert "\n" not in str(problem.value)
-
-
-def test_the_form_of_data_is_a_table():
-    assert set(FORMS) == {".json", ".jsonl", ".parquet", "folder"}
 
 
 def noise(width, height):

@@ -1,5 +1,7 @@
 """Pictures with captions, from several lists and tables, by one running number."""
 
+import base64
+import binascii
 import io
 import json
 from bisect import bisect_right
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from llmga.diffusers.datasets.archives import read_at
 from llmga.diffusers.datasets.image_stores import ImageStore, open_image_stores
-from llmga.diffusers.datasets.sources import is_text, read_source
+from llmga.diffusers.datasets.sources import read_source
+from llmga.diffusers.datasets.tables import has_several, is_text
 from llmga.errors import UserError
 from llmga.fingerprints import digest, picture_stand_ins
 from llmga.images import open_image
@@ -21,6 +25,7 @@ from llmga.training.skipped import Unreadable
 if TYPE_CHECKING:
     from datasets import Dataset
 
+ADDRESS = "data:"  # begin of a name that is the picture itself, in base64
 TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 
@@ -32,6 +37,8 @@ class CaptionedImages:
         stores: folders and LMDBs of the pictures that lists name.
         cache: where tables are unpacked.
         originals: JSON of picture name -> the caption that it was found with; taken `share` of the time.
+        prior: sources of what the model is to go on painting as it did; their pictures stand behind those of `data`, as
+            many of them as there are of those: repeated, or the first ones.
 
     Raises:
         UserError: something is missing, empty or of another form.
@@ -48,10 +55,12 @@ class CaptionedImages:
         *,
         originals: str | None = None,
         share: float = 0.05,
+        prior: Sequence[str] = (),
     ):
-        self.tables = [read_source(Path(path), cache) for path in data]
+        self.names: list[str] = [*data, *prior]
+        self.tables = [read_source(Path(path), cache) for path in self.names]
         self.ends: list[int] = list(accumulate(map(len, self.tables)))
-        self.names: list[str] = list(data)
+        self.learnt: int = self.ends[len(data) - 1]  # records of `data`; those behind are prior ones
         self.named: list[bool] = [is_text(table, "image") for table in self.tables]
         # Rows without the pictures that came with them, so that a caption can be read without one.
         self.texts = [
@@ -64,7 +73,11 @@ class CaptionedImages:
         self.share = share
 
     def __len__(self) -> int:
-        return self.ends[-1]
+        return self.learnt * (2 if self.learnt < self.ends[-1] else 1)
+
+    def is_prior(self, index: int) -> bool:
+        """Whether the record keeps what the model paints already, instead of teaching something."""
+        return index >= self.learnt
 
     def digest(self) -> str:
         """Of names, captions and pictures that came with them, in their order; not of pictures in `stores`."""
@@ -73,6 +86,8 @@ class CaptionedImages:
 
     def _at(self, index: int) -> tuple[int, int]:
         """Number of the table, and row in it."""
+        if index >= self.learnt:
+            index = self.learnt + (index - self.learnt) % (self.ends[-1] - self.learnt)
         table = bisect_right(self.ends, index)
         return table, index - (self.ends[table - 1] if table else 0)
 
@@ -81,8 +96,10 @@ class CaptionedImages:
         return self.texts[table][row]
 
     def caption(self, index: int, rng: Random) -> str:
-        """The record's caption, or now and then the one that the picture was found with."""
+        """The record's caption, or one of its captions, or now and then the one that the picture was found with."""
         caption = self._text(index)["caption"]
+        if not isinstance(caption, str):
+            caption = rng.choice(caption) if caption else ""
         if self.originals and rng.random() < self.share:
             return self.originals.get(self.name(index), caption)
         return caption
@@ -90,13 +107,17 @@ class CaptionedImages:
     def captions(self) -> Iterator[str]:
         """Every caption that `caption` may give, some of them several times."""
         for table in self.tables:
-            yield from table["caption"]
+            column = table["caption"]
+            yield from (said or "" for said in (chain.from_iterable(column) if has_several(table) else column))
         yield from self.originals.values()
 
     def name(self, index: int) -> str:
         """What tells this record's picture from all others."""
         table, row = self._at(index)
-        return self.texts[table][row]["image"] if self.named[table] else f"{self.names[table]}#{row}"
+        found = self.texts[table][row]
+        if self.named[table] and not found["image"].startswith(ADDRESS):
+            return found["image"]
+        return f"{self.names[table]}#{found.get('same_as', row)}"
 
     def stamp(self, index: int) -> str:
         """What changes when the picture does; nothing when it is not there."""
@@ -104,6 +125,8 @@ class CaptionedImages:
         if not self.named[table]:
             return self.tables[table]._fingerprint
         name = self.texts[table][row]["image"]
+        if name.startswith(ADDRESS):
+            return digest([name])
         return next((stamp for store in self.stores if (stamp := store.stamp(name))), "")
 
     def picture(self, index: int) -> Image.Image:
@@ -129,9 +152,12 @@ class CaptionedImages:
 
     def _source(self, index: int) -> Path | bytes:
         table, row = self._at(index)
-        image = self.tables[table][row]["image"]
+        found = self.tables[table][row]
+        image = found["image"]
         if self.named[table]:
             return self._found(image)
+        if "at" in found:
+            return read_at(Path(image["path"]), found["at"], found["size"])
         if isinstance(image, bytes):
             return image
         encoded, path = ((image or {}).get(part) for part in ("bytes", "path"))
@@ -142,6 +168,8 @@ class CaptionedImages:
         return Path(path)
 
     def _found(self, name: str) -> Path | bytes:
+        if name.startswith(ADDRESS):
+            return _in_address(name)
         for store in self.stores:
             if (found := store.find(name)) is not None:
                 return found
@@ -155,14 +183,23 @@ class CaptionedImages:
             raise Unreadable(f"the training picture {name!r} cannot be used: {problem}") from None
 
 
+def _in_address(name: str) -> bytes:
+    """The picture that a `data:` address holds."""
+    try:
+        return base64.b64decode(name.partition(",")[2], validate=True)
+    except binascii.Error:
+        raise Unreadable(f"the training picture {name[:40]!r}… is no base64; write it again.") from None
+
+
 def _parts(table: Any, name: str) -> Iterator[str | None]:
     column = table.data.column(name)
     return picture_stand_ins(column) if name == "image" and not is_text(table, name) else _texts(column)
 
 
 def _texts(column: Any) -> Iterator[str | None]:
+    """Numbers and lists as texts, too."""
     for chunk in column.chunks:
-        yield from chunk.to_pylist()
+        yield from (each if each is None or isinstance(each, str) else repr(each) for each in chunk.to_pylist())
 
 
 def _has_masks(table: Any) -> bool:

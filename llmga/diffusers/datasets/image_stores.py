@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmga.diffusers.datasets.columns import ENDINGS
 from llmga.errors import UserError
 from llmga.extras import require
 
@@ -27,14 +28,17 @@ class Folder:
         self.root = root
 
     def find(self, name: str) -> Path | None:
-        """The file; None when there is none."""
+        """The file, whose ending the name may leave out as kohya's metadata do; None when there is none."""
         path = self.root / name
-        return path if path.is_file() else None
+        if path.is_file():
+            return path
+        named = (path.with_name(path.name + ending) for ending in ENDINGS) if path.suffix not in ENDINGS else ()
+        return next((file for file in named if file.is_file()), None)
 
     def stamp(self, name: str) -> str:
         """Size and time of the file; nothing when there is none."""
-        path = self.root / name
-        return _stamp(path) if path.is_file() else ""
+        path = self.find(name)
+        return _stamp(path) if path else ""
 
 
 class LmdbStore:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.training.skipped import Unreadable
 
+STEPS = 8  # sizes that a picture may be trained in before it is enlarged, each an eighth of the side smaller
 Shape = tuple[int, int]  # height, width in pixels
 
 
@@ -28,20 +29,40 @@ class Shapes:
         return self.options[0 if self.of is None else int(self.of[index])]
 
 
-def bucketed(records: CaptionedImages, resolution: int, unit: int, folder: Path, *, quiet: bool = False) -> Shapes:
+def bucketed(
+    records: CaptionedImages, resolution: int, unit: int, folder: Path, *, upscale: bool = True, quiet: bool = False
+) -> Shapes:
     """Every record in the rectangle whose aspect is nearest to its own.
 
     Args:
         resolution: side of the square with as many pixels.
         unit: every side is a multiple of it.
         folder: where the pictures' sizes are kept for the next run.
+        upscale: False puts a picture that would have to grow into the largest set of rectangles that it covers.
     """
-    from diffusers.training_utils import find_nearest_bucket, generate_aspect_ratio_buckets
+    sets = _sets(resolution, unit, 1 if upscale else STEPS)
+    sizes = [tuple(size) for size in _sizes(records, folder, quiet).tolist()]
+    chosen = {size: _nearest(size, sets) for size in dict.fromkeys(sizes)}
+    options = list(dict.fromkeys([*sets[0], *sorted(chosen.values(), reverse=True)]))
+    number = {shape: place for place, shape in enumerate(options)}
+    return Shapes(options, [number[chosen[size]] for size in sizes])
 
-    options = generate_aspect_ratio_buckets(resolution, unit)
-    sizes = _sizes(records, folder, quiet)
-    known = {(height, width): find_nearest_bucket(height, width, options) for height, width in sizes.tolist()}
-    return Shapes(options, [known[tuple(size)] for size in sizes.tolist()])
+
+def _sets(resolution: int, unit: int, steps: int) -> list[list[Shape]]:
+    """Rectangles of every aspect with as many pixels as ever smaller squares, the largest first."""
+    from diffusers.training_utils import generate_aspect_ratio_buckets
+
+    sides = dict.fromkeys(max(unit, resolution * (steps - down) // steps // unit * unit) for down in range(1, steps))
+    return [generate_aspect_ratio_buckets(side, unit) for side in (resolution, *sides)]
+
+
+def _nearest(size: Shape, sets: list[list[Shape]]) -> Shape:
+    """The rectangle of the first set whose best one the picture covers; of the last set where none is so small."""
+    from diffusers.training_utils import find_nearest_bucket
+
+    height, width = size
+    best = [options[find_nearest_bucket(height, width, options)] for options in sets]
+    return next((shape for shape in best if shape[0] <= height and shape[1] <= width), best[-1])
 
 
 def _sizes(records: CaptionedImages, folder: Path, quiet: bool) -> np.ndarray:

@@ -32,6 +32,7 @@ class Batch:
         pixels: (batch, 3, height, width) in [-1, 1].
         masks: (batch, 1, height, width), 1 where an inpainting model has to paint, else 0.
         mean, std: (batch, channels, height, width) of the cached latents.
+        weights: (batch,) of the records' losses; None where all count alike.
     """
 
     captions: list[str]
@@ -41,6 +42,7 @@ class Batch:
     masks: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def cached(self) -> tuple[Tensor, Tensor] | None:
@@ -98,7 +100,10 @@ class Stage2Dataset(Dataset[Batch]):
     def _example(self, position: int, index: int, shape: Shape) -> Batch:
         rng = Random(seed_of(self.config.seed, EXAMPLE, position))
         dropped = torch.tensor([rng.random() < self.config.caption_dropout])
-        given: dict[str, Any] = {"captions": [self.records.caption(index, rng)], "dropped": dropped}
+        given: dict[str, Any] = {"captions": [self._caption(index, rng)], "dropped": dropped}
+        if self.config.regularisation:
+            weight = self.config.prior_weight if self.records.is_prior(index) else 1.0
+            given["weights"] = torch.tensor([weight])
         if self.cached is not None:
             given |= self._latents(self.cached, index, shape)
         if self.cached is None or self.holes:
@@ -107,6 +112,10 @@ class Stage2Dataset(Dataset[Batch]):
         if self.holes:
             given["masks"] = (self._drawn(position, shape) if framed.mask is None else framed.mask)[None]
         return Batch(**given)
+
+    def _caption(self, index: int, rng: Random) -> str:
+        caption = self.records.caption(index, rng)
+        return self.config.tags(caption, rng) if self.config.tags else caption
 
     def _latents(self, cached: CachedLatents, index: int, shape: Shape) -> dict[str, Tensor]:
         found = cached.at(index, shape)

@@ -11,18 +11,19 @@ CAUSES = {
     "--mixed-precision fp16, use bf16",
 }
 UNTOUCHED = (
-    "nothing was learnt yet, so --lr is not to blame: the weights in the folder unet/ are damaged, or too large for "
+    "nothing was learnt yet, so --lr is not to blame: the weights in the folder {part}/ are damaged, or too large for "
     "--mixed-precision fp16, use bf16"
 )
 RATE = "pictures and captions are in order, so the weights went astray: lower --lr"
 
 
-def cause_of(given: Sequence[Mapping[str, Tensor]], learnt: bool) -> str:
+def cause_of(given: Sequence[Mapping[str, Tensor]], learnt: bool, part: str = "unet") -> str:
     """A sentence's half for the person who trains.
 
     Args:
         given: what the UNet was given in each forward pass of the step, by the names of `CAUSES`.
         learnt: whether the run changed the weights before.
+        part: the part of the pipeline that learns.
     """
     lost = (name for name in CAUSES for each in given if not each[name].isfinite().all())
-    return next((CAUSES[name] for name in lost), RATE if learnt else UNTOUCHED)
+    return next((CAUSES[name] for name in lost), RATE if learnt else UNTOUCHED.format(part=part))

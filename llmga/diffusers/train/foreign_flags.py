@@ -1,4 +1,4 @@
-"""The flags of diffusers' text-to-image trainers, which the original took over, in the words of stage 2."""
+"""The flags of diffusers' text-to-image trainers, which the original took over, and of kohya's, in our words."""
 
 from llmga.training.foreign_flags import COMMON, ForeignFlags, Given, Mapped, Refused, Row, left_out, switch
 
@@ -37,10 +37,22 @@ ALIASES = {
     "resume-from-checkpoint": "resume",
     "num-validation-images": "validation-pictures",
     "output-dir": "output",
+    "class-data-dir": "regularisation",
+    "prior-loss-weight": "prior-weight",
+    "use-dora": "dora",
+    # kohya's
+    "reg-data-dir": "regularisation",
+    "caption-dropout-rate": "caption-dropout",
+    "caption-tag-dropout-rate": "tag-dropout",
+    "min-snr-gamma": "snr-gamma",
+    "network-alpha": "lora-alpha",
+    "unet-lr": "lr",
+    "save-every-n-steps": "checkpoint-every",
 }
 ROWS: dict[str, Row] = {
     # The model.
-    "train-text-encoder": Refused("the UNet learns alone"),
+    "train-text-encoder": switch("train-text-encoder"),
+    "network-dim": lambda given: ["--tune", "lora", "--lora-rank", given.value],
     "rank": lambda given: ["--tune", "lora", "--lora-rank", given.value],
     "use-ema": Mapped({"true": ""}, "--ema-decay 0 saves the last weights instead of averaged ones"),
     # The data.
@@ -62,19 +74,33 @@ ROWS: dict[str, Row] = {
         }
     ),
     "lr-warmup-steps": _warmup,
-    "use-8bit-adam": Mapped({"false": ""}, "--deepspeed scripts/zero2.json or --tune lora spares memory"),
+    "use-8bit-adam": Mapped({"true": "--optimizer adamw8bit", "false": ""}),
+    "optimizer-type": Mapped(
+        {
+            "adamw": "--optimizer adamw",
+            "adamw8bit": "--optimizer adamw8bit",
+            "adafactor": "--optimizer adafactor",
+            "prodigy": "--optimizer prodigy",
+            "muon": "--optimizer muon",
+        }
+    ),
+    "torch-compile": switch("torch-compile"),
     "allow-tf32": left_out("the forward pass computes in --mixed-precision"),
     "enable-xformers-memory-efficient-attention": left_out("PyTorch's own attention spares as much memory"),
     # The run.
     "validation-prompt": RECORDS,
     "validation-prompts": RECORDS,
     "validation-epochs": RECORDS,
-    "report-to": left_out("the log is log.jsonl in --run"),
+    "report-to": Mapped({"none": "--report-to", "all": "--report-to tensorboard wandb", "*": "--report-to *"}),
     "logging-dir": left_out("the log is log.jsonl in --run"),
     "tracker-project-name": left_out("the log is log.jsonl in --run"),
     "local-rank": lambda given: [],  # a launcher's, who says it in the environment, too
     "center-crop": switch("center-crop"),
+    "enable-bucket": switch("buckets"),
+    "shuffle-caption": switch("shuffle-tags"),
+    "cache-text-encoder-outputs": switch("cache-embeddings"),
+    "no-half-vae": left_out("the VAE always computes in single precision"),
     "random-flip": switch("flip"),
     "gradient-checkpointing": switch("gradient-checkpointing"),
 }
-FLAGS = ForeignFlags(ALIASES, ROWS | COMMON)
+FLAGS = ForeignFlags(ALIASES, COMMON | ROWS)

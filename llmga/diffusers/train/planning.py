@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 from torch import nn
 
 from llmga.diffusers.train.config import Stage2Config
+from llmga.diffusers.train.networks import CHUNK, CHUNKS, NETWORKS, T5_TOKENS
+from llmga.diffusers.train.optimizers import OPTIMIZERS
 from llmga.errors import UserError
-from llmga.training.footprint import MOMENTS, SCORES_BACK, Footprint, Plan, size, watched
+from llmga.training.footprint import SCORES_BACK, Footprint, Plan, size, watched
 
-CHUNKS, CHUNK = 3, 77  # of a caption, as the published prompts are long
-BLOCKS = ("ResnetBlock2D", "BasicTransformerBlock")  # what diffusers computes again
+PER_TOKEN = 18  # of its width, in a layer of CLIP: norms, projections, and the four times wider middle
 ENCODING = 5  # pictures in the width of the VAE's first level that live at once while it encodes
 
 
@@ -23,20 +25,25 @@ class Sizes:
     """What decides the need of a run; of one picture where it grows with them.
 
     Attributes:
-        learns: parameters that learn.
+        learning: shapes of what learns.
         frozen: bytes of those that do not.
         kept: bytes that wait for the backward pass.
-        unet: FLOPs of the UNet, forward and backward.
+        unet: FLOPs of the network that learns to paint, forward and backward.
         others: of the VAE and the text towers.
         encoding: bytes that live while the VAE encodes.
     """
 
-    learns: int
+    learning: tuple[tuple[int, ...], ...]
     frozen: int
     kept: int
     unet: float
     others: float
     encoding: float
+
+    @property
+    def learns(self) -> int:
+        """Parameters that learn."""
+        return sum(map(prod, self.learning))
 
 
 def plan(config: Stage2Config) -> Plan:
@@ -45,33 +52,44 @@ def plan(config: Stage2Config) -> Plan:
     Raises:
         UserError: the pipeline is not there, and no published one.
     """
-    sizes = _sizes(replace(config, batch_size=1, accumulation=1))
+    sizes = _sizes(replace(config, batch_size=1, accumulation=1, optimizer="adamw"))
     flops = config.batch_size * config.accumulation * (sizes.unet + sizes.others)
     return Plan(flops, _tensors(sizes, config))
 
 
 @cache
 def _sizes(config: Stage2Config) -> Sizes:
-    from llmga.diffusers.train.loading import HALF
-    from llmga.diffusers.train.lora import add_lora
+    from llmga.diffusers.train.loading import HALF, fit_to_learn, learning_parts
 
+    config = _resolved(config)
     parts = _parts(config)
     half = HALF[config.mixed_precision if config.device != "cpu" else "no"]
-    unet, vae, towers = parts.pop("unet"), parts.pop("vae"), [*parts.values()]
-    unet = _fitted(unet, config).to(half)
-    if config.tune == "lora":
-        add_lora(unet, config.lora_rank, config.lora_alpha, config.seed)
-    for part in (vae, *towers):
-        part.to(torch.float32 if part is vae else half).requires_grad_(False)
-    one = _pass(unet, vae, towers, config, half)
+    row = NETWORKS[config.family]
+    parts[row.part] = _fitted(parts[row.part], config)
+    learning = learning_parts(config)
+    for name, part in parts.items():
+        part.to(torch.float32 if name == "vae" else half).requires_grad_(name in learning)
+        if name in learning:
+            fit_to_learn(part, config, name)
+    network, vae = parts[row.part], parts["vae"]
+    towers = [parts[name] for name in row.towers if name in parts]
+    one = _pass(network, vae, towers, config, half)
+    learns = [weight for part in parts.values() for weight in part.parameters() if weight.requires_grad]
     return Sizes(
-        learns=sum(weight.numel() for weight in unet.parameters() if weight.requires_grad),
-        frozen=size([unet, vae, *towers], learning=False),
-        kept=one.kept(recompute=config.gradient_checkpointing),
+        learning=tuple(tuple(weight.shape) for weight in learns),
+        frozen=size(parts.values(), learning=False),
+        kept=one.kept(recompute=config.gradient_checkpointing) + _read(towers, config),
         unet=_flops(one, config),
         others=_encoding(vae, config) + _reading(towers, config),
         encoding=_first_level(vae, config),
     )
+
+
+def _resolved(config: Stage2Config) -> Stage2Config:
+    """With the family of the checkpoint, where that is to be looked up."""
+    from llmga.diffusers.train.loading import resolved
+
+    return resolved(config) if config.family == "checkpoint" else config
 
 
 def _parts(config: Stage2Config) -> dict[str, Any]:
@@ -92,27 +110,28 @@ def _parts(config: Stage2Config) -> dict[str, Any]:
 def _fitted(unet: Any, config: Stage2Config) -> Any:
     from llmga.diffusers.train.tasks import TASKS, widened
 
+    if config.task == "text-to-image" and NETWORKS[config.family].flows:
+        return unet
     latent = unet.config.out_channels
     with torch.device("meta"):
         return widened(unet, latent + TASKS[config.task].extra_channels(latent))
 
 
 def _pass(unet: Any, vae: Any, towers: list[Any], config: Stage2Config, half: torch.dtype) -> Footprint:
-    """One pass forward of the UNet."""
-    from llmga.diffusers.pipelines import PIPELINES
-
+    """One pass forward of the network."""
+    row = NETWORKS[config.family]
     batch, side = config.batch_size, _latent_side(vae, config)
     given: dict[str, Any] = {"device": "meta", "dtype": half}
-    pooled = torch.empty(batch, getattr(towers[-1].config, "projection_dim", 0), **given)
-    conditions = PIPELINES[config.row].conditions
-    assert conditions is not None
+    tokens, width, pooled = row.said(unet, towers[-1])
     unet.train()
-    with watched(unet, BLOCKS) as found:
-        unet(
+    with watched(unet, row.blocks) as found:
+        row.answer(
+            unet,
             torch.empty(batch, unet.config.in_channels, side, side, **given),
             torch.empty(batch, device="meta"),
-            torch.empty(batch, CHUNKS * CHUNK, unet.config.cross_attention_dim, **given),
-            added_cond_kwargs=conditions(pooled, torch.empty(batch, 6, device="meta")),
+            torch.empty(batch, tokens, width, **given),
+            torch.empty(batch, pooled, **given),
+            torch.empty(batch, 6, device="meta"),
         )
     return found
 
@@ -141,9 +160,29 @@ def _encoding(vae: Any, config: Stage2Config) -> float:
 
 
 def _reading(towers: list[nn.Module], config: Stage2Config) -> float:
-    """Every weight of a text tower multiplies every token of a caption; rows of the vocabulary are looked up."""
-    weights = sum(_multiplied(tower) for tower in towers)
-    return 0.0 if config.cache_embeddings else 2.0 * weights * config.batch_size * CHUNKS * CHUNK
+    """Every weight of a text tower multiplies every token of a caption; rows of the vocabulary are looked up.
+
+    On the way back it does so once for what goes in and, where it learns, once for itself.
+    """
+    products = sum(2.0 * _multiplied(tower) * _tokens(tower, config) for tower in towers) * config.batch_size
+    back = (1 + (config.tune == "full")) * config.train_text_encoder
+    return 0.0 if config.cache_embeddings else products * (1 + back)
+
+
+def _tokens(tower: Any, config: Stage2Config) -> int:
+    """That a tower reads of a caption."""
+    if not NETWORKS[config.family].flows:
+        return CHUNKS * CHUNK
+    return T5_TOKENS if tower.config.model_type == "t5" else CHUNK
+
+
+def _read(towers: list[Any], config: Stage2Config) -> int:
+    """Bytes that wait for the backward pass of the text towers, where they learn: some `PER_TOKEN` numbers a layer."""
+    if not config.train_text_encoder:
+        return 0
+    half = 4 if config.mixed_precision == "no" or config.device == "cpu" else 2
+    layers = sum(tower.config.num_hidden_layers * tower.config.hidden_size for tower in towers)
+    return PER_TOKEN * half * layers * CHUNKS * CHUNK
 
 
 def _multiplied(tower: nn.Module) -> int:
@@ -160,11 +199,12 @@ def _first_level(vae: Any, config: Stage2Config) -> float:
 def _tensors(sizes: Sizes, config: Stage2Config) -> float:
     """Bytes at the peak of a step: while the VAE encodes, in the backward pass, or in the optimiser."""
     half = config.mixed_precision != "no" and config.device != "cpu"
-    resting = sizes.frozen + sizes.learns * (4 + MOMENTS + 4 * bool(config.ema_decay))
+    moments = sum(map(OPTIMIZERS[config.optimizer].kept, sizes.learning))
+    resting = sizes.frozen + sizes.learns * (4 + 4 * bool(config.ema_decay)) + moments
     copies = 2 * sizes.learns * half * (config.tune == "full")
     gradients, kept = 4 * sizes.learns, config.batch_size * sizes.kept
     waiting = gradients * (config.accumulation > 1)  # gradients of one pass, while the next one runs
-    stepping = gradients + 4 * sizes.learns  # the optimiser's own tensors
+    stepping = gradients + OPTIMIZERS[config.optimizer].scratch * sizes.learns
     encoding = waiting + config.batch_size * sizes.encoding
     return resting + max(encoding, copies + max(waiting + kept, gradients), stepping)
 

@@ -1,6 +1,6 @@
 """Captions to prompt embeddings: encoded as in sampling, now or once and for all."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from llmga.diffusers.datasets.captioned import CaptionedImages
-from llmga.diffusers.long_prompt import LAYOUTS, PromptLayout, TextTower, Tokens, encode_texts, join, text_towers
+from llmga.diffusers.long_prompt import LAYOUTS, PromptLayout, TextTower, Tokens, join, text_towers
 from llmga.diffusers.train.batches import Batch
 from llmga.diffusers.train.caching import fingerprint, kept
+from llmga.diffusers.train.networks import Embed
 
 AT_ONCE = 32
 BLANK = ""  # the chunk that pads a text to the length of its batch
-
-Embed = Callable[[Sequence[str]], tuple[Tensor, Tensor | None]]
 
 
 class CachedEmbeddings:
@@ -104,22 +103,71 @@ def _encode(
     return {number: (hidden[row], pooled[-1][row] if pooled else None) for row, number in enumerate(texts)}
 
 
+class WholeEmbeddings:
+    """Encoded captions of a family whose embeddings are all of one length.
+
+    Args:
+        tensors: `hidden` (captions, positions, width) and `pooled` (captions, width).
+        captions: in that order.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], captions: Sequence[str]):
+        self.tensors = tensors
+        self.row: dict[str, int] = {caption: row for row, caption in enumerate(captions)}
+
+    def __call__(self, captions: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """(batch, positions, width) and the pooled (batch, width)."""
+        rows = torch.tensor([self.row[caption] for caption in captions])
+        return self.tensors["hidden"][rows], self.tensors["pooled"][rows]
+
+
+def cached_whole(
+    embed: Embed, parts: Sequence[Any], facts: Any, records: CaptionedImages, folder: Path, *, main: bool = True
+) -> WholeEmbeddings:
+    """As `cached_embeddings`, for a family that is asked by `embed`.
+
+    Args:
+        parts: the text encoders, whose weights the cache's name follows from.
+        facts: what else it follows from, such as vocabularies.
+    """
+    captions = list(dict.fromkeys([BLANK, *records.captions()]))
+    name = fingerprint([facts, captions], *parts)
+    make = partial(_embed_all, embed, captions, quiet=not main)
+    return WholeEmbeddings(kept(folder / f"words-{name}.safetensors", make, write=main), captions)
+
+
+@torch.no_grad()
+def _embed_all(embed: Embed, captions: list[str], *, quiet: bool) -> dict[str, Tensor]:
+    hidden, pooled = [], []
+    for start in tqdm(range(0, len(captions), AT_ONCE), desc="encoding captions", disable=quiet or None):
+        embeds, vectors = embed(captions[start : start + AT_ONCE])
+        assert vectors is not None
+        hidden.append(embeds.cpu())
+        pooled.append(vectors.cpu())
+    return {"hidden": torch.cat(hidden), "pooled": torch.cat(pooled)}
+
+
 class CaptionEncoder:
     """The prompt embeddings of a batch, with some of its captions left out.
 
     Args:
-        parts: a pipeline with its text towers and `config`.
-        cached: captions that are encoded already.
+        embed: captions to embeddings, now or from a cache.
+        zeros: whether no caption is zeros, instead of the empty text.
+        learns: whether the text encoders do.
     """
 
-    def __init__(self, parts: Any, layout: str, cached: CachedEmbeddings | None = None):
-        self.embed: Embed = cached or (lambda texts: encode_texts(parts, texts, layout))
-        self.zeros: bool = bool(parts.config.get("force_zeros_for_empty_prompt", False))
+    def __init__(self, embed: Embed, *, zeros: bool, learns: bool = False):
+        self.embed = embed
+        self.zeros = zeros
+        self.learns = learns
 
-    @torch.no_grad()
     def __call__(self, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Embeddings (batch, positions, width) and pooled (batch, width); a dropped caption becomes what sampling takes
         for "no negative prompt"."""
+        with torch.set_grad_enabled(self.learns):
+            return self._embedded(batch, device)
+
+    def _embedded(self, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:
         if not self.zeros:
             captions = [BLANK if out else text for text, out in zip(batch.captions, batch.dropped, strict=True)]
             return self._on(device, self.embed(captions))

@@ -1,6 +1,7 @@
 """What a run leaves: a whole pipeline of the task's own class, or low-rank weights."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from llmga.diffusers.lora_origin import origin_metadata
 from llmga.diffusers.pipelines import read_defaults
 from llmga.diffusers.train.config import Stage2Config
 from llmga.diffusers.train.lora import save_lora
-from llmga.diffusers.train.objective import DenoisingObjective
+from llmga.diffusers.train.networks import NETWORKS
+from llmga.diffusers.train.objective import Objective
 from llmga.diffusers.train.tasks import widened
 from llmga.runtime import DTYPES
 from llmga.training.checkpoints import UNFINISHED, discard_unfinished, publish_model
@@ -23,34 +25,34 @@ def save_result(
     config: Stage2Config,
     base: Assembly,
     family: Family,
-    objective: DenoisingObjective,
-    unet: Any,
-    weights: dict[str, Tensor],
+    objective: Objective,
+    networks: Mapping[str, Any],
+    weights: Mapping[str, Mapping[str, Tensor]],
 ) -> Path:
     """Write `config.output` as a whole or not at all; files of others in the folder are left alone.
 
     Args:
         base: what the run started from.
-        unet: the UNet in its final shape.
-        weights: what was learnt, by parameter name.
+        networks: what learnt in its final shape, by the names of the pipeline's parts.
+        weights: what was learnt of each, by parameter name.
     """
     output = Path(config.output)
     discard_unfinished(output)
     unfinished = output / UNFINISHED
     unfinished.mkdir(parents=True)
     if config.tune == "lora":
-        save_lora(unet, weights, unfinished, _origin(config, base.path, family, objective))
+        save_lora(networks, weights, unfinished, _origin(config, base.path, objective))
     else:
-        _save_pipeline(config, base, family, objective, unet, weights, unfinished)
+        _save_pipeline(config, base, family, objective, networks, weights, unfinished)
     publish_model(unfinished, output)
     return output
 
 
-def _origin(config: Stage2Config, base: Path, family: Family, objective: DenoisingObjective) -> dict[str, str]:
+def _origin(config: Stage2Config, base: Path, objective: Objective) -> dict[str, str]:
     alpha = config.lora_rank if config.lora_alpha is None else config.lora_alpha
     return origin_metadata(
-        family=family.architecture, prediction=objective.prediction, layout=config.layout, base=base,
-        rank=config.lora_rank, alpha=alpha, steps=config.steps,
+        family=config.family, prediction=objective.prediction, layout=config.layout, base=base,
+        rank=config.lora_rank, alpha=alpha, steps=config.steps, part=NETWORKS[config.family].part,
     )  # fmt: skip
 
 
@@ -58,16 +60,19 @@ def _save_pipeline(
     config: Stage2Config,
     base: Assembly,
     family: Family,
-    objective: DenoisingObjective,
-    unet: Any,
-    weights: dict[str, Tensor],
+    objective: Objective,
+    networks: Mapping[str, Any],
+    weights: Mapping[str, Mapping[str, Tensor]],
     folder: Path,
 ) -> None:
     """The pipeline opened afresh, because the frozen parts of the run may have been rounded to half precision."""
     whole = base.open(family.load_pipeline_class(), DTYPES[config.save_dtype])
-    whole.unet = widened(whole.unet, unet.config.in_channels)
-    whole.unet.load_state_dict(weights)
-    whole.scheduler.register_to_config(prediction_type=objective.prediction)
+    for name, network in networks.items():
+        part = getattr(whole, name)
+        if name == "unet":
+            part = whole.unet = widened(part, network.config.in_channels)
+        part.load_state_dict(part.state_dict() | weights[name])  # buffers stay as they are
+    objective.tell(whole.scheduler)
     whole.save_pretrained(folder, safe_serialization=True)
     defaults = read_defaults(base.configs)
     if config.layout != defaults.get("layout", "joined"):

@@ -18,15 +18,16 @@ def train(config: Stage2Config) -> Path:
     """
     from llmga.diffusers.datasets.sources import check_sources
     from llmga.diffusers.pipelines import read_scheduler
-    from llmga.diffusers.train.loading import base_of
+    from llmga.diffusers.train.loading import base_of, resolved
     from llmga.diffusers.train.objective import objective_of
     from llmga.diffusers.train.trainer import Stage2Trainer
     from llmga.training.checkpoints import check_writable
 
     base = base_of(config)  # before any folder is made
+    config = resolved(config)
     with base.named():
         objective_of(config, read_scheduler(base.configs))
-    check_sources(config.data)
+    check_sources([*config.data, *config.regularisation])
     check_writable(config.output)
     save(config, config.run)
     trainer = Stage2Trainer(config)
@@ -34,6 +35,7 @@ def train(config: Stage2Config) -> Path:
     output = trainer.save()
     result = "finished pipeline is" if config.tune == "full" else "low-rank weights are"
     trainer.accelerator.print(f"the {result} in {output}")
+    trainer.accelerator.end_training()
     return output
 
 

@@ -25,7 +25,7 @@ class SampleImages:
     """Paints the same records with the same seeds and holes every time, so that two steps can be compared.
 
     Args:
-        pipeline: of the task's class; its UNet is what is judged.
+        pipe: of the task's class; what learns in it is what is judged.
         base: the folder whose defaults (steps, guidance) count.
     """
 
