@@ -40,11 +40,21 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def _checked(folder: Path) -> Path:
-    """Raises: UserError for a language model."""
-    if (folder / "config.json").is_file() and not (folder / "model_index.json").is_file():
+    """The folder, or the one single file in it.
+
+    Raises:
+        UserError: for a language model, and for several files of which any may be meant.
+    """
+    if (folder / "model_index.json").is_file():
+        return folder
+    if (folder / "config.json").is_file():
         raise UserError(f"{str(folder)!r} is no diffusion model (it lacks model_index.json); give a language model as "
                         "--model-path.")  # fmt: skip
-    return folder
+    files = [file.name for file in sorted(folder.iterdir()) if is_weight_file(file)]
+    if len(files) > 1:
+        raise UserError(f"{str(folder)!r} has no model_index.json, but several files ({', '.join(files[:5])}); give "
+                        "the path of one of them.")  # fmt: skip
+    return folder / files[0] if files else folder
 
 
 def _from_hub(name: str) -> Path:

@@ -12,6 +12,7 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type
 from safetensors.torch import load_file
 
 from llmga.diffusers.assembly import assemble
+from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.file_kinds import recognise
 from llmga.diffusers.noise import read_scheduler
@@ -115,6 +116,16 @@ def test_a_ckpt_with_python_objects_stays_closed(made, tmp_path):
 
 class PathLike:
     """Stands for what pytorch-lightning pickles beside weights."""
+
+
+def test_a_folder_with_nothing_but_a_single_file_opens_and_with_several_asks_which(made, tmp_path):
+    _, file = made("sd15")
+    shutil.copy(file, tmp_path / "one.safetensors")
+    (tmp_path / "README.md").write_text("words")
+    assert find_checkpoint(tmp_path) == tmp_path / "one.safetensors"
+    shutil.copy(file, tmp_path / "two.ckpt")
+    with pytest.raises(UserError, match=r"several files \(one.safetensors, two.ckpt\); give the path of one"):
+        find_checkpoint(tmp_path)
 
 
 def test_old_names_of_clip_are_read(made, tokens, tmp_path):

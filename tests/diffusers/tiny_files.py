@@ -29,11 +29,11 @@ PIPELINES = {
 }  # fmt: skip
 
 
-def clip(kind, width, activation, layers=2, projection=24):
+def clip(kind, width, activation, rows=ROWS, layers=2, projection=24):
     return kind(CLIPTextConfig(
-        vocab_size=ROWS, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
+        vocab_size=rows, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
         num_attention_heads=max(1, width // 64), projection_dim=projection, hidden_act=activation,
-        bos_token_id=ROWS - 2, eos_token_id=ROWS - 1,
+        bos_token_id=rows - 2, eos_token_id=rows - 1,
     ))  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def unet(family, channels):
     )  # fmt: skip
 
 
-def parts(family, channels=4, seed=0):
+def parts(family, channels=4, seed=0, rows=ROWS):
     """The models of a pipeline by name."""
     torch.manual_seed(seed)
     vae = AutoencoderKL(
@@ -63,7 +63,7 @@ def parts(family, channels=4, seed=0):
     )  # fmt: skip
     found = {"unet": unet(family, channels), "vae": vae}
     if family != "sdxl":
-        return found | {"text_encoder": clip(CLIPTextModel, 32, "gelu" if family == "sd2" else "quick_gelu")}
+        return found | {"text_encoder": clip(CLIPTextModel, 32, "gelu" if family == "sd2" else "quick_gelu", rows)}
     return found | {
         "text_encoder": clip(CLIPTextModel, 32, "quick_gelu"),
         "text_encoder_2": clip(CLIPTextModelWithProjection, 40, "gelu"),
