@@ -21,6 +21,10 @@ SAMPLERS = (  # llmga.diffusers.samplers
 OFFLOADS = ("none", "model", "sequential")  # what llmga.diffusers.memory may do
 AREAS = ("picture", "mask")  # llmga.diffusers.inpainting
 FILLS = ("edge", "mirror", "grey", "black", "white", "noise")  # llmga.diffusers.canvas
+CONTROLS = (  # llmga.diffusers.control_maps
+    "canny", "softedge", "lineart", "scribble", "depth", "openpose", "normal", "segment", "tile", "blur", "gray", "map",
+    "ip-adapter",
+)  # fmt: skip
 PROMPT_LAYOUTS = ("joined", "a1111", "llmga")  # llmga.diffusers.long_prompt
 SKIP, RATIO = 0.25, 3.0  # of editing, see llmga.diffusers.editor
 

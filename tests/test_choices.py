@@ -16,6 +16,7 @@ TABLES = {
     "SAMPLERS": "diffusers.samplers.SAMPLERS",
     "AREAS": "diffusers.inpainting.AREAS",
     "FILLS": "diffusers.canvas.FILLS",
+    "CONTROLS": "diffusers.control_maps.CONTROLS",
     "PROMPT_LAYOUTS": "diffusers.long_prompt.LAYOUTS",
     "RESTORERS": "diffrir.restorers.RESTORERS",
     "DTYPES": "runtime.DTYPES",

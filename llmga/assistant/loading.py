@@ -19,8 +19,9 @@ from llmga.assistant.shared_pipeline import FairLock
 from llmga.choices import SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
-from llmga.diffusers.adapters import add_loras, use_controlnet, use_ip_adapter
+from llmga.diffusers.adapters import add_controlnet, add_ip_adapter, add_loras, always_guide
 from llmga.diffusers.checkpoints import find_checkpoint
+from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.families import INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
@@ -42,34 +43,46 @@ BUNDLED_PIPELINE = f"{MODELS}/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = f"{MODELS}/llmga-toy-sdxl-inpainting"
 BUNDLED_RESTORER = f"{MODELS}/llmga-toy-diffrir-x1"
 
-_GUIDES = {"controlnet": use_controlnet, "ip-adapter": use_ip_adapter}
-
 
 @dataclass(frozen=True)
 class Guide:
-    """A picture that guides the pipeline beside the words.
+    """Weights by which pictures guide the pipeline beside the words, and perhaps the picture that always does.
 
     Attributes:
         kind: how it does.
-        path: the ControlNet's folder, or the IP-Adapter's safetensors file.
-        image: file of the picture.
+        path: the ControlNet's folder or file, with `NAME=` before it where it was made for a row of `CONTROLS`; or the
+            IP-Adapter's file.
+        image: file of the picture that guides where settings name none; without one only they do.
         scale: how much, 0 to 2.
     """
 
     kind: Literal["controlnet", "ip-adapter"]
     path: str | Path | None
-    image: str | Path | None
+    image: str | Path | None = None
     scale: float = 1.0
 
     def use(self, pipeline: Pipeline) -> None:
-        """Let a pipeline be guided from now on.
+        """Load it into a pipeline.
 
         Raises:
             UserError: weights or picture are missing, or do not fit the pipeline.
         """
-        if self.path is None or self.image is None:
-            raise UserError(f"--{self.kind} and --{self.kind}-image belong together; give both.")
-        _GUIDES[self.kind](pipeline, self.path, open_image(self.image), self.scale)
+        if self.path is None:
+            raise UserError(f"--{self.kind}-image {str(self.image)!r} is one more than there are --{self.kind}; give "
+                            "one for each.")  # fmt: skip
+        name, path = _named(str(self.path)) if self.kind == "controlnet" else (IP_ADAPTER, str(self.path))
+        if self.kind == "controlnet":
+            add_controlnet(pipeline, path, name)
+        else:
+            add_ip_adapter(pipeline, path)
+        if self.image is not None:
+            always_guide(pipeline, Control(name, self.scale, image=open_image(self.image)))
+
+
+def _named(given: str) -> tuple[str, str]:
+    """The control's name and the path of `NAME=PATH`; a path alone is for any."""
+    name, _, path = given.partition("=")
+    return ("map", given) if not path or Path(given).exists() else (name, path)
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ class ModelSpec:
         vae_tiling: large pictures are decoded in tiles, to save memory.
         prompt_weights: brackets in prompts, such as (word:1.3), weigh words.
         loras: files of low-rank weights for the pipeline, each with an optional `:weight`.
-        guides: pictures that guide the pipeline.
+        guides: weights by which pictures guide the pipeline, such as ControlNets.
         num_gpus: over how many GPUs the language model is spread.
         device_map: how it is spread over all that is there: auto, balanced …; None does not.
         max_memory: caps when it is spread, by GPU number, cpu or disk, such as {0: "20GiB"}.
@@ -353,7 +366,8 @@ def _bundled_pipeline(task: str | None) -> Path:
 
 
 def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
-    """What fills marked parts, with the pipeline's low-rank weights; that they do not fit it is told in the log.
+    """What fills marked parts, with the pipeline's low-rank weights and guides; that they do not fit it is told in the
+    log.
 
     Raises:
         UserError: the folder holds nothing that fills marked parts.
@@ -363,6 +377,11 @@ def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
         add_loras(inpainter, spec.loras)
     except UserError as problem:
         log.warning("marked parts are painted without low-rank weights, which suit the painter only: %s", problem)
+    try:
+        for guide in spec.guides:
+            replace(guide, image=None).use(inpainter)
+    except UserError as problem:
+        log.warning("marked parts are painted without guiding pictures, which suit the painter only: %s", problem)
     return inpainter
 
 

@@ -116,7 +116,7 @@ class Editor(Pipeline):
                 prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
                 guidance_scale=guidance_scale, on_step=on_step, **options,
             )  # fmt: skip
-        self._own_options(options)
+        self._check_unguided(self._own_options(options))
         texts = [as_text(source_prompt, "source prompt"), as_text(prompt)]
         image, mask = able_to_hold(as_picture(image)), as_picture(mask, "mask")
         allowed = mask and read_mask(mask, image.size)
@@ -139,6 +139,12 @@ class Editor(Pipeline):
         painted = area.back(self._decoded(latents.to(self.denoiser.dtype))[0], image.size)
         where = allowed or self._on_pixels(changed, area, image.size)
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
+
+    def _check_unguided(self, options: dict[str, Any]) -> None:
+        """Raises: UserError when pictures are to guide a change by words."""
+        if options.get("controls") or self.guides.picture_prompt is not None:
+            raise UserError("a picture is changed by words alone here, without controls and with no IP-Adapter loaded; "
+                            "mark the part to be painted anew, or leave them out.")  # fmt: skip
 
     def describe(self, *, source_prompt: str | None = None, **options: Any) -> dict[str, Any]:
         """As `Pipeline.describe`; with the prompt of a picture that is changed, which other defaults are for."""

@@ -2,12 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from PIL import Image
 
+from llmga.diffusers.control import Control
 from llmga.diffusers.families import Family
+from llmga.diffusers.guidance import Guides, check_controls, guided
 from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import decode
 from llmga.diffusers.memory import with_less_memory
@@ -59,7 +62,7 @@ class Pipeline:
         self.defaults: dict[str, Any] = defaults or {}
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder: PromptEncoder = PromptEncoder(pipe, self.layout, weighted=weighted)
-        self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
+        self.guides: Guides = Guides()
         self.derived: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
         self.dedicated: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
@@ -137,6 +140,7 @@ class Pipeline:
         steps: int | None = None,
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
+        controls: Sequence[Control] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
         still_wanted: Look | None = None,
@@ -153,6 +157,7 @@ class Pipeline:
             steps: denoising steps, 1 to 1000 with most samplers; None is what sampler, checkpoint or family prefer.
             guidance_scale: 0 to 100; up to 1 the negative prompt is not looked at; None is as for `steps`.
             size: (width, height) in pixels, 16 to 2048 and multiples of `unit`; None is `native_size`.
+            controls: which pictures guide it beside the words; None is what was set up, () is none.
             on_step: called with (step, total) after each step; what it raises stops the painting.
             on_preview: called with the step and a small picture of how far it is, after each step.
             still_wanted: called between the blocks of the networks, so inside a step, too; what it raises stops the
@@ -174,7 +179,7 @@ class Pipeline:
                             'picture; load it with task="editing", or with task="inpainting" and a mask.')  # fmt: skip
         return self.batch(
             prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale, size=size,
-            on_step=on_step, on_preview=on_preview, **of_other_tasks,
+            controls=controls, on_step=on_step, on_preview=on_preview, **of_other_tasks,
         )[0]  # fmt: skip
 
     @torch.inference_mode()
@@ -187,6 +192,7 @@ class Pipeline:
         steps: int | None = None,
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
+        controls: Sequence[Control] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
         **of_other_tasks: Any,
@@ -209,8 +215,22 @@ class Pipeline:
         self._own_options(of_other_tasks)
         width, height = self._checked_size(size)
         return self._paint(
-            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, width=width, height=height
-        )
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, self.controls(controls),
+            width=width, height=height,
+        )  # fmt: skip
+
+    def controls(self, given: Sequence[Control] | None) -> tuple[Control, ...]:
+        """What guides a call: what it names, else what was set up.
+
+        Raises:
+            UserError: when it cannot guide this pipeline.
+        """
+        chosen = self.guides.standing if given is None else tuple(given)
+        check_controls(self, chosen)
+        return chosen
+
+    def adapt(self, pipe: Any) -> None:
+        """Make another pipeline of diffusers with the same components as that of this kind is."""
 
     def _paint(
         self,
@@ -221,28 +241,34 @@ class Pipeline:
         guidance_scale: float | None,
         on_step: OnStep | None,
         on_preview: OnPreview | None,
+        controls: Sequence[Control],
         **arguments: Any,
     ) -> list[Image.Image]:
-        """Run the pipeline with these keyword arguments, and decode."""
+        """Run the pipeline with these keyword arguments, and decode.
+
+        Args:
+            controls: each with its picture, as large as the painting or fitted to it.
+        """
         steps, guidance_scale = self._checked(steps, guidance_scale)
         if not (seeds := as_seeds(seeds)):
             return []
         arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale)
+        pipe, guidance = guided(self, controls, (arguments["width"], arguments["height"]))
+        told = accepted(pipe, self.sampler.schedule(steps)) | self._reporting(pipe, on_step, on_preview)
 
         def work() -> list[Image.Image]:
-            result = self.pipe(
+            result = pipe(
                 **arguments,
-                **self.extra,
-                **self.sampler.schedule(steps),
+                **guidance,
+                **told,
                 guidance_scale=guidance_scale,
                 num_images_per_prompt=len(seeds),
                 generator=[self._generator(seed) for seed in seeds],
                 output_type="latent" if self.family.prompt_arguments else "pil",
-                callback_on_step_end=self._reporter(on_step, on_preview),
             ).images
             return self._decoded(result) if self.family.prompt_arguments else result
 
-        return with_less_memory(self.pipe, work)
+        return with_less_memory(pipe, work)
 
     def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of the options that this kind of pipeline takes; raises TypeError for one that none takes."""
@@ -275,6 +301,18 @@ class Pipeline:
         if self.family.prompt_arguments is None:
             return {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
         return self.family.prompt_arguments(self.encoder(prompt, negative, guided=guidance_scale > 1))
+
+    def _reporting(self, pipe: Any, on_step: OnStep | None, on_preview: OnPreview | None) -> dict[str, Any]:
+        """The argument by which a pipeline of diffusers tells each step; T2I-Adapters' have the older one."""
+        report = self._reporter(on_step, on_preview)
+        if report is None or "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
+            return {"callback_on_step_end": report} if report else {}
+
+        def each(step: int, timestep: Any, latents: torch.Tensor) -> None:
+            total = SimpleNamespace(num_timesteps=len(pipe.scheduler.timesteps) // pipe.scheduler.order)
+            report(total, step, timestep, {"latents": latents})
+
+        return {"callback": each}
 
     def _reporter(self, on_step: OnStep | None, on_preview: OnPreview | None) -> Callable[..., dict] | None:
         if on_step is None and on_preview is None:
@@ -321,6 +359,7 @@ class Pipeline:
         steps: int | None = None,
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
+        controls: Sequence[Control] | None = None,
         **of_other_tasks: Any,
     ) -> dict[str, Any]:
         """What a picture's record says about its pipeline; values left out are the ones a call would use."""
@@ -338,5 +377,19 @@ class Pipeline:
             "device": getattr(self.pipe, "_execution_device", self.pipe.device).type,
             "weighted": self.encoder.weighted,
             "tile_vae": bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False)),
-            "added": list(self.added),
+            "added": [*self.added, *self.guides.described(self.controls(controls))],
         }
+
+
+def accepted(pipe: Any, schedule: dict[str, Any]) -> dict[str, Any]:
+    """The steps as a pipeline of diffusers takes them.
+
+    Raises:
+        UserError: it would pass over the times of a sampler that has its own.
+    """
+    taken = inspect.signature(pipe.__call__).parameters
+    if left := [name for name in schedule if name not in taken and name != "num_inference_steps"]:
+        raise UserError(
+            f"the sampler's own {left[0]} are not taken by {type(pipe).__name__}; choose another --sampler."
+        )
+    return schedule
