@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def _from_file(file: Path, unet: Any) -> tuple[str, Any]:
 
     tensors = read_tensors(file, "ControlNet")
     _check_not_another(file, tensors)
-    converted = convert_controlnet_checkpoint(dict(tensors), unet.config)
+    converted = _with_label(convert_controlnet_checkpoint(dict(tensors), unet.config), tensors)
     kind, model_class = (
         (UNION, ControlNetUnionModel) if "task_embedding" in converted else (CONTROLNET, ControlNetModel)
     )
@@ -123,7 +124,7 @@ def _from_file(file: Path, unet: Any) -> tuple[str, Any]:
         kind, model_class = _kind_of(beside, file)
         config = read_json(beside)
     else:
-        config = _built_as(unet, converted, model_class)
+        config = _built_as(file, unet, converted, model_class)
     try:
         with torch.device("meta"):
             model = model_class.from_config(config)
@@ -135,13 +136,25 @@ def _from_file(file: Path, unet: Any) -> tuple[str, Any]:
     return kind, model
 
 
-def _built_as(unet: Any, tensors: Mapping[str, Tensor], model_class: Any) -> dict[str, Any]:
+def _with_label(converted: dict[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With SDXL's embedding of sizes, which diffusers' converter leaves out."""
+    found = {}
+    for key, tensor in tensors.items():
+        if match := re.fullmatch(rf"(?:{re.escape(LDM_PREFIX)})?label_emb\.0\.([02])\.(\w+)", key):
+            found[f"add_embedding.linear_{int(match[1]) // 2 + 1}.{match[2]}"] = tensor
+    return converted | found
+
+
+def _built_as(file: Path, unet: Any, tensors: Mapping[str, Tensor], model_class: Any) -> dict[str, Any]:
     """The config of a network whose body is that of the denoiser, and whose head is what the weights show."""
     taken = inspect.signature(model_class.__init__).parameters
     config = {name: value for name, value in unet.config.items() if name in taken}
     head = "controlnet_cond_embedding."
     steps = sorted({int(key.split(".")[2]) for key in tensors if key.startswith(f"{head}blocks.")})
-    widths = [tensors[f"{head}{name}.weight"].shape[0] for name in ("conv_in", *(f"blocks.{n}" for n in steps[1::2]))]
+    firsts = [f"{head}conv_in.weight", *(f"{head}blocks.{step}.weight" for step in steps[1::2])]
+    if missing := [key for key in ("conv_in.weight", *firsts) if key not in tensors]:
+        raise UserError(f"ControlNet {str(file)!r} lacks {missing[0]!r}; fetch it again.")
+    widths = [tensors[key].shape[0] for key in firsts]
     config |= {
         "encoder_hid_dim": None,  # which an IP-Adapter leaves in the denoiser
         "encoder_hid_dim_type": None,
@@ -182,7 +195,7 @@ def _check_family(network: ControlNetwork, unet: Any) -> None:
     own, config = unet.config, network.model.config
     if network.kind == ADAPTER:
         theirs, ours, what = list(config.channels), list(own.block_out_channels), "blocks are"
-        fits = config.adapter_type == "light_adapter" or theirs == ours[: len(theirs)]
+        fits = all(one == other for one, other in zip(theirs, ours, strict=False))  # SDXL's have one more
     else:
         theirs, ours, what = config.cross_attention_dim, own.cross_attention_dim, "text is"
         fits = theirs == ours

@@ -65,13 +65,13 @@ class Guides:
         Raises:
             UserError: none does.
         """
-        number = CONTROLS[control.name].union
+        able = [each for each in self.networks if each.kind != UNION or _has_number(each, control)]
         ranks = (
             lambda each: each.name == control.name,
-            lambda each: each.kind == UNION and number is not None and number < each.model.config.num_control_type,
-            lambda each: each.kind != UNION and each.name == "map",
+            lambda each: each.kind == UNION,
+            lambda each: each.name == "map",
         )
-        found = next((each for fits in ranks for each in self.networks if fits(each)), None)
+        found = next((each for fits in ranks for each in able if fits(each)), None)
         if found is None:
             raise UserError(
                 f"nothing that is loaded reads the control {control.name!r} (loaded: {self._told}); start with "
@@ -106,6 +106,11 @@ class Guides:
         if self.picture_prompt is None:
             raise UserError(f"no IP-Adapter is loaded (loaded: {self._told}); start with --ip-adapter FILE.")
         return self.picture_prompt
+
+
+def _has_number(union: ControlNetwork, control: Control) -> bool:
+    number = CONTROLS[control.name].union
+    return number is not None and number < union.model.config.num_control_type
 
 
 def rgb_hash(image: Image.Image) -> str:
