@@ -14,7 +14,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
         "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "psutil", "pyarrow",
         "tensorboard",
     ),
-    "control": ("cv2",),
     "evaluate": ("cv2", "skimage"),
     "flash-attn": ("flash_attn",),
     "wandb": ("wandb",),

@@ -1,7 +1,7 @@
 """One set of picture weights for many sessions, and one painting with them at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Condition
@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.diffusers.components import for_task, from_pipe
+from llmga.diffusers.control import Control
 from llmga.diffusers.pipeline import OnStep, Pipeline
 
 LOOK_AGAIN = 0.1  # seconds between two looks at whether the one who waits still wants to
@@ -115,6 +116,10 @@ class SharedPipeline:
             UserError: there is no such row, or the pipeline cannot be sampled so.
         """
         self.pipeline.use_sampler(name)
+
+    def controls(self, given: Sequence[Control] | None) -> tuple[Control, ...]:
+        """As the pipeline."""
+        return self.pipeline.controls(given)
 
     def for_task(self, task: str) -> "SharedPipeline":
         """The pipeline for another task; see `llmga.diffusers.components.for_task`."""

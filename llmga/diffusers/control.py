@@ -90,6 +90,26 @@ def controls_text(controls: Iterable[Control]) -> str:
     return ",".join(map(str, controls)) or OFF
 
 
+def parse_words(text: str) -> tuple[Control, str]:
+    """What a person typed with blanks between: `canny 0.6 0-0.8 map photo.jpg`.
+
+    Returns:
+        The control, and what is left: the name of a file.
+
+    Raises:
+        UserError: as `parse_controls`.
+    """
+    name, _, rest = text.strip().partition(" ")
+    words = [name]
+    while _word(rest.strip().partition(" ")[0].lower()):
+        word, _, rest = rest.strip().partition(" ")
+        words.append(word)
+    (control,) = parse_controls(":".join(words)) or (None,)
+    if control is None:
+        raise UserError(f"{OFF!r} stands alone; write {FORM.replace('[:', ' [')} [FILE].")
+    return control, rest.strip()
+
+
 def _parsed(text: str) -> Control:
     name, *words = (word.strip() for word in text.split(":"))
     given: dict[str, float | bool] = {}

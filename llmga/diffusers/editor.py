@@ -152,6 +152,7 @@ class Editor(Pipeline):
             given = {name: value for name, value in options.items() if value is not None}
             options = {"steps": STEPS, "guidance_scale": GUIDANCE} | given
             self._times(options["steps"], options.get("skip", SKIP))
+            self._check_unguided(options)
         return super().describe(**options)
 
     def _times(self, steps: int, skip: float) -> list[int]:

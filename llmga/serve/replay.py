@@ -20,6 +20,9 @@ def build_parser() -> Parser:
     parser.add_argument("--sdmodel_id", "--sdmodel-id", metavar="FOLDER", help="painter, if it lies elsewhere")
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]", help="low-rank weights")
     flags.add_guides(parser)
+    parser.add_argument(
+        "--control-image", action="append", metavar="FILE", help="a picture that guided, itself; repeats"
+    )
     parser.add_argument("--restorer-path", metavar="PATH", help="weights of the restorer, if they lie elsewhere")
     parser.add_argument("--upscaler-path", metavar="PATH", help="weights of the upscaler, if they lie elsewhere")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps; left out: the recorded one")

@@ -23,6 +23,7 @@ from llmga.assistant.session_file import INDEX, load_pictures
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import find_checkpoint, read_index
+from llmga.diffusers.control import Control, parse_controls
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError
@@ -36,13 +37,20 @@ from llmga.typed import is_one_part
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
 
 
-def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing, region: Region | None) -> Image.Image:
+def replayed(
+    record: Record,
+    pipeline: Pipeline,
+    postprocessing: Postprocessing,
+    region: Region | None,
+    controls: tuple[Control, ...] | None = None,
+) -> Image.Image:
     """The picture that the record tells of.
 
     Args:
         pipeline: set up as it was.
         postprocessing: restorer and upscaler, set up as they were.
         region: the picture that was changed; None for one from words.
+        controls: which pictures guided it; None is how the pipeline was set up.
 
     Raises:
         UserError: it cannot be painted so.
@@ -55,6 +63,7 @@ def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing,
         steps=record.steps,
         guidance_scale=record.guidance_scale,
         size=record.work_size,
+        controls=controls,
     )
     return paint(pipeline, order, postprocessing)
 
@@ -75,6 +84,18 @@ def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | N
     return Region(parent, mask, record.changes, parent)
 
 
+def controls_of(record: Record, pictures: Mapping[str, Image.Image]) -> tuple[Control, ...] | None:
+    """Which pictures guided it, of pictures by their hash.
+
+    Raises:
+        UserError: one lacks, or a name is unknown here.
+    """
+    if record.control is None:
+        return None
+    found = [name and _known(pictures, name, "control picture", "--control-image") for name in record.control_images]
+    return parse_controls(record.control, found)
+
+
 def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: str) -> Image.Image:
     if wanted not in pictures:
         raise UserError(
@@ -85,23 +106,34 @@ def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: st
 
 
 def given_pictures(
-    record: Record, session: str | Path | None, image_file: str | None, mask_file: str | None
+    record: Record,
+    session: str | Path | None,
+    image_file: str | None,
+    mask_file: str | None,
+    control_images: Sequence[str] = (),
 ) -> dict[str, Image.Image]:
     """What a session and files hold of what is needed, by hash.
 
     Raises:
         UserError: one cannot be read.
     """
-    needed = [name for name in (record.parent, record.mask) if name is not None]
+    needed = [name for name in (record.parent, record.mask, *record.control_images) if name is not None]
     found = dict(load_pictures(session, needed)) if session is not None and needed else {}
+    for file in control_images:
+        found |= _versions(file)
     if image_file is not None:
         parent = open_image(image_file, exact=True)
-        found |= {picture_hash(version): version for version in (parent, open_image(image_file))}
+        found |= _versions(image_file)
         if mask_file is not None:
             drawn = open_image(mask_file, exact=True)
             mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False))
             found[picture_hash(mask)] = mask
     return found
+
+
+def _versions(file: str) -> dict[str, Image.Image]:
+    """A picture as it is in its file, and as it is looked at."""
+    return {picture_hash(version): version for version in (open_image(file, exact=True), open_image(file))}
 
 
 def check_rows(record: Record) -> None:
@@ -125,7 +157,12 @@ def check_rows(record: Record) -> None:
 
 
 def open_painter(
-    record: Record, place: str | None, device: str | None, loras: Sequence[str], guides: Sequence[Guide]
+    record: Record,
+    place: str | None,
+    device: str | None,
+    loras: Sequence[str],
+    guides: Sequence[Guide],
+    controls: tuple[Control, ...] | None = None,
 ) -> Pipeline:
     """The pipeline as it was set up.
 
@@ -152,7 +189,8 @@ def open_painter(
     )
     for guide in guides:
         guide.use(pipeline)
-    _check_added(setup.get("added", []), pipeline.added)
+    here = [*pipeline.added, *pipeline.guides.described(pipeline.controls(controls))]
+    _check_added(setup.get("added", []), here)
     return pipeline
 
 
@@ -243,10 +281,11 @@ def replay(args: argparse.Namespace) -> int:
     record, file = read(args.file), Path(args.file)
     check_rows(record)
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
-    region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args))
+    pictures = given_pictures(record, session, args.image_file, args.mask_file, args.control_image or ())
+    region, controls = region_of(record, pictures), controls_of(record, pictures)
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args), controls)
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
-    image = replayed(record, pipeline, postprocessing, region)
+    image = replayed(record, pipeline, postprocessing, region, controls)
     content = encoded(image, record, kind_of(file), quality=record.quality)
     out = Path(args.out or file.with_stem(f"{file.stem}-again"))
     try:
