@@ -15,6 +15,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
         "tensorboard",
     ),
     "evaluate": ("cv2", "skimage"),
+    "gguf": ("gguf",),
     "flash-attn": ("flash_attn",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),

@@ -26,7 +26,14 @@ TABLES = {
     "DAMAGES": "evaluation.restoration_scores.DAMAGES",
     "TOYWORLD_STEPS": "toyworld.base_models.STEPS",
 }
-STATED_HERE_ONLY = {"TOYWORLD_PARTS", "PICTURE", "TASKS", "OFFLOADS", "SCALES"}  # their modules import them
+STATED_HERE_ONLY = {
+    "TOYWORLD_PARTS",
+    "PICTURE",
+    "TASKS",
+    "OFFLOADS",
+    "PAINTER_QUANTS",
+    "SCALES",
+}  # their modules import them
 
 
 def names_of(place: str) -> tuple[str, ...]:

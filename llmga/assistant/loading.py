@@ -16,7 +16,7 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings, settings_given
 from llmga.assistant.shared_pipeline import FairLock
-from llmga.choices import SCALES
+from llmga.choices import PAINTER_QUANTS, SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import add_controlnet, add_ip_adapter, add_loras, always_guide
@@ -107,7 +107,8 @@ class ModelSpec:
         device: auto, cpu, cuda, cuda:N or mps, for all models.
         dtype: fp32, fp16 or bf16, of the pipeline; None is what suits the device.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the checkpoint prefers.
-        offload: none, model or sequential: which parts of the pipeline wait in the memory of the CPU.
+        offload: none, model, sequential or group: which parts of the pipeline wait in the memory of the CPU.
+        painter_quant: nf4, int8, fp8-storage or a .gguf file: how the pipeline's denoiser is held.
         vae_tiling: large pictures are decoded in tiles, to save memory.
         prompt_weights: brackets in prompts, such as (word:1.3), weigh words.
         loras: files of low-rank weights for the pipeline, each with an optional `:weight`.
@@ -138,6 +139,7 @@ class ModelSpec:
     dtype: str | None = None
     sampler: str | None = None
     offload: str = "none"
+    painter_quant: str | None = None
     vae_tiling: bool = False
     prompt_weights: bool = False
     loras: tuple[str, ...] = ()
@@ -194,7 +196,9 @@ class ModelSpec:
                  "offload_folder")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
-    def open_pipeline(self, path: str | Path, task: str | None = None, *, loras: Sequence[str] = ()) -> Pipeline:
+    def open_pipeline(
+        self, path: str | Path, task: str | None = None, *, loras: Sequence[str] = (), quant: str | None = None
+    ) -> Pipeline:
         """A pipeline of this folder, set up as the spec says.
 
         Raises:
@@ -210,6 +214,7 @@ class ModelSpec:
             tile_vae=self.vae_tiling,
             weighted=self.prompt_weights,
             loras=loras,
+            quant=quant,
         )
 
     def open_guided(self, path: str | Path) -> Pipeline:
@@ -218,7 +223,7 @@ class ModelSpec:
         Raises:
             UserError: as `open_pipeline`, and for what does not fit the pipeline.
         """
-        pipeline = self.open_pipeline(path, self.task, loras=self.loras)
+        pipeline = self.open_pipeline(path, self.task, loras=self.loras, quant=self.painter_quant)
         for guide in self.guides:
             guide.use(pipeline)
         return pipeline
@@ -372,7 +377,8 @@ def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
     Raises:
         UserError: the folder holds nothing that fills marked parts.
     """
-    inpainter = spec.open_pipeline(folder, INPAINTING)
+    quant = spec.painter_quant if spec.painter_quant in PAINTER_QUANTS else None  # a file is of one model's weights
+    inpainter = spec.open_pipeline(folder, INPAINTING, quant=None if quant == "fp8-storage" and spec.loras else quant)
     try:
         add_loras(inpainter, spec.loras)
     except UserError as problem:

@@ -28,7 +28,7 @@ class _Cancelled(Exception):
     """Raised inside the pipeline, in or between its steps, to end a painting."""
 
 
-PAINTER_FACTS = ("family", "layout", "dtype", "device", "weighted", "tile_vae", "added")
+PAINTER_FACTS = ("family", "layout", "dtype", "device", "weighted", "tile_vae", "quant", "added")
 
 
 @dataclass(frozen=True)

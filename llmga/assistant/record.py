@@ -92,6 +92,7 @@ class Setup(TypedDict, total=False):
     device: Name
     weighted: bool
     tile_vae: bool
+    quant: Name | None
     added: Annotated[list[Added], up_to(100)]
 
 

@@ -20,7 +20,7 @@ from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_injection import activate, check_decomposed, inject
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_origin import check_origin
-from llmga.diffusers.memory import execution_device, move_to
+from llmga.diffusers.memory import bring_together, execution_device, move_to
 from llmga.diffusers.picture_prompt import open_picture_prompt
 from llmga.diffusers.pipeline import Pipeline
 from llmga.errors import UserError, reason
@@ -47,6 +47,9 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
     given = [given] if isinstance(given, str) else given  # a string is one file, not its letters
     if not given:
         return
+    if pipeline.quant is not None:
+        raise UserError(f"low-rank weights {given[0]!r} cannot be added to a denoiser in fewer bits; leave "
+                        "--painter-quant out.")  # fmt: skip
     require("peft", f"the file of low-rank weights {given[0]!r}")
     if not hasattr(pipeline.pipe, "lora_state_dict"):
         raise UserError(f"{pipeline.path!r} takes no low-rank weights; leave out {given[0]!r}.")
@@ -59,7 +62,7 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
     with _unhooked(pipeline):
         for file, weight, layers in opened:
             inject(pipeline.pipe, layers, weight)
-            pipeline.added.append(_mark("lora", file.path, weight))
+            pipeline.added.append(mark_of("lora", file.path, weight))
         activate(pipeline.pipe)
     _forget(pipeline)
 
@@ -72,7 +75,7 @@ def remove_loras(pipeline: Pipeline) -> None:
     _forget(pipeline)
 
 
-def _mark(kind: str, place: Path, weight: float = 1.0) -> dict[str, Any]:
+def mark_of(kind: str, place: Path, weight: float = 1.0) -> dict[str, Any]:
     """What a record says of an addition: its weights by their SHA-256."""
     file = place if place.is_file() else next(iter(sorted(place.glob("*.safetensors")) + sorted(place.glob("*.bin"))))
     return {"kind": kind, "name": place.name, "sha256": fingerprint(file), "weight": weight, "picture": None}
@@ -97,7 +100,7 @@ def _place_and_weight(text: str) -> tuple[str, float]:
 def _unhooked(pipeline: Pipeline) -> Iterator[None]:
     """Weights in reach; what is added in the body is offloaded with the rest afterwards."""
     device = execution_device(pipeline.denoiser)
-    pipeline.pipe.remove_all_hooks()
+    bring_together(pipeline.pipe)
     try:
         yield
     finally:
@@ -129,7 +132,7 @@ def add_controlnet(pipeline: Pipeline, path: str | Path, name: str = "map") -> N
         raise UserError(f"ControlNet {str(path)!r} would be one more than the {MOST_CONTROLS} that are loaded at most; "
                         "leave one out.")  # fmt: skip
     network = open_network(path, name, pipeline.denoiser, pipeline.denoiser.dtype)
-    guides.marks[str(network.path)] = _mark(network.kind, network.path)
+    guides.marks[str(network.path)] = mark_of(network.kind, network.path)
     guides.networks.append(network)
 
 
@@ -169,15 +172,18 @@ def add_ip_adapter(pipeline: Pipeline, file: str | Path) -> None:
         raise UserError(f"an IP-Adapter cannot guide {pipeline.family.name}; use one of SD1.5 or SDXL.")
     adapter = open_picture_prompt(file)
     _check_width(pipeline, adapter.width, f"IP-Adapter {str(file)!r}")
+    encoder = adapter.encoder(pipeline.pipe.text_encoder.dtype)
     try:
         with _unhooked(pipeline):
-            pipeline.pipe.register_modules(image_encoder=adapter.encoder(pipeline.pipe.text_encoder.dtype))
+            pipeline.pipe.register_modules(image_encoder=encoder)
             pipeline.pipe.load_ip_adapter(adapter.state, subfolder="", weight_name="", image_encoder_folder=None)
     except (OSError, ValueError, RuntimeError, KeyError) as problem:
         raise UserError(
             f"IP-Adapter {str(file)!r} does not fit {pipeline.family.name}: {reason(problem)[:200]}."
         ) from None
-    pipeline.guides.marks[str(file)] = _mark("ip-adapter", file)
+    for other in pipeline.derived.values():
+        other.pipe.register_modules(image_encoder=encoder, feature_extractor=pipeline.pipe.feature_extractor)
+    pipeline.guides.marks[str(file)] = mark_of("ip-adapter", file)
     pipeline.guides.picture_prompt = str(file)
 
 

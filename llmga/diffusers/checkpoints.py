@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from llmga.model_directories import MODEL_DIRECTORIES, hint, in_model_directorie
 from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
+NOTHING_READY: Mapping[str, Any] = {}
 DEFAULTS_FILE = "generation_defaults.json"
 
 
@@ -152,10 +154,15 @@ def empty_part(part: Path, library: str, kind: str) -> Any:
         return model_class(AutoConfig.from_pretrained(part, trust_remote_code=False))
 
 
-def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
+def open_pipeline(
+    folder: Path, pipeline_class: Any, dtype: torch.dtype, ready: Mapping[str, Any] = NOTHING_READY
+) -> Any:
     """Load a checked folder on the CPU.
 
     Every part is opened in the variant in which its weights are there, whatever the others are.
+
+    Args:
+        ready: parts that are open already, by name.
 
     Raises:
         UserError: when a part is missing, damaged, or asks to run code.
@@ -164,9 +171,15 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
 
     models = _models(read_index(folder))
     try:
-        opened = {name: open_part(folder / name, *made, dtype) for name, made in models.items()}
+        opened = {name: open_part(folder / name, *made, dtype) for name, made in models.items() if name not in ready}
         return pipeline_class.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **_unwanted(pipeline_class)
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            **opened,
+            **ready,
+            **_unwanted(pipeline_class),
         )
     except UserError:
         raise
@@ -175,8 +188,15 @@ def open_pipeline(folder: Path, pipeline_class: Any, dtype: torch.dtype) -> Any:
         raise UserError(f"checkpoint {str(folder)!r} cannot be opened: {why}.") from None
 
 
-def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
-    """Raises: UserError for weights that the library would make up."""
+def open_part(part: Path, library: str, kind: str, dtype: torch.dtype, **options: Any) -> Any:
+    """Open one model.
+
+    Args:
+        options: further ones of the library.
+
+    Raises:
+        UserError: for weights that the library would make up.
+    """
     model, found = getattr(importlib.import_module(library), kind).from_pretrained(
         part,
         dtype=dtype,
@@ -184,6 +204,7 @@ def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
         trust_remote_code=False,
         output_loading_info=True,
         **from_pretrained_options(part, library),
+        **options,
     )
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"the weights in {str(part)!r} do not fit their config.json: {len(missing)} missing keys, "

@@ -81,6 +81,7 @@ def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
     other = PIPELINE_CLASSES[family.task](
         pipe, family, path=pipeline.path, defaults=pipeline.defaults, weighted=weighted, offload=pipeline.offload
     )
-    other.added, other.guides = pipeline.added, pipeline.guides
+    other.added, other.guides, other.extra = pipeline.added, pipeline.guides, dict(pipeline.extra)
+    other.quant = pipeline.quant
     other.dedicated = {task: from_pipe(each) for task, each in pipeline.dedicated.items()}
     return other

@@ -17,7 +17,8 @@ def to_device(pipe: Any, device: torch.device, *, offload: str = "none", tile_va
     """Put a pipeline on its device.
 
     Args:
-        offload: a row of `OFFLOADS`: `model` keeps only the part at work on the device, `sequential` only the layer.
+        offload: a row of `OFFLOADS`: `model` keeps only the part at work on the device, `sequential` only the layer,
+            `group` the layer and the next one, which comes while the first one works.
         tile_vae: decode large pictures in overlapping tiles.
 
     Raises:
@@ -36,15 +37,55 @@ def move_to(pipe: Any, device: torch.device, offload: str) -> Any:
     """As `to_device`, without a look at whether it makes sense; again for a pipeline that has a new part."""
     if offload == "none":
         return pipe.to(device)
-    if offload == "model":
+    if offload == "group":
+        _offload_groups(pipe, device)
+    elif offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.enable_sequential_cpu_offload(device=device)
     return pipe
 
 
+def _offload_groups(pipe: Any, device: torch.device) -> None:
+    """Let every layer of parts that do not yet do so wait on the CPU; on CUDA the next one is fetched by a stream."""
+    from diffusers.hooks import apply_group_offloading
+    from diffusers.hooks.group_offloading import _is_group_offload_enabled
+
+    streams = device.type == "cuda"
+    options = {"offload_type": "leaf_level", "use_stream": streams, "record_stream": streams}
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module) and not _is_group_offload_enabled(part):
+            if hasattr(part, "enable_group_offload"):
+                part.enable_group_offload(device, **options)
+            else:
+                apply_group_offloading(part, device, **options)
+
+
+def bring_together(pipe: Any) -> None:
+    """Take all offloading off, so that every weight is in reach on the CPU."""
+    from diffusers.hooks import HookRegistry
+    from diffusers.hooks.group_offloading import _GROUP_OFFLOADING, _LAYER_EXECUTION_TRACKER
+    from diffusers.hooks.group_offloading import _LAZY_PREFETCH_GROUP_OFFLOADING as LAZY
+
+    pipe.remove_all_hooks()
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module) and execution_group(part) is not None:
+            registry = HookRegistry.check_if_exists_or_initialize(part)
+            for name in (_GROUP_OFFLOADING, _LAYER_EXECUTION_TRACKER, LAZY):
+                registry.remove_hook(name, recurse=True)
+
+
+def execution_group(part: Any) -> torch.device | None:
+    """Where a part computes whose layers wait in groups; None for any other."""
+    from diffusers.hooks.group_offloading import _get_group_onload_device, _is_group_offload_enabled
+
+    return torch.device(_get_group_onload_device(part)) if _is_group_offload_enabled(part) else None
+
+
 def execution_device(part: Any) -> torch.device:
     """Where a part of a pipeline computes: with offloading its weights wait elsewhere, or nowhere."""
+    if (grouped := execution_group(part)) is not None:
+        return grouped
     hooks = (getattr(each, "_hf_hook", None) for each in part.modules()) if hasattr(part, "_hf_hook") else ()
     devices = (getattr(hook, "execution_device", None) for hook in hooks)
     found = next((device for device in devices if device is not None), part.device)

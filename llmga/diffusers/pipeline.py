@@ -45,6 +45,8 @@ class Pipeline:
         offload: how the pipeline was placed, one of `llmga.choices.OFFLOADS`.
     """
 
+    guides: Guides = Guides()  # nothing is loaded; every pipeline has its own
+
     def __init__(
         self,
         pipe: Any,
@@ -62,7 +64,9 @@ class Pipeline:
         self.defaults: dict[str, Any] = defaults or {}
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder: PromptEncoder = PromptEncoder(pipe, self.layout, weighted=weighted)
-        self.guides: Guides = Guides()
+        self.extra: dict[str, Any] = {}  # what a program adds to every call of the pipeline of diffusers
+        self.guides = Guides()
+        self.quant: str | None = None  # how the denoiser is held, as `load_pipeline` takes it
         self.derived: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
         self.dedicated: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
@@ -259,7 +263,7 @@ class Pipeline:
         def work() -> list[Image.Image]:
             result = pipe(
                 **arguments,
-                **guidance,
+                **(guidance | self.extra),
                 **told,
                 guidance_scale=guidance_scale,
                 num_images_per_prompt=len(seeds),
@@ -376,6 +380,7 @@ class Pipeline:
             "dtype": str(self.denoiser.dtype).removeprefix("torch."),
             "device": getattr(self.pipe, "_execution_device", self.pipe.device).type,
             "weighted": self.encoder.weighted,
+            "quant": self.quant,
             "tile_vae": bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False)),
             "added": [*self.added, *self.guides.described(self.controls(controls))],
         }

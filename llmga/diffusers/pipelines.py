@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmga.diffusers.adapters import add_loras
+from llmga.diffusers.adapters import add_loras, mark_of
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, open_pipeline, read_index, read_json
 from llmga.diffusers.editor import Editor
 from llmga.diffusers.families import (
@@ -21,6 +21,7 @@ from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.diffusers.memory import to_device
 from llmga.diffusers.noise import read_scheduler, training_schedule
 from llmga.diffusers.pipeline import Pipeline
+from llmga.diffusers.quantisation import FP8, check_quant, is_gguf, quantised_denoiser, store_in_fp8
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
 from llmga.errors import UserError, named_arguments
 from llmga.quiet import quiet
@@ -45,6 +46,7 @@ def load_pipeline(
     tile_vae: bool = False,
     weighted: bool = False,
     loras: Sequence[str] = (),
+    quant: str | None = None,
 ) -> Pipeline:
     """Load a pipeline: a Stable Diffusion checkpoint in diffusers layout, ready to paint.
 
@@ -58,10 +60,13 @@ def load_pipeline(
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: fp32, fp16 or bf16; None is fp32 on a CPU and fp16 elsewhere.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the checkpoint prefers.
-        offload: `none`; `model` keeps only the part at work on the GPU, `sequential` only the layer.
+        offload: `none`; `model` keeps only the part at work on the GPU, `sequential` only the layer, `group` the layer
+            and the next one.
         tile_vae: decode large pictures in overlapping tiles, which needs less memory.
         weighted: brackets in prompts are weights instead of text, `(word:1.3)`.
         loras: files of low-rank weights, each with an optional `:weight`.
+        quant: how the denoiser is held: nf4 or int8 (by bitsandbytes, on a CUDA GPU), fp8-storage, or a .gguf file with
+            its weights; None as it is.
 
     Returns:
         The pipeline for the task: a `Pipeline`, an `Inpainter` or an `Editor`.
@@ -71,6 +76,7 @@ def load_pipeline(
     """
     with named_arguments():
         target = pick_device(device)
+        check_quant(quant, target, offload)
     folder = find_checkpoint(path)
     with quiet():
         index = read_index(folder)
@@ -78,12 +84,22 @@ def load_pipeline(
         _check_input(family, folder)
         defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
         _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
-        pipe = open_pipeline(folder, family.load_pipeline_class(), pick_dtype(dtype, target))
+        number = pick_dtype(dtype, target)
+        ready = quantised_denoiser(folder, index, quant, number, target)
+        pipe = open_pipeline(folder, family.load_pipeline_class(), number, ready)
     to_device(pipe, target, offload=offload, tile_vae=tile_vae)
     pipeline = PIPELINE_CLASSES[family.task](
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
     )
-    add_loras(pipeline, loras)
+    if quant == FP8:
+        add_loras(pipeline, loras)  # which stay in the wider format
+        store_in_fp8(pipeline.denoiser)
+    pipeline.quant = quant
+    if quant != FP8:
+        add_loras(pipeline, loras)
+    if quant is not None and is_gguf(quant):
+        pipeline.quant = "gguf"
+        pipeline.added.append(mark_of("gguf", Path(quant)))
     return pipeline
 
 

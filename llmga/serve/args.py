@@ -13,6 +13,7 @@ from llmga.choices import (
     INLINE,
     INPAINTING,
     OFFLOADS,
+    PAINTER_QUANTS,
     TEMPLATES,
 )
 from llmga.command_line import Parser, number, size
@@ -171,6 +172,8 @@ def add_painter(parser: Parser) -> None:
          "bundled painter left out: the bundled one")  # fmt: skip
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
+    _add(group, "painter-quant", metavar="NAME", help="hold its denoiser in fewer bits, one of: "
+         f"{', '.join(PAINTER_QUANTS)}, or a .gguf file with its weights")  # fmt: skip
     _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
     _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
     _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")

@@ -19,6 +19,7 @@ def build_parser() -> Parser:
     parser.add_argument("--mask-file", metavar="FILE", help="the mask itself")
     parser.add_argument("--sdmodel_id", "--sdmodel-id", metavar="FOLDER", help="painter, if it lies elsewhere")
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]", help="low-rank weights")
+    parser.add_argument("--painter-quant", metavar="FILE", help="the .gguf file of the painter's denoiser")
     flags.add_guides(parser)
     parser.add_argument(
         "--control-image", action="append", metavar="FILE", help="a picture that guided, itself; repeats"

@@ -163,12 +163,14 @@ def open_painter(
     loras: Sequence[str],
     guides: Sequence[Guide],
     controls: tuple[Control, ...] | None = None,
+    quant: str | None = None,
 ) -> Pipeline:
     """The pipeline as it was set up.
 
     Args:
         place: where it lies; None is the model directory.
         device: None is the recorded one.
+        quant: the .gguf file of its denoiser; None is how the record says that it was held.
 
     Raises:
         UserError: it is not here, or has other weights.
@@ -186,12 +188,20 @@ def open_painter(
         tile_vae=setup.get("tile_vae", False),
         weighted=setup.get("weighted", False),
         loras=loras,
+        quant=quant or _quant(setup.get("quant")),
     )
     for guide in guides:
         guide.use(pipeline)
     here = [*pipeline.added, *pipeline.guides.described(pipeline.controls(controls))]
     _check_added(setup.get("added", []), here)
     return pipeline
+
+
+def _quant(recorded: str | None) -> str | None:
+    """Raises: UserError where it is a file that has to be given."""
+    if recorded == "gguf":
+        raise UserError("the painter's denoiser was a .gguf file; give it with --painter-quant.")
+    return recorded
 
 
 def _check_family(name: str | None, folder: Path) -> None:
@@ -283,7 +293,8 @@ def replay(args: argparse.Namespace) -> int:
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
     pictures = given_pictures(record, session, args.image_file, args.mask_file, args.control_image or ())
     region, controls = region_of(record, pictures), controls_of(record, pictures)
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args), controls)
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args), controls,
+                            args.painter_quant)  # fmt: skip
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region, controls)
     content = encoded(image, record, kind_of(file), quality=record.quality)

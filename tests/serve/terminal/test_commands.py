@@ -136,7 +136,7 @@ def test_a_black_mask_is_named(talk):
 VALUES = {"temperature": "0.5", "top-p": "0.9", "max-new-tokens": "99", "picture": "always", "steps": "3"}
 VALUES |= {"guidance-scale": "2.5", "negative-prompt": "--blur, text", "size": "64x48", "restorer": "match"}
 VALUES |= {"strength": "0.5", "area": "mask", "soft-mask": "on", "edit": "on", "skip": "0.3", "ratio": "2.0"}
-VALUES |= {"sampler": "euler"}
+VALUES |= {"sampler": "euler", "control": "off"}
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name != "upscale"])
