@@ -76,7 +76,7 @@ def load_pipeline(
     """
     with named_arguments():
         target = pick_device(device)
-        check_quant(quant, target, offload)
+    check_quant(quant, target, offload)
     folder = find_checkpoint(path)
     with quiet():
         index = read_index(folder)

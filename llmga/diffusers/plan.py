@@ -5,6 +5,7 @@ Weights are counted tensor by tensor; what a painting needs beside them is estim
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ FORMATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1,
 DENOISERS = ("unet", "transformer")
 # Of a matrix of the denoiser: values, and a factor for each block of 64 of them or for each row.
 QUANTISED = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8-storage": 1.0}
-KEPT = ("norm", "embed", "proj_in.", "proj_out.", "time_", "pos_")  # what diffusers leaves as it is for fp8
+KEPT = re.compile(r"norm|pos_embed|patch_embed|^proj_(in|out)\.")  # what diffusers leaves as it is for fp8
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,12 @@ def _counted(name: str, files: Sequence[Path], width: float, quant: str | None) 
 
 def _bytes(key: str, shape: Sequence[int], width: float, quant: str | None) -> float:
     """Of one value of a tensor."""
-    if quant not in QUANTISED or not key.endswith(".weight"):
+    if quant not in QUANTISED:
         return width
     if quant == "fp8-storage":
-        return width if len(shape) < 2 or any(part in key for part in KEPT) else QUANTISED[quant]
+        return width if KEPT.search(key) else QUANTISED[quant]
+    if not key.endswith(".weight"):
+        return width
     return QUANTISED[quant] + (4 / shape[1] if quant == "int8" else 0) if len(shape) == 2 else width
 
 

@@ -87,20 +87,33 @@ def config_of(quant: str, dtype: torch.dtype) -> Any:
 
 def _from_gguf(file: Path, model_class: Any, config: Path, dtype: torch.dtype) -> Any:
     from diffusers import GGUFQuantizationConfig
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
+    from diffusers.models.model_loading_utils import load_gguf_checkpoint
 
     names = [name for name, _, _ in gguf_tensors(file)]
     if not hasattr(model_class, "from_single_file"):
         raise UserError(f"{FLAG} {str(file)!r} is for painters whose denoiser opens from one file; a "
                         f"{model_class.__name__} does not.")  # fmt: skip
     try:
+        tensors = load_gguf_checkpoint(str(file))
+        bare = any(name.startswith("input_blocks.") for name in tensors)  # diffusers looks for whole checkpoints' names
         model = model_class.from_single_file(
-            str(file),
+            {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()} if bare else tensors,
             config=str(config),
             quantization_config=GGUFQuantizationConfig(compute_dtype=dtype),
             dtype=dtype,
             local_files_only=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as problem:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        SingleFileComponentError,
+    ) as problem:
         raise UserError(f"{FLAG} {str(file)!r} does not fit {str(config)!r} ({reason(problem)[:200]}); give one of "
                         "that very model.") from None  # fmt: skip
     missing = [name for name, tensor in model.state_dict().items() if tensor.is_meta]
