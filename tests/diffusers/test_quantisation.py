@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from diffusers import QwenImageTransformer2DModel, UNet2DConditionModel
+from diffusers import QwenImageTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer
 from diffusers.quantizers.gguf.utils import GGUFLinear
 from PIL import Image
@@ -200,6 +200,52 @@ def test_a_gguf_file_of_qwen_image_has_diffusers_own_names(tmp_path):
     held = quantisation._from_gguf(file, QwenImageTransformer2DModel, tmp_path / "transformer", torch.float32)
     assert any(isinstance(layer, GGUFLinear) for layer in held.modules())
     assert not any(tensor.is_meta for tensor in held.state_dict().values())
+
+
+def original_sd3(tensors):
+    """The names under which SD3's authors, and who quantises it, share a model of one block."""
+    heads = {"time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0", "pos_embed.proj": "x_embedder.proj",
+             "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2", "context_embedder": "context_embedder",
+             "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0", "proj_out": "final_layer.linear",
+             "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2", "norm1.linear": "x_block.adaLN_modulation.1",
+             "attn.to_out.0": "x_block.attn.proj", "ff.net.0.proj": "x_block.mlp.fc1", "ff.net.2": "x_block.mlp.fc2",
+             "norm1_context.linear": "context_block.adaLN_modulation.1", "norm_out.linear":
+             "final_layer.adaLN_modulation.1"}  # fmt: skip
+    out = {"pos_embed": tensors["pos_embed.pos_embed"]}
+    for name, tensor in tensors.items():
+        module, _, end = name.rpartition(".")
+        place = heads.get(module.removeprefix("transformer_blocks.0."))
+        if place is not None:
+            halves = tensor.chunk(2) if module.endswith(("norm1_context.linear", "norm_out.linear")) else [tensor]
+            start = "joint_blocks.0." if module.startswith("transformer_blocks") else ""
+            out[f"{start}{place}.{end}"] = torch.cat(list(reversed(halves)))
+    for block, layers in (("x_block", "to_{}"), ("context_block", "add_{}_proj")):
+        for end in ("weight", "bias"):
+            three = [tensors[f"transformer_blocks.0.attn.{layers.format(each)}.{end}"] for each in "qkv"]
+            out[f"joint_blocks.0.{block}.attn.qkv.{end}"] = torch.cat(three)
+    return out
+
+
+def test_a_gguf_file_of_sd3_has_its_authors_names(tmp_path):
+    torch.manual_seed(0)
+    plain = SD3Transformer2DModel(
+        sample_size=8, patch_size=1, in_channels=16, out_channels=16, num_layers=1, attention_head_dim=8,
+        num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=64,
+    )  # fmt: skip
+    plain.save_pretrained(tmp_path / "transformer")
+    file = write_gguf(tmp_path / "sd3.gguf", original_sd3(plain.state_dict()), gguf.GGMLQuantizationType.F32)
+    held = quantisation._from_gguf(file, SD3Transformer2DModel, tmp_path / "transformer", torch.float32)
+    found, originals = held.state_dict(), plain.state_dict()
+    assert found.keys() == originals.keys() and all(torch.equal(found[name], originals[name]) for name in found)
+    write_gguf(file, original_sd3(originals))
+    eight = quantisation._from_gguf(file, SD3Transformer2DModel, tmp_path / "transformer", torch.float32)
+    given = dict(
+        hidden_states=torch.ones(1, 16, 8, 8), encoder_hidden_states=torch.ones(1, 3, 32),
+        pooled_projections=torch.ones(1, 64), timestep=torch.tensor([7]),
+    )  # fmt: skip
+    with torch.no_grad():
+        apart = (eight(**given).sample - plain(**given).sample).abs().max()
+    assert any(isinstance(layer, GGUFLinear) for layer in eight.modules()) and 0 < apart < 0.05
 
 
 @pytest.mark.parametrize(
