@@ -179,8 +179,9 @@ class Inpainter(Pipeline):
         width, height = picture.size
         count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
-            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, controls,
-            image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,
+            controls=controls, image=[picture] * count, mask_image=[mask] * count, width=width, height=height,
+            **arguments,
         )  # fmt: skip
 
     @property

@@ -219,8 +219,8 @@ class Pipeline:
         self._own_options(of_other_tasks)
         width, height = self._checked_size(size)
         return self._paint(
-            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, self.controls(controls),
-            width=width, height=height,
+            prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,
+            controls=self.controls(controls), width=width, height=height,
         )  # fmt: skip
 
     def controls(self, given: Sequence[Control] | None) -> tuple[Control, ...]:
@@ -245,7 +245,8 @@ class Pipeline:
         guidance_scale: float | None,
         on_step: OnStep | None,
         on_preview: OnPreview | None,
-        controls: Sequence[Control],
+        *,
+        controls: Sequence[Control] = (),
         **arguments: Any,
     ) -> list[Image.Image]:
         """Run the pipeline with these keyword arguments, and decode.
