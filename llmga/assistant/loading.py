@@ -19,7 +19,13 @@ from llmga.assistant.shared_pipeline import FairLock
 from llmga.choices import PAINTER_QUANTS, SCALES
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
-from llmga.diffusers.adapters import add_controlnet, add_ip_adapter, add_loras, always_guide
+from llmga.diffusers.adapters import (
+    add_controlnet,
+    add_ip_adapter,
+    add_loras,
+    always_guide,
+    share_controlnets,
+)
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.families import INPAINTING
@@ -292,7 +298,7 @@ class Models:
         parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
-            pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
+            pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec, pipeline)
         parts |= {role: path for role, (_, path) in weights.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
@@ -370,8 +376,8 @@ def _bundled_pipeline(task: str | None) -> Path:
     return bundled(BUNDLED_PIPELINE, "--sdmodel_id")
 
 
-def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
-    """What fills marked parts, with the pipeline's low-rank weights and guides; that they do not fit it is told in the
+def _inpainter(folder: Path, spec: ModelSpec, painter: Pipeline) -> Pipeline:
+    """What fills marked parts, with the painter's low-rank weights and guides; that they do not fit it is told in the
     log.
 
     Raises:
@@ -384,8 +390,10 @@ def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
     except UserError as problem:
         log.warning("marked parts are painted without low-rank weights, which suit the painter only: %s", problem)
     try:
+        share_controlnets(inpainter, painter.guides)
         for guide in spec.guides:
-            replace(guide, image=None).use(inpainter)
+            if guide.kind == "ip-adapter":
+                replace(guide, image=None).use(inpainter)
     except UserError as problem:
         log.warning("marked parts are painted without guiding pictures, which suit the painter only: %s", problem)
     return inpainter

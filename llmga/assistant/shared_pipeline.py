@@ -118,8 +118,9 @@ class SharedPipeline:
         self.pipeline.use_sampler(name)
 
     def controls(self, given: Sequence[Control] | None) -> tuple[Control, ...]:
-        """As the pipeline."""
-        return self.pipeline.controls(given)
+        """As the pipeline; one that runs elsewhere says only then whether it can."""
+        checked = getattr(self.pipeline, "controls", tuple)
+        return checked(given or ())  # None is what the pipeline was set up with, which was looked at then
 
     def for_task(self, task: str) -> "SharedPipeline":
         """The pipeline for another task; see `llmga.diffusers.components.for_task`."""

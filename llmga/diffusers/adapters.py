@@ -14,8 +14,8 @@ from PIL import Image
 
 from llmga.diffusers.control import IP_ADAPTER, MOST_CONTROLS, Control
 from llmga.diffusers.control_maps import CONTROLS
-from llmga.diffusers.control_networks import open_network
-from llmga.diffusers.guidance import CONTROLLED
+from llmga.diffusers.control_networks import check_family, open_network
+from llmga.diffusers.guidance import CONTROLLED, Guides
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_injection import activate, check_decomposed, inject
 from llmga.diffusers.lora_layers import layers_of
@@ -134,6 +134,18 @@ def add_controlnet(pipeline: Pipeline, path: str | Path, name: str = "map") -> N
     network = open_network(path, name, pipeline.denoiser, pipeline.denoiser.dtype)
     guides.marks[str(network.path)] = mark_of(network.kind, network.path)
     guides.networks.append(network)
+
+
+def share_controlnets(pipeline: Pipeline, guides: Guides) -> None:
+    """Let a pipeline be guided by the networks that another one has loaded.
+
+    Raises:
+        UserError: when one does not fit the pipeline.
+    """
+    for network in guides.networks:
+        check_family(network, pipeline.denoiser)
+    pipeline.guides.networks += guides.networks
+    pipeline.guides.marks |= guides.marks
 
 
 def use_controlnet(

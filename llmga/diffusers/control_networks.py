@@ -74,7 +74,7 @@ def open_network(path: str | Path, name: str, unet: Any, dtype: torch.dtype) -> 
     with quiet():
         kind, model = _from_folder(place, dtype) if place.is_dir() else _from_file(place, unet)
     network = ControlNetwork(name, kind, place, model.to(dtype).eval().requires_grad_(False))
-    _check_family(network, unet)
+    check_family(network, unet)
     return network
 
 
@@ -186,7 +186,7 @@ def _check_not_another(file: Path, tensors: Mapping[str, Tensor]) -> None:
                         "one, or a folder.")  # fmt: skip
 
 
-def _check_family(network: ControlNetwork, unet: Any) -> None:
+def check_family(network: ControlNetwork, unet: Any) -> None:
     """See that a network is for this denoiser, as the widths of text and blocks show.
 
     Raises:
