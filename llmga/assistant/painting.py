@@ -354,7 +354,7 @@ def record_of(
         fill=None if region is None else region.fill,
         changes=cast(Changes, changes),
         control=None if wanted.controls is None else controls_text(guides),
-        control_images=tuple(each.image and picture_hash(each.image) for each in guides),
+        control_images=tuple(None if each.image is None else picture_hash(each.image) for each in guides),
         restorer=None if mask is None else restorer_name(postprocessing.restorer),
         upscaler=postprocessing.upscaler and restorer_name(postprocessing.upscaler),
         seam_before=before,

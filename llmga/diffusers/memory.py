@@ -1,7 +1,8 @@
 """Less memory, when a device has too little of it: slower, and said in words."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -52,13 +53,16 @@ def _offload_groups(pipe: Any, device: torch.device) -> None:
     from diffusers.hooks.group_offloading import _is_group_offload_enabled
 
     streams = device.type == "cuda"
-    options = {"offload_type": "leaf_level", "use_stream": streams, "record_stream": streams}
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module) and not _is_group_offload_enabled(part):
-            if hasattr(part, "enable_group_offload"):
-                part.enable_group_offload(device, **options)
-            else:
-                apply_group_offloading(part, device, **options)
+    options: dict[str, Any] = {"offload_type": "leaf_level", "use_stream": streams, "record_stream": streams}
+    for part in _networks(pipe):
+        if not _is_group_offload_enabled(part):
+            own: Any = getattr(part, "enable_group_offload", None)  # which knows what of it cannot wait
+            apply = own or partial(apply_group_offloading, part)
+            apply(device, **options)
+
+
+def _networks(pipe: Any) -> Iterator[torch.nn.Module]:
+    return (part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
 
 
 def bring_together(pipe: Any) -> None:
@@ -68,8 +72,8 @@ def bring_together(pipe: Any) -> None:
     from diffusers.hooks.group_offloading import _LAZY_PREFETCH_GROUP_OFFLOADING as LAZY
 
     pipe.remove_all_hooks()
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module) and execution_group(part) is not None:
+    for part in _networks(pipe):
+        if execution_group(part) is not None:
             registry = HookRegistry.check_if_exists_or_initialize(part)
             for name in (_GROUP_OFFLOADING, _LAYER_EXECUTION_TRACKER, LAZY):
                 registry.remove_hook(name, recurse=True)
@@ -79,7 +83,8 @@ def execution_group(part: Any) -> torch.device | None:
     """Where a part computes whose layers wait in groups; None for any other."""
     from diffusers.hooks.group_offloading import _get_group_onload_device, _is_group_offload_enabled
 
-    return torch.device(_get_group_onload_device(part)) if _is_group_offload_enabled(part) else None
+    grouped = isinstance(part, torch.nn.Module) and _is_group_offload_enabled(part)
+    return torch.device(_get_group_onload_device(part)) if grouped else None
 
 
 def execution_device(part: Any) -> torch.device:

@@ -204,7 +204,7 @@ def _safetensors_head(file: Path) -> Mapping[str, Any]:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            head = json.loads(stream.read(length)) if 2 <= length <= LARGEST_HEAD else None
+            head: dict[str, Any] = json.loads(stream.read(length) if 2 <= length <= LARGEST_HEAD else "")
         return {name: each for name, each in head.items() if name != "__metadata__"}
     except (OSError, ValueError, AttributeError):
         raise UserError(f"{str(file)!r} is missing, damaged or not whole; fetch it again.") from None

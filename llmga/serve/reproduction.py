@@ -92,7 +92,8 @@ def controls_of(record: Record, pictures: Mapping[str, Image.Image]) -> tuple[Co
     """
     if record.control is None:
         return None
-    found = [name and _known(pictures, name, "control picture", "--control-image") for name in record.control_images]
+    named = record.control_images
+    found = [name if name is None else _known(pictures, name, "control picture", "--control-image") for name in named]
     return parse_controls(record.control, found)
 
 

@@ -11,13 +11,14 @@ from diffusers import QwenImageTransformer2DModel, SD3Transformer2DModel, UNet2D
 from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer, BnB8BitDiffusersQuantizer
 from diffusers.quantizers.gguf.utils import GGUFLinear
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from llmga.diffusers import quantisation
 from llmga.diffusers.adapters import add_controlnet, add_loras
 from llmga.diffusers.checkpoints import open_part
 from llmga.diffusers.control import Control
-from llmga.diffusers.memory import execution_device, move_to
+from llmga.diffusers.memory import execution_device, execution_group, move_to
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.plan import GIB, main, painter_memory
 from llmga.diffusers.quantisation import check_quant, config_of
@@ -293,6 +294,14 @@ def test_layers_that_wait_in_groups_paint_the_same(goldens, folder, tmp_path):
     for given in ({}, {"controls": controls}, {}):
         both = [painter("a cat", seed=1, steps=2, **given).tobytes() for painter in (plain, grouped)]
         assert both[0] == both[1]
+    weight = plain.denoiser.conv_in.weight
+    tensors = {"lora_unet_conv_in.lora_down.weight": torch.ones(2, *weight.shape[1:]),
+               "lora_unet_conv_in.lora_up.weight": torch.ones(len(weight), 2, 1, 1)}  # fmt: skip
+    save_file(tensors, tmp_path / "it.safetensors")
+    for painter in (plain, grouped):
+        add_loras(painter, [f"{tmp_path / 'it.safetensors'}:0.5"])
+    assert grouped("a cat", seed=1, steps=2).tobytes() == plain("a cat", seed=1, steps=2).tobytes() != both[0]
+    assert execution_group(grouped.denoiser) == CPU
     with pytest.raises(UserError, match="offload 'group' moves weights from a GPU"):
         load_pipeline(goldens.folder(folder), device="cpu", offload="group")
 
