@@ -203,6 +203,16 @@ def test_a_picture_that_guided_in_the_session_is_found_again(models, tmp_path, c
     assert "nothing that is loaded reads the control 'softedge'" in capsys.readouterr().err
 
 
+def test_a_denoiser_in_fewer_bits_is_told_and_replayed(models, tmp_path, capsys):
+    record = one_picture(flags_of(painter_quant="fp8-storage"), tmp_path / "a.png")
+    assert record.painter["quant"] == "fp8-storage"
+    assert replay.main([str(tmp_path / "a.png")]) == 0
+    of_a_file = replace(record, painter={**record.painter, "quant": "gguf"})
+    (tmp_path / "b.png").write_bytes(encoded(Image.new("RGB", (8, 8)), of_a_file))
+    assert replay.main([str(tmp_path / "b.png")]) == 2
+    assert "denoiser was a .gguf file; give it with --painter-quant" in capsys.readouterr().err
+
+
 def test_a_guiding_picture_without_weights_is_told(tmp_path):
     given = ["--controlnet", str(tmp_path), "--controlnet-image", "a.png", "--controlnet-image", "b.png"]
     one, other = model_spec(build_parser("cli", "a test").parse_args(given)).guides
