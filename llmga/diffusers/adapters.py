@@ -182,6 +182,9 @@ def add_ip_adapter(pipeline: Pipeline, file: str | Path) -> None:
         raise UserError(f"IP-Adapter {str(file)!r} would be the second; give one.")
     if pipeline.family.class_name not in CONTROLLED:
         raise UserError(f"an IP-Adapter cannot guide {pipeline.family.name}; use one of SD1.5 or SDXL.")
+    if pipeline.quant not in (None, "fp8-storage"):
+        raise UserError(f"IP-Adapter {str(file)!r} cannot be put into a denoiser that is held as {pipeline.quant}; use "
+                        "--painter-quant fp8-storage, or leave it out.")  # fmt: skip
     adapter = open_picture_prompt(file)
     _check_width(pipeline, adapter.width, f"IP-Adapter {str(file)!r}")
     encoder = adapter.encoder(pipeline.pipe.text_encoder.dtype)

@@ -72,8 +72,8 @@ def open_network(path: str | Path, name: str, unet: Any, dtype: torch.dtype) -> 
     if not place.exists():
         raise UserError(f"ControlNet {str(path)!r} is not there; give its folder or its .safetensors file.")
     with quiet():
-        kind, model = _from_folder(place, dtype) if place.is_dir() else _from_file(place, unet)
-    network = ControlNetwork(name, kind, place, model.to(dtype).eval().requires_grad_(False))
+        kind, model = _from_folder(place, dtype) if place.is_dir() else _from_file(place, unet, dtype)
+    network = ControlNetwork(name, kind, place, model.eval().requires_grad_(False))
     check_family(network, unet)
     return network
 
@@ -110,7 +110,7 @@ def _kind_of(config: Path, place: Path) -> tuple[str, Any]:
     return KINDS[name], getattr(diffusers, name)
 
 
-def _from_file(file: Path, unet: Any) -> tuple[str, Any]:
+def _from_file(file: Path, unet: Any, dtype: torch.dtype) -> tuple[str, Any]:
     from diffusers import ControlNetModel, ControlNetUnionModel
     from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
@@ -128,7 +128,7 @@ def _from_file(file: Path, unet: Any) -> tuple[str, Any]:
     try:
         with torch.device("meta"):
             model = model_class.from_config(config)
-        model.load_state_dict(converted, assign=True)
+        model.load_state_dict({name: tensor.to(dtype) for name, tensor in converted.items()}, assign=True)
     except (RuntimeError, ValueError, TypeError) as problem:
         told = " ".join(str(problem).split())[:200]
         raise UserError(f"ControlNet {str(file)!r} does not fit this painter, or is of another form ({told}); give one "

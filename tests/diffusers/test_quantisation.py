@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from llmga.diffusers import quantisation
-from llmga.diffusers.adapters import add_controlnet, add_loras
+from llmga.diffusers.adapters import add_controlnet, add_ip_adapter, add_loras
 from llmga.diffusers.checkpoints import open_part
 from llmga.diffusers.control import Control
 from llmga.diffusers.memory import execution_device, execution_group, move_to
@@ -93,6 +93,21 @@ def test_fp8_storage_is_the_weights_rounded_to_fp8(goldens):
     assert held.describe()["quant"] == "fp8-storage"
     with pytest.raises(UserError, match="cannot be added to a denoiser in fewer bits"):
         add_loras(held, ["it.safetensors"])
+
+
+def test_low_rank_weights_that_are_given_at_once_stay_wide_beside_fp8(goldens, tmp_path):
+    weight = load_pipeline(goldens.folder("sd15"), device="cpu").denoiser.mid_block.resnets[0].conv1.weight
+    name = "lora_unet_mid_block_resnets_0_conv1"
+    save_file({f"{name}.lora_down.weight": torch.ones(2, *weight.shape[1:]),
+               f"{name}.lora_up.weight": torch.ones(len(weight), 2, 1, 1)}, tmp_path / "it.safetensors")  # fmt: skip
+    with_it, without = (
+        load_pipeline(goldens.folder("sd15"), device="cpu", quant="fp8-storage", loras=loras)
+        for loras in ([str(tmp_path / "it.safetensors")], [])
+    )
+    state = with_it.denoiser.state_dict()
+    assert {tensor.dtype for name, tensor in state.items() if "lora_" in name} == {torch.float32}
+    assert torch.float8_e4m3fn in {tensor.dtype for tensor in state.values()}
+    assert with_it("a cat", seed=1, steps=2).tobytes() != without("a cat", seed=1, steps=2).tobytes()
 
 
 def write_gguf(file, tensors, quantised=gguf.GGMLQuantizationType.Q8_0):
@@ -186,6 +201,8 @@ def test_a_painter_paints_with_a_gguf_file(goldens, tmp_path):
     held = load_pipeline(folder, device="cpu", quant=str(file))
     both = [np.asarray(painter("a cat", seed=1, steps=2), int) for painter in (plain, held)]
     assert np.abs(both[0] - both[1]).max() <= 12
+    with pytest.raises(UserError, match="cannot be put into a denoiser that is held as gguf"):
+        add_ip_adapter(held, "adapter.safetensors")
     described = held.describe()
     assert described["quant"] == "gguf" and [entry["name"] for entry in described["added"]] == ["unet-Q8_0.gguf"]
 
