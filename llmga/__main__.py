@@ -31,12 +31,17 @@ COMMANDS = Registry("command", {
     "demo": Command("llmga.serve.demo", "the main job on the bundled models"),
     "web": Command("llmga.serve.gradio_web_server", "talk and paint in a browser"),
     "serve": Command("llmga.serve.openai_api", "chat and pictures under OpenAI's paths"),
+    "mcp": Command("llmga.serve.mcp_server", "paint and look, as tools of the Model Context Protocol"),
     "restore": Command("llmga.diffrir.restore", "make painted regions agree with the kept ones, or enlarge pictures"),
     "storybook": Command("llmga.serve.storybook", "a picture book from one request"),
     "replay": Command("llmga.serve.replay", "make a picture again from what stands in its file"),
+    "verify": Command("llmga.serve.verify", "what a picture's file says of who or what made it"),
+    "c2pa test-key": Command("llmga.serve.test_key", "a certificate and a key to try signing with"),
     "train stage1": Command("llmga.llava.train.train", "teach a language model to see, and to write prompts"),
     "train stage2": Command("llmga.diffusers.train.train", "teach a diffusion model to paint such prompts"),
     "train restorer": Command("llmga.diffrir.train.train", "teach a restoration network"),
+    "data": Command("llmga.llava.data", "write records of any readable form in ours"),
+    "data view": Command("llmga.llava.data_view", "a page of samples as a model reads them"),
     "doctor": Command("llmga.llava.train.doctor", "look at the data and the machine before stage 1"),
     "download": Command("llmga.download", "fetch published weights"),
     "convert": Command("llmga.llava.convert", "write a checkpoint in another layout"),
@@ -45,6 +50,8 @@ COMMANDS = Registry("command", {
     "evaluate prompts": Command("llmga.evaluation.prompts", "score what prompts keep of benchmark rows"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
+    "evaluate watermark": Command("llmga.evaluation.watermark", "what of a hidden watermark survives"),
+    "evaluate masks": Command("llmga.evaluation.masks", "whether a server keeps what a mask does not mark"),
     "selfcheck": Command("llmga.evaluation.selfcheck", "whether this machine computes what a CPU computes"),
     "completion": Command("llmga.completion", "what bash or zsh needs to complete commands and flags"),
 })  # fmt: skip
@@ -67,7 +74,7 @@ def chosen(words: Sequence[str]) -> str:
     two = " ".join(words[:2])
     if two in COMMANDS:
         return two
-    if words[0] in GROUPS:
+    if words[0] in GROUPS and words[0] not in COMMANDS:
         members = [name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{words[0]} ")]
         raise UserError(f"{two!r} is no command; give {words[0]} one of: {', '.join(members)}.")
     COMMANDS[two if get_close_matches(two, COMMANDS) and not get_close_matches(words[0], COMMANDS) else words[0]]

@@ -38,6 +38,7 @@ TILE, OVERLAP = 512, 64  # output pixels, see llmga.diffrir.tiles
 # Everywhere.
 DTYPES = ("fp32", "fp16", "bf16")  # llmga.runtime
 FORMATS = ("png", "jpeg", "webp")  # llmga.assistant.image_files
+WATERMARK = "llmga"  # the text that is hidden where no other is asked for
 INLINE = ("auto", "none", "kitty", "iterm2", "sixel")  # llmga.serve.terminal.inline
 SEEDS = ("same", "next")  # llmga.serve.story
 MOST_PAGES = 40  # of a picture book

@@ -19,11 +19,16 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     "flash-attn": ("flash_attn",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
+    "c2pa": ("c2pa", "cryptography"),
+    "mcp": ("mcp",),
+    "otel": ("opentelemetry",),
 }  # fmt: skip
 OTHERWISE_NAMED = {
+    "c2pa": "c2pa-python",
     "cv2": "opencv-python-headless",
     "imwatermark": "invisible-watermark",
     "markdown_it": "markdown-it-py",
+    "opentelemetry": "opentelemetry-exporter-otlp-proto-http",
     "skimage": "scikit-image",
 }
 

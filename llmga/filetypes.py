@@ -56,6 +56,11 @@ def file_type(path: str | Path) -> FileType | None:
             head = file.read(HEAD)
     except OSError:
         return None
+    return type_of(head)
+
+
+def type_of(head: bytes) -> FileType | None:
+    """The same of the first bytes of a file."""
     return next((kind for kind in (*ARCHIVES, *OTHERS) if kind.fits(head)), None)
 
 

@@ -99,7 +99,9 @@ WHITE_FROM = 125  # gray value from which a mask means: paint here
 CONVENTIONS = ("auto", "white", "transparent")
 
 
-def read_mask(mask: Image.Image, size: tuple[int, int], *, soft: bool = False, convention: str = "auto") -> Image.Image:
+def read_mask(
+    mask: Image.Image, size: tuple[int, int], *, soft: bool = False, convention: str = "auto", whole: bool = False
+) -> Image.Image:
     """A person's mask of any mode, as mode L: 255 is painted anew, 0 is kept.
 
     Args:
@@ -107,6 +109,7 @@ def read_mask(mask: Image.Image, size: tuple[int, int], *, soft: bool = False, c
         soft: keep the values between; such pixels become a mix.  Otherwise they are painted from `WHITE_FROM` on.
         convention: what is painted anew: `white`, or `transparent` as in OpenAI's interface.  `auto` goes by whether
             anything in the mask is transparent.
+        whole: it may cover all of the picture, of which something is kept by other means.
 
     Raises:
         UserError: when the size is another one, or all or nothing of the picture would be kept.
@@ -122,7 +125,7 @@ def read_mask(mask: Image.Image, size: tuple[int, int], *, soft: bool = False, c
     darkest, brightest = extrema(gray)
     if brightest == 0:
         raise UserError("the mask is empty, so nothing would be painted; make white what is to be painted anew.")
-    if darkest == 255:
+    if darkest == 255 and not whole:
         raise UserError("the mask covers the whole picture, so nothing would be kept; leave black what is to stay.")
     return gray
 

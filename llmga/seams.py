@@ -16,6 +16,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 
+VISIBLE = 2.0  # levels of colour from which smooth surfaces show a seam
 REACH = 4  # pixels of a line on each side of the edge: two at the edge, two to compare with
 
 

@@ -49,7 +49,12 @@ def test_every_benchmark_is_tried():
 NEEDS = {"page_ready": ("chromium", "chromium-browser", "google-chrome")}  # one of these programs
 
 
-@pytest.mark.parametrize("name", SMALL)
+HEAVY = ("generation", "server_load", "stage1_data", "turn_path")  # these load the bundled models, or write much
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in HEAVY else name for name in SMALL]
+)
 def test_prints_positive_figures_as_json(name: str, capsys, monkeypatch):
     if name in NEEDS and not any(map(shutil.which, NEEDS[name])):
         pytest.skip(f"no {NEEDS[name][0]} here; bash scripts/browser.sh installs it")
@@ -124,6 +129,7 @@ def test_a_heavy_library_is_seen():
 ON_A_GPU = ("diffrir", "generation", "stage1_throughput", "stage2_throughput")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ON_A_GPU)
 def test_what_a_gpu_would_need_is_known_without_one(name: str, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptF
 from llmga.assistant.painting import (
     ImageRequest,
     Postprocessing,
+    is_instructed,
     marks_behind,
     painted,
     pipeline_for,
@@ -22,6 +23,7 @@ from llmga.assistant.painting import (
     upscaler_of,
 )
 from llmga.assistant.session import GeneratedImage, Region
+from llmga.diffusers.families import EDITING
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.generation_prompt import Event as ParserEvent
@@ -92,7 +94,13 @@ class Answer:
             yield TextDelta(event.text)
         elif isinstance(event, GenerationPrompt):
             for _ in range(self.assistant.settings.versions):
-                yield from self.picture(event.text, request, region, number)
+                yield from self.picture(self.wanted(event.text, request, region), request, region, number)
+
+    def wanted(self, prompt: str, request: str, region: Region | None) -> str:
+        """What is painted where the language model asks for a picture: what the person said, for a pipeline that
+        changes pictures as it is told."""
+        told = region is not None and region.pipeline_task == EDITING and is_instructed(self.assistant.pipeline)
+        return request.strip() or prompt if told else prompt
 
     def picture(
         self,
@@ -128,17 +136,19 @@ class Answer:
             image = yield from painted(pipeline, wanted, postprocessing, self.cancelled, previews=previews)
             if image is None:
                 return
-            image = self.assistant.guard(image)
+            image, hidden = self.assistant.guard(image, None if region is None else region.mask)
         except UserError as problem:
             yield Failed(str(problem))
             return
-        marks = marks_behind(self.assistant.models, pipeline, self.assistant.pipeline, self.assistant.upscaler, chosen)
+        own, upscaler = self.assistant.pipeline, self.assistant.upscaler
+        marks = marks_behind(self.assistant.models, pipeline, own, region, upscaler, chosen)
         record = record_of(
             pipeline, wanted, postprocessing, image, request=request, words=dict(self.sampling), models=marks
         )
+        record = replace(record, watermark=hidden)
         self.keep(painted=self.assistant.session.painted + 1)
         self.images.append(GeneratedImage(image, record, region, number))
-        yield PictureReady(image, record)
+        yield PictureReady(image, record, None if region is None else region.parent)
 
     def sampled(self) -> Sampling:
         """How the answer is sampled, noted for its records."""

@@ -13,13 +13,14 @@ from llmga.assistant import repainting
 from llmga.assistant.answer import Answer
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.events import AssistantEvent, Failed, Reply, Stopped
-from llmga.assistant.painting import check_guides, choose_sampler
+from llmga.assistant.painting import check_guides, choose_sampler, is_instructed
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
 from llmga.assistant.session import Exchange, Region, Session, Turn, shown
 from llmga.assistant.session_file import SavedSession
 from llmga.assistant.settings import ASKED_SEED, Settings, settings_given
 from llmga.diffrir.restorers import Restorer
+from llmga.diffusers.families import EDITING
 from llmga.errors import UserError
 from llmga.inputs import Picture, Pictures
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
@@ -341,10 +342,20 @@ class Assistant:
             self._keep(turns=self.session.turns + 1)
             end = len(self.session.conversation.messages)
             if end > start:
+                self._go_on_with(answer)
                 done = Exchange(turn, start, end, self.region, tuple(answer.images))
                 self._keep(exchanges=(*self.exchanges, done))
             else:
                 self.region = region
+
+    def _go_on_with(self, answer: Answer) -> None:
+        """Let a picture that was changed as a person said be the one that the next instruction is about."""
+        region = self.region
+        if region is None or region.mask is not None or not answer.images:
+            return
+        if region.pipeline_task == EDITING and is_instructed(self.pipeline):
+            latest = answer.images[-1].image
+            self.region = replace(region, picture=latest, parent=latest)
 
     def _take_up(self, turn: Turn, answer: Answer) -> Turn:
         """Remember the picture to work on; the turn as the language model is to see it."""
@@ -354,6 +365,9 @@ class Assistant:
         if self.region is not None:
             return replace(seen, images=(self.region.shown(), *seen.images[1:]))
         if chosen.edit is None:
+            return seen
+        if is_instructed(self.pipeline):
+            self.region = Region(turn.images[0], None, chosen.changes, turn.images[0])
             return seen
         seen, source = self._described(seen, answer)
         self.region = Region(turn.images[0], None, {**chosen.changes, "source_prompt": source}, turn.images[0])

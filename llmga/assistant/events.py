@@ -43,10 +43,15 @@ class Denoising:
 
 @dataclass(frozen=True)
 class PictureReady:
-    """A finished picture and how it was made; of a repainted part, the record tells the seam before and after."""
+    """A finished picture and how it was made; of a repainted part, the record tells the seam before and after.
+
+    Attributes:
+        parent: the picture that was changed; None for one from words.
+    """
 
     image: Image.Image
     record: Record
+    parent: Image.Image | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ Where it stands, and in the same words in every kind of file (both are UTF-8 whe
 * JPEG, WEBP: in the EXIF block, the record after the eight bytes `llmga` + three zeros in tag 0x927C (MakerNote), and
   the parameters in tag 0x9286 (UserComment, `UNICODE` + one zero, UTF-16 big endian), where other tools look for them.
 
-Colours of 16 bits (`llmga.deep`) stay so in a PNG; JPEG and WEBP hold 8.
+That a model made the picture stands in an XMP packet of every file (`llmga.assistant.provenance`), and in a signed
+statement where there is a `Signer`.  Colours of 16 bits (`llmga.deep`) stay so in a PNG; JPEG and WEBP hold 8.
 """
 
 import io
@@ -20,6 +21,8 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from llmga.assistant.credentials import Signer
+from llmga.assistant.provenance import PNG_KEYWORD, source_of, xmp_packet
 from llmga.assistant.record import Record, parameters
 from llmga.deep import into_png, levels
 from llmga.errors import UserError
@@ -32,31 +35,34 @@ EXIF_IFD, MAKER_NOTE, USER_COMMENT = 0x8769, 0x927C, 0x9286
 OWN, UNICODE = b"llmga\0\0\0", b"UNICODE\0"
 LONGEST_EXIF = 65_000  # bytes that fit into the one segment that JPEG has for it
 
-Encoder = Callable[[Image.Image, Record | None, int | None], bytes]
+Encoder = Callable[[Image.Image, Record | None, int | None, bytes], bytes]  # the last is the XMP packet
 
 
-def _png(image: Image.Image, record: Record | None, quality: int | None) -> bytes:
+def _png(image: Image.Image, record: Record | None, quality: int | None, xmp: bytes) -> bytes:
     chunks = PngInfo()
     if record is not None:
         chunks.add_text("parameters", parameters(record))
         chunks.add_text("llmga", record.to_json())
+    if xmp:
+        chunks.add_itxt(PNG_KEYWORD, xmp.decode())
     image = _in_mode(image, PNG_MODES)
     file, own = _saved(image, "PNG", pnginfo=chunks), levels(image)
     return file if own is None else into_png(file, own)
 
 
-def _jpeg(image: Image.Image, record: Record | None, quality: int | None) -> bytes:
+def _jpeg(image: Image.Image, record: Record | None, quality: int | None, xmp: bytes) -> bytes:
     image = _in_mode(image, ("L", "RGB", "CMYK"))
     profile = image.info.get("icc_profile")
     exif = _exif(record, LONGEST_EXIF)
-    return _saved(image, "JPEG", quality=quality or USUAL_QUALITY, exif=exif, icc_profile=profile, comment=b"")
+    told = {"exif": exif, "icc_profile": profile, "comment": b"", "xmp": xmp}
+    return _saved(image, "JPEG", quality=quality or USUAL_QUALITY, **told)
 
 
-def _webp(image: Image.Image, record: Record | None, quality: int | None) -> bytes:
+def _webp(image: Image.Image, record: Record | None, quality: int | None, xmp: bytes) -> bytes:
     """Lossless unless a quality is asked for."""
     image = _in_mode(image, ("RGB", "RGBA"))
     how = {"lossless": True, "exact": True} if quality is None else {"quality": quality}
-    return _saved(image, "WEBP", exif=_exif(record), icc_profile=image.info.get("icc_profile", b""), **how)
+    return _saved(image, "WEBP", exif=_exif(record), icc_profile=image.info.get("icc_profile", b""), xmp=xmp, **how)
 
 
 FORMATS: Registry[Encoder] = Registry("picture format", {"png": _png, "jpeg": _jpeg, "webp": _webp})
@@ -64,14 +70,25 @@ SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
 def encoded(
-    image: Image.Image, record: Record, kind: str = "png", *, quality: int | None = None, strip: bool = False
+    image: Image.Image,
+    record: Record,
+    kind: str = "png",
+    *,
+    quality: int | None = None,
+    strip: bool = False,
+    said: bool = True,
+    signer: Signer | None = None,
+    parent: Image.Image | None = None,
 ) -> bytes:
-    """The picture as a file; the same arguments give the same bytes.
+    """The picture as a file; the same arguments give the same bytes, but for a signature.
 
     Args:
         kind: a row of `FORMATS`.
         quality: 1 to 100 for a lossy file; None is lossless PNG and WEBP, and JPEG of 95.
-        strip: leave the record out; the colour profile stays.
+        strip: leave the record out; the colour profile stays, and that a model made it.
+        said: that a model made it, which files of earlier versions do not say.
+        signer: signs the file.
+        parent: the picture that was changed, for the signed statement.
 
     Raises:
         UserError: an unknown format, a quality out of range, or a record that is too long for a JPEG.
@@ -79,7 +96,9 @@ def encoded(
     if quality is not None and not 1 <= quality <= 100:
         raise UserError(f"quality {quality} is out of range; use 1 to 100.")
     lossy = None if kind == "png" else quality
-    return FORMATS[kind](image, None if strip else replace(record, quality=lossy), lossy)
+    xmp = xmp_packet(source_of(record.parent)) if said else b""
+    content = FORMATS[kind](image, None if strip else replace(record, quality=lossy), lossy, xmp)
+    return content if signer is None else signer(content, kind, record, parent)
 
 
 def png_bytes(image: Image.Image, record: Record) -> bytes:

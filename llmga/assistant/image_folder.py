@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from llmga.assistant.credentials import Signer
 from llmga.assistant.image_files import FORMATS, SUFFIXES, encoded
 from llmga.assistant.record import Record
 from llmga.errors import UserError
@@ -21,14 +22,15 @@ class ImageFolder:
     Args:
         kind: as `llmga.assistant.image_files.encoded` takes it.
         strip: as `encoded` takes it.
+        signer: as `encoded` takes it.
 
     Raises:
         UserError: nothing can be written there, or the kind is unknown.
     """
 
-    def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False):
+    def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False, signer: Signer | None = None):
         FORMATS[kind]
-        self._kind, self._strip = kind, strip
+        self._kind, self._strip, self.signer = kind, strip, signer
         if not str(save_path):
             raise UserError("--save-path is empty; give a folder, or leave it out for outputs.")
         self.folder: Path = Path(save_path)
@@ -40,13 +42,16 @@ class ImageFolder:
         except OSError as problem:
             raise self._unwritable(problem) from None
 
-    def save(self, image: Image.Image, record: Record) -> Path:
+    def save(self, image: Image.Image, record: Record, parent: Image.Image | None = None) -> Path:
         """Save a picture under the next free number.
+
+        Args:
+            parent: the picture that was changed.
 
         Raises:
             UserError: the disk does not take it; the session can go on.
         """
-        content = encoded(image, record, self._kind, strip=self._strip)
+        content = encoded(image, record, self._kind, strip=self._strip, signer=self.signer, parent=parent)
         try:
             path = self._written(content)
         except OSError as problem:

@@ -16,7 +16,7 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings, settings_given
 from llmga.assistant.shared_pipeline import FairLock
-from llmga.choices import PAINTER_QUANTS, SCALES
+from llmga.choices import PAINTER_QUANTS, SCALES, WATERMARK
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
 from llmga.diffusers.adapters import (
@@ -28,7 +28,7 @@ from llmga.diffusers.adapters import (
 )
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.control import IP_ADAPTER, Control
-from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
 from llmga.errors import UserError, named_arguments
@@ -105,6 +105,8 @@ class ModelSpec:
         task: what the pipeline is for; None is what its checkpoint was made for.
         inpainter: what paints marked parts in the pipeline's place; None beside the bundled pipeline is the bundled
             one, beside another the pipeline itself.
+        editor: what changes pictures by words in the pipeline's place, such as a model that takes an instruction; None
+            is the pipeline itself.
         restorer: a row of `llmga.diffrir.restorers.RESTORERS`, used after a mask; None is the usual one.  A row that
             enlarges becomes the upscaler.
         restorer_path: its weights; None is those in the model directory.
@@ -127,7 +129,10 @@ class ModelSpec:
         load_8bit: it is quantised so when it is loaded.
         load_4bit: it is quantised so when it is loaded.
         safety_checker: a folder of Stable Diffusion's safety checker, which withholds pictures; None looks at none.
-        watermark: a text of up to 32 bytes that is hidden in pictures; None hides nothing.
+        watermark: a text of up to 32 bytes that is hidden in pictures of 256 pixels a side and more, the kept pixels of
+            changed ones apart; None hides nothing, and the usual text nothing where its package is not installed.
+        c2pa: files of a chain of certificates and of its key, with which every picture's file is signed.
+        c2pa_prompt: what is signed holds the prompt.
         bounds: what one answer may cost.
     """
 
@@ -137,6 +142,7 @@ class ModelSpec:
     conv_mode: str | None = None
     task: Literal["text-to-image", "inpainting", "editing"] | None = None
     inpainter: str | Path | None = None
+    editor: str | Path | None = None
     restorer: str | None = None
     restorer_path: str | Path | None = None
     upscale: int | None = None
@@ -158,7 +164,9 @@ class ModelSpec:
     load_8bit: bool = False
     load_4bit: bool = False
     safety_checker: str | None = None
-    watermark: str | None = None
+    watermark: str | None = WATERMARK
+    c2pa: tuple[str | Path, str | Path] | None = None
+    c2pa_prompt: bool = False
     bounds: Bounds = UNBOUNDED
 
     def filled(self) -> "ModelSpec":
@@ -167,10 +175,11 @@ class ModelSpec:
         Raises:
             UserError: they are not there, or the restorer contradicts `upscale`.
         """
-        if self.task is not None and self.inpainter is not None:
-            raise UserError(
-                "--inpainter goes with a painter from words; give this command's one model as --sdmodel_id."
-            )
+        for flag, given in (("inpainter", self.inpainter), ("editor", self.editor)):
+            if self.task is not None and given is not None:
+                raise UserError(
+                    f"--{flag} goes with a painter from words; give this command's one model as --sdmodel_id."
+                )
         inpainter = self.inpainter
         if self.task is None and self.pipeline is None and inpainter is None:
             with suppress(UserError):
@@ -289,7 +298,7 @@ class Models:
         if (scale := getattr(restorers["restorer"], "scale", 1)) != 1:
             raise UserError(f"the restorer in {str(spec.restorer_path)!r} enlarges {scale} times; give it as --upscale "
                             f"{scale} --upscaler-path.")  # fmt: skip
-        guard = open_guard(spec.safety_checker, spec.watermark, spec.device)
+        guard = open_guard(spec.safety_checker, spec.watermark, spec.device, spec.c2pa, spec.c2pa_prompt)
         folder = find_checkpoint(_given(spec.pipeline))
         words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
         base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
@@ -299,6 +308,9 @@ class Models:
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec, pipeline)
+        if spec.editor is not None:
+            parts["editor"] = editor = find_checkpoint(spec.editor)
+            pipeline.dedicated[EDITING] = _editor(editor, spec)
         parts |= {role: path for role, (_, path) in weights.items()}
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
@@ -397,6 +409,15 @@ def _inpainter(folder: Path, spec: ModelSpec, painter: Pipeline) -> Pipeline:
     except UserError as problem:
         log.warning("marked parts are painted without guiding pictures, which suit the painter only: %s", problem)
     return inpainter
+
+
+def _editor(folder: Path, spec: ModelSpec) -> Pipeline:
+    """What changes pictures by words, with a sampler of its own; brackets in what a person says are no weights.
+
+    Raises:
+        UserError: the folder holds nothing that changes pictures.
+    """
+    return replace(spec, sampler=None, prompt_weights=False).open_pipeline(folder, EDITING)
 
 
 def _weights(name: str | None, path: str | Path | None) -> tuple[str | None, str | Path | None]:

@@ -13,12 +13,13 @@ from llmga.assistant.record import ModelMark, Record, Setup, Words, picture_hash
 from llmga.assistant.session import Region, task_of
 from llmga.assistant.settings import Changes, Settings
 from llmga.background import reports_of
+from llmga.changes import Change, change
 from llmga.compositing import paste_back
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, restorer_name
 from llmga.diffusers.components import for_task
 from llmga.diffusers.control import Control, controls_text
-from llmga.diffusers.families import TEXT_TO_IMAGE
+from llmga.diffusers.families import DIFFERENCE, EDITING, INSTRUCTION, TEXT_TO_IMAGE
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.seams import Seam, seam
@@ -91,11 +92,13 @@ class Postprocessing:
 
     Attributes:
         seams: (before, after) of each painting that the restorer saw; more than one where a picture grew in stages.
+        change: what is another picture now, where one was changed by words.
     """
 
     restorer: Restorer
     upscaler: Restorer | None = None
     seams: list[tuple[Seam, Seam]] = field(default_factory=list)
+    change: Change | None = None
 
     def restore(self, painting: Image.Image, picture: Image.Image, mask: Image.Image) -> Image.Image:
         """The restored painting, before the kept pixels are put back; its seam is measured with them."""
@@ -103,6 +106,11 @@ class Postprocessing:
         before, after = (seam(paste_back(picture, version, mask), mask) for version in (painting, restored))
         self.seams.append((before, after))
         return restored
+
+    def compare(self, image: Image.Image, region: Region | None) -> None:
+        """Measure what became of a picture that was changed by words."""
+        if region is not None and region.mask is None and region.picture.size == image.size:
+            self.change = change(region.picture, image)
 
     def enlarge(self, image: Image.Image, region: Region | None) -> Image.Image:
         """The picture at the upscaler's size, what is known of the original guiding it."""
@@ -203,6 +211,7 @@ def paint(
         on_step=on_step or (lambda step, total: None),
         **given,
     )
+    postprocessing.compare(image, region)
     if still_wanted is not None and postprocessing.upscaler is not None:
         still_wanted()
     return postprocessing.enlarge(image, region)
@@ -219,6 +228,14 @@ def pipeline_for(
     choose_sampler(own, chosen)
     found: Callable[..., Image.Image] = for_task(own, TEXT_TO_IMAGE if region is None else region.pipeline_task)
     return found
+
+
+def is_instructed(own: Callable[..., Image.Image]) -> bool:
+    """Whether a picture is changed as a person says it: by a pipeline that wants the instruction, no description."""
+    try:
+        return getattr(for_task(own, EDITING), "edits_by", DIFFERENCE) == INSTRUCTION
+    except UserError:
+        return False  # that it changes no pictures is told where one is to be changed
 
 
 def choose_sampler(pipeline: Callable[..., Image.Image], chosen: Settings) -> None:
@@ -285,24 +302,28 @@ def marks_behind(
     models: Sequence[ModelMark],
     pipeline: Callable[..., Image.Image],
     own: Callable[..., Image.Image],
+    region: Region | None,
     upscaler: Restorer | None,
     chosen: Settings,
 ) -> tuple[ModelMark, ...]:
     """What the record of a picture says of the models behind it.
 
-    Of pipeline and inpainter that is only the one that painted it; restorers that were chosen meanwhile stand in place
-    of those that the assistant was made with.
+    Of pipeline, inpainter and editor that is only the one that painted it; restorers that were chosen meanwhile stand
+    in place of those that the assistant was made with.
 
     Args:
         models: what records say of all models of the assistant.
         pipeline: what painted it.
         own: the assistant's pipeline.
+        region: what it was painted into.
         upscaler: the assistant's.
     """
-    idle = "inpainter" if _path(pipeline) == _path(own) else "painter"
+    shares = region is None or _path(pipeline) == _path(own)
+    painted_it = "painter" if shares else "editor" if region and region.pipeline_task == EDITING else "inpainter"
     others = {mark.role: mark for mark in _chosen_marks(upscaler, chosen)}
-    marks = [mark for mark in models if mark.role not in (idle, *others)] + list(others.values())
-    return tuple(replace(mark, role="painter") if mark.role == "inpainter" else mark for mark in marks)
+    idle = {"painter", "inpainter", "editor"} - {painted_it}
+    marks = [mark for mark in models if mark.role not in idle | set(others)] + list(others.values())
+    return tuple(replace(mark, role="painter") if mark.role == painted_it else mark for mark in marks)
 
 
 def _chosen_marks(own: Restorer | None, chosen: Settings) -> Iterator[ModelMark]:
@@ -359,6 +380,7 @@ def record_of(
         upscaler=postprocessing.upscaler and restorer_name(postprocessing.upscaler),
         seam_before=before,
         seam_after=after,
+        changed=postprocessing.change,
         words=cast(Words, words),
         painter=cast(Setup, setup),
         models=models,

@@ -11,6 +11,7 @@ from PIL import Image
 
 import llmga
 from llmga.assistant.settings import Changes, Guidance, Prompt, Seed, Share, Steps, WorkSide
+from llmga.changes import Change
 from llmga.compositing import able_to_hold
 from llmga.deep import levels
 from llmga.diffusers.adapters import LARGEST_WEIGHT
@@ -35,8 +36,8 @@ class ModelMark:
     """Which model took part.
 
     Attributes:
-        role: "language", "language base", "painter", "inpainter", "restorer" or "upscaler"; in a picture's record
-            "painter" is the one that painted it.
+        role: "language", "language base", "painter", "inpainter", "editor", "restorer" or "upscaler"; in a picture's
+            record "painter" is the one that painted it.
         name: the last part of the folder's path, the rest of the path is nobody's business; its id where it came from
             the hub; of a model that a server runs, its name there and the server's URL.
         sha256: fingerprint of the weights, None when they do not lie in a local folder.
@@ -123,9 +124,11 @@ class Record:
         upscaler: the row that enlarged the finished picture.
         seam_before: how much the mask's edge shows without the restorer.
         seam_after: how much it shows with it.
+        changed: what of the parent is another picture now, where it was changed by words without a mask.
         words: how the language model was sampled: temperature, top_p, max_new_tokens, seed, picture.
         painter: how the painter was set up.
         quality: of a lossy file, 1 to 100; None where the file is lossless, or of the usual quality.
+        watermark: the text that is hidden in the picture.
         llmga: version of this package.
     """
 
@@ -150,10 +153,12 @@ class Record:
     upscaler: Name | None = None
     seam_before: Seam | None = None
     seam_after: Seam | None = None
+    changed: Change | None = None
     words: Words = field(default_factory=Words)
     painter: Setup = field(default_factory=Setup)
     models: Annotated[tuple[ModelMark, ...], up_to(16)] = ()
     quality: Annotated[int, within(1, 100)] | None = None
+    watermark: Name | None = None
     llmga: Name = field(default=llmga.__version__)
 
     def model(self, role: str) -> ModelMark | None:

@@ -47,6 +47,9 @@ def paint_prompt(answer: Answer, number: int, prompt: int, text: str | None) -> 
     old = next((each for each in reversed(paintings) if each.number == prompt), None)
     wanted = written[prompt] if text is None else plain(as_text(text)).strip()
     reworded = wanted != written[prompt]
+    if not reworded:
+        exchange = assistant.exchanges[index]
+        wanted = answer.wanted(wanted, exchange.turn.text, old.region if old else exchange.region)
     yield from _paint(answer, index, prompt, wanted, old, None, reworded=reworded)
 
 

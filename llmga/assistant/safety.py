@@ -1,13 +1,16 @@
-"""Pictures looked at and marked before they leave, where the host asks for it."""
+"""Pictures looked at, marked and signed before they leave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from llmga.assistant.credentials import Signer
+from llmga.choices import WATERMARK
 from llmga.errors import UserError
 from llmga.extras import require
 from llmga.images import to_rgb
@@ -15,6 +18,60 @@ from llmga.runtime import pick_device
 
 WITHHELD = "the safety checker withheld the picture; ask for another one."
 SMALLEST_MARKED = 256  # pixels a side, below which the mark cannot be hidden
+LONGEST_MARK = 32  # bytes
+READABLE = 0.9  # share of a text's bits that tells it from chance: of 40 bits, once in ten million pictures
+METHOD = "dwtDctSvd"  # unlike "dwtDct", it outlives JPEG
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """A text hidden in frequencies of a picture (DWT, DCT and singular values), by the package invisible-watermark.
+
+    Attributes:
+        text: 1 to 32 bytes.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> "Watermark":
+        """Raises: UserError where the package is missing, or the text is too long."""
+        require("imwatermark", "--watermark")
+        if not 1 <= len(text.encode()) <= LONGEST_MARK:
+            raise UserError(f"--watermark of {len(text.encode())} bytes is out of range; use 1 to {LONGEST_MARK}.")
+        return cls(text)
+
+    def __call__(self, image: Image.Image, painted: Image.Image | None = None) -> Image.Image:
+        """The picture with the mark; the picture itself below `SMALLEST_MARKED` pixels a side.
+
+        Args:
+            painted: mode L and of the picture's size, 0 where every pixel stays as it is; another size is of a picture
+                that was enlarged since, in which none was kept.
+        """
+        if min(image.size) < SMALLEST_MARKED:
+            return image
+        encoder = require("imwatermark", "--watermark").WatermarkEncoder()
+        encoder.set_watermark("bytes", self.text.encode())
+        clear = "A" in image.getbands()
+        blue_first = np.asarray(image.convert("RGB") if clear else to_rgb(image))[..., ::-1]
+        marked = Image.fromarray(np.ascontiguousarray(encoder.encode(blue_first, METHOD)[..., ::-1]))
+        if clear:
+            marked.putalpha(image.getchannel("A"))
+        if painted is not None and painted.size == image.size:
+            marked = Image.composite(marked, image.convert(marked.mode), painted.point(lambda level: 255 * (level > 0)))
+        marked.info = dict(image.info)
+        return marked
+
+    def found_in(self, image: Image.Image) -> float:
+        """Which share of the text's bits can be read in a picture; about a half by chance."""
+        wanted = np.unpackbits(np.frombuffer(self.text.encode(), np.uint8))
+        decoder = require("imwatermark", "to look for a watermark").WatermarkDecoder("bits", len(wanted))
+        read = decoder.decode(np.ascontiguousarray(np.asarray(to_rgb(image))[..., ::-1]), METHOD)
+        return float((np.asarray(read, bool) == wanted.astype(bool)).mean())
+
+
+def _has_watermarks() -> bool:
+    return find_spec("imwatermark") is not None
 
 
 @dataclass(frozen=True)
@@ -23,38 +80,55 @@ class Guard:
 
     Attributes:
         unsafe: whether a picture is not to be shown.
-        mark: the picture with an invisible mark.
+        watermark: the invisible mark of pictures.
+        signer: what signs their files.
     """
 
     unsafe: Callable[[Image.Image], bool] | None = None
-    mark: Callable[[Image.Image], Image.Image] | None = None
+    watermark: Watermark | None = None
+    signer: Signer | None = None
 
-    def __call__(self, image: Image.Image) -> Image.Image:
-        """The picture as it may leave.
+    def __call__(self, image: Image.Image, painted: Image.Image | None = None) -> tuple[Image.Image, str | None]:
+        """The picture as it may leave, and the text that is hidden in it.
+
+        Args:
+            painted: mode L, 0 where pixels are kept as they were, which the mark spares.
 
         Raises:
             UserError: it is unsafe; the sentence is `WITHHELD`.
         """
         if self.unsafe is not None and self.unsafe(image):
             raise UserError(WITHHELD)
-        return image if self.mark is None else self.mark(image)
+        if self.watermark is None or min(image.size) < SMALLEST_MARKED:
+            return image, None
+        return self.watermark(image, painted), self.watermark.text
 
 
 NO_GUARD = Guard()
 
 
-def open_guard(checker: str | None, text: str | None, device: str = "auto") -> Guard:
+def open_guard(
+    checker: str | None,
+    text: str | None,
+    device: str = "auto",
+    c2pa: Sequence[str | Path] | None = None,
+    c2pa_prompt: bool = False,
+) -> Guard:
     """The guard that the flags ask for.
 
     Args:
         checker: a folder of Stable Diffusion's safety checker, as its pipelines have it under `safety_checker`, with
             the `preprocessor_config.json` of their `feature_extractor` in it or beside it.
-        text: what the watermark says.
+        text: what the watermark says; None hides none, and `WATERMARK` none where the package is not installed.
+        c2pa: files of the certificates and of the key that sign pictures.
+        c2pa_prompt: the signed statements hold the prompt.
 
     Raises:
-        UserError: as `load_checker` and `watermark`.
+        UserError: as `load_checker`, `Watermark.of` and `Signer.open`.
     """
-    return Guard(load_checker(checker, device) if checker else None, watermark(text) if text else None)
+    hidden = None if text is None or (text == WATERMARK and not _has_watermarks()) else Watermark.of(text)
+    signer = None if c2pa is None else Signer.open(*c2pa, prompt=c2pa_prompt)
+    return Guard(load_checker(checker, device) if checker else None, hidden, signer)
 
 
 def load_checker(folder: str, device: str = "auto") -> Callable[[Image.Image], bool]:
@@ -92,33 +166,3 @@ def load_checker(folder: str, device: str = "auto") -> Callable[[Image.Image], b
 
 def _has_processor(folder: Path) -> bool:
     return (folder / "preprocessor_config.json").is_file()
-
-
-def watermark(text: str) -> Callable[[Image.Image], Image.Image]:
-    """The text, hidden in frequencies of the picture (DWT and DCT), as Stable Diffusion's own scripts hide theirs.
-
-    Every pixel changes a little by it, also those that an edit keeps.  Pictures of fewer than `SMALLEST_MARKED` pixels
-    a side are too small to hide anything in, and stay as they are.
-
-    Raises:
-        UserError: the package is missing, or the text is too long.
-    """
-    imwatermark = require("imwatermark", "--watermark")
-    content = text.encode()
-    if not 1 <= len(content) <= 32:
-        raise UserError(f"--watermark of {len(content)} bytes is out of range; use 1 to 32.")
-    encoder = imwatermark.WatermarkEncoder()
-    encoder.set_watermark("bytes", content)
-
-    def mark(image: Image.Image) -> Image.Image:
-        if min(image.size) < SMALLEST_MARKED:
-            return image
-        clear = "A" in image.getbands()
-        blue_first = np.asarray(image.convert("RGB") if clear else to_rgb(image))[..., ::-1]
-        marked = Image.fromarray(np.ascontiguousarray(encoder.encode(blue_first, "dwtDct")[..., ::-1]))
-        if clear:
-            marked.putalpha(image.getchannel("A"))
-        marked.info = dict(image.info)
-        return marked
-
-    return mark

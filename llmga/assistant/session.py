@@ -127,7 +127,9 @@ class Region:
         parent = turn.images[0]
         if turn.outpaint is None:
             assert turn.mask is not None
-            return cls(parent, read_mask(turn.mask, parent.size, soft=changes.get("soft", False)), changes, parent)
+            whole = (changes.get("strength") or 1) < 1  # then something of every pixel is kept
+            mask = read_mask(turn.mask, parent.size, soft=changes.get("soft", False), whole=whole)
+            return cls(parent, mask, changes, parent)
         if turn.mask is not None:
             raise UserError("a mask and an outpainting were given for one picture; give one of them.")
         picture, mask = Canvas.parse(turn.outpaint, parent.size).grow(parent, turn.fill)

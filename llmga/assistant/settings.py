@@ -155,6 +155,11 @@ class Changes(TypedDict, total=False):
         "editing", "more changes less", ("How small a changed part is", "修改范围多小"), default=RATIO,
         offered=(0.1, 10), slider=(0.1, 10, 0.1), request="",
     )]  # fmt: skip
+    picture_guidance: Annotated[Guidance | None, Setting(
+        "editing", "how closely InstructPix2Pix keeps to the picture",
+        ("Closeness to the picture (InstructPix2Pix)", "贴近原图的程度（InstructPix2Pix）"),
+        offered=(1, 20), slider=(1, 5, 0.1), usual=1.5, request="",
+    )]  # fmt: skip
     source_prompt: Prompt
 
 
@@ -183,7 +188,8 @@ class Settings:
         size: (width, height) in pixels, multiples of 8 from 16 to 2048.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`.
         repaint: how a masked part is painted: strength, area, soft, as `Inpainter.batch` takes them.
-        edit: how a picture is changed: skip, ratio, as `Editor` takes them; None where pictures are not changed.
+        edit: how a picture is changed: skip, ratio, picture_guidance, as the editors take them; None where pictures are
+            not changed.
         restorer: a row of `llmga.diffrir.restorers.RESTORERS` of scale 1; None is the one that the assistant was made
             with.
         upscale: 2 or 4 enlarges every finished picture.
@@ -323,7 +329,7 @@ Settings.__init__.__annotations__ = get_type_hints(Settings.__init__)  # a signa
 
 def usual_edits() -> Changes:
     """How a picture is changed by words where nobody chose."""
-    return Changes(skip=SKIP, ratio=RATIO)
+    return Changes(skip=SKIP, ratio=RATIO, picture_guidance=None)
 
 
 PARTS = {"region": "repaint", "editing": "edit"}  # the field of `Settings` that has the rows of a group as keys

@@ -11,6 +11,7 @@ from PIL import Image
 
 from llmga.diffusers.components import for_task, from_pipe
 from llmga.diffusers.control import Control
+from llmga.diffusers.families import DIFFERENCE
 from llmga.diffusers.pipeline import OnStep, Pipeline
 
 LOOK_AGAIN = 0.1  # seconds between two looks at whether the one who waits still wants to
@@ -108,6 +109,11 @@ class SharedPipeline:
     def native_size(self) -> tuple[int, int] | None:
         """As the pipeline; None where it does not say."""
         return getattr(self.pipeline, "native_size", None)
+
+    @property
+    def edits_by(self) -> str:
+        """As the pipeline; of one that does not say, by the difference of two descriptions."""
+        return getattr(self.pipeline, "edits_by", DIFFERENCE)
 
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.

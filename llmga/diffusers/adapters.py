@@ -178,10 +178,10 @@ def add_ip_adapter(pipeline: Pipeline, file: str | Path) -> None:
         UserError: when it does not fit the pipeline.
     """
     file = Path(file)
+    if pipeline.family.class_name not in CONTROLLED:
+        raise UserError(f"an IP-Adapter cannot speak to {pipeline.family.name}; use one of SD1.5 or SDXL.")
     if pipeline.guides.picture_prompt is not None:
         raise UserError(f"IP-Adapter {str(file)!r} would be the second; give one.")
-    if pipeline.family.class_name not in CONTROLLED:
-        raise UserError(f"an IP-Adapter cannot guide {pipeline.family.name}; use one of SD1.5 or SDXL.")
     if pipeline.quant not in (None, "fp8-storage"):
         raise UserError(f"IP-Adapter {str(file)!r} cannot be put into a denoiser that is held as {pipeline.quant}; use "
                         "--painter-quant fp8-storage, or leave it out.")  # fmt: skip

@@ -14,6 +14,7 @@ from llmga.model_directories import MODEL_DIRECTORIES, hint, in_model_directorie
 from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
+CHECKED = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionInstructPix2PixPipeline")
 NOTHING_READY: Mapping[str, Any] = {}
 DEFAULTS_FILE = "generation_defaults.json"
 
@@ -169,9 +170,10 @@ def open_pipeline(
     """
     from safetensors import SafetensorError
 
-    models = _models(read_index(folder))
+    models = _models(index := read_index(folder))
     try:
         opened = {name: open_part(folder / name, *made, dtype) for name, made in models.items() if name not in ready}
+        opened |= {name: _open_processor(folder / name, kind) for name, kind in _processors(index)}
         return pipeline_class.from_pretrained(
             folder,
             dtype=dtype,
@@ -212,8 +214,28 @@ def open_part(part: Path, library: str, kind: str, dtype: torch.dtype, **options
     return model
 
 
+def _processors(index: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and class of what prepares pictures for a language model that reads the prompt."""
+    return [
+        (name, kind)
+        for name, (library, kind) in _parts(index).items()
+        if library == "transformers" and kind.endswith("VLProcessor")
+    ]
+
+
+def _open_processor(part: Path, kind: str) -> Any:
+    """One of them."""
+    import transformers
+
+    from llmga.processors import without_films
+
+    return without_films(getattr(transformers, kind)).from_pretrained(
+        part, local_files_only=True, trust_remote_code=False
+    )
+
+
 def _unwanted(pipeline_class: Any) -> dict[str, Any]:
     """Parts that are never loaded: the safety checker blacks out pictures and judges no toy world."""
-    if pipeline_class.__name__ in ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"):
+    if pipeline_class.__name__ in CHECKED:
         return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return {}

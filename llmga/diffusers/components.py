@@ -8,7 +8,7 @@ from typing import Any
 from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE, Family
 from llmga.diffusers.pipeline import Pipeline
-from llmga.diffusers.pipelines import PIPELINE_CLASSES, PIPELINES
+from llmga.diffusers.pipelines import PIPELINES, pipeline_class_of
 from llmga.errors import UserError
 
 
@@ -36,14 +36,12 @@ def for_task(pipeline: Any, task: str) -> Any:
         return pipeline  # inpainters and editors paint a whole picture where none is given
     if dedicated := pipeline.dedicated.get(task):
         usual = pipeline.defaults.get("sampler", "checkpoint")
-        dedicated.use_sampler(None if pipeline.sampler_name == usual else pipeline.sampler_name)
+        own = pipeline.sampler_name == usual or dedicated.family.prompt_arguments is None  # which takes no other
+        dedicated.use_sampler(None if own else pipeline.sampler_name)
         return dedicated
     name = f"{pipeline.family.architecture}-{task}"
-    if (
-        pipeline.family.prompt_arguments is None
-        or name not in PIPELINES
-        or (task == EDITING and _inpaints_only(pipeline))
-    ):
+    unknown = name not in PIPELINES or pipeline.family.architecture == "auto"
+    if unknown or (task == EDITING and _inpaints_only(pipeline)):
         raise UserError(f"checkpoint {pipeline.path!r} ({pipeline.family.name}) is not made for {task}; "
                         "choose another checkpoint.")  # fmt: skip
     if task not in pipeline.derived:
@@ -63,7 +61,10 @@ def _pictured(standing: Iterable[Control]) -> tuple[Control, ...]:
 
 def _inpaints_only(pipeline: Pipeline) -> bool:
     """Whether its UNet takes more than latents: a mask and what it leaves."""
-    return pipeline.denoiser.config.in_channels != pipeline.pipe.vae.config.latent_channels
+    return (
+        hasattr(pipeline.pipe, "unet")
+        and pipeline.denoiser.config.in_channels != pipeline.pipe.vae.config.latent_channels
+    )
 
 
 def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
@@ -75,13 +76,19 @@ def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
     """
     kind = type(pipeline.pipe) if family is None else family.load_pipeline_class()
     family, weighted = family or pipeline.family, pipeline.encoder.weighted
-    parts = {**pipeline.pipe.config, **pipeline.pipe.components, "scheduler": pipeline.own_scheduler}
+    parts = {**pipeline.pipe.config, **pipeline.pipe.components, "scheduler": _own_scheduler(pipeline)}
     taken = inspect.signature(kind.__init__).parameters
     pipe = kind(**{name: part for name, part in parts.items() if name in taken})
-    other = PIPELINE_CLASSES[family.task](
+    other = pipeline_class_of(family)(
         pipe, family, path=pipeline.path, defaults=pipeline.defaults, weighted=weighted, offload=pipeline.offload
     )
     other.added, other.guides, other.extra = pipeline.added, pipeline.guides, dict(pipeline.extra)
     other.quant = pipeline.quant
     other.dedicated = {task: from_pipe(each) for task, each in pipeline.dedicated.items()}
     return other
+
+
+def _own_scheduler(pipeline: Pipeline) -> Any:
+    """What the folder names; anew where no sampler takes its place, since it keeps where it is in its steps."""
+    scheduler = pipeline.own_scheduler
+    return scheduler if pipeline.family.prompt_arguments else type(scheduler).from_config(scheduler.config)

@@ -124,7 +124,7 @@ class Editor(Pipeline):
         _, source_guidance = self._checked(None, source_guidance)
         ratio = as_number(ratio, "ratio")
         times = self._times(STEPS if steps is None else steps, skip)
-        area, generator = self._area(image.size, size), self._generator(seed)
+        area, generator = self.work_area(image.size, size), self._generator(seed)
         mean, std = self._encoded(area.picture_on_canvas(to_rgb(image)))
         source, target = self._predictions(texts, negative_prompt, area.canvas)
         if allowed is None:
@@ -159,13 +159,6 @@ class Editor(Pipeline):
         """The timesteps each way; raises UserError when they are out of range."""
         total = self.schedule.config.num_train_timesteps
         return edit_timesteps(as_whole(steps, "steps"), as_number(skip, "skip"), total)
-
-    def _area(self, picture: tuple[int, int], size: tuple[int, int] | None) -> WorkArea:
-        """The whole picture, at the size asked for or the native one."""
-        whole = (0, 0, *picture)
-        if size is not None:
-            return WorkArea.within(whole, self._checked_size(size))
-        return WorkArea.fitted(whole, self.native_size, self.unit)
 
     def _encoded(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
         return posterior(self.pipe.vae, self.pipe.image_processor.preprocess(picture))

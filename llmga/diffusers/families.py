@@ -10,6 +10,24 @@ from llmga.choices import EDITING as EDITING
 from llmga.choices import INPAINTING as INPAINTING
 from llmga.choices import TEXT_TO_IMAGE as TEXT_TO_IMAGE
 from llmga.diffusers.long_prompt import PromptEmbeddings
+from llmga.diffusers.own_text import OwnText
+
+# How a row of the task `editing` changes a picture: where two descriptions differ, towards one description, or as it is
+# told.
+DIFFERENCE, LIKENESS, INSTRUCTION = "difference", "likeness", "instruction"
+
+
+Arguments = dict[str, Any]
+
+
+def as_they_are(arguments: Arguments) -> Arguments:
+    """Keyword arguments that most pipelines of diffusers take."""
+    return arguments
+
+
+def without_size(arguments: Arguments) -> Arguments:
+    """Those of a pipeline that takes the size of its picture."""
+    return {name: value for name, value in arguments.items() if name not in ("width", "height")}
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,12 @@ class Family:
             a family that is not trained here.
         task: `text-to-image`, `inpainting` or `editing`.
         strength: how much of the old content inpainting replaces by noise, above 0 to 1, which is all of it.
+        of: the architecture, where that is more than the name up to its first hyphen.
+        text: what a pipeline that reads the text itself is told; None for all others, and where nothing is known of it.
+        told_by: what tells this row from later ones of the same class: a file of the folder, a key in it, its value.
+        edits_by: how a row of the task `editing` changes a picture, `difference`, `likeness` or `instruction`.
+        adapted: keyword arguments (width, height, image …) -> those that the pipeline's class takes.
+        from_words: whether a row for changing pictures also paints one where none is given.
     """
 
     name: str
@@ -37,11 +61,23 @@ class Family:
     conditions: Callable[[Tensor | None, Tensor], dict[str, Tensor | None] | None] | None = None
     task: str = TEXT_TO_IMAGE
     strength: float = 1.0
+    of: str = ""
+    text: OwnText | None = None
+    told_by: tuple[str, str, Any] | None = None
+    edits_by: str = DIFFERENCE
+    adapted: Callable[[Arguments], Arguments] = as_they_are
+    from_words: bool = True
 
     @property
     def architecture(self) -> str:
         """The family's name without its task, such as `sdxl`."""
-        return self.name.partition("-")[0]
+        return self.of or self.name.partition("-")[0]
+
+    def extra_channels(self, latent: int) -> tuple[int, ...]:
+        """How many channels a UNet may take beside its latents' own, for a mask and a picture, or for a picture."""
+        if self.edits_by == INSTRUCTION:
+            return (latent,)
+        return (0, latent + 1) if self.task == INPAINTING else (0,)
 
     @property
     def class_name(self) -> str:
@@ -80,8 +116,7 @@ def sdxl_conditions(pooled: Tensor | None, time_ids: Tensor) -> dict[str, Tensor
 
 SD15 = Family("sd15", "StableDiffusionPipeline", 50, 7.5, sd15_prompt, lambda pooled, time_ids: None)
 SDXL = Family("sdxl", "StableDiffusionXLPipeline", 50, 5.0, sdxl_prompt, sdxl_conditions)
-# Any other pipeline that diffusers knows to be for the task (SD3, FLUX …): given the text itself, which their own
-# encoders read up to a few hundred tokens.
+# Any other pipeline that diffusers knows to be for the task: given the text itself.
 AUTO = Family("auto", "AutoPipelineForText2Image", 28, 5.0)
 SD15_INPAINTING = replace(
     SD15, name="sd15-inpainting", pipeline_class="StableDiffusionInpaintPipeline", task=INPAINTING
@@ -101,5 +136,24 @@ AUTO_INPAINTING = replace(
 )
 SD15_EDITING = replace(SD15, name="sd15-editing", task=EDITING)
 SDXL_EDITING = replace(SDXL, name="sdxl-editing", guidance_scale=7.5, task=EDITING)
-
-FAMILIES = (SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING, SDXL_EDITING, SD15_EDITING, AUTO, AUTO_INPAINTING)
+SD15_INSTRUCTED = replace(
+    SD15,
+    name="sd15-pix2pix",
+    of="sd15-pix2pix",
+    pipeline_class="StableDiffusionInstructPix2PixPipeline",
+    task=EDITING,
+    edits_by=INSTRUCTION,
+    adapted=without_size,
+    from_words=False,
+)
+SDXL_INSTRUCTED = replace(
+    SDXL,
+    name="sdxl-pix2pix",
+    of="sdxl-pix2pix",
+    pipeline_class="StableDiffusionXLInstructPix2PixPipeline",
+    task=EDITING,
+    edits_by=INSTRUCTION,
+    from_words=False,
+)
+UNET_FAMILIES = (SDXL, SD15, SDXL_INPAINTING, SD15_INPAINTING, SDXL_EDITING, SD15_EDITING, SD15_INSTRUCTED,
+                 SDXL_INSTRUCTED)  # fmt: skip

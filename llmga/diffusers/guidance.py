@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.control_maps import CONTROLS
 from llmga.diffusers.control_networks import ADAPTER, CONTROLNET, SAID, UNION, ControlNetwork
-from llmga.diffusers.families import EDITING, FAMILIES, INPAINTING
+from llmga.diffusers.families import EDITING, INPAINTING, UNET_FAMILIES
 from llmga.diffusers.memory import execution_device, move_to
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -200,7 +200,7 @@ def _class_of(pipeline: "Pipeline", kind: str) -> Any:
     family = pipeline.family
     name = CONTROLLED.get(family.class_name, {}).get(kind)
     if name is None:
-        able = [row.name for row in FAMILIES if row.task != EDITING and kind in CONTROLLED.get(row.class_name, {})]
+        able = [row.name for row in UNET_FAMILIES if row.task != EDITING and kind in CONTROLLED.get(row.class_name, {})]
         raise UserError(f"a {SAID[kind]} cannot guide {family.name}; it guides {', '.join(able)}.")
     channels = pipeline.denoiser.config.in_channels
     if kind == UNION and channels != pipeline.pipe.vae.config.latent_channels:

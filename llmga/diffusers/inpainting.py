@@ -136,7 +136,8 @@ class Inpainter(Pipeline):
             blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
             options["strength"] = 1.0  # nothing is there that could shine through
             return self._fill(prompt, seeds, blank, everything, guiding, on_step=on_step, **options)
-        region, shown, image = read_mask(mask, image.size, soft=soft), AREAS[area], able_to_hold(image)
+        partly = strength is not None and strength < 1  # then something of every pixel is kept
+        region, shown, image = read_mask(mask, image.size, soft=soft, whole=partly), AREAS[area], able_to_hold(image)
         growth = as_number(growth, "growth")
         parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
         if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture
@@ -177,6 +178,13 @@ class Inpainter(Pipeline):
     ) -> list[Image.Image]:
         """What the pipeline makes of a picture and a mask of a size that it takes."""
         width, height = picture.size
+        if len(seeds) > 1 and self.family.prompt_arguments is None:  # not all of them take several noises at once
+            options = dict(arguments, negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale)
+            return [
+                self._fill(prompt, [seed], picture, mask, on_preview=on_preview,
+                           on_step=stage_progress(on_step, number, len(seeds)), **options)[0]
+                for number, seed in enumerate(seeds)
+            ]  # fmt: skip
         count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview,

@@ -48,6 +48,13 @@ def _guarded(vae: Any, work: Callable[[], Tensor]) -> Tensor:
     return result
 
 
+def check_finite(latents: Tensor) -> None:
+    """Raises: UserError when they show nothing."""
+    if not latents.isfinite().all():
+        raise UserError(f"the diffusion model gave no finite numbers in {str(latents.dtype).removeprefix('torch.')}; "
+                        "use another --dtype (bf16 or fp32), or copy the checkpoint again.")  # fmt: skip
+
+
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """Scaled latents -> pixels (batch, 3, height, width) around [-1, 1].
@@ -55,9 +62,7 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     Raises:
         UserError: when there is no picture even in single precision.
     """
-    if not latents.isfinite().all():
-        raise UserError(f"the diffusion model gave no finite numbers in {str(latents.dtype).removeprefix('torch.')}; "
-                        "use another --dtype (bf16 or fp32), or copy the checkpoint again.")  # fmt: skip
+    check_finite(latents)
     pixels = _guarded(vae, lambda: vae.decode(unscaled(vae, latents.to(vae.dtype)), return_dict=False)[0])
     if not pixels.isfinite().all():
         raise UserError("the VAE gave no finite numbers, its weights are probably damaged; copy the folder vae/ again.")

@@ -2,27 +2,28 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from PIL import Image
 
 from llmga.diffusers.control import Control
-from llmga.diffusers.families import Family
+from llmga.diffusers.families import EDITING, Family
 from llmga.diffusers.guidance import Guides, check_controls, guided
 from llmga.diffusers.interruption import Look, interruptible
-from llmga.diffusers.latents import decode
+from llmga.diffusers.latents import check_finite, decode
 from llmga.diffusers.memory import with_less_memory
 from llmga.diffusers.previews import Previews
 from llmga.diffusers.prompt_encoder import PromptEncoder, TokenReport
 from llmga.diffusers.samplers import SAMPLERS, Sampler, most_steps, scheduler_of
+from llmga.diffusers.work_area import WorkArea
 from llmga.errors import UserError
 from llmga.inputs import as_number, as_seeds, as_size, as_text, as_whole, check_keywords
 from llmga.limits import LARGEST_GUIDANCE, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 
 OnStep = Callable[[int, int], None]
 OnPreview = Callable[[int, Image.Image], None]
+NATIVE = 128  # side of the latents, where neither pipeline nor denoiser says it
 
 
 def stage_progress(on_step: OnStep | None, number: int, count: int) -> OnStep | None:
@@ -43,6 +44,9 @@ class Pipeline:
             the checkpoint prefers, all optional.
         weighted: brackets in prompts are weights instead of text.
         offload: how the pipeline was placed, one of `llmga.choices.OFFLOADS`.
+
+    Raises:
+        UserError: for weights in prompts that a pipeline reads itself.
     """
 
     guides: Guides = Guides()  # nothing is loaded; every pipeline has its own
@@ -57,6 +61,9 @@ class Pipeline:
         weighted: bool = False,
         offload: str = "none",
     ):
+        if weighted and family.prompt_arguments is None:
+            raise UserError(f"brackets as weights are for SD1.5 and SDXL; {path!r} ({family.name}) reads its prompts "
+                            "itself, leave out --prompt-weights.")  # fmt: skip
         self.pipe = pipe
         self.family = family
         self.path = path
@@ -117,7 +124,8 @@ class Pipeline:
     @property
     def native_size(self) -> tuple[int, int]:
         """Width and height in pixels that the model was made for."""
-        side = getattr(self.pipe, "default_sample_size", None) or self.denoiser.config.sample_size
+        stated = getattr(self.denoiser.config, "sample_size", None)
+        side = getattr(self.pipe, "default_sample_size", None) or stated or NATIVE
         height, width = (side, side) if isinstance(side, int) else side
         return width * self.pipe.vae_scale_factor, height * self.pipe.vae_scale_factor
 
@@ -127,9 +135,16 @@ class Pipeline:
         patch = 1 if hasattr(self.pipe, "unet") else 2
         return max(8, self.pipe.vae_scale_factor * patch)  # the pipelines themselves ask for multiples of 8
 
+    @property
+    def edits_by(self) -> str:
+        """How it changes a picture, see `Family.edits_by`; "" where it changes none."""
+        return self.family.edits_by if self.family.task == EDITING else ""
+
     def report(self, prompt: str) -> TokenReport | str:
-        """How the prompt is cut into chunks; nothing where the pipeline reads the text itself."""
-        return self.encoder.report(prompt) if self.family.prompt_arguments else ""
+        """How the prompt is cut into chunks, or how much of it is read."""
+        if self.family.prompt_arguments is not None:
+            return self.encoder.report(prompt)
+        return "" if self.family.text is None else self.family.text.report(self.pipe, prompt)
 
     @interruptible
     @torch.inference_mode()
@@ -254,24 +269,25 @@ class Pipeline:
         Args:
             controls: each with its picture, as large as the painting or fitted to it.
         """
-        steps, guidance_scale = self._checked(steps, guidance_scale)
+        steps, guidance_scale = self._checked(steps, guidance_scale, negative_prompt)
         if not (seeds := as_seeds(seeds)):
             return []
+        size: tuple[Any, Any] = arguments.get("width"), arguments.get("height")
+        arguments = self.family.adapted(arguments)
         arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale)
-        pipe, guidance = guided(self, controls, (arguments["width"], arguments["height"]))
-        told = accepted(pipe, self.sampler.schedule(steps)) | self._reporting(pipe, on_step, on_preview)
+        pipe, guidance = guided(self, controls, size)
+        told = accepted(pipe, self.sampler.schedule(steps)) | self._reporting(pipe, on_step, on_preview, size)
 
         def work() -> list[Image.Image]:
             result = pipe(
                 **arguments,
                 **(guidance | self.extra),
                 **told,
-                guidance_scale=guidance_scale,
                 num_images_per_prompt=len(seeds),
                 generator=[self._generator(seed) for seed in seeds],
                 output_type="latent" if self.family.prompt_arguments else "pil",
             ).images
-            return self._decoded(result) if self.family.prompt_arguments else result
+            return self._decoded(result) if self.family.prompt_arguments else [_of_size(each, size) for each in result]
 
         return with_less_memory(pipe, work)
 
@@ -303,38 +319,43 @@ class Pipeline:
     def _prompt_arguments(self, prompt: str, negative: str | None, guidance_scale: float) -> dict[str, Any]:
         """The prompt as arguments of the pipeline, which looks at no negative side without guidance."""
         negative = negative if negative is None else as_text(negative, "negative prompt")
+        if self.family.text is not None:
+            return self.family.text.arguments(self.pipe, prompt, negative, guidance_scale)
+        given: dict[str, Any] = {"guidance_scale": guidance_scale}
         if self.family.prompt_arguments is None:
-            return {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
-        return self.family.prompt_arguments(self.encoder(prompt, negative, guided=guidance_scale > 1))
+            return given | {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
+        return given | self.family.prompt_arguments(self.encoder(prompt, negative, guided=guidance_scale > 1))
 
-    def _reporting(self, pipe: Any, on_step: OnStep | None, on_preview: OnPreview | None) -> dict[str, Any]:
-        """The argument by which a pipeline of diffusers tells each step; T2I-Adapters' have the older one."""
-        report = self._reporter(on_step, on_preview)
-        if report is None or "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
-            return {"callback_on_step_end": report} if report else {}
+    def _reporting(
+        self, pipe: Any, on_step: OnStep | None, on_preview: OnPreview | None, size: tuple[int | None, int | None]
+    ) -> dict[str, Any]:
+        """What tells of the steps, as keyword argument of the pipeline; one of diffusers has the older kind only."""
+        decodes_itself = self.family.text is not None  # and would make a black picture of what is no number
+        if on_step is None and on_preview is None and not decodes_itself:
+            return {}
+        previews = Previews(self.pipe, patch=self.family.text.patch if self.family.text else 0)
 
-        def each(step: int, timestep: Any, latents: torch.Tensor) -> None:
-            total = SimpleNamespace(num_timesteps=len(pipe.scheduler.timesteps) // pipe.scheduler.order)
-            report(total, step, timestep, {"latents": latents})
-
-        return {"callback": each}
-
-    def _reporter(self, on_step: OnStep | None, on_preview: OnPreview | None) -> Callable[..., dict] | None:
-        if on_step is None and on_preview is None:
-            return None
-        previews = Previews(self.pipe)
-
-        def report(pipe: Any, step: int, timestep: Any, tensors: dict) -> dict:
-            if on_preview is not None and tensors["latents"].ndim == 4:  # some families fold theirs
-                on_preview(step + 1, previews(tensors["latents"][:1]))
+        def report(step: int, total: int, latents: torch.Tensor) -> None:
+            if decodes_itself and step + 1 == total:
+                check_finite(latents)
+            if on_preview is not None and (preview := previews(latents[:1], size)) is not None:
+                on_preview(step + 1, preview)
             if on_step is not None:
-                on_step(step + 1, pipe.num_timesteps)
+                on_step(step + 1, total)
+
+        def ended(pipe: Any, step: int, timestep: Any, tensors: dict) -> dict:
+            report(step, pipe.num_timesteps, tensors["latents"])
             return {}
 
-        return report
+        if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
+            return {"callback_on_step_end": ended}
+        total = lambda: len(pipe.scheduler.timesteps) // pipe.scheduler.order  # noqa: E731  (known when it has begun)
+        return {"callback": lambda step, time, latents: report(step, total(), latents)}
 
-    def _checked(self, steps: int | None, guidance_scale: float | None) -> tuple[int, float]:
-        """The values with defaults filled in; raises UserError when one is out of range."""
+    def _checked(
+        self, steps: int | None, guidance_scale: float | None, negative_prompt: str | None = None
+    ) -> tuple[int, float]:
+        """The values with defaults filled in; raises UserError when one is out of range, or not for the family."""
         steps = self.steps if steps is None else as_whole(steps, "steps")
         guidance_scale = self.guidance_scale if guidance_scale is None else as_number(guidance_scale, "guidance scale")
         most = most_steps(self.pipe.scheduler)
@@ -342,6 +363,8 @@ class Pipeline:
             raise UserError(f"{steps} steps are out of range for sampler {self.sampler_name!r}; use 1 to {most}.")
         if not 0 <= guidance_scale <= LARGEST_GUIDANCE:
             raise UserError(f"guidance scale {guidance_scale} is out of range; use 0 to {LARGEST_GUIDANCE}.")
+        if self.family.text is not None:
+            self.family.text.check(self.family.name, negative_prompt, guidance_scale, self.guidance_scale)
         return steps, guidance_scale
 
     def _checked_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -358,6 +381,17 @@ class Pipeline:
                 raise UserError(f"size {side} is not a multiple of {unit}; use {' or '.join(map(str, nearest))}.")
         return size
 
+    def work_area(self, picture: tuple[int, int], size: tuple[int, int] | None) -> WorkArea:
+        """A whole picture on the canvas that is painted, of the size asked for or the native number of pixels.
+
+        Raises:
+            UserError: the model cannot paint that size.
+        """
+        whole = (0, 0, *picture)
+        if size is not None:
+            return WorkArea.within(whole, self._checked_size(size))
+        return WorkArea.fitted(whole, self.native_size, self.unit)
+
     def describe(
         self,
         *,
@@ -365,10 +399,11 @@ class Pipeline:
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
         controls: Sequence[Control] | None = None,
+        negative_prompt: str | None = None,
         **of_other_tasks: Any,
     ) -> dict[str, Any]:
         """What a picture's record says about its pipeline; values left out are the ones a call would use."""
-        steps, guidance_scale = self._checked(steps, guidance_scale)
+        steps, guidance_scale = self._checked(steps, guidance_scale, negative_prompt)
         return {
             "family": self.family.name,
             "model": self.path,
@@ -399,3 +434,11 @@ def accepted(pipe: Any, schedule: dict[str, Any]) -> dict[str, Any]:
             f"the sampler's own {left[0]} are not taken by {type(pipe).__name__}; choose another --sampler."
         )
     return schedule
+
+
+def _of_size(painted: Image.Image, size: tuple[int | None, int | None]) -> Image.Image:
+    """The picture at the size that was asked for; a few pipelines paint at one of their own."""
+    width, height = size
+    if width is None or height is None or painted.size == size:
+        return painted
+    return painted.resize((width, height), Image.Resampling.LANCZOS)

@@ -10,15 +10,19 @@ from llmga.diffusers.editor import Editor
 from llmga.diffusers.families import (
     AUTO,
     AUTO_INPAINTING,
+    DIFFERENCE,
     EDITING,
-    FAMILIES,
     INPAINTING,
+    INSTRUCTION,
+    LIKENESS,
     TEXT_TO_IMAGE,
     Family,
 )
 from llmga.diffusers.inpainting import Inpainter
+from llmga.diffusers.instruction import ImageToImage, InstructionEditor
 from llmga.diffusers.long_prompt import LAYOUTS
 from llmga.diffusers.memory import to_device
+from llmga.diffusers.newer_families import FAMILIES
 from llmga.diffusers.noise import read_scheduler, training_schedule
 from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.quantisation import FP8, check_quant, is_gguf, quantised_denoiser, store_in_fp8
@@ -32,6 +36,7 @@ from llmga.runtime import pick_device, pick_dtype
 # is then loaded as that row.
 PIPELINES: Registry[Family] = Registry("generator", {family.name: family for family in FAMILIES})
 PIPELINE_CLASSES: dict[str, type[Pipeline]] = {TEXT_TO_IMAGE: Pipeline, INPAINTING: Inpainter, EDITING: Editor}
+EDITORS: dict[str, type[Pipeline]] = {DIFFERENCE: Editor, LIKENESS: ImageToImage, INSTRUCTION: InstructionEditor}
 
 
 def load_pipeline(
@@ -58,7 +63,7 @@ def load_pipeline(
         task: `text-to-image`, `inpainting` or `editing`, of which the last two also take a checkpoint made for
             text-to-image; None is what the checkpoint is for.
         device: auto, cpu, cuda, cuda:N or mps.
-        dtype: fp32, fp16 or bf16; None is fp32 on a CPU and fp16 elsewhere.
+        dtype: fp32, fp16 or bf16; None is fp32 on a CPU, elsewhere fp16, or bf16 for families without a UNet.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the checkpoint prefers.
         offload: `none`; `model` keeps only the part at work on the GPU, `sequential` only the layer, `group` the layer
             and the next one.
@@ -69,7 +74,7 @@ def load_pipeline(
             its weights; None as it is.
 
     Returns:
-        The pipeline for the task: a `Pipeline`, an `Inpainter` or an `Editor`.
+        The pipeline for the task: a `Pipeline`, an `Inpainter`, or one of `EDITORS`.
 
     Raises:
         UserError: for a checkpoint that is missing, damaged or of another task, and for a value that is not possible.
@@ -84,11 +89,12 @@ def load_pipeline(
         _check_input(family, folder)
         defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
         _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
-        number = pick_dtype(dtype, target)
+        usual = None if family.text is None or target.type == "cpu" else "bf16"  # their encoders overflow in fp16
+        number = pick_dtype(dtype or usual, target)
         ready = quantised_denoiser(folder, index, quant, number, target)
         pipe = open_pipeline(folder, family.load_pipeline_class(), number, ready)
     to_device(pipe, target, offload=offload, tile_vae=tile_vae)
-    pipeline = PIPELINE_CLASSES[family.task](
+    pipeline = pipeline_class_of(family)(
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
     )
     if quant == FP8:
@@ -103,8 +109,13 @@ def load_pipeline(
     return pipeline
 
 
+def pipeline_class_of(family: Family) -> type[Pipeline]:
+    """What obeys the contract for a row's task."""
+    return EDITORS[family.edits_by] if family.task == EDITING else PIPELINE_CLASSES[family.task]
+
+
 def family_of(class_name: str | None, folder: Path, task: str | None = None) -> Family:
-    """The row for a checkpoint's pipeline class.
+    """The row for a checkpoint's pipeline class, the first that all of its folder fits.
 
     Inpainting checkpoints that were saved under a text-to-image class are recognised by their UNet's nine channels.
 
@@ -114,19 +125,30 @@ def family_of(class_name: str | None, folder: Path, task: str | None = None) -> 
         task: as `load_pipeline` takes it.
 
     Raises:
-        UserError: when no row is for the class.
+        UserError: when no row is for the class, or none of its weights is for the task.
     """
-    rows = [row for row in PIPELINES.values() if row.task != EDITING]
-    family = next((row for row in rows if row.class_name == class_name), None) or _automatic(class_name)
+    rows = [row for row in PIPELINES.values() if row.class_name == class_name]
+    family = next((row for row in rows if _told(row, folder)), None) or _automatic(class_name)
     if family is None:
-        supported = ", ".join(dict.fromkeys(row.class_name for row in rows))
+        supported = ", ".join(dict.fromkeys(row.class_name for row in PIPELINES.values()))
         raise UserError(f"checkpoint {str(folder)!r} is a {class_name}; supported are {supported}.")
     if task is None:
-        task = INPAINTING if _channels(folder)[1] else family.task
+        task = INPAINTING if family.task == TEXT_TO_IMAGE and _channels(folder)[1] else family.task
     if task == family.task:
         return family
     wanted = family.architecture if task == TEXT_TO_IMAGE else f"{family.architecture}-{task}"
+    if wanted not in PIPELINES:
+        raise UserError(f"checkpoint {str(folder)!r} ({family.name}) is made for {family.task}, not for {task}; "
+                        "choose another checkpoint or command.")  # fmt: skip
     return PIPELINES[wanted]
+
+
+def _told(row: Family, folder: Path) -> bool:
+    """Whether what tells the row from others of its class is in the folder."""
+    if row.told_by is None:
+        return True
+    file, key, value = row.told_by
+    return (folder / file).is_file() and read_json(folder / file).get(key) == value
 
 
 def _automatic(class_name: str | None) -> Family | None:
@@ -149,7 +171,7 @@ def _channels(folder: Path) -> tuple[int, int]:
 def _check_input(family: Family, folder: Path) -> None:
     """Raises: UserError when the UNet takes what the task does not give."""
     latent, extra = _channels(folder)
-    if extra not in ((0, latent + 1) if family.task == INPAINTING else (0,)):
+    if (folder / "unet").is_dir() and extra not in family.extra_channels(latent):
         raise UserError(f"the UNet of {str(folder)!r} takes {latent + extra} channels, which {family.name} does not "
                         "give; choose another checkpoint or command.")  # fmt: skip
 

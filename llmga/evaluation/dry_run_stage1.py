@@ -18,7 +18,6 @@ from llmga.evaluation.fake_modules import to_fake
 from llmga.llava import towers
 from llmga.llava.chat import Chat
 from llmga.llava.conversation import Conversation
-from llmga.llava.datasets.mixture import Mixture
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.empty import empty_model
 from llmga.llava.loading import load_mllm
@@ -30,7 +29,7 @@ from llmga.llava.train import trainer as trainer_module
 from llmga.llava.train.memory import QUANTISED, Method, Sizes, batches, flops, methods, need, tensors
 from llmga.llava.train.planning import USUAL_DEVICES, flags
 from llmga.llava.train.settings import Stage1Config
-from llmga.llava.train.stage1 import prepared
+from llmga.llava.train.stage1 import mixture, prepared
 from llmga.llava.train.trainer import Stage1Trainer
 from llmga.toyworld.vocabulary import CHAT_SPECIALS, byte_alphabet, numbered
 
@@ -131,10 +130,7 @@ def _arguments_of_the_fake_gpu() -> Iterator[None]:
 def open_trainer(mllm: Mllm, config: Stage1Config) -> Stage1Trainer:
     """The trainer of such settings, its model on the device."""
     mllm = prepared(mllm, config)
-    data = Mixture(
-        config.data, mllm.encode, image_token_id=mllm.image_token_id, tokens_per_image=mllm.tokens_per_image,
-        max_length=config.max_length, seed=config.seed,
-    )  # fmt: skip
+    data = mixture(config, mllm)
     with _arguments_of_the_fake_gpu():
         trainer = Stage1Trainer(mllm, config, data)
     trainer.add_callback(_KeepNothing())

@@ -1,5 +1,6 @@
 """Text to ids and labels: the one function that trains and serves."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -50,14 +51,14 @@ def encode(
     """
     input_ids: list[int] = []
     labels: list[int] = []
-    start = 0
+    start, ends = 0, [end for _, end in rendered.assistant_spans]
     for index, piece in enumerate(rendered.text.split(IMAGE_MARKER)):
         if index:
             input_ids += [image_token_id] * tokens_per_image
             labels += [IGNORED] * tokens_per_image
         begin, words = tokenise(piece, tokenizer, slow)
         for token, (left, right) in words if index else begin + words:
-            supervised = _overlaps(start + left, start + right, rendered.assistant_spans)
+            supervised = _overlaps(start + left, start + right, rendered.assistant_spans, ends)
             input_ids.append(token)
             labels.append(token if supervised else IGNORED)
         start += len(piece) + len(IMAGE_MARKER)
@@ -143,5 +144,7 @@ def _joined(
         before = token
 
 
-def _overlaps(begin: int, end: int, spans: tuple[tuple[int, int], ...]) -> bool:
-    return any(begin < span_end and end > span_start for span_start, span_end in spans)
+def _overlaps(begin: int, end: int, spans: tuple[tuple[int, int], ...], ends: list[int]) -> bool:
+    """Whether [begin, end) shares a character with one of the spans, which follow each other and end at `ends`."""
+    first = bisect_right(ends, begin)  # the first span that is not over before
+    return first < len(spans) and end > spans[first][0]

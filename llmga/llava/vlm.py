@@ -16,7 +16,6 @@ from transformers import (
     ProcessorMixin,
 )
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
-from transformers.utils import is_torchvision_available
 
 from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
@@ -29,6 +28,7 @@ from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate
 from llmga.llava.vocabulary import load_tokenizer
 from llmga.llava.weights import check_loaded
+from llmga.processors import without_films
 from llmga.quiet import quiet
 
 _BROKEN: tuple[type[Exception], ...] = (
@@ -161,16 +161,8 @@ def _processor_class(folder: Path) -> Any:
     known: Any = PROCESSOR_MAPPING.get(
         type(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)), None
     )
-    if known is None or is_torchvision_available() or not any("video" in name for name in known.get_attributes()):
-        return AutoProcessor
-    return type(known.__name__, (_WithoutFilms, known), {})
-
-
-class _WithoutFilms:
-    @classmethod
-    def get_attributes(cls) -> list[str]:
-        named = super().get_attributes()  # type: ignore[misc] # of the processor that this is mixed into
-        return [name for name in named if "video" not in name]
+    own = known and without_films(known)
+    return AutoProcessor if own is known else own
 
 
 @quiet()

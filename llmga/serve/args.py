@@ -15,6 +15,7 @@ from llmga.choices import (
     OFFLOADS,
     PAINTER_QUANTS,
     TEMPLATES,
+    WATERMARK,
 )
 from llmga.command_line import Parser, number, size
 from llmga.diffusers.control import LARGEST_SCALE
@@ -43,6 +44,7 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     add_words(parser)
     add_painting(parser)
     add_painter(parser)
+    add_provenance(parser)
     if task == INPAINTING:
         add_region(parser)
     if task == EDITING:
@@ -170,6 +172,8 @@ def add_painter(parser: Parser) -> None:
     group = parser.add_argument_group("painter")
     _add(group, "inpainter", metavar="FOLDER", help="what paints marked parts in place of --sdmodel_id; beside the "
          "bundled painter left out: the bundled one")  # fmt: skip
+    _add(group, "editor", metavar="FOLDER", help="what changes pictures by words in place of --sdmodel_id, such as a "
+         "model that takes an instruction")  # fmt: skip
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
     _add(group, "painter-quant", metavar="NAME", help="hold its denoiser in fewer bits, one of: "
@@ -229,7 +233,16 @@ def add_safety(parser: Parser) -> None:
     """What pictures pass before anybody sees them, where they are made for others."""
     group = parser.add_argument_group("safety")
     _add(group, "safety-checker", metavar="FOLDER", help="of Stable Diffusion's checker; withholds pictures")
-    _add(group, "watermark", metavar="TEXT", help="hidden in pictures of 256 pixels a side and more")
+
+
+def add_provenance(parser: Parser) -> None:
+    """How pictures say that a model made them."""
+    group = parser.add_argument_group("provenance")
+    _add(group, "watermark", default=WATERMARK, metavar="TEXT", help="hidden in pictures of 256 pixels a side and "
+         f"more, kept pixels apart (default: {WATERMARK!r} where invisible-watermark is installed)")  # fmt: skip
+    _add(group, "no-watermark", dest="watermark", action="store_const", const=None, help="hide nothing")
+    _add(group, "c2pa", nargs=2, metavar=("CERT", "KEY"), help="sign pictures (Content Credentials); PEM files")
+    _add(group, "c2pa-prompt", action="store_true", help="what is signed holds the prompt")
 
 
 def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None:

@@ -36,6 +36,7 @@ def script(args: argparse.Namespace) -> int:
     if spec.restorer is None and spec.restorer_path is None:
         spec = replace(spec, restorer="diffrir-x1", restorer_path=bundled(BUNDLED_RESTORER, "--restorer-path"))
     models = Models.load(spec)
+    pictures.signer = models.guard.signer
     loaded = time.perf_counter()
 
     terminal = Terminal(pictures, args.debug)

@@ -20,7 +20,7 @@ MODEL_DIRECTORY = Path("checkpoints/Inference")  # whose models visitors may cho
 OWN = (  # flags of models that are loaded here
     "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
     "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
-    "safety_checker", "watermark", "inpainter",
+    "safety_checker", "watermark", "inpainter", "editor",
 )  # fmt: skip
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
@@ -38,6 +38,7 @@ def build_parser() -> Parser:
     flags.add_painting(parser)
     flags.add_painter(parser)
     flags.add_safety(parser)
+    flags.add_provenance(parser)
     add_page(parser)
     flags.add_bounds(parser)
     parser.set_defaults(task=None)

@@ -4,6 +4,7 @@ What is there is not made again; change the plan, delete a picture, and run the 
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,11 @@ def painted(assistant: Assistant, story: Story, folder: Path) -> Story:
         postprocessing = Postprocessing(
             restorer_of(chosen.restorer, assistant.restorer), upscaler_of(chosen.upscale, assistant.upscaler)
         )
-        image = paint(assistant.pipeline, order, postprocessing)
+        image, hidden = assistant.guard(paint(assistant.pipeline, order, postprocessing))
         origin: dict[str, Any] = {"request": story.request, "words": {}, "models": assistant.models}
-        record = record_of(assistant.pipeline, order, postprocessing, image, **origin)
+        record = replace(record_of(assistant.pipeline, order, postprocessing, image, **origin), watermark=hidden)
         file = f"page-{number + 1:02d}.png"
-        write_result(folder / file, encoded(image, record), REMEDY)
+        write_result(folder / file, encoded(image, record, signer=assistant.guard.signer), REMEDY)
         story = story.with_picture(number, file)
         story.save(folder / STORY)
         print(f"saved {folder / file} (seed {order.seed})", flush=True)

@@ -33,6 +33,8 @@ def model_spec(args: argparse.Namespace) -> "ModelSpec":
 
     given = {each.name: getattr(args, each.name) for each in fields(ModelSpec) if hasattr(args, each.name)}
     given |= {"mllm": endpoint(args) or args.model_path, "pipeline": args.sdmodel_id, "loras": tuple(args.lora or ())}
+    if given.get("c2pa"):
+        given["c2pa"] = tuple(given["c2pa"])
     return ModelSpec(**given, guides=guides(args), bounds=bounds(args))
 
 

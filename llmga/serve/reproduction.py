@@ -14,10 +14,13 @@ from typing import Any
 
 from PIL import Image
 
+from llmga.assistant.credentials import unsigned
 from llmga.assistant.image_files import encoded, kind_of, read
 from llmga.assistant.loading import Guide
 from llmga.assistant.painting import ImageRequest, Postprocessing, paint
+from llmga.assistant.provenance import source_in
 from llmga.assistant.record import ModelMark, Record, picture_hash
+from llmga.assistant.safety import Watermark
 from llmga.assistant.session import Region
 from llmga.assistant.session_file import INDEX, load_pictures
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
@@ -127,7 +130,8 @@ def given_pictures(
         found |= _versions(image_file)
         if mask_file is not None:
             drawn = open_image(mask_file, exact=True)
-            mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False))
+            whole = (record.changes.get("strength") or 1) < 1
+            mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False), whole=whole)
             found[picture_hash(mask)] = mask
     return found
 
@@ -208,7 +212,7 @@ def _quant(recorded: str | None) -> str | None:
 def _check_family(name: str | None, folder: Path) -> None:
     """Raises: UserError when the folder holds a pipeline of another family than the recorded one."""
     own = family_of(read_index(folder).get("_class_name"), folder)
-    if name is not None and PIPELINES[name].architecture != own.architecture:
+    if name is not None and PIPELINES[name].architecture not in (own.architecture, "auto"):
         raise UserError(f"the picture was painted by a {name} model, but {str(folder)!r} is {own.name}; "
                         "give the painter with --sdmodel_id.")  # fmt: skip
 
@@ -298,12 +302,18 @@ def replay(args: argparse.Namespace) -> int:
                             args.painter_quant)  # fmt: skip
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
     image = replayed(record, pipeline, postprocessing, region, controls)
-    content = encoded(image, record, kind_of(file), quality=record.quality)
+    if record.watermark is not None:
+        image = Watermark.of(record.watermark)(image, None if region is None else region.mask)
+    kind, there = kind_of(file), file.read_bytes()
+    before = unsigned(there, kind)
+    content = encoded(image, record, kind, quality=record.quality, said=source_in(file) is not None)
     out = Path(args.out or file.with_stem(f"{file.stem}-again"))
     try:
         write_whole(out, content)
     except OSError as problem:
         raise UserError(f"{str(out)!r} cannot be written ({problem.strerror}); give another --out.") from None
-    same = content == file.read_bytes()
-    print(f"saved {out}: " + ("the same bytes." if same else "not the same bytes (another machine or version?)."))
+    same, signed = content == before, " before it was signed" * (before != there)
+    print(
+        f"saved {out}: " + (f"the same bytes{signed}." if same else "not the same bytes (another machine or version?).")
+    )
     return 0 if same else 1

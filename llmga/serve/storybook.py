@@ -20,7 +20,8 @@ def build_parser() -> Parser:
     """The flags."""
     about = "Make a picture book from one request."
     parser = Parser(prog="python -m llmga.serve.storybook", description=about)
-    for add in (flags.add_models, flags.add_endpoint, flags.add_words, flags.add_painting, flags.add_painter):
+    for add in (flags.add_models, flags.add_endpoint, flags.add_words, flags.add_painting, flags.add_painter,
+                flags.add_provenance):  # fmt: skip
         add(parser)
     parser.set_defaults(task=None)
     group = parser.add_argument_group("book")

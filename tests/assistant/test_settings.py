@@ -79,7 +79,8 @@ def test_what_is_left_out_on_a_command_line_is_the_usual_value():
     words, inpainting, editing = (parsed_args.settings(parser.parse_args(["--batch", "x"])) for parser in parsers())
     assert words == Settings()
     assert inpainting == Settings(repaint={"strength": None, "area": "picture", "soft": False})
-    assert editing == Settings(edit={"skip": 0.25, "ratio": 3.0}) == Settings(edit=usual_edits())
+    usual = {"skip": 0.25, "ratio": 3.0, "picture_guidance": None}
+    assert editing == Settings(edit=usual) == Settings(edit=usual_edits())
 
 
 def test_saved_settings_have_the_keys_that_they_always_had():
@@ -186,7 +187,7 @@ REFUSED = {
     "versions is 'x'; use a whole number, 1 to 10.": {"versions": "x"},
     "versions is 2.5; use a whole number, 1 to 10.": {"versions": 2.5},
     "versions is None; use a whole number, 1 to 10.": {"versions": None},
-    "edit is True; give a dict with some of skip, ratio.": {"edit": True},
+    "edit is True; give a dict with some of skip, ratio, picture_guidance.": {"edit": True},
     "edit is 0; give a dict": {"edit": 0},
     "repaint is None; give a dict with some of strength, area, soft.": {"repaint": None},
     "unknown key of repaint 'x'. Known are: strength, area, soft.": {"repaint": {"x": 1}},

@@ -181,12 +181,12 @@ def test_the_table_marks_missed_bars():
 
 @pytest.mark.slow
 def test_the_bundled_checkpoints_score_as_their_cards_say(tmp_path, capsys):
-    """A tenth of the full evaluation; few cases scatter, so a figure may fall short of the recorded one by 0.2."""
+    """A twentieth of the full evaluation; few cases scatter, so a figure may fall short of the recorded one by 0.25."""
     recorded = json.loads((bundled(BUNDLED_MLLM, "--model-path") / SCORES).read_text())["figures"]
     report = tmp_path / "scores.json"
-    assert main(["--scale", "0.1", "--output", str(report)]) == 0
+    assert main(["--scale", "0.05", "--output", str(report)]) == 0
     figures = json.loads(report.read_text())["figures"]
-    short = {claim: figures[claim] for claim in toyworld.BARS if figures[claim] < recorded[claim] - 0.2}
+    short = {claim: figures[claim] for claim in toyworld.BARS if figures[claim] < recorded[claim] - 0.25}
     assert not short
     assert "request.picture.shape" in capsys.readouterr().out
 

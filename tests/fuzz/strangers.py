@@ -37,8 +37,9 @@ from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.base import UnusableRecord
-from llmga.llava.datasets.json_stream import items, pairs
+from llmga.llava.datasets.json_stream import pairs
 from llmga.llava.datasets.kinds import KINDS
+from llmga.llava.datasets.layouts import LAYOUTS
 from llmga.llava.datasets.mixture import conversation_of
 from llmga.llava.datasets.record_index import index_entry
 from llmga.llava.datasets.sources import DataSource
@@ -236,8 +237,8 @@ def in_folder(folder: Path) -> Callable[[Path], Any]:
 def data_records(place: Path) -> None:
     """All that is done to records of the first stage before a token is made of them."""
     chance = np.random.default_rng(0)
-    for item in items(place):
-        for name, kind in KINDS.items():
+    for name, kind in KINDS.items():
+        for item in LAYOUTS["2024"].items(place, kind, "question=query"):
             index_entry(item.text, item.value, kind, item.problem)
             with suppress(UnusableRecord):
                 conversation_of(DataSource(name, str(place)), item.value, lambda name: noise("RGB"), chance)
@@ -255,6 +256,23 @@ RECORDS = [
     ]},
     {"image": "a.jpg", "caption": "a red circle", "ori_caption": "a circle", "question": "q", "answer": "a"},
     {"image": ["a.jpg", "b.jpg"], "instruction": "edit it", "output": "done", "mask": "m.png", "caption": "c"},
+]  # fmt: skip
+# The same in the forms of others.
+FORMED = [
+    {"messages": [
+        {"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            {"type": "text", "text": "What?"}]},
+        {"role": "assistant", "content": "A circle."}], "images": ["a.jpg"]},
+    {"query": "And?", "response": "Two.", "history": [["What?", "A circle."]], "system": "Rhyme."},
+    {"instruction": "q", "input": "more", "output": "a"}, {"prompt": "q", "chosen": "a", "rejected": "b"},
+    {"images": ["a.jpg"], "texts": [{"user": "q", "assistant": "a", "source": "x"}]},
+    {"image": "a.jpg", "question": "q", "choices": ["red", "blue"], "answer": 1, "A": "red", "B": "blue"},
+    {"image": {"<image_00>": "a.jpg"}, "conversations": [{"role": "user", "content": "<image_00> What?"},
+     {"role": "assistant", "content": "A circle."}]},
+    {"question": "q", "answers": [{"answer": "a"}, {"answer": "b"}], "image": {"file": "a.tar", "start": 0, "size": 9}},
+    {"__key__": "1", "jpg": "a.jpg", "json": "[{'from': 'human', 'value': '<img>a.jpg</img>'}]", "txt": "a circle"},
+    {"conversations": "[]", "data": ["q", "a"], "objects": {"bbox": [1]}, "kto_tag": True, "label": True},
 ]  # fmt: skip
 JOB = {"text": ["fill it", "now in green"], "image": "a.png", "mask": "m.png", "steps": 20, "seed": 7, "fill": "edge"}
 
@@ -324,10 +342,11 @@ def targets(folder: Path) -> dict[str, Target]:
     plain = either(in_utf8(values(json.loads(carries))), in_utf8(values(json.loads(carries))), bits(carries.encode()))
     pair = either(in_utf8(values(two)), bits(json.dumps(two).encode()))
     many = either(in_utf8(values(RECORDS)), bits(json.dumps(RECORDS).encode()))
+    formed = either(in_utf8(values(FORMED)), in_utf8(values(FORMED, lines)), bits(json.dumps(FORMED).encode()))
     return {
         "session zips": Target(0.07, zips, load_session),
         "session folders": Target(0.03, index, in_folder(folder)),
-        "records": Target(0.395, plain, lambda place: _told(Record.from_json, place.read_bytes())),
+        "records": Target(0.385, plain, lambda place: _told(Record.from_json, place.read_bytes())),
         "pictures with records": Target(0.12, either(*map(bits, carried)), read),
         "pictures": Target(0.12, either(*map(bits, pictures)), open_image),
         "stories": Target(0.08, in_utf8(values(told)), Story.load),
@@ -336,6 +355,7 @@ def targets(folder: Path) -> dict[str, Target]:
         "manifests of restoring": Target(0.02, in_utf8(values(restored)), lambda place: _manifest(folder, place)),
         "data lists": Target(0.015, many, data_records),
         "data lines": Target(0.01, in_utf8(values(RECORDS, lines)), data_records),
+        "data forms": Target(0.01, formed, data_records),
         "data objects": Target(0.01, pair, data_pairs),
         "training lists": Target(0.002, many, lambda place: read_list(place, folder)),
         "low-rank weights": Target(0.008, head, load),

@@ -237,7 +237,8 @@ def test_a_region_that_cannot_be_is_told(repaint, argv, message):
 
 def test_editing_flags_reach_the_painter():
     args = parse("--image-file", "a.png", "--skip", "0.5", picture=True, task="editing")
-    assert settings(args).edit == {"skip": 0.5, "ratio": 3.0} and model_spec(args).task == "editing"
+    assert settings(args).edit == {"skip": 0.5, "ratio": 3.0, "picture_guidance": None}
+    assert model_spec(args).task == "editing"
     assert settings(given()).edit is None
 
 
@@ -254,3 +255,7 @@ def test_shipped_files_are_found_from_anywhere(tmp_path, monkeypatch):
     assert bundled("mine", "--x") == Path.cwd() / "mine"
     with pytest.raises(UserError, match="give --x"):
         bundled("nowhere", "--x")
+
+
+def test_an_editor_is_a_model_beside_the_painter():
+    assert model_spec(parse("--editor", "my-kontext")).editor == "my-kontext"

@@ -136,8 +136,9 @@ def test_the_scripted_demo_paints_without_overwriting(tmp_path):
         assert done.returncode == 0, done.stderr
         assert f"4 pictures are in outputs/demo-{number}: 000.png, 001.png, 002.png, 003.png" in done.stdout
         assert "peak memory" in done.stdout
-        before, after = map(float, re.search(r"003.png \(seed 0, seam (\S+) -> (\S+)\)", done.stdout).groups())
-        assert after < before / 2, "restoration helps"
+        assert re.search(r"003.png \(seed 0, seam (hidden|visible)", done.stdout)
+        record = read(tmp_path / f"outputs/demo-{number}/003.png")
+        assert record.seam_after.colour < record.seam_before.colour / 2, "restoration helps"
     assert len(list(tmp_path.rglob("*.png"))) == 8
 
 

@@ -1,4 +1,4 @@
-"""The records of a JSON file of any size, one after the other, in little memory."""
+"""The records of a JSON file of any size, packed or not, one after the other, in little memory."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from llmga.errors import UserError
-from llmga.filetypes import file_type
+from llmga.filetypes import HEAD, type_of
+from llmga.llava.datasets.compressed import open_bytes, open_text
 
 CHUNK = 1 << 20  # characters read at once
 LONGEST = 1 << 26  # characters of one record; beyond it the file is broken
@@ -36,7 +37,7 @@ def items(path: Path) -> Iterator[Item]:
         UserError: for a list that breaks off or is no JSON, and for a file that is no text in UTF-8.
     """
     check_text(path)
-    with path.open(encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         window = _Window(file, path)
         yield from _listed(window) if window.peek() == "[" else _lines(window)
 
@@ -48,7 +49,7 @@ def pairs(path: Path) -> Iterator[tuple[str, Any]]:
         UserError: for what is no such object, or breaks off.
     """
     check_text(path)
-    with path.open(encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         window = _Window(file, path)
         window.take("{")
         while window.peek() != "}":
@@ -65,7 +66,9 @@ def check_text(path: Path) -> None:
     Raises:
         UserError: that names the type of a file of another.
     """
-    if kind := file_type(path):
+    with open_bytes(path) as file:
+        kind = type_of(file.read(HEAD))
+    if kind:
         raise UserError(f"data file {str(path)!r} is {kind.said}, not JSON; {kind.remedy}.")
 
 

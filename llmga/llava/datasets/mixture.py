@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.base import OpenPicture, Record, UnusableRecord
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import CUT, MALFORMED, TOO_LONG, UNANSWERED, SkippedRecords
+from llmga.llava.datasets.long_dialogues import Long, pieces, plan
 from llmga.llava.datasets.pictures import MISSING, check_picture_folders, opener
+from llmga.llava.datasets.recognition import fault
 from llmga.llava.datasets.records import Records, open_records
 from llmga.llava.datasets.shards import shards
 from llmga.llava.datasets.sources import DataSource
@@ -42,6 +45,11 @@ class Mixture(Dataset[Sample]):
 
     Args:
         left_out: where what cannot be used is listed, a file.
+        long: what becomes of dialogues beyond `max_length`: each piece is a sample of its own, the end is cut off, or
+            they are left out.
+
+    Attributes:
+        rows: (source, row, piece) of each sample, int32 (samples, 3).
 
     Raises:
         UserError: for a file or picture folder that is missing, and a file of other records than its kind's.
@@ -57,14 +65,21 @@ class Mixture(Dataset[Sample]):
         max_length: int,
         seed: int = 0,
         left_out: Path | None = None,
+        long: Long = "split",
     ):
         self.sources: tuple[DataSource, ...] = tuple(sources)
         self.encode = encode
-        self._max_length, self._seed = max_length, seed
+        self._max_length, self._seed, self._long = max_length, seed, long
         self._image_token_id, self._tokens_per_image = image_token_id, tokens_per_image
         self.records: list[Records] = open_sources(self.sources)
         counts = [len(records) for records in self.records]
-        self.rows: np.ndarray = _chosen_rows(counts, self.sources, seed)
+        self._pieces: list[np.ndarray] = [
+            plan(source, records, encode, limit=max_length, tokens_per_image=tokens_per_image)
+            if long == "split"
+            else np.ones(len(records), dtype=np.int32)
+            for source, records in zip(self.sources, self.records, strict=True)
+        ]
+        self.rows: np.ndarray = _with_pieces(_chosen_rows(counts, self.sources, seed), self._pieces)
         self.skipped: SkippedRecords = SkippedRecords(counts, left_out)
 
     def __len__(self) -> int:
@@ -73,7 +88,7 @@ class Mixture(Dataset[Sample]):
     def __getitem__(self, key: int) -> Sample:
         epoch, index = divmod(int(key), len(self))
         for step in range(min(ATTEMPTS, len(self))):
-            source, row = map(int, self.rows[(index + step) % len(self)])
+            source, row = map(int, self.rows[(index + step) % len(self), :2])
             if self.skipped.quarantined(source, row):
                 continue
             try:
@@ -83,14 +98,31 @@ class Mixture(Dataset[Sample]):
         raise UserError(f"not one of {step + 1} samples in a row can be used: {self.skipped.counts()}; check the data.")
 
     def split(self, fraction: float) -> tuple["Mixture", "Mixture"]:
-        """Two parts without common rows, the second with `fraction` of them (at least one).
+        """Two parts without common rows, the second with `fraction` of them (at least one, and all pieces of a split
+        dialogue of which it has one).
 
         Raises:
             UserError: when nothing would be left to train on.
         """
         held_out = held_out_of(len(self), fraction)
         order = np.random.default_rng([self._seed, 1]).permutation(len(self))
-        return self._part(np.sort(order[held_out:])), self._part(np.sort(order[:held_out]))
+        chosen = np.zeros(len(self), dtype=bool)
+        chosen[order[:held_out]] = True
+        chosen |= self._beside(chosen)
+        if chosen.all():
+            raise UserError(
+                f"--eval-fraction {fraction} holds out pieces of every dialogue, which leaves nothing to train on; "
+                "give more records, or --eval-fraction 0."
+            )
+        return self._part(np.flatnonzero(~chosen)), self._part(np.flatnonzero(chosen))
+
+    def _beside(self, chosen: np.ndarray) -> np.ndarray:
+        """Which samples are pieces of dialogues that chosen ones are pieces of, bool (samples,)."""
+        found = np.zeros(len(self), dtype=bool)
+        for number, pieces_of in enumerate(self._pieces):
+            own = (self.rows[:, 0] == number) & (pieces_of[np.minimum(self.rows[:, 1], len(pieces_of) - 1)] > 1)
+            found |= own & np.isin(self.rows[:, 1], self.rows[own & chosen, 1])
+        return found
 
     def lengths(self) -> np.ndarray:
         """Roughly, the tokens of each sample, int64 (samples,); costs neither parsing nor tokenising."""
@@ -98,7 +130,7 @@ class Mixture(Dataset[Sample]):
         for number, records in enumerate(self.records):
             own = self.rows[:, 0] == number
             rough = (
-                records.characters() // CHARACTERS_PER_TOKEN
+                records.characters() // CHARACTERS_PER_TOKEN // self._pieces[number]
                 + records.pictures().astype(np.int64) * self._tokens_per_image
             )
             lengths[own] = rough[self.rows[own, 1]]
@@ -110,10 +142,18 @@ class Mixture(Dataset[Sample]):
         return part
 
     def _sample(self, epoch: int, index: int) -> Sample:
-        number, row = self.rows[index]
+        number, row, piece = self.rows[index]
         source, rng = self.sources[number], np.random.default_rng([self._seed, epoch, index])
         conversation = conversation_of(source, self.records[number][row], opener(source.image_folder), rng)
         encoded = encoded_of(conversation, self.encode)
+        if self._long == "drop" and len(encoded.input_ids) > self._max_length:
+            raise UnusableRecord(TOO_LONG)
+        if self._long == "split" and len(encoded.input_ids) > self._max_length:
+            parts = pieces(conversation, self.encode, self._max_length, encoded)
+            part = next(islice(parts, int(piece), None), conversation)
+            if self._pieces[number][row] == 1 and part is not conversation:  # more tokens than were foreseen
+                self.skipped.add(CUT)
+            conversation, encoded = part, encoded_of(part, self.encode)
         return self._fitted(Sample(encoded.input_ids, encoded.labels, conversation.images()))
 
     def _fitted(self, sample: Sample) -> Sample:
@@ -168,8 +208,8 @@ def conversation_of(
         UnusableRecord: also where the record's shape surprises the kind.
     """
     kind = KINDS[source.kind]
-    if fault := kind.fault(record):
-        raise UnusableRecord(MALFORMED) from UserError(f"a record {fault}")
+    if told := fault(kind, record):
+        raise UnusableRecord(MALFORMED) from UserError(f"a record {told}")
     try:
         return kind.to_conversation(record, open_picture, rng, source.phrasing)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
@@ -198,6 +238,14 @@ def _chosen_rows(counts: Sequence[int], sources: Sequence[DataSource], seed: int
             chosen.append(np.sort(np.random.default_rng([seed, number]).permutation(count)[:rest]).astype(np.int32))
         rows.append(_numbered(number, np.concatenate(chosen)))
     return np.concatenate(rows)
+
+
+def _with_pieces(rows: np.ndarray, counts: Sequence[np.ndarray]) -> np.ndarray:
+    """(source, row) -> (source, row, piece), a row for each piece."""
+    each = np.concatenate([counts[source][rows[rows[:, 0] == source, 1]] for source in range(len(counts))])
+    starts = np.repeat(np.cumsum(each) - each, each)
+    piece = (np.arange(each.sum()) - starts).astype(np.int32)
+    return np.column_stack([np.repeat(rows, each, axis=0), piece])
 
 
 def _numbered(number: int, chosen: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Pictures by name: from folders, from an lmdb, or from the record itself."""
 
+import base64
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from llmga.errors import UserError
+from llmga.errors import UserError, system_reason
 from llmga.extras import require
+from llmga.files import plain_file
 from llmga.filetypes import file_type, only_archives
 from llmga.images import open_image
 from llmga.llava.datasets.base import UnusableRecord
@@ -19,8 +21,12 @@ MISSING = "picture missing or unreadable"
 LMDB_FILE = "data.mdb"
 LONGEST_SHOWN = 200  # characters of a name that a message quotes
 
+SHORTEST, SHOWN = 64, 40  # letters of a picture in base64, and of a URI that a message quotes
+BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "Qk")  # how JPEG, PNG, GIF, WEBP and BMP begin in it
+IN_LETTERS = "write it as data:image/png;base64,… or give a file's name"
+MOST_BYTES = 1 << 28  # of one picture
+
 HINTS = {  # what a name may hold that no file's name should: the remedy
-    "data:image/": "save what the URL holds as a file and give its name",
     "://": "nothing is fetched while training: download it and give the file's name",
     "\\": "write / for \\ between folders",
 }
@@ -51,10 +57,14 @@ def find_picture(places: str, name: Any) -> Path | bytes:
     content = name.get("bytes") if isinstance(name, Mapping) else name
     if content and isinstance(content, (bytes, bytearray)):
         return bytes(content)
+    if isinstance(name, Mapping) and name.get("file"):
+        return _in_archive(name)
     if isinstance(name, Mapping):
-        name = name.get("path") or ""
+        name = (content if isinstance(content, str) else None) or name.get("path") or name.get("url") or ""
     if not isinstance(name, str) or not name:
         raise UserError(f"{name!r} is not the name of a picture.")
+    if (written := in_letters(name)) is not None:
+        return written
     for spelt in _spellings(name):
         for found in _candidates(places, spelt):
             if isinstance(found, bytes) or _is_file(found):
@@ -62,6 +72,50 @@ def find_picture(places: str, name: Any) -> Path | bytes:
     shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"  # a whole data: URI was seen here
     hint = next((f"; {remedy}" for part, remedy in HINTS.items() if part in name), "")
     raise UserError(f"picture {shown!r} is not in {places or 'the working folder'!r}{hint}.")
+
+
+def in_letters(name: str) -> bytes | None:
+    """The picture that a text itself is, as a `data:` URI or in base64; None for a name.
+
+    Raises:
+        UserError: for a `data:` URI of anything else.
+    """
+    if name.startswith("data:"):
+        head, comma, letters = name.partition(",")
+        content = _decoded(letters) if comma and head.endswith(";base64") else None
+        if not content:
+            raise UserError(f"picture {name[:SHOWN]!r}… is a data: URI without a picture in base64; {IN_LETTERS}.")
+        return content
+    if len(name) < SHORTEST or not name.startswith(BASE64):
+        return None
+    return _decoded(name)
+
+
+def _decoded(letters: str) -> bytes | None:
+    try:
+        return base64.b64decode("".join(letters.split()), validate=True) or None
+    except ValueError:
+        return None
+
+
+def _in_archive(place: Mapping[str, Any]) -> bytes:
+    """What stands at a place of a tar archive.
+
+    Raises:
+        UserError: when it is not there any more.
+    """
+    file, start, size = Path(str(place["file"])), place.get("start"), place.get("size")
+    if not isinstance(start, int) or not isinstance(size, int) or start < 0 or not 0 <= size <= MOST_BYTES:
+        raise UserError(f"a picture in the archive {str(file)!r} has no place of at most {MOST_BYTES} bytes.")
+    try:
+        with plain_file(file).open("rb") as archive:
+            archive.seek(start)
+            content = archive.read(size)
+    except (OSError, ValueError) as problem:
+        raise UserError(f"the archive {str(file)!r} cannot be read ({system_reason(problem)}); put it back.") from None
+    if len(content) < size:
+        raise UserError(f"the archive {str(file)!r} is shorter than it was; give back the same, or read it anew.")
+    return content
 
 
 def _spellings(name: str) -> list[str]:

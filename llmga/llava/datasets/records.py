@@ -11,7 +11,7 @@ Texts are read, not mapped: a map of the file would show in a process's memory w
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from io import FileIO
 from pathlib import Path
@@ -25,6 +25,7 @@ from llmga.fingerprints import digest
 from llmga.llava.datasets.base import Record
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.layouts import LAYOUTS
+from llmga.llava.datasets.mapping import renamed, renaming
 from llmga.llava.datasets.record_index import VERSION, index_entry, write_index
 from llmga.llava.datasets.shards import Table, read_table, shards
 from llmga.llava.datasets.sources import DataSource
@@ -40,14 +41,14 @@ class Records(Sequence[Record]):
     Args:
         path: the index, see `write_index`; the texts lie beside them.
         table: the rows themselves when they came as a table.
-        layout: how those are written, a key of `LAYOUTS`.
+        source: how those are written.
     """
 
-    def __init__(self, path: Path, table: Table | None = None, layout: str = "2024"):
+    def __init__(self, path: Path, source: DataSource, table: Table | None = None):
         from datasets import Dataset
 
-        self._entries, self._table, self._layout = Dataset.from_file(str(path)), table, layout
-        self._texts = FileIO(path.with_suffix(TEXTS))
+        self._entries, self._table, self._source = Dataset.from_file(str(path)), table, source
+        self._path, self._texts = path, FileIO(path.with_suffix(TEXTS))
 
     def __getstate__(self) -> dict[str, Any]:
         """With the name of the open file, which a process that does not inherit it opens anew."""
@@ -62,11 +63,19 @@ class Records(Sequence[Record]):
     def __getitem__(self, row: int) -> Record:  # type: ignore[override] # one row at a time, never a slice
         if self._table is None:
             return json.loads(self._text(int(row)))
-        return LAYOUTS[self._layout].adapt(self._table[int(row)])
+        return _adapted(self._table[int(row)], self._source)
 
     def characters(self) -> np.ndarray:
         """Characters of each record's words, int32 (records,)."""
         return self._column("characters").to_numpy()
+
+    def word_bytes(self) -> np.ndarray:
+        """The same in bytes of UTF-8, int64 (records,)."""
+        return self._column("bytes").to_numpy()
+
+    def turns(self) -> np.ndarray:
+        """Turns of each record, 0 of one that is no dialogue, int32 (records,)."""
+        return self._column("turns").to_numpy()
 
     def pictures(self) -> np.ndarray:
         """Pictures of each record, int16 (records,)."""
@@ -75,6 +84,20 @@ class Records(Sequence[Record]):
     def digests(self) -> np.ndarray:
         """Equal for records that say the same, int64 (records,)."""
         return self._column("digest").to_numpy()
+
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """What follows from the records and is costly: made by one process, kept beside the index under a name."""
+        from filelock import FileLock
+
+        place = self._path.with_name(f"{self._path.stem}.{name}.npy")
+        try:
+            with FileLock(place.with_suffix(".lock")):
+                if not place.is_file():
+                    np.save(part := place.with_suffix(".part.npy"), make())
+                    part.replace(place)
+                return np.load(place)
+        except OSError as problem:
+            raise _no_room(str(place.parent), self._source.file, problem) from None
 
     def digest(self) -> str:
         """Of all records in their order, pictures in folders apart."""
@@ -113,7 +136,7 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
     table = read_table(files)
     if not _kept(cached):
         _write_once(cached, source, files, table)
-    records = Records(cached, table, source.layout)
+    records = Records(cached, source, table)
     if not len(records):
         raise UserError(f"data file {source.file!r} holds no records.")
     if strict and (faulty := records.faulty()) >= TOO_MANY * len(records):
@@ -131,7 +154,12 @@ def _cache_file(source: DataSource, files: Sequence[Path]) -> Path:
         about = file.stat()
         states.append((about.st_size, about.st_mtime_ns, about.st_ctime_ns, _edges(file)))
     place = _hash(
-        [str(file.resolve()) for file in files], source.kind, KINDS[source.kind].fields, source.layout, VERSION
+        [str(file.resolve()) for file in files],
+        source.kind,
+        KINDS[source.kind].fields,
+        source.layout,
+        renaming(source.columns),
+        VERSION,
     )
     return Path(config.HF_DATASETS_CACHE) / "llmga" / f"{place}-{_hash(states)}.arrow"
 
@@ -166,18 +194,25 @@ def _write_once(cached: Path, source: DataSource, files: Sequence[Path], table: 
                         old.unlink()
                 part.replace(cached)
     except OSError as problem:
-        raise UserError(
-            f"the records of {source.file!r} cannot be kept in {str(cached.parent)!r} ({problem.strerror}); "
-            "make room there, or set HF_DATASETS_CACHE to another folder."
-        ) from None
+        raise _no_room(str(cached.parent), source.file, problem) from None
+
+
+def _no_room(place: str, file: str, problem: OSError) -> UserError:
+    return UserError(
+        f"the records of {file!r} cannot be kept in {place!r} ({problem.strerror}); "
+        "make room there, or set HF_DATASETS_CACHE to another folder."
+    )
+
+
+def _adapted(record: dict[str, Any], source: DataSource) -> dict[str, Any]:
+    return LAYOUTS[source.layout].adapt(renamed(record, renaming(source.columns)), KINDS[source.kind])
 
 
 def _entries(source: DataSource, files: Sequence[Path], table: Table | None) -> Iterator[dict[str, Any]]:
     kind = KINDS[source.kind]
     if table is not None:
-        adapt = LAYOUTS[source.layout].adapt
-        yield from (index_entry(None, adapt(record), kind) for record in table.rows_without_bytes())
+        yield from (index_entry(None, _adapted(record, source), kind) for record in table.rows_without_bytes())
         return
     for file in files:
-        for item in LAYOUTS[source.layout].items(file):
+        for item in LAYOUTS[source.layout].items(file, kind, source.columns):
             yield index_entry(item.text, item.value, kind, item.problem)

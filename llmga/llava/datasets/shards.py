@@ -2,7 +2,9 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,41 +13,56 @@ from typing import Any
 from llmga.errors import UserError
 from llmga.filetypes import only_archives
 from llmga.fingerprints import picture_stand_ins
+from llmga.llava.datasets import hub
+from llmga.llava.datasets.file_kinds import endings, file_kind, holds_records
 
-TABLES = {".parquet": "parquet", ".arrow": "arrow"}
-TEXTS = (".json", ".jsonl", ".ndjson")
+TABLES = ("parquet", "arrow")
+BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")  # shard-{0000..0011}.tar, as webdataset names its shards
+MOST_SHARDS = 100_000
 SAVED = "state.json"  # `Dataset.save_to_disk` leaves it in its folder
 
 
 def shards(named: str) -> list[Path]:
-    """The files that a path, a pattern or a folder means, in the order of their names.
+    """The files that a path, a pattern, a folder or a data set of the Hub means, in the order of their names.
 
     Raises:
         UserError: when there are none, or they are of different types.
     """
     path = Path(named)
+    if hub.is_meant(named):
+        return hub.files_of(named)
     if path.is_dir() and not (path / SAVED).is_file():
-        files = sorted(file for file in path.iterdir() if file.suffix in (*TEXTS, *TABLES))
+        files = sorted(file for file in path.iterdir() if holds_records(file) and file.is_file())
     elif path.is_dir():
         files = sorted(path.glob("*.arrow"))
     else:
-        files = [path] if path.is_file() else sorted(map(Path, glob.glob(named, recursive=True)))
+        files = [path] if path.is_file() else _matching(named)
     if not files:
         raise UserError(_nothing(path))
     if locked := [str(file) for file in files if not os.access(file, os.R_OK)]:
         raise UserError(f"data file {locked[0]!r} may not be read; change its permissions.")
-    if len(types := sorted({TABLES.get(file.suffix, "json") for file in files})) > 1:
+    if len(types := sorted(set(map(file_kind, files)))) > 1:
         raise UserError(
             f"{named!r} holds files of different types ({', '.join(types)}); name one of them, as in *.json."
         )
     return files
 
 
+def _matching(pattern: str) -> list[Path]:
+    """The files that fit `*.jsonl` or `part-{00..11}.tar`."""
+    if braces := BRACES.search(pattern):
+        first, last = braces.groups()
+        numbers = range(int(first), min(int(last), int(first) + MOST_SHARDS) + 1)
+        each = (pattern[: braces.start()] + f"{number:0{len(first)}d}" + pattern[braces.end() :] for number in numbers)
+        return [file for one in each for file in _matching(one)]
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))
+
+
 def _nothing(path: Path) -> str:
     """Why a path means no file."""
     if not path.is_dir():
         return f"data file {str(path)!r} does not exist; check the path (data/README.md shows the tree)."
-    wanted = f"holds no {', '.join((*TEXTS, *TABLES))} files"
+    wanted = f"holds no {endings()} files"
     if packed := only_archives(path):
         return f"data folder {str(path)!r} {wanted}, but archives such as {packed[0]!r}; unpack them."
     return f"data folder {str(path)!r} {wanted}; give another one, or a pattern that its files fit."
@@ -90,34 +107,41 @@ def _stand_ins(column: Any) -> Iterator[Any]:
 
 
 def read_table(files: Sequence[Path]) -> Table | None:
-    """Parquet and arrow files; None for JSON.
+    """Parquet and arrow files; None for others.
 
     Raises:
         UserError: when they cannot be read or hold nothing.
     """
-    if (kind := TABLES.get(files[0].suffix)) is None:
+    if (kind := file_kind(files[0])) not in TABLES:
         return None
-    from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
     from pyarrow import ArrowException, parquet
 
     named = str(files[0])
     try:
         empty = kind == "parquet" and not any(parquet.read_metadata(file).num_rows for file in files)
-        table = (
-            None
-            if empty
-            else load_dataset(kind, data_files=list(map(str, files)), split="train", trust_remote_code=False)
-        )
+        table = None if empty else _mapped(kind, list(map(str, files)))
     except (DatasetGenerationError, ArrowException, OSError, ValueError) as problem:
         reason = str(problem.__cause__ or problem).splitlines()[0].rstrip(".")
         raise UserError(f"{named!r} cannot be read as {kind}: {reason}.") from None
-    if table is None:
+    if not table:
         raise UserError(f"data file {named!r} holds no records.")
     embedded = [name for name, feature in table.features.items() if _holds_bytes(feature)]
     if not embedded:
         return Table(table)
     return Table(table.remove_columns(embedded), table.select_columns(embedded).with_format("arrow"))
+
+
+def _mapped(kind: str, files: list[str]) -> Any:
+    """A `datasets.Dataset` of these files: arrow streams, as the library itself keeps data sets, where they lie, others
+    in its cache."""
+    from datasets import Dataset, concatenate_datasets, load_dataset
+    from pyarrow import ArrowInvalid
+
+    if kind == "arrow":
+        with suppress(ArrowInvalid):  # of Arrow's other format
+            return concatenate_datasets([Dataset.from_file(file) for file in files])
+    return load_dataset(kind, data_files=files, split="train", trust_remote_code=False)
 
 
 def _holds_bytes(feature: Any) -> bool:

@@ -7,6 +7,7 @@ from llmga.errors import UserError
 from llmga.llava.datasets.base import Phrasing
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.layouts import LAYOUTS
+from llmga.llava.datasets.mapping import renaming
 
 NAMES = {"images": "image_folder", "share": "share", "per_vqa": "per_vqa", "layout": "layout",
          "language": "language", "paint": "paint"}  # fmt: skip
@@ -19,8 +20,8 @@ class DataSource:
 
     Attributes:
         kind: a key of `KINDS`.
-        file: a JSON, JSONL, parquet or arrow file, a pattern such as data/*.jsonl, a folder of shards, or a data set
-            as the `datasets` library saves it.
+        file: a file of `FILE_KINDS`, a pattern such as data/*.jsonl, a folder of shards, a data set as the `datasets`
+            library saves it, or one of the Hub (`owner/name`).
         image_folder: where the records' picture names start: a folder or an lmdb; several, separated by ";", are
             searched in order.
         share: how much of it an epoch takes: 0.5 a random half, 2 everything twice.
@@ -29,6 +30,7 @@ class DataSource:
         layout: how its records are written, a key of `LAYOUTS`.
         language: of the questions, a row of `instructions.INSTRUCTIONS`; "auto" goes by each caption.
         paint: how often a picture is asked for instead of a description (default: the kind's own share).
+        columns: other names of its records' keys, as in question=query,answer=response.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class DataSource:
     layout: str = "2024"
     language: str = "auto"
     paint: float | None = None
+    columns: str = ""
 
     @property
     def phrasing(self) -> Phrasing:
@@ -69,6 +72,7 @@ class DataSource:
         """
         kind = KINDS[self.kind]
         LAYOUTS[self.layout]
+        renaming(self.columns)
         self.phrasing.check()
         for name, number in (("share", self.share), ("per_vqa", self.per_vqa)):
             if number is not None and not 0 < number < 1000:

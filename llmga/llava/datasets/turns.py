@@ -4,33 +4,60 @@ Example: `[{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good d
 """
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Role
 from llmga.llava.datasets.base import Record, UnusableRecord
 from llmga.llava.datasets.left_out import MALFORMED, UNANSWERED
 
-ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
-SPEAKERS = ("system", *ROLES)
+ROLES: dict[str, Role] = {  # who speaks, in small letters and without marks around it
+    **dict.fromkeys(("human", "user", "prompter", "customer", "question"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "bing", "chatgpt", "bard", "claude", "model", "ai", "bot", "chatbot", "llm",
+                     "answer"), "assistant"),
+}  # fmt: skip
+SYSTEM = ("system", "developer")
+TOOLS = ("tool", "tool_call", "tool_response", "function", "function_call", "function_response", "observation",
+         "ipython", "environment")  # fmt: skip
+SPEAKERS = ("system", "human", "user", "gpt", "assistant")  # the usual ones, for a message
+SPEAKER_KEYS, WORDS_KEYS = ("from", "role", "speaker"), ("value", "content", "text")
 _JSON_TYPES = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
 
 
 def speaker_of(turn: Record) -> Any:
     """What names the speaker in either spelling."""
-    return turn.get("from", turn.get("role"))
+    return next((turn[key] for key in SPEAKER_KEYS if turn.get(key) is not None), None)
 
 
 def words_of(turn: Record) -> Any:
     """What is said in either spelling; a text, when `turn_fault` has no complaint."""
-    return turn.get("value", turn.get("content"))
+    return next((turn[key] for key in WORDS_KEYS if turn.get(key) is not None), None)
+
+
+def plain_name(speaker: Any) -> str:
+    """A speaker's name as the tables have it: `<|User|>` is user, `function-call` function_call."""
+    return _plain(speaker) if isinstance(speaker, str) else ""
+
+
+@lru_cache(256)
+def _plain(name: str) -> str:
+    return name.strip(" <|>:").casefold().replace("-", "_")
+
+
+def role_of(turn: Record) -> Role | Literal["system"] | None:
+    """Who speaks, whatever the spelling; None for others."""
+    name = plain_name(speaker_of(turn))
+    return "system" if name in SYSTEM else ROLES.get(name)
 
 
 def turn_fault(turn: Any) -> str:
     """Why a turn cannot be read, in words that follow "turn 3"; "" when it can."""
     if not isinstance(turn, dict):
         return f"is a {_type(turn)}, but must be an object of a speaker and a text"
-    if (speaker := speaker_of(turn)) not in SPEAKERS:
+    if role_of(turn) is None:
+        if plain_name(speaker := speaker_of(turn)) in TOOLS:
+            return f"is of {speaker!r}, a tool, which the model never speaks with; leave such dialogues out"
         return f"is of {speaker!r}, but must be of one of {', '.join(SPEAKERS)}"
     said = words_of(turn)
     if said is None:
@@ -66,13 +93,13 @@ def turns(messages: Sequence[Any]) -> tuple[str | None, list[tuple[Role, str]]]:
     for number, message in enumerate(messages):
         if fault := turn_fault(message):
             raise UnusableRecord(MALFORMED) from UserError(f"turn {number} {fault}")
-        speaker, text = speaker_of(message), words_of(message)
-        if speaker == "system":
+        role, text = role_of(message), words_of(message)
+        if role == "system":
             system = text if system is None else f"{system}\n{text}"
-        elif said and said[-1][0] == ROLES[speaker]:
-            said[-1] = (ROLES[speaker], f"{said[-1][1]}\n{text}")
-        elif said or ROLES[speaker] == "user":
-            said.append((ROLES[speaker], text))
+        elif said and said[-1][0] == role:
+            said[-1] = (said[-1][0], f"{said[-1][1]}\n{text}")
+        elif role is not None and (said or role == "user"):
+            said.append((role, text))
     if said and said[-1][0] == "user":
         said.pop()
     if not said:

@@ -10,6 +10,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.datasets.base import Record, UnusableRecord
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import BLIND, UNANSWERED
+from llmga.llava.datasets.long_dialogues import Long, pieces
 from llmga.llava.datasets.mixture import conversation_of, encoded_of
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
@@ -27,19 +28,26 @@ class SourceInspection:
     """One source.
 
     Attributes:
-        lessons: of the records that were looked at and can be learnt from; empty without a tokenizer.
+        learnt: how many of the records that were looked at can be learnt from.
+        lessons: of these, one for each piece of a split dialogue; empty without a tokenizer.
     """
 
     source: DataSource
     records: int
     looked_at: int = 0
     lost: int = 0
+    learnt: int = 0
     lessons: list[SampleStatistics] = field(default_factory=list)
 
     @property
     def coverage(self) -> float:
         """Supervised tokens over all tokens."""
         return sum(lesson.supervised for lesson in self.lessons) / max(1, sum(self.lengths()))
+
+    @property
+    def pieces(self) -> float:
+        """Samples of a record, in the mean."""
+        return len(self.lessons) / self.learnt if self.learnt and self.lessons else 1.0
 
     @property
     def beyond(self) -> Truncation:
@@ -58,12 +66,14 @@ class Inspection:
     Args:
         mllm: encodes; its weights are not used.  None leaves out what needs tokens.
         max_length: of a sample in tokens.
+        long: what becomes of a longer dialogue, see `long_dialogues`.
     """
 
     mllm: Mllm | None
     max_length: int
     sample: int = 0
     seed: int = 0
+    long: Long = "split"
     findings: Findings = field(default_factory=Findings)
     sources: list[SourceInspection] = field(default_factory=list)
 
@@ -146,6 +156,19 @@ class Inspection:
             if conversation.system and not mllm.template.places_system:
                 self.findings.add("malformed", place, str(problem.__cause__))
             return False
+        length = len(encoded.input_ids)
+        if length > self.max_length and self.long == "drop":
+            self.findings.add("too-long", place, f"{length} tokens, the limit is {self.max_length}")
+            return False
+        whole = length <= self.max_length or self.long != "split"
+        parts = [conversation] if whole else pieces(conversation, mllm.encode, self.max_length, encoded)
+        learnt = [self._lesson(looked, place, part, mllm) for part in parts]
+        looked.learnt += any(learnt)
+        return any(learnt)
+
+    def _lesson(self, looked: SourceInspection, place: str, conversation: Conversation, mllm: Mllm) -> bool:
+        """Whether a conversation, or a piece of one, can be learnt from within the limit."""
+        encoded = encoded_of(conversation, mllm.encode)
         told = list(tokens.complaints(conversation, encoded, mllm, self.max_length))
         for check, why in told:
             self.findings.add(check, place, why)
@@ -156,10 +179,16 @@ class Inspection:
 
 
 def inspect(
-    parts: Sequence[tuple[DataSource, Records]], mllm: Mllm | None, max_length: int, *, sample: int = 0, seed: int = 0
+    parts: Sequence[tuple[DataSource, Records]],
+    mllm: Mllm | None,
+    max_length: int,
+    *,
+    sample: int = 0,
+    seed: int = 0,
+    long: Long = "split",
 ) -> Inspection:
     """Everything about the records of these sources."""
-    inspection = Inspection(mllm, max_length, sample, seed)
+    inspection = Inspection(mllm, max_length, sample, seed, long)
     for source, records in parts:
         inspection.look_at(source, records)
     for kind in dict.fromkeys(source.kind for source, _ in parts):  # kinds may share their pictures and captions

@@ -25,7 +25,7 @@ def look(places: str, name: Any) -> tuple[Image.Image | None, list[Complaint]]:
     except (UserError, ValueError, OSError) as problem:
         close = other_spelling(places, name) if isinstance(name, str) else None
         return None, [("picture-missing", f"{problem}" + (f" There is {close!r}." if close else ""))]
-    label = name if isinstance(name, str) else "an embedded picture"
+    label = name if isinstance(name, str) and not isinstance(found, bytes) else "an embedded picture"
     try:
         odd = [(check, f"{label} {told}") for check, told in oddities(found)]
         return open_image(found), [complaint for complaint in odd if complaint[0] != "picture-huge"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from llmga.llava.conversation import IMAGE_MARKER
 from llmga.llava.datasets.base import Record
-from llmga.llava.datasets.turns import ROLES, picture_names, speaker_of, turn_fault, words_of
+from llmga.llava.datasets.turns import picture_names, role_of, turn_fault, words_of
 from llmga.llava.generation_prompt import END, START, TAG, visible
 from llmga.llava.inspection.pictures import Complaint
 
@@ -34,8 +34,8 @@ def complaints(kind: str, record: Record) -> Iterator[Complaint]:
 
 def _turns(turns: list) -> Iterator[Complaint]:
     """What is dropped of a dialogue that can be read."""
-    said = [turn for turn in turns if speaker_of(turn) != "system"]
-    roles = [ROLES[speaker_of(turn)] for turn in said]
+    said = [turn for turn in turns if role_of(turn) != "system"]
+    roles = [role_of(turn) for turn in said]
     if len(set(roles)) < 2:
         return
     if roles[0] == "assistant":

@@ -60,14 +60,14 @@ def examine(config: DoctorConfig) -> Report:
     mllm = _tried(report, "model", config.mllm or str(config.text_model), lambda: described(config))
     parts = [
         (source, records)
-        for source in config.data
+        for source in config.sources
         if (records := _tried(report, "data", source.file, _opening(source)))
     ]
-    inspection = inspect(parts, mllm, config.max_length, sample=config.sample, seed=config.seed)
+    inspection = inspect(parts, mllm, config.max_length, sample=config.sample, seed=config.seed, long=config.long)
     report.findings.merge(inspection.findings)
     if parts and blind(config, parts):
         report.findings.add("blind", "--tune projector", "give records with pictures, or let more learn")
-    if config.eval_fraction and len(parts) == len(config.data):
+    if config.eval_fraction and len(parts) == len(config.sources):
         _tried(report, "held-out", "--eval-fraction", lambda: _held_out(config, parts))
     machine, total = machine_of(config), step_size(config)
     report.add("data", table(inspection))
@@ -116,7 +116,7 @@ def _opening(source: DataSource) -> Callable[[], Records]:
 
 
 def _held_out(config: Stage1Config, parts: Sequence[tuple[DataSource, Records]]) -> int:
-    return held_out_of(samples_in([records for _, records in parts], config.data), config.eval_fraction)
+    return held_out_of(samples_in([records for _, records in parts], config.sources), config.eval_fraction)
 
 
 def _tried(report: Report, check: str, place: str, act: Callable[[], T]) -> T | None:
@@ -181,7 +181,9 @@ def inspect_few(config: Stage1Config, mllm: Mllm, parts: Sequence[tuple[DataSour
     Raises:
         UserError: the run cannot learn.
     """
-    inspection = inspect(parts, mllm, config.max_length, sample=max(4, AT_START // len(parts)), seed=config.seed)
+    inspection = inspect(
+        parts, mllm, config.max_length, sample=max(4, AT_START // len(parts)), seed=config.seed, long=config.long
+    )
     if blind(config, parts):
         inspection.findings.add("blind", "--tune projector")
     if stops := inspection.findings.of("stop"):

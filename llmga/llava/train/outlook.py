@@ -86,11 +86,15 @@ def steps(config: Stage1Config, inspection: Inspection, total: int) -> list[str]
     """
     counts, sources = zip(*((looked.records, looked.source) for looked in inspection.sources), strict=True)
     shares = [samples_of(number, counts, sources) for number in range(len(counts))]
-    samples = sum(shares)
+    samples = sum(share * looked.pieces for share, looked in zip(shares, inspection.sources, strict=True))
     epoch = max(1, round(samples / total))
     lines = [f"{round(samples)} samples an epoch in about {epoch} steps of {total} samples"]
     lines += late_checkpoints(config, config.steps or round(config.epochs * epoch))
-    lessons = [(looked, share) for looked, share in zip(inspection.sources, shares, strict=True) if looked.lessons]
+    lessons = [
+        (looked, share * looked.pieces)
+        for looked, share in zip(inspection.sources, shares, strict=True)
+        if looked.lessons
+    ]
     if lessons:
         weight = sum(share for _, share in lessons)
         tokens = sum(share * np.mean(looked.lengths()) for looked, share in lessons) / weight

@@ -15,20 +15,22 @@ from llmga.training.config import run
 
 def check(config: Stage1Config) -> None:
     """See that nothing is missing, that it can be written and learnt from, and say how long the run is."""
-    from llmga.llava.datasets.mixture import open_sources, samples_in
+    from llmga.llava.datasets.mixture import open_sources
     from llmga.llava.empty import load_empty_mllm
     from llmga.llava.train import outlook
     from llmga.llava.train.examination import described, inspect_few
     from llmga.llava.train.readiness import ready
+    from llmga.llava.train.stage1 import mixture
     from llmga.training.checkpoints import newest_checkpoint
 
-    known, records = ready(config), open_sources(config.data)
+    known, records = ready(config), open_sources(config.sources)
     for folder, flag in ((config.output_dir, "--output-dir"), (config.resume_dir(), "--checkpoint-dir")):
         _check_writable(Path(folder), flag)
     whole = None if config.low_rank else newest_checkpoint(config.resume_dir())
     mllm = load_empty_mllm(whole, conv_mode=config.conv_mode) if whole else described(config)
-    inspect_few(config, mllm, list(zip(config.data, records, strict=True)))
-    steps = outlook.length(known, samples_in(records, config.data))
+    inspect_few(config, mllm, list(zip(config.sources, records, strict=True)))
+    data = mixture(known, mllm)
+    steps = outlook.length(known, len(data))
     print(f"ready to train: {steps} steps of {known.global_batch} samples")
     for line in outlook.late_checkpoints(known, steps):
         print(line)

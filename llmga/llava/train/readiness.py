@@ -33,8 +33,8 @@ def ready(config: Stage1Config, processes: Processes | None = None) -> Stage1Con
     _check_packages(config)
     _check_deepspeed(config)
     _check_models(config)
-    records = open_sources(config.data)
-    held_out_of(samples_in(records, config.data), config.eval_fraction)
+    records = open_sources(config.sources)
+    held_out_of(samples_in(records, config.sources), config.eval_fraction)
     accumulation = _accumulation(config, processes)
     known = replace(
         config,
@@ -47,7 +47,7 @@ def ready(config: Stage1Config, processes: Processes | None = None) -> Stage1Con
         require_usable(checkpoint)
         require_steps_left(checkpoint, config.steps)
         require_same_course(checkpoint, known)
-        require_same_data(checkpoint, config.data, records)
+        require_same_data(checkpoint, config.sources, records)
         require_same_parts(checkpoint, zero_stage(config.deepspeed), processes.world)
     return known
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,18 @@ DATA = "data.json"  # which records the run learns from
 AFRESH = "--output-dir and --checkpoint-dir"
 # Settings that say which sample comes when and what learns: with others, a run does not go on but becomes another.
 COURSE = (
-    *("data", "conv_mode", "max_length", "seed", "global_batch", "group_by_length", "pack", "eval_fraction"),
+    *(
+        "data",
+        "map",
+        "long",
+        "conv_mode",
+        "max_length",
+        "seed",
+        "global_batch",
+        "group_by_length",
+        "pack",
+        "eval_fraction",
+    ),
     *("tune", "tune_tower", "lora_rank", "lora_alpha", "lora_dropout", "bits"),
 )
 
@@ -73,10 +84,17 @@ def require_same_course(checkpoint: Path, config: Stage1Config) -> None:
     file = checkpoint / FILE_NAME
     if not file.is_file():
         return  # older checkpoints do not tell
-    before, now = json.loads(file.read_text())["settings"], json.loads(json.dumps(asdict(config)))
+    before, now = _in_full(json.loads(file.read_text())["settings"]), json.loads(json.dumps(asdict(config)))
     # Without packs, batch x accumulation may be split anew; low-rank matrices mean nothing beside other weights.
     fixed = {*COURSE, *(["batch"] if config.pack else []), *(["mllm"] if config.low_rank else [])} & before.keys()
     require_same_settings(checkpoint, before, now, lambda name: name not in fixed, AFRESH)
+
+
+def _in_full(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run with those that older ones did not have: what they did without saying so."""
+    usual = {one.name: one.default for one in fields(DataSource) if one.default is not MISSING}
+    sources = [usual | source for source in settings.get("data", [])]
+    return {"long": "cut", "map": None} | settings | ({"data": sources} if sources else {})
 
 
 def save_data(folder: Path, sources: Sequence[DataSource], records: Sequence[Records]) -> None:

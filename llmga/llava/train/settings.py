@@ -1,6 +1,6 @@
 """The settings of stage 1: typed, explained at the field, checked at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmga.errors import UserError
@@ -49,7 +49,11 @@ class Stage1Config:
     warmup: float = setting(0.03, help="fraction of the steps with rising rate", minimum=0, maximum=1)
     weight_decay: float = setting(0.0, help="of matrices, not of norms and biases", minimum=0)
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = setting("cosine", help="course of the rate")
+    map: str | None = setting(None, help="other names of the records' keys, as in question=query,answer=response")
     max_length: int = setting(2048, help="tokens of a sample, pictures included", minimum=8)
+    long: Literal["split", "cut", "drop"] = setting(
+        "split", help="dialogues beyond max_length: split at turns, cut at the end, or left out"
+    )
     taught_turns: int | None = setting(
         None,
         help="turns of the longest conversation in the data: the model is shown so many of a longer one",
@@ -93,7 +97,7 @@ class Stage1Config:
             raise UserError("--text-model needs --vision-tower, the eyes of the new model.")
         if not self.data:
             raise UserError("--data names no source; give at least one kind=file.")
-        for source in self.data:
+        for source in self.sources:
             source.check()
         if self.tag_tokens and self.tune != "full":
             raise UserError(f"--tag-tokens adds tokens, which --tune {self.tune} does not teach; give --tune full.")
@@ -111,6 +115,11 @@ class Stage1Config:
             )
         if self.bits != 16 and not self.low_rank:
             raise UserError(f"--bits {self.bits} leaves weights that cannot learn; give --tune lora or dora.")
+
+    @property
+    def sources(self) -> tuple[DataSource, ...]:
+        """The data, with the names of their keys."""
+        return tuple(replace(source, columns=self.map or source.columns) for source in self.data)
 
     @property
     def low_rank(self) -> bool:

@@ -49,15 +49,7 @@ def train(config: Stage1Config) -> Stage1Trainer | None:
 
     mllm = open_model(config, checkpoint)
 
-    data = Mixture(
-        config.data,
-        mllm.encode,
-        image_token_id=mllm.image_token_id,
-        tokens_per_image=mllm.tokens_per_image,
-        max_length=config.max_length,
-        seed=config.seed,
-        left_out=Path(config.output_dir) / LEFT_OUT,
-    )
+    data = mixture(config, mllm, Path(config.output_dir) / LEFT_OUT)
     train_data, eval_data = data.split(config.eval_fraction) if config.eval_fraction else (data, None)
     health = first_look(config, mllm, data)
 
@@ -69,6 +61,24 @@ def train(config: Stage1Config) -> Stage1Trainer | None:
     trainer.save_finished(config.output_dir)
     say(trainer, f"left out: {data.skipped.counts() or 'nothing'}; model saved in {config.output_dir}")
     return trainer
+
+
+def mixture(config: Stage1Config, mllm: Mllm, left_out: Path | None = None) -> Mixture:
+    """All samples of a run, as its settings say.
+
+    Args:
+        left_out: where what cannot be used is listed.
+    """
+    return Mixture(
+        config.sources,
+        mllm.encode,
+        image_token_id=mllm.image_token_id,
+        tokens_per_image=mllm.tokens_per_image,
+        max_length=config.max_length,
+        seed=config.seed,
+        left_out=left_out,
+        long=config.long,
+    )
 
 
 def fit(trainer: Stage1Trainer, checkpoint: Path | None) -> None:

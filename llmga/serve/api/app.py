@@ -1,7 +1,7 @@
 """The application: its routers and middleware, and the paths that tell of the server."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -9,10 +9,11 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import llmga
-from llmga.serve.api import chat, images
+from llmga.serve.api import chat, images, responses, sdapi
 from llmga.serve.api.auth import ApiKeys, AuthMiddleware
 from llmga.serve.api.errors import add_exception_handlers
 from llmga.serve.api.middleware import BodyLimitMiddleware, RequestLogMiddleware
+from llmga.serve.api.response_store import ResponseStore
 from llmga.serve.api.routing import v1_router
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import Health, ModelCard, ModelList, ModelName
@@ -24,7 +25,8 @@ ABOUT = """Talk, and see it painted: OpenAI's paths and shapes on LLMGA.
   Send the message back as it came, and the assistant remembers what it painted.
 * `/v1/images` rewrites prompts (see `revised_prompt`), unless `model` names the pipeline.
 * A mask's transparent pixels are painted anew; a mask without any transparency is white there.
-* Beside OpenAI's fields: `seed`, `negative_prompt`, `num_inference_steps`, `guidance_scale`."""
+* Beside OpenAI's fields: `seed`, `negative_prompt`, `num_inference_steps`, `guidance_scale`;
+  `changed` tells what of a picture is another one after an edit without a mask."""
 
 open_paths: APIRouter = APIRouter()  # they need no key and tell nothing of anybody
 model_paths: APIRouter = v1_router()
@@ -39,7 +41,10 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with AsyncExitStack() as running:
+            for session in app.state.sessions:
+                await running.enter_async_context(session())
+            yield
         service.scheduler.close()
         service.scheduler.stop()
         service.engine.close()
@@ -52,12 +57,15 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for router in (open_paths, model_paths, chat.router, images.router):
+    app.state.sessions = []  # of protocols beside the API, which run as long as it does
+    app.state.responses = ResponseStore()
+    app.state.sdapi_jobs = {}  # of clients that wait
+    for router in (open_paths, model_paths, chat.router, images.router, responses.router, sdapi.router):
         app.include_router(router)
     add_exception_handlers(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=service.limits.body)
     app.add_middleware(AuthMiddleware, keys=keys, local=local)
-    app.add_middleware(RequestLogMiddleware, metrics=service.engine.metrics)
+    app.add_middleware(RequestLogMiddleware, metrics=service.engine.metrics, tracing=service.engine.tracing)
     app.openapi = without_422(app, app.openapi)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     return app
 

@@ -1,5 +1,6 @@
 """Who may ask: API keys, compared in constant time, and the name under which a client queues."""
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llmga.errors import UserError
 from llmga.serve.api.errors import ApiError
 
+SDAPI = "/sdapi/v1"
 PAGE = "/page"  # where a web page may be beside the API; it asks for the key itself
 OPEN = "/health"  # of which everybody may know
 SHORTEST = 8
@@ -63,6 +65,8 @@ class ApiKeys:
         if not self:
             return request.client.host if request.client else "unknown"
         kind, _, key = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "basic" and request.scope["path"].startswith(SDAPI):
+            kind, key = "bearer", _password(key)  # all that clients of these paths know
         if kind.lower() != "bearer" or not self.accept(key.strip()):
             raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
                            code="invalid_api_key")  # fmt: skip
@@ -77,8 +81,8 @@ class ApiKeys:
 class AuthMiddleware:
     """ASGI middleware that checks keys, hosts and origins before anything of a request is read.
 
-    Keys are asked for under /v1 only; it sets `request.state.client` there.  Starlette's `TrustedHostMiddleware` knows
-    no networks (127.0.0.0/8), no open paths, and answers in plain text.
+    Keys are asked for under /v1 and /sdapi only; it sets `request.state.client` there.  Starlette's
+    `TrustedHostMiddleware` knows no networks (127.0.0.0/8), no open paths, and answers in plain text.
 
     Args:
         local: Only this machine reaches the server.  A request under another name than this machine's then comes from
@@ -100,12 +104,12 @@ class AuthMiddleware:
         await self.app(scope, receive, send)
 
     def _check(self, connection: HTTPConnection, path: str) -> None:
-        guarded = path.startswith(("/v1", PAGE))
+        guarded = path.startswith(("/v1", SDAPI, PAGE))
         if self.local and not (guarded and self.keys) and not is_local(requested_host(connection)):
             raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
         if guarded and not self.keys and is_cross_site(connection):
             raise ApiError(403, "without API keys, pages of other sites may send nothing here.", code="foreign_site")
-        if path.startswith("/v1"):
+        if path.startswith(("/v1", SDAPI)):
             connection.state.client = self.keys.client_name(connection)
 
 
@@ -160,6 +164,14 @@ def _long_enough(key: str, place: str = "") -> str:
     if len(key) < SHORTEST:
         raise UserError(f"{place}an API key has {len(key)} characters; use at least {SHORTEST}.")
     return key
+
+
+def _password(credentials: str) -> str:
+    """Return the password of HTTP's basic credentials; empty where they cannot be read."""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _digest(key: str) -> bytes:

@@ -14,6 +14,7 @@ from llmga.serve.api.options import ServerOptions
 from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.service import ServedNames, Service
+from llmga.serve.api.tracing import Tracing
 
 LETTERS_PER_TOKEN = 16  # more than any text has on average
 UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
@@ -28,7 +29,8 @@ def build_service(options: ServerOptions, models: Models) -> Service:
     models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
     models.bounds.check_settings(options.settings, models.pipeline)
     queue = FairQueue(options.at_once, options.queue)
-    engine = Engine(models, options.at_once, Metrics(queue), private(options.spec, models))
+    tracing = Tracing.to(options.otel)
+    engine = Engine(models, options.at_once, Metrics(queue), private(options.spec, models), tracing)
     return Service(
         scheduler=RequestScheduler(engine, queue),
         engine=engine,
@@ -59,7 +61,7 @@ def last_part(path: str | Path | None) -> str:
 def private(spec: ModelSpec, models: Models) -> dict[str, str]:
     """What no answer may hold: where the models lie."""
     hidden = {str(models.pipeline.path): last_part(spec.pipeline)}
-    for path in (spec.mllm, spec.pipeline, spec.inpainter, spec.model_base, spec.restorer_path):
+    for path in (spec.mllm, spec.pipeline, spec.inpainter, spec.editor, spec.model_base, spec.restorer_path):
         if isinstance(path, Endpoint):
             hidden[path.shown] = "the language model's server"
         elif path is not None:

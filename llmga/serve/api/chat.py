@@ -67,6 +67,7 @@ class ChatResponder:
         length: Characters of words so far.
         images: How many were painted.
         usage: Known once all went well.
+        previews: Small pictures of unfinished ones are wanted.
     """
 
     service: Service
@@ -77,25 +78,31 @@ class ChatResponder:
     images: int = 0
     finish_reason: FinishReason = "stop"
     usage: Usage | None = None
+    previews: bool = False
 
-    def turn(self, body: ChatRequest, client: str, fetched: Mapping[str, bytes]) -> RunningTurn:
+    def turn(
+        self, body: ChatRequest, client: str, fetched: Mapping[str, bytes], mask_url: str | None = None
+    ) -> RunningTurn:
         """Return the turn that is to be run; blocking.
 
         Args:
             client: Whose caches may be used.
             fetched: The pictures that lie elsewhere, by their addresses.
+            mask_url: Of the first picture of the last message, transparent where it is to be painted anew.
 
         Raises:
             ApiError: A message is too long, a picture broken, or more is asked for than one answer may cost.
             UserError: The models cannot do it.
         """
         service = self.service
-        max_length = service.bounds.message
-        conversation = latest(to_conversation(body.messages, service.image_opener(fetched)), max_length)
+        max_length, open_image = service.bounds.message, service.image_opener(fetched, exact=mask_url is not None)
+        conversation = latest(to_conversation(body.messages, open_image), max_length)
         if max(len(conversation.messages[-1].text), len(conversation.system or "")) > max_length:
             raise too_long(max_length)
         controls = service.control_images(body.control_urls, fetched)
-        settings = service.settings(body, max_new_tokens=body.max_completion_tokens, control_images=controls)
+        more = {"max_new_tokens": body.max_completion_tokens, "previews": self.previews or None}
+        settings = service.settings(body, control_images=controls, **more)
+        mask = None if mask_url is None else open_image(mask_url)
         planner, known = service.prefix_cache.take(client, conversation)
         *earlier, last = known.messages
 
@@ -105,7 +112,9 @@ class ChatResponder:
             service.prefix_cache.put(client, planner, conversation)
 
         before = replace(known, messages=tuple(earlier))
-        turn = service.engine.turn(planner, Turn(last.text, last.images), settings, conversation=before, done=done)
+        turn = service.engine.turn(
+            planner, Turn(last.text, last.images, mask), settings, conversation=before, done=done
+        )
         return turn
 
     async def deltas(self, turn: RunningTurn) -> AsyncGenerator[Delta | Denoising]:
@@ -131,7 +140,7 @@ class ChatResponder:
 
     def _image(self, event: PictureReady) -> PaintedImage:
         record = event.record
-        url = ImageUrl(url=to_data_uri(to_base64(event.image, record)))
+        url = ImageUrl(url=to_data_uri(to_base64(event, signer=self.service.signer)))
         return PaintedImage(
             image_url=url, index=self.images, revised_prompt=record.prompt, offset=self.length, seed=record.seed
         )

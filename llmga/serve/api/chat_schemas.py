@@ -70,10 +70,12 @@ class PaintedImage(ExcludeNoneModel):
     """
 
     type: Literal["image_url"] = "image_url"
-    image_url: ImageUrl | None = Field(None, description="may be left out when the message is sent back")
+    image_url: ImageUrl | None = Field(default=None, description="may be left out when the message is sent back")
     index: int = 0
     revised_prompt: LongText = Field("", description="what was painted")
-    offset: int = Field(0, ge=0, le=10_000_000, description="where in the content it was asked for, in characters")
+    offset: int = Field(
+        default=0, ge=0, le=10_000_000, description="where in the content it was asked for, in characters"
+    )
     seed: int | None = None
 
 
@@ -82,7 +84,7 @@ class MessageIn(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Text | list[Part] | None = None
-    images: list[PaintedImage] | None = Field(None, description="of an assistant's message, as it came")
+    images: list[PaintedImage] | None = Field(default=None, description="of an assistant's message, as it came")
 
 
 class StreamOptions(BaseModel):
@@ -94,16 +96,18 @@ class StreamOptions(BaseModel):
 class ChatRequest(PaintingParams, ControlImages, model_of("words", {}), Unused, NotServed):  # type: ignore[misc,valid-type]  # by tables
     """A conversation that waits for the assistant's turn."""
 
-    model: ModelName | None = Field(None, description="of /v1/models; left out: the assistant")
+    model: ModelName | None = Field(default=None, description="of /v1/models; left out: the assistant")
     messages: list[MessageIn] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_completion_tokens: int | None = Field(None, ge=1, le=LONGEST_ANSWER, description="as max_tokens")
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=LONGEST_ANSWER, description="as max_tokens")
     n: Literal[1] | None = 1
-    tools: Any = Field(None, description="refused, or passed over where the server was started with --ignore-tools")
-    functions: Any = Field(None, description="as tools")
-    response_format: Any = Field(None, description='{"type": "text"}')
-    modalities: Any = Field(None, description="of text and image")
+    tools: Any = Field(
+        default=None, description="refused, or passed over where the server was started with --ignore-tools"
+    )
+    functions: Any = Field(default=None, description="as tools")
+    response_format: Any = Field(default=None, description='{"type": "text"}')
+    modalities: Any = Field(default=None, description="of text and image")
 
     @model_validator(mode="before")
     @classmethod

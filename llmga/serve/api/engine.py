@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.loading import Models
+from llmga.assistant.painting import is_instructed
 from llmga.assistant.session import Turn
 from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline
@@ -25,6 +27,7 @@ from llmga.llava.generation_prompt import END, START, TAG
 from llmga.llava.planner import Cancelled, Planner
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.tracing import Tracing, TurnSpans
 
 FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
 
@@ -37,6 +40,7 @@ class Engine:
         at_once: How many requests are at work at the same time.  Words are written side by side, pictures are painted
             one after the other.
         private: What no answer may hold, with what stands for it.
+        tracing: Makes the spans of requests.
     """
 
     def __init__(
@@ -45,9 +49,11 @@ class Engine:
         at_once: int,
         metrics: Metrics,
         private: Mapping[str, str] | None = None,
+        tracing: Tracing | None = None,
     ):
         self.models = models
         self.metrics = metrics
+        self.tracing: Tracing = tracing or Tracing()
         self._private = dict(private or {})
         self.threads: ThreadPoolExecutor = ThreadPoolExecutor(at_once, thread_name_prefix="request")
         self._lock = Lock()
@@ -76,6 +82,12 @@ class Engine:
         with self._lock:
             return for_task(self.models.pipeline, task)
 
+    @property
+    def is_instructed(self) -> bool:
+        """Whether pictures are changed as a request says it, without a language model that describes them."""
+        with self._lock:
+            return is_instructed(self.models.pipeline)
+
     def public(self, message: str) -> str:
         """Return a sentence of ours as clients may read it: our folders by their last part, flags as fields."""
         for private, name in self._private.items():
@@ -85,6 +97,7 @@ class Engine:
     def close(self) -> None:
         """Wait for what is at work."""
         self.threads.shutdown()
+        self.tracing.close()
 
 
 class RunningTurn:
@@ -145,7 +158,8 @@ class RunningTurn:
         def put(event: AssistantEvent) -> None:
             loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        self._work = loop.run_in_executor(self.engine.threads, self._run, put)
+        context = copy_context()  # the log's and the trace's
+        self._work = loop.run_in_executor(self.engine.threads, context.run, self._run, put)
 
         def end(_: asyncio.Future[None]) -> None:
             ended()
@@ -179,10 +193,14 @@ class RunningTurn:
                 self.cancel()
 
     def _run(self, put: Callable[[AssistantEvent], None]) -> None:
-        latency = LatencyRecorder(self.engine.metrics)
-        for event in self._answer():
-            latency.record(event)
-            put(event)
+        latency, spans = LatencyRecorder(self.engine.metrics), TurnSpans(self.engine.tracing)
+        try:
+            for event in self._answer():
+                latency.record(event)
+                spans.record(event)
+                put(event)
+        finally:
+            spans.end()
         if self.done is not None and not self.cancelled:
             self.done()
 

@@ -10,7 +10,8 @@ from functools import cache
 from PIL import Image, ImageCms
 
 from llmga.assistant import image_files
-from llmga.assistant.record import Record
+from llmga.assistant.credentials import Signer
+from llmga.assistant.events import PictureReady
 from llmga.errors import UserError
 from llmga.images import open_image, reduced, to_rgb
 from llmga.serve.api.errors import ApiError
@@ -38,7 +39,17 @@ def from_data_uri(uri: str, limits: RequestLimits) -> bytes:
     head = DATA_URI.match(uri)
     if head is None:
         raise ApiError(400, "a picture has to come as 'data:image/…;base64,…'.", code="invalid_image_url")
-    body = uri[head.end() :]
+    return from_base64(uri[head.end() :], limits)
+
+
+def from_base64(body: str, limits: RequestLimits) -> bytes:
+    """Return the bytes of base64, which may have the head of a data URI.
+
+    Raises:
+        ApiError: 400 where it is none; 413 where it is too long.
+    """
+    if head := DATA_URI.match(body):
+        body = body[head.end() :]
     if len(body) > limits.picture * 4 // 3 + 1000:
         raise too_many_bytes(limits)
     try:
@@ -91,15 +102,16 @@ def in_srgb(image: Image.Image) -> Image.Image:
     return image
 
 
-def to_base64(image: Image.Image, record: Record, form: str = "png", quality: int | None = None) -> str:
-    """Return a finished picture as base64.
+def to_base64(ready: PictureReady, form: str = "png", quality: int | None = None, signer: Signer | None = None) -> str:
+    """Return the file of a finished picture, which says how it was made, as base64.
 
     Args:
-        record: How it was made; the file keeps it.
         form: png, jpeg or webp.
         quality: Of JPEG and WEBP, 0 to 100.
+        signer: Signs the file.
     """
-    content = image_files.encoded(image, record, form, quality=None if quality is None else max(1, quality))
+    best = None if quality is None else max(1, quality)
+    content = image_files.encoded(ready.image, ready.record, form, quality=best, signer=signer, parent=ready.parent)
     return base64.b64encode(content).decode()
 
 

@@ -65,6 +65,13 @@ class EditForm(OutputParams):
     )
 
 
+class ChangedPart(ExcludeNoneModel):
+    """What of a picture is another one after it was changed by words."""
+
+    share: float = Field(description="of its pixels, 0 to 1, that differ by more than encoding alone makes them")
+    box: tuple[int, int, int, int] | None = Field(None, description="left, top, right, bottom in pixels")
+
+
 class ImageOut(ExcludeNoneModel):
     """A picture."""
 
@@ -72,6 +79,7 @@ class ImageOut(ExcludeNoneModel):
     url: str | None = None
     revised_prompt: str | None = Field(default=None, description="what was painted, as the language model wrote it")
     seed: int | None = None
+    changed: ChangedPart | None = Field(default=None, description="of a picture that was changed without a mask")
 
 
 class InputTokens(BaseModel):
@@ -115,4 +123,5 @@ class ImageEvent(ExcludeNoneModel):
     partial_image_index: int | None = None
     revised_prompt: str | None = None
     seed: int | None = None
+    changed: ChangedPart | None = None
     usage: ImageUsage | None = None

@@ -15,6 +15,7 @@ from PIL import Image
 
 from llmga.assistant.assistant import SIMILAR
 from llmga.assistant.events import Denoising, Failed, PictureReady, Stopped
+from llmga.assistant.record import Record
 from llmga.assistant.safety import WITHHELD
 from llmga.assistant.session import Turn
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
@@ -23,6 +24,7 @@ from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fair_queue import closing
 from llmga.serve.api.image_data import decode_image, preview_to_base64, to_base64, to_data_uri
 from llmga.serve.api.image_schemas import (
+    ChangedPart,
     EditForm,
     GenerationRequest,
     ImageEvent,
@@ -63,7 +65,7 @@ async def images_edits(form: Annotated[EditForm, Form()], request: Request) -> I
     files = [*form.image, *form.more]
     if not files:
         raise ApiError(400, "no picture was sent; send it as the form's 'image'.", param="image")
-    if form.mask is None and service.names.is_pipeline(form.model):
+    if form.mask is None and service.names.is_pipeline(form.model) and not service.engine.is_instructed:
         raise ApiError(400, "to change a picture without a mask takes the assistant; leave the model out, or send a "
                        "mask.", param="model")  # fmt: skip
     contents, mask = await _read(service, files), None if form.mask is None else await form.mask.read()
@@ -159,7 +161,8 @@ class ImagesResponder:
             UserError: The models cannot do it.
         """
         service, params = self.service, self.params
-        planner = PassthroughPlanner() if service.names.is_pipeline(params.model) else service.engine.models.new_chat()
+        as_it_stands = service.names.is_pipeline(params.model) or (task == EDITING and service.engine.is_instructed)
+        planner = PassthroughPlanner() if as_it_stands else service.engine.models.new_chat()
         settings = service.settings(
             params,
             previews=bool(params.stream and params.partial_images),
@@ -203,7 +206,7 @@ class ImagesResponder:
         return self.params.output_format or "png"
 
     def _encode(self, event: PictureReady) -> str:
-        return to_base64(event.image, event.record, self._form, self.params.output_compression)
+        return to_base64(event, self._form, self.params.output_compression, self.service.signer)
 
     def _image(self, event: PictureReady) -> ImageOut:
         content, record = self._encode(event), event.record
@@ -214,6 +217,7 @@ class ImagesResponder:
             url=to_data_uri(content, self._form) if as_url else None,
             revised_prompt=record.prompt,
             seed=record.seed,
+            changed=changed_part(record),
         )
 
     async def events(self, turn: RunningTurn) -> AsyncGenerator[bytes]:
@@ -221,14 +225,20 @@ class ImagesResponder:
         async for event in self.painted(turn):
             if isinstance(event, PictureReady):
                 yield await asyncio.to_thread(self._completed, event)
-            elif event.preview is not None and event.step in (shown := preview_steps(self.params, event.total)):
+            elif event.preview is not None and event.step in (
+                shown := preview_steps(self.params.partial_images, event.total)
+            ):
                 yield self._partial(event.preview, shown.index(event.step))
             else:
                 yield progress_comment(event)
 
+    def _preview_steps(self, total: int) -> list[int]:
+        return preview_steps(self.params.partial_images, total)
+
     def _completed(self, event: PictureReady) -> bytes:
-        return self._event("completed", self._encode(event), event.image.size, self._form,
-                           revised_prompt=event.record.prompt, seed=event.record.seed, usage=ImageUsage())  # fmt: skip
+        record = event.record
+        return self._event("completed", self._encode(event), event.image.size, self._form, seed=record.seed,
+                           revised_prompt=record.prompt, changed=changed_part(record), usage=ImageUsage())  # fmt: skip
 
     def _partial(self, preview: Image.Image, number: int) -> bytes:
         content = preview_to_base64(preview)
@@ -252,12 +262,18 @@ def no_image(message: str) -> ApiError:
     return ApiError(400, message, code="content_policy_violation" if message == WITHHELD else None)
 
 
+def changed_part(record: Record) -> ChangedPart | None:
+    """Return what of a picture was changed by words; None of one that was painted or has a mask."""
+    seen = record.changed
+    return None if seen is None else ChangedPart(share=seen.share, box=seen.box)
+
+
 def size_text(size: tuple[int, int]) -> str:
     """Return a size as "1024x768"."""
     return f"{size[0]}x{size[1]}"
 
 
-def preview_steps(params: OutputParams, total: int) -> list[int]:
+def preview_steps(wanted: int | None, total: int) -> list[int]:
     """Return the steps after which a preview is sent, evenly apart; fewer where there are not so many steps."""
-    count = params.partial_images or 0
+    count = wanted or 0
     return sorted({max(1, round(total * (number + 1) / (count + 1))) for number in range(count)})

@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import time
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from llmga.serve.api.errors import ApiError, internal_error
 from llmga.serve.api.logs import log_event, request_id
 from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.tracing import Tracing
 
 ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 CLIENT_CLOSED_REQUEST = 499  # nginx' number for a client that did not wait
@@ -20,16 +22,24 @@ TOTAL_FACTOR = 16  # times the most that one request has, of all that are being 
 
 
 class RequestLogMiddleware:
-    """ASGI middleware that gives every request an id, logs it once, and counts it; no exception escapes it."""
+    """ASGI middleware that gives every request an id, a span and a line in the log, and counts it.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics):
+    No exception escapes it.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing):
         self.app = app
         self.metrics = metrics
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        with self.tracing.request(Headers(scope=scope)) as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Any) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
         identity = given if ID.fullmatch(given) else f"req-{secrets.token_hex(10)}"
         token = request_id.set(identity)
@@ -52,15 +62,19 @@ class RequestLogMiddleware:
             if not status:
                 await internal_error(identity).response()(scope, receive, send_with_id)
         finally:
-            self._record(scope, status, time.perf_counter() - began)
+            self._record(scope, status, time.perf_counter() - began, span)
             request_id.reset(token)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, span: Any) -> None:
         """The route, not the path: what strangers type makes no series of figures, and nothing of theirs is logged."""
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.requests.labels(scope["method"] if route != "other" else "any", route, status).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         client = scope.get("state", {}).get("client")
+        if span is not None:
+            span.update_name(f"{scope['method']} {route}")
+            told = {"http.request.method": scope["method"], "http.route": route, "http.response.status_code": status}
+            span.set_attributes({**told, "llmga.request_id": request_id.get() or ""})
         log_event(
             "answered", method=scope["method"], route=route, status=status, ms=round(1000 * seconds), client=client
         )

@@ -35,12 +35,11 @@ class RequestLimits:
     json: int = 1_000_000
 
 
-def build_parser() -> Parser:
+def build_parser(
+    module: str = "openai_api", about: str = "Serve chat and pictures under OpenAI's paths; /docs describes them."
+) -> Parser:
     """All flags of the server."""
-    parser = Parser(
-        prog="python -m llmga.serve.openai_api",
-        description="Serve chat and pictures under OpenAI's paths; /docs describes them.",
-    )
+    parser = Parser(prog=f"python -m llmga.serve.{module}", description=about)
     flags.add_models(parser)
     flags.add_endpoint(parser)
     flags.add_words(parser)
@@ -50,6 +49,7 @@ def build_parser() -> Parser:
     add_limits(parser)
     flags.add_bounds(parser)
     flags.add_safety(parser)
+    flags.add_provenance(parser)
     parser.set_defaults(task=None)
     return parser
 
@@ -61,6 +61,15 @@ def add_place(parser: Parser) -> None:
     group.add_argument("--port", type=number(int, 0, 65535), default=8000, help="0: any that is free (default: 8000)")
     group.add_argument(
         "--page", action="store_true", help="serve the web page, too, under /page; keys are its passwords"
+    )
+    group.add_argument(
+        "--mcp", action="store_true", help="serve the Model Context Protocol, too, at /v1/mcp (the extra mcp)"
+    )
+    group.add_argument(
+        "--files", action="append", metavar="FOLDER", help="from which MCP's tools may read pictures; repeats"
+    )
+    group.add_argument(
+        "--otel", metavar="URL", help="send traces to this OpenTelemetry collector, such as http://localhost:4318"
     )
     group.add_argument(
         "--api-keys-file", metavar="FILE", help=f"keys that clients must send, one a line; also from {VARIABLE}"
@@ -126,6 +135,7 @@ class ServerOptions:
         remote_pictures: Pictures are fetched from public addresses that requests name.
         markdown: Pictures of a chat stand in its text.
         ignore_tools: Requests with tools are answered as if they had none.
+        otel: Of the collector that traces go to.
     """
 
     spec: "ModelSpec"
@@ -138,6 +148,7 @@ class ServerOptions:
     remote_pictures: bool = False
     markdown: bool = False
     ignore_tools: bool = False
+    otel: str | None = None
 
 
 def server_options(args: argparse.Namespace) -> ServerOptions:
@@ -164,4 +175,5 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         remote_pictures=args.remote_pictures,
         markdown=args.markdown_pictures,
         ignore_tools=args.ignore_tools,
+        otel=args.otel,
     )

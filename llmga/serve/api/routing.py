@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -25,10 +26,11 @@ REFUSALS = {
 EVENT: dict[str, Any] = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
 STREAM: dict[str, Any] = {"text/event-stream": {"itemSchema": EVENT}}
 BASE64 = b";base64,"
+BARE_BASE64 = re.compile(rb'"[A-Za-z0-9+/=]{1000,}"')  # as AUTOMATIC1111's clients send pictures
 
 
-def v1_router(streams: bool = False) -> APIRouter:
-    """Return a router for paths under /v1, which `AuthMiddleware` guards.
+def v1_router(streams: bool = False, prefix: str = "/v1") -> APIRouter:
+    """Return a router for paths under /v1 or another prefix, which `AuthMiddleware` guards.
 
     Args:
         streams: Its paths may answer as a stream of events.
@@ -38,7 +40,7 @@ def v1_router(streams: bool = False) -> APIRouter:
     }
     if streams:
         responses[200] = {"content": STREAM}
-    return APIRouter(prefix="/v1", route_class=JsonRoute, dependencies=[Security(bearer)], responses=responses)
+    return APIRouter(prefix=prefix, route_class=JsonRoute, dependencies=[Security(bearer)], responses=responses)
 
 
 class JsonRequest(Request):
@@ -81,6 +83,8 @@ def parse_json(body: bytes, max_bytes: int) -> Any:
 def size_without_images(body: bytes) -> int:
     """Return the bytes of a JSON text without the base64 of its pictures.
 
+    A string of a thousand letters of base64 and nothing else is a picture, too: a parser builds one text of it.
+
     In JSON `;base64,` can stand in a string only, so that all until the next quote is text; nothing that a parser would
     build anything of is left out.  Pictures inside Markdown end at their bracket.
     """
@@ -93,4 +97,4 @@ def size_without_images(body: bytes) -> int:
         end = quote if bracket < 0 else bracket
         length -= end - at
         at = end
-    return length
+    return length - sum(found.end() - found.start() for found in BARE_BASE64.finditer(body))

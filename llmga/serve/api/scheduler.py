@@ -67,12 +67,22 @@ class RequestScheduler:
             ApiError: 400 where its first event is a failure; 429 or 503 as in `FairQueue.acquire`.
             ClientDisconnect: The client left.
         """
-        return await cancel_on_disconnect(request.receive, self._start(request.state.client, prepare))
+        return await cancel_on_disconnect(request.receive, self.begin(request.state.client, prepare))
 
-    async def _start(self, client: str, prepare: Callable[[], RunningTurn]) -> RunningTurn:
+    async def begin(self, client: str, prepare: Callable[[], RunningTurn]) -> RunningTurn:
+        """The same for whoever is told of a client's leaving by being cancelled.
+
+        Args:
+            client: Under whose name it waits.
+            prepare: As `start` takes it.
+
+        Raises:
+            ApiError: As `start`.
+        """
         clock = asyncio.get_running_loop().time
         came = clock()
-        release = await self.queue.acquire(client)
+        with self.engine.tracing.span("queue"):
+            release = await self.queue.acquire(client)
         try:
             self.engine.metrics.queued_seconds.observe(clock() - came)
             turn = await asyncio.to_thread(prepare)

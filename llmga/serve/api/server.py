@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
+from llmga.extras import require
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import PAGE, ApiKeys, is_local
@@ -23,6 +25,7 @@ from llmga.serve.api.building import build_service
 from llmga.serve.api.connections import ConnectionLimiter, protocol
 from llmga.serve.api.options import VARIABLE, ServerOptions, server_options
 from llmga.serve.api.scheduler import RequestScheduler
+from llmga.serve.api.service import Service
 from llmga.serve.gradio_web_server import keep_to_itself
 
 if TYPE_CHECKING:
@@ -119,6 +122,28 @@ def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: ApiKey
     return Mounted(app, PAGE, models, shown, keys.accept if keys else None)
 
 
+def with_mcp(app: FastAPI, service: Service, folders: Sequence[str]) -> None:
+    """The Model Context Protocol beside the API, at /v1/mcp, under the same keys.
+
+    Raises:
+        UserError: the package `mcp` is not installed.
+    """
+    require("mcp", "--mcp")
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    from llmga.serve.api.mcp_tools import Tools
+
+    server = Tools(service, tuple(map(Path, folders))).server()
+    # Who may ask is seen to by `AuthMiddleware`, how much by `BodyLimitMiddleware`.
+    inner = server.streamable_http_app(
+        streamable_http_path="/",
+        max_request_body_size=service.limits.body,
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+    app.mount("/v1/mcp", inner)
+    app.state.sessions.append(server.session_manager.run)
+
+
 def serve(args: argparse.Namespace) -> int:
     """Check, bind, load, serve.
 
@@ -133,6 +158,8 @@ def serve(args: argparse.Namespace) -> int:
     service = build_service(options, models)
     app = build_app(service, known, is_local(args.host))
     page = with_page(app, options, models, known) if args.page else None
+    if args.mcp:
+        with_mcp(app, service, args.files or ())
     limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
     server = Server(app, service.scheduler, args.grace, limiter, page)
     if not known and not is_local(args.host):

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.bounds import Bounds, TooMuch
+from llmga.assistant.credentials import Signer
 from llmga.assistant.settings import Settings
 from llmga.diffusers.control import MOST_CONTROLS
 from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE
@@ -101,6 +102,11 @@ class Service:
         return self.engine.models.bounds
 
     @property
+    def signer(self) -> Signer | None:
+        """What signs the files of pictures."""
+        return self.engine.models.guard.signer
+
+    @property
     def upper_limits(self) -> dict[str, float]:
         """How much the fields of a request may say here, where the schema of all servers allows more."""
         bounds = self.bounds
@@ -128,11 +134,12 @@ class Service:
             raise too_many_images(self.limits)
         return await self.fetcher.fetch(elsewhere, client) if self.fetcher and elsewhere else {}
 
-    def image_opener(self, fetched: Mapping[str, bytes]) -> Callable[[str], Image.Image]:
+    def image_opener(self, fetched: Mapping[str, bytes], *, exact: bool = False) -> Callable[[str], Image.Image]:
         """Return a function that opens the pictures of one request by their addresses, as many as it may have.
 
         Args:
             fetched: What `fetch_images` returned.
+            exact: As `decode_image` takes it.
         """
         opened = 0
 
@@ -141,7 +148,8 @@ class Service:
             opened += 1
             if opened > self.limits.pictures:
                 raise too_many_images(self.limits)
-            return decode_image(fetched[url] if url in fetched else from_data_uri(url, self.limits), self.limits)
+            content = fetched[url] if url in fetched else from_data_uri(url, self.limits)
+            return decode_image(content, self.limits, exact=exact)
 
         return open_one
 
@@ -194,7 +202,7 @@ class Service:
                 painter.describe(**chosen.changes, controls=chosen.controls)
         except UserError as problem:
             raise self._refusal(problem, "control") from None
-        for name in ("size", "guidance_scale", "steps"):
+        for name in ("size", "guidance_scale", "steps", "negative_prompt"):
             try:
                 painter.describe(**chosen.changes, **{name: getattr(chosen, name)})
             except UserError as problem:

@@ -81,7 +81,8 @@ class ModelPool:
         with self._loading:
             talks = self._language_model(language_name)
             paints = self._picture_model(picture_name)
-        belongs = {"language base": language_name == self.first[0], "inpainter": picture_name == self.first[1]}
+        ours = picture_name == self.first[1]
+        belongs = {"language base": language_name == self.first[0], "inpainter": ours, "editor": ours}
         rest = [mark for mark in self._rest if belongs.get(mark.role, True)]
         marks = (talks.mark, paints.mark, *rest)
         pipeline = SharedPipeline.of(paints.pipeline, paints.lock)

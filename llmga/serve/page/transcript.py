@@ -9,17 +9,17 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from llmga.assistant.credentials import Signer
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
-from llmga.assistant.image_files import PNG_MODES, png_bytes
-from llmga.assistant.record import Record
-from llmga.assistant.session import Session, Turn
+from llmga.assistant.image_files import PNG_MODES, encoded
+from llmga.assistant.session import GeneratedImage, Session, Turn
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.llava.generation_prompt import END, START
 
 PREVIEW = 256  # longer side in pixels of an unfinished picture
 
-Painted = tuple[int, Image.Image, Record]  # with the number of its prompt
+Painted = tuple[int, PictureReady]  # with the number of its prompt
 
 
 @dataclass(frozen=True)
@@ -99,20 +99,22 @@ class ServedImages:
 
     Attributes:
         folder: where the files go; the page's server may serve what is in it.
+        signer: what signs the files of painted ones.
         numbered: the images by their number.
     """
 
     folder: Path
+    signer: Signer | None = None
     numbered: list[Image.Image] = field(default_factory=list)
     _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the image kept alive
 
-    def shown(self, image: Image.Image, record: Record | None = None, facts: tuple[str, ...] = ()) -> ShownImage:
+    def shown(self, image: Image.Image, ready: PictureReady | None = None, facts: tuple[str, ...] = ()) -> ShownImage:
         """The next number for this image, or the one that it has; a painted one's file carries its record."""
         known = [number for number, other in enumerate(self.numbered) if other is image]
         if not known:
             self.numbered.append(image)
         number = known[0] if known else len(self.numbered) - 1
-        return ShownImage(number, self._url(image, record), image.size, facts, again=bool(known))
+        return ShownImage(number, self._url(image, ready), image.size, facts, again=bool(known))
 
     def image(self, number: int | None, otherwise: str) -> Image.Image:
         """The image of a number.
@@ -128,12 +130,15 @@ class ServedImages:
         """Where the browser gets an image that is shown."""
         return self._url(self.numbered[number], None)
 
-    def _url(self, image: Image.Image, record: Record | None) -> str:
+    def _url(self, image: Image.Image, ready: PictureReady | None) -> str:
         if id(image) not in self._files:
             path = self.folder / f"{len(self._files):03d}.png"
-            path.write_bytes(png_bytes(image, record) if record else _without_record(image))
+            path.write_bytes(_without_record(image) if ready is None else self._file(ready))
             self._files[id(image)] = image, path
         return f"gradio_api/file={quote(self._files[id(image)][1].as_posix())}"  # of gradio's upload folder
+
+    def _file(self, ready: PictureReady) -> bytes:
+        return encoded(ready.image, ready.record, signer=self.signer, parent=ready.parent)
 
 
 @dataclass
@@ -146,7 +151,7 @@ class AnswerInProgress:
         repaints: the number of the prompt that is painted again; None where a message is answered.
         paints: whether prompts are painted as they come.
         reply: as the conversation will have it, generation prompts in their tags.
-        painted: (number of the prompt, image, record) of each finished image.
+        painted: (number of the prompt, image and record) of each finished image.
         troubles: what went wrong.
         progress: of the painting at work.
         waits: others are answered first.
@@ -174,8 +179,8 @@ class AnswerInProgress:
                 self.progress.step, self.progress.total = step, total
                 if preview is not None:
                     self.progress.preview, self.progress.size = _data_uri(preview), preview.size
-            case PictureReady(image, record):
-                self.painted.append((self._prompts - 1, image, record))
+            case PictureReady():
+                self.painted.append((self._prompts - 1, event))
                 self.progress = None
             case Failed(message):
                 self.troubles.append(message)
@@ -212,7 +217,7 @@ def entries(
     for index, exchange in enumerate(session.exchanges[:until]):
         messages = session.conversation.messages[exchange.start : exchange.end]
         reply = messages[-1].text if messages[-1].role == "assistant" else ""
-        painted = [(each.number, each.image, each.record) for each in exchange.paintings]
+        painted = [(each.number, _ready(each)) for each in exchange.paintings]
         found.append(_entry(exchange.turn, reply, painted, troubles.get(index, ()), images, seed))
     if answer is not None and answer.repaints is None:
         waits = [Notice("queued")] if answer.waits else []
@@ -230,10 +235,14 @@ def _entry(
 ) -> Entry:
     attached = [images.shown(image) for image in turn.images]
     pictures: dict[int, list[ShownImage]] = {}
-    for number, image, record in sorted(painted, key=lambda each: each[0]):
-        facts = (f"{seed} {record.seed}", f"{image.width}×{image.height}")
-        pictures.setdefault(number, []).append(images.shown(image, record, facts))
+    for number, ready in sorted(painted, key=lambda each: each[0]):
+        facts = (f"{seed} {ready.record.seed}", f"{ready.image.width}×{ready.image.height}")
+        pictures.setdefault(number, []).append(images.shown(ready.image, ready, facts))
     return Entry(turn.text, attached, reply, pictures, tuple(troubles))
+
+
+def _ready(painting: GeneratedImage) -> PictureReady:
+    return PictureReady(painting.image, painting.record, None if painting.region is None else painting.region.parent)
 
 
 def _without_record(image: Image.Image) -> bytes:

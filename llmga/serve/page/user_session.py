@@ -66,7 +66,7 @@ class UserSession:
         self.language = language
         self.slots: FairLock = slots or FairLock()
         self.folder: Path = Path(tempfile.mkdtemp(prefix=f"session-{secrets.token_hex(16)}-", dir=folder))
-        self.images: ServedImages = ServedImages(self.folder)
+        self.images: ServedImages = ServedImages(self.folder, assistant.guard.signer)
         self.selected: MessageSubject = MessageSubject()
         self.in_progress: AnswerInProgress | None = None
         self._troubles: dict[int, list[str | Notice]] = {}

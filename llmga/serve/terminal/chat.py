@@ -70,11 +70,13 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     spec, chosen = parsed_args.model_spec(args).checked(), parsed_args.settings(args)
     opening = parsed_args.opening(args, parsed_args.first_picture(args))
     inline = drawer(args.inline, os.environ, sys.stdout.isatty())
-    terminal = Terminal(ImageFolder(args.save_path, args.format, strip=args.strip_metadata), args.debug, inline)
+    pictures = ImageFolder(args.save_path, args.format, strip=args.strip_metadata)
+    terminal = Terminal(pictures, args.debug, inline)
     room = args.session_megapixels * flags.MEGA
     saved = load_session(args.session, room) if args.session and _is_session(args.session) else None
     jobs = read_jobs(args.batch) if args.batch is not None else None
     models = Models.load(spec)
+    pictures.signer = models.guard.signer
     if bundled:
         print(f"No --sdmodel_id given: the bundled toy model ({models.pipeline.describe()['family']}) paints.")
     if jobs is not None:

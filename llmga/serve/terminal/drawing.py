@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from PIL import Image
 from tqdm import tqdm
 
 from llmga.assistant.assistant import Assistant
@@ -18,7 +17,7 @@ from llmga.assistant.record import Record
 from llmga.assistant.session import Turn
 from llmga.errors import UserError
 from llmga.plain_text import plain
-from llmga.seams import Seam
+from llmga.seams import VISIBLE
 from llmga.serve.terminal.inline import Draw, reduced
 
 DIM, PLAIN = "\033[2m", "\033[0m"
@@ -76,8 +75,8 @@ class Terminal:
                 self._prompt(plain(prompt), tokens)
             case Denoising(step=step, total=total):
                 self._progress(step, total)
-            case PictureReady(image, record):
-                self._save(image, record)
+            case PictureReady():
+                self._save(event)
             case Failed(message):
                 self.error(message)
             case Stopped():
@@ -103,19 +102,20 @@ class Terminal:
 
     def _prompt(self, prompt: str, tokens: str) -> None:
         """Print the prompt; how it is cut where it is longer than one chunk, which costs time and weakens its end."""
-        meter = f" ({tokens})" if tokens and ("chunks" in tokens or self.debug) else ""
+        meter = f" ({tokens})" if tokens and ("chunks" in tokens or "only" in tokens or self.debug) else ""
         self.info(f"{DIM}[{prompt}]{meter}{PLAIN}" if self.out.isatty() else f"[{prompt}]{meter}")
 
-    def _save(self, image: Image.Image, record: Record) -> None:
+    def _save(self, ready: PictureReady) -> None:
+        record = ready.record
         try:
-            path = self.pictures.save(image, record)
+            path = self.pictures.save(ready.image, record, ready.parent)
         except UserError as problem:
             self.error(str(problem))
             return
-        seam = _seam(record.seam_before, record.seam_after)
-        self.info(f"saved {path} (seed {record.seed}{seam})")
+        told = _seam(record) or (f", {record.changed}" if record.changed else "")
+        self.info(f"saved {path} (seed {record.seed}{told})")
         if self.inline is not None:
-            print(self.inline(reduced(image)), end="", flush=True, file=self.out)
+            print(self.inline(reduced(ready.image)), end="", flush=True, file=self.out)
 
     def _progress(self, step: int, total: int) -> None:
         if self._bar is None:
@@ -140,11 +140,14 @@ class Terminal:
         self._line_open, self._trims = False, True
 
 
-def _seam(before: Seam | None, after: Seam | None) -> str:
-    """How much the edge shows, in levels of 0 to 255, without and with the restorer; empty where there is none."""
-    if before is None or after is None:
+def _seam(record: Record) -> str:
+    """Whether the edge of what was painted can be seen, and what may help; its figures stand in the record."""
+    if record.seam_after is None:
         return ""
-    return f", seam {max(0, before.colour):.1f} -> {max(0, after.colour):.1f}"
+    if record.seam_after.colour < VISIBLE:
+        return ", seam hidden"
+    better = "match+blend" if record.restorer in (None, "none", "match") else "diffrir-x1"
+    return ", seam visible" + (f": try --restorer {better}" if better != record.restorer else "")
 
 
 @contextmanager

@@ -76,9 +76,9 @@ def changed(chosen: Settings, row: Setting, value: Any) -> Settings:
     known: Changes | None = getattr(chosen, row.part_of)
     if known is None:
         raise UserError(f"{row.name} is for changing pictures by words; /set edit on first.")
-    if value is None and row.part_of == "edit":
-        value = row.default
     kept = {name: entry for name, entry in known.items() if name != row.name}
+    if value is None and row.part_of == "edit":
+        return _with(chosen, row.part_of, kept | {row.name: row.default})
     return _with(chosen, row.part_of, kept if value is None else kept | {row.name: value})
 
 

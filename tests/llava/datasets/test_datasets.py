@@ -198,13 +198,19 @@ def spell(conversation: Conversation) -> Encoded:
 
 
 def mixture(
-    folder: Path, *records: dict, kind: str = "sg", max_length: int = 500, left_out: Path | None = None, **source
+    folder: Path,
+    *records: dict,
+    kind: str = "sg",
+    max_length: int = 500,
+    left_out: Path | None = None,
+    long: str = "split",
+    **source,
 ) -> Mixture:
     (folder / "data.json").write_text(json.dumps(records))
     GREY.save(folder / "a.png")
     sources = [DataSource(kind, str(folder / "data.json"), str(folder), **source)]
     token = {"image_token_id": PICTURE_TOKEN, "tokens_per_image": 4}
-    return Mixture(sources, spell, **token, max_length=max_length, seed=3, left_out=left_out)
+    return Mixture(sources, spell, **token, max_length=max_length, seed=3, left_out=left_out, long=long)
 
 
 def test_chance_follows_from_seed_epoch_and_index(tmp_path):
@@ -240,7 +246,8 @@ def test_only_the_end_of_an_answer_may_be_cut(tmp_path):
 
 def test_a_picture_is_never_cut(tmp_path):
     late = [*said("q", "a")["conversations"], {"from": "human", "value": "<image>"}, {"from": "gpt", "value": "b"}]
-    data = mixture(tmp_path, {"image": "a.png", "conversations": late}, said("q", "a"), kind="vqa", max_length=5)
+    data = mixture(tmp_path, {"image": "a.png", "conversations": late}, said("q", "a"), kind="vqa", max_length=5,
+                   long="cut")  # fmt: skip
     assert data[0].images == ()
     assert data.skipped.counts() == {TOO_LONG: 1}
 

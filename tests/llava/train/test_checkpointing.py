@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,19 @@ def test_a_run_goes_on_only_with_settings_that_keep_its_course(changes, told, se
     else:
         with pytest.raises(UserError, match=told):
             train(again)
+
+
+def test_a_run_that_knew_no_splitting_goes_on_as_it_began(settings, tmp_path):
+    """Its checkpoints say nothing of `long`, of `map` and of the names of a source's keys."""
+    config = settings(tmp_path / "out")
+    before = json.loads(json.dumps(asdict(config)))
+    for source in before["data"]:
+        del source["columns"]
+    told = {name: value for name, value in before.items() if name not in ("long", "map")}
+    (tmp_path / "training_config.json").write_text(json.dumps({"settings": told}))
+    resuming.require_same_course(tmp_path, replace(config, long="cut"))
+    with pytest.raises(UserError, match="made with other settings .*long 'cut' -> 'split'"):
+        resuming.require_same_course(tmp_path, config)
 
 
 def cut(file: Path) -> None:

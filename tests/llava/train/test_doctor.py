@@ -164,7 +164,7 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
     "a truncated picture": ("picture-unreadable", lambda c: cut_file(c, 0.5)),
     "an empty picture": ("picture-unreadable", lambda c: cut_file(c, 0)),
     "a page, no picture": ("picture-unreadable", lambda c: c.file(c.pictured()).write_text("<html>404</html>")),
-    "a picture in its own name": ("picture-missing", lambda c: c.pictured().update(
+    "a picture in its own name": ("picture-unreadable", lambda c: c.pictured().update(
         image="data:image/png;base64," + "Ab/" * 2000)),
     "too many pixels": ("picture-huge", huge),
     "transparency": ("picture-transparent", lambda c: swap(c, mode="RGBA")),
@@ -182,7 +182,7 @@ FAULTS: dict[str, tuple[str, Callable[[Corpus], object]]] = {
     "a misspelt tag": ("tag-misspelt", lambda c: answer(c, "<gen image> a cat </gen_image>")),
     "a prompt without words": ("tag-empty", lambda c: answer(c, "<gen_image>  </gen_image>")),
     "an answer without words": ("no-answer", lambda c: answer(c, "  ")),
-    "an unknown speaker": ("turns", lambda c: speak(c, 0, **{"from": "bing"})),
+    "an unknown speaker": ("turns", lambda c: speak(c, 0, **{"from": "nobody"})),
     "a number for a text": ("turns", lambda c: speak(c, -1, value=3)),
     "a part of a film": ("turns", lambda c: speak(c, 0, value=[{"type": "text", "text": "q"}, {"type": "video"}])),
     "a film": ("malformed", lambda c: c.picked("vqa", "text").update(video="a.mp4")),
@@ -293,7 +293,7 @@ def test_a_run_that_cannot_learn_is_stopped_by_the_doctor_and_by_the_training(ch
     ("change", "sentence"),
     [
         ({"value": 3}, "turns: record 0 of .*: turn 1 has a number for a text, 3; put it in quotes"),
-        ({"from": "bing"}, "turn 1 is of 'bing', but must be of one of system, human, user, gpt, assistant"),
+        ({"from": "nobody"}, "turn 1 is of 'nobody', but must be of one of system, human, user, gpt, assistant"),
         ({"value": "<image>"}, "marker-without-picture: record 0 of .*: <image> in a record of kind text"),
         ({"value": ""}, "no-answer: record 0 of .*: an answer has no words"),
     ],
@@ -352,7 +352,7 @@ def test_the_tail_of_a_long_conversation_is_a_loss_in_numbers(patient, settings,
     said = [{"from": "human", "value": "What is next?"}, {"from": "gpt", "value": "a red square"}] * 60
     (tmp_path / "text.json").write_text(json.dumps([{"conversations": said}] * 3))
     data = (DataSource("text", str(tmp_path / "text.json")),)
-    report = examine(patient(data))
+    report = examine(patient(data, long="cut"))
     assert report.findings.counts["cut"] == 3 and not report.healthy
     (line,) = (line for line in report.text().splitlines() if "beyond --max-length 512" in line)
     lost, learnt, broken, answers = map(
@@ -360,8 +360,21 @@ def test_the_tail_of_a_long_conversation_is_a_loss_in_numbers(patient, settings,
     )
     assert (answers, learnt % 3, lost % 3, broken % 3) == (180, 0, 0, 0)
     assert 0.4 < lost / learnt < 0.95 and abs(lost / learnt - broken / answers) < 0.05
-    train(settings(tmp_path / "out", data=data, max_length=512, steps=1))
+    train(settings(tmp_path / "out", data=data, max_length=512, steps=1, long="cut"))
     assert "supervised tokens are lost" in capsys.readouterr().out
+
+
+def test_of_a_long_conversation_that_is_split_nothing_is_lost(patient, settings, tmp_path):
+    said = [{"from": "human", "value": "What is next?"}, {"from": "gpt", "value": "a red square"}] * 60
+    (tmp_path / "text.json").write_text(json.dumps([{"conversations": [*said, said[0], {**said[1], "value": str(n)}]}
+                                                    for n in range(3)]))  # fmt: skip
+    data = (DataSource("text", str(tmp_path / "text.json")),)
+    report = examine(patient(data))
+    assert report.healthy and "beyond --max-length" not in report.text()
+    samples = int(re.search(r"(\d+) samples an epoch", report.text())[1])
+    assert samples == len(train(settings(tmp_path / "out", data=data, max_length=512, steps=1)).data) > 6
+    dropped = examine(patient(data, long="drop"))
+    assert dropped.findings.counts["too-long"] == 3 and dropped.findings.of("stop") == ["unsupervised"]
 
 
 def test_only_a_sample_is_looked_at_unless_all_is_asked_for(patient, tmp_path):

@@ -60,11 +60,11 @@ def test_a_new_model_keeps_its_language_model_and_its_tower(settings, world, tmp
     ("zero", "tune", "frozen"),
     [
         ("zero2", "projector", (TOWER, *TEXT)),
-        pytest.param("zero2", "full", (TOWER,), marks=pytest.mark.slow),
+        pytest.param("zero2", "full", (TOWER,), marks=pytest.mark.long),
         pytest.param("zero3", "full", (TOWER,), marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("base_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("base_dtype", [pytest.param(torch.float32, marks=pytest.mark.long), torch.bfloat16])
 def test_under_zero_what_is_frozen_is_saved_as_it_was(zero, tune, frozen, base_dtype, settings, flags, world, tmp_path):
     shutil.copytree(world / "mllm", tmp_path / "mllm")
     base = {name: tensor.to(base_dtype) for name, tensor in stored(world / "mllm").items()}

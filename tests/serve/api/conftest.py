@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 from llmga.assistant.loading import Models
@@ -131,9 +132,12 @@ class Running:
         url: of its root.  `painter`: its painter.
     """
 
-    def __init__(self, service: Service, keys: ApiKeys):
+    def __init__(self, service: Service, keys: ApiKeys, beside: Callable[[FastAPI, Service], None] | None = None):
         self.service, self.painter = service, service.engine.models.pipeline
-        config = uvicorn.Config(build_app(service, keys), port=0, log_config=None, access_log=False)
+        app = build_app(service, keys)
+        if beside is not None:
+            beside(app, service)
+        config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()), daemon=True)
         self.thread.start()
@@ -164,11 +168,11 @@ class Running:
 
 @pytest.fixture
 def running(service) -> Iterator[Callable[..., Running]]:
-    """`running("--queue", "1", keys=[…])` is a running server."""
+    """`running("--queue", "1", keys=[…])` is a running server; `beside(app, service)` adds to it."""
     servers = []
 
-    def start(*argv: str, keys: tuple[str, ...] = ()) -> Running:
-        servers.append(Running(service(*argv), ApiKeys(keys)))
+    def start(*argv: str, keys: tuple[str, ...] = (), beside: object = None) -> Running:
+        servers.append(Running(service(*argv), ApiKeys(keys), beside))
         return servers[-1]
 
     yield start

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llmga.serve.api.image_schemas import OutputParams
 from llmga.serve.api.images import preview_steps
 
 
@@ -77,7 +76,7 @@ def test_a_stream_shows_previews_and_then_the_picture(running):
 
 @pytest.mark.parametrize(("asked", "total", "steps"), [(3, 20, [5, 10, 15]), (1, 4, [2]), (3, 2, [1, 2]), (0, 9, [])])
 def test_previews_are_evenly_apart(asked, total, steps):
-    assert preview_steps(OutputParams(partial_images=asked), total) == steps
+    assert preview_steps(asked, total) == steps
 
 
 def mask_of(size, box, transparent):
@@ -173,6 +172,28 @@ def test_bounds_are_the_hosts_to_choose(running, photo):
     ):
         answer = server.http.post(f"/v1/images/{path}", **body)
         assert answer.status_code == 400 and "at most" in answer.json()["error"]["message"]
+
+
+def test_masked_edits_of_this_server_keep_every_kept_pixel(running):
+    from llmga.evaluation import masks
+
+    url = f"{str(running().http.base_url).rstrip('/')}/v1"
+    assert masks.main(["--url", url, "--size", "64", "--cases", "2"]) == 0
+
+
+def test_pictures_are_signed_where_the_server_has_a_key(running, tmp_path):
+    from llmga.assistant.credentials import credentials_in
+    from llmga.assistant.safety import open_guard
+    from llmga.serve import test_key
+
+    test_key.main(["--to", str(tmp_path)])
+    server = running()
+    guard = open_guard(None, None, c2pa=(tmp_path / test_key.CHAIN, tmp_path / test_key.KEY))
+    object.__setattr__(server.service.engine.models, "guard", guard)
+    answer = server.http.post("/v1/images/generations", json={"prompt": "a red star", "output_format": "webp"}).json()
+    (tmp_path / "picture.webp").write_bytes(base64.b64decode(answer["data"][0]["b64_json"]))
+    found = credentials_in(tmp_path / "picture.webp", "webp")
+    assert found.state == "valid" and found.actions == ("c2pa.created",)
 
 
 def uri(image):

@@ -27,8 +27,8 @@ EVENTS = {
 OURS = {
     "choices.message": {"images"},
     "choices.delta": {"images"},
-    "data": {"seed"},
-    "event": {"seed", "index", "revised_prompt"},
+    "data": {"seed", "changed"},
+    "event": {"seed", "index", "revised_prompt", "changed"},
     "model": {"description", "steps", "guidance_scale"},
 }
 

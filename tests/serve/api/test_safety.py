@@ -11,7 +11,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil
 
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
-from llmga.assistant.safety import WITHHELD, Guard, load_checker, open_guard, watermark
+from llmga.assistant.safety import WITHHELD, Guard, Watermark, load_checker, open_guard
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.serve.gradio_web_server import build_parser, page_options
@@ -87,20 +87,35 @@ class Encoder:
         self.content = content
 
     def encode(self, pixels, method):
-        assert method == "dwtDct"
+        assert method == "dwtDctSvd"
         marked = pixels.copy()
         marked[0, 0] = (1, 2, 3)
         return marked
 
 
-def test_a_mark_keeps_mode_and_transparency_and_spares_small_pictures(monkeypatch):
+def test_a_mark_keeps_mode_transparency_and_kept_pixels_and_spares_small_pictures(monkeypatch):
     monkeypatch.setitem(sys.modules, "imwatermark", SimpleNamespace(WatermarkEncoder=Encoder))
-    mark = watermark("mine")
+    mark = Watermark.of("mine")
     picture = Image.new("RGBA", (256, 256), (9, 8, 7, 100))
     marked = mark(picture)
     assert marked.mode == "RGBA" and marked.getpixel((0, 0)) == (3, 2, 1, 100)
     assert marked.getpixel((5, 5)) == (9, 8, 7, 100)
+    painted = Image.new("L", (256, 256))
+    assert mark(picture, painted).tobytes() == picture.tobytes()
+    painted.putpixel((0, 0), 1)
+    assert mark(picture, painted).getpixel((0, 0)) == (3, 2, 1, 100)
+    assert mark(picture, painted.resize((128, 128))).getpixel((0, 0)) == (3, 2, 1, 100)  # enlarged since: none was kept
     small = Image.new("RGB", (64, 64))
-    assert mark(small) is small
+    assert mark(small) is small and Guard(watermark=mark)(small) == (small, None)
+    assert Guard(watermark=mark)(picture)[1] == "mine"
     with pytest.raises(UserError, match="1 to 32"):
-        watermark("x" * 33)
+        Watermark.of("x" * 33)
+
+
+def test_the_usual_mark_is_hidden_where_its_package_is_and_another_needs_it(monkeypatch):
+    monkeypatch.setattr("llmga.assistant.safety.find_spec", lambda name: None)
+    assert open_guard(None, "llmga").watermark is None
+    monkeypatch.setattr("llmga.assistant.safety.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "imwatermark", SimpleNamespace(WatermarkEncoder=Encoder))
+    assert open_guard(None, "llmga").watermark == Watermark("llmga")
+    assert open_guard(None, None).watermark is None

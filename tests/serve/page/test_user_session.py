@@ -119,6 +119,21 @@ def test_a_change_asks_for_a_description_first_and_shows_only_the_person_s_words
     assert here.subject() == MessageSubject()
 
 
+def test_a_change_by_a_painter_that_takes_instructions_is_done_as_it_is_said(session, talk, photo):
+    here = session("Nice.", ONE, ONE)
+    here.assistant.pipeline.edits_by = "instruction"
+    painter = here.assistant.pipeline.pipeline
+    talk(here, "look", (photo,))
+    here.select("change", 0)
+    changing = Chosen(Settings(edit={"skip": 0.25}))
+    talk(here, "paint it red", chosen=changing)
+    list(here.repaint(changing))
+    list(here.retry(changing))
+    assert [call.prompt for call in painter.calls] == ["paint it red"] * 3
+    assert all(call.image is not None and call.image.size == photo.size for call in painter.calls)
+    assert here.assistant.exchanges[-1].paintings[0].record.changed is not None
+
+
 def test_only_a_change_changes(session, talk, photo):
     here = session(ONE)
     talk(here, "another like this", (photo,), chosen=Chosen(Settings(edit={"skip": 0.25})))

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from llmga.assistant.image_folder import ImageFolder
+from llmga.assistant.record import Record
 from llmga.assistant.session import Turn
 from llmga.assistant.session_file import load_session, save_session
 from llmga.errors import UserError
+from llmga.seams import Seam
 from llmga.serve.terminal.commands import COMMANDS, TerminalChat
-from llmga.serve.terminal.drawing import Terminal
+from llmga.serve.terminal.drawing import Terminal, _seam
 from llmga.serve.terminal.settings_command import CHANGES
 
 ONE = "Here. <gen_image> a red circle </gen_image>"
@@ -136,13 +138,13 @@ def test_a_black_mask_is_named(talk):
 VALUES = {"temperature": "0.5", "top-p": "0.9", "max-new-tokens": "99", "picture": "always", "steps": "3"}
 VALUES |= {"guidance-scale": "2.5", "negative-prompt": "--blur, text", "size": "64x48", "restorer": "match"}
 VALUES |= {"strength": "0.5", "area": "mask", "soft-mask": "on", "edit": "on", "skip": "0.3", "ratio": "2.0"}
-VALUES |= {"sampler": "euler", "control": "off"}
+VALUES |= {"sampler": "euler", "picture-guidance": "2.5", "control": "off"}
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name != "upscale"])
 def test_every_setting_is_set_shown_and_given_back(talk, name):
     now = talk(ONE)
-    if name in ("skip", "ratio"):
+    if name in ("skip", "ratio", "picture-guidance"):
         typed(now, "/set edit on")
     before = now.assistant.settings
     typed(now, f"/set {name} {VALUES[name]}")
@@ -232,7 +234,31 @@ def test_a_long_prompt_shows_how_it_is_cut_and_a_mask_how_its_seam_shows(talk, t
     monkeypatch.setattr(toy_pipeline_class, "report", lambda self, prompt: "98 tokens in 2 chunks", raising=False)
     out, _ = typed(talk(ONE), "/image a.png", "/mask m.png", "fill it")
     assert "[a red circle] (98 tokens in 2 chunks)" in out
-    assert ", seam " in out
+    assert ", seam hidden" in out or ", seam visible" in out
+
+
+@pytest.mark.parametrize(
+    ("colour", "restorer", "told"),
+    [
+        (1.9, "none", ", seam hidden"),
+        (2.5, "none", ", seam visible: try --restorer match+blend"),
+        (2.5, "match+blend", ", seam visible: try --restorer diffrir-x1"),
+        (2.5, "diffrir-x1", ", seam visible"),
+        (None, None, ""),
+    ],
+)
+def test_a_seam_is_told_in_words_with_what_may_help(colour, restorer, told):
+    after = None if colour is None else Seam(colour, 0.0)
+    assert _seam(Record(prompt="a", request="b", seed=1, restorer=restorer, seam_after=after)) == told
+
+
+def test_an_instruction_is_done_as_said_and_its_line_tells_what_changed(talk, toy_pipeline_class, monkeypatch):
+    monkeypatch.setattr(toy_pipeline_class, "edits_by", "instruction", raising=False)
+    now = talk(ONE, ONE)
+    out, err = typed(now, "/set edit on", "/image a.png", "make it red", "and larger")
+    assert "[make it red]" in out and "[and larger]" in out and "circle" not in out and "error" not in err
+    assert "changed 100.0% of the picture, within 0,0 to 16,8)" in out
+    assert [call.prompt for call in now.assistant.pipeline.calls] == ["make it red", "and larger"]
 
 
 @pytest.mark.parametrize("problem", [RuntimeError("a defect"), KeyboardInterrupt()])

@@ -1,0 +1,271 @@
+"""The assistant as tools of the Model Context Protocol: paint, edit, fill, grow, vary, look.
+
+A picture goes in as the address of one that was painted here (`llmga://pictures/3`), as a `data:` URI, or as the path
+of a file in a folder that the server was told to read from.
+"""
+
+import base64
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
+from PIL import Image
+from pydantic import Field
+
+import llmga
+from llmga.assistant.assistant import SIMILAR
+from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, TextDelta
+from llmga.assistant.image_files import encoded
+from llmga.assistant.session import Turn
+from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
+from llmga.errors import UserError
+from llmga.serve.api.engine import PassthroughPlanner, RunningTurn
+from llmga.serve.api.errors import ApiError
+from llmga.serve.api.image_data import decode_image, from_data_uri
+from llmga.serve.api.schemas import PaintingParams
+from llmga.serve.api.service import Service
+
+ABOUT = (
+    "Paints pictures from words, changes them by words or where a mask says, makes them larger, and looks at them. "
+    "Every picture comes with an address (llmga://pictures/N) that other tools take as `picture`."
+)
+SCHEME = "llmga://pictures/"
+KEPT = 100  # pictures whose addresses can be used
+CLIENT = "mcp"  # the name under which all of it queues
+
+Picture = Annotated[str, Field(description="llmga://pictures/N of an earlier answer, a data: URI, or a file's path")]
+Seed = Annotated[int | None, Field(ge=0, le=2**32 - 1, description="the same seed paints the same picture again")]
+Size = Annotated[str | None, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$", description="WIDTHxHEIGHT in pixels")]
+Count = Annotated[int, Field(ge=1, le=4, description="how many pictures")]
+
+
+class Pictures:
+    """The latest pictures, by number."""
+
+    def __init__(self, most: int = KEPT):
+        self._most, self._next = most, 0
+        self._kept: OrderedDict[int, tuple[Image.Image, bytes]] = OrderedDict()
+
+    def add(self, image: Image.Image, content: bytes) -> int:
+        """Keep a picture and its file; its number."""
+        number, self._next = self._next, self._next + 1
+        self._kept[number] = image, content
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return number
+
+    def __getitem__(self, name: str) -> tuple[Image.Image, bytes]:
+        """The picture of a number, and its file.
+
+        Raises:
+            UserError: it is none, or not kept any more.
+        """
+        with suppress(KeyError, ValueError):
+            return self._kept[int(name)]
+        there = f"{next(iter(self._kept))} to {self._next - 1}" if self._kept else "none"
+        raise UserError(f"there is no picture {SCHEME}{name[:20]}; those there are: {there}.")
+
+
+class Tools:
+    """What the tools do, around the models of a server.
+
+    Args:
+        service: Opened models with their bounds and queue.
+        folders: Files in these may be read.
+    """
+
+    def __init__(self, service: Service, folders: tuple[Path, ...] = ()):
+        self.service = service
+        self.folders = tuple(folder.resolve() for folder in folders)
+        self.pictures = Pictures()
+
+    def server(self) -> MCPServer[Any]:
+        """The tools and the pictures as a server of the protocol, for any of its transports."""
+        made: MCPServer[Any] = MCPServer("llmga", title="LLMGA", instructions=ABOUT, version=llmga.__version__)
+        for tool in (self.paint, self.edit, self.fill, self.grow, self.vary, self.look):
+            made.tool(structured_output=False)(tool)
+        made.resource(SCHEME + "{number}", name="picture", mime_type="image/png", description="a painted picture")(
+            self.picture
+        )
+        return made
+
+    def picture(self, number: str) -> bytes:
+        """A painted picture as PNG, which says how it was made."""
+        try:
+            return self.pictures[number][1]
+        except UserError as problem:
+            raise ValueError(str(problem)) from None
+
+    async def paint(
+        self,
+        request: Annotated[str, Field(min_length=1, description="what to paint, in any words, English or Chinese")],
+        context: Context,
+        as_written: Annotated[
+            bool, Field(description="paint these very words, without a detailed prompt of them")
+        ] = False,
+        negative_prompt: str | None = None,
+        size: Size = None,
+        seed: Seed = None,
+        count: Count = 1,
+    ) -> CallToolResult:
+        """Paint a picture from words."""
+        asked: dict[str, Any] = {"negative_prompt": negative_prompt, "size": size, "seed": seed, "versions": count}
+        return await self._answer(context, lambda: Turn(request), as_written=as_written, **asked)
+
+    async def edit(
+        self,
+        picture: Picture,
+        instruction: Annotated[
+            str, Field(min_length=1, description="what is to be different, such as 'make it green'")
+        ],
+        context: Context,
+        seed: Seed = None,
+    ) -> CallToolResult:
+        """Change a picture by words alone; what they do not speak of is kept where the painter can."""
+        return await self._answer(
+            context, lambda: Turn(instruction, (self._opened(picture),)), EDITING, edit={}, seed=seed
+        )
+
+    async def fill(
+        self,
+        picture: Picture,
+        mask: Annotated[str, Field(description="as picture, of its size: white, or transparent, is painted anew")],
+        request: Annotated[str, Field(min_length=1, description="what is to be there")],
+        context: Context,
+        seed: Seed = None,
+    ) -> CallToolResult:
+        """Paint a marked part of a picture anew; every other pixel stays as it is."""
+        return await self._answer(
+            context, lambda: Turn(request, (self._opened(picture),), self._opened(mask)), INPAINTING, seed=seed
+        )
+
+    async def grow(
+        self,
+        picture: Picture,
+        context: Context,
+        extent: Annotated[
+            str, Field(description="how far, such as left=25% or top=64,bottom=64 or aspect=16:9 or size=1024x768")
+        ] = "left=25%,right=25%,top=25%,bottom=25%",
+        request: Annotated[str, Field(description="what is to be there")] = "more of the same",
+        seed: Seed = None,
+    ) -> CallToolResult:
+        """Make a picture larger by painting around it."""
+        return await self._answer(
+            context, lambda: Turn(request, (self._opened(picture),), outpaint=extent), INPAINTING, seed=seed
+        )
+
+    async def vary(self, picture: Picture, context: Context, seed: Seed = None, count: Count = 1) -> CallToolResult:
+        """Paint a picture like another one."""
+        return await self._answer(context, lambda: Turn(SIMILAR, (self._opened(picture),)), seed=seed, versions=count)
+
+    async def look(
+        self,
+        picture: Picture,
+        question: Annotated[str, Field(min_length=1)],
+        context: Context,
+    ) -> CallToolResult:
+        """Ask about a picture."""
+        return await self._answer(context, lambda: Turn(question, (self._opened(picture),)), paint=False)
+
+    async def _answer(
+        self,
+        context: Context,
+        make_turn: Callable[[], Turn],
+        task: str = TEXT_TO_IMAGE,
+        *,
+        as_written: bool = False,
+        paint: bool = True,
+        seed: int | None = None,
+        **asked: Any,
+    ) -> CallToolResult:
+        """Wait for a place, answer, and tell the steps meanwhile; leaving early ends the work.
+
+        Raises:
+            ToolError: it cannot be done so; the sentence says why.
+        """
+        service = self.service
+
+        def prepare() -> RunningTurn:
+            planner = PassthroughPlanner() if as_written else service.engine.models.new_chat()
+            others = {name: asked.pop(name) for name in ("versions", "edit") if name in asked}
+            params = PaintingParams(seed=seed, **{name: value for name, value in asked.items() if value is not None})
+            picture = "always" if paint and planner.steers else "auto"
+            settings = service.settings(params, paint=paint, picture=picture, **others)
+            return service.engine.turn(planner, make_turn(), settings, task, insist=paint)
+
+        try:
+            turn = await service.scheduler.begin(CLIENT, prepare)
+            try:
+                content = [block async for block in self._blocks(turn, context)]
+            finally:
+                turn.cancel()
+        except (ApiError, UserError) as problem:
+            raise ToolError(service.engine.public(str(problem))) from None
+        if paint and not any(isinstance(block, ImageContent) for block in content):
+            said = " ".join(block.text for block in content if isinstance(block, TextContent))
+            raise ToolError(said or "no picture came of this; say it anew.")
+        return CallToolResult(content=content)
+
+    async def _blocks(self, turn: RunningTurn, context: Context):  # noqa: ANN202  # an async generator of ContentBlock
+        words: list[str] = []
+        painted = 0
+        async for event in turn.events():
+            match event:
+                case TextDelta(text):
+                    words.append(text)
+                case PromptFound(prompt):
+                    words.append(f"[{prompt}] ")
+                case Denoising(step, total):
+                    await context.report_progress(painted + step / total, turn.assistant.settings.versions, "painting")
+                case PictureReady():
+                    painted += 1
+                    for block in self._picture(event):
+                        yield block
+                case Failed(message):
+                    words.append(self.service.engine.public(message))
+        if said := "".join(words).strip():
+            yield TextContent(type="text", text=said)
+
+    def _picture(self, event: PictureReady) -> list[ContentBlock]:
+        content = encoded(event.image, event.record, signer=self.service.signer, parent=event.parent)
+        address = f"{SCHEME}{self.pictures.add(event.image, content)}"
+        told = f"{event.image.width}x{event.image.height}, seed {event.record.seed}"
+        return [
+            ImageContent(type="image", data=base64.b64encode(content).decode(), mime_type="image/png"),
+            ResourceLink(type="resource_link", uri=address, name=address, mime_type="image/png", description=told),
+            TextContent(type="text", text=f"{address} ({told})"),
+        ]
+
+    def _opened(self, picture: str) -> Image.Image:
+        """The picture of an address.
+
+        Raises:
+            UserError, ApiError: it is none, too large, or a file that may not be read.
+        """
+        limits = self.service.limits
+        if picture.startswith(SCHEME):
+            return self.pictures[picture.removeprefix(SCHEME)][0]
+        if picture.startswith("data:"):
+            return decode_image(from_data_uri(picture, limits), limits, exact=True)
+        return decode_image(self._read(picture), limits, exact=True)
+
+    def _read(self, path: str) -> bytes:
+        place = Path(path.removeprefix("file://")).expanduser()
+        place = (self.folders[0] / place if self.folders and not place.is_absolute() else place).resolve()
+        if not any(place.is_relative_to(folder) for folder in self.folders):
+            allowed = ", ".join(map(str, self.folders)) or "none"
+            raise UserError(
+                f"files are read from these folders only: {allowed}; start the server with --files FOLDER, or send the "
+                "picture as a data: URI."
+            )
+        try:
+            with place.open("rb") as file:
+                return file.read(self.service.limits.picture + 1)
+        except OSError as problem:
+            raise UserError(f"{path!r} cannot be read ({(problem.strerror or 'no file').lower()}).") from None
