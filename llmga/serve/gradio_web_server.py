@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from llmga.choices import WATERMARK
 from llmga.command_line import Parser, number, quiet_libraries, run
 from llmga.errors import UserError
 from llmga.serve import args as flags
@@ -20,7 +21,7 @@ MODEL_DIRECTORY = Path("checkpoints/Inference")  # whose models visitors may cho
 OWN = (  # flags of models that are loaded here
     "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
     "load_4bit", "device_map", "sampler", "dtype", "lora", "controlnet", "ip_adapter", "restorer", "upscale",
-    "safety_checker", "watermark", "inpainter", "editor",
+    "safety_checker", "watermark", "inpainter", "editor", "painter_quant",
 )  # fmt: skip
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
@@ -128,7 +129,8 @@ def server_of(args: argparse.Namespace) -> "Endpoint":
     from llmga.llava.endpoint.address import Endpoint
 
     for name in OWN:
-        if getattr(args, name):
+        given = getattr(args, name)
+        if given and (name, given) != ("watermark", WATERMARK):  # which is the usual one where models are loaded here
             raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
     return Endpoint(
         args.server,
