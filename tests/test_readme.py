@@ -29,7 +29,7 @@ SCRIPTS = sorted([*ROOT.glob("*.sh"), *(ROOT / "scripts").glob("*.sh"), ROOT / "
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"`((?:llmga|scripts|tests|benchmarks|checkpoints|data)/[\w./-]+|[\w.-]+\.(?:sh|toml|txt))`")
 INLINE = re.compile(r"`((?:bash|llmga|python -m) [^`…]+)`")
-LEFT_TO_THE_READER = {"cd", "source"}
+LEFT_TO_THE_READER = {"cd", "source", "llama-server", "ollama"}
 # One process asks all modules, so that torch and its companions are imported once.
 ASK_FOR_HELP = """
 import contextlib, io, json, runpy, sys

@@ -61,7 +61,9 @@ def repair(answer: Answer) -> Iterator[AssistantEvent]:
     """
     assistant = answer.assistant
     if not assistant.planner.repairs:
-        raise UserError("an answer can be repaired where one of our own models gave it; ask again instead.")
+        raise UserError(
+            "an answer can be repaired where one of our own models gave it, or any that runs here; ask again."
+        )
     index = assistant.session.index(-1)
     exchange, (asked, begun) = assistant.exchanges[index], asked_before(assistant.session.conversation)
     if not lacks_picture(begun):

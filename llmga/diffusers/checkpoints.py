@@ -225,13 +225,9 @@ def _processors(index: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _open_processor(part: Path, kind: str) -> Any:
     """One of them."""
-    import transformers
+    from llmga.processors import processor_class
 
-    from llmga.processors import without_films
-
-    return without_films(getattr(transformers, kind)).from_pretrained(
-        part, local_files_only=True, trust_remote_code=False
-    )
+    return processor_class(kind).from_pretrained(part, local_files_only=True, trust_remote_code=False)
 
 
 def _unwanted(pipeline_class: Any) -> dict[str, Any]:

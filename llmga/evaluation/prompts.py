@@ -51,7 +51,7 @@ def _parser() -> Parser:
                        "`prompt`, or a prompt a line in the order of the rows")  # fmt: skip
     asking = parser.add_argument_group("how a model or server is asked")
     asking.add_argument("--ask", default="{}", metavar="TEXT", help="what is said; {} is what the row asks for")
-    asking.add_argument("--picture", choices=PICTURE, default=PICTURE[0], help="always: our own models must write one")
+    asking.add_argument("--picture", choices=PICTURE, default=PICTURE[0], help="always: models that run here write one")
     asking.add_argument("--temperature", type=number(float, 0, 5), default=0.0, metavar="T", help="default: 0, greedy")
     asking.add_argument("--max-new-tokens", type=number(int, 1, 8192), default=512, metavar="N", help="default: 512")
     asking.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0)

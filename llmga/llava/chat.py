@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from llmga.llava.conversation import Conversation
 from llmga.llava.mllm import Mllm
 from llmga.llava.planner import USUAL, Cancelled, EndedBy, Planner, never
+from llmga.llava.prefixes import common_prefix
 from llmga.llava.sampling import Sampling
 from llmga.llava.steering import Steering
 from llmga.llava.streaming import StreamDecoder
@@ -101,7 +102,7 @@ class Chat(Planner):
 
     def _length_before(self, window: Conversation, prompt: list[int]) -> int:
         """How many tokens of the prompt come before the answer that it begins."""
-        return _common_prefix(self.mllm.encode(window, open_turn=True).input_ids, prompt)
+        return common_prefix(self.mllm.encode(window, open_turn=True).input_ids, prompt)
 
     def _chooser(self, sampling: Sampling, room: int, words: int, written: list[int]) -> Callable[[Tensor, int], int]:
         """(logits, tokens left) -> the next token."""
@@ -119,7 +120,7 @@ class Chat(Planner):
         keys = self._keys(prompt, images)
         if self._turns_at(len(prompt)):
             self._forget()
-        common = min(_common_prefix(self._seen, keys), len(prompt) - 1)
+        common = min(common_prefix(self._seen, keys), len(prompt) - 1)
         if surplus := len(self._seen) - common:
             self._cache.crop(-surplus)  # a negative number counts the tokens to remove
             del self._seen[common:]
@@ -162,8 +163,3 @@ class Chat(Planner):
         self._cache = DynamicCache()
         self._seen = []
         self._alive = ()
-
-
-def _common_prefix(left: list[int], right: list[int]) -> int:
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))

@@ -21,6 +21,8 @@ def find_checkpoint(path: str | Path) -> Path:
     for folder in (*named, *_downloaded(name)):
         if folder.is_dir():
             return _checked(folder)
+    if named[0].suffix == ".gguf" and named[0].exists():
+        raise _is_gguf(named[0])
     if named[0].exists():
         raise UserError(f"{name!r} is a file; a checkpoint is a folder with a config.json.")
     if is_hub_id(name):
@@ -33,10 +35,26 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def _checked(folder: Path) -> Path:
-    """Raises: UserError for a diffusion model."""
-    if (folder / "model_index.json").is_file() and not (folder / "config.json").is_file():
+    """Raises: UserError for a diffusion model, and for what another program runs or belongs to another folder."""
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "model_index.json").is_file():
         raise UserError(f"{str(folder)!r} is a diffusion model, not a language model; give it as --sdmodel_id.")
+    if ggufs := sorted(folder.glob("*.gguf"), key=lambda file: "mmproj" in file.name):
+        raise _is_gguf(ggufs[0])
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{str(folder)!r} is a low-rank adapter without its model; add it to the model with peft "
+            "(merge_and_unload), and give the folder that this saves."
+        )
     return folder
+
+
+def _is_gguf(file: Path) -> UserError:
+    return UserError(
+        f"{str(file)!r} is a GGUF model, which llama.cpp runs: start llama-server -m {file.name}, with --mmproj FILE "
+        "so that it sees, and give --mllm-url http://localhost:8080/v1."
+    )
 
 
 def _downloaded(name: str) -> list[Path]:

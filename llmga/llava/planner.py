@@ -51,7 +51,9 @@ class Planner(ABC):
             UserError: where none can.
         """
         if sampling.picture == "always" and not self.steers:
-            raise UserError("picture 'always' needs one of our own models, run here; use auto with any other.")
+            raise UserError(
+                "picture 'always' needs one of our own models, or any other that runs here; use auto with a server."
+            )
 
     def reply(
         self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never

@@ -1,127 +1,134 @@
 """A conversation with any vision-language model of transformers."""
 
-from collections.abc import Callable, Generator
-from threading import Event
+from collections.abc import Generator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
-from transformers.generation import BaseStreamer
+from PIL import Image
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from llmga.background import Reporter, reports_of
 from llmga.llava.conversation import Conversation
-from llmga.llava.planner import Cancelled, EndedBy, Planner
-from llmga.llava.reasoning import without_reasoning
+from llmga.llava.generating import Choose, Chosen, Reply, StopWhen, Streamer
+from llmga.llava.kept_reading import KeptReading
+from llmga.llava.planner import USUAL, Cancelled, EndedBy, Planner, never
+from llmga.llava.prefixes import common_prefix
+from llmga.llava.reasoning import CLOSE, OPEN, without_reasoning
 from llmga.llava.sampling import Sampling
-from llmga.llava.streaming import StreamDecoder
+from llmga.llava.steering import Steering
+from llmga.llava.thinking import SteeredAfterThought
 from llmga.llava.vlm import Vlm
 from llmga.llava.windows import fitting
 
 
 class ProcessorChat(Planner):
-    """Replies through a processor's chat template and the model's own `generate`.
+    """Replies through a processor's chat template and the model's own `generate`; see `KeptReading`.
 
-    Everything is read anew in each turn: which ids a processor makes of a picture, and how a model counts their
-    positions, differs too much between models to keep a cache.
     The system text is the model's (`Vlm.system`) where a conversation has none of its own; an empty one is none.
     """
 
+    steers = True
+    repairs = True
     ended_by: EndedBy
 
     def __init__(self, vlm: Vlm):
         self.vlm = vlm
         self.teaching: str = vlm.system
+        self._kept = KeptReading(vlm)
+
+    def check(self, sampling: Sampling) -> None:
+        """See whether any reply can be as `sampling` wants it.
+
+        Raises:
+            UserError: where a picture must be asked for in fewer tokens than its tags and a word take, too.
+        """
+        super().check(sampling)
+        if sampling.picture == "always":
+            Steering(self.vlm, partial(sampling.choose, random=sampling.random()), sampling.max_new_tokens)
+
+    def repair(
+        self, conversation: Conversation, sampling: Sampling = USUAL, cancelled: Cancelled = never
+    ) -> Generator[str]:
+        """What is to follow the last reply so that it asks for a picture in a whole generation prompt.
+
+        Raises:
+            UserError: when there is no room for a prompt.
+        """
+        *earlier, reply = conversation.messages
+        asked = replace(conversation, messages=tuple(earlier))
+        return self._written(asked, reply.text, replace(sampling, picture="always"), cancelled)
 
     def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
-        context = self.vlm.context_length
-        _, inputs = fitting(conversation, self.vlm.inputs, context, sampling.max_new_tokens, _tokens)
-        room = min(sampling.max_new_tokens, context - _tokens(inputs))
-        return without_reasoning(self._pieces(inputs, sampling, room, cancelled))
+        return self._written(conversation, None, sampling, cancelled)
 
-    def _pieces(self, inputs: dict[str, Any], sampling: Sampling, room: int, cancelled: Cancelled) -> Generator[str]:
-        stopped = Event()
+    def _written(
+        self, asked: Conversation, begun: str | None, sampling: Sampling, cancelled: Cancelled
+    ) -> Generator[str]:
+        """The reply, or what follows where it is begun.
+
+        Args:
+            begun: the answer so far, None where there is none yet.
+        """
+        thinks = self.vlm.opened(asked).rstrip().endswith(OPEN)
+        start = "" if begun is None else f"{CLOSE}\n\n" * thinks + self.vlm.head(begun)
+        inputs_of = partial(self.vlm.inputs, begun=start)
+        context = self.vlm.context_length
+        window, inputs = fitting(asked, inputs_of, context, sampling.max_new_tokens, _tokens)
+        room = min(sampling.max_new_tokens, context - _tokens(inputs))
+        written = self._ids_after(window, inputs) if start else []
+        choose = self._chooser(sampling, room, None if begun is None else written, thinks)
+        reply = Reply(self.vlm, choose, room, written)
+        pieces = self._pieces(inputs, window.images(), reply, cancelled)
+        return without_reasoning(pieces, thinks) if begun is None else pieces
+
+    def _ids_after(self, window: Conversation, inputs: dict[str, Any]) -> list[int]:
+        """The ids of the answer that the inputs begin."""
+        ids: list[int] = inputs["input_ids"][0].tolist()
+        return ids[common_prefix(self.vlm.inputs(window)["input_ids"][0].tolist(), ids) :]
+
+    def _chooser(self, sampling: Sampling, room: int, written: list[int] | None, thinks: bool) -> Choose:
+        """How the next token is chosen.
+
+        Args:
+            written: the ids of an answer that goes on, None of one that begins.
+            thinks: the chat template has begun a thought.
+        """
+        choose = partial(sampling.choose, random=sampling.random())
+        if sampling.picture == "auto":
+            return lambda logits, left: choose(logits)
+        if written is not None:
+            return Steering(self.vlm, choose, room, begun=written).next
+        words = room // 2  # the rest is for a picture, if one has to be asked for
+        return SteeredAfterThought(self.vlm, choose, room, words, thinks).next
+
+    def _pieces(
+        self, inputs: dict[str, Any], images: tuple[Image.Image, ...], reply: Reply, cancelled: Cancelled
+    ) -> Generator[str]:
         self.ended_by = "caller"
 
         def work(report: Reporter) -> None:
-            streamer = _Streamer(self.vlm, report, stopped)
             generate: Any = self.vlm.model.generate  # every model has it that AutoModelForImageTextToText opens
-            generate(
-                **inputs,
-                max_new_tokens=room,
-                do_sample=False,
-                num_beams=1,
-                eos_token_id=sorted(self.vlm.stop_ids) or None,
-                logits_processor=LogitsProcessorList([_Chosen(self.vlm, sampling)]),
-                stopping_criteria=StoppingCriteriaList([streamer.criterion]),
-                streamer=streamer,
-            )
-            if not stopped.is_set():
-                self.ended_by = "marker" if streamer.ended else "limit"
+            try:
+                ids = generate(
+                    **self._kept.unread(inputs, images),
+                    max_new_tokens=reply.room,
+                    do_sample=False,
+                    num_beams=1,
+                    eos_token_id=sorted(self.vlm.stop_ids) or None,
+                    logits_processor=LogitsProcessorList([Chosen(self.vlm, reply)]),
+                    stopping_criteria=StoppingCriteriaList([StopWhen(lambda: reply.over)]),
+                    streamer=Streamer(reply, report),
+                )
+            except BaseException:
+                self._kept.forget()  # some layers may hold the new tokens and others not
+                raise
+            self._kept.read(ids[0].tolist())
+            if not reply.stopped.is_set():
+                self.ended_by = "marker" if reply.ended else "limit"
 
-        return reports_of(work, stopped.set, cancelled)
+        return reports_of(work, reply.stopped.set, cancelled)
 
 
 def _tokens(inputs: dict[str, Any]) -> int:
     return inputs["input_ids"].shape[1]
-
-
-class _Chosen(LogitsProcessor):
-    """Our own choice of the next token as the only one left, so that a seed means the same in every chat."""
-
-    def __init__(self, vlm: Vlm, sampling: Sampling):
-        self._sampling, self._random = sampling, sampling.random()
-        self._picture = getattr(vlm.model.config, "image_token_id", None)
-        rows = len(vlm.processor.tokenizer)  # rows beyond the tokenizer mean nothing
-        # How many numbers are drawn depends on the rows: a model of ours that was converted has one more, at the end.
-        self._known = rows - 1 if self._picture == rows - 1 else rows
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        logits = scores[0, : self._known].float()
-        if self._picture is not None and self._picture < self._known:
-            logits[self._picture] = -torch.inf  # a picture cannot be written
-        forced = torch.full_like(scores, -torch.inf)
-        forced[0, self._sampling.choose(logits, self._random)] = 0
-        return forced
-
-
-class _Streamer(BaseStreamer):
-    """Ids from `generate` to text in pieces; its criterion ends the answer."""
-
-    def __init__(self, vlm: Vlm, report: Reporter, stopped: Event):
-        self._decoder, self._report = StreamDecoder(vlm.processor.tokenizer, vlm.template), report
-        self._stop_ids, self._stopped = vlm.stop_ids, stopped
-        self._prompt_seen = self._by_marker = False
-
-    def put(self, value: Tensor) -> None:
-        if not self._prompt_seen:  # generate begins with what it was given
-            self._prompt_seen = True
-            return
-        for token in value.flatten().tolist():
-            self._by_marker = token in self._stop_ids
-            self._tell("" if self._by_marker else self._decoder.push(token))
-
-    def end(self) -> None:
-        if not self._decoder.ended:
-            self._tell(self._decoder.close(self._by_marker))
-
-    @property
-    def ended(self) -> bool:
-        """The model said that its answer is at its end."""
-        return self._by_marker or self._decoder.ended
-
-    def _tell(self, piece: str) -> None:
-        if piece:
-            self._report(piece)
-
-    @property
-    def criterion(self) -> StoppingCriteria:
-        return _StopWhen(lambda: self._stopped.is_set() or self._decoder.ended)
-
-
-class _StopWhen(StoppingCriteria):
-    def __init__(self, ended: Callable[[], bool]):
-        self._ended = ended
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **rest: object) -> Tensor:
-        return torch.full((len(input_ids),), self._ended(), dtype=torch.bool, device=input_ids.device)

@@ -6,9 +6,13 @@ from contextlib import closing
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def without_reasoning(pieces: Generator[str]) -> Generator[str]:
-    """A reply in pieces without the <think> … </think> that it may open with; the rest passes as it comes."""
-    held, thought, decided = "", False, False
+def without_reasoning(pieces: Generator[str], opened: bool = False) -> Generator[str]:
+    """A reply in pieces without the <think> … </think> that it may open with; the rest passes as it comes.
+
+    Args:
+        opened: the chat template has begun the thought, so that the reply only ends it.
+    """
+    held, thought, decided = OPEN if opened else "", False, False
     with closing(pieces):
         for piece in pieces:
             if decided:

@@ -2,14 +2,33 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from llmga.errors import UserError
 from llmga.llava.generation_prompt import END, START, GenerationPromptParser
-from llmga.llava.mllm import Mllm
+from llmga.llava.templates import ChatTemplate
 from llmga.llava.tokenization import decode
+
+
+class Speaker(Protocol):
+    """What a model's words are made of: our own models, and anybody's."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Text to ids and back."""
+
+    @property
+    def template(self) -> ChatTemplate:
+        """What stands around a reply."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end a reply."""
+
 
 _BEFORE = "x"  # a tag is tokenised as it stands after a word
 
@@ -54,6 +73,7 @@ class Steering:
     meaning.
 
     Args:
+        model: who writes.
         choose: logits (vocabulary,) -> token.
         room: how many tokens the reply may take.
         words: how many of them may come before the start tag.
@@ -64,9 +84,9 @@ class Steering:
     """
 
     def __init__(
-        self, mllm: Mllm, choose: Callable[[Tensor], int], room: int, words: int = 0, begun: Sequence[int] = ()
+        self, model: Speaker, choose: Callable[[Tensor], int], room: int, words: int = 0, begun: Sequence[int] = ()
     ):
-        self._tokenizer, self._template, self._stop_ids = mllm.tokenizer, mllm.template, mllm.stop_ids
+        self._tokenizer, self._template, self._stop_ids = model.tokenizer, model.template, model.stop_ids
         self._choose = choose
         self._ids = list(begun)
         self._planned: list[int] = []

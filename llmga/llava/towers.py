@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from llmga.errors import UserError
 from llmga.llava.checkpoints import read_json
 from llmga.model_directories import in_model_directories
 
+NAFLEX = "siglip2_vision_model"  # reads pictures of any shape; at its own square it is SigLIP
 OWN_TOWER = "vision_tower"  # the subfolder of our saves that says how the embedded vision tower is built
 
 VisionConfig = CLIPVisionConfig | SiglipVisionConfig
@@ -89,6 +91,15 @@ KNOWN_TOWERS: dict[str, dict[str, Any]] = {
     "google/siglip-so400m-patch14-224": {**_SO400M, "patch_size": 14, "image_size": 224},
     "google/siglip-large-patch16-384": {**_LARGE, "patch_size": 16, "image_size": 384},
     "google/siglip-base-patch16-224": {**_BASE, "patch_size": 16, "image_size": 224},
+    "google/siglip2-so400m-patch14-384": {**_SO400M, "patch_size": 14, "image_size": 384},
+    "google/siglip2-so400m-patch14-224": {**_SO400M, "patch_size": 14, "image_size": 224},
+    "google/siglip2-so400m-patch16-512": {**_SO400M, "patch_size": 16, "image_size": 512},
+    "google/siglip2-so400m-patch16-384": {**_SO400M, "patch_size": 16, "image_size": 384},
+    "google/siglip2-so400m-patch16-256": {**_SO400M, "patch_size": 16, "image_size": 256},
+    "google/siglip2-large-patch16-512": {**_LARGE, "patch_size": 16, "image_size": 512},
+    "google/siglip2-large-patch16-384": {**_LARGE, "patch_size": 16, "image_size": 384},
+    "google/siglip2-base-patch16-384": {**_BASE, "patch_size": 16, "image_size": 384},
+    "google/siglip2-base-patch16-224": {**_BASE, "patch_size": 16, "image_size": 224},
 }
 
 
@@ -143,7 +154,7 @@ def tower_config(name: str, checkpoint: Path) -> VisionConfig:
 
 def known_tower(name: str) -> VisionConfig:
     """The config of a row of KNOWN_TOWERS."""
-    kind = next(row for row in TOWERS.values() if f"/{row.whole_type}-" in name)
+    kind = next(row for row in TOWERS.values() if name.partition("/")[2].startswith(row.whole_type))
     return kind.config(**KNOWN_TOWERS[name])
 
 
@@ -156,8 +167,10 @@ def read_tower_config(folder: Path) -> VisionConfig:
     whole = read_json(folder, "config.json")
     own = whole.get("vision_config", whole)
     own = own if isinstance(own, dict) else {}
-    by_whole = {row.whole_type: name for name, row in TOWERS.items()}
+    by_whole = {row.whole_type: name for name, row in TOWERS.items()} | {"siglip2": NAFLEX}
     named = own.get("model_type") or by_whole.get(whole.get("model_type", ""), "")
+    if named == NAFLEX:
+        named, own = "siglip_vision_model", _at_its_square(own)
     if named not in TOWERS:
         raise _refused(folder, whole)
     try:
@@ -165,6 +178,12 @@ def read_tower_config(folder: Path) -> VisionConfig:
     except Exception as problem:  # the libraries' checks of a field raise errors of their own
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise UserError(f"the config of vision tower {str(folder)!r} is not understood ({reason}).") from None
+
+
+def _at_its_square(own: dict[str, Any]) -> dict[str, Any]:
+    """The config of a tower for any shape as that of one for squares, of as many patches as it has positions for."""
+    rest = {name: value for name, value in own.items() if name != "num_patches"}
+    return rest | {"image_size": isqrt(own.get("num_patches", 256)) * own.get("patch_size", 16)}
 
 
 def _refused(folder: Path, config_dict: dict[str, Any]) -> UserError:
@@ -186,7 +205,9 @@ def image_processor(folder: Path | None, config: VisionConfig) -> ImageProcessor
         return kind.processor(**kind.square(side_in_pixels(config.image_size)))
     file = folder / "preprocessor_config.json"
     try:
-        processor = kind.processor.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        said = json.loads(file.read_text(encoding="utf-8"))
+        square = kind.square(side_in_pixels(config.image_size)) if "max_num_patches" in said else {}  # of any shape
+        processor = kind.processor.from_dict(said | square)
         side = _side(processor)
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         raise UserError(f"{str(file)!r} cannot be used ({type(problem).__name__}: {problem}); copy it again.") from None

@@ -2,41 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ProcessorMixin,
-)
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from PIL import Image
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from llmga.errors import UserError, reason
 from llmga.llava import checkpoints
+from llmga.llava.chat_form import UNREADABLE, ChatForm, Messages, form_of
 from llmga.llava.conversation import Conversation, Message
+from llmga.llava.foreign_folders import check_folder
 from llmga.llava.instructions import PLANNING
 from llmga.llava.paths import find_checkpoint
-from llmga.llava.placement import Placement, placement
+from llmga.llava.placement import placement
+from llmga.llava.processors import open_processor as _processor
 from llmga.llava.published import DEFAULT_CONTEXT
-from llmga.llava.slow_tokenizers import CONFIG, FAST, match_slow_tokenizer
 from llmga.llava.templates import TEMPLATES, ChatTemplate
-from llmga.llava.vocabulary import load_tokenizer
-from llmga.llava.weights import check_loaded
-from llmga.processors import without_films
-from llmga.quiet import quiet
+from llmga.llava.vlm_weights import read_vlm
 
-_BROKEN: tuple[type[Exception], ...] = (
-    *(OSError, EOFError, ValueError, KeyError, TypeError, ImportError, AttributeError),
-    *(SafetensorError, UnpicklingError),
-)
-
-Parts = list[dict[str, Any]]
+_PLACES = ("image_token", "video_token", "audio_token", "boi_token", "context_image_token")  # of processors
+_BEGUN = "llmga_begun"  # the name of a variable in a chat template
 
 
 @dataclass(frozen=True)
@@ -47,7 +32,8 @@ class Vlm:
         folder: for messages.
         system: the system text of a conversation that has none: it teaches the <gen_image> tag to a model that was not
             trained on it.
-        takes_system: the chat template has a place for the system text; otherwise it opens the first message.
+        form: how the chat template wants its messages.
+        marks: what a person writes can be kept from marking a role or a picture.
         template: what stands around a reply in the ids.
         stop_ids: the ids that end an answer.
         context_length: the longest sequence in tokens, pictures included.
@@ -57,46 +43,61 @@ class Vlm:
     processor: ProcessorMixin
     folder: Path
     system: str
-    takes_system: bool
+    form: ChatForm
+    marks: bool
     template: ChatTemplate
     stop_ids: frozenset[int]
     context_length: int
 
-    def inputs(self, conversation: Conversation) -> dict[str, Any]:
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The processor's."""
+        return self.processor.tokenizer
+
+    @property
+    def image_token_id(self) -> int | None:
+        """The id that stands wherever a picture is; None where the model has none."""
+        return getattr(self.model.config, "image_token_id", None)
+
+    def inputs(self, conversation: Conversation, begun: str = "") -> dict[str, Any]:
         """What the model reads, `input_ids` (1, tokens) and the pictures, on the model's device.
 
+        Args:
+            begun: the first words of the reply, which the model is to go on with.
+
         Raises:
-            UserError: when the chat template does not take this conversation.
+            UserError: when the chat template or the processor does not take this conversation.
         """
-        try:
-            found: Any = self.processor.apply_chat_template(
-                self._messages(conversation),
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-            )
-        except TemplateError as problem:
-            raise UserError(f"the chat template of {str(self.folder)!r} refuses: {reason(problem)}.") from None
+        found = self._applied(
+            conversation,
+            begun,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            sanitize_control_tokens=self.marks,
+        )
         return dict(found.to(self.model.device, dtype=self.model.dtype))  # only floats change their format
 
-    def _messages(self, conversation: Conversation) -> list[dict[str, Any]]:
+    def opened(self, conversation: Conversation) -> str:
+        """The text in which the model reads the conversation, up to where its reply begins."""
+        text: str = self._applied(conversation, "", tokenize=False)
+        return text
+
+    def head(self, begun: str) -> str:
+        """The first words of a reply as the model writes them."""
+        return begun and self.template.reply_head + begun
+
+    def _applied(self, conversation: Conversation, begun: str, **how: Any) -> Any:
         system = self.system if conversation.system is None else conversation.system
-        messages = [{"role": message.role, "content": _content(message)} for message in conversation.messages]
-        if not system:
-            return messages
-        told = {"type": "text", "text": system}
-        if self.takes_system:
-            return [{"role": "system", "content": [told]}, *messages]
-        first, *others = messages
-        return [first | {"content": [told | {"text": f"{system}\n\n"}, *first["content"]]}, *others]
-
-
-def _content(message: Message) -> Parts:
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
-        for part in message.parts()
-    ]
+        messages = self.form.messages(conversation.messages, system)
+        processor: Any = self.processor  # of one chat template, which writes what is begun, too
+        template = f"{processor.chat_template.removesuffix(chr(10))}{{{{ {_BEGUN} }}}}"
+        try:
+            return processor.apply_chat_template(
+                messages, chat_template=template, add_generation_prompt=True, **{_BEGUN: begun}, **how
+            )
+        except UNREADABLE as problem:
+            raise _refused(self.folder, problem) from None
 
 
 def load_vlm(path: str | Path, **place: Any) -> Vlm:
@@ -111,97 +112,73 @@ def load_vlm(path: str | Path, **place: Any) -> Vlm:
     """
     folder, where = find_checkpoint(path), placement(**place)
     config = checkpoints.read_json(folder, "config.json")
+    check_folder(folder)
     processor = _processor(folder)
-    model = _model(folder, config, where)
+    model = read_vlm(folder, where)
+    form = _form(processor, folder)
+    model.generation_config = _written_by_us(model.generation_config)
     mode, tokenizer = config.get("conversation_mode"), processor.tokenizer
     return Vlm(
         model=model.eval(),
         processor=processor,
         folder=folder,
         system="" if mode else PLANNING,
-        takes_system=_takes_system(processor),
-        template=TEMPLATES[mode] if mode else ChatTemplate("", "", "", "", "", tokenizer.eos_token or "</s>"),
-        stop_ids=_stop_ids(model, tokenizer.eos_token_id),
+        form=form,
+        marks=not mode and _marks(processor, form),
+        template=TEMPLATES[mode] if mode else _around_replies(form, tokenizer),
+        stop_ids=_stop_ids(model, tokenizer, form.end),
         context_length=_context_length(model, tokenizer.model_max_length),
     )
 
 
-@quiet()
-def _processor(folder: Path) -> ProcessorMixin:
+def _form(processor: ProcessorMixin, folder: Path) -> ChatForm:
     """Raises: UserError."""
+
+    def render(messages: Messages, opens: bool) -> str:
+        text: str = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens)
+        return text
+
+    places = {getattr(part, name, None) for part in (processor, processor.tokenizer) for name in _PLACES}
     try:
-        processor = _processor_class(folder).from_pretrained(
-            folder, backend="pil", local_files_only=True, trust_remote_code=False
+        return form_of(render, frozenset(place for place in places if isinstance(place, str)))
+    except UNREADABLE as problem:
+        raise _refused(folder, problem) from None
+
+
+def _refused(folder: Path, problem: Exception) -> UserError:
+    return UserError(f"the chat template of {str(folder)!r} refuses: {reason(problem)}.")
+
+
+def _marks(processor: ProcessorMixin, form: ChatForm) -> bool:
+    """Whether the processor can tell its tokens from the same letters in what a person writes."""
+    seen = Message("user", "", (Image.new("RGB", (64, 64)),))
+    try:
+        processor.apply_chat_template(
+            form.messages([seen], ""), tokenize=True, return_dict=True, sanitize_control_tokens=True
         )
-    except _BROKEN as problem:
-        raise UserError(f"{str(folder)!r} has no processor that can be opened here ({reason(problem)}).") from None
-    if not isinstance(processor, ProcessorMixin):
-        raise UserError(f"{str(folder)!r} has a processor for words only; give a vision-language model.")
-    if not processor.chat_template:
-        raise UserError(f"{str(folder)!r} has no chat template; add its chat_template.jinja, or give a chat model.")
-    processor.tokenizer = _tokenizer(processor, folder)
-    return processor
-
-
-def _tokenizer(processor: ProcessorMixin, folder: Path) -> PreTrainedTokenizerBase:
-    """The processor's own; of a tokenizer.model alone the library makes one for LLaVA that knows no word boundary.
-
-    Raises:
-        UserError: when it would give other ids than its files say.
-    """
-    named = checkpoints.read_json(folder, CONFIG).get("tokenizer_class") if (folder / CONFIG).is_file() else None
-    if str(named).startswith("LlamaTokenizer") and not (folder / FAST).is_file():
-        return load_tokenizer(folder)
-    return match_slow_tokenizer(processor.tokenizer, folder)
-
-
-def _processor_class(folder: Path) -> Any:
-    """What has `from_pretrained`: AutoProcessor, or the processor without its part for films, which needs torchvision
-    and would fail."""
-    known: Any = PROCESSOR_MAPPING.get(
-        type(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)), None
-    )
-    own = known and without_films(known)
-    return AutoProcessor if own is known else own
-
-
-@quiet()
-def _model(folder: Path, config: checkpoints.ConfigDict, where: Placement) -> PreTrainedModel:
-    """Raises: UserError."""
-    try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **where.options(),
-        )
-    except _BROKEN as problem:
-        kind, why = config.get("model_type"), reason(problem)
-        raise UserError(
-            f"{str(folder)!r}, a model of type {kind!r}, cannot be opened ({why}); give a folder of ours, or of a "
-            "vision-language model that transformers knows."
-        ) from None
-    model, found = loaded
-    check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
-    return model
-
-
-def _takes_system(processor: ProcessorMixin) -> bool:
-    """Some templates refuse a system message, others leave it out without a word."""
-    probe = "llmga-system"
-    messages = [("system", probe), ("user", "hello")]
-    try:
-        told: list[Any] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in messages]
-        return probe in processor.apply_chat_template(told, tokenize=False)
-    except TemplateError:
+    except (*UNREADABLE, NotImplementedError):
         return False
+    return True
 
 
-def _stop_ids(model: PreTrainedModel, own: int | None) -> frozenset[int]:
+def _around_replies(form: ChatForm, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
+    return ChatTemplate("", "", "", "", "", tokenizer.eos_token or "</s>", reply_head=form.head)
+
+
+def _stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end: str) -> frozenset[int]:
+    """What the model's files name, and the token that the chat template writes after an answer."""
     named = model.generation_config.eos_token_id
     listed = named if isinstance(named, list) else [named]
-    return frozenset(token for token in (*listed, own) if token is not None)
+    after = tokenizer(end.strip(), add_special_tokens=False)["input_ids"][:1]
+    ends = [token for token in after if token in tokenizer.all_special_ids]
+    return frozenset(token for token in (*listed, tokenizer.eos_token_id, *ends) if token is not None)
+
+
+def _written_by_us(config: GenerationConfig) -> GenerationConfig:
+    """Of how a folder wants its model to write, what belongs to the weights; how to choose is `Sampling`'s, and a kind
+    of cache that it names would stand against ours."""
+    kept = ("bos_token_id", "eos_token_id", "pad_token_id", "repetition_penalty")
+    return GenerationConfig(**{name: getattr(config, name, None) for name in kept})
 
 
 def _context_length(model: PreTrainedModel, of_tokenizer: int) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import CLIPVisionModel, SiglipVisionModel
 
 TOWER = "model.vision_tower."
+_PATCHES = "embeddings.patch_embedding.weight"
 
 
 def load_weights(
@@ -77,8 +78,24 @@ def read_tower(folder: Path, config: VisionConfig, dtype: torch.dtype) -> "CLIPV
     import transformers
 
     model, found = _read(getattr(transformers, kind_of(config).model), folder, config=config, dtype=dtype)
+    _take_flat_patches(model, found, folder)
     check_loaded(found, folder, ("missing_keys", "mismatched_keys"))
     return model
+
+
+@torch.no_grad()
+def _take_flat_patches(model: PreTrainedModel, found: dict[str, Any], folder: Path) -> None:
+    """SigLIP2 for pictures of any shape sees a patch as a row (rows, columns, colours); here it is a square."""
+    names = [key[0] if isinstance(key, tuple) else key for key in found["mismatched_keys"]]
+    if [name.rpartition("embeddings.")[2] for name in names] != ["patch_embedding.weight"]:
+        return
+    weights = checkpoints.read_weights(folder)
+    flat = next(tensor for key, tensor in weights.items() if key.endswith(_PATCHES))
+    own = model.get_parameter(_PATCHES)
+    out, colours, rows, columns = own.shape
+    if flat.shape == (out, colours * rows * columns):
+        own.copy_(flat.view(out, rows, columns, colours).permute(0, 3, 1, 2))
+        found["mismatched_keys"] = set()
 
 
 def read_text_model(folder: Path) -> PreTrainedModel:

@@ -250,7 +250,6 @@ def test_code_in_a_folder_is_never_run_nor_asked_about(file, known, copied, tmp_
 )
 def test_a_chat_template_reaches_nothing_but_its_messages(escape, copied, tmp_path):
     (copied / "chat_template.jinja").write_text((escape + TEMPLATE).replace("RAN", str(tmp_path / "ran")))
-    chat = Talk(open_planner(copied, device="cpu")())
-    with pytest.raises(UserError, match="the chat template of .* refuses: "):
-        list(chat.say("Hello", (), GREEDY))
+    with pytest.raises(UserError, match="the chat template of .* refuses: .*unsafe"):
+        open_planner(copied, device="cpu")
     assert not (tmp_path / "ran").exists()

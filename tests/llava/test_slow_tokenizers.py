@@ -24,10 +24,10 @@ from transformers import CLIPImageProcessorPil, LlamaTokenizer, LlavaConfig, Lla
 from llmga.errors import UserError
 from llmga.llava import sentencepieces
 from llmga.llava.conversation import Conversation
+from llmga.llava.processors import open_processor
 from llmga.llava.sentencepieces import WORD_BOUNDARY
 from llmga.llava.templates import TEMPLATES
 from llmga.llava.tokenization import IGNORED, Encoded, encode, tokenise
-from llmga.llava.vlm import _processor as open_processor
 from llmga.llava.vocabulary import add_special_tokens, load_tokenizer, save_tokenizer
 
 TEXT = """

@@ -14,6 +14,9 @@ from transformers import (
     CLIPConfig,
     CLIPModel,
     LlavaForConditionalGeneration,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
     SiglipConfig,
     SiglipImageProcessorPil,
     SiglipModel,
@@ -70,6 +73,16 @@ def write_whole_siglip(folder: Path) -> SiglipVisionModel:
     return model.vision_model
 
 
+def write_naflex(folder: Path) -> Siglip2Model:
+    """SigLIP2 for pictures of any shape, with its text half; it has positions for four patches."""
+    torch.manual_seed(3)
+    sizes = {**SIZES, "patch_size": 14, "num_patches": 4}
+    model = Siglip2Model(Siglip2Config(text_config=TEXT, vision_config=sizes)).eval()
+    model.save_pretrained(folder)
+    Siglip2ImageProcessorPil(patch_size=14, max_num_patches=4).save_pretrained(folder)
+    return model
+
+
 FOLDERS = {"vision": write_siglip, "old names": write_old_siglip, "whole": write_whole_siglip}
 
 
@@ -114,6 +127,20 @@ def test_the_projector_reads_what_transformers_own_siglip_sees(text, tmp_path, k
         projected = mllm.model.model.multi_modal_projector(expected)  # every position: there is none of a class
         assert torch.equal(torch.stack(list(seen.pooler_output)), projected)
     assert mllm.tokens_per_image == expected.shape[1] == 4
+
+
+def test_siglip2_for_any_shape_sees_squares_as_transformers_own_class_sees_them(text, tmp_path):
+    own = write_naflex(tmp_path / "tower").vision_model
+    mllm = new_mllm(text, tmp_path / "tower", conv_mode="qwen_2")
+    square = stretch_square(WIDE, 28)
+    inputs = Siglip2ImageProcessorPil.from_pretrained(tmp_path / "tower")([square], return_tensors="pt")
+    with torch.inference_mode():
+        expected = own(**inputs, output_hidden_states=True).hidden_states[-2]
+        seen = mllm.model.model.get_image_features(mllm.pixel_values((WIDE,)))
+    torch.testing.assert_close(seen.hidden_states[-2], expected, atol=1e-5, rtol=0)
+    assert mllm.tokens_per_image == expected.shape[1] == 4
+    save_published(mllm, tmp_path / "saved")
+    assert torch.equal(logits(load_mllm(tmp_path / "saved", device="cpu", dtype=torch.float32)), logits(mllm))
 
 
 def test_a_siglip_model_survives_a_save_and_says_so_in_the_published_words(mllm, tmp_path):
@@ -202,7 +229,7 @@ def test_a_clip_folder_with_its_text_half_is_its_vision_half(text, tmp_path):
 OTHERS = {
     "'dinov2'": {"model_type": "dinov2", "hidden_size": 16},
     "'clip_text_model'": {"model_type": "clip_text_model"},
-    "'siglip2'": {"model_type": "siglip2", "vision_config": {"model_type": "siglip2_vision_model"}},
+    "'aimv2'": {"model_type": "aimv2", "vision_config": {"model_type": "aimv2_vision_model"}},
     "'chinese_clip'": {"model_type": "chinese_clip", "vision_config": {"hidden_size": 16}},
     "'never-heard-of'": {"model_type": "never-heard-of", "auto_map": {"AutoConfig": "own.Config"}},
     "names no model_type": {"hidden_size": 16},

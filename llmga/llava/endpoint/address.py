@@ -1,6 +1,7 @@
 """Where a server is, how it is reached, and what it calls its models."""
 
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from llmga.llava.instructions import PLANNING
 
 _CHAT = "/chat/completions"
 _LISTED = 20  # names that a sentence may list
+
+
+class _LoadingError(UserError):
+    """A server that is there before its model."""
 
 
 class ClientSettings(TypedDict):
@@ -99,7 +104,12 @@ class Endpoint:
         Raises:
             UserError: also when it offers none or several.
         """
-        offered = self.models()
+        try:
+            offered = self.models()
+        except _LoadingError:
+            if self.model is None:
+                raise
+            return self  # whose first answer is waited for
         if self.model is not None:
             return self
         if len(offered) == 1:
@@ -114,12 +124,16 @@ class Endpoint:
         """The names that it offers, empty when it does not tell.
 
         Raises:
-            UserError: when it cannot be reached or refuses the key.
+            UserError: when it cannot be reached, refuses the key or is loading its model.
         """
         with connection_errors(self), httpx.Client(**self.client_settings()) as client:
             response = client.get(self.path("models"))
         if response.status_code in (401, 403):
             raise self.refuses_key(response.status_code)
+        if response.status_code == 503 and "loading" in response.text.lower():
+            raise _LoadingError(
+                f"{self.shown} is still loading its model; ask again when it is ready, or name it with --mllm-model."
+            )
         try:
             return [str(model["id"]) for model in response.json()["data"]] if response.is_success else []
         except (ValueError, KeyError, TypeError):
@@ -136,6 +150,11 @@ class Endpoint:
         if offered and self.model not in offered:
             some = ", ".join(offered[:_LISTED])
             return UserError(f"{self.shown} has no model {self.model!r}; it offers {some}, choose with --mllm-model.")
+        if re.search(r"\bmodel", said, re.IGNORECASE):
+            return UserError(
+                f"{self.shown} has no model {self.model!r} ({status}{said}); fetch or load it there, or choose another "
+                "with --mllm-model."
+            )
         return UserError(
             f"{self.shown} has no chat ({status}{said}); give the base of its OpenAI interface, mostly ending in /v1."
         )

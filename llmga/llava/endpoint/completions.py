@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
@@ -13,9 +14,11 @@ from llmga.llava.endpoint.refusals import Refusal, server_message
 
 TRIES = 4  # when the server is busy
 LONGEST_WAIT = 60.0  # seconds between two tries; a server that asks for more is told to the person
+LOADS_IN = 2.0  # seconds between two looks whether a model is loaded
 LARGEST_ANSWER = 4_000_000  # characters of an answer in one piece, or of one line of a stream
 CUT = "length"  # the reason of an end that is none
 _BUSY = (429, 503)
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # what servers call the thoughts that they keep apart
 _STREAM_FIELDS = ("data:", "event:", "id:", "retry:", ":")
 
 Result = TypeVar("Result")
@@ -29,24 +32,34 @@ async def complete(endpoint: Endpoint, request: dict[str, Any], take: Take) -> b
         Refusal: before the first piece, see `retried`.
         UserError: when the connection or the answer breaks.
     """
-    return await retried(lambda: _once(endpoint, request, take))
+    return await retried(lambda: _once(endpoint, request, take), endpoint.timeout)
 
 
-async def retried(ask: Callable[[], Awaitable[Result]]) -> Result:
+async def retried(ask: Callable[[], Awaitable[Result]], loading: float = 0.0) -> Result:
     """Ask a server; a busy one is asked again, after the time that it names or after 1, 2, 4 seconds.
+
+    Args:
+        loading: for so many seconds, one that is loading its model is asked again, too.
 
     Raises:
         Refusal: it refuses, is still busy, or names a time above `LONGEST_WAIT`.
     """
-    for tried in range(TRIES - 1):
+    clock, tried = asyncio.get_running_loop().time, 0
+    begun = clock()
+    while True:
         try:
             return await ask()
         except Refusal as refusal:
             wait = 2.0**tried if refusal.retry_after is None else refusal.retry_after
-            if refusal.status not in _BUSY or wait > LONGEST_WAIT:
-                raise
+            if loading and refusal.is_loading:
+                wait = LOADS_IN
+                if clock() - begun >= loading:
+                    raise
+            else:
+                tried += 1
+                if refusal.status not in _BUSY or wait > LONGEST_WAIT or tried == TRIES:
+                    raise
         await asyncio.sleep(wait)
-    return await ask()
 
 
 async def _once(endpoint: Endpoint, request: dict[str, Any], take: Take) -> bool:
@@ -108,29 +121,39 @@ async def _answer(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> 
         if line.startswith(_STREAM_FIELDS):
             return await _events(_chained(line, lines), endpoint, take)
         if line.strip():
-            text, finish = _piece(_parsed(await _rest(_chained(line, lines), endpoint), endpoint), endpoint)
-            return not take(text) or finish == CUT
+            piece = _piece(_parsed(await _rest(_chained(line, lines), endpoint), endpoint), endpoint)
+            return not take(piece.text) or _is_cut(piece, endpoint)
     raise UserError(f"{endpoint.shown} sent an empty answer; check that it is a chat server.")
 
 
 async def _events(lines: AsyncIterator[str], endpoint: Endpoint, take: Take) -> bool:
-    finish = None
+    seen, done = _Piece(), False
     async for line in lines:
         field, _, value = line.partition(":")
         value = value.strip()
-        if field == "data" and value == "[DONE]":
-            return finish == CUT
+        if done := field == "data" and value == "[DONE]":
+            break
         if field not in ("data", "error") or not value:
             continue
         if not line.endswith("\n") and not value.endswith("}"):
             break  # the connection was cut within a line
-        text, last = _piece(_parsed(value, endpoint), endpoint)
-        finish = finish or last
-        if text and not take(text):
+        piece = _piece(_parsed(value, endpoint), endpoint)
+        seen = seen.then(piece)
+        if (piece.text or piece.thinks) and not take(piece.text):  # who thinks is not silent
             return True
-    if not finish:
+    if not (seen.finish or done):
         raise UserError(f"{endpoint.shown} broke off its answer before the end; look at its log and ask again.")
-    return finish == CUT
+    return _is_cut(seen, endpoint)
+
+
+def _is_cut(seen: "_Piece", endpoint: Endpoint) -> bool:
+    """Raises: UserError for an answer that is nothing but a thought, which its limit cut."""
+    if seen.finish == CUT and seen.thinks and not seen.text:
+        raise UserError(
+            f"{endpoint.shown} thought until its answer was as long as it may be, and said nothing; raise "
+            "--max-new-tokens, or have it think less (llama-server --reasoning-budget 0)."
+        )
+    return seen.finish == CUT
 
 
 def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
@@ -146,15 +169,35 @@ def _parsed(text: str, endpoint: Endpoint) -> dict[str, Any]:
     return content
 
 
-def _piece(content: dict[str, Any], endpoint: Endpoint) -> tuple[str, str | None]:
-    """The words of one event or of a whole answer, and what ended the answer, if this did."""
+@dataclass(frozen=True)
+class _Piece:
+    """One event, or a whole answer.
+
+    Attributes:
+        text: its words.
+        thinks: it holds a thought.
+        finish: what ended the answer, if this did.
+    """
+
+    text: str = ""
+    thinks: bool = False
+    finish: str | None = None
+
+    def then(self, later: "_Piece") -> "_Piece":
+        """Both, of each thing what came first."""
+        return _Piece(self.text or later.text, self.thinks or later.thinks, self.finish or later.finish)
+
+
+def _piece(content: dict[str, Any], endpoint: Endpoint) -> _Piece:
     try:
         choice: dict[str, Any] = next(iter(content["choices"] or ()), {})
         said = choice.get("delta") or choice.get("message") or {}
-        return _text(said.get("content")), choice.get("finish_reason")
+        return _Piece(
+            _text(said.get("content")), any(said.get(name) for name in _THOUGHTS), choice.get("finish_reason")
+        )
     except (KeyError, TypeError, AttributeError):
-        said = server_message(json.dumps(content), endpoint)
-        raise UserError(f"{endpoint.shown} failed ({said}); look at its log and ask again.") from None
+        told = server_message(json.dumps(content), endpoint)
+        raise UserError(f"{endpoint.shown} failed ({told}); look at its log and ask again.") from None
 
 
 def _text(content: object) -> str:

@@ -16,7 +16,7 @@ _CLIPPED = 200  # characters of the server's words that a sentence repeats
 # How servers say it.  Each was written for the wording of vLLM, SGLang, Ollama, llama.cpp and OpenAI.
 TOO_LONG = re.compile(
     r"context.?(length|size|window)|maximum context|max\w*.?(model|seq\w*).?len|(too many|exceed\w*).{0,40}tokens"
-    r"|(prompt|input|request) is too (long|large)",
+    r"|(prompt|input|request) is too (long|large)|at most \d+ image",  # a server may limit the pictures of a request
     re.IGNORECASE,
 )
 _NO_PICTURES = re.compile(r"image|multi.?modal|vision|picture|mmproj", re.IGNORECASE)
@@ -24,7 +24,11 @@ _NO_SYSTEM = re.compile(r"system.{0,20}role|role.{0,20}system|roles must alterna
 _NOT_TAKEN = re.compile(
     r"support|un(known|recogni[sz]ed|expected)|extra|not (allowed|permitted|accepted|valid)", re.IGNORECASE
 )
-_NO_MODEL = re.compile(r"model.{0,80}(not (exist|found|available|loaded)|unknown|invalid)", re.IGNORECASE)
+_NO_MODEL = re.compile(
+    r"model.{0,80}(not (exist|found|available|loaded)|unknown|invalid)|(unknown|invalid) model|no models? loaded",
+    re.IGNORECASE,
+)
+_LOADING = re.compile(r"loading (the )?model|model is loading", re.IGNORECASE)
 
 
 class Refusal(Exception):
@@ -46,6 +50,11 @@ class Refusal(Exception):
         """Read from a response and its body."""
         said = response.headers["location"] if response.has_redirect_location else server_message(body, endpoint)
         return cls(response.status_code, said, _seconds(response.headers.get("retry-after")))
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the server is there, and its model not yet."""
+        return self.status == 503 and bool(_LOADING.search(self.said))
 
     @property
     def is_about_the_request(self) -> bool:
@@ -79,6 +88,11 @@ class Refusal(Exception):
             return UserError(
                 f"{endpoint.model!r} at {where} does not read these pictures ({self.status}{said}); "
                 "use a model that sees, or ask without a picture."
+            )
+        if self.is_loading:
+            return UserError(
+                f"{where} was still loading its model after {endpoint.timeout:g} s; ask again later, or give more time "
+                "with --mllm-timeout."
             )
         if self.status == 404 or (self.is_about_the_request and _NO_MODEL.search(self.said)):
             return endpoint.lacks(self.status, said)
