@@ -19,9 +19,14 @@ SAMPLERS = (  # llmga.diffusers.samplers
     "checkpoint", "ddim", "pndm", "euler", "euler-a", "heun", "unipc", "dpm++-2m", "dpm++-2m-karras", "dpm++-2m-sde",
     "dpm++-2m-sde-karras", "dpm++-2s", "lcm", "tcd", "lightning", "turbo", "hyper", "hyper-1step",
 )  # fmt: skip
-OFFLOADS = ("none", "model", "sequential")  # what llmga.diffusers.memory may do
+OFFLOADS = ("none", "model", "sequential", "group")  # what llmga.diffusers.memory may do
+PAINTER_QUANTS = ("nf4", "int8", "fp8-storage")  # what llmga.diffusers.quantisation may do, beside a .gguf file
 AREAS = ("picture", "mask")  # llmga.diffusers.inpainting
 FILLS = ("edge", "mirror", "grey", "black", "white", "noise")  # llmga.diffusers.canvas
+CONTROLS = (  # llmga.diffusers.control_maps
+    "canny", "softedge", "lineart", "scribble", "depth", "openpose", "normal", "segment", "tile", "blur", "gray", "map",
+    "ip-adapter",
+)  # fmt: skip
 PROMPT_LAYOUTS = ("joined", "a1111", "llmga")  # llmga.diffusers.long_prompt
 SKIP, RATIO = 0.25, 3.0  # of editing, see llmga.diffusers.editor
 

@@ -17,6 +17,7 @@ TABLES = {
     "SAMPLERS": "diffusers.samplers.SAMPLERS",
     "AREAS": "diffusers.inpainting.AREAS",
     "FILLS": "diffusers.canvas.FILLS",
+    "CONTROLS": "diffusers.control_maps.CONTROLS",
     "PROMPT_LAYOUTS": "diffusers.long_prompt.LAYOUTS",
     "RESTORERS": "diffrir.restorers.RESTORERS",
     "DTYPES": "runtime.DTYPES",
@@ -26,7 +27,14 @@ TABLES = {
     "DAMAGES": "evaluation.restoration_scores.DAMAGES",
     "TOYWORLD_STEPS": "toyworld.base_models.STEPS",
 }
-STATED_HERE_ONLY = {"TOYWORLD_PARTS", "PICTURE", "TASKS", "OFFLOADS", "SCALES"}  # their modules import them
+STATED_HERE_ONLY = {
+    "TOYWORLD_PARTS",
+    "PICTURE",
+    "TASKS",
+    "OFFLOADS",
+    "PAINTER_QUANTS",
+    "SCALES",
+}  # their modules import them
 
 
 def names_of(place: str) -> tuple[str, ...]:

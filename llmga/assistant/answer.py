@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
 from llmga.assistant.painting import (
     ImageRequest,
@@ -44,6 +46,7 @@ class Answer:
         sampling: how its words are chosen, as the records say it.
         images: what it has painted.
         spent: what that cost, see `Bounds.work`.
+        latest: the picture that a control without one of its own follows.
     """
 
     assistant: Assistant
@@ -52,6 +55,7 @@ class Answer:
     sampling: dict[str, Any] = field(default_factory=dict)
     images: list[GeneratedImage] = field(default_factory=list)
     spent: float = 0.0
+    latest: Image.Image | None = None
 
     def follow(
         self,
@@ -120,8 +124,8 @@ class Answer:
         if not chosen.paint:
             return
         seed = self.assistant.session.next_seed if seed is None else seed
-        wanted = ImageRequest.of(prompt, seed, region, chosen)
         try:
+            wanted = ImageRequest.of(prompt, seed, region, chosen, self.latest)
             pipeline = pipeline_for(self.assistant.pipeline, region, chosen)
             postprocessing = Postprocessing(
                 restorer_of(chosen.restorer, self.assistant.restorer),

@@ -13,7 +13,7 @@ from llmga.assistant import repainting
 from llmga.assistant.answer import Answer
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.events import AssistantEvent, Failed, Reply, Stopped
-from llmga.assistant.painting import choose_sampler, is_instructed
+from llmga.assistant.painting import check_guides, choose_sampler, is_instructed
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
 from llmga.assistant.session import Exchange, Region, Session, Turn, shown
@@ -260,6 +260,7 @@ class Assistant:
         """
         self.planner.check(self.sampling())
         choose_sampler(self.pipeline, self.settings)
+        check_guides(self.pipeline, self.settings)
 
     def sampling(self) -> Sampling:
         """How the next answer is sampled.
@@ -325,6 +326,7 @@ class Assistant:
         turn, start, region = turn.legible(), len(self.session.conversation.messages), self.region
         self.bounds.check_message(turn.text)
         self.bounds.check_settings(self.settings, self.pipeline)
+        answer.latest = turn.images[0] if turn.images else self.session.latest_picture
         try:
             seen = self._take_up(turn, answer) if turn.shows else turn
             asked = ask(self.session.conversation, seen.text, seen.images)

@@ -16,11 +16,19 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings, settings_given
 from llmga.assistant.shared_pipeline import FairLock
-from llmga.choices import SCALES, WATERMARK
+from llmga.choices import PAINTER_QUANTS, SCALES, WATERMARK
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
-from llmga.diffusers.adapters import add_embeddings, add_loras, use_controlnet, use_ip_adapter
+from llmga.diffusers.adapters import (
+    add_controlnet,
+    add_embeddings,
+    add_ip_adapter,
+    add_loras,
+    always_guide,
+    share_controlnets,
+)
 from llmga.diffusers.checkpoints import find_checkpoint
+from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.diffusers.parts import PARTS, find_part
 from llmga.diffusers.pipelines import Pipeline, load_pipeline
@@ -43,34 +51,46 @@ BUNDLED_PIPELINE = f"{MODELS}/llmga-toy-sdxl-t2i"
 BUNDLED_INPAINTER = f"{MODELS}/llmga-toy-sdxl-inpainting"
 BUNDLED_RESTORER = f"{MODELS}/llmga-toy-diffrir-x1"
 
-_GUIDES = {"controlnet": use_controlnet, "ip-adapter": use_ip_adapter}
-
 
 @dataclass(frozen=True)
 class Guide:
-    """A picture that guides the pipeline beside the words.
+    """Weights by which pictures guide the pipeline beside the words, and perhaps the picture that always does.
 
     Attributes:
         kind: how it does.
-        path: the ControlNet's folder, or the IP-Adapter's safetensors file.
-        image: file of the picture.
+        path: the ControlNet's folder or file, with `NAME=` before it where it was made for a row of `CONTROLS`; or the
+            IP-Adapter's file.
+        image: file of the picture that guides where settings name none; without one only they do.
         scale: how much, 0 to 2.
     """
 
     kind: Literal["controlnet", "ip-adapter"]
     path: str | Path | None
-    image: str | Path | None
+    image: str | Path | None = None
     scale: float = 1.0
 
     def use(self, pipeline: Pipeline) -> None:
-        """Let a pipeline be guided from now on.
+        """Load it into a pipeline.
 
         Raises:
             UserError: weights or picture are missing, or do not fit the pipeline.
         """
-        if self.path is None or self.image is None:
-            raise UserError(f"--{self.kind} and --{self.kind}-image belong together; give both.")
-        _GUIDES[self.kind](pipeline, self.path, open_image(self.image), self.scale)
+        if self.path is None:
+            raise UserError(f"--{self.kind}-image {str(self.image)!r} is one more than there are --{self.kind}; give "
+                            "one for each.")  # fmt: skip
+        name, path = _named(str(self.path)) if self.kind == "controlnet" else (IP_ADAPTER, str(self.path))
+        if self.kind == "controlnet":
+            add_controlnet(pipeline, path, name)
+        else:
+            add_ip_adapter(pipeline, path)
+        if self.image is not None:
+            always_guide(pipeline, Control(name, self.scale, image=open_image(self.image)))
+
+
+def _named(given: str) -> tuple[str, str]:
+    """The control's name and the path of `NAME=PATH`; a path alone is for any."""
+    name, _, path = given.partition("=")
+    return ("map", given) if not path or Path(given).exists() else (name, path)
 
 
 @dataclass(frozen=True)
@@ -101,12 +121,13 @@ class ModelSpec:
         device: auto, cpu, cuda, cuda:N or mps, for all models.
         dtype: fp32, fp16 or bf16, of the pipeline; None is what suits the device.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the checkpoint prefers.
-        offload: none, model or sequential: which parts of the pipeline wait in the memory of the CPU.
+        offload: none, model, sequential or group: which parts of the pipeline wait in the memory of the CPU.
+        painter_quant: nf4, int8, fp8-storage or a .gguf file: how the pipeline's denoiser is held.
         vae_tiling: large pictures are decoded in tiles, to save memory.
         prompt_weights: brackets in prompts, such as (word:1.3), weigh words.
         loras: files of low-rank weights for the pipeline, each with an optional `:weight`.
         embeddings: files of textual inversion, each with an optional `:TOKEN`, the word that it teaches.
-        guides: pictures that guide the pipeline.
+        guides: weights by which pictures guide the pipeline, such as ControlNets.
         num_gpus: over how many GPUs the language model is spread.
         device_map: how it is spread over all that is there: auto, balanced …; None does not.
         max_memory: caps when it is spread, by GPU number, cpu or disk, such as {0: "20GiB"}.
@@ -140,6 +161,7 @@ class ModelSpec:
     dtype: str | None = None
     sampler: str | None = None
     offload: str = "none"
+    painter_quant: str | None = None
     vae_tiling: bool = False
     prompt_weights: bool = False
     loras: tuple[str, ...] = ()
@@ -209,6 +231,7 @@ class ModelSpec:
         embeddings: Sequence[str] = (),
         unet: str | Path | None = None,
         vae: str | Path | None = None,
+        quant: str | None = None,
     ) -> Pipeline:
         """A pipeline of this folder or file, set up as the spec says.
 
@@ -232,6 +255,7 @@ class ModelSpec:
             unet=unet,
             vae=vae,
             tokenizer=self.tokenizer,
+            quant=quant,
         )
 
     def open_guided(self, path: str | Path) -> Pipeline:
@@ -241,7 +265,8 @@ class ModelSpec:
             UserError: as `open_pipeline`, and for what does not fit the pipeline.
         """
         added: dict[str, Any] = {"loras": self.loras, "embeddings": self.embeddings}
-        pipeline = self.open_pipeline(path, self.task, **added, unet=self.unet, vae=self.vae)
+        parts = {"unet": self.unet, "vae": self.vae, "quant": self.painter_quant}
+        pipeline = self.open_pipeline(path, self.task, **added, **parts)
         for guide in self.guides:
             guide.use(pipeline)
         return pipeline
@@ -310,7 +335,7 @@ class Models:
         parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
-            pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec)
+            pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec, pipeline)
         if spec.editor is not None:
             parts["editor"] = editor = find_checkpoint(spec.editor)
             pipeline.dedicated[EDITING] = _editor(editor, spec)
@@ -392,13 +417,15 @@ def _bundled_pipeline(task: str | None) -> Path:
     return bundled(BUNDLED_PIPELINE, "--sdmodel_id")
 
 
-def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
-    """What fills marked parts, with the pipeline's low-rank weights and words; that they do not fit is told in the log.
+def _inpainter(folder: Path, spec: ModelSpec, painter: Pipeline) -> Pipeline:
+    """What fills marked parts, with the painter's low-rank weights, words and guides; what does not fit it is told in
+    the log.
 
     Raises:
         UserError: the folder holds nothing that fills marked parts.
     """
-    inpainter = spec.open_pipeline(folder, INPAINTING)
+    quant = spec.painter_quant if spec.painter_quant in PAINTER_QUANTS else None  # a file is of one model's weights
+    inpainter = spec.open_pipeline(folder, INPAINTING, quant=None if quant == "fp8-storage" and spec.loras else quant)
     for what, add, given in (
         ("low-rank weights", add_loras, spec.loras),
         ("taught words", add_embeddings, spec.embeddings),
@@ -407,6 +434,13 @@ def _inpainter(folder: Path, spec: ModelSpec) -> Pipeline:
             add(inpainter, given)
         except UserError as problem:
             log.warning("marked parts are painted without %s, which suit the painter only: %s", what, problem)
+    try:
+        share_controlnets(inpainter, painter.guides)
+        for guide in spec.guides:
+            if guide.kind == "ip-adapter":
+                replace(guide, image=None).use(inpainter)
+    except UserError as problem:
+        log.warning("marked parts are painted without guiding pictures, which suit the painter only: %s", problem)
     return inpainter
 
 

@@ -18,6 +18,7 @@ from llmga.compositing import paste_back
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, restorer_name
 from llmga.diffusers.components import for_task
+from llmga.diffusers.control import Control, controls_text
 from llmga.diffusers.families import DIFFERENCE, EDITING, INSTRUCTION, TEXT_TO_IMAGE
 from llmga.diffusers.parts import PARTS
 from llmga.errors import UserError
@@ -30,7 +31,7 @@ class _Cancelled(Exception):
 
 
 PASSED_ON = ("negative_prompt", "steps", "guidance_scale", "size", "clip_skip")  # settings that the pipeline is given
-PAINTER_FACTS = ("family", "layout", "dtype", "device", "weighted", "tile_vae", "added")
+PAINTER_FACTS = ("family", "layout", "dtype", "device", "weighted", "tile_vae", "quant", "added")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ImageRequest:
 
     Attributes:
         region: what it is painted into; None paints a whole picture.
+        controls: which pictures guide it; None is what the pipeline was set up with.
     """
 
     prompt: str
@@ -49,17 +51,41 @@ class ImageRequest:
     guidance_scale: float | None = None
     size: tuple[int, int] | None = None
     clip_skip: int | None = None
+    controls: tuple[Control, ...] | None = None
 
     @classmethod
-    def of(cls, prompt: str, seed: int, region: Region | None, chosen: Settings) -> "ImageRequest":
-        """The request under a session's settings."""
+    def of(
+        cls, prompt: str, seed: int, region: Region | None, chosen: Settings, latest: Image.Image | None = None
+    ) -> "ImageRequest":
+        """The request under a session's settings.
+
+        Args:
+            latest: what guides a whole picture where the settings name no picture.
+
+        Raises:
+            UserError: there is none.
+        """
+        controls = chosen.controls
+        if controls is not None and region is None:
+            controls = tuple(_pictured(control, latest) for control in controls)
         own = {name: getattr(chosen, name) for name in PASSED_ON}
-        return cls(prompt, seed, region, **own)
+        return cls(prompt, seed, region, controls=controls, **own)
+
+    @property
+    def guidance(self) -> dict[str, Any]:
+        """The argument of the pipeline, where it is not left to how that was set up."""
+        return {} if self.controls is None else {"controls": self.controls}
 
     @property
     def changes(self) -> dict[str, Any]:
         """Further arguments of the pipeline; none for a whole picture."""
         return dict(self.region.changes) if self.region else {}
+
+
+def _pictured(control: Control, latest: Image.Image | None) -> Control:
+    if control.image is None and latest is None:
+        raise UserError(f"control {control.name!r} has no picture to follow yet; give one, or ask for one first.")
+    return replace(control, image=latest) if control.image is None else control
 
 
 @dataclass
@@ -185,6 +211,7 @@ def paint(
         steps=wanted.steps,
         guidance_scale=wanted.guidance_scale,
         size=wanted.size,
+        **wanted.guidance,
         on_step=on_step or (lambda step, total: None),
         **given,
     )
@@ -223,6 +250,16 @@ def choose_sampler(pipeline: Callable[..., Image.Image], chosen: Settings) -> No
     """
     if hasattr(pipeline, "use_sampler"):
         pipeline.use_sampler(chosen.sampler)
+
+
+def check_guides(pipeline: Any, chosen: Settings) -> None:
+    """See that pictures can guide as the settings say.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if chosen.controls is not None and hasattr(pipeline, "controls"):
+        pipeline.controls(chosen.controls)
 
 
 def painted(
@@ -318,7 +355,10 @@ def record_of(
 ) -> Record:
     """How the picture was made, every default filled in."""
     region, changes = wanted.region, wanted.changes
-    described = pipeline.describe(steps=wanted.steps, guidance_scale=wanted.guidance_scale, **changes)
+    described = pipeline.describe(
+        steps=wanted.steps, guidance_scale=wanted.guidance_scale, **wanted.guidance, **changes
+    )
+    guides = wanted.controls or ()
     if "strength" in changes:
         changes["strength"] = described.get("strength", changes["strength"])
     mask = None if region is None else region.mask
@@ -341,6 +381,8 @@ def record_of(
         outpaint=None if region is None else region.outpaint,
         fill=None if region is None else region.fill,
         changes=cast(Changes, changes),
+        control=None if wanted.controls is None else controls_text(guides),
+        control_images=tuple(None if each.image is None else picture_hash(each.image) for each in guides),
         restorer=None if mask is None else restorer_name(postprocessing.restorer),
         upscaler=postprocessing.upscaler and restorer_name(postprocessing.upscaler),
         seam_before=before,

@@ -15,6 +15,7 @@ from llmga.changes import Change
 from llmga.compositing import able_to_hold
 from llmga.deep import levels
 from llmga.diffusers.adapters import LARGEST_WEIGHT
+from llmga.diffusers.control import LONGEST_TEXT, MOST_CONTROLS
 from llmga.errors import UserError
 from llmga.files import fingerprint
 from llmga.images import MAX_SIDE
@@ -96,6 +97,7 @@ class Setup(TypedDict, total=False):
     device: Name
     weighted: bool
     tile_vae: bool
+    quant: Name | None
     added: Annotated[list[Added], up_to(100)]
 
 
@@ -120,6 +122,9 @@ class Record:
         outpaint: how the parent grew, as `Canvas.parse` takes it.
         fill: a row of `FILLS`, what was under the painting.
         changes: what else the painter was told beside parent and mask.
+        control: how pictures guided it, as `llmga.diffusers.control.parse_controls` reads it; None where that was left
+            to how the painter was set up.
+        control_images: these pictures by `picture_hash`; None is the parent.
         restorer: the row that made painting and parent agree; None without a mask.
         upscaler: the row that enlarged the finished picture.
         seam_before: how much the mask's edge shows without the restorer.
@@ -148,6 +153,8 @@ class Record:
     outpaint: Extents | None = None
     fill: Name | None = None
     changes: Changes = field(default_factory=Changes)
+    control: Annotated[str, up_to(LONGEST_TEXT)] | None = None
+    control_images: Annotated[tuple[Digest | None, ...], up_to(MOST_CONTROLS)] = ()
     restorer: Name | None = None
     upscaler: Name | None = None
     seam_before: Seam | None = None

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from PIL import Image
+
 from llmga.assistant.answer import Answer
 from llmga.assistant.events import AssistantEvent
-from llmga.assistant.session import GeneratedImage
+from llmga.assistant.session import GeneratedImage, Session
 from llmga.assistant.settings import ASKED_SEED
 from llmga.errors import UserError
 from llmga.inputs import as_text, as_whole
@@ -66,6 +68,7 @@ def repair(answer: Answer) -> Iterator[AssistantEvent]:
     exchange, (asked, begun) = assistant.exchanges[index], asked_before(assistant.session.conversation)
     if not lacks_picture(begun):
         raise UserError("the last answer asks for a picture already, so there is nothing to repair; retry instead.")
+    answer.latest = _followed(assistant.session, index)
     answer.keep(turns=assistant.session.turns + 1)
     sampling = answer.sampled()
     pieces = assistant.planner.repair(answered(asked, begun), sampling, answer.cancelled.is_set)
@@ -92,6 +95,7 @@ def _paint(
         session = session.reworded(index, number, wanted)
     if old is not None:
         answer.sampling = dict(old.record.words)
+    answer.latest = _followed(assistant.session, index)
     request, region = (old.record.request, old.region) if old else (exchange.turn.text, exchange.region)
     try:
         yield from answer.picture(wanted, request, region, number, seed)
@@ -99,6 +103,12 @@ def _paint(
         if answer.images:
             answer.keep(conversation=session.conversation)
             _add_images(answer, index)
+
+
+def _followed(session: Session, index: int) -> Image.Image | None:
+    """The picture that was the latest one when exchange `index` began."""
+    given = session.exchanges[index].turn.images
+    return given[0] if given else session.before(index).latest_picture
 
 
 def _add_images(answer: Answer, index: int) -> None:

@@ -237,6 +237,16 @@ class Session:
         more = replace(exchange, paintings=(*exchange.paintings, *pictures))
         return replace(self, exchanges=(*self.exchanges[:index], more, *self.exchanges[index + 1 :]))
 
+    @property
+    def latest_picture(self) -> Image.Image | None:
+        """The last one that was painted or given; None where there is none yet."""
+        for exchange in reversed(self.exchanges):
+            if exchange.paintings:
+                return exchange.paintings[-1].image
+            if exchange.turn.images:
+                return exchange.turn.images[0]
+        return None
+
     def reply(self, index: int) -> str:
         """What was answered in exchange `index`, generation prompts in their tags."""
         return self.conversation.messages[self.exchanges[index].end - 1].text

@@ -20,7 +20,7 @@ import reprlib
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Annotated, Any, Protocol
 
@@ -28,6 +28,7 @@ from PIL import Image
 
 from llmga.assistant.record import ModelMark, Name, picture_hash
 from llmga.assistant.session import Exchange, GeneratedImage, Region, Session
+from llmga.assistant.settings import Settings
 from llmga.assistant.unpacking import content_of, unpacked
 from llmga.compositing import able_to_hold
 from llmga.deep import into_png, levels
@@ -187,7 +188,7 @@ class _Writer:
             "seed": state.seed,
             "turns": state.turns,
             "painted": state.painted,
-            "settings": asdict(state.settings),
+            "settings": self.settings(state.settings),
             "exchanges": [self.exchange(exchange) for exchange in state.exchanges],
             "conversation": self.conversation(state.conversation),
             "pictures": self.graph,
@@ -204,6 +205,10 @@ class _Writer:
             entry.update(kind=kind, **told)
         self.files.setdefault(file, lambda: _lossless(stored))
         return name
+
+    def settings(self, chosen: Settings) -> dict[str, Any]:
+        pictures = [image and self.picture(image, "given") for image in chosen.control_images]
+        return asdict(replace(chosen, control_images=())) | {"control_images": pictures}
 
     def exchange(self, exchange: Exchange) -> dict[str, Any]:
         turn = exchange.turn

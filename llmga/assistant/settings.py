@@ -10,8 +10,12 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 
+from PIL import Image
+
 from llmga.choices import AREAS, FILLS, RATIO, RESTORER, RESTORERS, SAMPLERS, SKIP
+from llmga.diffusers.control import FORM, Control, parse_controls
 from llmga.errors import UserError
+from llmga.inputs import as_picture
 from llmga.limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
 from llmga.registry import Registry, registered
 from llmga.typed import Rule, row_of, typed, up_to, within
@@ -29,6 +33,8 @@ WorkSide = Annotated[int, within(SMALLEST_SIDE, LARGEST_SIDE)]
 Share = Annotated[float, within(0, 1)]
 SamplerName = Annotated[str, row_of(SAMPLERS, "sampler")]
 RestorerName = Annotated[str, row_of(RESTORERS, "restorer")]
+
+ControlText = Annotated[str, Rule(FORM, lambda text: parse_controls(text) is not None)]
 
 _ASKED = {int: "a whole number, ", float: "a number, ", str: "text, ", bool: "True or False",
           tuple: f"(width, height), each {SMALLEST_SIDE} to {LARGEST_SIDE} pixels"}  # fmt: skip
@@ -109,6 +115,8 @@ class Setting:
         """
         try:
             return typed(self.hint, _plain(value), where=self.name)
+        except UserError:
+            raise  # of a rule that says more
         except (TypeError, ValueError):
             if isinstance(value, str) and self.names and not self.closed:
                 self.checked(value)  # which knows the nearest
@@ -190,6 +198,10 @@ class Settings:
         previews: report small pictures of unfinished paintings.
         paint: False leaves prompts to `Assistant.paint`, so that a person can see and change them first.
         clip_skip: layers of the text towers that the prompt leaves out, 0 to 31, for SD1.5 and SDXL.
+        control: how pictures guide the painting, as `llmga.diffusers.control.parse_controls` reads it, such as
+            "canny:0.6"; "off" is none, None what the pipeline was set up with.
+        control_images: the pictures of `control` in its order; None, or one that is left out, is the picture at work,
+            else the latest one.
     """
 
     temperature: Annotated[float, within(0, 5), Setting(
@@ -251,6 +263,11 @@ class Settings:
         "painting", "layers of the text towers that are left out (SD1.5, SDXL)",
         ("Clip skip", "CLIP 跳过层数"), slider=(0, 11, 1), usual=0,
     )] = None  # fmt: skip
+    control: Annotated[ControlText | None, Setting(
+        "painting", f"how pictures guide, {FORM}, several with commas; off: not at all",
+        ("Guided by the latest picture, such as canny:0.6", "由最近的图片引导，如 canny:0.6"),
+    )] = None  # fmt: skip
+    control_images: tuple[Image.Image | None, ...] = ()
 
     @property
     def changes(self) -> Changes:
@@ -259,6 +276,19 @@ class Settings:
             return self.repaint
         changes: Changes = {"source_prompt": ""}
         return {**changes, **self.edit}
+
+    @property
+    def controls(self) -> tuple[Control, ...] | None:
+        """How pictures guide the painting; None leaves it to the pipeline.
+
+        Raises:
+            UserError: there are pictures without controls, or more of them.
+        """
+        if self.control is not None:
+            return parse_controls(self.control, self.control_images)
+        if self.control_images:
+            raise UserError("control pictures are given without a control; say what is taken from them, such as canny.")
+        return None
 
     def checked(self) -> "Settings":
         """The same as plain data.
@@ -270,7 +300,9 @@ class Settings:
             row.name: row.fitting(getattr(self, row.name)) for row in SETTINGS.values() if not row.part_of
         }
         edit = None if self.edit is None else _checked_part("edit", self.edit)
-        return replace(self, **own, repaint=_checked_part("repaint", self.repaint), edit=edit)
+        images = tuple(as_picture(each, "control picture") for each in self.control_images)
+        chosen = replace(self, **own, repaint=_checked_part("repaint", self.repaint), edit=edit, control_images=images)
+        return chosen if chosen.controls is None else chosen
 
 
 def settings_given(chosen: Settings | None) -> Settings:

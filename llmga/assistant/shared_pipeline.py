@@ -1,7 +1,7 @@
 """One set of picture weights for many sessions, and one painting with them at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Condition
@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from llmga.diffusers.components import for_task, from_pipe
+from llmga.diffusers.control import Control
 from llmga.diffusers.families import DIFFERENCE
 from llmga.diffusers.pipeline import OnStep, Pipeline
 
@@ -121,6 +122,11 @@ class SharedPipeline:
             UserError: there is no such row, or the pipeline cannot be sampled so.
         """
         self.pipeline.use_sampler(name)
+
+    def controls(self, given: Sequence[Control] | None) -> tuple[Control, ...]:
+        """As the pipeline; one that runs elsewhere says only then whether it can."""
+        checked = getattr(self.pipeline, "controls", tuple)
+        return checked(given or ())  # None is what the pipeline was set up with, which was looked at then
 
     def for_task(self, task: str) -> "SharedPipeline":
         """The pipeline for another task; see `llmga.diffusers.components.for_task`."""

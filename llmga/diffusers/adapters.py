@@ -3,7 +3,6 @@
 Each is checked against the pipeline's own widths first: libraries load what fits and leave the rest aside in silence.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -13,25 +12,25 @@ from typing import Any
 
 from PIL import Image
 
+from llmga.diffusers.control import IP_ADAPTER, MOST_CONTROLS, Control
+from llmga.diffusers.control_maps import CONTROLS
+from llmga.diffusers.control_networks import check_family, open_network
 from llmga.diffusers.embeddings import bundled_words, open_embeddings, teach, vectors_for
-from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.guidance import CONTROLLED, Guides
 from llmga.diffusers.lora_files import open_lora
 from llmga.diffusers.lora_injection import activate, inject
 from llmga.diffusers.lora_layers import layers_of
 from llmga.diffusers.lora_merging import check_mergeable, merge, unmerge
 from llmga.diffusers.lora_origin import check_origin
-from llmga.diffusers.memory import execution_device, move_to
+from llmga.diffusers.memory import bring_together, execution_device, move_to
+from llmga.diffusers.picture_prompt import open_picture_prompt
 from llmga.diffusers.pipeline import Pipeline
-from llmga.errors import UserError
+from llmga.errors import UserError, reason
 from llmga.extras import require
 from llmga.files import fingerprint
 
 LARGEST_WEIGHT = 1000
 NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?"
-CONTROLLED = {
-    "StableDiffusionPipeline": "StableDiffusionControlNetPipeline",
-    "StableDiffusionXLPipeline": "StableDiffusionXLControlNetPipeline",
-}
 
 
 def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
@@ -50,6 +49,9 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
     given = [given] if isinstance(given, str) else given  # a string is one file, not its letters
     if not given:
         return
+    if pipeline.quant is not None:
+        raise UserError(f"low-rank weights {given[0]!r} cannot be added to a denoiser in fewer bits; leave "
+                        "--painter-quant out.")  # fmt: skip
     require("peft", f"the file of low-rank weights {given[0]!r}")
     if not hasattr(pipeline.pipe, "lora_state_dict"):
         raise UserError(f"{pipeline.path!r} takes no low-rank weights; leave out {given[0]!r}.")
@@ -64,7 +66,7 @@ def add_loras(pipeline: Pipeline, given: Sequence[str]) -> None:
         for file, weight, changes in opened:
             inject(pipeline.pipe, changes.beside, weight)
             merge(pipeline.pipe, changes.merged, weight)
-            pipeline.added.append(_mark("lora", file.path, weight))
+            pipeline.added.append(mark_of("lora", file.path, weight))
         for word, vectors in words:
             teach(word, vectors)
         activate(pipeline.pipe)
@@ -90,7 +92,7 @@ def add_embeddings(pipeline: Pipeline, given: Sequence[str]) -> None:
     with _unhooked(pipeline):
         for word, vectors in learnt:
             teach(word, vectors)
-            pipeline.added.append(_mark("embedding", word.path, 1.0) | {"token": word.token})
+            pipeline.added.append(mark_of("embedding", word.path, 1.0) | {"token": word.token})
     _forget(pipeline)
 
 
@@ -109,12 +111,10 @@ def remove_loras(pipeline: Pipeline) -> None:
     _forget(pipeline)
 
 
-def _mark(kind: str, place: Path, weight: float, picture: Image.Image | None = None) -> dict[str, Any]:
-    """What a record says of an addition: its weights by their SHA-256, and the picture that guides by that of its
-    RGB pixels."""
+def mark_of(kind: str, place: Path, weight: float = 1.0) -> dict[str, Any]:
+    """What a record says of an addition: its weights by their SHA-256."""
     file = place if place.is_file() else next(iter(sorted(place.glob("*.safetensors")) + sorted(place.glob("*.bin"))))
-    seen = picture and hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
-    return {"kind": kind, "name": place.name, "sha256": fingerprint(file), "weight": weight, "picture": seen}
+    return {"kind": kind, "name": place.name, "sha256": fingerprint(file), "weight": weight, "picture": None}
 
 
 def _place_and_weight(text: str) -> tuple[str, float]:
@@ -136,7 +136,7 @@ def _place_and_weight(text: str) -> tuple[str, float]:
 def _unhooked(pipeline: Pipeline) -> Iterator[None]:
     """Weights in reach; what is added in the body is offloaded with the rest afterwards."""
     device = execution_device(pipeline.denoiser)
-    pipeline.pipe.remove_all_hooks()
+    bring_together(pipeline.pipe)
     try:
         yield
     finally:
@@ -148,72 +148,115 @@ def _forget(pipeline: Pipeline) -> None:
         each.encoder.forget()
 
 
-def use_controlnet(pipeline: Pipeline, folder: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
-    """Paint along the lines of a picture (edges, depth, pose: what the ControlNet was trained on) from now on.
-
-    Raises:
-        UserError: when it does not fit the pipeline, or the pipeline repaints pictures.
-    """
-    from diffusers import ControlNetModel
-
-    name = pipeline.family.pipeline_class
-    if pipeline.family.task == INPAINTING or name not in CONTROLLED:
-        raise UserError(f"a ControlNet cannot guide {pipeline.family.name}; use one of SD1.5 or SDXL, from words.")
-    controlnet = _opened(ControlNetModel, folder, "ControlNet", torch_dtype=pipeline.denoiser.dtype)
-    _check_width(pipeline, controlnet.config.cross_attention_dim, f"ControlNet {str(folder)!r}")
-    import diffusers
-
-    kind = getattr(diffusers, CONTROLLED[name])
-    device = execution_device(pipeline.denoiser)
-    parts = pipeline.pipe.components | {"controlnet": controlnet}
-    pipeline.pipe = move_to(kind(**parts), device, pipeline.offload)
-    pipeline.pipe.set_progress_bar_config(disable=True)
-    pipeline.extra |= {"image": picture.convert("RGB"), "controlnet_conditioning_scale": scale}
-    pipeline.added.append(_mark("controlnet", Path(folder), scale, picture))
-
-
-def use_ip_adapter(pipeline: Pipeline, file: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
-    """Let a picture speak beside the words from now on.
+def add_controlnet(pipeline: Pipeline, path: str | Path, name: str = "map") -> None:
+    """Load a ControlNet, ControlNet-Union or T2I-Adapter, which then guides what names it in its `controls`.
 
     Args:
-        file: the adapter's safetensors file, with the folder `image_encoder` beside it.
+        path: as `open_network` takes it.
+        name: the row of `CONTROLS` that it was made for; "map" for any.
+
+    Raises:
+        UserError: when it does not fit the pipeline, or there are too many.
+    """
+    CONTROLS[name]
+    if name == IP_ADAPTER:
+        raise UserError(f"--controlnet {name}={path} is no ControlNet; give it as --ip-adapter {path}.")
+    if pipeline.family.class_name not in CONTROLLED:
+        raise UserError(f"a ControlNet cannot guide {pipeline.family.name}; use one of SD1.5 or SDXL.")
+    guides = pipeline.guides
+    if len(guides.networks) >= MOST_CONTROLS:
+        raise UserError(f"ControlNet {str(path)!r} would be one more than the {MOST_CONTROLS} that are loaded at most; "
+                        "leave one out.")  # fmt: skip
+    network = open_network(path, name, pipeline.denoiser, pipeline.denoiser.dtype)
+    guides.marks[str(network.path)] = mark_of(network.kind, network.path)
+    guides.networks.append(network)
+
+
+def share_controlnets(pipeline: Pipeline, guides: Guides) -> None:
+    """Let a pipeline be guided by the networks that another one has loaded.
+
+    Raises:
+        UserError: when one does not fit the pipeline.
+    """
+    for network in guides.networks:
+        check_family(network, pipeline.denoiser)
+    pipeline.guides.networks += guides.networks
+    pipeline.guides.marks |= guides.marks
+
+
+def use_controlnet(
+    pipeline: Pipeline, path: str | Path, picture: Image.Image, scale: float = 1.0, name: str = "map"
+) -> None:
+    """Load a ControlNet and paint along a picture from now on, beside what guides already.
+
+    Args:
+        path: as `add_controlnet` takes it.
+        picture: what `name` is taken from; with "map" what the ControlNet reads (edges, depth, pose …).
+        scale: how much, 0 to 2.
+        name: as `add_controlnet` takes it.
+
+    Raises:
+        UserError: as `add_controlnet`.
+    """
+    control = Control(name, scale, image=picture)
+    add_controlnet(pipeline, path, name)
+    always_guide(pipeline, control)
+
+
+def add_ip_adapter(pipeline: Pipeline, file: str | Path) -> None:
+    """Load an IP-Adapter, plain or plus, which then guides what names it in its `controls`.
+
+    Args:
+        file: the adapter's .safetensors or .bin file, with the folder `image_encoder` beside it, or in the folder above
+            it, or in the folder `models` there, as the published ones lie.
 
     Raises:
         UserError: when it does not fit the pipeline.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if pipeline.family.prompt_arguments is None:
-        raise UserError(f"an IP-Adapter cannot speak to {pipeline.family.name}; use one of SD1.5 or SDXL.")
     file = Path(file)
-    try:
-        with safe_open(file, "pt") as tensors:
-            names = tensors.keys()
-            widths = {tensors.get_slice(name).get_shape()[1] for name in names if name.endswith("to_k_ip.weight")}
-    except (OSError, SafetensorError):
-        raise UserError(f"IP-Adapter {str(file)!r} is missing or damaged; give its .safetensors file.") from None
-    _check_width(pipeline, widths.pop() if len(widths) == 1 else None, f"IP-Adapter {str(file)!r}")
-    if not (file.parent / "image_encoder").is_dir():
-        raise UserError(f"IP-Adapter {str(file)!r} needs the folder image_encoder beside it; copy it there.")
+    if pipeline.family.class_name not in CONTROLLED:
+        raise UserError(f"an IP-Adapter cannot speak to {pipeline.family.name}; use one of SD1.5 or SDXL.")
+    if pipeline.guides.picture_prompt is not None:
+        raise UserError(f"IP-Adapter {str(file)!r} would be the second; give one.")
+    if pipeline.quant not in (None, "fp8-storage"):
+        raise UserError(f"IP-Adapter {str(file)!r} cannot be put into a denoiser that is held as {pipeline.quant}; use "
+                        "--painter-quant fp8-storage, or leave it out.")  # fmt: skip
+    adapter = open_picture_prompt(file)
+    _check_width(pipeline, adapter.width, f"IP-Adapter {str(file)!r}")
+    encoder = adapter.encoder(pipeline.pipe.text_encoder.dtype)
     try:
         with _unhooked(pipeline):
-            pipeline.pipe.load_ip_adapter(
-                str(file.parent), subfolder="", weight_name=file.name, image_encoder_folder="image_encoder"
-            )
+            pipeline.pipe.register_modules(image_encoder=encoder)
+            pipeline.pipe.load_ip_adapter(adapter.state, subfolder="", weight_name="", image_encoder_folder=None)
     except (OSError, ValueError, RuntimeError, KeyError) as problem:
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise UserError(f"IP-Adapter {str(file)!r} does not fit {pipeline.family.name}: {reason}") from None
-    pipeline.pipe.set_ip_adapter_scale(scale)
-    pipeline.extra |= {"ip_adapter_image": picture.convert("RGB")}
-    pipeline.added.append(_mark("ip-adapter", file, scale, picture))
+        raise UserError(
+            f"IP-Adapter {str(file)!r} does not fit {pipeline.family.name}: {reason(problem)[:200]}."
+        ) from None
+    for other in pipeline.derived.values():
+        other.pipe.register_modules(image_encoder=encoder, feature_extractor=pipeline.pipe.feature_extractor)
+    pipeline.guides.marks[str(file)] = mark_of("ip-adapter", file)
+    pipeline.guides.picture_prompt = str(file)
 
 
-def _opened(kind: Any, folder: str | Path, what: str, **options: Any) -> Any:
-    try:
-        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as problem:
-        reason = (str(problem).strip().splitlines() or [""])[0][:200]
-        raise UserError(f"{what} {str(folder)!r} cannot be opened: {reason}") from None
+def use_ip_adapter(pipeline: Pipeline, file: str | Path, picture: Image.Image, scale: float = 1.0) -> None:
+    """Load an IP-Adapter and let a picture speak beside the words from now on.
+
+    Raises:
+        UserError: as `add_ip_adapter`.
+    """
+    control = Control(IP_ADAPTER, scale, image=picture)
+    add_ip_adapter(pipeline, file)
+    always_guide(pipeline, control)
+
+
+def always_guide(pipeline: Pipeline, control: Control) -> None:
+    """Let a control with its picture guide every call that names none, beside those that do already.
+
+    Raises:
+        UserError: when nothing that is loaded does it.
+    """
+    pipeline.controls((*pipeline.guides.standing, control))
+    pipeline.guides.standing = (*pipeline.guides.standing, control)
 
 
 def _check_width(pipeline: Pipeline, width: int | None, what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from llmga.diffusers.checkpoints import open_pipeline, read_json
+from llmga.diffusers.checkpoints import NOTHING_READY, open_pipeline, read_json
 from llmga.diffusers.config_folders import config_folder, copy_configurations, write_json
 from llmga.diffusers.parts import PartSource, part_source
 from llmga.diffusers.single_file.checkpoint import SingleFile, single_file
@@ -45,8 +45,11 @@ class Assembly:
             problem.args = (str(problem).replace(str(self.configs), str(self.path)),)
             raise
 
-    def open(self, pipeline_class: Any, dtype: torch.dtype) -> Any:
+    def open(self, pipeline_class: Any, dtype: torch.dtype, ready: Mapping[str, Any] = NOTHING_READY) -> Any:
         """Load it on the CPU.
+
+        Args:
+            ready: as `open_pipeline` takes it.
 
         Raises:
             UserError: as `open_pipeline`.
@@ -55,8 +58,9 @@ class Assembly:
         tokenizers = {name: make() for name, make in self.tokenizers.items()}
         try:
             return open_pipeline(
-                self.path, pipeline_class, dtype, configs=self.configs, sources=openers, tokenizers=tokenizers
-            )
+                self.path, pipeline_class, dtype, configs=self.configs, sources=openers, tokenizers=tokenizers,
+                ready=ready,
+            )  # fmt: skip
         finally:
             for source in self.sources.values():
                 source.release()

@@ -17,6 +17,7 @@ from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
 CHECKED = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionInstructPix2PixPipeline")
+NOTHING_READY: Mapping[str, Any] = {}
 DEFAULTS_FILE = "generation_defaults.json"
 Opener = Callable[[torch.dtype], Any]  # number format -> a model on the CPU
 
@@ -187,6 +188,7 @@ def open_pipeline(
     configs: Path | None = None,
     sources: Mapping[str, Opener] | None = None,
     tokenizers: Mapping[str, Any] | None = None,
+    ready: Mapping[str, Any] = NOTHING_READY,
 ) -> Any:
     """Load a checked checkpoint on the CPU.
 
@@ -196,6 +198,7 @@ def open_pipeline(
         configs: where configurations lie, if not in `folder`.
         sources: how the parts are opened whose weights are not below `folder`.
         tokenizers: those that are not below `configs`, or in place of them.
+        ready: parts that are open already, by name.
 
     Raises:
         UserError: when a part is missing, damaged, or asks to run code.
@@ -208,11 +211,12 @@ def open_pipeline(
         opened = {
             name: sources[name](dtype) if name in sources else open_part(folder / name, *made, dtype)
             for name, made in models.items()
+            if name not in ready
         }
         opened |= {name: _open_processor(folder / name, kind) for name, kind in _processors(index)}
         return pipeline_class.from_pretrained(
-            configs, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **(tokenizers or {}),
-            **_unwanted(pipeline_class),
+            configs, dtype=dtype, local_files_only=True, trust_remote_code=False, **opened, **ready,
+            **(tokenizers or {}), **_unwanted(pipeline_class),
         )  # fmt: skip
     except UserError:
         raise
@@ -221,8 +225,15 @@ def open_pipeline(
         raise UserError(f"checkpoint {str(folder)!r} cannot be opened: {why}.") from None
 
 
-def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
-    """Raises: UserError for weights that the library would make up."""
+def open_part(part: Path, library: str, kind: str, dtype: torch.dtype, **options: Any) -> Any:
+    """Open one model.
+
+    Args:
+        options: further ones of the library.
+
+    Raises:
+        UserError: for weights that the library would make up.
+    """
     model, found = getattr(importlib.import_module(library), kind).from_pretrained(
         part,
         dtype=dtype,
@@ -230,6 +241,7 @@ def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
         trust_remote_code=False,
         output_loading_info=True,
         **from_pretrained_options(part, library),
+        **options,
     )
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"the weights in {str(part)!r} do not fit their config.json: {len(missing)} missing keys, "

@@ -1,8 +1,11 @@
 """Pipelines that share one set of components: for another task, or for another session."""
 
 import inspect
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE, Family
 from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.pipelines import PIPELINES, pipeline_class_of
@@ -44,11 +47,16 @@ def for_task(pipeline: Any, task: str) -> Any:
     if task not in pipeline.derived:
         pipeline.derived[task] = from_pipe(pipeline, PIPELINES[name])
     other = pipeline.derived[task]
-    other.added = [entry for entry in pipeline.added if entry["kind"] != "controlnet"]  # of the weights that it shares
-    other.extra = {name: value for name, value in pipeline.extra.items() if name == "ip_adapter_image"}
+    other.added = list(pipeline.added)  # of the weights that it shares
+    other.guides = replace(pipeline.guides, standing=_pictured(pipeline.guides.standing))
     if other.sampler_name != pipeline.sampler_name:
         other.use_sampler(pipeline.sampler_name)
     return other
+
+
+def _pictured(standing: Iterable[Control]) -> tuple[Control, ...]:
+    """What goes on guiding where a picture is changed: what it shows, not where things were to be."""
+    return tuple(control for control in standing if control.name == IP_ADAPTER)
 
 
 def _inpaints_only(pipeline: Pipeline) -> bool:
@@ -66,16 +74,16 @@ def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
         pipeline: whose components are shared.
         family: what the new one is for; None is the same, with all that was added to `pipeline`.
     """
-    own = family is None  # and then all that was added to it, a ControlNet changing even its pipeline
-    family = family or pipeline.family
-    kind, weighted = type(pipeline.pipe) if own else family.load_pipeline_class(), pipeline.encoder.weighted
+    kind = type(pipeline.pipe) if family is None else family.load_pipeline_class()
+    family, weighted = family or pipeline.family, pipeline.encoder.weighted
     parts = {**pipeline.pipe.config, **pipeline.pipe.components, "scheduler": _own_scheduler(pipeline)}
-    taken = inspect.signature(kind.__init__).parameters  # a ControlNet, for one, has no place in the others
+    taken = inspect.signature(kind.__init__).parameters
     pipe = kind(**{name: part for name, part in parts.items() if name in taken})
     other = pipeline_class_of(family)(
         pipe, family, path=pipeline.path, defaults=pipeline.defaults, weighted=weighted, offload=pipeline.offload
     )
-    other.added, other.extra = pipeline.added, dict(pipeline.extra) if own else {}
+    other.added, other.guides, other.extra = pipeline.added, pipeline.guides, dict(pipeline.extra)
+    other.quant = pipeline.quant
     other.dedicated = {task: from_pipe(each) for task, each in pipeline.dedicated.items()}
     return other
 

@@ -118,7 +118,7 @@ class Editor(Pipeline):
                 prompt, None, mask, negative_prompt=negative_prompt, seed=seed, steps=steps, size=size,
                 guidance_scale=guidance_scale, clip_skip=clip_skip, on_step=on_step, **options,
             )  # fmt: skip
-        self._own_options(options)
+        self._check_unguided(self._own_options(options))
         texts = [as_text(source_prompt, "source prompt"), as_text(prompt)]
         image, mask = able_to_hold(as_picture(image)), as_picture(mask, "mask")
         allowed = mask and read_mask(mask, image.size)
@@ -142,12 +142,19 @@ class Editor(Pipeline):
         where = allowed or self._on_pixels(changed, area, image.size)
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), where), where)
 
+    def _check_unguided(self, options: dict[str, Any]) -> None:
+        """Raises: UserError when pictures are to guide a change by words."""
+        if options.get("controls") or self.guides.picture_prompt is not None:
+            raise UserError("a picture is changed by words alone here, without controls and with no IP-Adapter loaded; "
+                            "mark the part to be painted anew, or leave them out.")  # fmt: skip
+
     def describe(self, *, source_prompt: str | None = None, **options: Any) -> dict[str, Any]:
         """As `Pipeline.describe`; with the prompt of a picture that is changed, which other defaults are for."""
         if source_prompt is not None:
             given = {name: value for name, value in options.items() if value is not None}
             options = {"steps": STEPS, "guidance_scale": GUIDANCE} | given
             self._times(options["steps"], options.get("skip", SKIP))
+            self._check_unguided(options)
         return super().describe(**options)
 
     def _times(self, steps: int, skip: float) -> list[int]:

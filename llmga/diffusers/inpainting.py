@@ -1,14 +1,16 @@
 """A part of a picture painted anew: any size, any mode, and every pixel that is not repainted stays bit for bit."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from llmga.compositing import able_to_hold, paste_back
 from llmga.deep import cropped, paste
 from llmga.diffusers.canvas import AT_ONCE, stages
+from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import has_statistics, scaled
 from llmga.diffusers.pipeline import OnStep, Pipeline, stage_progress
@@ -20,6 +22,7 @@ from llmga.masks import read_mask
 from llmga.registry import Registry
 
 GREY = (127, 127, 127)
+LANCZOS = Image.Resampling.LANCZOS
 
 # restore(painting, picture, mask) -> painting: RGB of one size.  The painting shows the kept part as it was painted,
 # too; what is painted of that in the end is nothing, since the picture's own pixels are put back.
@@ -38,9 +41,13 @@ class Inpainter(Pipeline):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        if self.family.prompt_arguments is not None and has_statistics(self.pipe.vae):
-            encode, vae = self.pipe._encode_vae_image, self.pipe.vae  # which decoding follows, but it does not
-            self.pipe._encode_vae_image = lambda image, generator: scaled(
+        self.adapt(self.pipe)
+
+    def adapt(self, pipe: Any) -> None:
+        """Let a pipeline encode pictures with the VAE's statistics, which its decoding follows."""
+        if self.family.prompt_arguments is not None and has_statistics(pipe.vae):
+            encode, vae = pipe._encode_vae_image, pipe.vae
+            pipe._encode_vae_image = lambda image, generator: scaled(
                 vae, encode(image, generator) / vae.config.scaling_factor
             )
 
@@ -87,6 +94,7 @@ class Inpainter(Pipeline):
         soft: bool = False,
         growth: float = AT_ONCE,
         restore: Restore | None = None,
+        controls: Sequence[Control] | None = None,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
@@ -105,6 +113,8 @@ class Inpainter(Pipeline):
             soft: gray in the mask mixes old and new; otherwise a pixel is one of them.
             growth: how many times as wide or high a stage makes a picture at most, above 1.
             restore: a restorer, which makes each painting agree with what is kept, before that is put back.
+            controls: as in `Pipeline.__call__`; one without a picture is about `image` itself, another's picture lies
+                on `image` as a whole.
             on_step: as in `Pipeline.__call__`.
             options: as in `Pipeline.batch`.
 
@@ -119,19 +129,20 @@ class Inpainter(Pipeline):
         image, mask = as_picture(image), as_picture(mask, "mask")
         _check_pair(image, mask)
         options["strength"] = self._checked_strength(strength, options.get("steps"))
-        canvas = self._checked_size(size)
+        canvas, guiding = self._checked_size(size), self.controls(controls)
         if not seeds:
             return []
         if image is None or mask is None:
             blank, everything = Image.new("RGB", canvas, GREY), Image.new("L", canvas, 255)
             options["strength"] = 1.0  # nothing is there that could shine through
-            return self._fill(prompt, seeds, blank, everything, on_step=on_step, **options)
+            return self._fill(prompt, seeds, blank, everything, guiding, on_step=on_step, **options)
         partly = strength is not None and strength < 1  # then something of every pixel is kept
         region, shown, image = read_mask(mask, image.size, soft=soft, whole=partly), AREAS[area], able_to_hold(image)
         growth = as_number(growth, "growth")
         parts = stages(region, growth) if area == "picture" and not soft else [((0, 0, *image.size), region)]
         if len(parts) > 1 and len(seeds) > 1:  # from the second stage on, each version continues another picture
             options |= dict(size=size, strength=strength, area=area, growth=growth, restore=restore, on_step=on_step)
+            options["controls"] = guiding
             return [self.batch(prompt, [seed], image, mask, **options)[0] for seed in seeds]
         for number, (box, part_mask) in enumerate(parts):
             part, seen = cropped(image, box), shown(part_mask, self.native_size)
@@ -142,6 +153,7 @@ class Inpainter(Pipeline):
             )
             painted = self._fill(
                 prompt, seeds, place.picture_on_canvas(to_rgb(part)), place.mask_on_canvas(part_mask),
+                [_placed(control, image, box, place) for control in guiding],
                 on_step=stage_progress(on_step, number, len(parts)), **options,
             )  # fmt: skip
             filled = [_composed(part, place, each, part_mask, restore) for each in painted]
@@ -155,6 +167,7 @@ class Inpainter(Pipeline):
         seeds: Sequence[int],
         picture: Image.Image,
         mask: Image.Image,
+        controls: Sequence[Control] = (),
         *,
         negative_prompt: str | None = None,
         steps: int | None = None,
@@ -176,7 +189,8 @@ class Inpainter(Pipeline):
         count = len(seeds)  # one copy for each, or all would share the noise of the first one's encoding
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, clip_skip=clip_skip,
-            image=[picture] * count, mask_image=[mask] * count, width=width, height=height, **arguments,
+            controls=controls, image=[picture] * count, mask_image=[mask] * count, width=width, height=height,
+            **arguments,
         )  # fmt: skip
 
     @property
@@ -199,6 +213,14 @@ class Inpainter(Pipeline):
     def describe(self, *, strength: float | None = None, **options: Any) -> dict[str, Any]:
         """As `Pipeline.describe`, with the strength."""
         return super().describe(**options) | {"strength": self._checked_strength(strength, options.get("steps"))}
+
+
+def _placed(control: Control, image: Image.Image, box: tuple[int, int, int, int], place: WorkArea) -> Control:
+    """The control with its picture cut and scaled as the picture is that is repainted, over which it lies."""
+    if control.name == IP_ADAPTER and control.image is not None:
+        return control  # it says what to paint, not where
+    whole = image if control.image is None else ImageOps.fit(to_rgb(control.image), image.size, LANCZOS)
+    return replace(control, image=place.picture_on_canvas(to_rgb(cropped(whole, box))))
 
 
 def _check_pair(image: Image.Image | None, mask: Image.Image | None) -> None:

@@ -25,7 +25,7 @@ ADAPTER_KEY = re.compile(
 OTHERS = (
     (r"^(model\.diffusion_model\.|first_stage_model\.|cond_stage_model\.|conditioner\.)",
      "a whole checkpoint in one file", "give it as --sdmodel_id"),
-    (r"^(control_model\.|controlnet_)", "a ControlNet", "give its folder as --controlnet"),
+    (r"^(control_model\.|controlnet_)", "a ControlNet", "give it as --controlnet"),
     (r"^(image_proj|ip_adapter)\b", "an IP-Adapter", "give it as --ip-adapter"),
     (r"^(string_to_param|string_to_token|emb_params|clip_[lg]|<.+>)$", "a textual inversion",
      "it teaches a word: give it as --embedding"),

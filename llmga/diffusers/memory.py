@@ -1,7 +1,8 @@
 """Less memory, when a device has too little of it: slower, and said in words."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,8 @@ def to_device(pipe: Any, device: torch.device, *, offload: str = "none", tile_va
     """Put a pipeline on its device.
 
     Args:
-        offload: a row of `OFFLOADS`: `model` keeps only the part at work on the device, `sequential` only the layer.
+        offload: a row of `OFFLOADS`: `model` keeps only the part at work on the device, `sequential` only the layer,
+            `group` the layer and the next one, which comes while the first one works.
         tile_vae: decode large pictures in overlapping tiles.
 
     Raises:
@@ -36,15 +38,59 @@ def move_to(pipe: Any, device: torch.device, offload: str) -> Any:
     """As `to_device`, without a look at whether it makes sense; again for a pipeline that has a new part."""
     if offload == "none":
         return pipe.to(device)
-    if offload == "model":
+    if offload == "group":
+        _offload_groups(pipe, device)
+    elif offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.enable_sequential_cpu_offload(device=device)
     return pipe
 
 
+def _offload_groups(pipe: Any, device: torch.device) -> None:
+    """Let every layer of parts that do not yet do so wait on the CPU; on CUDA the next one is fetched by a stream."""
+    from diffusers.hooks import apply_group_offloading
+    from diffusers.hooks.group_offloading import _is_group_offload_enabled
+
+    streams = device.type == "cuda"
+    options: dict[str, Any] = {"offload_type": "leaf_level", "use_stream": streams, "record_stream": streams}
+    for part in _networks(pipe):
+        if not _is_group_offload_enabled(part):
+            own: Any = getattr(part, "enable_group_offload", None)  # which knows what of it cannot wait
+            apply = own or partial(apply_group_offloading, part)
+            apply(device, **options)
+
+
+def _networks(pipe: Any) -> Iterator[torch.nn.Module]:
+    return (part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
+
+
+def bring_together(pipe: Any) -> None:
+    """Take all offloading off, so that every weight is in reach on the CPU."""
+    from diffusers.hooks import HookRegistry
+    from diffusers.hooks.group_offloading import _GROUP_OFFLOADING, _LAYER_EXECUTION_TRACKER
+    from diffusers.hooks.group_offloading import _LAZY_PREFETCH_GROUP_OFFLOADING as LAZY
+
+    pipe.remove_all_hooks()
+    for part in _networks(pipe):
+        if execution_group(part) is not None:
+            registry = HookRegistry.check_if_exists_or_initialize(part)
+            for name in (_GROUP_OFFLOADING, _LAYER_EXECUTION_TRACKER, LAZY):
+                registry.remove_hook(name, recurse=True)
+
+
+def execution_group(part: Any) -> torch.device | None:
+    """Where a part computes whose layers wait in groups; None for any other."""
+    from diffusers.hooks.group_offloading import _get_group_onload_device, _is_group_offload_enabled
+
+    grouped = isinstance(part, torch.nn.Module) and _is_group_offload_enabled(part)
+    return torch.device(_get_group_onload_device(part)) if grouped else None
+
+
 def execution_device(part: Any) -> torch.device:
     """Where a part of a pipeline computes: with offloading its weights wait elsewhere, or nowhere."""
+    if (grouped := execution_group(part)) is not None:
+        return grouped
     hooks = (getattr(each, "_hf_hook", None) for each in part.modules()) if hasattr(part, "_hf_hook") else ()
     devices = (getattr(hook, "execution_device", None) for hook in hooks)
     found = next((device for device in devices if device is not None), part.device)

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from PIL import Image
 
+from llmga.diffusers.control import Control
 from llmga.diffusers.families import EDITING, Family
+from llmga.diffusers.guidance import Guides, check_controls, guided
 from llmga.diffusers.interruption import Look, interruptible
 from llmga.diffusers.latents import check_finite, decode
 from llmga.diffusers.long_prompt import text_towers
@@ -48,6 +50,8 @@ class Pipeline:
         UserError: for weights in prompts that a pipeline reads itself.
     """
 
+    guides: Guides = Guides()  # nothing is loaded; every pipeline has its own
+
     def __init__(
         self,
         pipe: Any,
@@ -68,7 +72,9 @@ class Pipeline:
         self.defaults: dict[str, Any] = defaults or {}
         self.layout: str = self.defaults.get("layout", "joined")
         self.encoder: PromptEncoder = PromptEncoder(pipe, self.layout, weighted=weighted)
-        self.extra: dict[str, Any] = {}  # what loaded adapters add to every call of the pipeline
+        self.extra: dict[str, Any] = {}  # what a program adds to every call of the pipeline of diffusers
+        self.guides = Guides()
+        self.quant: str | None = None  # how the denoiser is held, as `load_pipeline` takes it
         self.derived: dict[str, Pipeline] = {}  # pipelines for other tasks with the same weights, by task
         self.dedicated: dict[str, Pipeline] = {}  # pipelines for other tasks with weights of their own, by task
         self.added: list[dict[str, Any]] = []  # what a record says of them
@@ -155,6 +161,7 @@ class Pipeline:
         guidance_scale: float | None = None,
         clip_skip: int | None = None,
         size: tuple[int, int] | None = None,
+        controls: Sequence[Control] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
         still_wanted: Look | None = None,
@@ -173,6 +180,7 @@ class Pipeline:
             clip_skip: layers that the text towers of SD1.5 and SDXL leave out, as diffusers counts them: 1 reads the
                 one before the usual one; None and 0 leave out none.
             size: (width, height) in pixels, 16 to 2048 and multiples of `unit`; None is `native_size`.
+            controls: which pictures guide it beside the words; None is what was set up, () is none.
             on_step: called with (step, total) after each step; what it raises stops the painting.
             on_preview: called with the step and a small picture of how far it is, after each step.
             still_wanted: called between the blocks of the networks, so inside a step, too; what it raises stops the
@@ -194,7 +202,7 @@ class Pipeline:
                             'picture; load it with task="editing", or with task="inpainting" and a mask.')  # fmt: skip
         return self.batch(
             prompt, [seed], negative_prompt=negative_prompt, steps=steps, guidance_scale=guidance_scale,
-            clip_skip=clip_skip, size=size, on_step=on_step, on_preview=on_preview, **of_other_tasks,
+            clip_skip=clip_skip, size=size, controls=controls, on_step=on_step, on_preview=on_preview, **of_other_tasks,
         )[0]  # fmt: skip
 
     @torch.inference_mode()
@@ -208,6 +216,7 @@ class Pipeline:
         guidance_scale: float | None = None,
         clip_skip: int | None = None,
         size: tuple[int, int] | None = None,
+        controls: Sequence[Control] | None = None,
         on_step: OnStep | None = None,
         on_preview: OnPreview | None = None,
         **of_other_tasks: Any,
@@ -231,8 +240,21 @@ class Pipeline:
         width, height = self._checked_size(size)
         return self._paint(
             prompt, negative_prompt, seeds, steps, guidance_scale, on_step, on_preview, clip_skip=clip_skip,
-            width=width, height=height,
+            controls=self.controls(controls), width=width, height=height,
         )  # fmt: skip
+
+    def controls(self, given: Sequence[Control] | None) -> tuple[Control, ...]:
+        """What guides a call: what it names, else what was set up.
+
+        Raises:
+            UserError: when it cannot guide this pipeline.
+        """
+        chosen = self.guides.standing if given is None else tuple(given)
+        check_controls(self, chosen)
+        return chosen
+
+    def adapt(self, pipe: Any) -> None:
+        """Make another pipeline of diffusers with the same components as that of this kind is."""
 
     def _paint(
         self,
@@ -245,29 +267,35 @@ class Pipeline:
         on_preview: OnPreview | None,
         *,
         clip_skip: int | None = None,
+        controls: Sequence[Control] = (),
         **arguments: Any,
     ) -> list[Image.Image]:
-        """Run the pipeline with these keyword arguments, and decode."""
+        """Run the pipeline with these keyword arguments, and decode.
+
+        Args:
+            controls: each with its picture, as large as the painting or fitted to it.
+        """
         steps, guidance_scale = self._checked(steps, guidance_scale, negative_prompt)
         if not (seeds := as_seeds(seeds)):
             return []
-        size = arguments.get("width"), arguments.get("height")
+        size: tuple[Any, Any] = arguments.get("width"), arguments.get("height")
         arguments = self.family.adapted(arguments)
         arguments |= self._prompt_arguments(as_text(prompt), negative_prompt, guidance_scale, clip_skip)
+        pipe, guidance = guided(self, controls, size)
+        told = accepted(pipe, self.sampler.schedule(steps)) | self._reporting(pipe, on_step, on_preview, size)
 
         def work() -> list[Image.Image]:
-            result = self.pipe(
+            result = pipe(
                 **arguments,
-                **self.extra,
-                **self.sampler.schedule(steps),
-                **self._reporting(on_step, on_preview, size),
+                **(guidance | self.extra),
+                **told,
                 num_images_per_prompt=len(seeds),
                 generator=[self._generator(seed) for seed in seeds],
                 output_type="latent" if self.family.prompt_arguments else "pil",
             ).images
             return self._decoded(result) if self.family.prompt_arguments else [_of_size(each, size) for each in result]
 
-        return with_less_memory(self.pipe, work)
+        return with_less_memory(pipe, work)
 
     def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of the options that this kind of pipeline takes; raises TypeError for one that none takes."""
@@ -326,7 +354,7 @@ class Pipeline:
         return skipped
 
     def _reporting(
-        self, on_step: OnStep | None, on_preview: OnPreview | None, size: tuple[int | None, int | None]
+        self, pipe: Any, on_step: OnStep | None, on_preview: OnPreview | None, size: tuple[int | None, int | None]
     ) -> dict[str, Any]:
         """What tells of the steps, as keyword argument of the pipeline; one of diffusers has the older kind only."""
         decodes_itself = self.family.text is not None  # and would make a black picture of what is no number
@@ -346,9 +374,10 @@ class Pipeline:
             report(step, pipe.num_timesteps, tensors["latents"])
             return {}
 
-        if "callback_on_step_end" in inspect.signature(self.pipe.__call__).parameters:
+        if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
             return {"callback_on_step_end": ended}
-        return {"callback": lambda step, time, latents: report(step, len(self.pipe.scheduler.timesteps), latents)}
+        total = lambda: len(pipe.scheduler.timesteps) // pipe.scheduler.order  # noqa: E731  (known when it has begun)
+        return {"callback": lambda step, time, latents: report(step, total(), latents)}
 
     def _checked(
         self, steps: int | None, guidance_scale: float | None, negative_prompt: str | None = None
@@ -397,6 +426,7 @@ class Pipeline:
         guidance_scale: float | None = None,
         clip_skip: int | None = None,
         size: tuple[int, int] | None = None,
+        controls: Sequence[Control] | None = None,
         negative_prompt: str | None = None,
         **of_other_tasks: Any,
     ) -> dict[str, Any]:
@@ -415,9 +445,24 @@ class Pipeline:
             "dtype": str(self.denoiser.dtype).removeprefix("torch."),
             "device": getattr(self.pipe, "_execution_device", self.pipe.device).type,
             "weighted": self.encoder.weighted,
+            "quant": self.quant,
             "tile_vae": bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False)),
-            "added": list(self.added),
+            "added": [*self.added, *self.guides.described(self.controls(controls))],
         }
+
+
+def accepted(pipe: Any, schedule: dict[str, Any]) -> dict[str, Any]:
+    """The steps as a pipeline of diffusers takes them.
+
+    Raises:
+        UserError: it would pass over the times of a sampler that has its own.
+    """
+    taken = inspect.signature(pipe.__call__).parameters
+    if left := [name for name in schedule if name not in taken and name != "num_inference_steps"]:
+        raise UserError(
+            f"the sampler's own {left[0]} are not taken by {type(pipe).__name__}; choose another --sampler."
+        )
+    return schedule
 
 
 def _of_size(painted: Image.Image, size: tuple[int | None, int | None]) -> Image.Image:

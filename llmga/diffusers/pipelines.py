@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmga.diffusers.adapters import add_embeddings, add_loras
+from llmga.diffusers.adapters import add_embeddings, add_loras, mark_of
 from llmga.diffusers.assembly import assemble
 from llmga.diffusers.checkpoints import DEFAULTS_FILE, find_checkpoint, read_index, read_json
 from llmga.diffusers.editor import Editor
@@ -26,6 +26,7 @@ from llmga.diffusers.memory import to_device
 from llmga.diffusers.newer_families import FAMILIES
 from llmga.diffusers.noise import read_scheduler, training_schedule
 from llmga.diffusers.pipeline import Pipeline
+from llmga.diffusers.quantisation import FP8, check_quant, is_gguf, quantised_denoiser, store_in_fp8
 from llmga.diffusers.samplers import SAMPLERS, Sampler, scheduler_of
 from llmga.errors import UserError, named_arguments
 from llmga.quiet import quiet
@@ -55,6 +56,7 @@ def load_pipeline(
     unet: str | Path | None = None,
     vae: str | Path | None = None,
     tokenizer: str | Path | None = None,
+    quant: str | None = None,
 ) -> Pipeline:
     """Load a pipeline: a Stable Diffusion checkpoint in diffusers layout or in a single file, ready to paint.
 
@@ -68,7 +70,8 @@ def load_pipeline(
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: fp32, fp16 or bf16; None is fp32 on a CPU, elsewhere fp16, or bf16 for families without a UNet.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is what the checkpoint prefers.
-        offload: `none`; `model` keeps only the part at work on the GPU, `sequential` only the layer.
+        offload: `none`; `model` keeps only the part at work on the GPU, `sequential` only the layer, `group` the layer
+            and the next one.
         tile_vae: decode large pictures in overlapping tiles, which needs less memory.
         weighted: brackets in prompts are weights instead of text, `(word:1.3)`.
         loras: files of low-rank weights, each with an optional `:weight`.
@@ -77,6 +80,8 @@ def load_pipeline(
         vae: a file or a folder whose VAE does.
         tokenizer: a folder with CLIP's vocabulary, which single files do not bring; None looks for it, see
             `single_file.vocabulary`.
+        quant: how the denoiser is held: nf4 or int8 (by bitsandbytes, on a CUDA GPU), fp8-storage, or a .gguf file with
+            its weights; None as it is.
 
     Returns:
         The pipeline for the task: a `Pipeline`, an `Inpainter`, or one of `EDITORS`.
@@ -86,6 +91,7 @@ def load_pipeline(
     """
     with named_arguments():
         target = pick_device(device)
+    check_quant(quant, target, offload)
     with quiet():
         assembly = assemble(find_checkpoint(path), unet=unet, vae=vae, tokenizer=tokenizer)
         folder = assembly.configs
@@ -96,13 +102,23 @@ def load_pipeline(
             defaults = read_defaults(folder) | ({"sampler": sampler} if sampler else {})
             _check_scheduler(family, SAMPLERS[defaults.get("sampler", "checkpoint")], folder)
         usual = None if family.text is None or target.type == "cpu" else "bf16"  # their encoders overflow in fp16
-        pipe = assembly.open(family.load_pipeline_class(), pick_dtype(dtype or usual, target))
+        number = pick_dtype(dtype or usual, target)
+        ready = quantised_denoiser(assembly, index, quant, number, target)
+        pipe = assembly.open(family.load_pipeline_class(), number, ready)
     to_device(pipe, target, offload=offload, tile_vae=tile_vae)
     pipeline = pipeline_class_of(family)(
         pipe, family, path=str(path), defaults=defaults, weighted=weighted, offload=offload
     )
-    add_loras(pipeline, loras)
+    if quant == FP8:
+        add_loras(pipeline, loras)  # which stay in the wider format
+        store_in_fp8(pipeline.denoiser)
+    pipeline.quant = quant
+    if quant != FP8:
+        add_loras(pipeline, loras)
     add_embeddings(pipeline, embeddings)
+    if quant is not None and is_gguf(quant):
+        pipeline.quant = "gguf"
+        pipeline.added.append(mark_of("gguf", Path(quant)))
     return pipeline
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
 from transformers import CLIPTokenizer
 
 from llmga.diffusers import checkpoints
@@ -67,9 +66,9 @@ def fake_weights(gpu: FakeGpu) -> Iterator[None]:
     """Parts of pipelines whose weight files hold none get fake weights; everything else of opening stays as it is."""
     opened = checkpoints.open_part
 
-    def open_part(part: Path, library: str, kind: str, dtype: torch.dtype) -> nn.Module:
+    def open_part(part: Path, library: str, kind: str, dtype: torch.dtype, **options: Any) -> Any:
         if any(file.stat().st_size > len(NOTHING) for file in part.glob("*.safetensors")):
-            return opened(part, library, kind, dtype)
+            return opened(part, library, kind, dtype, **options)
         return to_fake(checkpoints.empty_part(part, library, kind), gpu.fake, dtype).eval()
 
     checkpoints.open_part = open_part

@@ -13,16 +13,21 @@ from llmga.choices import (
     INLINE,
     INPAINTING,
     OFFLOADS,
+    PAINTER_QUANTS,
     TEMPLATES,
     WATERMARK,
 )
 from llmga.command_line import Parser, number, size
+from llmga.diffusers.control import LARGEST_SCALE
 from llmga.errors import UserError
 from llmga.limits import MOST_PIXELS
 from llmga.llava.endpoint.keys import KEYS
 
 MEGA = 1_000_000
-GUIDES = {"controlnet": "ControlNet folder", "ip-adapter": "IP-Adapter .safetensors file"}
+GUIDES = {
+    "controlnet": ("[NAME=]PATH", "a ControlNet, Union or T2I-Adapter for NAME"),
+    "ip-adapter": ("FILE", "an IP-Adapter"),
+}
 _SHOWN: dict[type, str] = {tuple: "WxH", str: "TEXT"}
 
 
@@ -144,7 +149,10 @@ def add_words(parser: Parser) -> None:
 
 def add_painting(parser: Parser) -> None:
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
-    _add_settings(parser.add_argument_group("painting"), "painting")
+    group = parser.add_argument_group("painting")
+    _add_settings(group, "painting")
+    _add(group, "control-image", action="append", metavar="FILE", help="picture of --control, in its order; left out: "
+         "the one that is repainted, or the latest")  # fmt: skip
 
 
 def add_bounds(parser: Parser) -> None:
@@ -170,6 +178,8 @@ def add_painter(parser: Parser) -> None:
     add_parts(group)
     _add(group, "dtype", metavar="NAME", help=f"one of: {', '.join(DTYPES)}; left out: what suits the device")
     _add(group, "offload", default="none", metavar="NAME", help=f"to save GPU memory, one of: {', '.join(OFFLOADS)}")
+    _add(group, "painter-quant", metavar="NAME", help="hold its denoiser in fewer bits, one of: "
+         f"{', '.join(PAINTER_QUANTS)}, or a .gguf file with its weights")  # fmt: skip
     _add(group, "vae-tiling", action="store_true", help="decode large pictures in tiles, to save memory")
     _add(group, "prompt-weights", action="store_true", help="brackets such as (word:1.3) weigh words")
     _add(group, "lora", action="append", metavar="FILE[:WEIGHT]", help="low-rank weights; may be given several times")
@@ -187,10 +197,11 @@ def add_parts(group: "argparse._ActionsContainer") -> None:
 
 def add_guides(group: "argparse._ActionsContainer") -> None:
     """Pictures that guide the pipeline."""
-    for name, what in GUIDES.items():
-        _add(group, name, metavar="PATH", help=f"{what} to paint along --{name}-image")
-        _add(group, f"{name}-image", metavar="FILE", help=f"the picture that guides the --{name}")
-        _add(group, f"{name}-scale", type=number(float, 0, 2), default=1.0, help="how much, 0 to 2 (default: 1)")
+    for name, (form, what) in GUIDES.items():
+        _add(group, name, action="append", metavar=form, help=f"{what}, for --control and /control; repeats")
+        _add(group, f"{name}-image", action="append", metavar="FILE", help=f"picture that always guides the --{name}")
+        scale = number(float, 0, LARGEST_SCALE)
+        _add(group, f"{name}-scale", action="append", type=scale, metavar="X", help="how much, 0 to 2 (default: 1)")
 
 
 def add_region(parser: Parser) -> None:

@@ -5,8 +5,8 @@ A line is plain words, or a JSON object such as
     {"text": "a red circle", "seed": 7}
     {"text": ["fill it", "now in green"], "image": "a.png", "mask": "m.png", "steps": 20}
 
-with `text` (one message, or several of one conversation), `image`, `mask`, `outpaint`, `fill`, `seed`, and any setting
-of `/set`.  Empty lines and lines that begin with # are passed over.
+with `text` (one message, or several of one conversation), `image`, `mask`, `outpaint`, `fill`, `seed`, `control_image`
+(a file, or several), and any setting of `/set`.  Empty lines and lines that begin with # are passed over.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from llmga.serve.terminal.drawing import Terminal
 from llmga.serve.terminal.settings_command import CHANGES, change
 from llmga.typed import one_part, parsed
 
-OWN = ("text", "image", "mask", "outpaint", "fill", "seed")
+OWN = ("text", "image", "mask", "outpaint", "fill", "seed", "control_image")
 LARGEST_FILE = 64_000_000  # bytes
 
 
@@ -190,6 +190,12 @@ def _prepared(job: BatchJob, assistant: Any, first_seed: int | None, opening: Tu
     for name in asked:
         if name in CHANGES:
             change(assistant, name, _typed(asked[name]))
+    if asked.get("control_image") is not None:
+        files = asked["control_image"] if isinstance(asked["control_image"], list) else [asked["control_image"]]
+        if not all(isinstance(file, str) for file in files):
+            raise UserError(f"control_image {reprlib.repr(files)} is no name of a file; give one, or a list of them.")
+        images = tuple(open_image(file, exact=True) for file in files)
+        assistant.settings = replace(assistant.settings, control_images=images)
     seed = asked.get("seed", None if first_seed is None else first_seed + job.number - 1)
     if seed is not None:
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED:

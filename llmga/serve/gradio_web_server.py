@@ -22,6 +22,7 @@ OWN = (  # flags of models that are loaded here
     "model_path", "model_base", "sdmodel_id", "mllm_url", "mllm_model", "mllm_system", "conv_mode", "load_8bit",
     "load_4bit", "device_map", "sampler", "dtype", "lora", "embedding", "controlnet", "ip_adapter", "restorer",
     "upscale", "safety_checker", "watermark", "c2pa", "inpainter", "editor", "unet", "vae", "tokenizer",
+    "painter_quant",
 )  # fmt: skip
 LOCAL, PORT, AT_ONCE = "127.0.0.1", 7860, 4
 
@@ -129,7 +130,8 @@ def server_of(args: argparse.Namespace) -> "Endpoint":
     from llmga.llava.endpoint.address import Endpoint
 
     for name in OWN:
-        if getattr(args, name) not in (None, False, WATERMARK):
+        given = getattr(args, name)
+        if given and (name, given) != ("watermark", WATERMARK):  # which is the usual one where models are loaded here
             raise UserError(f"--server brings models of its own, so leave out --{name.replace('_', '-')}.")
     return Endpoint(
         args.server,

@@ -4,6 +4,7 @@ import argparse
 import os
 import zipfile
 from dataclasses import fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,10 +65,12 @@ def guides(args: argparse.Namespace) -> "tuple[Guide, ...]":
     """The pictures that guide the pipeline."""
     from llmga.assistant.loading import Guide
 
-    found = (
-        (name, *(getattr(args, name.replace("-", "_") + part) for part in ("", "_image", "_scale"))) for name in GUIDES
-    )
-    return tuple(Guide(*each) for each in found if each[1] is not None or each[2] is not None)
+    found = []
+    for name in GUIDES:
+        given = (getattr(args, name.replace("-", "_") + part) or () for part in ("", "_image", "_scale"))
+        rows = ((path, image, 1.0 if scale is None else scale) for path, image, scale in zip_longest(*given))
+        found += [Guide(name, *row) for row in rows]  # type: ignore[arg-type]  # by its table
+    return tuple(found)
 
 
 def bounds(args: argparse.Namespace) -> Bounds:
@@ -113,9 +116,21 @@ def settings(args: argparse.Namespace) -> Settings:
     """
     given = {name: value for name, value in _chosen(args, "").items() if name != "restorer"}  # it is one of the models
     given["upscale"] = model_spec(args).with_upscaler().upscale
+    given["control_images"] = _control_images(args)
     repaint = cast(Changes, _chosen(args, "repaint") if args.task == INPAINTING else {})
     edit = cast(Changes, _chosen(args, "edit")) if args.task == EDITING else None
     return Settings(**given, repaint=repaint, edit=edit)
+
+
+def _control_images(args: argparse.Namespace) -> "tuple[Image.Image, ...]":
+    """The pictures that guide.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    from llmga.images import open_image
+
+    return tuple(open_image(file, exact=True) for file in getattr(args, "control_image", None) or ())
 
 
 def _chosen(args: argparse.Namespace, part: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from llmga.assistant.record import ModelMark
 from llmga.assistant.settings import SETTINGS
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
+from llmga.diffusers.control import Control, controls_text
 from llmga.diffusers.families import EDITING
 from llmga.diffusers.pipeline import OnPreview, OnStep
 from llmga.errors import UserError
@@ -117,7 +118,7 @@ class RemotePipeline:
             on_preview: Called with the number and the picture of each of up to `MAX_PREVIEWS` previews.
             restore: For a part: what happens to it beside what the server does.
             still_wanted: Not used, `on_step` being called often enough.
-            options: negative_prompt, seed, steps, guidance_scale, size.
+            options: negative_prompt, seed, steps, guidance_scale, size, controls.
 
         Raises:
             UserError: The server cannot be reached, refuses, or breaks off; or a part is asked for in a way that is
@@ -126,9 +127,13 @@ class RemotePipeline:
         if (strength, area, soft) != (None, "picture", False):
             raise UserError("how a part is painted (strength, area, soft) is the server's choice; leave it as it was.")
         form = _form(self.path, prompt, previews=on_preview is not None, **options)
+        guiding = [_guiding(control, image) for control in options.get("controls") or ()]
         if image is None or mask is None:
+            if guiding:
+                form["control_image"] = [f"data:image/png;base64,{base64.b64encode(each).decode()}" for each in guiding]
             return asyncio.run(self._paint("images/generations", on_step, on_preview, json=form))
-        files = {"image": ("picture.png", _to_png(image)), "mask": ("mask.png", _to_png(mask.convert("L")))}
+        files = [("image", ("picture.png", _to_png(image))), ("mask", ("mask.png", _to_png(mask.convert("L"))))]
+        files += [("control_image", ("control.png", each)) for each in guiding]
         data = {name: str(value) for name, value in form.items()}
         painted = to_rgb(asyncio.run(self._paint("images/edits", on_step, on_preview, data=data, files=files)))
         return paste_back(image, painted if restore is None else restore(painted, to_rgb(image), mask), mask)
@@ -214,8 +219,17 @@ class RemotePipeline:
 def _form(model: str, prompt: str, *, previews: bool, **options: Any) -> dict[str, Any]:
     fields = {"model": model, "prompt": prompt, "stream": True, "partial_images": MAX_PREVIEWS if previews else 0}
     asked = {row.request: options.get(row.name) for row in SETTINGS.values() if row.group == "painting" and row.request}
+    asked["control"] = None if options.get("controls") is None else controls_text(options["controls"])
     asked["size"] = asked["size"] and "{}x{}".format(*asked["size"])
     return fields | {name: value for name, value in asked.items() if value is not None}
+
+
+def _guiding(control: Control, image: Image.Image | None) -> bytes:
+    """The file of a control's picture; without one of its own it is about the picture that is repainted."""
+    picture = image if control.image is None else control.image
+    if picture is None:
+        raise UserError(f"control {control.name!r} has no picture; give one, or paint into one.")
+    return _to_png(to_rgb(picture))
 
 
 async def _events(answer: httpx.Response, on_step: OnStep) -> AsyncIterator[tuple[str, dict[str, Any]]]:

@@ -21,7 +21,11 @@ def build_parser() -> Parser:
     flags.add_parts(parser)
     parser.add_argument("--lora", action="append", default=[], metavar="FILE[:WEIGHT]", help="low-rank weights")
     parser.add_argument("--embedding", action="append", default=[], metavar="FILE[:TOKEN]", help="textual inversion")
+    parser.add_argument("--painter-quant", metavar="FILE", help="the .gguf file of the painter's denoiser")
     flags.add_guides(parser)
+    parser.add_argument(
+        "--control-image", action="append", metavar="FILE", help="a picture that guided, itself; repeats"
+    )
     parser.add_argument("--restorer-path", metavar="PATH", help="weights of the restorer, if they lie elsewhere")
     parser.add_argument("--upscaler-path", metavar="PATH", help="weights of the upscaler, if they lie elsewhere")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps; left out: the recorded one")

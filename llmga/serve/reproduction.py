@@ -27,6 +27,7 @@ from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_resto
 from llmga.diffusers.assembly import assemble
 from llmga.diffusers.canvas import FILLS, Canvas
 from llmga.diffusers.checkpoints import find_checkpoint, read_index
+from llmga.diffusers.control import Control, parse_controls
 from llmga.diffusers.parts import PARTS, find_part
 from llmga.diffusers.pipelines import PIPELINES, Pipeline, family_of, load_pipeline
 from llmga.diffusers.samplers import SAMPLERS
@@ -42,13 +43,20 @@ NOTHING: Mapping[str, str | None] = {}
 DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}  # torch's names and ours
 
 
-def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing, region: Region | None) -> Image.Image:
+def replayed(
+    record: Record,
+    pipeline: Pipeline,
+    postprocessing: Postprocessing,
+    region: Region | None,
+    controls: tuple[Control, ...] | None = None,
+) -> Image.Image:
     """The picture that the record tells of.
 
     Args:
         pipeline: set up as it was.
         postprocessing: restorer and upscaler, set up as they were.
         region: the picture that was changed; None for one from words.
+        controls: which pictures guided it; None is how the pipeline was set up.
 
     Raises:
         UserError: it cannot be painted so.
@@ -62,6 +70,7 @@ def replayed(record: Record, pipeline: Pipeline, postprocessing: Postprocessing,
         guidance_scale=record.guidance_scale,
         clip_skip=record.clip_skip,
         size=record.work_size,
+        controls=controls,
     )
     return paint(pipeline, order, postprocessing)
 
@@ -82,6 +91,19 @@ def region_of(record: Record, pictures: Mapping[str, Image.Image]) -> Region | N
     return Region(parent, mask, record.changes, parent)
 
 
+def controls_of(record: Record, pictures: Mapping[str, Image.Image]) -> tuple[Control, ...] | None:
+    """Which pictures guided it, of pictures by their hash.
+
+    Raises:
+        UserError: one lacks, or a name is unknown here.
+    """
+    if record.control is None:
+        return None
+    named = record.control_images
+    found = [name if name is None else _known(pictures, name, "control picture", "--control-image") for name in named]
+    return parse_controls(record.control, found)
+
+
 def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: str) -> Image.Image:
     if wanted not in pictures:
         raise UserError(
@@ -92,24 +114,35 @@ def _known(pictures: Mapping[str, Image.Image], wanted: str, what: str, flag: st
 
 
 def given_pictures(
-    record: Record, session: str | Path | None, image_file: str | None, mask_file: str | None
+    record: Record,
+    session: str | Path | None,
+    image_file: str | None,
+    mask_file: str | None,
+    control_images: Sequence[str] = (),
 ) -> dict[str, Image.Image]:
     """What a session and files hold of what is needed, by hash.
 
     Raises:
         UserError: one cannot be read.
     """
-    needed = [name for name in (record.parent, record.mask) if name is not None]
+    needed = [name for name in (record.parent, record.mask, *record.control_images) if name is not None]
     found = dict(load_pictures(session, needed)) if session is not None and needed else {}
+    for file in control_images:
+        found |= _versions(file)
     if image_file is not None:
         parent = open_image(image_file, exact=True)
-        found |= {picture_hash(version): version for version in (parent, open_image(image_file))}
+        found |= _versions(image_file)
         if mask_file is not None:
             drawn = open_image(mask_file, exact=True)
             whole = (record.changes.get("strength") or 1) < 1
             mask = read_mask(drawn, parent.size, soft=record.changes.get("soft", False), whole=whole)
             found[picture_hash(mask)] = mask
     return found
+
+
+def _versions(file: str) -> dict[str, Image.Image]:
+    """A picture as it is in its file, and as it is looked at."""
+    return {picture_hash(version): version for version in (open_image(file, exact=True), open_image(file))}
 
 
 def check_rows(record: Record) -> None:
@@ -140,6 +173,8 @@ def open_painter(
     guides: Sequence[Guide],
     parts: Mapping[str, str | None] = NOTHING,
     embeddings: Sequence[str] = (),
+    controls: tuple[Control, ...] | None = None,
+    quant: str | None = None,
 ) -> Pipeline:
     """The pipeline as it was set up.
 
@@ -147,6 +182,7 @@ def open_painter(
         place: where it lies; None is the model directory.
         parts: where the `unet` and the `vae` lie that took the place of its own, and a `tokenizer`, likewise.
         device: None is the recorded one.
+        quant: the .gguf file of its denoiser; None is how the record says that it was held.
 
     Raises:
         UserError: it is not here, or has other weights.
@@ -169,11 +205,20 @@ def open_painter(
         weighted=setup.get("weighted", False),
         loras=loras,
         embeddings=embeddings,
+        quant=quant or _quant(setup.get("quant")),
     )
     for guide in guides:
         guide.use(pipeline)
-    _check_added(setup.get("added", []), pipeline.added)
+    here = [*pipeline.added, *pipeline.guides.described(pipeline.controls(controls))]
+    _check_added(setup.get("added", []), here)
     return pipeline
+
+
+def _quant(recorded: str | None) -> str | None:
+    """Raises: UserError where it is a file that has to be given."""
+    if recorded == "gguf":
+        raise UserError("the painter's denoiser was a .gguf file; give it with --painter-quant.")
+    return recorded
 
 
 def _part_of(record: Record, role: str, given: str | None) -> str | None:
@@ -280,12 +325,13 @@ def replay(args: argparse.Namespace) -> int:
     record, file = read(args.file), Path(args.file)
     check_rows(record)
     session = args.session or (file.parent if (file.parent / INDEX).is_file() else None)
-    region = region_of(record, given_pictures(record, session, args.image_file, args.mask_file))
+    pictures = given_pictures(record, session, args.image_file, args.mask_file, args.control_image or ())
+    region, controls = region_of(record, pictures), controls_of(record, pictures)
     parts = {name: getattr(args, name) for name in (*PARTS, "tokenizer")}
-    guides = parsed_args.guides(args)
-    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, guides, parts, args.embedding)
+    pipeline = open_painter(record, args.sdmodel_id, args.device, args.lora, parsed_args.guides(args), parts,
+                            args.embedding, controls, args.painter_quant)  # fmt: skip
     postprocessing = open_postprocessing(record, args.restorer_path, args.upscaler_path, args.device)
-    image = replayed(record, pipeline, postprocessing, region)
+    image = replayed(record, pipeline, postprocessing, region, controls)
     if record.watermark is not None:
         image = Watermark.of(record.watermark)(image, None if region is None else region.mask)
     kind, there = kind_of(file), file.read_bytes()

@@ -5,16 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import ControlNetModel
 from diffusers.utils import logging as diffusers_logging
+from PIL import Image
 from safetensors.torch import save_file
 from transformers.utils import logging as transformers_logging
 
 import llmga
 from llmga import runtime
 from llmga.assistant.events import PictureReady
-from llmga.assistant.loading import BUNDLED_PIPELINE, Models, bundled
+from llmga.assistant.loading import BUNDLED_INPAINTER, BUNDLED_PIPELINE, Models, bundled
 from llmga.assistant.session import Turn
+from llmga.diffusers.adapters import add_controlnet, share_controlnets
+from llmga.diffusers.control import Control
 from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.single_file.writing import to_file
 from llmga.errors import UserError
 from llmga.files import fingerprint
@@ -75,6 +80,27 @@ def test_a_single_file_with_a_vae_from_elsewhere_paints_is_recorded_and_replayed
     ):
         with pytest.raises(UserError, match=sentence):
             open_painter(ready.record, str(file), None, (), (), other)
+
+
+def test_marked_parts_are_guided_by_the_same_networks(tmp_path):
+    painter = load_pipeline(bundled(BUNDLED_PIPELINE, "it"), device="cpu")
+    net = ControlNetModel.from_unet(painter.denoiser, conditioning_embedding_out_channels=(16, 32, 96))
+    torch.nn.init.normal_(net.controlnet_mid_block.weight)
+    torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight)
+    net.save_pretrained(tmp_path / "net")
+    add_controlnet(painter, tmp_path / "net", "tile")
+    inpainter = load_pipeline(bundled(BUNDLED_INPAINTER, "it"), task=INPAINTING, device="cpu")
+    share_controlnets(inpainter, painter.guides)
+    assert inpainter.guides.networks[0].model is painter.guides.networks[0].model
+    picture = Image.linear_gradient("L").convert("RGB").resize((64, 64))
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (10, 10, 40, 30))
+    without, none, guided = (
+        inpainter("a cat", picture, mask, seed=1, steps=2, controls=controls).tobytes()
+        for controls in ((), [Control("tile", 0.0)], [Control("tile")])
+    )
+    assert without == none != guided
+    assert inpainter.describe(controls=[Control("tile", 0.5)])["added"][0]["kind"] == "controlnet"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from llmga.serve.terminal.settings_command import CHANGES, changed, read
 from llmga.typed import typed, within
 
 PIPELINE = {"steps": 3, "guidance_scale": 2.5, "sampler_name": "checkpoint"}
-NOT_SETTINGS = {"repaint", "edit", "source_prompt"}  # two hold settings, one is found out by the language model
+NOT_SETTINGS = {"repaint", "edit", "source_prompt", "control_images"}  # no single values, or not chosen
 
 
 def parsers():
@@ -87,7 +87,7 @@ def test_saved_settings_have_the_keys_that_they_always_had():
     keys = (
         "temperature top_p max_new_tokens seed picture steps guidance_scale negative_prompt size sampler repaint edit "
     )
-    keys += "restorer upscale versions previews paint clip_skip"
+    keys += "restorer upscale versions previews paint clip_skip control control_images"
     assert list(asdict(Settings())) == keys.split()
     assert typed(Settings, {"temperature": 3.5, "edit": {"skip": 1.0}, "size": [64, 48], "later": 1}) == Settings(
         temperature=3.5, edit={"skip": 1.0}, size=(64, 48)
@@ -150,7 +150,7 @@ def test_a_row_that_is_added_is_a_field_of_requests():
 
 
 def test_a_row_that_is_added_is_saved_and_its_range_is_held():
-    assert typed(More, asdict(More(warmth=3.0))) == More(warmth=3.0)
+    assert typed(More, asdict(More(warmth=3.0)) | {"control_images": []}) == More(warmth=3.0)
     with pytest.raises(ValueError, match="warmth is 11; allowed is 0 to 10"):
         typed(More, {"warmth": 11})
     assert WARMTH.record == "warmth"

@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from llmga.diffusers import adapters
+from llmga.diffusers import adapters, guidance
 from llmga.diffusers.adapters import add_loras, remove_loras, use_controlnet
 from llmga.diffusers.memory import execution_device
 from llmga.diffusers.pipelines import load_pipeline
@@ -51,10 +51,10 @@ def test_a_controlnet_is_offloaded_with_the_rest(goldens, tmp_path, monkeypatch)
     use_controlnet(plain, tmp_path, PICTURE)
     offload(offloaded.pipe)
     offloaded.offload = "sequential"
-    monkeypatch.setattr(adapters, "move_to", offload)
+    monkeypatch.setattr(guidance, "move_to", offload)
     use_controlnet(offloaded, tmp_path, PICTURE)
-    assert offloaded.pipe.controlnet.device.type == "meta"
     assert offloaded("a cat", steps=2).tobytes() == plain("a cat", steps=2).tobytes()
+    assert offloaded.guides.networks[0].model.device.type == "meta"
 
 
 def test_low_rank_weights_are_offloaded_with_the_rest(goldens, tmp_path, monkeypatch):

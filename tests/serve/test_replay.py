@@ -176,11 +176,49 @@ def test_added_weights_and_guides_are_asked_for(models, tmp_path, capsys):
     assert "with --lora, --controlnet or --ip-adapter" in capsys.readouterr().err
 
 
-def test_a_guide_without_its_picture_is_told(capsys, tmp_path):
-    args = build_parser("cli", "a test").parse_args(["--controlnet", str(tmp_path)])
-    spec = model_spec(args).checked()
-    with pytest.raises(UserError, match="belong together"):
-        Models.load(spec)
+def test_a_picture_that_guided_in_the_session_is_found_again(models, tmp_path, capsys):
+    unet = models[0].pipeline.pipe.unet
+    lines = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96))
+    torch.nn.init.normal_(lines.controlnet_mid_block.weight)
+    torch.nn.init.normal_(lines.controlnet_cond_embedding.conv_out.weight)
+    lines.save_pretrained(tmp_path / "lines")
+    picture = tmp_path / "photo.png"
+    Image.radial_gradient("L").save(picture)
+    loaded = flags_of(controlnet=f"softedge={tmp_path / 'lines'}")
+    given = [*loaded, *flags_of(control="softedge:0.8:0-0.7", control_image=picture)]
+    record = one_picture(given, tmp_path / "a.png")
+    assert (record.control, [entry["kind"] for entry in record.painter["added"]]) == (
+        "softedge:0.8:0-0.7",
+        ["controlnet"],
+    )
+    assert record.painter["added"][0]["weight"] == 0.8
+    assert replay.main([str(tmp_path / "a.png"), *loaded]) == 0  # with the session beside it
+    alone = tmp_path / "alone/a.png"
+    alone.parent.mkdir()
+    alone.write_bytes((tmp_path / "a.png").read_bytes())
+    assert replay.main([str(alone), *loaded, "--control-image", str(picture)]) == 0
+    assert replay.main([str(alone), *loaded]) == 2
+    assert "the picture's control picture" in capsys.readouterr().err
+    assert replay.main([str(tmp_path / "a.png")]) == 2
+    assert "nothing that is loaded reads the control 'softedge'" in capsys.readouterr().err
+
+
+def test_a_denoiser_in_fewer_bits_is_told_and_replayed(models, tmp_path, capsys):
+    record = one_picture(flags_of(painter_quant="fp8-storage"), tmp_path / "a.png")
+    assert record.painter["quant"] == "fp8-storage"
+    assert replay.main([str(tmp_path / "a.png")]) == 0
+    of_a_file = replace(record, painter={**record.painter, "quant": "gguf"})
+    (tmp_path / "b.png").write_bytes(encoded(Image.new("RGB", (8, 8)), of_a_file))
+    assert replay.main([str(tmp_path / "b.png")]) == 2
+    assert "denoiser was a .gguf file; give it with --painter-quant" in capsys.readouterr().err
+
+
+def test_a_guiding_picture_without_weights_is_told(tmp_path):
+    given = ["--controlnet", str(tmp_path), "--controlnet-image", "a.png", "--controlnet-image", "b.png"]
+    one, other = model_spec(build_parser("cli", "a test").parse_args(given)).guides
+    assert (one.path, one.image, other.path, other.scale) == (str(tmp_path), "a.png", None, 1.0)
+    with pytest.raises(UserError, match="--controlnet-image 'b.png' is one more than there are --controlnet"):
+        other.use(None)
 
 
 @pytest.fixture

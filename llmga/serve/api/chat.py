@@ -49,8 +49,8 @@ async def chat_completions(body: ChatRequest, request: Request) -> ChatResponse 
     if (body.tools or body.functions) and not service.ignore_tools:
         raise ApiError(400, "tools are not served here; leave them out, or start the server with --ignore-tools.")
     responder = ChatResponder(service, body.model or service.names.assistant[0])
-    client = request.state.client
-    fetched = await cancel_on_disconnect(request.receive, service.fetch_images(image_urls(body.messages), client))
+    client, urls = request.state.client, [*image_urls(body.messages), *body.control_urls]
+    fetched = await cancel_on_disconnect(request.receive, service.fetch_images(urls, client))
     turn = await service.scheduler.start(request, lambda: responder.turn(body, client, fetched))
     if body.stream:
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -99,8 +99,9 @@ class ChatResponder:
         conversation = latest(to_conversation(body.messages, open_image), max_length)
         if max(len(conversation.messages[-1].text), len(conversation.system or "")) > max_length:
             raise too_long(max_length)
+        controls = service.control_images(body.control_urls, fetched)
         more = {"max_new_tokens": body.max_completion_tokens, "previews": self.previews or None}
-        settings = service.settings(body, **more)
+        settings = service.settings(body, control_images=controls, **more)
         mask = None if mask_url is None else open_image(mask_url)
         planner, known = service.prefix_cache.take(client, conversation)
         *earlier, last = known.messages

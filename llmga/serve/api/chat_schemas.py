@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from llmga.assistant.bounds import LONGEST_ANSWER
-from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
+from llmga.serve.api.schemas import TAKEN, ControlImages, ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
 from llmga.serve.api.setting_fields import fields_of, model_of
 
 MAX_MESSAGES = 512
@@ -93,7 +93,7 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(PaintingParams, model_of("words", {}), Unused, NotServed):  # type: ignore[misc,valid-type]  # by tables
+class ChatRequest(PaintingParams, ControlImages, model_of("words", {}), Unused, NotServed):  # type: ignore[misc,valid-type]  # by tables
     """A conversation that waits for the assistant's turn."""
 
     model: ModelName | None = Field(default=None, description="of /v1/models; left out: the assistant")

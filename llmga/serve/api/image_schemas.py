@@ -5,10 +5,22 @@ from typing import Annotated, Literal
 from fastapi import UploadFile
 from pydantic import BaseModel, Field
 
-from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, Prompt, Text
+from llmga.serve.api.schemas import (
+    TAKEN,
+    ControlImages,
+    ExcludeNoneModel,
+    LongText,
+    ModelName,
+    PaintingParams,
+    Prompt,
+    Text,
+)
 from llmga.serve.api.setting_fields import fields_of, model_of
 
 Unused = fields_of(("quality", "style", "moderation", "input_fidelity", "safety_identifier"), TAKEN)
+ControlFiles = Annotated[
+    list[UploadFile], Field(description="pictures of control in its order; left out: the one that is changed")
+]
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -27,7 +39,7 @@ class OutputParams(PaintingParams, model_of("finish", {}), Unused):  # type: ign
     user: Annotated[Text, Field(max_length=1000)] | None = None
 
 
-class GenerationRequest(OutputParams):
+class GenerationRequest(OutputParams, ControlImages):
     """Words to be painted."""
 
     prompt: Prompt
@@ -37,6 +49,7 @@ class VariationForm(OutputParams):
     """A picture of which others like it are to be painted."""
 
     image: UploadFile
+    control_image: ControlFiles = []
     prompt: LongText | None = Field(None, description="what to do with it; left out: paint one like it")
 
 
@@ -45,6 +58,7 @@ class EditForm(OutputParams):
 
     prompt: Prompt
     image: list[UploadFile] = Field(default=[], description="PNG, JPEG, WEBP …; the first one is changed")
+    control_image: ControlFiles = []
     more: list[UploadFile] = Field(default=[], alias="image[]", description="the same under OpenAI's other name")
     mask: UploadFile | None = Field(
         None, description="of the first picture's size; transparent is painted anew (without any transparency: white)"

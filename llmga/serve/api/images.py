@@ -36,6 +36,7 @@ from llmga.serve.api.image_schemas import (
     VariationForm,
 )
 from llmga.serve.api.routing import v1_router
+from llmga.serve.api.scheduler import cancel_on_disconnect
 from llmga.serve.api.service import Service, too_many_images
 from llmga.serve.api.streaming import EventStream, data_event, progress_comment
 
@@ -45,7 +46,16 @@ router: APIRouter = v1_router(streams=True)
 @router.post("/images/generations", response_model=ImagesResponse)
 async def images_generations(body: GenerationRequest, request: Request) -> ImagesResponse | Response:
     """Paint words."""
-    return await _answer(body, request, "image_generation", lambda: Turn(body.prompt))
+    service: Service = request.app.state.service
+    urls = body.control_urls
+    fetched = await cancel_on_disconnect(request.receive, service.fetch_images(urls, request.state.client))
+    return await _answer(
+        body,
+        request,
+        "image_generation",
+        lambda: Turn(body.prompt),
+        controls=lambda: service.control_images(urls, fetched),
+    )
 
 
 @router.post("/images/edits", response_model=ImagesResponse)
@@ -59,13 +69,15 @@ async def images_edits(form: Annotated[EditForm, Form()], request: Request) -> I
         raise ApiError(400, "to change a picture without a mask takes the assistant; leave the model out, or send a "
                        "mask.", param="model")  # fmt: skip
     contents, mask = await _read(service, files), None if form.mask is None else await form.mask.read()
+    guiding = await _read(service, form.control_image)
 
     def turn() -> Turn:
         limits, (first, *others) = service.limits, contents
         images = (decode_image(first, limits, exact=True), *(decode_image(other, limits) for other in others))
         return Turn(form.prompt, images, None if mask is None else decode_image(mask, limits, exact=True))
 
-    return await _answer(form, request, "image_edit", turn, EDITING if mask is None else INPAINTING)
+    task = EDITING if mask is None else INPAINTING
+    return await _answer(form, request, "image_edit", turn, task, lambda: _opened(service, guiding))
 
 
 @router.post("/images/variations", response_model=ImagesResponse)
@@ -74,13 +86,19 @@ async def images_variations(form: Annotated[VariationForm, Form()], request: Req
     service: Service = request.app.state.service
     if service.names.is_pipeline(form.model):
         raise ApiError(400, "to see a picture takes the assistant; leave the model out.", param="model")
-    contents = await _read(service, [form.image])
+    contents, guiding = await _read(service, [form.image]), await _read(service, form.control_image)
     return await _answer(
         form,
         request,
         "image_variation",
         lambda: Turn(form.prompt or SIMILAR, (decode_image(contents[0], service.limits),)),
+        controls=lambda: _opened(service, guiding),
     )
+
+
+def _opened(service: Service, contents: Sequence[bytes]) -> tuple[Image.Image, ...]:
+    """Return pictures that guide, as they are."""
+    return tuple(decode_image(content, service.limits, exact=True) for content in contents)
 
 
 async def _read(service: Service, files: Sequence[UploadFile]) -> list[bytes]:
@@ -95,6 +113,7 @@ async def _answer(
     kind: str,
     make_turn: Callable[[], Turn],
     task: str = TEXT_TO_IMAGE,
+    controls: Callable[[], tuple[Image.Image, ...]] = tuple,
 ) -> ImagesResponse | Response:
     """Start the turn and answer, whole or as a stream.
 
@@ -102,6 +121,7 @@ async def _answer(
         kind: With which the names of the stream's events begin.
         make_turn: Opens the pictures; called in a thread.
         task: What the pipeline is needed for.
+        controls: Opens the pictures that guide; called in a thread.
 
     Raises:
         ApiError: The request is refused, or no picture came of it.
@@ -109,7 +129,7 @@ async def _answer(
     """
     service: Service = request.app.state.service
     responder = ImagesResponder(service, params, kind)
-    turn = await service.scheduler.start(request, lambda: responder.turn(make_turn(), task))
+    turn = await service.scheduler.start(request, lambda: responder.turn(make_turn(), task, controls()))
     if params.stream:
         return EventStream(turn, responder.events(turn))
     return await service.scheduler.finish(request, turn, responder.response(turn))
@@ -133,7 +153,7 @@ class ImagesResponder:
     refusal: str = ""
     stopped: bool = False
 
-    def turn(self, turn: Turn, task: str) -> RunningTurn:
+    def turn(self, turn: Turn, task: str, controls: tuple[Image.Image, ...] = ()) -> RunningTurn:
         """Return the turn that is to be run.
 
         Raises:
@@ -148,6 +168,7 @@ class ImagesResponder:
             previews=bool(params.stream and params.partial_images),
             picture="always" if planner.steers else "auto",
             edit={} if task == EDITING else None,
+            control_images=controls,
         )
         return service.engine.turn(planner, turn, settings, task, insist=True)
 

@@ -43,6 +43,20 @@ class ExcludeNoneModel(BaseModel):
         return {name: value for name, value in serialize(self).items() if value is not None or name in self.nullable}
 
 
+class ControlImages(BaseModel):
+    """The pictures of `control`, in a JSON request."""
+
+    control_image: str | list[str] | None = Field(
+        None, description="pictures of control in its order, as data: URIs; left out: the one at work, or the latest"
+    )
+
+    @property
+    def control_urls(self) -> list[str]:
+        """Where they are."""
+        given = self.control_image or []
+        return [given] if isinstance(given, str) else given
+
+
 class PaintingParams(model_of("painting", {tuple: Size, str: LongText})):  # type: ignore[misc]  # the table says its fields
     """How pictures are painted; what is left out, the diffusion model's own defaults say."""
 

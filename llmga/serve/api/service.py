@@ -9,6 +9,7 @@ from PIL import Image
 from llmga.assistant.bounds import Bounds, TooMuch
 from llmga.assistant.credentials import Signer
 from llmga.assistant.settings import Settings
+from llmga.diffusers.control import MOST_CONTROLS
 from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE
 from llmga.errors import UserError
 from llmga.serve.api.engine import Engine
@@ -152,6 +153,22 @@ class Service:
 
         return open_one
 
+    def control_images(self, urls: Sequence[str], fetched: Mapping[str, bytes]) -> tuple[Image.Image, ...]:
+        """Return the pictures that guide, as they are.
+
+        Args:
+            urls: Where they are.
+            fetched: What `fetch_images` returned.
+
+        Raises:
+            ApiError: 400 for more than a control can have, or what is no picture.
+        """
+        if len(urls) > MOST_CONTROLS:
+            raise ApiError(400, f"control_image has {len(urls)} pictures; send up to {MOST_CONTROLS}.",
+                           param="control_image")  # fmt: skip
+        contents = (fetched[url] if url in fetched else from_data_uri(url, self.limits) for url in urls)
+        return tuple(decode_image(content, self.limits, exact=True) for content in contents)
+
     def settings(self, asked: PaintingParams, **others: Any) -> Settings:
         """Return the defaults with what a request asks for.
 
@@ -180,6 +197,11 @@ class Service:
             ApiError: 400 naming the field.
         """
         painter = self.engine.painter(TEXT_TO_IMAGE if chosen.edit is None else EDITING)
+        try:
+            if chosen.controls is not None:
+                painter.describe(**chosen.changes, controls=chosen.controls)
+        except UserError as problem:
+            raise self._refusal(problem, "control") from None
         for name in ("size", "guidance_scale", "steps", "clip_skip", "negative_prompt"):
             try:
                 painter.describe(**chosen.changes, **{name: getattr(chosen, name)})

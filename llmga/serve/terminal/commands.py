@@ -14,6 +14,7 @@ from llmga.assistant.session import Turn
 from llmga.assistant.session_file import differences, load_session, save_session
 from llmga.assistant.settings import SETTINGS
 from llmga.diffusers.canvas import Canvas
+from llmga.diffusers.control import OFF, parse_words
 from llmga.errors import UserError
 from llmga.images import open_image
 from llmga.limits import LARGEST_SEED, MOST_PIXELS
@@ -21,7 +22,7 @@ from llmga.plain_text import plain
 from llmga.registry import Registry
 from llmga.serve import parsed_args
 from llmga.serve.terminal.drawing import Terminal, ctrl_c
-from llmga.serve.terminal.settings_command import CHANGES, change, describe
+from llmga.serve.terminal.settings_command import CHANGES, DEFAULT, change, describe, set_controls
 
 HELP_WIDTH = 32
 SETTABLE = Registry("setting", {**CHANGES, "fill": SETTINGS["fill"]})  # the fill is the turn's, not the assistant's
@@ -97,11 +98,8 @@ class TerminalChat:
         """
         if self.pending.images:
             return self.pending.images[0]
-        for exchange in reversed(self.assistant.exchanges):
-            if exchange.paintings:
-                return exchange.paintings[-1].image
-            if exchange.turn.images:
-                return exchange.turn.images[0]
+        if (latest := self.assistant.session.latest_picture) is not None:
+            return latest
         raise UserError("there is no picture yet; ask for one, or give one with /image FILE.")
 
 
@@ -157,6 +155,17 @@ def _set(chat: TerminalChat, text: str) -> None:
     elif name:
         raise UserError(f"/set {name} lacks a value; write /set NAME VALUE, or /set alone to see all.")
     chat.terminal.info(f"{describe(chat.assistant)}\nfill {chat.fill}" if not name else f"{name} is {value.strip()}.")
+
+
+def _control(chat: TerminalChat, text: str) -> None:
+    if text in (OFF, DEFAULT):
+        set_controls(chat.assistant, () if text == OFF else None)
+    elif text:
+        control, file = parse_words(text)
+        image = open_image(_named(file, "/control", "a picture"), exact=True) if file else chat.picture()
+        others = [each for each in chat.assistant.settings.controls or () if each.name != control.name]
+        set_controls(chat.assistant, (*others, replace(control, image=image)))
+    chat.terminal.info(f"guided by: {chat.assistant.settings.control or DEFAULT}.")
 
 
 def _undo(chat: TerminalChat, text: str) -> None:
@@ -229,6 +238,7 @@ COMMANDS = Registry("command", {
     "/outpaint": SlashCommand("left=25%,right=100", "let that picture or the latest one grow", _outpaint),
     "/seed": SlashCommand("[NUMBER]", "of the next picture", _seed),
     "/set": SlashCommand("[NAME VALUE]", "change a setting, `default` gives it back; alone: all settings", _set),
+    "/control": SlashCommand("[canny 0.6 FILE]", "let FILE or the latest picture guide the next; off", _control),
     "/undo": SlashCommand("", "take the last message and its answer back", _undo),
     "/retry": SlashCommand("", "another answer to the last message", _retry),
     "/edit": SlashCommand("NUMBER WORDS", "say that message in other words; what followed is forgotten", _edit),

@@ -1,5 +1,6 @@
 """Settings changed by name in a running session: `/set steps 20`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -7,6 +8,7 @@ from llmga.assistant.assistant import Assistant
 from llmga.assistant.painting import restorer_of, upscaler_of
 from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings, usual_edits
 from llmga.command_line import Parser
+from llmga.diffusers.control import Control, controls_text
 from llmga.errors import UserError
 from llmga.registry import Registry
 from llmga.serve.args import add_setting
@@ -24,6 +26,21 @@ def change(assistant: Assistant, name: str, text: str) -> None:
     """
     row = CHANGES[name.lower().replace("_", "-")]
     chosen = changed(assistant.settings, row, None if text == DEFAULT else read(row, text))
+    _check(assistant, chosen)
+    assistant.settings = chosen
+
+
+def set_controls(assistant: Assistant, controls: Sequence[Control] | None) -> None:
+    """Set what guides pictures.
+
+    Args:
+        controls: each with its picture; None leaves it to how the pipeline was set up.
+
+    Raises:
+        UserError: the pipeline cannot be guided so.
+    """
+    text, images = (None, ()) if controls is None else (controls_text(controls), tuple(each.image for each in controls))
+    chosen = replace(assistant.settings, control=text, control_images=images)
     _check(assistant, chosen)
     assistant.settings = chosen
 
@@ -52,6 +69,8 @@ def changed(chosen: Settings, row: Setting, value: Any) -> Settings:
     """
     if row is EDIT:
         return replace(chosen, edit=usual_edits() if value else None)
+    if row.name == "control":  # pictures that were given are those of the controls before
+        chosen = replace(chosen, control_images=())
     if not row.part_of:
         return _with(chosen, row.name, row.default if value is None else value)
     known: Changes | None = getattr(chosen, row.part_of)

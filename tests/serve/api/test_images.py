@@ -195,3 +195,47 @@ def test_pictures_are_signed_where_the_server_has_a_key(running, tmp_path):
     (tmp_path / "picture.webp").write_bytes(base64.b64decode(answer["data"][0]["b64_json"]))
     found = credentials_in(tmp_path / "picture.webp", "webp")
     assert found.state == "valid" and found.actions == ("c2pa.created",)
+
+
+def uri(image):
+    return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+
+
+def test_pictures_guide_a_generation(running, photo):
+    server = running()
+    body = {"prompt": "red", "control": "canny:0.6,depth:0-0.5", "control_image": [uri(photo), uri(photo)]}
+    (entry,) = data(server.http.post("/v1/images/generations", json=body))
+    guiding = server.painter.calls[0]["controls"]
+    assert [str(control) for control in guiding] == ["canny:0.6", "depth:0-0.5"]
+    assert all(control.image.tobytes() == photo.tobytes() for control in guiding)
+    assert json.loads(opened(entry).text["llmga"])["control"] == "canny:0.6,depth:0-0.5"
+
+
+def test_pictures_guide_an_edit_and_a_chat(running, photo):
+    server, mask = running(), Image.new("L", photo.size)
+    mask.paste(255, (0, 0, 8, 8))
+    files = [("image", png(photo)), ("mask", png(mask)), ("control_image", png(photo))]
+    data(server.http.post("/v1/images/edits", data={"prompt": "red", "control": "tile"}, files=files))
+    assert server.painter.calls[0]["controls"][0].image == photo
+    data(server.http.post("/v1/images/edits", data={"prompt": "red", "control": "tile"}, files=files[:2]))
+    assert server.painter.calls[1]["controls"][0].image is None
+    assert server.chat("paint red", control="canny", control_image=uri(photo)).status_code == 200
+    assert server.painter.calls[2]["controls"][0].image == photo
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "told"),
+    [
+        ({"control": "cany"}, "control", "did you mean 'canny'"),
+        ({"control": "canny", "control_image": ["data:image/png;base64,AA=="] * 5}, "control_image", "send up to 4"),
+        ({"control": "canny", "control_image": "https://example.com/a.png"}, None, "fetches no pictures"),
+        ({"control_image": "{photo}"}, "control", "without a control"),
+        ({"control": "canny"}, None, "has no picture to follow"),
+    ],
+)
+def test_a_control_that_cannot_be_is_refused(running, photo, body, param, told):
+    asked = {"prompt": "red", **body}
+    if asked.get("control_image") == "{photo}":
+        asked["control_image"] = uri(photo)
+    answer = running().http.post("/v1/images/generations", json=asked)
+    assert answer.status_code == 400 and told in answer.text and answer.json()["error"]["param"] == param

@@ -80,6 +80,19 @@ def test_a_marked_part_is_painted_and_the_rest_kept(far):
     assert after.getpixel((0, 0))[:3] == (0, 250, 0)
 
 
+def test_pictures_guide_a_painter_of_a_server(far):
+    lines, photo = Image.new("RGB", (20, 12), (1, 2, 3)), Image.new("RGB", (20, 12), (7, 8, 9))
+    here = far(settings=Settings(seed=5, picture="always", control="canny:0.6,tile", control_images=(lines, None)))
+    record = last(list(here.stream(Turn("red", (photo,)))), PictureReady).record
+    mask = Image.new("L", photo.size)
+    mask.paste(255, (0, 0, 6, 12))
+    list(here.stream(Turn("green", (photo,), mask)))
+    for call in far.server.painter.calls:
+        assert [str(control) for control in call["controls"]] == ["canny:0.6", "tile"]
+        assert [control.image for control in call["controls"]] == [lines, photo]
+    assert record.control == "canny:0.6,tile"
+
+
 def test_previews_are_shown_where_they_are_wanted(far):
     here = far(settings=Settings(seed=5, previews=True))
     seen = [event.preview for event in here.stream(Turn("paint it red")) if isinstance(event, Denoising)]

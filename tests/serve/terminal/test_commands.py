@@ -1,6 +1,7 @@
 """What can be typed beside messages."""
 
 import io
+import re
 import signal
 
 import pytest
@@ -144,7 +145,7 @@ VALUES = {
 }
 VALUES |= {"guidance-scale": "2.5", "negative-prompt": "--blur, text", "size": "64x48", "restorer": "match"}
 VALUES |= {"strength": "0.5", "area": "mask", "soft-mask": "on", "edit": "on", "skip": "0.3", "ratio": "2.0"}
-VALUES |= {"sampler": "euler", "picture-guidance": "2.5"}
+VALUES |= {"sampler": "euler", "picture-guidance": "2.5", "control": "off"}
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name != "upscale"])
@@ -158,6 +159,35 @@ def test_every_setting_is_set_shown_and_given_back(talk, name):
     assert f"\n{name} {VALUES[name]}\n" in "\n" + typed(now, "/set")[0] + "\n"
     typed(now, f"/set {name} default")
     assert now.assistant.settings == before
+
+
+def test_a_control_is_set_added_shown_and_taken_back(talk):
+    now = talk(ONE, ONE)
+    typed(now, "a picture", "/control canny 0.6", "/control depth 0.5 0-0.8 map a.png", "/control canny 0.7", "more")
+    chosen = now.assistant.settings
+    assert chosen.control == "depth:0.5:0-0.8:map,canny:0.7"
+    assert [image.mode for image in chosen.control_images] == ["RGBA", "RGB"]
+    assert now.assistant.pipeline.calls[1].controls[1].image == now.assistant.exchanges[0].paintings[0].image
+    assert "guided by: depth:0.5:0-0.8:map,canny:0.7." in typed(now, "/control")[0]
+    typed(now, "/control off")
+    assert now.assistant.settings.control == "off" and not now.assistant.settings.control_images
+    typed(now, "/control default")
+    assert now.assistant.settings.control is None
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("/control canny", "there is no picture yet"),
+        ("/control cany a.png", "did you mean 'canny'"),
+        ("/control canny 3 a.png", "use 0 to 2"),
+        ("/control canny nowhere.png", "nowhere.png"),
+        ("/control off 0.5", "unclear at '0.5'|stands alone|unknown control 'off'"),
+    ],
+)
+def test_a_control_that_cannot_be_is_told_and_changes_nothing(talk, line, told):
+    now = talk()
+    assert re.search(told, typed(now, line)[1]) and now.assistant.settings.control is None
 
 
 def test_the_next_seed_is_the_one_that_was_set(talk):

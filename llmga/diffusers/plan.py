@@ -1,0 +1,274 @@
+"""How much memory a painter will take, from the heads of its files alone: `python -m llmga.diffusers.plan FOLDER`.
+
+Weights are counted tensor by tensor; what a painting needs beside them is estimated from the widths in the configs.
+"""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmga.choices import DTYPES, OFFLOADS, PAINTER_QUANTS
+from llmga.command_line import Parser, size
+from llmga.errors import UserError, command_line
+from llmga.extras import require
+
+GIB = 2**30
+LARGEST_HEAD = 100_000_000  # bytes
+WIDTHS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}  # bytes of a value
+FORMATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+DENOISERS = ("unet", "transformer")
+# Of a matrix of the denoiser: values, and a factor for each block of 64 of them or for each row.
+QUANTISED = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8-storage": 1.0}
+KEPT = re.compile(r"norm|pos_embed|patch_embed|^proj_(in|out)\.")  # what diffusers leaves as it is for fp8
+
+
+@dataclass(frozen=True)
+class PartMemory:
+    """A part of a painter.
+
+    Attributes:
+        name: of its folder, such as `unet`.
+        values: how many weights it has.
+        bytes: what they take as they will be held.
+        stored: what they take on disk.
+        largest: the largest tensor, in bytes as it will be held.
+    """
+
+    name: str
+    values: int
+    bytes: int
+    stored: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a painter will take.
+
+    Attributes:
+        parts: its weights, part by part.
+        working: bytes beside them while one picture of `size` is painted, about.
+        size: (width, height) of the picture.
+        offload: a row of `OFFLOADS`, which parts wait in main memory.
+    """
+
+    parts: tuple[PartMemory, ...]
+    working: int
+    size: tuple[int, int]
+    offload: str = "none"
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all weights, wherever they are."""
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def on_device(self) -> int:
+        """Bytes that the device needs at most, about."""
+        held = {
+            "none": self.weights,
+            "model": max(part.bytes for part in self.parts),
+            "group": 4 * max(part.largest for part in self.parts),  # one at work, and the next ones under way
+            "sequential": max(part.largest for part in self.parts),
+        }
+        return held[self.offload] + self.working
+
+    def __str__(self) -> str:
+        """A line for each part, and what it comes to."""
+        lines = [f"{part.name:20}{part.values / 1e6:10.1f} M{part.bytes / GIB:10.2f} GiB" for part in self.parts]
+        total = (
+            f"{'all weights':20}{sum(part.values for part in self.parts) / 1e6:10.1f} M{self.weights / GIB:10.2f} GiB"
+        )
+        work = f"{'working memory':32}{self.working / GIB:10.2f} GiB  (about, at {self.size[0]}x{self.size[1]})"
+        device = f"{'on the device':32}{self.on_device / GIB:10.2f} GiB  (about, with --offload {self.offload})"
+        return "\n".join([*lines, total, work, device])
+
+
+def painter_memory(
+    folder: str | Path,
+    *,
+    dtype: str = "fp16",
+    quant: str | None = None,
+    offload: str = "none",
+    size: tuple[int, int] | None = None,
+) -> MemoryPlan:
+    """What a painter will take, nothing of it being loaded.
+
+    Args:
+        folder: a diffusers folder; or one .safetensors or .gguf file, which is then one part.
+        dtype: fp32, fp16 or bf16.
+        quant: as `load_pipeline` takes it, for the denoiser.
+        offload: a row of `OFFLOADS`.
+        size: (width, height) in pixels; None is the model's own, else 1024x1024.
+
+    Raises:
+        UserError: nothing of a painter is there, a head is damaged, or a name is unknown.
+    """
+    folder, width = Path(folder), _width(dtype, offload)
+    if folder.is_file():
+        parts, configs = {folder.stem: [folder]}, {}
+    else:
+        parts, configs = _weight_files(folder), _configs(folder)
+    if quant is not None and quant not in QUANTISED:
+        if not (Path(quant).suffix == ".gguf" and Path(quant).is_file()):
+            raise UserError(f"--painter-quant {quant!r} is no .gguf file and none of {', '.join(PAINTER_QUANTS)}.")
+        parts |= {name: [Path(quant)] for name in DENOISERS if name in parts}
+    counted = tuple(_counted(name, files, width, quant) for name, files in parts.items())
+    if not counted:
+        raise UserError(
+            f"{str(folder)!r} holds no weights of a painter; give a diffusers folder, or a .safetensors file."
+        )
+    shown = size or _native(configs)
+    return MemoryPlan(counted, _working(configs, shown, width), shown, offload)
+
+
+def _width(dtype: str, offload: str) -> float:
+    if dtype not in WIDTHS:
+        raise UserError(f"unknown number format {dtype!r}; use one of: {', '.join(DTYPES)}.")
+    if offload not in OFFLOADS:
+        raise UserError(f"unknown offload {offload!r}; use one of: {', '.join(OFFLOADS)}.")
+    return WIDTHS[dtype]
+
+
+def _weight_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of each part in one variant, those that would be opened first."""
+    from llmga.weight_files import choose
+
+    parts = {}
+    for part in sorted(each for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else ():
+        library = "diffusers" if part.name in (*DENOISERS, "vae") else "transformers"
+        if not (part / "config.json").is_file() or part.name in ("safety_checker", "image_encoder"):
+            continue
+        chosen = choose(part, library)
+        names = [chosen.whole] if chosen.whole else [name for name in chosen.names if name != chosen.index]
+        parts[part.name] = [part / name for name in names]
+    return parts
+
+
+def _configs(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for file in folder.glob("*/config.json"):
+        try:
+            found[file.parent.name] = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, OSError):
+            raise UserError(f"{str(file)!r} is no valid JSON object; copy the file again.") from None
+    return found
+
+
+def _counted(name: str, files: Sequence[Path], width: float, quant: str | None) -> PartMemory:
+    values = held = stored = largest = 0
+    for key, shape, on_disk in (tensor for file in files for tensor in _tensors(file)):
+        count = math.prod(shape)
+        takes = round(count * _bytes(key, shape, width, quant if name in DENOISERS else None))
+        if files[0].suffix == ".gguf":
+            takes = on_disk
+        values, held, stored, largest = values + count, held + takes, stored + on_disk, max(largest, takes)
+    return PartMemory(name, values, held, stored, largest)
+
+
+def _bytes(key: str, shape: Sequence[int], width: float, quant: str | None) -> float:
+    """Of one value of a tensor."""
+    if quant not in QUANTISED:
+        return width
+    if quant == "fp8-storage":
+        return width if KEPT.search(key) else QUANTISED[quant]
+    if not key.endswith(".weight"):
+        return width
+    return QUANTISED[quant] + (4 / shape[1] if quant == "int8" else 0) if len(shape) == 2 else width
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Name, shape and bytes on disk of every tensor of a file.
+
+    Raises:
+        UserError: its head cannot be read.
+    """
+    if file.suffix == ".gguf":
+        yield from gguf_tensors(file)
+    elif file.suffix == ".safetensors":
+        for name, each in _safetensors_head(file).items():
+            yield name, tuple(each["shape"]), math.prod(each["shape"]) * FORMATS.get(each["dtype"], 4)
+    else:
+        import torch
+
+        for name, tensor in torch.load(file, map_location="meta", weights_only=True).items():
+            yield name, tuple(tensor.shape), tensor.numel() * tensor.element_size()
+
+
+def _safetensors_head(file: Path) -> Mapping[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            head: dict[str, Any] = json.loads(stream.read(length) if 2 <= length <= LARGEST_HEAD else "")
+        return {name: each for name, each in head.items() if name != "__metadata__"}
+    except (OSError, ValueError, AttributeError):
+        raise UserError(f"{str(file)!r} is missing, damaged or not whole; fetch it again.") from None
+
+
+def gguf_tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """Name, shape and bytes of every tensor of a GGUF file.
+
+    Raises:
+        UserError: it is damaged, or the package gguf is not installed.
+    """
+    gguf = require("gguf", f"the GGUF file {str(file)!r}")
+    try:
+        for tensor in gguf.GGUFReader(file).tensors:
+            yield str(tensor.name), tuple(int(side) for side in reversed(tensor.shape)), int(tensor.n_bytes)
+    except (OSError, ValueError, IndexError, KeyError):
+        raise UserError(f"{str(file)!r} is missing, or no GGUF file, or not whole; fetch it again.") from None
+
+
+def _native(configs: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
+    own = next((configs[name].get("sample_size") for name in DENOISERS if name in configs), None)
+    side = own * _vae_factor(configs) if isinstance(own, int) else 1024
+    return side, side
+
+
+def _vae_factor(configs: Mapping[str, Mapping[str, Any]]) -> int:
+    widths = configs.get("vae", {}).get("block_out_channels") or (1,) * 4
+    return 2 ** (len(widths) - 1)
+
+
+def _working(configs: Mapping[str, Mapping[str, Any]], size: tuple[int, int], width: float) -> int:
+    """The greater of two moments: the denoiser's step for both sides of the guidance, and the VAE's last layers."""
+    pixels, factor = size[0] * size[1], _vae_factor(configs)
+    vae = configs.get("vae", {}).get("block_out_channels") or (128, 256)
+    decoding = pixels * (vae[0] + vae[min(1, len(vae) - 1)]) * width * 2  # a layer's input, output and their sums
+    latents, denoiser = pixels / factor**2, next((configs[name] for name in DENOISERS if name in configs), {})
+    if widths := denoiser.get("block_out_channels"):
+        levels = sum(channels / 4**level for level, channels in enumerate(widths))
+        denoising = 2 * latents * levels * width * 8  # what waits for the way up, and a block at work
+    else:
+        inner = (denoiser.get("num_attention_heads") or 24) * (denoiser.get("attention_head_dim") or 128)
+        denoising = 2 * latents / 4 * inner * width * 14  # queries, keys, values and a wide layer
+    return round(max(decoding, denoising))
+
+
+def build_parser() -> Parser:
+    """The flags."""
+    parser = Parser(prog="python -m llmga.diffusers.plan", description="How much memory a painter will take.")
+    parser.add_argument("folder", metavar="FOLDER", help="diffusers folder, or a .safetensors or .gguf file")
+    parser.add_argument("--dtype", default="fp16", metavar="NAME", help=f"one of: {', '.join(DTYPES)} (default: fp16)")
+    told = f"of the denoiser: {', '.join(PAINTER_QUANTS)} or a .gguf file"
+    parser.add_argument("--painter-quant", metavar="NAME", help=told)
+    parser.add_argument("--offload", default="none", metavar="NAME", help=f"one of: {', '.join(OFFLOADS)}")
+    parser.add_argument("--size", type=size, metavar="WxH", help="of the picture; left out: the model's own")
+    return parser
+
+
+@command_line
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = build_parser().parse_args(argv)
+    print(painter_memory(args.folder, dtype=args.dtype, quant=args.painter_quant, offload=args.offload, size=args.size))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
