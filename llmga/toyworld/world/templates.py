@@ -99,7 +99,7 @@ def template(kind: str, radius: float, pattern: str, style: str, scale: float = 
         labels = _trembling(labels, radius * fine, crc32(kind.encode()))
     covers = np.zeros((len(ROLES), *labels.shape), np.float32)
     alt = _pattern(pattern, len(labels), scale * fine)
-    for role, label in _LABELS.items():
+    for label in _LABELS.values():
         if label:
             covers[label - 1] = labels == label
     covers[1], covers[0] = covers[0] * alt, covers[0] * ~alt
