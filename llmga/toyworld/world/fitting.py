@@ -1,0 +1,170 @@
+"""How well a thing explains a part of a picture: drawn there, and compared."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from llmga.toyworld.world.colours import COLOURS, palette
+from llmga.toyworld.world.drawing import stamp
+from llmga.toyworld.world.layout import RADII
+from llmga.toyworld.world.scene import PATTERNS, STYLES
+from llmga.toyworld.world.templates import template
+
+FARTHEST = 80.0  # colour distance from which a pixel is plainly wrong, and no more wrong the farther it is
+FINALISTS = 3  # places that are looked at closely
+COARSE = 2  # every so many pixels are compared when all patterns, styles and colours are tried
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A thing in a picture.
+
+    Attributes:
+        x, y: its middle, in pixels.
+        gain: how much of the squared error it takes away, in pixels that are plainly wrong.
+    """
+
+    kind: str
+    size: str
+    x: int
+    y: int
+    pattern: str = "plain"
+    style: str = "flat"
+    colour: str = "red"
+    gain: float = 0.0
+
+    @property
+    def covers(self) -> np.ndarray:
+        """(roles, n, n), see `templates.template`."""
+        return template(self.kind, RADII[self.size], self.pattern, self.style)
+
+
+class View:
+    """A picture, what is drawn of it so far, and which of its pixels count.
+
+    Attributes:
+        picture, behind: float32 (height, width, 3).
+        weights: float32 (height, width): 0 where something else is in front.
+        light: whether the ground is light, which decides the colour of lines.
+    """
+
+    def __init__(self, picture: np.ndarray, behind: np.ndarray, light: bool, weights: np.ndarray | None = None):
+        self.picture, self.behind, self.light = picture, behind, light
+        self.weights = np.ones(picture.shape[:2], np.float32) if weights is None else weights
+        self.error = self.weights * truncated(picture - behind)
+
+    def window(self, fit: Fit) -> tuple[slice, slice, slice, slice]:
+        """Rows and columns of the picture that a thing's template meets, then those of the template."""
+        height, width = self.picture.shape[:2]
+        side = fit.covers.shape[-1]
+        top, left = fit.y - side // 2, fit.x - side // 2
+        y0, y1 = max(top, 0), max(min(top + side, height), 0)
+        x0, x1 = max(left, 0), max(min(left + side, width), 0)
+        return slice(y0, y1), slice(x0, x1), slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+
+    def gain(self, fit: Fit) -> float:
+        """How much of the error a thing takes away."""
+        rows, columns, inner_rows, inner_columns = self.window(fit)
+        covers, rest = _last(fit.kind, fit.size, fit.pattern, fit.style)
+        behind = self.behind[rows, columns] * rest[inner_rows, inner_columns]
+        drawn = behind + covers[inner_rows, inner_columns] @ palette(fit.colour, self.light)
+        after = self.weights[rows, columns] * truncated(self.picture[rows, columns] - drawn)
+        # What should be there and lies beyond the border of the picture explains nothing.
+        return float(self.error[rows, columns].sum() - after.sum())
+
+    def looks(self, fit: Fit) -> np.ndarray:
+        """(patterns, styles, colours): the gain of every look of one kind and size at one place, coarsely."""
+        rows, columns, inner_rows, inner_columns = self.window(fit)
+        rows, columns, inner_rows, inner_columns = (
+            slice(part.start, part.stop, COARSE) for part in (rows, columns, inner_rows, inner_columns)
+        )
+        covers = _stack(fit.kind, fit.size)[..., inner_rows, inner_columns]
+        covers = covers.reshape(len(PATTERNS) * len(STYLES), covers.shape[2], -1).transpose(0, 2, 1)
+        drawn = covers @ _colours(self.light)  # (looks, pixels, colours * 3)
+        behind = (self.picture[rows, columns] - self.behind[rows, columns]).reshape(-1, 3)
+        back = self.behind[rows, columns].reshape(-1, 3)
+        rest = behind + covers.sum(-1)[..., None] * back  # picture - behind * (1 - covers)
+        off = rest[:, :, None] - drawn.reshape(*drawn.shape[:2], len(COLOURS), 3)
+        after = np.einsum("lpc,p->lc", truncated(off), self.weights[rows, columns].ravel())
+        gains = self.error[rows, columns].sum() - after
+        return (COARSE**2 * gains).reshape(len(PATTERNS), len(STYLES), len(COLOURS))
+
+
+def truncated(difference: np.ndarray) -> np.ndarray:
+    """(…): squared colour distance, 0 to 1, where 1 is plainly wrong."""
+    return np.minimum(np.einsum("...c,...c->...", difference, difference) / FARTHEST**2, 1)
+
+
+@cache
+def _last(kind: str, size: str, pattern: str, style: str) -> tuple[np.ndarray, np.ndarray]:
+    """A template with the roles last (n, n, roles), and what it leaves of the ground (n, n, 1)."""
+    covers = template(kind, RADII[size], pattern, style)
+    return np.ascontiguousarray(covers.transpose(1, 2, 0)), 1 - covers.sum(0)[..., None]
+
+
+@cache
+def _stack(kind: str, size: str) -> np.ndarray:
+    """(patterns, styles, roles, n, n): all templates of a kind and size."""
+    return np.stack([[template(kind, RADII[size], pattern, style) for style in STYLES] for pattern in PATTERNS])
+
+
+@cache
+def _colours(light: bool) -> np.ndarray:
+    """(roles, colours * 3)."""
+    return np.concatenate([palette(name, light) for name in COLOURS], axis=1)
+
+
+def settled(view: View, fit: Fit, reach: int = 4) -> Fit:
+    """The fit, moved pixel by pixel to where it explains most."""
+    fit = replace(fit, gain=view.gain(fit))
+    for _ in range(reach):
+        around = [replace(fit, x=fit.x + dx, y=fit.y + dy) for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+        moved = [replace(near, gain=view.gain(near)) for near in around]
+        better = max(moved, key=lambda near: near.gain)
+        if better.gain <= fit.gain:
+            break
+        fit = better
+    return fit
+
+
+def looks_of(view: View, places: Iterable[Fit]) -> list[Fit]:
+    """The best look of kinds and sizes at their places, in every style: three, best first.
+
+    Every place is tried with every look; the best places settle and are tried once more, since patterns are small.
+    """
+    tried = sorted((_best_look(view, place) for place in places), key=lambda fit: -fit.gain)
+    settled_there = {
+        (fit.kind, fit.size, fit.x, fit.y): fit for fit in (settled(view, fit) for fit in tried[:FINALISTS])
+    }
+    best: list[Fit] = []
+    gains = {place: view.looks(place) for place in settled_there.values()}
+    for number, style in enumerate(STYLES):
+        fits = [_named(place, of[:, number], style) for place, of in gains.items()]
+        fits = [replace(fit, gain=view.gain(fit)) for fit in fits]
+        best.append(max(fits, key=lambda fit: fit.gain))
+    first, *others = sorted(best, key=lambda fit: -fit.gain)
+    return [settled(view, first), *others]
+
+
+def _best_look(view: View, place: Fit) -> Fit:
+    gains = view.looks(place)
+    style = int(gains.max((0, 2)).argmax())
+    return _named(place, gains[:, style], STYLES[style])
+
+
+def _named(place: Fit, gains: np.ndarray, style: str) -> Fit:
+    """A place with the look of the largest gain, (patterns, colours)."""
+    pattern, colour = divmod(int(gains.argmax()), len(COLOURS))
+    return replace(
+        place, pattern=PATTERNS[pattern], style=style, colour=tuple(COLOURS)[colour], gain=float(gains.max())
+    )
+
+
+def drawn(behind: np.ndarray, fits: Sequence[Fit], light: bool) -> np.ndarray:
+    """A copy of `behind` with things on it, in order."""
+    picture = behind.copy()
+    for fit in fits:
+        stamp(picture, fit.covers, palette(fit.colour, light), (fit.x, fit.y))
+    return picture
