@@ -14,6 +14,8 @@ from llmga.toyworld.world.templates import template
 
 FARTHEST = 80.0  # colour distance from which a pixel is plainly wrong, and no more wrong the farther it is
 FINALISTS = 3  # places that are looked at closely
+REACH = 3  # steps that a thing is moved at most
+AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1))
 COARSE = 2  # every so many pixels are compared when all patterns, styles and colours are tried
 
 
@@ -47,12 +49,14 @@ class View:
     Attributes:
         picture, behind: float32 (height, width, 3).
         weights: float32 (height, width): 0 where something else is in front.
+        hidden: the same, None where nothing is.
         light: whether the ground is light, which decides the colour of lines.
     """
 
     def __init__(self, picture: np.ndarray, behind: np.ndarray, light: bool, weights: np.ndarray | None = None):
         self.picture, self.behind, self.light = picture, behind, light
         self.weights = np.ones(picture.shape[:2], np.float32) if weights is None else weights
+        self.hidden = weights
         self.error = self.weights * truncated(picture - behind)
 
     def window(self, fit: Fit) -> tuple[slice, slice, slice, slice]:
@@ -116,13 +120,12 @@ def _colours(light: bool) -> np.ndarray:
     return np.concatenate([palette(name, light) for name in COLOURS], axis=1)
 
 
-def settled(view: View, fit: Fit, reach: int = 4) -> Fit:
+def settled(view: View, fit: Fit) -> Fit:
     """The fit, moved pixel by pixel to where it explains most."""
     fit = replace(fit, gain=view.gain(fit))
-    for _ in range(reach):
-        around = [replace(fit, x=fit.x + dx, y=fit.y + dy) for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1))]
-        moved = [replace(near, gain=view.gain(near)) for near in around]
-        better = max(moved, key=lambda near: near.gain)
+    for _ in range(REACH):
+        around = [replace(fit, x=fit.x + dx, y=fit.y + dy) for dx, dy in AROUND]
+        better = max((replace(near, gain=view.gain(near)) for near in around), key=lambda near: near.gain)
         if better.gain <= fit.gain:
             break
         fit = better
@@ -143,9 +146,8 @@ def looks_of(view: View, places: Iterable[Fit]) -> list[Fit]:
     for number, style in enumerate(STYLES):
         fits = [_named(place, of[:, number], style) for place, of in gains.items()]
         fits = [replace(fit, gain=view.gain(fit)) for fit in fits]
-        best.append(max(fits, key=lambda fit: fit.gain))
-    first, *others = sorted(best, key=lambda fit: -fit.gain)
-    return [settled(view, first), *others]
+        best.append(settled(view, max(fits, key=lambda fit: fit.gain)))
+    return sorted(best, key=lambda fit: -fit.gain)
 
 
 def _best_look(view: View, place: Fit) -> Fit:

@@ -157,7 +157,7 @@ KINDS: dict[str, tuple[Part, ...]] = {
         Part("light", _ellipse(-0.24, -0.54, 0.13, 0.2, 0.5)),
     ),
     "mushroom": (
-        Part("light", [(-0.3, 0), (0.3, 0), (0.4, 0.92), (-0.4, 0.92)]),
+        Part("dark", [(-0.28, 0), (0.28, 0), (0.38, 0.92), (-0.38, 0.92)]),
         Part("main", [(0.98 * x, 0.16 + 1.02 * y) for x, y in _DOME]),
     ),
     "umbrella": (

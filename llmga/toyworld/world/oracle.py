@@ -7,13 +7,14 @@ nothing of the models that paint.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from PIL import Image
 
 from llmga.toyworld.world import grounds
+from llmga.toyworld.world.colours import COLOURS
 from llmga.toyworld.world.drawing import stamp
 from llmga.toyworld.world.fitting import Fit, View, drawn, looks_of, truncated
 from llmga.toyworld.world.grounds import GROUNDS
@@ -24,8 +25,11 @@ from llmga.toyworld.world.search import candidates
 GROUND_FARTHEST = 60.0  # colour distance from which a pixel is no part of a ground
 UNEXPLAINED = 30.0  # colour distance from which there is something
 FEWEST = 24.0  # pixels that a thing must explain
-SOME, WELL = 0.25, 0.5  # least share of the error under a thing that it must explain: at first, and in the end
-OUTLINES = 7  # that are tried for one thing
+SOME, WELL = 0.33, 0.5  # least share of the error under a thing that it must explain: at first, and in the end
+MOSTLY = 0.75  # share from which nothing better is looked for
+PLAINLY = 0.5  # error of a pixel that is not explained
+CLEARLY = 3.0  # pixels by which the smaller of two things must explain more from behind
+OUTLINES, MORE_OUTLINES = 6, 24  # that are tried for one thing, and when these do not explain it
 MOST = 5  # things that are looked for: more than a scene can hold, so that one too many is seen
 NEAR = 5.0  # pixels by which a thing may be off from where its host puts it
 DEBRIS = 45.0  # distance (of a channel) from all colours around it at which a pixel belongs to nothing
@@ -115,11 +119,24 @@ def _things(pixels: np.ndarray, background: np.ndarray, light: bool) -> tuple[st
     while len(fits) < MOST:
         view = View(pixels, drawn(background, fits, light), light)
         looks = _next(view)
-        if not looks or looks[0].gain < max(FEWEST, SOME * _within(view, looks[0])):
+        if not looks:
             break
+        if not _explains(view, looks[0], MOSTLY):
+            below = View(pixels, background, light, _uncovered(pixels.shape[:2], fits))
+            hidden = _next(below) if fits else []
+            pair = _pair(view, looks[0])
+            if pair:
+                looks, fits = list(pair), [*fits, *pair]
+            elif hidden and hidden[0].gain > looks[0].gain and _explains(below, hidden[0], SOME):
+                looks, fits = hidden, [hidden[0], *fits]
+            elif _explains(view, looks[0], SOME):
+                fits = _reread(pixels, background, light, [*fits, looks[0]])
+            else:
+                break
+        else:
+            fits = _reread(pixels, background, light, [*fits, looks[0]])
         for fit in looks:
             votes[fit.style] += fit.gain
-        fits = _reread(pixels, background, light, [*fits, looks[0]])
     return max(votes, key=lambda style: votes[style]), _held(pixels, background, light, fits)
 
 
@@ -128,7 +145,38 @@ def _next(view: View) -> list[Fit]:
     unexplained = _unexplained(view)
     if unexplained.sum() < FEWEST:
         return []
-    return looks_of(view, (Fit(c.kind, c.size, c.x, c.y) for c in candidates(unexplained, OUTLINES)))
+    places = [Fit(c.kind, c.size, c.x, c.y) for c in candidates(unexplained, MORE_OUTLINES, view.hidden)]
+    looks = looks_of(view, places[:OUTLINES])
+    if _explains(view, looks[0], MOSTLY):
+        return looks
+    return max(looks, looks_of(view, places[OUTLINES:]), key=lambda found: found[0].gain)
+
+
+def _explains(view: View, fit: Fit, share: float) -> bool:
+    """Whether a thing takes away a share of the error that it covers, and enough to be something."""
+    return fit.gain >= max(FEWEST, share * _within(view, fit))
+
+
+def _pair(view: View, fit: Fit) -> tuple[Fit, ...]:
+    """A host and its guest, where one thing alone explains too little; empty when two do no better.
+
+    What was found may be the host in the colour of its guest, so it is tried in the next best colour, too.
+    """
+    found = []
+    for host in (fit, _other_colour(view, fit)):
+        rest = View(view.picture, drawn(view.behind, [host], view.light), view.light)
+        guests = [guest for guest in _next(rest)[:1] if _overlap(host, guest) and _explains(rest, guest, WELL)]
+        found += [_stacked(view, host, guest) for guest in guests]
+    good = [pair for pair in found if all(fit.gain >= FEWEST for fit in pair)]
+    return min(good, key=lambda pair: _error(view.picture, drawn(view.behind, pair, view.light)), default=())
+
+
+def _other_colour(view: View, fit: Fit) -> Fit:
+    """The same in the colour that explains most of what its own does not."""
+    rest = View(view.picture, drawn(view.behind, [fit], view.light), view.light)
+    where = View(view.picture, view.behind, view.light, (rest.error > PLAINLY).astype(np.float32))
+    others = [replace(fit, colour=name) for name in COLOURS if name != fit.colour]
+    return max((replace(other, gain=where.gain(other)) for other in others), key=lambda other: other.gain)
 
 
 def _unexplained(view: View) -> np.ndarray:
@@ -150,7 +198,7 @@ def _held(pixels: np.ndarray, background: np.ndarray, light: bool, fits: list[Fi
         others = [other for other in kept if other is not fit]
         in_front = kept[kept.index(fit) + 1 :]
         view = View(pixels, drawn(background, others, light), light, _uncovered(pixels.shape[:2], in_front))
-        if view.gain(fit) < max(FEWEST, WELL * _within(view, fit)):
+        if not _explains(view, replace(fit, gain=view.gain(fit)), WELL):
             kept.remove(fit)
     return kept
 
@@ -164,8 +212,11 @@ def _reread(pixels: np.ndarray, background: np.ndarray, light: bool, fits: list[
     other = max(touching, key=lambda fit: RADII[fit.size])
     rest = [fit for fit in before if fit is not other]
     view = View(pixels, drawn(background, rest, light), light)
-    orders = [_stacked(view, *pair) for pair in ((other, last), (last, other))]
-    return [*rest, *min(orders, key=lambda pair: _error(pixels, drawn(view.behind, pair, light)))]
+    usual = sorted((other, last), key=lambda fit: -RADII[fit.size])
+    orders = [_stacked(view, *pair) for pair in (usual, reversed(usual))]
+    orders.append((other, last))
+    errors = [_error(pixels, drawn(view.behind, pair, light)) for pair in orders]
+    return [*rest, *orders[int(np.argmin(np.add(errors, (0, CLEARLY, CLEARLY))))]]
 
 
 def _stacked(view: View, back: Fit, front: Fit) -> tuple[Fit, Fit]:
@@ -179,7 +230,7 @@ def _stacked(view: View, back: Fit, front: Fit) -> tuple[Fit, Fit]:
 
 def _again(view: View, fit: Fit) -> Fit:
     """The best fit that replaces a fit."""
-    near = (Fit(c.kind, c.size, c.x, c.y) for c in candidates(_unexplained(view), OUTLINES))
+    near = (Fit(c.kind, c.size, c.x, c.y) for c in candidates(_unexplained(view), OUTLINES, view.hidden))
     return looks_of(view, (fit, *near))[0]
 
 
