@@ -97,19 +97,22 @@ class View:
         )
         covers = _stack(fit.kind, fit.size)[..., inner_rows, inner_columns]
         covers = covers.reshape(len(PATTERNS) * len(STYLES), covers.shape[2], -1).transpose(0, 2, 1)
-        drawn = covers @ _colours(self.light)  # (looks, pixels, colours * 3)
-        behind = (self.picture[rows, columns] - self.behind[rows, columns]).reshape(-1, 3)
-        back = self.behind[rows, columns].reshape(-1, 3)
-        rest = behind + covers.sum(-1)[..., None] * back  # picture - behind * (1 - covers)
-        off = rest[:, :, None] - drawn.reshape(*drawn.shape[:2], len(COLOURS), 3)
-        after = np.einsum("lpc,p->lc", truncated(off), self.weights[rows, columns].ravel())
+        behind = self.behind[rows, columns].reshape(-1, 3)
+        off = self.picture[rows, columns].reshape(-1, 3) - behind
+        covered = covers.sum(-1)
+        squared: np.ndarray | float = 0.0
+        for channel, colours in enumerate(_colours(self.light)):
+            rest = off[:, channel] + covered * behind[:, channel]  # picture - behind * (1 - covers)
+            squared = squared + np.square(rest[..., None] - covers @ colours)  # (looks, pixels, colours)
+        after = self.weights[rows, columns].ravel() @ np.minimum(squared / FARTHEST**2, 1)
         gains = self.error[rows, columns].sum() - after
         return (COARSE**2 * gains).reshape(len(PATTERNS), len(STYLES), len(COLOURS))
 
 
 def truncated(difference: np.ndarray) -> np.ndarray:
     """(…): squared colour distance, 0 to 1, where 1 is plainly wrong."""
-    return np.minimum(np.einsum("...c,...c->...", difference, difference) / FARTHEST**2, 1)
+    red, green, blue = (np.square(difference[..., channel]) for channel in range(3))
+    return np.minimum((red + green + blue) / FARTHEST**2, 1)
 
 
 @cache
@@ -127,8 +130,8 @@ def _stack(kind: str, size: str) -> np.ndarray:
 
 @cache
 def _colours(light: bool) -> np.ndarray:
-    """(roles, colours * 3)."""
-    return np.concatenate([palette(name, light) for name in COLOURS], axis=1)
+    """(channels, roles, colours)."""
+    return np.stack([palette(name, light) for name in COLOURS], axis=-1).transpose(1, 0, 2).copy()
 
 
 def settled(view: View, fit: Fit) -> Fit:

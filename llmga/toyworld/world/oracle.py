@@ -34,7 +34,7 @@ OUTLINES, MORE_OUTLINES = 6, 24  # that are tried for one thing, and when these 
 MOST = 5  # things that are looked for: more than a scene can hold, so that one too many is seen
 NEAR = 5.0  # pixels by which a thing may be off from where its host puts it
 DEBRIS = 45.0  # distance (of a channel) from all colours around it at which a pixel belongs to nothing
-READABLE = 0.03  # most debris of a picture of this world
+CLEAN = 0.005  # most debris of a picture in which nothing is left over
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Reading:
             return None
 
     @property
-    def readable(self) -> bool:
-        """Whether the picture is one of this world at all."""
-        return self.debris <= READABLE and self.scene is not None
+    def is_clean(self) -> bool:
+        """Whether nearly everything belongs to the ground or to a thing."""
+        return self.debris <= CLEAN
 
 
 def read(picture: Image.Image) -> Reading:
