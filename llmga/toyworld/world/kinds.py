@@ -73,7 +73,7 @@ _DOME = [(math.cos(t), math.sin(t)) for t in (math.pi + math.pi * k / 36 for k i
 
 KINDS: dict[str, tuple[Part, ...]] = {
     "circle": (Part("main", _ellipse(0, 0, 0.98)),),
-    "square": (Part("main", _rectangle(-0.88, -0.88, 0.88, 0.88)),),
+    "square": (Part("main", _rectangle(-0.81, -0.81, 0.81, 0.81)),),
     "triangle": (Part("main", [(0, -0.94), (1.0, 0.88), (-1.0, 0.88)]),),
     "star": (Part("main", _star(5, 0.42)),),
     "heart": (Part("main", _heart()),),

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from llmga.toyworld.world.colours import ROLES
 from llmga.toyworld.world.kinds import KINDS
 
-FINE = 8  # drawn this many times larger at the world's own size
+FINE = 4  # drawn this many times larger at the world's own size
 EDGE = 3  # pixels around the half extent that a template has to spare, in 96ths
 STRIPES = (9.0, 4.0)  # period and width of the second colour, in 96ths
 DOTS = (9.0, 2.5)  # distance and radius
