@@ -17,12 +17,13 @@ import torch
 from diffusers.models import AutoencoderKL
 from torch import Tensor, nn
 
+from llmga.toyworld.fitting import save_atomically
 from llmga.toyworld.world.drawing import draw
 from llmga.toyworld.world.layout import SIDE
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.scene import Scene
 
-FACTOR = 4
+SAVE_EVERY = 25
 
 
 @dataclass(frozen=True)
@@ -175,29 +176,52 @@ def held_out_pictures(count: int) -> Tensor:
     return to_tensor(random_scene(rng, held_out=True) for _ in range(count))
 
 
-def train(recipe: Recipe, folder: Path, judge_every: int = 300) -> AutoencoderKL:
-    """Train one from scratch; `folder` gets the curve as CSV and the weights."""
+def train(recipe: Recipe, folder: Path, judge_every: int = 250) -> AutoencoderKL:
+    """Train one; what lies in `folder` is continued, step for step, and the curve is added to as CSV."""
     torch.manual_seed(recipe.seed)
     vae = architecture(recipe.channels)
-    steps_of = optimizers(vae, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    test, began = held_out_pictures(96), time.process_time()
-    for step in range(recipe.steps):
-        for optimizer in steps_of:
-            optimizer.param_groups[0]["lr"] = recipe.lr * pace(recipe, step + 1)
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            loss = loss_of(vae, batch(recipe, step), recipe, generator)
-        loss.backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        for optimizer in steps_of:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % judge_every == 0 or step + 1 == recipe.steps:
-            figures = {"step": step + 1, "cpu_seconds": round(time.process_time() - began), "loss": loss.item()}
+    by_group = optimizers(vae, recipe)
+    state_file, test = folder / "state.pt", held_out_pictures(96)
+    start, spent = _resumed(vae, by_group, state_file)
+    began = time.process_time() - spent
+    for step in range(start, recipe.steps):
+        loss = _step(vae, by_group, recipe, step)
+        is_last = step + 1 == recipe.steps
+        if (step + 1) % judge_every == 0 or is_last:
+            figures = {"step": step + 1, "cpu_seconds": round(time.process_time() - began), "loss": loss}
             _append(folder / "curve.csv", figures | psnr(vae, test))
             vae.save_pretrained(folder)
+        if (step + 1) % SAVE_EVERY == 0 or is_last:
+            state = {"model": vae.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in by_group],
+                     "step": step + 1, "spent": time.process_time() - began}  # fmt: skip
+            save_atomically(state, state_file)
     return vae.eval()
+
+
+def _step(vae: AutoencoderKL, by_group: list[torch.optim.Optimizer], recipe: Recipe, step: int) -> float:
+    for optimizer in by_group:
+        optimizer.param_groups[0]["lr"] = recipe.lr * pace(recipe, step + 1)
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+        loss = loss_of(vae, batch(recipe, step), recipe, generator)
+    loss.backward()
+    nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+    for optimizer in by_group:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+def _resumed(vae: AutoencoderKL, by_group: list[torch.optim.Optimizer], state_file: Path) -> tuple[int, float]:
+    """Take up the state that a file holds, if there is one: the next step, and the CPU seconds that were spent."""
+    if not state_file.exists():
+        state_file.parent.mkdir(parents=True, exist_ok=True)
+        return 0, 0.0
+    state = torch.load(state_file, weights_only=True)
+    vae.load_state_dict(state["model"])
+    for optimizer, saved in zip(by_group, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["step"], state["spent"]
 
 
 def _append(file: Path, row: dict[str, float]) -> None:
@@ -217,7 +241,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=Recipe.channels)
     parser.add_argument("--lr", type=float, default=Recipe.lr)
     parser.add_argument("--adam", action="store_true", help="AdamW for everything")
-    parser.add_argument("--judge-every", type=int, default=300)
+    parser.add_argument("--judge-every", type=int, default=250)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     recipe = Recipe(steps=options.steps, channels=options.channels, lr=options.lr, muon=not options.adam)

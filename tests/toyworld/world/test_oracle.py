@@ -50,9 +50,9 @@ def test_pictures_of_other_sizes_and_aspects_are_read():
 
 
 def test_a_reading_gives_the_scene_back():
-    scene = Scene("meadow", "outlined", (Thing("house", "red", "large", place="left"),
-                                         Thing("tree", "purple", "small", "striped", "left"),
-                                         Thing("sun", "yellow", "small", place="top right")), "in front of")  # fmt: skip
+    things = (Thing("house", "red", "large", place="left"), Thing("tree", "purple", "small", "striped", "left"),
+              Thing("sun", "yellow", "small", place="top right"))  # fmt: skip
+    scene = Scene("meadow", "outlined", things, "in front of")
     reading = read(draw(scene))
     assert reading.scene == scene
     assert reading.is_clean
