@@ -80,7 +80,7 @@ def batch(recipe: Recipe, step: int) -> Tensor:
     rng = random.Random(recipe.seed * 1_000_003 + step)
     whole = step % recipe.whole_every == 0 or step >= recipe.steps * (1 - recipe.whole_at_last)
     fewer = (SIDE // recipe.crop) ** 2 if whole else 1
-    pictures = to_tensor(random_scene(rng) for _ in range(recipe.batch_size // fewer))
+    pictures = to_tensor(random_scene(rng) for _ in range(max(1, recipe.batch_size // fewer)))
     if whole:
         return pictures
     return torch.stack([_busy_crop(picture, recipe.crop, rng) for picture in pictures])
@@ -176,12 +176,16 @@ def held_out_pictures(count: int) -> Tensor:
     return to_tensor(random_scene(rng, held_out=True) for _ in range(count))
 
 
-def train(recipe: Recipe, folder: Path, judge_every: int = 250) -> AutoencoderKL:
-    """Train one; what lies in `folder` is continued, step for step, and the curve is added to as CSV."""
+def train(recipe: Recipe, folder: Path, judge_every: int = 250, judged: int = 96) -> AutoencoderKL:
+    """Train one; what lies in `folder` is continued, step for step, and the curve is added to as CSV.
+
+    Args:
+        judged: held-out scenes that the curve is measured on.
+    """
     torch.manual_seed(recipe.seed)
     vae = architecture(recipe.channels)
     by_group = optimizers(vae, recipe)
-    state_file, test = folder / "state.pt", held_out_pictures(96)
+    state_file, test = folder / "state.pt", held_out_pictures(judged)
     start, spent = _resumed(vae, by_group, state_file)
     began = time.process_time() - spent
     for step in range(start, recipe.steps):
@@ -241,10 +245,12 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=Recipe.channels)
     parser.add_argument("--lr", type=float, default=Recipe.lr)
     parser.add_argument("--adam", action="store_true", help="AdamW for everything")
+    parser.add_argument("--no-bf16", action="store_true")
     parser.add_argument("--judge-every", type=int, default=250)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    recipe = Recipe(steps=options.steps, channels=options.channels, lr=options.lr, muon=not options.adam)
+    recipe = Recipe(steps=options.steps, channels=options.channels, lr=options.lr, muon=not options.adam,
+                    bf16=not options.no_bf16)  # fmt: skip
     train(recipe, options.output, options.judge_every)
 
 
