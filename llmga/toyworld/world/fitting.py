@@ -39,8 +39,24 @@ class Fit:
 
     @property
     def covers(self) -> np.ndarray:
-        """(roles, n, n), see `templates.template`."""
-        return template(self.kind, RADII[self.size], self.pattern, self.style)
+        """(roles, n, n), see `templates.template`; a little blurred."""
+        return soft_template(self.kind, self.size, self.pattern, self.style)
+
+
+def softened(picture: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
+    """Every pixel with a part of its neighbours, so that crisp edges and blurred ones compare alike."""
+    for axis in axes:
+        last = picture.shape[axis] - 1
+        at = np.arange(last + 1)
+        before, after = (picture.take(np.clip(at + step, 0, last), axis) for step in (-1, 1))
+        picture = 0.5 * picture + 0.25 * (before + after)
+    return picture
+
+
+@cache
+def soft_template(kind: str, size: str, pattern: str, style: str) -> np.ndarray:
+    """(roles, n, n): a template, softened as pictures are."""
+    return softened(template(kind, RADII[size], pattern, style), (1, 2))
 
 
 class View:
@@ -118,14 +134,14 @@ def truncated(difference: np.ndarray) -> np.ndarray:
 @cache
 def _last(kind: str, size: str, pattern: str, style: str) -> tuple[np.ndarray, np.ndarray]:
     """A template with the roles last (n, n, roles), and what it leaves of the ground (n, n, 1)."""
-    covers = template(kind, RADII[size], pattern, style)
+    covers = soft_template(kind, size, pattern, style)
     return np.ascontiguousarray(covers.transpose(1, 2, 0)), 1 - covers.sum(0)[..., None]
 
 
 @cache
 def _stack(kind: str, size: str) -> np.ndarray:
     """(patterns, styles, roles, n, n): all templates of a kind and size."""
-    return np.stack([[template(kind, RADII[size], pattern, style) for style in STYLES] for pattern in PATTERNS])
+    return np.stack([[soft_template(kind, size, pattern, style) for style in STYLES] for pattern in PATTERNS])
 
 
 @cache

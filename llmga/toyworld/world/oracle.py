@@ -8,7 +8,7 @@ nothing of the models that paint.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import permutations
 
 import numpy as np
 from PIL import Image
@@ -16,10 +16,10 @@ from PIL import Image
 from llmga.toyworld.world import grounds
 from llmga.toyworld.world.colours import COLOURS
 from llmga.toyworld.world.drawing import stamp
-from llmga.toyworld.world.fitting import Fit, View, drawn, looks_of, truncated
+from llmga.toyworld.world.fitting import Fit, View, drawn, looks_of, softened, truncated
 from llmga.toyworld.world.grounds import GROUNDS
 from llmga.toyworld.world.kinds import KINDS
-from llmga.toyworld.world.layout import RADII, SIDE, centre, in_front
+from llmga.toyworld.world.layout import INSIDE, RADII, SIDE, centre, in_front
 from llmga.toyworld.world.scene import BONDS, PLACES, STYLES, Scene, Thing
 from llmga.toyworld.world.search import candidates
 
@@ -80,7 +80,7 @@ def read(picture: Image.Image) -> Reading:
     """What a picture of any size and aspect shows."""
     pixels = _pixels(picture)
     ground = _ground(pixels)
-    background = _as_it_is(pixels, grounds.paint(ground, pixels.shape[1], pixels.shape[0]))
+    background = _as_it_is(pixels, softened(grounds.paint(ground, pixels.shape[1], pixels.shape[0])))
     light = grounds.is_light(ground)
     style, fits = _things(pixels, background, light)
     debris = _debris(pixels, drawn(background, fits, light))
@@ -89,13 +89,13 @@ def read(picture: Image.Image) -> Reading:
 
 
 def _pixels(picture: Image.Image) -> np.ndarray:
-    """float32 (height, width, 3), the shorter side `SIDE`."""
+    """float32 (height, width, 3), softened, the shorter side `SIDE`."""
     scale = SIDE / min(picture.size)
     size = tuple(round(extent * scale) for extent in picture.size)
     small = picture.convert("RGB")
     if small.size != size:
         small = small.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
-    return np.asarray(small, np.float32)
+    return softened(np.asarray(small, np.float32))
 
 
 def _ground(pixels: np.ndarray) -> str:
@@ -305,12 +305,13 @@ def _placed(fits: Sequence[Fit], width: int, height: int) -> tuple[tuple[Seen, .
 
 
 def _bonds(fits: Sequence[Fit], width: int, height: int) -> Iterator[tuple[tuple[int, int], str]]:
-    for back, front in combinations(range(len(fits)), 2):
+    """(host, guest) and their bond; what is inside a ring may have been found before the ring."""
+    for back, front in permutations(range(len(fits)), 2):
         host, guest = fits[back], fits[front]
         if RADII[guest.size] >= RADII[host.size]:
             continue
         for bond, (x, y) in zip(BONDS, _expected(host, guest, width, height), strict=True):
-            if max(abs(guest.x - x), abs(guest.y - y)) <= NEAR:
+            if max(abs(guest.x - x), abs(guest.y - y)) <= NEAR and (back < front or bond == INSIDE):
                 yield (back, front), bond
 
 
