@@ -1,7 +1,7 @@
 """How well a thing explains a part of a picture: drawn there, and compared."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -13,9 +13,6 @@ from llmga.toyworld.world.scene import PATTERNS, STYLES
 from llmga.toyworld.world.templates import template
 
 FARTHEST = 80.0  # colour distance from which a pixel is plainly wrong, and no more wrong the farther it is
-FINALISTS = 3  # places that are looked at closely
-REACH = 3  # steps that a thing is moved at most
-AROUND = ((-1, 0), (1, 0), (0, -1), (0, 1))
 COARSE = 2  # every so many pixels are compared when all patterns, styles and colours are tried
 
 
@@ -148,50 +145,6 @@ def _stack(kind: str, size: str) -> np.ndarray:
 def _colours(light: bool) -> np.ndarray:
     """(channels, roles, colours)."""
     return np.stack([palette(name, light) for name in COLOURS], axis=-1).transpose(1, 0, 2).copy()
-
-
-def settled(view: View, fit: Fit) -> Fit:
-    """The fit, moved pixel by pixel to where it explains most."""
-    fit = replace(fit, gain=view.gain(fit))
-    for _ in range(REACH):
-        around = [replace(fit, x=fit.x + dx, y=fit.y + dy) for dx, dy in AROUND]
-        better = max((replace(near, gain=view.gain(near)) for near in around), key=lambda near: near.gain)
-        if better.gain <= fit.gain:
-            break
-        fit = better
-    return fit
-
-
-def looks_of(view: View, places: Iterable[Fit]) -> list[Fit]:
-    """The best look of kinds and sizes at their places, in every style: three, best first.
-
-    Every place is tried with every look; the best places settle and are tried once more, since patterns are small.
-    """
-    tried = sorted((_best_look(view, place) for place in places), key=lambda fit: -fit.gain)
-    settled_there = {
-        (fit.kind, fit.size, fit.x, fit.y): fit for fit in (settled(view, fit) for fit in tried[:FINALISTS])
-    }
-    best: list[Fit] = []
-    gains = {place: view.looks(place) for place in settled_there.values()}
-    for number, style in enumerate(STYLES):
-        fits = [_named(place, of[:, number], style) for place, of in gains.items()]
-        fits = [replace(fit, gain=view.gain(fit)) for fit in fits]
-        best.append(settled(view, max(fits, key=lambda fit: fit.gain)))
-    return sorted(best, key=lambda fit: -fit.gain)
-
-
-def _best_look(view: View, place: Fit) -> Fit:
-    gains = view.looks(place)
-    style = int(gains.max((0, 2)).argmax())
-    return _named(place, gains[:, style], STYLES[style])
-
-
-def _named(place: Fit, gains: np.ndarray, style: str) -> Fit:
-    """A place with the look of the largest gain, (patterns, colours)."""
-    pattern, colour = divmod(int(gains.argmax()), len(COLOURS))
-    return replace(
-        place, pattern=PATTERNS[pattern], style=style, colour=tuple(COLOURS)[colour], gain=float(gains.max())
-    )
 
 
 def drawn(behind: np.ndarray, fits: Sequence[Fit], light: bool) -> np.ndarray:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from llmga.toyworld.world.oracle import Reading, Seen
+from llmga.toyworld.world.oracle import Reading
+from llmga.toyworld.world.placing import Seen
 from llmga.toyworld.world.relations import holds, relations
 from llmga.toyworld.world.scene import Scene
 
@@ -54,8 +55,8 @@ def judge(reading: Reading, wish: Wish) -> dict[str, bool]:
     middles = [(seen.x, seen.y) for seen in reading.things]
     for number, (one, relation, other) in enumerate(wish.relations, 1):
         first, second = matched[one], matched[other]
-        known = first is not None and second is not None
-        verdict[f"relation {number}"] = known and holds(reading.bond, middles, first, relation, second)
+        there = first is not None and second is not None and holds(reading.bond, middles, first, relation, second)
+        verdict[f"relation {number}"] = there
     return verdict
 
 

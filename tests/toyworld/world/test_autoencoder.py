@@ -5,17 +5,8 @@ import pytest
 import torch
 
 from llmga.toyworld.world import autoencoder
-from llmga.toyworld.world.autoencoder import (
-    Muon,
-    Recipe,
-    architecture,
-    batch,
-    near_edges,
-    orthogonal,
-    pace,
-    psnr,
-    train,
-)
+from llmga.toyworld.world.autoencoder import Recipe, architecture, batch, near_edges, pace, psnr, train
+from llmga.toyworld.world.muon import Muon, orthogonal
 
 TINY = Recipe(steps=4, batch_size=4, crop=24, channels=4, bf16=False)
 

@@ -2,10 +2,11 @@ import random
 
 import pytest
 
-from llmga.toyworld.world.captions import canonical, detailed, read, short
+from llmga.toyworld.world.captions import canonical, read
 from llmga.toyworld.world.relations import relations
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.scene import Scene, Thing
+from llmga.toyworld.world.wordings import detailed, short
 
 STAR = Thing("star", "red", "large", "striped", "top left")
 
