@@ -1,11 +1,12 @@
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from llmga.toyworld.world.colours import COLOURS
 from llmga.toyworld.world.grounds import GRADIENTS, GROUNDS, PLAIN, SETTINGS
-from llmga.toyworld.world.scene import ATTRIBUTES, STYLES, Scene, Thing
+from llmga.toyworld.world.scene import ATTRIBUTES, BONDS, STYLES, Scene, Thing
 
 
 def test_the_world_is_as_large_as_promised():
@@ -52,3 +53,12 @@ def test_a_change_leaves_the_rest():
     scene = Scene("sea", "flat", (Thing("star", "red", "large", "striped", "top left"),))
     assert scene.with_thing(0, colour="blue").things[0] == Thing("star", "blue", "large", "striped", "top left")
     assert Scene("snow", "flat", (Thing("star", "red", place="top"), Thing("star", "blue"))).counts() == {"star": 2}
+
+
+def test_the_page_lists_every_word_of_the_world():
+    page = (Path(__file__).parents[3] / "docs/train/toyworld.md").read_text("utf-8")
+    rows = {cell.strip() for line in page.splitlines() if line.startswith("|") for cell in line.split("|")}
+    words = {word for row in rows for part in row.split(";") for word in (w.strip() for w in part.split(","))}
+    for name in (*ATTRIBUTES["kind"], *ATTRIBUTES["colour"], *ATTRIBUTES["size"], *ATTRIBUTES["pattern"], *STYLES):
+        assert name in words, name
+    assert set(GROUNDS) <= words and set(BONDS) <= words
