@@ -44,7 +44,7 @@ def _doubtful(view: View, background: np.ndarray, looks: list[Fit], fits: list[F
         return hidden, [hidden[0], *fits]
     pair = pair_of(view, looks[0])
     if pair:
-        return list(pair), [*fits, *pair]
+        return list(pair), reread(view.picture, background, view.light, [*fits, *pair])
     if hidden and hidden[0].gain > looks[0].gain and explains(below, hidden[0], SOME):
         return hidden, [hidden[0], *fits]
     if explains(view, looks[0], SOME):

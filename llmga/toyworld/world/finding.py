@@ -12,7 +12,8 @@ from llmga.toyworld.world.search import candidates
 
 UNEXPLAINED = 30.0  # colour distance from which there is something
 FEWEST = 24.0  # pixels that a thing must explain
-MOSTLY = 0.65  # share of the error under a thing from which nothing better is looked for
+MOSTLY = 0.75  # share of the error under a thing from which nothing better is looked for
+FAINT = 2.0  # times what it covers of a pixel, a thing hides of what is behind it
 OUTLINES, MORE_OUTLINES = 6, 24  # that are tried for one thing, and when these do not explain it
 
 
@@ -53,8 +54,9 @@ def unexplained_in(view: View) -> np.ndarray:
 
 
 def uncovered(shape: tuple[int, ...], fits: Sequence[Fit]) -> np.ndarray:
-    """float32 (height, width): 0 where things are, 1 elsewhere."""
+    """float32 (height, width): 0 where things are, be it as a pale wash, and 1 elsewhere."""
     mask = np.ones((*shape, 1), np.float32)
     for fit in fits:
-        stamp(mask, fit.covers.sum(0, keepdims=True), np.zeros((1, 1), np.float32), (fit.x, fit.y))
+        touched = np.minimum(FAINT * fit.covers.sum(0, keepdims=True), 1)
+        stamp(mask, touched, np.zeros((1, 1), np.float32), (fit.x, fit.y))
     return mask[..., 0]
