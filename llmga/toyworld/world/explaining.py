@@ -6,7 +6,7 @@ import numpy as np
 
 from llmga.toyworld.world.finding import MOSTLY, explains, next_thing, uncovered
 from llmga.toyworld.world.fitting import Fit, View, drawn
-from llmga.toyworld.world.pairs import WELL, pair_of, reread
+from llmga.toyworld.world.pairs import WELL, is_settled, pair_of, reread
 from llmga.toyworld.world.scene import STYLES
 
 SOME = 0.33  # share of the error under a thing that it must explain at first: most of a host may be covered
@@ -44,7 +44,8 @@ def _doubtful(view: View, background: np.ndarray, looks: list[Fit], fits: list[F
         return hidden, [hidden[0], *fits]
     pair = pair_of(view, looks[0])
     if pair:
-        return list(pair), reread(view.picture, background, view.light, [*fits, *pair])
+        both = [*fits, *pair]
+        return list(pair), both if is_settled(view, pair) else reread(view.picture, background, view.light, both)
     if hidden and hidden[0].gain > looks[0].gain and explains(below, hidden[0], SOME):
         return hidden, [hidden[0], *fits]
     if explains(view, looks[0], SOME):

@@ -1,5 +1,6 @@
 """Things that lie on each other: what is seen of the one depends on what the other is."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from llmga.toyworld.world.search import candidates
 
 WELL = 0.5  # least share of the error under a thing that it must explain
 PLAINLY = 0.5  # error of a pixel that is not explained
+LITTLE = 15.0  # pixels that two things may leave unexplained: the noise around edges
 CLEARLY = 3.0  # pixels by which the smaller of two things must explain more from behind
 
 
@@ -30,9 +32,26 @@ def pair_of(view: View, fit: Fit) -> tuple[Fit, ...]:
         found += [(host, guest) for guest in guests if explains(rest, guest, WELL)]
     below = View(view.picture, view.behind, view.light, uncovered(view.picture.shape[:2], [fit]))
     found += [(host, fit) for host in next_thing(below, near=fit)[:1] if explains(below, host, WELL)]
-    pairs = [_stacked(view, host, guest) for host, guest in found if _overlap(host, guest)]
-    good = [pair for pair in pairs if all(fit.gain >= FEWEST for fit in pair)]
-    return min(good, key=lambda pair: _error(view.picture, drawn(view.behind, pair, view.light)), default=())
+    best: tuple[Fit, ...] = ()
+    for host, guest in sorted(found, key=lambda pair: _left(view, pair)):
+        pair = _stacked(view, host, guest) if _overlap(host, guest) else ()
+        if pair and min(fit.gain for fit in pair) >= FEWEST and (not best or _left(view, pair) < _left(view, best)):
+            best = pair
+        if best and _left(view, best) <= LITTLE:
+            break
+    return best
+
+
+def is_settled(view: View, pair: Sequence[Fit]) -> bool:
+    """Whether two things explain nearly all that is where they are."""
+    return _left(view, pair) <= LITTLE
+
+
+def _left(view: View, pair: Sequence[Fit]) -> float:
+    """The error that two things leave where the first is."""
+    picture = drawn(view.behind, pair, view.light)
+    near = around(pair[0], view.weights.shape)
+    return float((near * truncated(view.picture - picture)).sum())
 
 
 def _other_colour(view: View, fit: Fit) -> Fit:
