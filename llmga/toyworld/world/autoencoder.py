@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,6 +136,24 @@ def psnr(vae: AutoencoderKL, pictures: Tensor) -> dict[str, float]:
     return {
         name: -10 * torch.log10(part.mean()).item() for name, part in {"whole": error, "edges": error[edges]}.items()
     }
+
+
+@torch.no_grad()
+def normalise_latents(vae: AutoencoderKL, pictures: Tensor) -> None:
+    """Give every latent channel mean 0 and spread 1 by folding both into the 1x1 convolutions around the latents.
+
+    Stock pipelines know one `scaling_factor` for all channels, so the weights carry the normalisation.
+    """
+    latents = torch.cat([vae.encode(x).latent_dist.mean for x in pictures.split(16)])
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    channels = len(mean)
+    before: Any = vae.quant_conv
+    after: Any = vae.post_quant_conv
+    before.weight[:channels] /= std[:, None, None, None]
+    before.bias[:channels] = (before.bias[:channels] - mean) / std
+    before.bias[channels:] -= 2 * std.log()  # the other half is the log variance
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= std[None, :, None, None]
 
 
 def held_out_pictures(count: int) -> Tensor:

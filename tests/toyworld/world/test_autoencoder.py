@@ -72,6 +72,18 @@ def test_an_interrupted_training_ends_in_the_same_weights(tmp_path, monkeypatch)
     assert float(rows[-1]["whole"]) == pytest.approx(psnr(whole, autoencoder.held_out_pictures(2))["whole"])
 
 
+def test_normalised_latents_have_spread_one_and_decode_to_the_same():
+    torch.manual_seed(0)
+    vae, pictures = architecture(4).eval(), autoencoder.held_out_pictures(4)
+    with torch.no_grad():
+        before = vae.decode(vae.encode(pictures).latent_dist.mean).sample
+        autoencoder.normalise_latents(vae, pictures)
+        latents = vae.encode(pictures).latent_dist.mean
+        assert torch.allclose(vae.decode(latents).sample, before, atol=1e-4)
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(4), atol=1e-4)
+
+
 def test_training_lowers_the_loss(monkeypatch):
     pictures = batch(TINY, 1)
     monkeypatch.setattr(autoencoder, "batch", lambda recipe, step: pictures)
