@@ -225,7 +225,7 @@ def _append(file: Path, row: dict[str, float]) -> None:
 
 
 def main() -> None:
-    """Train and judge one autoencoder."""
+    """Train and judge one autoencoder, and normalise its latents."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--channels", type=int, default=Recipe.channels)
@@ -237,7 +237,10 @@ def main() -> None:
     options = parser.parse_args()
     recipe = Recipe(steps=options.steps, channels=options.channels, lr=options.lr, muon=not options.adam,
                     bf16=not options.no_bf16)  # fmt: skip
-    train(recipe, options.output, options.judge_every)
+    vae = train(recipe, options.output, options.judge_every)
+    rng = random.Random(recipe.seed)
+    normalise_latents(vae, to_tensor(random_scene(rng) for _ in range(256)))
+    vae.save_pretrained(options.output)
 
 
 if __name__ == "__main__":
