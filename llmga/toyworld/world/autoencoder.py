@@ -1,6 +1,6 @@
-"""The world's VAE: 96x96x3 pixels to 24x24x4 latents, learned from crops and whole pictures in turn.
+"""The world's VAE: 96x96x3 pixels to 24x24x6 latents, learned from crops and whole pictures in turn.
 
-`python -m llmga.toyworld.world.autoencoder --steps 3000` trains one and prints how well it does on held-out scenes.
+`python -m llmga.toyworld.world.autoencoder --output vae` trains one and prints how well it does on held-out scenes.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Recipe:
         kl: weight of the divergence from a standard normal, per latent element.
     """
 
-    steps: int = 3000
+    steps: int = 2000
     batch_size: int = 16
     lr: float = 2e-3
     warmup: float = 0.05
@@ -48,13 +48,13 @@ class Recipe:
     whole_at_last: float = 0.15
     edges: float = 3.0
     kl: float = 1e-4
-    channels: int = 4
+    channels: int = 6
     muon: bool = True
     bf16: bool = True
     seed: int = 0
 
 
-def architecture(channels: int = 4) -> AutoencoderKL:
+def architecture(channels: int = 6) -> AutoencoderKL:
     """1.2 M parameters, factor 4."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
