@@ -41,8 +41,10 @@ def complete(wish: Wish, never: Never = (), *, seed: int = 0, held_out: bool = F
                              tuple(HABITS[kind].level for kind in kinds), wish.relations, bound, never)  # fmt: skip
             if places is None:
                 continue
-            things = [Thing(kind, colour, size, pattern, place)
-                      for kind, (colour, pattern), size, place in zip(kinds, looks, sizes, places, strict=True)]  # fmt: skip
+            things = [
+                Thing(kind, colour, size, pattern, place)
+                for kind, (colour, pattern), size, place in zip(kinds, looks, sizes, places, strict=True)
+            ]
             scene = _scene(ground, _style(wish, never), things, bound)
             if held_out or not is_held_out(scene):
                 return scene

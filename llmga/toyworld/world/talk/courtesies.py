@@ -10,8 +10,10 @@ OPENERS = row(
      "we would love to see", "be so kind and paint", "i was hoping for", "would you mind painting",
      "my daughter wishes for", "what i need is", "i am looking for", "let's have", "imagine", "put on the canvas",
      "do me a favour and paint", "try", "next:"),
-    ("", "", "", "画", "请画", "帮我画", "请帮我画", "能画", "可以画", "来", "给我画", "我想要", "我要", "我想看", "生成",
-     "请生成", "一张图：", "画一幅画：", "麻烦画", "请给我", "能不能画", "做一张图：", "我需要", "来一张图：", "能否请您画",
+    ("", "", "", "画", "请画", "帮我画", "请帮我画", "能画", "可以画", "来", "给我画", "我想要", "我要", "我想看",
+     "生成",
+     "请生成", "一张图：", "画一幅画：", "麻烦画", "请给我", "能不能画", "做一张图：", "我需要", "来一张图：",
+     "能否请您画",
      "我女儿想要", "希望能看到", "现在画", "你好，请画", "想象", "劳驾画"),
 )  # fmt: skip
 CLOSERS = row(
@@ -26,7 +28,8 @@ CHATTER = row(
      "listen,", "let's try something.", "i have an idea.", "we are decorating the kitchen.", "today is a good day.",
      "so here is my wish:", "i hope you are well.", "my little son cannot sleep and would like a picture.",
      "i have been thinking about a card for my mother.", "you did so well last time."),
-    ("今天是我的生日。", "我在做海报。", "我喜欢简单的图。", "这是给朋友的。", "我有个主意。", "听我说，", "我们来试试。",
+    ("今天是我的生日。", "我在做海报。", "我喜欢简单的图。", "这是给朋友的。", "我有个主意。", "听我说，",
+     "我们来试试。",
      "今天天气真好。", "我的愿望是：", "希望你一切都好。", "我家孩子睡不着，想看一张图。", "我想给妈妈做张贺卡。"),
 )  # fmt: skip
 POLITE = 0.1  # how often somebody says something about themselves first

@@ -63,7 +63,8 @@ THINGS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "butterfly": ((), "只", ("蝴蝶",)),
 }
 _CHINESE_GROUNDS = {
-    "white": "白色", "gray": "灰色", "black": "黑色", "blue": "蓝色", "green": "绿色", "yellow": "黄色", "pink": "粉色",
+    "white": "白色", "gray": "灰色", "black": "黑色", "blue": "蓝色", "green": "绿色", "yellow": "黄色",
+    "pink": "粉色",
     "lavender": "淡紫色", "navy": "藏青色",
 }  # fmt: skip
 # Setting -> where something is (English, Chinese); what the background is (Chinese).

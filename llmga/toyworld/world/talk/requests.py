@@ -8,8 +8,8 @@ from llmga.toyworld.world.scene import Scene
 from llmga.toyworld.world.talk.asking import Asked
 from llmga.toyworld.world.talk.completing import complete
 from llmga.toyworld.world.talk.courtesies import around, opener
-from llmga.toyworld.world.talk.sentences import body, tidy
 from llmga.toyworld.world.talk.second_thoughts import corrected, negated, say, values
+from llmga.toyworld.world.talk.sentences import body, tidy
 from llmga.toyworld.world.talk.slips import typed
 from llmga.toyworld.world.talk.voice import Voice, row
 from llmga.toyworld.world.talk.wishing import partial, whole
@@ -93,7 +93,7 @@ def _of(scene: Scene, voice: Voice, form: str, held_out: bool) -> Request | None
 def _keywords(wish: Wish, voice: Voice) -> str:
     """A few bare words in any order; colour and kind stay together, or a colour may be the ground's."""
     named = values(wish)
-    thing = " ".join(said(name, named.pop(name), voice) for name in ("colour", "kind") if name in named)
+    thing = " ".join(say(name, named.pop(name), voice) for name in ("colour", "kind") if name in named)
     background = "background" if voice.is_english else "背景"
     pieces = [f"{say(name, value, voice)} {background if name == 'ground' else ''}".strip()
               for name, value in named.items()]  # fmt: skip

@@ -17,13 +17,15 @@ CORRECTIONS = row(
     (", no wait, {x}", ", no, {x}", ". sorry, i mean {x}", ", i mean {x}", ". actually, {x}", "... hmm, {x} instead",
      ", or rather {x}", ". no, make that {x}", ", correction: {x}", ". i changed my mind: {x}", ". scratch that, {x}",
      ", oops, {x}", ". on second thought {x}"),
-    ("，不对，{x}", "，不，{x}", "。抱歉，我是说{x}", "，我是说{x}", "。其实要{x}", "，更正：{x}", "，还是{x}吧", "。我改主意了，{x}",
+    ("，不对，{x}", "，不，{x}", "。抱歉，我是说{x}", "，我是说{x}", "。其实要{x}", "，更正：{x}", "，还是{x}吧",
+     "。我改主意了，{x}",
      "，说错了，{x}"),
 )  # fmt: skip
 NEGATIONS = row(
     ("but not {x}", ", not {x}", ", anything but {x}", ", please no {x}", ", it must not be {x}", ". avoid {x}",
      ". i don't like {x}", ", never {x}", ", just not {x}", ". without {x} please"),
-    ("，但不要{x}", "，不要{x}", "，只要不是{x}就行", "，别用{x}", "，千万别{x}", "，我不喜欢{x}", "，避免{x}", "，除了{x}都行"),
+    ("，但不要{x}", "，不要{x}", "，只要不是{x}就行", "，别用{x}", "，千万别{x}", "，我不喜欢{x}", "，避免{x}",
+     "，除了{x}都行"),
 )  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from llmga.toyworld.world.talk.voice import Voice, row
 
 # What the background is, as an adjective, and as a thing of its own.
 COLOURED = row(
-    ("on a {x} background", "with a {x} background", "the background is {x}", "against {x}", "on {x}", "background {x}",
+    ("on a {x} background", "with a {x} background", "the background is {x}", "against {x}", "on {x}",
+     "background {x}",
      "with {x} behind it", "the backdrop should be {x}", "on {x} paper", "the ground is {x}"),
-    ("背景是{x}", "用{x}做背景", "背景为{x}", "背景要{x}", "底色是{x}", "后面是{x}", "{x}的背景", "配{x}的背景", "背景用{x}"),
+    ("背景是{x}", "用{x}做背景", "背景为{x}", "背景要{x}", "底色是{x}", "后面是{x}", "{x}的背景", "配{x}的背景",
+     "背景用{x}"),
 )  # fmt: skip
 BEHIND_IT = row(
     ("the background is {x}", "with {x} behind it", "against {x}", "with {x} in the background", "and behind it {x}",
@@ -33,16 +35,20 @@ PLACED = row(
 RELATED = row(
     ("{a} {rel} {b}", "{a} {rel} {b}", "{a}, {rel} {b}", "{a} which is {rel} {b}", "{b}, and {rel} it {a}",
      "{a} placed {rel} {b}", "{b} with {a} {rel} it"),
-    ("{a}在{b}的{rel}", "{b}的{rel}有{a}", "{b}，它的{rel}有{a}", "{a}，在{b}的{rel}", "{b}的{rel}画{a}", "{b}的{rel}放{a}", "{a}，位于{b}的{rel}"),
+    ("{a}在{b}的{rel}", "{b}的{rel}有{a}", "{b}，它的{rel}有{a}", "{a}，在{b}的{rel}", "{b}的{rel}画{a}",
+     "{b}的{rel}放{a}", "{a}，位于{b}的{rel}"),
 )  # fmt: skip
 ALSO = row(
     ("and", "and", "plus", "together with", "as well as", "next to that"), ("和", "还有", "，还有", "，再加上", "以及")
 )
 FRAMES = row(
-    ("{things} {ground} {style}", "{things} {ground}, {style}", "{things}, {ground}, {style}", "{ground}, {things}, {style}",
-     "{style}: {things} {ground}", "{things}. {ground}. {style}", "{ground} {things} {style}", "{style}, {ground}, {things}",
+    ("{things} {ground} {style}", "{things} {ground}, {style}", "{things}, {ground}, {style}",
+     "{ground}, {things}, {style}",
+     "{style}: {things} {ground}", "{things}. {ground}. {style}", "{ground} {things} {style}",
+     "{style}, {ground}, {things}",
      "{things}; {ground}; {style}", "{ground}: {things}. {style}", "{style}. {ground}. {things}"),
-    ("{things}，{ground}，{style}", "{ground}，{things}，{style}", "{style}，{things}，{ground}", "{things}。{ground}。{style}",
+    ("{things}，{ground}，{style}", "{ground}，{things}，{style}", "{style}，{things}，{ground}",
+     "{things}。{ground}。{style}",
      "{things}，{style}，{ground}", "{ground}。{things}。{style}", "{style}。{ground}。{things}"),
 )  # fmt: skip
 
