@@ -1,6 +1,5 @@
 """Questions about a picture, yes and no in equal parts, with answers that follow from its scene."""
 
-
 from llmga.toyworld.world.scene import Scene
 from llmga.toyworld.world.talk.answers import description
 from llmga.toyworld.world.talk.asked_words import Question
