@@ -1,5 +1,6 @@
 """Changes to the picture that is talked about: how each is made, and what its picture has to hold."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -283,7 +284,8 @@ def change(gallery: Gallery, voice: Voice, kind: str = "") -> Change | None:
     if made is None:
         return None
     said, edit = made
-    text = typed(voice.pick(AROUND, x=said), voice)
+    said = voice.pick(AROUND, x=said)
+    text = typed(re.sub(r"[?？](?=[,;，；])", "", said), voice)
     return Change(text, kind, edit.asked or Asked.of(edit.scene), edit.scene)
 
 

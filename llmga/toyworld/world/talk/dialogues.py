@@ -8,6 +8,7 @@ from llmga.toyworld.world.talk.answers import BACK, CHANGED, SIMILAR, painted
 from llmga.toyworld.world.talk.changes import CHANGES, change
 from llmga.toyworld.world.talk.courtesies import around, opener
 from llmga.toyworld.world.talk.gallery import Gallery
+from llmga.toyworld.world.talk.holes import filled
 from llmga.toyworld.world.talk.outside import OUTSIDE, outside
 from llmga.toyworld.world.talk.questions import describe, question
 from llmga.toyworld.world.talk.requests import Request, request
@@ -26,6 +27,7 @@ MOST_TURNS = 30
 # Turns of a conversation -> how often.
 LENGTHS = {1: 30, 2: 16, 3: 12, 4: 8, 5: 6, 6: 6, 8: 6, 10: 5, 14: 4, 20: 4, 30: 3}
 OTHER_TONGUE = 0.03  # how often somebody goes on in the other language
+SHOWN = (6, 2, 2)  # how often one picture is shown, two, and one with a hole
 LEADS_OF = {"back": BACK, "first": BACK, "again": SIMILAR}
 # A new wish in the middle of a conversation says that it is one.
 NEW = row(
@@ -106,7 +108,9 @@ def _outside(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
 
 
 def _shown(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
-    return (two if voice.chance(0.25) else one)(gallery, voice) if plan.pictures else None
+    if not plan.pictures:
+        return None
+    return voice.rng.choices((one, two, filled), SHOWN)[0](gallery, voice)
 
 
 # What may happen in a turn -> (how often in the first, how often later, how).

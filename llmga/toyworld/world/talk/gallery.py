@@ -12,7 +12,7 @@ class Gallery:
     Attributes:
         painted: by the assistant, oldest first.
         shown: by the person with the latest message that had pictures.
-        now: the one that "it" is about; None before the first.
+        now: the one that "it" is about; None before the first and after several were shown.
     """
 
     painted: tuple[Scene, ...] = ()
@@ -24,8 +24,8 @@ class Gallery:
         return replace(self, painted=(*self.painted, *scenes), now=scenes[-1])
 
     def with_shown(self, *scenes: Scene) -> "Gallery":
-        """After pictures were shown."""
-        return replace(self, shown=scenes, now=scenes[-1])
+        """After pictures were shown; of several none is "it"."""
+        return replace(self, shown=scenes, now=scenes[0] if len(scenes) == 1 else None)
 
     @property
     def is_own(self) -> bool:

@@ -21,6 +21,7 @@ class Turn:
         painted: one scene for every prompt of the answer.
         asked: what each of these has to hold.
         before: the picture that a change starts from.
+        hidden: the thing of the one shown picture that is covered in black.
         truth, others: of questions, see `asked_words.Question`.
     """
 
@@ -32,6 +33,7 @@ class Turn:
     painted: tuple[Scene, ...] = ()
     asked: tuple[Asked, ...] = ()
     before: Scene | None = None
+    hidden: int | None = None
     truth: str = ""
     others: tuple[str, ...] = ()
 
