@@ -54,6 +54,9 @@ class Plan:
     pictures: bool = True
 
 
+PLAN = Plan()
+
+
 def _request(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
     made = request(voice, long=plan.long)
     return fulfilled(made if gallery.now is None else _renewed(made, voice), gallery, voice)
@@ -127,7 +130,7 @@ STEPS: dict[str, tuple[float, float, Callable[[Gallery, Voice, Plan], Step | Non
 }
 
 
-def dialogue(voice: Voice, turns: int, plan: Plan = Plan()) -> list[Turn]:
+def dialogue(voice: Voice, turns: int, plan: Plan = PLAN) -> list[Turn]:
     """A conversation of so many turns; every change can be told from what was said and shown before."""
     said: list[Turn] = []
     gallery = Gallery()
@@ -151,13 +154,13 @@ def _next(gallery: Gallery, voice: Voice, plan: Plan, first: bool) -> Step | Non
 BOOKS = 0.02  # share of the conversations that are picture books
 
 
-def conversation(voice: Voice, plan: Plan = Plan()) -> list[Turn]:
+def conversation(voice: Voice, plan: Plan = PLAN) -> list[Turn]:
     """A conversation as training has them, of any length, or a picture book."""
     if voice.chance(BOOKS):
         return book(voice)
     return dialogue(voice, voice.rng.choices(list(LENGTHS), list(LENGTHS.values()))[0], plan)
 
 
-def speaker(rng: random.Random, plan: Plan = Plan(), split: str = TRAIN) -> Voice:
+def speaker(rng: random.Random, plan: Plan = PLAN, split: str = TRAIN) -> Voice:
     """Somebody who speaks one of the languages."""
     return Voice("zh" if rng.random() < plan.chinese else "en", rng, split)

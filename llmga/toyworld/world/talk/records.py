@@ -18,7 +18,7 @@ from llmga.toyworld.world.drawing import draw
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.scene import Scene
 from llmga.toyworld.world.talk.answers import prompt
-from llmga.toyworld.world.talk.dialogues import Plan, conversation, speaker
+from llmga.toyworld.world.talk.dialogues import PLAN, Plan, conversation, speaker
 from llmga.toyworld.world.talk.holes import with_hole
 from llmga.toyworld.world.talk.turns import Turn
 from llmga.toyworld.world.wordings import short
@@ -73,7 +73,7 @@ def record(turns: Sequence[Turn], album: Album, rng: random.Random, number: int)
     return {"id": f"talk-{number}", **shown, "conversations": said}
 
 
-def talks(album: Album, count: int, seed: int, plan: Plan = Plan()) -> Iterator[dict[str, Any]]:
+def talks(album: Album, count: int, seed: int, plan: Plan = PLAN) -> Iterator[dict[str, Any]]:
     """Conversations, one after the other; the same seed gives the same."""
     for number in range(count):
         rng = random.Random(f"{seed} {number}")
@@ -98,7 +98,7 @@ OTHERS: dict[str, tuple[float, Callable[[Album, random.Random, Plan], dict[str, 
 }
 
 
-def write(folder: Path, count: int, *, seed: int = 0, plan: Plan = Plan()) -> None:
+def write(folder: Path, count: int, *, seed: int = 0, plan: Plan = PLAN) -> None:
     """Write all files and their pictures below a folder; the same seed writes the same."""
     album = Album(folder / "images")
     _write(folder / "talk.json", talks(album, count, seed, plan))
