@@ -99,7 +99,7 @@ def _beside(gallery: Gallery, voice: Voice) -> Edit | None:
     index, other = voice.rng.sample(range(len(scene.things)), 2)
     relation = voice.rng.choice(SIDES)
     new = fitting_scenes.moved_beside(scene, index, relation, other)
-    if new is None or new == scene:
+    if new is None or fitting_scenes.stands(scene, scene.things[index], relation, scene.things[other]):
         return None
     things = [thing.attributes for thing in scene.things]
     del things[index]["place"]

@@ -11,10 +11,8 @@ OPENERS = row(
      "my daughter wishes for", "what i need is", "i am looking for", "let's have", "imagine", "put on the canvas",
      "do me a favour and paint", "try", "next:"),
     ("", "", "", "画", "请画", "帮我画", "请帮我画", "能画", "可以画", "来", "给我画", "我想要", "我要", "我想看",
-     "生成",
-     "请生成", "一张图：", "画一幅画：", "麻烦画", "请给我", "能不能画", "做一张图：", "我需要", "来一张图：",
-     "能否请您画",
-     "我女儿想要", "希望能看到", "现在画", "你好，请画", "想象", "劳驾画"),
+     "生成", "请生成", "一张图：", "画一幅画：", "麻烦画", "请给我", "能不能画", "做一张图：", "我需要", "来一张图：",
+     "能否请您画", "我女儿想要", "希望能看到", "现在画", "你好，请画", "想象", "劳驾画"),
 )  # fmt: skip
 CLOSERS = row(
     ("", "", "", "", "", "please", "thanks", "thank you", "if you can", "for a card", "for my daughter", "if possible",
@@ -29,8 +27,8 @@ CHATTER = row(
      "so here is my wish:", "i hope you are well.", "my little son cannot sleep and would like a picture.",
      "i have been thinking about a card for my mother.", "you did so well last time."),
     ("今天是我的生日。", "我在做海报。", "我喜欢简单的图。", "这是给朋友的。", "我有个主意。", "听我说，",
-     "我们来试试。",
-     "今天天气真好。", "我的愿望是：", "希望你一切都好。", "我家孩子睡不着，想看一张图。", "我想给妈妈做张贺卡。"),
+     "我们来试试。", "今天天气真好。", "我的愿望是：", "希望你一切都好。", "我家孩子睡不着，想看一张图。",
+     "我想给妈妈做张贺卡。"),
 )  # fmt: skip
 POLITE = 0.1  # how often somebody says something about themselves first
 

@@ -28,12 +28,21 @@ MOST_TURNS = 30
 LENGTHS = {1: 30, 2: 16, 3: 12, 4: 8, 5: 6, 6: 6, 8: 6, 10: 5, 14: 4, 20: 4, 30: 3}
 OTHER_TONGUE = 0.03  # how often somebody goes on in the other language
 SHOWN = (6, 2, 2)  # how often one picture is shown, two, and one with a hole
+# Few pictures allow these changes: so much more often are they tried.
+SELDOM = {
+    "only one": 5,
+    "swap colours": 3,
+    "swap places": 5,
+    "beside": 3,
+    "remove": 2,
+    "two of them": 2,
+    "three of them": 2,
+}
 LEADS_OF = {"back": BACK, "first": BACK, "again": SIMILAR}
 # A new wish in the middle of a conversation says that it is one.
 NEW = row(
     ("a new picture: {x}", "something else now: {x}", "forget that, {x}", "next picture, {x}",
-     "now something new, {x}",
-     "start over: {x}", "and now for something different: {x}"),
+     "now something new, {x}", "start over: {x}", "and now for something different: {x}"),
     ("新的一张：{x}", "换一个：{x}", "先不管那张，{x}", "下一张，{x}", "现在画新的，{x}", "重新开始：{x}",
      "再来点别的：{x}"),
 )  # fmt: skip
@@ -83,7 +92,8 @@ def _vague(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
 def _change(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
     if gallery.now is None:
         return None
-    kind = voice.rng.choice((*CHANGES, "both"))
+    kinds = (*CHANGES, "both")
+    kind = voice.rng.choices(kinds, [SELDOM.get(each, 1) for each in kinds])[0]
     made = change(gallery, voice, kind)
     if made is None:
         return None

@@ -87,10 +87,11 @@ def _nearest(scene: Scene, thing: Thing, index: int | None, relation: str, other
         if index is not None:
             things = [new if number == index else each for number, each in enumerate(scene.things)]
         found = made(scene, things)
-        if found and (not relation or _stands(found, new, relation, scene.things[other])):
+        if found and (not relation or stands(found, new, relation, scene.things[other])):
             return found
     return None
 
 
-def _stands(scene: Scene, one: Thing, relation: str, other: Thing) -> bool:
+def stands(scene: Scene, one: Thing, relation: str, other: Thing) -> bool:
+    """Whether a relation holds between two things of a scene."""
     return holds(scene.bond, centres(scene), scene.things.index(one), relation, scene.things.index(other))

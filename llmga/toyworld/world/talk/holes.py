@@ -23,8 +23,7 @@ FILL = row(
     ("{x}", "{x} here", "{x} there", "put {x} there", "paint {x} here", "fill it with {x}", "i want {x} there",
      "there should be {x}", "fill the hole with {x}", "make it {x}", "in the marked part {x}", "{x} in this spot"),
     ("{x}", "这里画{x}", "那里放{x}", "在这里画{x}", "用{x}填上", "我想在那里要{x}", "那里应该有{x}",
-     "把空白处画成{x}",
-     "填上{x}", "标出的地方画{x}", "这个位置放{x}"),
+     "把空白处画成{x}", "填上{x}", "标出的地方画{x}", "这个位置放{x}"),
 )  # fmt: skip
 
 
@@ -56,7 +55,7 @@ def filled(gallery: Gallery, voice: Voice) -> Step:
 
 
 def with_hole(scene: Scene, index: int, rng: random.Random, side: int = SIDE) -> Image.Image:
-    """A picture as the planner sees it when the place of one thing is marked: black where something is to be painted."""
+    """A picture as the planner sees it when the place of one thing is marked: black where it is to be painted."""
     picture = draw(scene, side, side)
     margin, scale = rng.uniform(*MARGIN), side / SIDE
     left, top, right, bottom = boxes(scene)[index]

@@ -16,9 +16,9 @@ BEHIND = {
     "colour": row(("in {x}", "that is {x}", "painted {x}", "coloured {x}", "which should be {x}", "of {x} colour"),
                   ("，要{x}的", "，颜色是{x}", "，涂成{x}", "，颜色要{x}")),
     "size": row(("that is {x}", "of {x} size", "which is rather {x}", "and make it {x}", "which should be {x}"),
-                ("，要{x}的", "，大小是{x}", "，尺寸是{x}")),
+                ("，要{x}的那种", "，大小是{x}", "，尺寸是{x}")),
     "pattern": row(("that is {x}", "with a {x} pattern", "which is {x} all over", "and let it be {x}"),
-                   ("，要{x}的", "，花纹是{x}", "，带上{x}花纹")),
+                   ("，要有{x}的", "，花纹是{x}", "，带上{x}花纹")),
 }  # fmt: skip
 SOMETHING = row(("thing", "shape", "object", "something"), ("东西", "图形", "物件"))
 
@@ -82,7 +82,7 @@ def _chinese(said: Mapping[str, str], noun: str, behind: str, number: str, voice
     return f"{number}{''.join(words)}{noun}{behind}"
 
 
-IT = row(("it", "it", "that"), ("它", "这个"))
+IT = row(("it", "it", "that"), ("它", "这个", "那个"))
 
 
 def refer(scene: Scene, index: int, voice: Voice, pronoun: bool = True) -> str:

@@ -66,7 +66,7 @@ def _count(scene: Scene, voice: Voice) -> Found | None:
     said = f"有{said}" if language == "zh" and count else said
     numbers = tuple(lexicon.NUMBERS[language][number] for number in range(4) if number != count)
     words = {"x": said, "are": "is" if count == 1 else "are"}
-    return slots, words, lexicon.NUMBERS[language][count], _apart(numbers, said)
+    return slots, words, lexicon.NUMBERS[language][count] if count else said, _apart(numbers, said)
 
 
 def _things(scene: Scene, voice: Voice) -> Found | None:

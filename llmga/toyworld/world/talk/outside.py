@@ -12,37 +12,42 @@ from llmga.toyworld.world.talk.slips import typed
 from llmga.toyworld.world.talk.voice import Voice, row
 
 THINGS = row(
-    tuple(["dragon", "cat", "dog", "horse", "robot", "castle", "bear", "lion", "tiger", "elephant", "mouse", "rabbit", "wolf", "fox", "cow", "pig", "sheep", "goat", "chicken", "duck", "owl", "eagle", "snake", "frog", "turtle", "whale", "shark", "dolphin", "bee", "spider", "ant", "person", "man", "woman", "child", "baby", "girl", "boy", "king", "queen", "princess", "knight", "wizard", "witch", "ghost", "monster", "unicorn", "dinosaur", "alien", "angel", "city", "village", "street", "bridge", "tower", "church", "train", "bus", "truck", "bicycle", "motorcycle", "plane", "rocket", "spaceship", "helicopter", "planet", "rainbow", "volcano", "waterfall", "apple", "banana", "pizza", "burger", "cake", "bread", "coffee", "bottle", "cup", "table", "chair", "lamp", "bed", "door", "window", "computer", "phone", "book", "pen", "clock", "guitar", "piano", "drum", "camera", "hat", "shoe", "shirt", "dress", "crown", "sword", "skull", "hand", "face", "eye", "mouth", "cactus", "leaf", "snowman", "pumpkin", "candle", "kite", "football", "flag", "map", "portrait", "skyline", "kitchen", "logo", "hexagon", "pentagon", "octagon", "spiral", "cube", "cylinder", "kangaroo", "penguin", "giraffe", "monkey", "parrot", "squirrel", "zebra", "camel", "pirate", "ninja", "mermaid", "vampire", "lighthouse", "windmill", "submarine", "tractor", "lantern", "violin", "trumpet", "strawberry", "pineapple", "sandwich", "teapot", "sofa", "library", "museum", "glacier", "cat", "dog"]),
+    ("dragon", "cat", "dog", "horse", "robot", "castle", "bear", "lion", "tiger", "elephant", "mouse", "rabbit",
+    "wolf", "fox", "cow", "pig", "sheep", "goat", "chicken", "duck", "owl", "eagle", "snake", "frog", "turtle",
+    "whale", "shark", "dolphin", "bee", "spider", "ant", "person", "man", "woman", "child", "baby", "girl", "boy",
+    "king", "queen", "princess", "knight", "wizard", "witch", "ghost", "monster", "unicorn", "dinosaur", "alien",
+    "angel", "city", "village", "street", "bridge", "tower", "church", "train", "bus", "truck", "bicycle",
+    "motorcycle", "plane", "rocket", "spaceship", "helicopter", "planet", "rainbow", "volcano", "waterfall", "apple",
+    "banana", "pizza", "burger", "cake", "bread", "coffee", "bottle", "cup", "table", "chair", "lamp", "bed", "door",
+    "window", "computer", "phone", "book", "pen", "clock", "guitar", "piano", "drum", "camera", "hat", "shoe", "shirt",
+    "dress", "crown", "sword", "skull", "hand", "face", "eye", "mouth", "cactus", "leaf", "snowman", "pumpkin",
+    "candle", "kite", "football", "flag", "map", "portrait", "skyline", "kitchen", "logo", "hexagon", "pentagon",
+    "octagon", "spiral", "cube", "cylinder", "kangaroo", "penguin", "giraffe", "monkey", "parrot", "squirrel", "zebra",
+    "camel", "pirate", "ninja", "mermaid", "vampire", "lighthouse", "windmill", "submarine", "tractor", "lantern",
+    "violin", "trumpet", "strawberry", "pineapple", "sandwich", "teapot", "sofa", "library", "museum", "glacier",
+    "snowflake"),
     ("龙", "猫", "狗", "马", "机器人", "城堡", "熊", "狮子", "老虎", "大象", "老鼠", "兔子", "狼", "狐狸", "牛", "猪",
-     "羊", "鸡",
-     "鸭子", "猫头鹰", "老鹰", "蛇", "青蛙", "乌龟", "鲸鱼", "鲨鱼", "海豚", "蜜蜂", "蜘蛛", "人", "男孩", "女孩",
-     "婴儿", "国王",
-     "公主", "骑士", "巫师", "鬼", "怪兽", "独角兽", "恐龙", "外星人", "天使", "城市", "村庄", "桥", "塔", "教堂",
-     "火车", "公交车",
-     "卡车", "自行车", "摩托车", "飞机", "火箭", "飞船", "直升机", "彩虹", "火山", "瀑布", "苹果", "香蕉", "披萨",
-     "汉堡", "蛋糕",
-     "面包", "咖啡", "瓶子", "杯子", "桌子", "椅子", "台灯", "床", "门", "电脑", "手机", "书", "钟", "吉他", "钢琴",
-     "相机", "帽子",
-     "鞋子", "裙子", "皇冠", "宝剑", "仙人掌", "雪人", "南瓜", "蜡烛", "风筝", "足球", "地图", "六边形", "五边形",
-     "熊猫", "企鹅",
-     "长颈鹿", "猴子", "斑马", "骆驼", "海盗", "忍者", "美人鱼", "灯塔", "风车", "潜水艇", "小提琴", "草莓", "菠萝",
-     "沙发")
+     "羊", "鸡", "鸭子", "猫头鹰", "老鹰", "蛇", "青蛙", "乌龟", "鲸鱼", "鲨鱼", "海豚", "蜜蜂", "蜘蛛", "人", "男孩",
+     "女孩", "婴儿", "国王", "公主", "骑士", "巫师", "鬼", "怪兽", "独角兽", "恐龙", "外星人", "天使", "城市", "村庄",
+     "桥", "塔", "教堂", "火车", "公交车", "卡车", "自行车", "摩托车", "飞机", "火箭", "飞船", "直升机", "彩虹",
+     "火山", "瀑布", "苹果", "香蕉", "披萨", "汉堡", "蛋糕", "面包", "咖啡", "瓶子", "杯子", "桌子", "椅子", "台灯",
+     "床", "门", "电脑", "手机", "书", "钟", "吉他", "钢琴", "相机", "帽子", "鞋子", "裙子", "皇冠", "宝剑", "仙人掌",
+     "雪人", "南瓜", "蜡烛", "风筝", "足球", "地图", "六边形", "五边形", "熊猫", "企鹅", "长颈鹿", "猴子", "斑马",
+     "骆驼", "海盗", "忍者", "美人鱼", "灯塔", "风车", "潜水艇", "小提琴", "草莓", "菠萝", "沙发")
 )  # fmt: skip
 COLOURS = row(
     ("silver", "beige", "maroon", "transparent", "rainbow", "copper", "olive", "cream", "plaid", "golden", "khaki",
      "ivory", "bronze", "salmon", "coral", "indigo", "mint green", "burgundy", "magenta", "checkered", "invisible",
      "glass", "wooden", "neon", "metallic", "camouflage", "peach", "lime", "mauve", "ochre"),
     ("银色", "米色", "栗色", "透明", "彩虹色", "铜色", "橄榄色", "奶油色", "金色", "卡其色", "象牙色", "青铜色",
-     "珊瑚色", "靛蓝",
-     "薄荷绿", "酒红色", "洋红", "格子", "隐形", "玻璃", "木头", "荧光", "金属", "迷彩", "桃色")
+     "珊瑚色", "靛蓝", "薄荷绿", "酒红色", "洋红", "格子", "隐形", "玻璃", "木头", "荧光", "金属", "迷彩", "桃色")
 )  # fmt: skip
 PHOTOS = row(
     ("a photo of my {x}", "a photograph of a {x}", "a picture of me and my {x}", "a realistic photo of a {x}",
      "a selfie with a {x}", "a movie about a {x}", "my {x} in the style of van gogh", "a 3d render of a {x}",
      "an oil painting of a {x}", "a photo of yesterday", "a portrait of my mother", "the mona lisa", "your own face"),
     ("我的{x}的照片", "一张{x}的照片", "我和{x}的合影", "{x}的写实照片", "和{x}的自拍", "关于{x}的电影",
-     "梵高风格的{x}",
-     "{x}的三维渲染图", "{x}的油画", "昨天的照片", "我妈妈的肖像", "蒙娜丽莎", "你自己的脸"),
+     "梵高风格的{x}", "{x}的三维渲染图", "{x}的油画", "昨天的照片", "我妈妈的肖像", "蒙娜丽莎", "你自己的脸"),
 )  # fmt: skip
 MANY = row(("four", "five", "six", "seven", "ten", "a dozen", "twenty", "a hundred", "a thousand", "countless"),
            ("四", "五", "六", "七", "十", "十二", "二十", "一百", "一千", "无数"))  # fmt: skip

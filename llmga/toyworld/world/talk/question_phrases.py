@@ -16,8 +16,8 @@ YES, NO = {"en": "Yes", "zh": "是的"}, {"en": "No", "zh": "不是"}
 
 OPEN: dict[str, Wording] = {
     "colour": Wording(
-        row(("what colour is {it}?", "which color does {it} have?", "what is the colour of {it}?", "tell me the colour of {it}",
-             "in which colour is {it} painted?"),
+        row(("what colour is {it}?", "which color does {it} have?", "what is the colour of {it}?",
+             "tell me the colour of {it}", "in which colour is {it} painted?"),
             ("{it}是什么颜色？", "{it}的颜色是什么？", "{it}什么颜色的？", "告诉我{it}的颜色", "{it}是哪种颜色？")),
         {"en": "{That} is {x}.", "zh": "{that}是{x}的。"}),
     "size": Wording(
@@ -30,13 +30,13 @@ OPEN: dict[str, Wording] = {
             ("{it}有什么花纹？", "{it}是纯色、条纹还是圆点？", "{it}的花纹是什么？", "{it}上面是什么花纹？")),
         {"en": "{That} is {x}.", "zh": "{that}是{x}的。"}),
     "place": Wording(
-        row(("where is {it}?", "in which part of the picture is {it}?", "where does {it} stand?", "at which place is {it}?",
-             "where can i find {it}?"),
+        row(("where is {it}?", "in which part of the picture is {it}?", "where does {it} stand?",
+             "at which place is {it}?", "where can i find {it}?"),
             ("{it}在哪里？", "{it}在画面的哪个位置？", "{it}放在哪儿？", "{it}的位置在哪里？", "在哪里能看到{it}？")),
         {"en": "{That} is {x}.", "zh": "{that}在{x}。"}),
     "ground": Wording(
-        row(("what is the background?", "which background is it?", "what is behind it all?", "what do you see in the back?",
-             "describe the background"),
+        row(("what is the background?", "which background is it?", "what is behind it all?",
+             "what do you see in the back?", "describe the background"),
             ("背景是什么？", "用了什么背景？", "后面是什么？", "背景是怎样的？", "描述一下背景")),
         {"en": "The background is {x}.", "zh": "背景是{x}。"}),
     "style": Wording(
@@ -48,7 +48,8 @@ OPEN: dict[str, Wording] = {
             ("有几{m}{xs}？", "你看到几{m}{xs}？", "数一数有多少{m}{xs}", "{xs}有多少{m}？")),
         {"en": "There {are} {x}.", "zh": "{x}。"}),
     "things": Wording(
-        row(("how many things are there?", "how many objects do you see?", "count the things", "how many are there in all?"),
+        row(("how many things are there?", "how many objects do you see?", "count the things",
+             "how many are there in all?"),
             ("一共有几个东西？", "你看到几个东西？", "数一数有多少东西", "总共有几个？")),
         {"en": "There {are} {x}.", "zh": "{x}。"}),
     "at": Wording(
@@ -70,15 +71,15 @@ GUESSED: dict[str, Wording] = {
         {"en": "there is {x}", "zh": "有{x}"}),
     "colour": Wording(
         row(("is {it} {x}?", "is the colour of {it} {x}?", "does {it} have the colour {x}?", "is {it} painted {x}?"),
-            ("{it}是{x}的吗？", "{it}的颜色是{x}吗？", "{it}是不是{x}的？", "{it}是{x}吗？")),
+            ("{it}是{x}的吗？", "{it}的颜色是{x}吗？", "{it}是不是{x}？", "{it}是不是{x}的呢？", "{it}是{x}吗？")),
         {"en": "{that} is {x}", "zh": "{that}是{x}的"}),
     "size": Wording(
         row(("is {it} {x}?", "is the size of {it} {x}?", "would you call {it} {x}?", "is {it} of {x} size?"),
-            ("{it}是{x}的吗？", "{it}的大小是{x}的吗？", "{it}是不是{x}的？", "{it}算{x}的吗？")),
+            ("{it}是{x}的吗？", "{it}的大小是{x}的吗？", "{it}的大小是不是{x}的？", "{it}算{x}的吗？")),
         {"en": "{that} is {x}", "zh": "{that}是{x}的"}),
     "pattern": Wording(
         row(("is {it} {x}?", "does {it} have a {x} pattern?", "is the pattern of {it} {x}?", "is {it} {x} all over?"),
-            ("{it}是{x}的吗？", "{it}有{x}花纹吗？", "{it}是不是{x}的？", "{it}的花纹是{x}吗？")),
+            ("{it}是{x}的吗？", "{it}有{x}花纹吗？", "{it}的花纹是不是{x}的？", "{it}的花纹是{x}吗？")),
         {"en": "{that} is {x}", "zh": "{that}是{x}的"}),
     "place": Wording(
         row(("is {it} {x}?", "does {it} stand {x}?", "is the place of {it} {x}?", "can {it} be found {x}?"),
@@ -110,8 +111,7 @@ DESCRIBE = row(
      "tell me what you see", "what does this show?", "describe the image please", "tell me about this picture",
      "what can be seen here?", "say what is in it"),
     ("描述这张图", "这是什么？", "你看到了什么？", "图里有什么？", "描述一下", "告诉我你看到什么", "这张图画了什么？",
-     "请描述这张图片",
-     "说说这张图", "这里能看到什么？"),
+     "请描述这张图片", "说说这张图", "这里能看到什么？"),
 )  # fmt: skip
 OWN = row(
     ("what did you draw?", "describe your picture", "what is in your picture?", "tell me what you painted",

@@ -18,8 +18,7 @@ CORRECTIONS = row(
      ", or rather {x}", ". no, make that {x}", ", correction: {x}", ". i changed my mind: {x}", ". scratch that, {x}",
      ", oops, {x}", ". on second thought {x}"),
     ("，不对，{x}", "，不，{x}", "。抱歉，我是说{x}", "，我是说{x}", "。其实要{x}", "，更正：{x}", "，还是{x}吧",
-     "。我改主意了，{x}",
-     "，说错了，{x}"),
+     "。我改主意了，{x}", "，说错了，{x}"),
 )  # fmt: skip
 NEGATIONS = row(
     ("but not {x}", ", not {x}", ", anything but {x}", ", please no {x}", ", it must not be {x}", ". avoid {x}",

@@ -11,15 +11,14 @@ from llmga.toyworld.world.talk.voice import Voice, row
 # What the background is, as an adjective, and as a thing of its own.
 COLOURED = row(
     ("on a {x} background", "with a {x} background", "the background is {x}", "against {x}", "on {x}",
-     "background {x}",
-     "with {x} behind it", "the backdrop should be {x}", "on {x} paper", "the ground is {x}"),
-    ("背景是{x}", "用{x}做背景", "背景为{x}", "背景要{x}", "底色是{x}", "后面是{x}", "{x}的背景", "配{x}的背景",
+     "background {x}", "with {x} behind it", "the backdrop should be {x}", "on {x} paper", "the ground is {x}"),
+    ("背景是{x}", "用{x}做背景", "背景为{x}", "底子要{x}", "底色是{x}", "后面是{x}", "{x}的背景", "配{x}的背景",
      "背景用{x}"),
 )  # fmt: skip
 BEHIND_IT = row(
     ("the background is {x}", "with {x} behind it", "against {x}", "with {x} in the background", "and behind it {x}",
      "the backdrop should be {x}", "in front of {x}", "set it before {x}"),
-    ("背景是{x}", "后面是{x}", "用{x}做背景", "背景为{x}", "背景要{x}", "{x}的背景", "以{x}为背景"),
+    ("背景是{x}", "后面是{x}", "用{x}做背景", "背景为{x}", "背后要{x}", "{x}的背景", "以{x}为背景"),
 )  # fmt: skip
 STYLE = row(
     ("in a {x} style", "{x} style", "drawn in {x} style", "the style should be {x}", "make the style {x}",
@@ -43,13 +42,12 @@ ALSO = row(
 )
 FRAMES = row(
     ("{things} {ground} {style}", "{things} {ground}, {style}", "{things}, {ground}, {style}",
-     "{ground}, {things}, {style}",
-     "{style}: {things} {ground}", "{things}. {ground}. {style}", "{ground} {things} {style}",
-     "{style}, {ground}, {things}",
-     "{things}; {ground}; {style}", "{ground}: {things}. {style}", "{style}. {ground}. {things}"),
+     "{ground}, {things}, {style}", "{style}: {things} {ground}", "{things}. {ground}. {style}",
+     "{ground} {things} {style}", "{style}, {ground}, {things}", "{things}; {ground}; {style}",
+     "{ground}: {things}. {style}", "{style}. {ground}. {things}"),
     ("{things}，{ground}，{style}", "{ground}，{things}，{style}", "{style}，{things}，{ground}",
-     "{things}。{ground}。{style}",
-     "{things}，{style}，{ground}", "{ground}。{things}。{style}", "{style}。{ground}。{things}"),
+     "{things}。{ground}。{style}", "{things}，{style}，{ground}", "{ground}。{things}。{style}",
+     "{style}。{ground}。{things}"),
 )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from llmga.toyworld.world.talk.voice import Voice, row
 
 LIKE_THIS = row(
     ("generate a similar image", "make one like this", "another one like this", "draw this again",
-     "a similar picture please",
-     "paint something like this", "copy it", "one more like that", "create an image similar to this one"),
+     "a similar picture please", "paint something like this", "copy it", "one more of these",
+     "create an image similar to this one"),
     ("生成一张类似的图", "画一张这样的", "再来一张这样的", "照着画一张", "请画一张相似的", "画点类似的", "复制一张",
      "仿照这张画一张"),
 )  # fmt: skip

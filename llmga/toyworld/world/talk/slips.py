@@ -47,9 +47,7 @@ def _slip(word: str, rng: random.Random) -> str:
     at = rng.randrange(1, len(word) - 1)
     before, letter, after = word[:at], word[at], word[at + 1 :]
     return rng.choice((
-        f"{before}{after[0]}{letter}{after[1:]}",
-        f"{before}{letter}{letter}{after}",
-        f"{before}{after}",
+        f"{before}{after[0]}{letter}{after[1:]}", f"{before}{letter}{letter}{after}", f"{before}{after}",
         f"{before}{rng.choice(string.ascii_lowercase)}{after}",
     ))  # fmt: skip
 

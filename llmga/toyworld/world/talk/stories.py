@@ -1,4 +1,4 @@
-"""Stories of three to six pages: one thing on all of them, in one answer or page by page as picture books are asked for."""
+"""Stories of three to six pages with one thing on all of them, in one answer or page by page as a picture book."""
 
 from typing import NamedTuple
 
@@ -43,13 +43,13 @@ BEATS: dict[str, Beat] = {
     "evening": Beat(("sunset", "pink to yellow"), (),
                     {"en": "In the evening {hero} turns back.", "zh": "傍晚，{hero}往回走。"}),
     "night": Beat(("night sky", "navy", "navy to lavender", "white"), ("moon", "star"),
-                  {"en": "At night the {friend} shines on {hero}. Good night!", "zh": "夜里，{friend}照着{hero}。晚安！"}),
+                  {"en": "At night the {friend} shines on {hero}. Good night!",
+                   "zh": "夜里，{friend}照着{hero}。晚安！"}),
 }  # fmt: skip
 TELL = row(
     ("tell a story of {n} pages about {x}", "a story in {n} pictures about {x}",
-     "a picture story about {x}, {n} pages",
-     "make a little book of {n} pages about {x}", "i want a bedtime story with {n} pages about {x}",
-     "write and paint a tale of {n} pages about {x}"),
+     "a picture story about {x}, {n} pages", "make a little book of {n} pages about {x}",
+     "i want a bedtime story with {n} pages about {x}", "write and paint a tale of {n} pages about {x}"),
     ("讲一个关于{x}的{n}页故事", "用{n}张图讲{x}的故事", "画一本{n}页的小书，主角是{x}", "关于{x}的故事，{n}页",
      "来一个{n}页的睡前故事，讲{x}", "写一个{n}页的图画故事：{x}"),
 )  # fmt: skip
@@ -57,14 +57,18 @@ ABOUT = row(("{x}", "{x} on a journey", "the day of {x}", "{x} and its friends",
             ("{x}", "{x}的旅行", "{x}的一天", "{x}和朋友们", "{x}回家的路"))  # fmt: skip
 # The words in which `llmga.serve.story` asks; a test holds them together.
 BOOK = {
-    "en": ("We make a picture book of {count} pages: {request}\nList the characters that appear again and again, one a "
-           "line, as NAME: how they look (age, hair, clothes, colours). Write nothing else.",
-           "Write page {number} of {count} of the picture book about: {request}\nTell the page in one or two sentences, "
-           "then write its picture."),
-    "zh": ("我们来做一本{count}页的绘本：{request}\n请列出反复出现的角色，每行一个，格式为“名字: 外貌（年龄、头发、衣服、颜色）”，"
-           "不要写别的内容。",
-           "请写绘本的第{number}页（共{count}页），主题是：{request}\n用一两句话讲述这一页，然后画出它的画面。"),
-}  # fmt: skip
+    "en": (
+        "We make a picture book of {count} pages: {request}\nList the characters that appear again and again, one a "
+        "line, as NAME: how they look (age, hair, clothes, colours). Write nothing else.",
+        "Write page {number} of {count} of the picture book about: {request}\nTell the page in one or two sentences, "
+        "then write its picture.",
+    ),
+    "zh": (
+        "我们来做一本{count}页的绘本：{request}\n请列出反复出现的角色，每行一个，格式为“名字: 外貌"
+        "（年龄、头发、衣服、颜色）”，不要写别的内容。",
+        "请写绘本的第{number}页（共{count}页），主题是：{request}\n用一两句话讲述这一页，然后画出它的画面。",
+    ),
+}
 
 
 class Page(NamedTuple):

@@ -2,9 +2,9 @@
 
 import hashlib
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
 LANGUAGES = ("en", "zh")
 TRAIN, TEST = SPLITS = ("train", "test")
@@ -12,18 +12,28 @@ KEPT = 0.15  # share of every row that training never sees
 LEAST = 3  # phrasings that a row needs before one is kept
 
 
+def _hash(text: str) -> float:
+    """A number from 0 to 1 that follows from the words alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+
+
+def _speaks(text: str) -> bool:
+    """Whether a phrasing has words beside its slots."""
+    return any(letter.isalpha() for letter in re.sub(r"\{\w+\}", "", text))
+
+
 class Phrases:
     """Phrasings that mean the same.
 
     Attributes:
         train: what training sees.
-        test: what it never sees: those with the smallest hashes of their words.
+        test: what it never sees: those whose words have small hashes, at least one of a row.
     """
 
     def __init__(self, *said: str):
-        ordered = sorted(said, key=lambda text: hashlib.sha256(text.encode()).digest())
-        kept = ceil(KEPT * len(said)) if len(said) >= LEAST else 0
-        self.test: tuple[str, ...] = tuple(ordered[:kept])
+        ordered = sorted((text for text in set(said) if _speaks(text)), key=_hash)
+        small = tuple(text for text in ordered if _hash(text) < KEPT)
+        self.test: tuple[str, ...] = (small or tuple(ordered[:1])) if len(said) >= LEAST else ()
         self.train: tuple[str, ...] = tuple(text for text in said if text not in self.test)
 
 

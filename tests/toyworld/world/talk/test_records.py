@@ -39,11 +39,12 @@ def test_records_become_conversations_of_their_kind(folder):
         records = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         assert len(records) >= 3
         for record in records:
-            made = KINDS[kind].read(record, open_picture, np.random.default_rng(0), None) if name == "talk" else None
-            if made:
+            made = KINDS[kind].to_conversation(record, open_picture, np.random.default_rng(0))
+            if name == "talk":
                 images = record.get("image", [])
                 assert len(made.images()) == len(images)
                 assert sum(turn["value"].count("<image>") for turn in record["conversations"]) == len(images)
+                assert "".join(made.messages[-1].text.split()) == "".join(record["conversations"][-1]["value"].split())
     assert len(set(opened)) > 10
 
 
