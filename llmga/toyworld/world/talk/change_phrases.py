@@ -96,7 +96,7 @@ SAID: dict[str, Row] = {
     ),
     "pattern": row(
         ("make {it} {x}", "{it} should be {x}", "give {it} a {x} pattern", "can {it} be patterned {x}?",
-         "i want {it} {x}", "let {it} be {x}", "a {x} pattern on {it} please"),
+         "i want {it} {x}", "let {it} be {x}", "how about {it} being {x}?", "a {x} pattern on {it} please"),
         ("给{it}加上{x}花纹", "{it}要{x}的", "把{it}变成{x}的", "{it}换成{x}花纹", "能让{it}有{x}花纹吗？",
          "我想让{it}是{x}的"),
     ),

@@ -108,7 +108,8 @@ TALK: dict[str, Talk] = {
              "nothing", "never mind", "stop", "wait", "um", "well", "no idea", "whatever", "123", "xyz", "dunno"),
             ("嗯", "啊", "哦", "呃", "随便", "不知道", "等等", "算了", "没什么", "测试", "哈哈", "？？？", "停",
              "不用了")),
-        {"en": (f"Tell me what you would like to see. {EXAMPLE['en']}",), "zh": (f"告诉我你想看什么吧。{EXAMPLE['zh']}",)},
+        {"en": (f"Tell me what you would like to see. {EXAMPLE['en']}",),
+         "zh": (f"告诉我你想看什么吧。{EXAMPLE['zh']}",)},
     ),
 }  # fmt: skip
 
