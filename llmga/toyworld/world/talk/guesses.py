@@ -30,7 +30,7 @@ def guess(scene: Scene, voice: Voice, kind: str, right: bool) -> Question | None
 
 Guessed = tuple[Words, Words] | None
 # Few pictures allow a Yes to these: so often is a No asked for, that neither is the safe answer.
-RARE = {"alike": 0.12, "count": 0.35}
+RARE = {"alike": 0.4, "count": 0.35}
 
 
 def _guess_attribute(name: str) -> Callable[[Scene, Voice, bool], Guessed]:

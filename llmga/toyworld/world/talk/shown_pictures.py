@@ -10,7 +10,7 @@ from llmga.toyworld.world.talk import lexicon, nouns
 from llmga.toyworld.world.talk.answers import CHANGED, SIMILAR, description, painted
 from llmga.toyworld.world.talk.asking import Asked
 from llmga.toyworld.world.talk.changes import CHANGES, change
-from llmga.toyworld.world.talk.fitting_scenes import good
+from llmga.toyworld.world.talk.fitting_scenes import changed, good
 from llmga.toyworld.world.talk.gallery import Gallery
 from llmga.toyworld.world.talk.questions import describe, question
 from llmga.toyworld.world.talk.sentences import articles
@@ -45,12 +45,13 @@ TOGETHER = row(
     ("把第一张放到第二张的背景上", "用第二张的背景画第一张", "第一张的内容，第二张的背景", "第一张换成第二张的背景"),
 )  # fmt: skip
 NUMBERED = {"en": ("The first one.", "The second one."), "zh": ("第一张。", "第二张。")}
+ONE_COLOUR = 0.35
 CHANGEABLE = tuple(name for name in CHANGES if name not in ("back", "first", "again"))
 
 
 def one(gallery: Gallery, voice: Voice) -> Step:
     """A picture of any kind, and something said about it."""
-    scene = random_scene(voice.rng)
+    scene = _of_one_colour(random_scene(voice.rng), voice)
     after = gallery.with_shown(scene)
     luck = voice.rng.random()
     if luck < 0.3:
@@ -60,6 +61,13 @@ def one(gallery: Gallery, voice: Voice) -> Step:
     if luck < 0.75:
         return showing(similar(scene, after, voice), scene)
     return showing(edited(scene, after, voice), scene)
+
+
+def _of_one_colour(scene: Scene, voice: Voice) -> Scene:
+    """Now and then two things of one colour, which chance alone would make rare."""
+    if len(scene.things) < 2 or scene.bond or not voice.chance(ONE_COLOUR):
+        return scene
+    return changed(scene, 1, colour=scene.things[0].colour) or scene
 
 
 def similar(scene: Scene, gallery: Gallery, voice: Voice) -> Step:

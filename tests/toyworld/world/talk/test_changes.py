@@ -16,8 +16,9 @@ from llmga.toyworld.world.talk.voice import LANGUAGES, Voice
 BOAT = Scene("sea", "flat", (Thing("boat", "red", "small", "plain", "left"),))
 PAIR = Scene("sea", "flat", (*BOAT.things, Thing("sun", "yellow", "medium", "plain", "top")))
 # What a change of one value leaves as it was.
-ONE_VALUE = {"colour": "colour", "size": "size", "bigger": "size", "smaller": "size", "double": "size", "half": "size",
-             "place": "place", "further": "place", "opposite": "place", "kind": "kind", "pattern": "pattern"}  # fmt: skip
+ONE_VALUE = {"colour": "colour", "size": "size", "bigger": "size", "smaller": "size", "double": "size",
+             "half": "size", "place": "place", "further": "place", "opposite": "place", "kind": "kind",
+             "pattern": "pattern"}  # fmt: skip
 
 
 def made(kind, language="en", count=12, seed=0):
