@@ -30,7 +30,7 @@ from llmga.toyworld.world.talk.question_phrases import GUESSED, OPEN
 from llmga.toyworld.world.talk.questions import describe
 from llmga.toyworld.world.talk.requests import request
 from llmga.toyworld.world.talk.several import several
-from llmga.toyworld.world.talk.shown_pictures import similar, two
+from llmga.toyworld.world.talk.shown_pictures import of_one_colour, similar, two
 from llmga.toyworld.world.talk.smalltalk import TALK, talk
 from llmga.toyworld.world.talk.stories import story
 from llmga.toyworld.world.talk.turns import Step, Turn, answered, fulfilled, showing, words_only
@@ -80,7 +80,7 @@ def _long_prompt(voice: Voice) -> Case:
 def _yes_no(right: bool) -> Callable[[Voice], Case]:
     def make(voice: Voice) -> Case:
         while True:
-            scene = random_scene(voice.rng)
+            scene = of_one_colour(random_scene(voice.rng), voice)
             found = guess(scene, voice, voice.rng.choice(list(GUESSED)), right)
             if found is not None:
                 return _last(showing(answered(found, Gallery(), voice), scene)[0])

@@ -53,7 +53,7 @@ class Plan:
     """What conversations are like.
 
     Attributes:
-        long: share of the requests that ask for a prompt in all detail (over 77 tokens).
+        long: share of the requests for several things that ask for a prompt in all detail (over 77 tokens).
         chinese: share of the conversations that begin in Chinese.
         pictures: whether pictures are shown.
     """

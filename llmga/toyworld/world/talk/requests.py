@@ -57,13 +57,14 @@ def request(voice: Voice, things: int | None = None, *, held_out: bool = False, 
         things: how many; default one to three.
         held_out: only for scenes with pairs of attributes that training never sees.
         form: a row of `FORMS`; default: as often as that says.
-        long: share of the requests that ask for a prompt in all detail.
+        long: share of the requests for several things that ask for a prompt in all detail: that of one thing would
+            fit into 77 tokens.
     """
     while True:
         scene = random_scene(voice.rng, things, held_out=held_out)
         made = _of(scene, voice, form or voice.rng.choices(list(FORMS), list(FORMS.values()))[0], held_out)
         if made is not None:
-            return _in_detail(made, voice) if voice.chance(long) else made
+            return _in_detail(made, voice) if len(made.scene.things) > 1 and voice.chance(long) else made
 
 
 def _in_detail(made: Request, voice: Voice) -> Request:

@@ -51,7 +51,7 @@ CHANGEABLE = tuple(name for name in CHANGES if name not in ("back", "first", "ag
 
 def one(gallery: Gallery, voice: Voice) -> Step:
     """A picture of any kind, and something said about it."""
-    scene = _of_one_colour(random_scene(voice.rng), voice)
+    scene = of_one_colour(random_scene(voice.rng), voice)
     after = gallery.with_shown(scene)
     luck = voice.rng.random()
     if luck < 0.3:
@@ -63,7 +63,7 @@ def one(gallery: Gallery, voice: Voice) -> Step:
     return showing(edited(scene, after, voice), scene)
 
 
-def _of_one_colour(scene: Scene, voice: Voice) -> Scene:
+def of_one_colour(scene: Scene, voice: Voice) -> Scene:
     """Now and then two things of one colour, which chance alone would make rare."""
     if len(scene.things) < 2 or scene.bond or not voice.chance(ONE_COLOUR):
         return scene

@@ -72,14 +72,16 @@ def test_only_long_prompts_exceed_what_clip_reads():
     scenes = [random_scene(rng, 3, held_out=None) for _ in range(200)]
     assert max(len(TOKENS.findall(captions.canonical(scene))) for scene in scenes) + 2 <= CLIP
     assert min(len(TOKENS.findall(prompt(scene, rng, long=True))) for scene in scenes[:50]) > CLIP
+    pairs = [random_scene(rng, 2, held_out=None) for _ in range(200)]
+    assert min(len(TOKENS.findall(prompt(scene, rng, long=True))) for scene in pairs) > CLIP
 
 
 def test_the_share_of_long_prompts_is_as_planned():
     rng = random.Random(4)
-    turns = [turn for _ in range(60) for turn in dialogue(Voice("en", rng), 3, Plan(long=0.5))]
-    wishes = [turn for turn in turns if turn.kind in ("request framed", "request whole")]
+    turns = [turn for _ in range(120) for turn in dialogue(Voice("en", rng), 2, Plan(long=0.5))]
+    wishes = [turn for turn in turns if turn.kind.startswith("request") and len(turn.painted[0].things) > 1]
     long = sum(len(TOKENS.findall(turn.answer)) > CLIP for turn in wishes)
-    assert 0.2 < long / len(wishes) < 0.7
+    assert 0.25 < long / len(wishes) < 0.65
     none = [turn for _ in range(30) for turn in dialogue(Voice("en", rng), 3, Plan(long=0.0))]
     assert all(len(TOKENS.findall(turn.answer)) < 2 * CLIP for turn in none if len(turn.painted) == 1)
 

@@ -78,7 +78,7 @@ def test_every_row_is_used(language):
     Recorder.picked = set()
     for _ in range(150):
         conversation(Recorder(language, rng))
-    for bar in ("story", "several pictures", "two pictures", "long prompts", "vague", "yes", "open questions"):
+    for bar in ("story", "several pictures", "two pictures", "long prompts", "vague", "yes", "no", "open questions"):
         for _ in range(30):
             BARS[bar](Recorder(language, rng))
     book(Recorder(language, rng))
