@@ -28,6 +28,7 @@ from llmga.toyworld.world.talk.open_questions import open_question
 from llmga.toyworld.world.talk.outside import OUTSIDE, outside
 from llmga.toyworld.world.talk.question_phrases import GUESSED, OPEN
 from llmga.toyworld.world.talk.questions import describe
+from llmga.toyworld.world.talk.refusals import REASONS, refused
 from llmga.toyworld.world.talk.requests import request
 from llmga.toyworld.world.talk.several import several
 from llmga.toyworld.world.talk.shown_pictures import of_one_colour, similar, two
@@ -139,6 +140,15 @@ def _changed(kind: str) -> Callable[[Voice], Case]:
     return make
 
 
+def _refusal(voice: Voice) -> Case:
+    """A change that a picture does not allow."""
+    while True:
+        first, gallery = fulfilled(request(voice), Gallery(), voice)
+        step = refused(gallery, voice, voice.rng.choice(list(REASONS)))
+        if step is not None:
+            return _last(first, step[0])
+
+
 def _long_conversation(voice: Voice) -> Case:
     """Thirty turns without shown pictures; the first five and the last six are judged."""
     turns = dialogue(voice, MOST_TURNS, Plan(long=0.0, pictures=False))
@@ -191,6 +201,7 @@ BARS: dict[str, Callable[[Voice], Case]] = {
     "outside, held-out words": _in("en", TEST, _spoken(OUTSIDE, outside, "outside")),
     "small talk": _either(_spoken(TALK, talk, "talk")),
     "small talk, held-out phrasings": _in("en", TEST, _spoken(TALK, talk, "talk")),
+    "refused": _refusal,
     **{f"change {kind}": _changed(kind) for kind in (*CHANGES, "both")},
     "long conversation": _long_conversation,
 }

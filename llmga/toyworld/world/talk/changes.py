@@ -284,9 +284,13 @@ def change(gallery: Gallery, voice: Voice, kind: str = "") -> Change | None:
     if made is None:
         return None
     said, edit = made
-    said = voice.pick(AROUND, x=said)
-    text = typed(re.sub(r"[?？](?=[,;，；])", "", said), voice)
+    text = typed(around(said, voice), voice)
     return Change(text, kind, edit.asked or Asked.of(edit.scene), edit.scene)
+
+
+def around(said: str, voice: Voice) -> str:
+    """A change with what people say before and after it."""
+    return re.sub(r"[?？](?=[,;，；])", "", voice.pick(AROUND, x=said))
 
 
 def _one(gallery: Gallery, voice: Voice, kind: str) -> tuple[str, Edit] | None:

@@ -11,6 +11,7 @@ from llmga.toyworld.world.talk.gallery import Gallery
 from llmga.toyworld.world.talk.holes import filled
 from llmga.toyworld.world.talk.outside import OUTSIDE, outside
 from llmga.toyworld.world.talk.questions import describe, question
+from llmga.toyworld.world.talk.refusals import REASONS, refused
 from llmga.toyworld.world.talk.requests import Request, request
 from llmga.toyworld.world.talk.sentences import body
 from llmga.toyworld.world.talk.several import several
@@ -120,6 +121,10 @@ def _outside(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
     return words_only(outside(voice, kind), f"outside {kind}", gallery, voice)
 
 
+def _refused(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
+    return refused(gallery, voice, voice.rng.choice(list(REASONS)))
+
+
 def _shown(gallery: Gallery, voice: Voice, plan: Plan) -> Step | None:
     if not plan.pictures:
         return None
@@ -134,6 +139,7 @@ STEPS: dict[str, tuple[float, float, Callable[[Gallery, Voice, Plan], Step | Non
     "question": (0, 14, _question),
     "talk": (10, 8, _talk),
     "outside": (10, 7, _outside),
+    "refused": (6, 10, _refused),
     "shown": (20, 10, _shown),
     "several": (4, 2, lambda gallery, voice, plan: several(gallery, voice)),
     "story": (3, 1, lambda gallery, voice, plan: story(gallery, voice)),

@@ -12,6 +12,7 @@ from llmga.toyworld.world.talk.changes import CHANGES
 from llmga.toyworld.world.talk.dialogues import STEPS, Plan, conversation, dialogue
 from llmga.toyworld.world.talk.lexicon import WORDS
 from llmga.toyworld.world.talk.outside import COLOURS, OUTSIDE, THINGS, outside
+from llmga.toyworld.world.talk.refusals import REASONS
 from llmga.toyworld.world.talk.smalltalk import TALK, talk
 from llmga.toyworld.world.talk.stories import BEATS, BOOK, PAGES, book
 from llmga.toyworld.world.talk.voice import LANGUAGES, SPLITS, Voice
@@ -42,6 +43,19 @@ def test_every_step_and_every_change_happens(turns):
     assert {kind.split()[0] for kind in kinds} >= {*STEPS, "two", "book"} - {"vague"}
     assert {f"change {kind}" for kind in (*CHANGES, "both")} <= kinds
     assert {f"outside {kind}" for kind in OUTSIDE} | {f"talk {kind}" for kind in TALK} <= kinds
+
+
+def test_what_cannot_be_done_is_said_and_paints_nothing(turns):
+    found = {}
+    for before, turn in turns:
+        if turn.kind.startswith("refused"):
+            found[turn.kind] = turn
+            assert not turn.painted and "<gen_image>" not in turn.answer
+            painted = [scene for earlier in before for scene in (*earlier.painted, *earlier.shown)]
+            assert turn.kind != "refused no picture yet" or not painted
+            assert turn.kind != "refused no room" or len(turn.before.things) == 3
+            assert turn.kind != "refused no earlier picture" or sum(len(each.painted) for each in before) == 1
+    assert set(found) == {f"refused {reason}" for reason in REASONS}
 
 
 def test_who_goes_back_gets_a_picture_that_was_painted(turns):

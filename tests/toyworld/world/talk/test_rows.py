@@ -8,6 +8,7 @@ import pytest
 
 from llmga.toyworld.world import talk
 from llmga.toyworld.world.talk.cases import BARS
+from llmga.toyworld.world.talk.changes import CHANGES
 from llmga.toyworld.world.talk.dialogues import conversation
 from llmga.toyworld.world.talk.stories import book
 from llmga.toyworld.world.talk.voice import LANGUAGES, LEAST, TEST, Phrases, Voice, row
@@ -81,6 +82,8 @@ def test_every_row_is_used(language):
     for bar in ("story", "several pictures", "two pictures", "long prompts", "vague", "yes", "no", "open questions"):
         for _ in range(30):
             BARS[bar](Recorder(language, rng))
+    for kind in CHANGES:
+        BARS[f"change {kind}"](Recorder(language, rng))
     book(Recorder(language, rng))
     never_split = {"LEADS", "CHANGED", "SEVERAL", "SIMILAR", "BACK"}  # answers
     answers = importlib.import_module(f"{talk.__name__}.answers")
