@@ -124,8 +124,9 @@ def _unseen(gallery: Gallery, voice: Voice) -> Said | None:
         asked = _asks("colour", voice, it=nouns.refer(scene, index, voice), x=nouns.word(colour, voice))
     else:
         colour = scene.things[index].colour
+        others = [thing.colour for thing in scene.things if thing.colour != colour]
         grounds = [ground for ground in GROUNDS if not is_visible(colour, ground)
-                   and all(is_visible(each.colour, ground) or each.colour == colour for each in scene.things)]  # fmt: skip
+                   and all(is_visible(other, ground) for other in others)]  # fmt: skip
         if not grounds:
             return None
         asked = _asks("ground", voice, x=nouns.ground(voice.rng.choice(grounds), voice))

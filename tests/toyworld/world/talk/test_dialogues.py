@@ -26,7 +26,7 @@ def turns():
     """All turns of many conversations, each with those before it."""
     rng = random.Random(0)
     talks = [dialogue(Voice(language, rng), 30) for language in LANGUAGES for _ in range(25)]
-    talks += [conversation(Voice(language, rng)) for language in LANGUAGES for _ in range(60)]
+    talks += [conversation(Voice(language, rng)) for language in LANGUAGES for _ in range(150)]
     return [(said[:number], turn) for said in talks for number, turn in enumerate(said)]
 
 
