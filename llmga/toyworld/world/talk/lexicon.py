@@ -127,11 +127,12 @@ _MORE_SETTINGS = {
     "night sky": ("a night sky", "a dark sky with stars"),
     "sunset": ("a sunset", "an evening sky"),
 }
+_ENGLISH_GROUNDS: dict[str, tuple[str, ...]] = {name: (name, f"plain {name}") for name in PLAIN}
+_ENGLISH_GROUNDS |= {name: (name, f"{name} gradient", f"{name} fading") for name in GRADIENTS}
+_ENGLISH_GROUNDS |= {name: (phrase, *_MORE_SETTINGS[name]) for name, phrase in SETTING_PHRASES.items()}
 # Language -> ground -> what the background is.
 GROUNDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "en": {name: (name, f"plain {name}") for name in PLAIN}
-    | {name: (name, f"{name} gradient", f"{name} fading") for name in GRADIENTS}
-    | {name: (phrase, *_MORE_SETTINGS[name]) for name, phrase in SETTING_PHRASES.items()},
+    "en": _ENGLISH_GROUNDS,
     "zh": {name: (said, f"纯{said}") for name, said in _CHINESE_GROUNDS.items()}
     | {
         name: (f"从{top}到{bottom}的渐变", f"{top}到{bottom}渐变")
