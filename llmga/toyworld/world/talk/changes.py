@@ -8,12 +8,12 @@ from llmga.toyworld.world.kinds import KINDS
 from llmga.toyworld.world.scene import ATTRIBUTES, PATTERNS, PLACES, SIZES, STYLES, Scene
 from llmga.toyworld.world.talk import edited_scenes, edited_things
 from llmga.toyworld.world.talk.asking import Asked
-from llmga.toyworld.world.talk.change_phrases import AROUND, BOTH, SAID
+from llmga.toyworld.world.talk.change_phrases import AROUND, BOTH, SAID, SHORT, SHORTENED, WHERE_ALL
 from llmga.toyworld.world.talk.edits import Act, Edit
 from llmga.toyworld.world.talk.gallery import Gallery
 from llmga.toyworld.world.talk.sentences import articles
 from llmga.toyworld.world.talk.slips import typed
-from llmga.toyworld.world.talk.voice import Voice
+from llmga.toyworld.world.talk.voice import Row, Voice
 
 CHANGES: dict[str, Act] = {
     "colour": edited_things.of_thing("colour", ATTRIBUTES["colour"]),
@@ -75,9 +75,17 @@ def _one(gallery: Gallery, voice: Voice, kind: str) -> tuple[str, Edit] | None:
     for _ in range(TRIES):
         edit = CHANGES[kind](gallery, voice)
         if edit is not None:
-            said = voice.pick(SAID[kind], **edit.words)
+            said = voice.pick(_wording(kind, gallery, edit, voice), **edit.words)
             return (articles(said) if voice.is_english else said), edit
     return None
+
+
+def _wording(kind: str, gallery: Gallery, edit: Edit, voice: Voice) -> Row:
+    """How it is said: in short where there is only one thing."""
+    if edit.is_where:
+        return WHERE_ALL
+    alone = gallery.now is not None and len(gallery.now.things) == 1
+    return SHORT[kind] if alone and kind in SHORT and voice.chance(SHORTENED) else SAID[kind]
 
 
 def _both(gallery: Gallery, voice: Voice) -> tuple[str, Edit] | None:

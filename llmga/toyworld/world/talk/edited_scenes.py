@@ -12,6 +12,7 @@ from llmga.toyworld.world.talk.completing import complete
 from llmga.toyworld.world.talk.edits import Act, Edit, any_of
 from llmga.toyworld.world.talk.gallery import Gallery
 from llmga.toyworld.world.talk.habits import HABITS
+from llmga.toyworld.world.talk.lexicon import SETTINGS
 from llmga.toyworld.world.talk.voice import Voice
 from llmga.toyworld.world.talk.wishing import framed
 
@@ -31,6 +32,7 @@ def _new_thing(scene: Scene, voice: Voice, size: str) -> tuple[Thing, dict[str, 
 
 
 def add(gallery: Gallery, voice: Voice) -> Edit | None:
+    """One thing more, at a place that is named or where it is expected."""
     scene = gallery.now
     if scene is None:
         return None
@@ -49,6 +51,7 @@ def add(gallery: Gallery, voice: Voice) -> Edit | None:
 
 
 def add_beside(gallery: Gallery, voice: Voice) -> Edit | None:
+    """One thing more, beside, in or before one that is there."""
     scene = gallery.now
     if scene is None or (other := any_of(scene, voice)) is None:
         return None
@@ -68,6 +71,7 @@ def _with_new(scene: Scene, named: dict[str, str], relation: str = "", other: in
 
 
 def remove(gallery: Gallery, voice: Voice) -> Edit | None:
+    """One of several things goes."""
     scene = gallery.now
     if scene is None or len(scene.things) < 2 or (index := any_of(scene, voice)) is None:
         return None
@@ -102,6 +106,9 @@ def frame(name: str, values: tuple[str, ...]) -> Act:
             return None
         value = voice.rng.choice([each for each in values if each != getattr(scene, name)])
         new = fitting_scenes.good(framed(scene, name, value))
+        if new and value in SETTINGS and voice.chance(0.4):
+            where = voice.rng.choice(SETTINGS[value][0 if voice.is_english else 1])
+            return Edit(new, {"x": where}, is_where=True)
         said = nouns.ground(value, voice) if name == "ground" else nouns.word(value, voice)
         return Edit(new, {"x": said}) if new else None
 
@@ -120,6 +127,7 @@ def earlier(number: int) -> Act:
 
 
 def again(gallery: Gallery, voice: Voice) -> Edit | None:
+    """The same words once more: the painter makes another picture of them."""
     scene = gallery.now
     if scene is None or not scene.things:
         return None

@@ -1,6 +1,5 @@
 """Edits of one thing: its values, in words and relative, and its place beside others."""
 
-
 from llmga.toyworld.world.judging import Wish
 from llmga.toyworld.world.relations import SIDES
 from llmga.toyworld.world.scene import PLACES, SIZES
@@ -44,6 +43,7 @@ def sized(step: int) -> Act:
 
 
 def further(gallery: Gallery, voice: Voice) -> Edit | None:
+    """One step on the nine-fold grid."""
     scene = gallery.now
     if scene is None or (index := any_of(scene, voice)) is None:
         return None
@@ -59,6 +59,7 @@ def further(gallery: Gallery, voice: Voice) -> Edit | None:
 
 
 def opposite(gallery: Gallery, voice: Voice) -> Edit | None:
+    """Through the middle of the picture to the other side or corner."""
     scene = gallery.now
     if scene is None or (index := any_of(scene, voice)) is None or scene.things[index].place == "center":
         return None
@@ -68,6 +69,7 @@ def opposite(gallery: Gallery, voice: Voice) -> Edit | None:
 
 
 def beside(gallery: Gallery, voice: Voice) -> Edit | None:
+    """To a side of another thing on which it is not yet; where exactly is left open."""
     scene = gallery.now
     if scene is None or len(scene.things) < 2 or scene.bond:
         return None

@@ -11,11 +11,16 @@ from llmga.toyworld.world.talk.voice import Voice
 
 @dataclass(frozen=True)
 class Edit:
-    """A new scene, the words for the slots of its row, and what is judged (default: everything in it)."""
+    """A new scene, the words for the slots of its row, and what is judged (default: everything in it).
+
+    Attributes:
+        is_where: whether the words say where it all is (`at night`), not what the background is.
+    """
 
     scene: Scene
     words: Mapping[str, str] = field(default_factory=dict)
     asked: Asked | None = None
+    is_where: bool = False
 
 
 Act = Callable[[Gallery, Voice], Edit | None]

@@ -101,6 +101,11 @@ RELATIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     INSIDE: (("inside", "within"), ("里面", "内部")),
     BEFORE: (("in front of", "before"), ("前面", "前方")),
 }
+# Several, as people write it in a wish.
+COUNTS = {
+    "en": {2: ("two", "2", "a pair of", "two"), 3: ("three", "3", "three")},
+    "zh": {1: ("一",), 2: ("两", "2", "两"), 3: ("三", "3", "三")},
+}
 NUMBERS = {"en": {1: "one", 2: "two", 3: "three", 0: "no"}, "zh": {1: "一", 2: "两", 3: "三", 0: "没有"}}
 
 
