@@ -12,6 +12,7 @@ from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.talk.answers import prompt
 from llmga.toyworld.world.talk.asking import holds_all
 from llmga.toyworld.world.talk.cases import BARS, as_json, cases, from_json
+from llmga.toyworld.world.talk.corpus import corpus
 from llmga.toyworld.world.talk.dialogues import Plan, dialogue
 from llmga.toyworld.world.talk.holes import with_hole
 from llmga.toyworld.world.talk.records import OTHERS, Album, talks, write
@@ -105,3 +106,11 @@ def test_cases_are_answered_by_themselves_and_come_back_from_json(bar):
 def test_cases_of_long_conversations_judge_both_ends():
     (case,) = cases("long conversation", 1)
     assert len(case.turns) == 30 and case.judged == (0, 1, 2, 3, 4, 24, 25, 26, 27, 28, 29)
+
+
+def test_the_corpus_has_both_languages_and_no_pictures():
+    texts = list(corpus(random.Random(5), 60))
+    assert texts == list(corpus(random.Random(5), 60))
+    chinese = [text for text in texts if re.search("[\u4e00-\u9fff]", text)]
+    assert 10 < len(chinese) < 50 and not any("<image>" in text for text in texts)
+    assert sum(captions.read(text) is not None and "\n" not in text for text in texts) >= 3
