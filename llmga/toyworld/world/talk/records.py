@@ -1,7 +1,7 @@
 """Stage 1's records of the larger world: `python -m llmga.toyworld.world.talk.records --output FOLDER --count 1000`.
 
-`talk.json` holds conversations with pictures (kind `vqa`); `sg.json`, `inpainting.json`, `edit.json` and `t2i.json` the kinds of
-these names.  A record of `talk.json`: `{"id": "talk-0", "image": ["3f….png"], "conversations": [{"from": "human",
+`talk.json` holds conversations with pictures (kind `vqa`); `sg.json`, `inpainting.json`, `edit.json` and `t2i.json` the
+kinds of these names.  A record of `talk.json`: `{"id": "talk-0", "image": ["3f….png"], "conversations": [{"from": "human",
 "value": "<image>\\nwhat is this?"}, {"from": "gpt", "value": "A large red star …"}]}`.
 """
 
@@ -138,8 +138,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--long", type=float, default=Plan.long, help="share of requests for prompts over 77 tokens")
     parser.add_argument("--chinese", type=float, default=Plan.chinese, help="share of the conversations in Chinese")
+    parser.add_argument("--turns", type=int, default=Plan.turns, help="of the longest conversations")
     options = parser.parse_args()
-    write(options.output, options.count, seed=options.seed, plan=Plan(options.long, options.chinese))
+    plan = Plan(options.long, options.chinese, turns=options.turns)
+    write(options.output, options.count, seed=options.seed, plan=plan)
 
 
 if __name__ == "__main__":

