@@ -1,8 +1,10 @@
 """Stage 1's records of the larger world: `python -m llmga.toyworld.world.talk.records --output FOLDER --count 1000`.
 
 `talk.json` holds conversations with pictures (kind `vqa`); `sg.json`, `inpainting.json`, `edit.json` and `t2i.json`
-the kinds of these names.  A record of `talk.json`: `{"id": "talk-0", "image": ["3f….png"], "conversations": [{"from": "human",
-"value": "<image>\\nwhat is this?"}, {"from": "gpt", "value": "A large red star …"}]}`.
+the kinds of these names.
+
+A record of `talk.json`: `{"id": "talk-0", "image": ["3f….png"], "conversations": [
+{"from": "human", "value": "<image>\\nwhat is this?"}, {"from": "gpt", "value": "A large red star …"}]}`.
 """
 
 import argparse
