@@ -1,4 +1,4 @@
-"""What a planner answered to a turn, marked claim by claim: the number of prompts, what was asked in each, the words."""
+"""What a planner answered to a turn, marked claim by claim: number of prompts, what was asked in each, the words."""
 
 import re
 
