@@ -25,7 +25,7 @@ FEW = {"long conversation": 0.1, **dict.fromkeys((f"change {kind}" for kind in (
 
 
 def cases(bar: str, count: int, seed: int = 0) -> Iterator[Case]:
-    """Cases of a bar; the same seed gives the same, and none that training drew."""
+    """Cases of a bar; the same seed gives the same, drawn from other seeds than the records of training."""
     for number in range(count):
         yield BARS[bar](Voice("en", random.Random(f"case {seed} {bar} {number}")))
 

@@ -83,7 +83,7 @@ def test_every_row_is_used(language):
         for _ in range(50):
             BARS[bar](Recorder(language, rng))
     for kind in CHANGES:
-        for _ in range(8):
+        for _ in range(40):
             BARS[f"change {kind}"](Recorder(language, rng))
     book(Recorder(language, rng))
     never_split = {"LEADS", "CHANGED", "SEVERAL", "SIMILAR", "BACK"}  # answers
