@@ -108,6 +108,7 @@ def _from_gguf(file: Path, model_class: Any, config: Path, dtype: torch.dtype) -
             quantization_config=GGUFQuantizationConfig(compute_dtype=dtype),
             dtype=dtype,
             local_files_only=True,
+            trust_remote_code=False,
         )
     except (
         OSError,
