@@ -78,8 +78,7 @@ class Learning:
         loss.backward()
         nn.utils.clip_grad_norm_(self.weights, 1.0)
         for optimizer in self.optimizers:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.pace.bf16):  # Muon's products, half the time
-                optimizer.step()
+            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         # A young average forgets faster, or it would remember the random weights.

@@ -25,16 +25,23 @@ SHOWN = 12
 
 @torch.no_grad()
 def paint(
-    unet: UNet2DConditionModel, texts: Texts, vae: AutoencoderKL, captions: Sequence[str], seed: int = 0
+    unet: UNet2DConditionModel,
+    texts: Texts,
+    vae: AutoencoderKL,
+    captions: Sequence[str],
+    seed: int = 0,
+    steps: int = STEPS,
+    bf16: bool = True,
 ) -> list[Image.Image]:
     """Pictures for captions, with classifier-free guidance, as the stock pipeline samples them."""
     generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn((len(captions), vae.config.latent_channels, 24, 24), generator=generator)
+    side = unet.config.sample_size
+    latents = torch.randn((len(captions), vae.config.latent_channels, side, side), generator=generator)
     states, pooled = texts(["" for _ in captions] + list(captions))
     scheduler = sampler()
-    scheduler.set_timesteps(STEPS)
+    scheduler.set_timesteps(steps)
     for time in scheduler.timesteps:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             said = unet(latents.repeat(2, 1, 1, 1), time, states, added_cond_kwargs=conditions(pooled)).sample
         without, with_text = said.float().chunk(2)
         latents = scheduler.step(without + GUIDANCE * (with_text - without), time, latents).prev_sample

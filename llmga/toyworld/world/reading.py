@@ -124,12 +124,12 @@ class Questions(nn.Module):
 
 
 class Summary(nn.Module):
-    """The same answers for places and frame from the pooled vector alone."""
+    """The same answers for places and frame, and how many of every kind there are, from the pooled vector alone."""
 
     def __init__(self, width: int = 384):
         super().__init__()
         self.sizes: dict[str, tuple[int, int]] = (
-            {"kind": (SLOTS, len(KINDS) + 1)}
+            {"kind": (SLOTS, len(KINDS) + 1), "count": (len(KINDS), MOST_THINGS + 1)}
             | {name: (SLOTS, len(ATTRIBUTES[name])) for name in LOOK}
             | {"ground": (1, len(GROUNDS)), "style": (1, len(STYLES))}
         )
@@ -247,11 +247,9 @@ def accuracy(answers: dict[str, Tensor], right: dict[str, Tensor]) -> Figures:
     """By attribute, over what is there; `all`: whole scenes without a mistake, empty places included."""
     figures, perfect = {}, torch.ones(len(right["kind"]), dtype=torch.bool)
     for name, logits in answers.items():
-        if name == "count":
-            continue
-        target = right[name][:, :SLOTS]
+        target = right[name][:, : SLOTS if name in LOOK else None]
         hit = logits[:, : target.shape[1]].argmax(-1) == target
-        asked = target != (len(KINDS) if name == "kind" else UNSEEN)
+        asked = target != {"kind": len(KINDS), "count": 0}.get(name, UNSEEN)
         figures[name] = hit[asked].float().mean().item()
         perfect &= (hit | (target == UNSEEN)).all(1)
     return figures | {"all": perfect.float().mean().item()}
