@@ -99,7 +99,8 @@ class Texts:
             folder / "text_encoder_2", trust_remote_code=False
         ).eval()
         self.tokenizers = [
-            CLIPTokenizer.from_pretrained(folder / name, trust_remote_code=False) for name in ("tokenizer", "tokenizer_2")
+            CLIPTokenizer.from_pretrained(folder / name, trust_remote_code=False)
+            for name in ("tokenizer", "tokenizer_2")
         ]
 
     @torch.no_grad()

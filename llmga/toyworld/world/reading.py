@@ -8,6 +8,7 @@ that whatever belongs together is found at one token.  The heads are thrown away
 
 import argparse
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,15 @@ from llmga.toyworld.world.learning import Figures, Learning, Pace, learn
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.scene import ATTRIBUTES, MOST_THINGS, PLACES, STYLES, Scene
 from llmga.toyworld.world.wordings import detailed, short
+from llmga.toyworld.world.words import plural
 
 PACE = Pace(steps=2400, batch_size=48, lr=3e-3, adam_lr=3e-3, ema=0.99)
 WIDTH, LAYERS, POOLED = 64, 4, 128
 LOOK = ("colour", "size", "pattern")
 KINDS = ATTRIBUTES["kind"]
 SLOTS = 2 * len(PLACES)  # at every place a thing, and one that a bond puts to it
-NOTHING_WEIGHT = 0.2  # most places are empty
+NOTHING_WEIGHT = 0.5  # most places are empty
+NAMELESS = 0.15  # of the kinds in a caption that towers learn from
 UNSEEN = -100  # what cross entropy leaves out
 WORDINGS = ("canonical", "short", "detailed")
 
@@ -45,6 +48,18 @@ def said(scene: Scene, wording: str, rng: random.Random) -> str:
     if wording == "canonical":
         return canonical(scene)
     return detailed(scene, rng) if wording == "detailed" else short(scene, rng)
+
+
+_KIND = re.compile(rf"\b({'|'.join([*KINDS, *map(plural, KINDS)])})\b", re.IGNORECASE)
+
+
+def nameless(text: str, rng: random.Random) -> str:
+    """The caption with some kinds called "thing".
+
+    Colours and patterns are then read without the kind; or towers learn which of them a kind never had, and misread
+    the pairs that are held out.
+    """
+    return _KIND.sub(lambda found: "thing" if rng.random() < NAMELESS else found.group(), text)
 
 
 def rows(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -134,7 +149,9 @@ class Summary(nn.Module):
             | {"ground": (1, len(GROUNDS)), "style": (1, len(STYLES))}
         )
         self.hidden: nn.Sequential = nn.Sequential(nn.LayerNorm(POOLED), nn.Linear(POOLED, width), nn.GELU())
-        self.answers: nn.ModuleDict = nn.ModuleDict({name: nn.Linear(width, a * b) for name, (a, b) in self.sizes.items()})
+        self.answers: nn.ModuleDict = nn.ModuleDict(
+            {name: nn.Linear(width, a * b) for name, (a, b) in self.sizes.items()}
+        )
 
     def forward(self, pooled: Tensor) -> dict[str, Tensor]:
         """Logits (batch, questions, answers)."""
@@ -151,9 +168,7 @@ class Reader(nn.Module):
         self.questions: Questions = Questions()
         self.summary: Summary = Summary()
 
-    def forward(
-        self, one: Tensor, two: Tensor, there: Tensor
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, one: Tensor, two: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Answers from the tokens of all chunks, and from the pooled vector of the first.
 
         Args:
@@ -220,7 +235,7 @@ class Teaching:
         wording = WORDINGS[step % 3]
         scenes = [random_scene(rng) for _ in range(self.pace.batch_size // (1 + (wording == "detailed")))]
         right = truth(scenes)
-        one, two, there = self._read([said(scene, wording, rng) for scene in scenes])
+        one, two, there = self._read([nameless(said(scene, wording, rng), rng) for scene in scenes])
         used = int((one != self.tokenizers[0].pad_token_id).sum(-1).max()) + 4  # some padding, as there will be
         asked, summed = self.reader(one[..., :used], two[..., :used], there)
         # What its first chunk does not tell, the pooled vector cannot know.

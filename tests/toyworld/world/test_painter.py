@@ -1,6 +1,7 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -91,4 +92,5 @@ def test_the_stock_pipeline_paints_the_same_picture(towers, vae, tmp_path):
     stock = pipeline("a red star", num_inference_steps=2, guidance_scale=3.0, height=96, width=96, output_type="pt",
                      generator=torch.Generator().manual_seed(0)).images  # fmt: skip
     ours = painted.paint(unet, Texts(towers), vae, ["a red star"], steps=2, bf16=False)
-    assert torch.equal(torch.tensor(list(ours[0].getdata())), (stock[0] * 255).round().int().flatten(1).T)
+    difference = torch.from_numpy(np.asarray(ours[0]).astype("float32") / 255) - stock[0].permute(1, 2, 0)
+    assert difference.abs().max() < 2 / 255 and stock.std() > 0.01

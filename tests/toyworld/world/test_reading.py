@@ -4,15 +4,15 @@ import random
 import pytest
 import torch
 
+from llmga.toyworld.vocabulary import learn_clip
 from llmga.toyworld.world import reading
 from llmga.toyworld.world.learning import Pace
 from llmga.toyworld.world.reading import KINDS, SLOTS, UNSEEN, Reader, Teaching, accuracy, loss_of, rows, said, truth
-from llmga.toyworld.world.scene import PLACES, Scene, Thing
-from llmga.toyworld.vocabulary import learn_clip
 from llmga.toyworld.world.sampling import random_scene
+from llmga.toyworld.world.scene import PLACES, Scene, Thing
 
-INSIDE = Scene("sea", "flat", (Thing("ring", "red", "large", place="left"), Thing("star", "blue", "small", place="left"),
-                               Thing("sun", "yellow", "small", place="right")), "inside")  # fmt: skip
+RING, STAR = Thing("ring", "red", "large", place="left"), Thing("star", "blue", "small", place="left")
+INSIDE = Scene("sea", "flat", (RING, STAR, Thing("sun", "yellow", "small", place="right")), "inside")
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,18 @@ def test_kinds_of_which_two_differ_have_no_look():
 def test_right_answers_are_all_right_and_a_wrong_one_is_counted():
     right = truth([INSIDE])
     sizes = {"kind": 25, "count": 4, "colour": 12, "size": 3, "pattern": 3, "ground": 19, "style": 3}
-    answers = {name: 9.0 * torch.nn.functional.one_hot(right[name].clamp(min=0), n).float() for name, n in sizes.items()}
+    answers = {
+        name: 9.0 * torch.nn.functional.one_hot(right[name].clamp(min=0), n).float() for name, n in sizes.items()
+    }
     assert set(accuracy(answers, right).values()) == {1.0} and loss_of(answers, right) < 0.05
     answers["kind"] = answers["kind"].roll(1, -1)
     assert accuracy(answers, right)["kind"] == 0.0 == accuracy(answers, right)["all"]
+
+
+def test_some_kinds_have_no_name(monkeypatch):
+    monkeypatch.setattr(reading, "NAMELESS", 1.0)
+    said = reading.nameless("Two small red fish and a large blue star; butterflies, crosses.", random.Random(0))
+    assert said == "Two small red thing and a large blue thing; thing, thing."
 
 
 def test_texts_are_cut_as_the_pipeline_cuts_them(tokenizers):
