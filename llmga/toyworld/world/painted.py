@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +36,10 @@ def paint(
 ) -> list[Image.Image]:
     """Pictures for captions, with classifier-free guidance, as the stock pipeline samples them."""
     generator = torch.Generator().manual_seed(seed)
-    side = unet.config.sample_size
-    latents = torch.randn((len(captions), vae.config.latent_channels, side, side), generator=generator)
+    shape: Any = unet.config
+    latents = torch.randn((len(captions), shape.in_channels, shape.sample_size, shape.sample_size), generator=generator)
     states, pooled = texts(["" for _ in captions] + list(captions))
-    scheduler = sampler()
+    scheduler: Any = sampler()
     scheduler.set_timesteps(steps)
     for time in scheduler.timesteps:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -83,5 +84,7 @@ class Judge:
             painted = paint(self.unet, self.texts, self.vae, captions)
             figures |= {f"{count} {name}": share for name, share in shares(painted, scenes).items()}
             shown += list(zip(painted, captions, strict=True))[:SHOWN]
-        contact_sheet(*zip(*shown, strict=True)).save(self.folder / "sheet.png")
+        contact_sheet([picture for picture, _ in shown], [caption for _, caption in shown]).save(
+            self.folder / "sheet.png"
+        )
         return figures

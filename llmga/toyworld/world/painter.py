@@ -73,7 +73,7 @@ def architecture(
         block_out_channels=widths,
         layers_per_block=1,
         cross_attention_dim=text,
-        attention_head_dim=[width // 32 for width in widths],  # type: ignore[arg-type]  # the number of heads
+        attention_head_dim=[width // 32 for width in widths],  # diffusers' old name for the number of heads
         use_linear_projection=True,
         norm_num_groups=16,
         # What the text says as a whole reaches every layer, so it gets room and may scale, not only shift.

@@ -243,7 +243,8 @@ class Teaching:
 
     def judge(self, judged: int = 192) -> Figures:
         """Share of right answers about things on scenes of pairs that training never sees."""
-        rng, figures = random.Random(73), {}
+        rng = random.Random(73)
+        figures: Figures = {}
         scenes = [random_scene(rng, held_out=True) for _ in range(judged)]
         right = truth(scenes)
         for wording in WORDINGS:

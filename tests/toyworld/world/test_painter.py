@@ -77,7 +77,7 @@ def test_an_interrupted_training_ends_in_the_same_weights(towers, drawn, tmp_pat
 
 def test_pictures_are_judged_attribute_by_attribute():
     rng = random.Random(5)
-    scenes = [random_scene(rng, 2) for _ in range(3)]
+    scenes = [random_scene(rng, 2)]
     assert set(painted.shares([draw(scene) for scene in scenes], scenes).values()) == {1.0}
     assert painted.shares([draw(random_scene(rng, 2)) for _ in scenes], scenes)["all"] == 0.0
 
@@ -94,3 +94,11 @@ def test_the_stock_pipeline_paints_the_same_picture(towers, vae, tmp_path):
     ours = painted.paint(unet, Texts(towers), vae, ["a red star"], steps=2, bf16=False)
     difference = torch.from_numpy(np.asarray(ours[0]).astype("float32") / 255) - stock[0].permute(1, 2, 0)
     assert difference.abs().max() < 2 / 255 and stock.std() > 0.01
+
+
+def test_a_painter_is_judged_on_one_thing_and_on_two(towers, vae, tmp_path):
+    texts = Texts(towers)
+    judge = painted.Judge(fresh(TINY, texts, 6).eval(), texts, vae, 1, tmp_path)
+    figures = judge()
+    assert figures["1 all"] == figures["2 all"] == 0.0 and {"1 kind", "2 kind", "2 relation"} <= set(figures)
+    assert (tmp_path / "sheet.png").exists()
