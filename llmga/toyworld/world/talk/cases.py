@@ -1,0 +1,275 @@
+"""Evaluation cases of every bar as JSON lines: `python -m llmga.toyworld.world.talk.cases --output cases.jsonl`.
+
+A case: `{"bar": "change colour", "id": "change colour-17", "language": "en", "judged": [1], "turns": [{"person": …,
+"answer": …, "kind": …, "shown": [caption …], "hidden": null, "painted": [caption …], "asked": [{…}], "before": caption,
+"truth": "", "others": []}]}`.  Scenes are canonical captions, which `captions.read` reads; `judged` are the turns that
+count, the others lead there.  `answer` and `painted` are what a faultless planner says.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmga.toyworld.world import captions
+from llmga.toyworld.world.sampling import random_scene
+from llmga.toyworld.world.scene import Scene
+from llmga.toyworld.world.talk.answers import CHANGED, painted
+from llmga.toyworld.world.talk.asking import Asked
+from llmga.toyworld.world.talk.changes import CHANGES, change
+from llmga.toyworld.world.talk.dialogues import LEADS_OF, MOST_TURNS, Plan, dialogue
+from llmga.toyworld.world.talk.gallery import Gallery
+from llmga.toyworld.world.talk.guesses import guess
+from llmga.toyworld.world.talk.holes import filled
+from llmga.toyworld.world.talk.open_questions import open_question
+from llmga.toyworld.world.talk.outside import OUTSIDE, outside
+from llmga.toyworld.world.talk.question_phrases import GUESSED, OPEN
+from llmga.toyworld.world.talk.questions import describe
+from llmga.toyworld.world.talk.refusals import REASONS, refused
+from llmga.toyworld.world.talk.requests import request
+from llmga.toyworld.world.talk.several import several
+from llmga.toyworld.world.talk.shown_pictures import of_one_colour, similar, two
+from llmga.toyworld.world.talk.smalltalk import TALK, talk
+from llmga.toyworld.world.talk.stories import story
+from llmga.toyworld.world.talk.turns import Step, Turn, answered, fulfilled, showing, words_only
+from llmga.toyworld.world.talk.vague import vague
+from llmga.toyworld.world.talk.voice import TEST, Voice
+
+Turns = list[Turn]
+
+
+class Case(NamedTuple):
+    """A conversation and the turns of it that are judged."""
+
+    turns: Turns
+    judged: tuple[int, ...]
+
+
+def _last(*steps: Turn) -> Case:
+    return Case(list(steps), (len(steps) - 1,))
+
+
+def _requested(things: int, related: bool = False, held_out: bool = False) -> Callable[[Voice], Case]:
+    """A request for so many things."""
+
+    def make(voice: Voice) -> Case:
+        while True:
+            made = request(voice, things, held_out=held_out)
+            if made.asked.wish.relations or not related:
+                return _last(fulfilled(made, Gallery(), voice)[0])
+
+    return make
+
+
+def _in(language: str, split: str, make: Callable[[Voice], Case]) -> Callable[[Voice], Case]:
+    """The same in a certain language and split of phrasings."""
+    return lambda voice: make(replace(voice, language=language, split=split))
+
+
+def _either(make: Callable[[Voice], Case]) -> Callable[[Voice], Case]:
+    """The same in either language."""
+    return lambda voice: make(replace(voice, language=voice.rng.choice(("en", "zh"))))
+
+
+def _long_prompt(voice: Voice) -> Case:
+    return _last(fulfilled(request(voice, voice.rng.choice((2, 3)), form="whole", long=1.0), Gallery(), voice)[0])
+
+
+def _yes_no(right: bool) -> Callable[[Voice], Case]:
+    def make(voice: Voice) -> Case:
+        while True:
+            scene = of_one_colour(random_scene(voice.rng), voice)
+            found = guess(scene, voice, voice.rng.choice(list(GUESSED)), right)
+            if found is not None:
+                return _last(showing(answered(found, Gallery(), voice), scene)[0])
+
+    return make
+
+
+def _open(voice: Voice) -> Case:
+    while True:
+        scene = random_scene(voice.rng)
+        found = open_question(scene, voice, voice.rng.choice(list(OPEN)))
+        if found is not None:
+            return _last(showing(answered(found, Gallery(), voice), scene)[0])
+
+
+def _described(least: int, most: int) -> Callable[[Voice], Case]:
+    """A picture is shown after so many turns, and described."""
+
+    def make(voice: Voice) -> Case:
+        before = dialogue(voice, voice.rng.randint(least, most), Plan(pictures=least > 0))
+        scene = random_scene(voice.rng)
+        return _last(*before, showing(answered(describe(scene, voice), Gallery(), voice), scene)[0])
+
+    return make
+
+
+def _own(voice: Voice) -> Case:
+    """A question about a picture that was painted."""
+    while True:
+        first, gallery = fulfilled(request(voice), Gallery(), voice)
+        if gallery.now is None or not gallery.now.things:
+            continue
+        right = voice.chance(0.5)
+        kind = voice.rng.choice((*GUESSED, *OPEN))
+        found = guess(gallery.now, voice, kind, right) if kind in GUESSED else open_question(gallery.now, voice, kind)
+        if found is not None:
+            return _last(first, answered(found, gallery, voice)[0])
+
+
+def _changed(kind: str) -> Callable[[Voice], Case]:
+    """A change of a kind, to the picture that a request or two have led to."""
+
+    def make(voice: Voice) -> Case:
+        while True:
+            turns, gallery = [], Gallery()
+            for _ in range(3 if kind in ("back", "first") else 1):
+                turn, gallery = fulfilled(request(voice), gallery, voice)
+                turns.append(turn)
+            made = change(gallery, voice, kind)
+            if made is not None:
+                answer = painted([made.scene], LEADS_OF.get(kind, CHANGED), voice)
+                last = Turn(made.text, answer, f"change {kind}", voice.language, painted=(made.scene,),
+                            asked=(made.asked,), before=gallery.now)  # fmt: skip
+                return _last(*turns, last)
+
+    return make
+
+
+def _refusal(voice: Voice) -> Case:
+    """A change that a picture does not allow."""
+    while True:
+        first, gallery = fulfilled(request(voice), Gallery(), voice)
+        step = refused(gallery, voice, voice.rng.choice(list(REASONS)))
+        if step is not None:
+            return _last(first, step[0])
+
+
+def _long_conversation(voice: Voice) -> Case:
+    """Thirty turns without shown pictures; the first five and the last six are judged."""
+    turns = dialogue(voice, MOST_TURNS, Plan(long=0.0, pictures=False))
+    return Case(turns, (*range(5), *range(MOST_TURNS - 6, MOST_TURNS)))
+
+
+def _stepped(step: Callable[[Gallery, Voice], Step]) -> Callable[[Voice], Case]:
+    return lambda voice: _last(step(Gallery(), voice)[0])
+
+
+def _similar(gallery: Gallery, voice: Voice) -> Step:
+    scene = random_scene(voice.rng)
+    return showing(similar(scene, gallery.with_shown(scene), voice), scene)
+
+
+def _spoken(kinds: dict[str, Any], say: Callable[[Voice, str], tuple[str, str]], name: str) -> Callable[[Voice], Case]:
+    """Something that paints nothing."""
+
+    def make(voice: Voice) -> Case:
+        kind = voice.rng.choice(list(kinds))
+        return _last(words_only(say(voice, kind), f"{name} {kind}", Gallery(), voice)[0])
+
+    return make
+
+
+# Bar -> how a case of it is made.
+BARS: dict[str, Callable[[Voice], Case]] = {
+    "one thing": _requested(1),
+    "two things": _requested(2, related=True),
+    "three things": _requested(3),
+    "held-out pairs": _requested(2, related=True, held_out=True),
+    "held-out phrasings": _in("en", TEST, _requested(1)),
+    "held-out phrasings, two things": _in("en", TEST, _requested(2)),
+    "chinese": _in("zh", "train", _requested(1)),
+    "chinese, held-out phrasings": _in("zh", TEST, _requested(1)),
+    "vague": lambda voice: _last(fulfilled(vague(voice), Gallery(), voice)[0]),
+    "long prompts": _long_prompt,
+    "yes": _yes_no(True),
+    "no": _yes_no(False),
+    "open questions": _open,
+    "own pictures": _own,
+    "shown in turn 1": _described(0, 0),
+    "shown later": _described(1, 12),
+    "two pictures": _stepped(two),
+    "similar": _stepped(_similar),
+    "fill": _stepped(filled),
+    "several pictures": _stepped(several),
+    "story": _stepped(story),
+    "outside": _either(_spoken(OUTSIDE, outside, "outside")),
+    "outside, held-out words": _in("en", TEST, _spoken(OUTSIDE, outside, "outside")),
+    "small talk": _either(_spoken(TALK, talk, "talk")),
+    "small talk, held-out phrasings": _in("en", TEST, _spoken(TALK, talk, "talk")),
+    "refused": _refusal,
+    **{f"change {kind}": _changed(kind) for kind in (*CHANGES, "both")},
+    "long conversation": _long_conversation,
+}
+FEW = {"long conversation": 0.1, **dict.fromkeys((f"change {kind}" for kind in (*CHANGES, "both")), 0.12)}
+
+
+def cases(bar: str, count: int, seed: int = 0) -> Iterator[Case]:
+    """Cases of a bar; the same seed gives the same, and none that training drew."""
+    for number in range(count):
+        yield BARS[bar](Voice("en", random.Random(f"case {seed} {bar} {number}")))
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    return {
+        "person": turn.person, "answer": turn.answer, "kind": turn.kind, "language": turn.language,
+        "shown": [captions.canonical(scene) for scene in turn.shown], "hidden": turn.hidden,
+        "painted": [captions.canonical(scene) for scene in turn.painted],
+        "asked": [asked.as_json() for asked in turn.asked],
+        "before": captions.canonical(turn.before) if turn.before else "", "truth": turn.truth,
+        "others": list(turn.others),
+    }  # fmt: skip
+
+
+def as_json(bar: str, number: int, case: Case) -> dict[str, Any]:
+    """Plain values of a case."""
+    return {"bar": bar, "id": f"{bar}-{number}", "language": case.turns[-1].language, "judged": list(case.judged),
+            "turns": [_turn(turn) for turn in case.turns]}  # fmt: skip
+
+
+def from_json(said: dict[str, Any]) -> Case:
+    """What `as_json` gave."""
+    return Case([_read(turn) for turn in said["turns"]], tuple(said["judged"]))
+
+
+def _read(turn: dict[str, Any]) -> Turn:
+    scenes = {name: tuple(map(_scene, turn[name])) for name in ("shown", "painted")}
+    before = _scene(turn["before"]) if turn["before"] else None
+    return Turn(turn["person"], turn["answer"], turn["kind"], turn["language"], scenes["shown"], scenes["painted"],
+                tuple(map(Asked.from_json, turn["asked"])), before, turn["hidden"], turn["truth"],
+                tuple(turn["others"]))  # fmt: skip
+
+
+def _scene(text: str) -> Scene:
+    scene = captions.read(text)
+    assert scene is not None, text
+    return scene
+
+
+def write(file: Path, count: int, *, seed: int = 0, bars: tuple[str, ...] = tuple(BARS)) -> None:
+    """Write the cases of these bars; of those in `FEW` a part of the number."""
+    with file.open("w", encoding="utf-8") as opened:
+        for bar in bars:
+            for number, case in enumerate(cases(bar, max(1, round(FEW.get(bar, 1.0) * count)), seed)):
+                opened.write(json.dumps(as_json(bar, number, case), ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Write evaluation cases of the larger world."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="a JSONL file")
+    parser.add_argument(
+        "--count", type=int, default=500, help="cases of a bar; of changes and long conversations fewer"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bars", nargs="+", choices=BARS, default=tuple(BARS))
+    options = parser.parse_args()
+    write(options.output, options.count, seed=options.seed, bars=tuple(options.bars))
+
+
+if __name__ == "__main__":
+    main()
