@@ -1,10 +1,9 @@
 """The world's painter: a small SDXL whose UNet learns from latents and captions that were made ahead.
 
-`python -m llmga.toyworld.world.painter --towers towers --vae vae --data data --output painter` trains one, resumable at
+`python -m llmga.toyworld.world painter --towers towers --vae vae --data data --output painter` trains one, resumable at
 any step, judges it with the oracle on the way, and writes a folder that every SDXL pipeline opens.
 """
 
-import argparse
 import json
 import random
 from dataclasses import dataclass, field, replace
@@ -187,28 +186,35 @@ def fresh(recipe: Recipe, texts: Texts, channels: int) -> UNet2DConditionModel:
     return architecture(recipe.widths, channels, width, texts.two.config.projection_dim)
 
 
-def main() -> None:
-    """Train a painter and write its pipeline."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    for name, text in (("towers", "folder of the text towers"), ("vae", "folder of the autoencoder"),
-                       ("data", "what painting_data wrote"), ("output", "folder of the pipeline")):  # fmt: skip
-        parser.add_argument(f"--{name}", type=Path, required=True, help=text)
-    parser.add_argument("--steps", type=int, default=Recipe().pace.steps)
-    parser.add_argument("--until", type=int, help="stop at this step; the next call goes on")
-    parser.add_argument("--lr", type=float, default=Recipe().pace.lr)
-    parser.add_argument("--judge-every", type=int, default=1000)
-    parser.add_argument("--judged", type=int, default=48, help="pictures of one and of two things")
-    options = parser.parse_args()
+def trained(
+    towers: Path,
+    vae_folder: Path,
+    data: Path,
+    output: Path,
+    *,
+    steps: int | None = None,
+    lr: float | None = None,
+    until: int | None = None,
+    judge_every: int = 1000,
+    judged: int = 48,
+) -> None:
+    """Train a painter, or go on with it, and write its pipeline.
+
+    Args:
+        towers: folder of the text towers.
+        vae_folder: folder of the autoencoder.
+        data: what `painting_data` wrote.
+        output: folder of the pipeline, of its state and of its curve.
+        until: stop at this step; the next call goes on.
+        judged: pictures of one and of two things that are painted every `judge_every` steps.
+    """
     from llmga.toyworld.world.painted import Judge
 
-    recipe = Recipe(pace=replace(Recipe().pace, steps=options.steps, lr=options.lr))
-    texts, vae = Texts(options.towers), AutoencoderKL.from_pretrained(options.vae, trust_remote_code=False).eval()
+    usual = Recipe().pace
+    recipe = Recipe(pace=replace(usual, steps=steps or usual.steps, lr=lr or usual.lr))
+    texts, vae = Texts(towers), AutoencoderKL.from_pretrained(vae_folder, trust_remote_code=False).eval()
     unet = fresh(recipe, texts, vae.config.latent_channels)
-    painting = Painting(unet, texts, read(options.data), recipe)
-    judge = Judge(unet, texts, vae, options.judged, options.output)
-    learn(Learning(unet, recipe.pace, is_end), painting.loss, options.output, judge, options.judge_every, options.until)
-    save(unet, options.towers, vae, options.output)
-
-
-if __name__ == "__main__":
-    main()
+    painting = Painting(unet, texts, read(data), recipe)
+    judge = Judge(unet, texts, vae, judged, output)
+    learn(Learning(unet, recipe.pace, is_end), painting.loss, output, judge, judge_every, until)
+    save(unet, towers, vae, output)

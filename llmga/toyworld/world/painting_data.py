@@ -1,9 +1,8 @@
 """Scenes drawn and encoded ahead: latents, where their things are, and captions, in parts of a thousand.
 
-`python -m llmga.toyworld.world.painting_data --vae vae --output data --parts 40` writes what is not there yet.
+`python -m llmga.toyworld.world latents --vae vae --output data --parts 40` writes what is not there yet.
 """
 
-import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -77,18 +76,3 @@ def read(folder: Path) -> Drawn:
     parts = [torch.load(file, weights_only=True) for file in sorted(folder.glob("part-*.pt"))]
     latents, things, counts = (torch.cat([part[name] for part in parts]) for name in ("latents", "things", "counts"))
     return Drawn(latents, things, counts, [caption for part in parts for caption in part["captions"]])
-
-
-def main() -> None:
-    """Draw and encode scenes of the training split."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--vae", type=Path, required=True, help="folder of the world's autoencoder")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--parts", type=int, default=40, help=f"of {PART} scenes each")
-    options = parser.parse_args()
-    vae = AutoencoderKL.from_pretrained(options.vae, trust_remote_code=False).eval()
-    write(vae, options.output, options.parts)
-
-
-if __name__ == "__main__":
-    main()

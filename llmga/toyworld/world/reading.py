@@ -3,10 +3,9 @@
 A painter that starts from blind towers has to learn to read and to paint at once.  Here heads ask the tokens what the
 UNet's cross attention will ask, "what is at this place?" and "how does this kind look?", by one attention each, so
 that whatever belongs together is found at one token.  The heads are thrown away.
-`python -m llmga.toyworld.world.reading --output towers` trains both and prints how well they read.
+`python -m llmga.toyworld.world towers --output towers` trains both and prints how well they read.
 """
 
-import argparse
 import random
 import re
 from collections.abc import Sequence
@@ -287,20 +286,3 @@ def save(towers: Towers, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], folder
     towers.two.save_pretrained(folder / "text_encoder_2")
     for tokenizer, name in zip(tokenizers, ("tokenizer", "tokenizer_2"), strict=True):
         tokenizer.save_pretrained(folder / name)
-
-
-def main() -> None:
-    """Train both towers and write the folders that a pipeline opens."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--steps", type=int, default=PACE.steps)
-    parser.add_argument("--lr", type=float, default=PACE.lr)
-    parser.add_argument("--judge-every", type=int, default=300)
-    parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args()
-    pace = Pace(**{**vars(PACE), "steps": options.steps, "lr": options.lr, "adam_lr": options.lr})
-    towers, tokenizers = train(pace, options.output, options.judge_every)
-    save(towers, tokenizers, options.output)
-
-
-if __name__ == "__main__":
-    main()

@@ -193,7 +193,8 @@ def _frame(name: str, values: tuple[str, ...]) -> Act:
         if scene is None or not scene.things:
             return None
         value = voice.rng.choice([each for each in values if each != getattr(scene, name)])
-        new = fitting_scenes.good(replace(scene, **{name: value}))
+        changed = replace(scene, ground=value) if name == "ground" else replace(scene, style=value)
+        new = fitting_scenes.good(changed)
         said = nouns.ground(value, voice) if name == "ground" else nouns.word(value, voice)
         return Edit(new, {"x": said}) if new else None
 

@@ -112,7 +112,7 @@ def _sizes(
     """Sizes of all things, the expected ones first."""
     options = []
     for number, (named, kind, look) in enumerate(zip(wish.things, kinds, looks, strict=True)):
-        usual = ("medium", "large", "small") if len(kinds) < 3 else ("small", "medium", "large")
+        usual: tuple[str, ...] = ("medium", "large", "small") if len(kinds) < 3 else ("small", "medium", "large")
         usual = ("large", "medium") if number == bound[1] else ("small", "medium") if number == bound[2] else usual
         options.append([size for size in ([named["size"]] if "size" in named else usual)
                         if carries(kind, size, look[1]) and not _is_never(never, number, "size", size)])  # fmt: skip

@@ -162,7 +162,7 @@ def dialogue(voice: Voice, turns: int, plan: Plan = PLAN) -> list[Turn]:
 
 
 def _next(gallery: Gallery, voice: Voice, plan: Plan, first: bool) -> Step | None:
-    weights = [row[0 if first else 1] for row in STEPS.values()]
+    weights = [at_first if first else later for at_first, later, _ in STEPS.values()]
     name = voice.rng.choices(list(STEPS), weights)[0]
     return STEPS[name][2](gallery, voice, plan)
 

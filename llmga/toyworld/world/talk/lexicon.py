@@ -127,9 +127,11 @@ _MORE_SETTINGS = {
     "night sky": ("a night sky", "a dark sky with stars"),
     "sunset": ("a sunset", "an evening sky"),
 }
+Ways = dict[str, tuple[str, ...]]
+_PLAIN_GROUNDS: Ways = {name: (name, f"plain {name}") for name in PLAIN}
 # Language -> ground -> what the background is.
-GROUNDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "en": {name: (name, f"plain {name}") for name in PLAIN}
+GROUNDS: dict[str, Ways] = {
+    "en": _PLAIN_GROUNDS
     | {name: (name, f"{name} gradient", f"{name} fading") for name in GRADIENTS}
     | {name: (phrase, *_MORE_SETTINGS[name]) for name, phrase in SETTING_PHRASES.items()},
     "zh": {name: (said, f"纯{said}") for name, said in _CHINESE_GROUNDS.items()}

@@ -61,24 +61,24 @@ TONGUES = row(
     ("zeichne ein haus", "dessine un chat", "dibuja un árbol", "赤い船を描いてください", "нарисуй дом",
      "나무를 그려줘"),
 )  # fmt: skip
-NOT_A_THING = {
+NOT_A_THING: dict[str, tuple[str, ...]] = {
     "en": (f"I have not learned to paint that. I know {FEW['en']}. {EXAMPLE['en']}",
            f"That is outside my little world of {FEW['en']}."),
     "zh": (f"这个我还不会画。我会画{FEW['zh']}等。{EXAMPLE['zh']}", f"这不在我的小世界里，我会画{FEW['zh']}等。"),
 }  # fmt: skip
-NOT_A_COLOUR = {
+NOT_A_COLOUR: dict[str, tuple[str, ...]] = {
     "en": (f"I have no such paint. My colours are {PAINTS['en']}.",),
     "zh": (f"我没有这种颜料。我的颜色有{PAINTS['zh']}。",),
 }
-NOT_A_PHOTO = {
+NOT_A_PHOTO: dict[str, tuple[str, ...]] = {
     "en": (f"I do not make that kind of picture, I draw simple ones of {FEW['en']}.",),
     "zh": (f"这种图我不会做，我只画{FEW['zh']}等简单的图。",),
 }
-TOO_MANY = {
+TOO_MANY: dict[str, tuple[str, ...]] = {
     "en": ("I paint up to three things in a picture. How about three?",),
     "zh": ("一张图里我最多画三个东西。画三个好吗？",),
 }
-NOT_A_TONGUE = {
+NOT_A_TONGUE: dict[str, tuple[str, ...]] = {
     "en": ("I understand English and Chinese only. " + EXAMPLE["en"],),
     "zh": ("我只懂中文和英文。" + EXAMPLE["zh"],),
 }

@@ -58,7 +58,7 @@ def corrected(wish: Wish, voice: Voice) -> str:
     right = values(wish)[name]
     wrong = other(name, right, voice.rng)
     if name in ("ground", "style"):
-        slip = replace(wish, **{name: wrong})
+        slip = replace(wish, ground=wrong) if name == "ground" else replace(wish, style=wrong)
     else:
         slip = replace(wish, things=tuple({**thing, name: wrong} for thing in wish.things))
     fix = say(name, right, voice)

@@ -1,6 +1,7 @@
 """Requests for several pictures at once: one thing in several colours, sizes, grounds …"""
 
 from dataclasses import replace
+from typing import Any
 
 from llmga.toyworld.world.judging import Wish
 from llmga.toyworld.world.sampling import random_scene
@@ -58,7 +59,8 @@ def _varied(name: str, count: int, voice: Voice) -> tuple[str, list[Asked]] | No
         values += [value] if value not in values else []
     number = NUMBERS[voice.language][count]
     if name in ("ground", "style"):
-        asked = [Asked(replace(Wish((thing,)), **{name: value})) for value in values]
+        given: list[dict[str, Any]] = [{name: value} for value in values]
+        asked = [Asked(replace(Wish((thing,)), **each)) for each in given]
     else:
         asked = [Asked(Wish(({**thing, name: value},))) for value in values]
     if name == "kind":

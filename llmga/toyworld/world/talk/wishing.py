@@ -23,7 +23,7 @@ def partial(scene: Scene, rng: random.Random) -> Wish:
     chosen = {look: _chosen(rng) for look in sorted({thing.look for thing in scene.things})}
     things = [_named(thing.attributes, chosen[thing.look]) for thing in scene.things]
     alike = len(chosen) < len(things)
-    told = ((1, scene.bond, 0),) if scene.bond else ()
+    told: tuple[tuple[int, str, int], ...] = ((1, scene.bond, 0),) if scene.bond else ()
     if not told and not alike and len(things) > 1 and rng.random() < RELATED:
         told = _told(scene, rng)
     for one, word, other in told:  # who says where a thing is from another does not say where it is, too
