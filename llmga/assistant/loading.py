@@ -264,9 +264,8 @@ class ModelSpec:
         Raises:
             UserError: as `open_pipeline`, and for what does not fit the pipeline.
         """
-        added: dict[str, Any] = {"loras": self.loras, "embeddings": self.embeddings}
-        parts = {"unet": self.unet, "vae": self.vae, "quant": self.painter_quant}
-        pipeline = self.open_pipeline(path, self.task, **added, **parts)
+        added: dict[str, Any] = {"loras": self.loras, "embeddings": self.embeddings, "quant": self.painter_quant}
+        pipeline = self.open_pipeline(path, self.task, **added, unet=self.unet, vae=self.vae)
         for guide in self.guides:
             guide.use(pipeline)
         return pipeline

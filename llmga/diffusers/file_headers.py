@@ -28,6 +28,7 @@ class Header:
         formats: number format of every tensor, such as `F16` (safetensors) or `float16` (PyTorch).
         metadata: the text pairs of a safetensors file.
         numbers: what a PyTorch file holds beside tensors, such as `global_step`.
+        sizes: bytes of every tensor in the file.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Header:
     formats: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     numbers: Mapping[str, int | float] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def is_weight_file(path: Path) -> bool:
@@ -69,6 +71,7 @@ def _safetensors(path: Path) -> Header:
         {name: tuple(each["shape"]) for name, each in tensors.items()},
         {name: each["dtype"] for name, each in tensors.items()},
         {str(name): str(text) for name, text in head.get("__metadata__", {}).items()},
+        sizes={name: each["data_offsets"][1] - each["data_offsets"][0] for name, each in tensors.items()},
     )
 
 
@@ -127,6 +130,7 @@ def _gguf(path: Path) -> Header:
         {tensor.name: tuple(int(side) for side in reversed(tensor.shape)) for tensor in reader.tensors},
         {tensor.name: tensor.tensor_type.name for tensor in reader.tensors},
         {name: str(value) for name, value in stated.items() if isinstance(value, str | int | float)},
+        sizes={tensor.name: int(tensor.n_bytes) for tensor in reader.tensors},
     )
 
 
@@ -147,6 +151,7 @@ def _pytorch(path: Path) -> Header:
         {name: tuple(tensor.shape) for name, tensor in tensors.items()},
         {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()},
         numbers={str(name): value for name, value in content.items() if type(value) in (int, float)},
+        sizes={name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()},
     )
 
 

@@ -83,7 +83,7 @@ def _merged(file: LoraFile, names: Mapping[str, tuple[str, nn.Module]]) -> nn.Mo
     """
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 
-    config: Any = PeftConfig.from_pretrained(str(file.path.parent))
+    config: Any = PeftConfig.from_pretrained(str(file.path.parent), trust_remote_code=False)
     config.task_type, config.inference_mode = None, True
     model: Any = get_peft_model(_skeleton(names), config)
     found: Any = set_peft_model_state_dict(model, dict(file.tensors))

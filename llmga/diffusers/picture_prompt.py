@@ -45,7 +45,9 @@ class PicturePrompt:
         folder = self._folder()
         with quiet():
             try:
-                return CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, dtype=dtype)
+                return CLIPVisionModelWithProjection.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False, dtype=dtype
+                )
             except (OSError, ValueError, RuntimeError) as problem:
                 raise UserError(
                     f"the image encoder {str(folder)!r} cannot be opened: {reason(problem)[:200]}."

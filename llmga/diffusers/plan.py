@@ -1,4 +1,4 @@
-"""How much memory a painter will take, from the heads of its files alone: `python -m llmga.diffusers.plan FOLDER`.
+"""How much memory a painter will take, from the heads of its files alone: `llmga inspect --plan`.
 
 Weights are counted tensor by tensor; what a painting needs beside them is estimated from the widths in the configs.
 """
@@ -6,21 +6,17 @@ Weights are counted tensor by tensor; what a painting needs beside them is estim
 import json
 import math
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from llmga.choices import DTYPES, OFFLOADS, PAINTER_QUANTS
-from llmga.command_line import Parser, size
-from llmga.errors import UserError, command_line
-from llmga.extras import require
+from llmga.diffusers.file_headers import GGUF, read_header
+from llmga.errors import UserError
 
 GIB = 2**30
-LARGEST_HEAD = 100_000_000  # bytes
 WIDTHS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}  # bytes of a value
-FORMATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 DENOISERS = ("unet", "transformer")
 # Of a matrix of the denoiser: values, and a factor for each block of 64 of them or for each row.
 QUANTISED = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8-storage": 1.0}
@@ -78,6 +74,10 @@ class MemoryPlan:
         }
         return held[self.offload] + self.working
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, in bytes."""
+        return {**asdict(self), "weights": self.weights, "on_device": self.on_device}
+
     def __str__(self) -> str:
         """A line for each part, and what it comes to."""
         lines = [f"{part.name:20}{part.values / 1e6:10.1f} M{part.bytes / GIB:10.2f} GiB" for part in self.parts]
@@ -115,7 +115,7 @@ def painter_memory(
     else:
         parts, configs = _weight_files(folder), _configs(folder)
     if quant is not None and quant not in QUANTISED:
-        if not (Path(quant).suffix == ".gguf" and Path(quant).is_file()):
+        if not (Path(quant).suffix == GGUF and Path(quant).is_file()):
             raise UserError(f"--painter-quant {quant!r} is no .gguf file and none of {', '.join(PAINTER_QUANTS)}.")
         parts |= {name: [Path(quant)] for name in DENOISERS if name in parts}
     counted = tuple(_counted(name, files, width, quant) for name, files in parts.items())
@@ -162,10 +162,10 @@ def _configs(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _counted(name: str, files: Sequence[Path], width: float, quant: str | None) -> PartMemory:
     values = held = stored = largest = 0
-    for key, shape, on_disk in (tensor for file in files for tensor in _tensors(file)):
-        count = math.prod(shape)
-        takes = round(count * _bytes(key, shape, width, quant if name in DENOISERS else None))
-        if files[0].suffix == ".gguf":
+    for header, key in ((head, key) for head in map(read_header, files) for key in head.shapes):
+        count, on_disk = math.prod(header.shapes[key]), header.sizes[key]
+        takes = round(count * _bytes(key, header.shapes[key], width, quant if name in DENOISERS else None))
+        if header.path.suffix == GGUF:
             takes = on_disk
         values, held, stored, largest = values + count, held + takes, stored + on_disk, max(largest, takes)
     return PartMemory(name, values, held, stored, largest)
@@ -180,48 +180,6 @@ def _bytes(key: str, shape: Sequence[int], width: float, quant: str | None) -> f
     if not key.endswith(".weight"):
         return width
     return QUANTISED[quant] + (4 / shape[1] if quant == "int8" else 0) if len(shape) == 2 else width
-
-
-def _tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...], int]]:
-    """Name, shape and bytes on disk of every tensor of a file.
-
-    Raises:
-        UserError: its head cannot be read.
-    """
-    if file.suffix == ".gguf":
-        yield from gguf_tensors(file)
-    elif file.suffix == ".safetensors":
-        for name, each in _safetensors_head(file).items():
-            yield name, tuple(each["shape"]), math.prod(each["shape"]) * FORMATS.get(each["dtype"], 4)
-    else:
-        import torch
-
-        for name, tensor in torch.load(file, map_location="meta", weights_only=True).items():
-            yield name, tuple(tensor.shape), tensor.numel() * tensor.element_size()
-
-
-def _safetensors_head(file: Path) -> Mapping[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            head: dict[str, Any] = json.loads(stream.read(length) if 2 <= length <= LARGEST_HEAD else "")
-        return {name: each for name, each in head.items() if name != "__metadata__"}
-    except (OSError, ValueError, AttributeError):
-        raise UserError(f"{str(file)!r} is missing, damaged or not whole; fetch it again.") from None
-
-
-def gguf_tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...], int]]:
-    """Name, shape and bytes of every tensor of a GGUF file.
-
-    Raises:
-        UserError: it is damaged, or the package gguf is not installed.
-    """
-    gguf = require("gguf", f"the GGUF file {str(file)!r}")
-    try:
-        for tensor in gguf.GGUFReader(file).tensors:
-            yield str(tensor.name), tuple(int(side) for side in reversed(tensor.shape)), int(tensor.n_bytes)
-    except (OSError, ValueError, IndexError, KeyError):
-        raise UserError(f"{str(file)!r} is missing, or no GGUF file, or not whole; fetch it again.") from None
 
 
 def _native(configs: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
@@ -248,27 +206,3 @@ def _working(configs: Mapping[str, Mapping[str, Any]], size: tuple[int, int], wi
         inner = (denoiser.get("num_attention_heads") or 24) * (denoiser.get("attention_head_dim") or 128)
         denoising = 2 * latents / 4 * inner * width * 14  # queries, keys, values and a wide layer
     return round(max(decoding, denoising))
-
-
-def build_parser() -> Parser:
-    """The flags."""
-    parser = Parser(prog="python -m llmga.diffusers.plan", description="How much memory a painter will take.")
-    parser.add_argument("folder", metavar="FOLDER", help="diffusers folder, or a .safetensors or .gguf file")
-    parser.add_argument("--dtype", default="fp16", metavar="NAME", help=f"one of: {', '.join(DTYPES)} (default: fp16)")
-    told = f"of the denoiser: {', '.join(PAINTER_QUANTS)} or a .gguf file"
-    parser.add_argument("--painter-quant", metavar="NAME", help=told)
-    parser.add_argument("--offload", default="none", metavar="NAME", help=f"one of: {', '.join(OFFLOADS)}")
-    parser.add_argument("--size", type=size, metavar="WxH", help="of the picture; left out: the model's own")
-    return parser
-
-
-@command_line
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
-    args = build_parser().parse_args(argv)
-    print(painter_memory(args.folder, dtype=args.dtype, quant=args.painter_quant, offload=args.offload, size=args.size))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,8 @@ import torch
 from llmga.choices import PAINTER_QUANTS
 from llmga.diffusers.assembly import Assembly
 from llmga.diffusers.checkpoints import open_part
-from llmga.diffusers.plan import DENOISERS, gguf_tensors
+from llmga.diffusers.file_headers import read_header
+from llmga.diffusers.plan import DENOISERS
 from llmga.errors import UserError, reason
 from llmga.extras import require
 
@@ -94,7 +95,7 @@ def _from_gguf(file: Path, model_class: Any, config: Path, dtype: torch.dtype) -
     from diffusers.loaders.single_file_utils import SingleFileComponentError
     from diffusers.models.model_loading_utils import load_gguf_checkpoint
 
-    names = [name for name, _, _ in gguf_tensors(file)]
+    names = list(read_header(file).shapes)
     if not hasattr(model_class, "from_single_file"):
         raise UserError(f"{FLAG} {str(file)!r} is for painters whose denoiser opens from one file; a "
                         f"{model_class.__name__} does not.")  # fmt: skip
@@ -107,6 +108,7 @@ def _from_gguf(file: Path, model_class: Any, config: Path, dtype: torch.dtype) -
             quantization_config=GGUFQuantizationConfig(compute_dtype=dtype),
             dtype=dtype,
             local_files_only=True,
+            trust_remote_code=False,
         )
     except (
         OSError,

@@ -2,8 +2,10 @@
 
 llmga inspect style.safetensors
 llmga inspect checkpoints/Inference/llmga-toy-sdxl-t2i --json
+llmga inspect checkpoints/Inference/llmga-toy-sdxl-t2i --plan --painter-quant nf4
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmga.command_line import Parser
+from llmga.choices import DTYPES, OFFLOADS, PAINTER_QUANTS
+from llmga.command_line import Parser, size
 from llmga.errors import UserError, command_line
 
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
@@ -25,7 +28,26 @@ def build_parser() -> Parser:
         "place", nargs="+", metavar="PATH", help="a file of weights, a folder, or the name of a model here"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object each, for programs")
+    plan = parser.add_argument_group("memory")
+    plan.add_argument("--plan", action="store_true", help="of a painter: what memory it will take, part by part")
+    plan.add_argument("--dtype", default="fp16", metavar="NAME", help=f"one of: {', '.join(DTYPES)} (default: fp16)")
+    quants = f"of the denoiser: {', '.join(PAINTER_QUANTS)} or a .gguf file"
+    plan.add_argument("--painter-quant", metavar="NAME", help=quants)
+    plan.add_argument("--offload", default="none", metavar="NAME", help=f"one of: {', '.join(OFFLOADS)}")
+    plan.add_argument("--size", type=size, metavar="WxH", help="of the picture; left out: the model's own")
     return parser
+
+
+def planned(place: Path, args: argparse.Namespace) -> str:
+    """What memory a painter will take.
+
+    Raises:
+        UserError: it is none, or a name is unknown.
+    """
+    from llmga.diffusers.plan import painter_memory
+
+    plan = painter_memory(place, dtype=args.dtype, quant=args.painter_quant, offload=args.offload, size=args.size)
+    return json.dumps(plan.to_dict()) if args.json else str(plan)
 
 
 def described(place: Path) -> dict[str, Any]:
@@ -63,8 +85,14 @@ def _file(path: Path, *, alone: bool = True) -> dict[str, Any]:
         facts["words"] = _words(header.shapes, path)
     return {
         "path": str(path), "kind": kind.name, "said": kind.whole, "family": kind.family, "layout": kind.layout,
-        "opens": kind.opens, **_hint(path, kind.name), **facts,
+        "opens": kind.opens + _beside(path, kind.name), **_hint(path, kind.name), **facts,
     }  # fmt: skip
+
+
+def _beside(path: Path, kind: str) -> str:
+    """A denoiser in llama.cpp's format goes beside the folder that has the rest."""
+    denoises = path.suffix.lower() == ".gguf" and kind in ("transformer", "unet")
+    return ", and this file as --painter-quant" if denoises else ""
 
 
 def _words(shapes: Mapping[str, tuple[int, ...]], path: Path) -> tuple[str, ...]:
@@ -197,7 +225,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from llmga.model_directories import places
 
     for name in args.place:
-        found = described(next((place for place in places(name) if place.exists()), Path(name)))
+        place = next((place for place in places(name) if place.exists()), Path(name))
+        if args.plan:
+            print(planned(place, args))
+            continue
+        found = described(place)
         print(json.dumps(found, ensure_ascii=False) if args.json else told(found))
     return 0
 

@@ -46,6 +46,11 @@ def opened(tmp_path_factory):
     return open_one
 
 
+@pytest.fixture(scope="module", params=["sd3", "flux"])
+def folder(opened, request):
+    return opened(request.param).path
+
+
 @pytest.fixture(scope="module")
 def picture():
     return Image.radial_gradient("L").resize((71, 67)).convert("RGBA")

@@ -20,9 +20,10 @@ from llmga.diffusers.checkpoints import open_part
 from llmga.diffusers.control import Control
 from llmga.diffusers.memory import execution_device, execution_group, move_to
 from llmga.diffusers.pipelines import load_pipeline
-from llmga.diffusers.plan import GIB, main, painter_memory
+from llmga.diffusers.plan import GIB, painter_memory
 from llmga.diffusers.quantisation import check_quant, config_of
 from llmga.errors import UserError
+from llmga.serve.inspect import main
 
 CPU = torch.device("cpu")
 PICTURE = Image.linear_gradient("L").convert("RGB").resize((64, 64))
@@ -292,7 +293,7 @@ def test_a_gguf_file_of_another_model_is_told(goldens, tmp_path):
     with pytest.raises(UserError, match="other.gguf' (does not fit|lacks)"):
         load_pipeline(goldens.folder("sd15"), device="cpu", quant=str(file))
     (tmp_path / "text.gguf").write_text("hello")
-    with pytest.raises(UserError, match="no GGUF file, or not whole"):
+    with pytest.raises(UserError, match="is a text and no file of weights"):
         load_pipeline(goldens.folder("sd15"), device="cpu", quant=str(tmp_path / "text.gguf"))
 
 
@@ -377,7 +378,7 @@ def test_less_waits_on_the_device_with_more_offloading_and_smaller_pictures(gold
 
 
 def test_the_plan_is_printed_part_by_part(goldens, capsys):
-    assert main([str(goldens.folder("sdxl")), "--size", "64x64", "--offload", "model"]) == 0
+    assert main([str(goldens.folder("sdxl")), "--plan", "--size", "64x64", "--offload", "model"]) == 0
     told = capsys.readouterr().out
     assert all(part in told for part in ("unet", "vae", "text_encoder_2", "all weights", "at 64x64", "--offload model"))
     assert f"{painter_memory(goldens.folder('sdxl')).weights / GIB:.2f} GiB" in told
@@ -390,5 +391,5 @@ def test_the_plan_is_printed_part_by_part(goldens, capsys):
      (["{0}", "--offload", "all"], "unknown offload")],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_made_is_one_sentence(goldens, capsys, given, told):
-    assert main([word.format(goldens.folder("sd15")) for word in given]) == 2
+    assert main(["--plan", *(word.format(goldens.folder("sd15")) for word in given)]) == 2
     assert told in capsys.readouterr().err

@@ -53,6 +53,8 @@ def _of_diffusers(kind: Any, config: Mapping[str, Any], weights: Mapping[str, Te
 def _of_transformers(kind: Any, config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype) -> Read:
     """By its own reader, which knows how versions name a tower's levels, and saves them as they came."""
     own = kind.config_class(**config)
-    model, found = kind.from_pretrained(None, config=own, state_dict=dict(weights), dtype=dtype,
-                                        output_loading_info=True, local_files_only=True)  # fmt: skip
+    model, found = kind.from_pretrained(
+        None, config=own, state_dict=dict(weights), dtype=dtype, output_loading_info=True, local_files_only=True,
+        trust_remote_code=False,
+    )  # fmt: skip
     return model, found["missing_keys"], found["unexpected_keys"]

@@ -34,7 +34,7 @@ def files_of(named: str) -> list[Path]:
     told, _, split = named.removeprefix(PREFIX).partition("@")
     owner, name, *config = told.split("/", 2) if "/" in told else (told, "")
     try:
-        found = load_dataset(f"{owner}/{name}".rstrip("/"), *config, split=split or SPLIT)
+        found = load_dataset(f"{owner}/{name}".rstrip("/"), *config, split=split or SPLIT, trust_remote_code=False)
     except Exception as problem:  # of the network, of the Hub, of the files themselves
         raise UserError(_told(named, problem)) from None
     return [Path(one["filename"]) for one in found.cache_files]

@@ -1,9 +1,8 @@
 """The world's VAE: 96x96x3 pixels to 24x24x6 latents, learned from crops and whole pictures in turn.
 
-`python -m llmga.toyworld.world.autoencoder --output vae` trains one and prints how well it does on held-out scenes.
+`python -m llmga.toyworld.world autoencoder --output vae` trains one and prints how well it does on held-out scenes.
 """
 
-import argparse
 import csv
 import random
 import time
@@ -222,26 +221,3 @@ def _append(file: Path, row: dict[str, float]) -> None:
             writer.writeheader()
         writer.writerow(row)
     print(row, flush=True)
-
-
-def main() -> None:
-    """Train and judge one autoencoder, and normalise its latents."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--channels", type=int, default=Recipe.channels)
-    parser.add_argument("--lr", type=float, default=Recipe.lr)
-    parser.add_argument("--adam", action="store_true", help="AdamW for everything")
-    parser.add_argument("--no-bf16", action="store_true")
-    parser.add_argument("--judge-every", type=int, default=250)
-    parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args()
-    recipe = Recipe(steps=options.steps, channels=options.channels, lr=options.lr, muon=not options.adam,
-                    bf16=not options.no_bf16)  # fmt: skip
-    vae = train(recipe, options.output, options.judge_every)
-    rng = random.Random(recipe.seed)
-    normalise_latents(vae, to_tensor(random_scene(rng) for _ in range(256)))
-    vae.save_pretrained(options.output)
-
-
-if __name__ == "__main__":
-    main()

@@ -30,11 +30,19 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest half-orthogonal matrix, nearly: five Newton-Schulz steps of fifth order."""
+    """The nearest half-orthogonal matrix, nearly: five Newton-Schulz steps of fifth order.
+
+    The steps are multiplied together before they touch the matrix: they need no more of it than its square, which for
+    a long matrix is small.  Not in 16 bits, where that product runs away.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
+    square = x @ x.T
+    one = torch.eye(len(x), dtype=x.dtype)
+    whole = one
     for _ in range(steps):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+        once = a * one + b * square + c * square @ square
+        whole, square = once @ whole, once @ square @ once
+    x = whole @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x

@@ -1,13 +1,11 @@
 """Contact sheets: pictures in rows, each over its caption.
 
-`python -m llmga.toyworld.world.sheet --seed 3 --output sheet.png` shows what the world looks like.
+`python -m llmga.toyworld.world sheet --seed 3 --output sheet.png` shows what the world looks like.
 """
 
-import argparse
 import random
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -38,19 +36,8 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], colu
     return sheet
 
 
-def main() -> None:
-    """Draw random scenes, as many of one thing as of two and of three."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="a PNG file")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=18)
-    parser.add_argument("--columns", type=int, default=6)
-    options = parser.parse_args()
-    rng = random.Random(options.seed)
-    scenes = [random_scene(rng, 1 + 3 * number // options.count) for number in range(options.count)]
-    sheet = contact_sheet([draw(scene) for scene in scenes], [canonical(scene) for scene in scenes], options.columns)
-    sheet.save(options.output)
-
-
-if __name__ == "__main__":
-    main()
+def drawn_sheet(count: int, columns: int, seed: int) -> Image.Image:
+    """Random scenes, as many of one thing as of two and of three."""
+    rng = random.Random(seed)
+    scenes = [random_scene(rng, 1 + 3 * number // count) for number in range(count)]
+    return contact_sheet([draw(scene) for scene in scenes], [canonical(scene) for scene in scenes], columns)

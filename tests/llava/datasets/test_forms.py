@@ -492,7 +492,8 @@ def test_a_data_set_of_the_hub_is_fetched_or_told_in_one_sentence(tmp_path, monk
     assert "\n" not in str(complaint.value)
     asked = []
 
-    def fetched(*names: str, split: str) -> Dataset:
+    def fetched(*names: str, split: str, trust_remote_code: bool) -> Dataset:
+        assert not trust_remote_code
         asked.append((*names, split))
         return Dataset.load_from_disk(tmp_path / "saved")
 

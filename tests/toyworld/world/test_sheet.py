@@ -1,8 +1,7 @@
-import sys
-
 from PIL import Image
 
 from llmga.toyworld.world import sheet
+from llmga.toyworld.world.__main__ import main
 from llmga.toyworld.world.drawing import draw
 from llmga.toyworld.world.scene import Scene, Thing
 
@@ -17,8 +16,7 @@ def test_pictures_are_in_rows_over_their_captions():
     assert first_caption.convert("L").getextrema()[0] < 120
 
 
-def test_the_command_writes_a_sheet(tmp_path, monkeypatch):
+def test_the_command_writes_a_sheet(tmp_path):
     file = tmp_path / "sheet.png"
-    monkeypatch.setattr(sys, "argv", ["sheet", "--output", str(file), "--count", "4", "--columns", "2"])
-    sheet.main()
+    assert main(["sheet", "--output", str(file), "--count", "4", "--columns", "2"]) == 0
     assert Image.open(file).width == 2 * (2 * sheet.SIDE + sheet.GAP) + sheet.GAP

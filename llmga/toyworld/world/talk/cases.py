@@ -1,4 +1,4 @@
-"""Evaluation cases of every bar as JSON lines: `python -m llmga.toyworld.world.talk.cases --output cases.jsonl`.
+"""Evaluation cases of every bar as JSON lines: `python -m llmga.toyworld.world cases --output cases.jsonl`.
 
 A case: `{"bar": "change colour", "id": "change colour-17", "language": "en", "judged": [1], "turns": [{"person": …,
 "answer": …, "kind": …, "shown": [caption …], "hidden": null, "painted": [caption …], "asked": [{…}], "before": caption,
@@ -6,13 +6,13 @@ A case: `{"bar": "change colour", "id": "change colour-17", "language": "en", "j
 count, the others lead there.  `answer` and `painted` are what a faultless planner says.
 """
 
-import argparse
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from llmga.errors import UserError
 from llmga.toyworld.world import captions
 from llmga.toyworld.world.scene import Scene
 from llmga.toyworld.world.talk.asking import Asked
@@ -67,25 +67,14 @@ def _scene(text: str) -> Scene:
 
 
 def write(file: Path, count: int, *, seed: int = 0, bars: tuple[str, ...] = tuple(BARS)) -> None:
-    """Write the cases of these bars; of those in `FEW` a part of the number."""
+    """Write the cases of these bars; of those in `FEW` a part of the number.
+
+    Raises:
+        UserError: a bar is not known.
+    """
+    if unknown := [bar for bar in bars if bar not in BARS]:
+        raise UserError(f"bar {unknown[0]!r} is unknown; known are {', '.join(BARS)}.")
     with file.open("w", encoding="utf-8") as opened:
         for bar in bars:
             for number, case in enumerate(cases(bar, max(1, round(FEW.get(bar, 1.0) * count)), seed)):
                 opened.write(json.dumps(as_json(bar, number, case), ensure_ascii=False) + "\n")
-
-
-def main() -> None:
-    """Write evaluation cases of the larger world."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="a JSONL file")
-    parser.add_argument(
-        "--count", type=int, default=500, help="cases of a bar; of changes and long conversations fewer"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bars", nargs="+", choices=BARS, default=tuple(BARS))
-    options = parser.parse_args()
-    write(options.output, options.count, seed=options.seed, bars=tuple(options.bars))
-
-
-if __name__ == "__main__":
-    main()

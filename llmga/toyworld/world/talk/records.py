@@ -1,4 +1,4 @@
-"""Stage 1's records of the larger world: `python -m llmga.toyworld.world.talk.records --output FOLDER --count 1000`.
+"""Stage 1's records of the larger world: `python -m llmga.toyworld.world records --output FOLDER --count 1000`.
 
 `talk.json` holds conversations with pictures (kind `vqa`); `sg.json`, `inpainting.json`, `edit.json` and `t2i.json`
 the kinds of these names.
@@ -7,7 +7,6 @@ A record of `talk.json`: `{"id": "talk-0", "image": ["3f….png"], "conversation
 {"from": "human", "value": "<image>\\nwhat is this?"}, {"from": "gpt", "value": "A large red star …"}]}`.
 """
 
-import argparse
 import hashlib
 import json
 import random
@@ -130,21 +129,3 @@ def _write(file: Path, records: Iterable[dict[str, Any]]) -> None:
             opened.write((",\n" if number else "\n") + json.dumps(each, ensure_ascii=False))
         opened.write("\n]\n")
     part.replace(file)
-
-
-def main() -> None:
-    """Write stage 1's records of the larger world, with pictures."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="a folder")
-    parser.add_argument("--count", type=int, default=60_000, help="conversations")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--long", type=float, default=Plan.long, help="share of requests for prompts over 77 tokens")
-    parser.add_argument("--chinese", type=float, default=Plan.chinese, help="share of the conversations in Chinese")
-    parser.add_argument("--turns", type=int, default=Plan.turns, help="of the longest conversations")
-    options = parser.parse_args()
-    plan = Plan(options.long, options.chinese, turns=options.turns)
-    write(options.output, options.count, seed=options.seed, plan=plan)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from llmga.llava.datasets.kinds import KINDS
 from llmga.toyworld.world import captions, oracle
+from llmga.toyworld.world.__main__ import main
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.talk.answers import prompt
 from llmga.toyworld.world.talk.asking import holds_all
@@ -116,3 +117,14 @@ def test_the_corpus_has_both_languages_and_no_pictures():
     chinese = [text for text in texts if re.search("[\u4e00-\u9fff]", text)]
     assert 10 < len(chinese) < 50 and not any("<image>" in text for text in texts)
     assert sum(captions.read(text) is not None and "\n" not in text for text in texts) >= 1
+
+
+def test_the_programs_write_records_and_cases_and_name_an_unknown_bar(tmp_path, capsys):
+    assert main(["records", "--output", str(tmp_path), "--count", "2", "--turns", "3", "--seed", "4"]) == 0
+    assert all(
+        len(each["conversations"]) <= 2 * 7 for each in json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))
+    )
+    assert main(["cases", "--output", str(tmp_path / "c.jsonl"), "--count", "3", "--bars", "yes", "chinese"]) == 0
+    assert len((tmp_path / "c.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    assert main(["cases", "--output", str(tmp_path / "d.jsonl"), "--bars", "poems"]) == 2
+    assert "poems" in capsys.readouterr().err
