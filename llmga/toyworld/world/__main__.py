@@ -50,7 +50,9 @@ def _painter(options: argparse.Namespace) -> None:
 def _records(options: argparse.Namespace) -> None:
     from llmga.toyworld.world.talk.records import Plan, write
 
-    shares = {name: getattr(options, name) for name in ("long", "chinese") if getattr(options, name) is not None}
+    shares = {
+        name: getattr(options, name) for name in ("long", "chinese", "turns") if getattr(options, name) is not None
+    }
     write(options.output, options.count, seed=options.seed, plan=Plan(**shares))
 
 
@@ -102,6 +104,7 @@ def build_parser() -> Parser:
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--long", type=float, help="share of requests for prompts over 77 tokens")
     made.add_argument("--chinese", type=float, help="share of the conversations in Chinese")
+    made.add_argument("--turns", type=int, help="of the longest conversations")
     made = program("cases", _cases, "write evaluation cases as JSONL")
     made.add_argument("--count", type=int, default=500, help="cases of a bar; of changes and long talks fewer")
     made.add_argument("--seed", type=int, default=0)

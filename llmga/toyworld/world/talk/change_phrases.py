@@ -146,6 +146,59 @@ SAID: dict[str, Row] = {
         ("只要一个", "一个就够了", "只画一个", "变成一个", "我只想要一个", "留一个就好"),
     ),
 }  # fmt: skip
+# As short as people say it when there is only one thing.
+SHORT: dict[str, Row] = {
+    "colour": row(
+        ("{x} instead", "in {x}", "the same in {x}", "{x}", "rather {x}", "make that {x}", "not that colour, {x}",
+         "a {x} one"),
+        ("换{x}", "{x}的", "改{x}", "还是{x}好", "要{x}", "同样的，{x}", "来个{x}的"),
+    ),
+    "size": row(
+        ("{x}", "a {x} one", "rather {x}", "the same but {x}", "as a {x} one", "in {x} size"),
+        ("{x}的", "要{x}一号的", "换成{x}的", "同样的，{x}的", "来个{x}的吧", "{x}的就好"),
+    ),
+    "bigger": row(
+        ("bigger", "larger", "a bit bigger", "a little larger", "too small", "it needs to grow", "one size up"),
+        ("大一点", "再大点", "大一些", "稍大一点", "太小了", "放大一点", "大一号"),
+    ),
+    "smaller": row(
+        ("smaller", "a bit smaller", "a little smaller", "too big", "too large", "shrink a bit", "one size down"),
+        ("小一点", "再小点", "小一些", "稍小一点", "太大了", "缩小一点", "小一号"),
+    ),
+    "double": row(
+        ("twice as big", "double size", "much bigger", "really huge", "double it", "two times larger"),
+        ("大一倍", "加倍", "大得多", "特别大", "放大两倍", "大很多"),
+    ),
+    "half": row(
+        ("half as big", "half size", "much smaller", "really tiny", "halve it", "only half of it"),
+        ("小一半", "减半", "小得多", "特别小", "缩到一半", "小很多"),
+    ),
+    "place": row(
+        ("{x}", "rather {x}", "the same but {x}", "not there, {x}", "better {x}", "it belongs {x}"),
+        ("{x}", "放{x}", "不在那里，在{x}", "同样的，在{x}", "还是{x}好", "换到{x}", "{x}更好"),
+    ),
+    "further": row(
+        ("further {x}", "more to the {x}", "a bit {x}", "a little {x}", "{x} a bit more", "one step {x}"),
+        ("再往{x}", "往{x}一点", "靠{x}一点", "向{x}挪", "{x}一点", "再{x}一步"),
+    ),
+    "kind": row(
+        ("{x} instead", "rather {x}", "the same with {x}", "not that, {x}", "better {x}", "use {x} instead"),
+        ("换成{x}", "还是{x}吧", "同样的，{x}", "不是这个，{x}", "改成{x}", "要{x}，别的不变"),
+    ),
+    "pattern": row(
+        ("{x}", "rather {x}", "the same but {x}", "a {x} one", "with a {x} pattern"),
+        ("{x}的花纹", "要{x}", "同样的，{x}的", "换{x}花纹", "加{x}"),
+    ),
+}  # fmt: skip
+# Where it all is, said of everything at once.
+WHERE_ALL = row(
+    ("now {x}", "the same {x}", "let it be {x}", "put it all {x}", "{x} please", "how would it look {x}?",
+     "move it all {x}",
+     "can it be {x}?", "i want it {x}", "rather {x}"),
+    ("换成{x}", "改{x}", "同样的，{x}", "让它们都{x}", "要{x}", "放{x}看看", "全部移到别处，{x}", "能{x}吗？",
+     "还是{x}好"),
+)  # fmt: skip
+SHORTENED = 0.35  # how often what can be said in short is
 # What stands around a change; most of the time nothing.
 AROUND = row(
     ("{x}", "{x}", "{x}", "now {x}", "please {x}", "{x}, please", "no, {x}", "ok, {x}", "hmm, {x}",

@@ -57,11 +57,13 @@ class Plan:
         long: share of the requests for several things that ask for a prompt in all detail (over 77 tokens).
         chinese: share of the conversations that begin in Chinese.
         pictures: whether pictures are shown.
+        turns: of the longest; picture books have up to seven.
     """
 
     long: float = 0.12
     chinese: float = 0.4
     pictures: bool = True
+    turns: int = MOST_TURNS
 
 
 PLAN = Plan()
@@ -174,7 +176,7 @@ def conversation(voice: Voice, plan: Plan = PLAN) -> list[Turn]:
     """A conversation as training has them, of any length, or a picture book."""
     if voice.chance(BOOKS):
         return book(voice)
-    return dialogue(voice, voice.rng.choices(list(LENGTHS), list(LENGTHS.values()))[0], plan)
+    return dialogue(voice, min(plan.turns, voice.rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]), plan)
 
 
 def speaker(rng: random.Random, plan: Plan = PLAN, split: str = TRAIN) -> Voice:

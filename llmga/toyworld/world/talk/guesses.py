@@ -57,10 +57,9 @@ def _guess_kind(scene: Scene, voice: Voice, right: bool) -> Guessed:
         thing = next(thing for thing in scene.things if thing.kind == kind)
         count = scene.counts()[kind]
         there = nouns.described(thing, voice.language) if count == 1 else numbered(count, kind, voice.language)
-        return {"x": nouns.wished({"kind": kind}, voice)}, {"x": there}
-    return {"x": nouns.wished({"kind": kind}, voice)}, {
-        "x": f"no {kind}" if voice.is_english else lexicon.WORDS["zh"][kind][0]
-    }
+        return {"x": nouns.wished({"kind": kind}, voice)}, {"x": there, "are": "is" if count == 1 else "are"}
+    none = f"no {kind}" if voice.is_english else lexicon.WORDS["zh"][kind][0]
+    return {"x": nouns.wished({"kind": kind}, voice)}, {"x": none, "are": "is"}
 
 
 def _guess_relation(scene: Scene, voice: Voice, right: bool) -> Guessed:

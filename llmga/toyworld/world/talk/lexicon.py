@@ -101,6 +101,11 @@ RELATIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     INSIDE: (("inside", "within"), ("里面", "内部")),
     BEFORE: (("in front of", "before"), ("前面", "前方")),
 }
+# Several, as people write it in a wish.
+COUNTS = {
+    "en": {2: ("two", "2", "a pair of", "two"), 3: ("three", "3", "three")},
+    "zh": {1: ("一",), 2: ("两", "2", "两"), 3: ("三", "3", "三")},
+}
 NUMBERS = {"en": {1: "one", 2: "two", 3: "three", 0: "no"}, "zh": {1: "一", 2: "两", 3: "三", 0: "没有"}}
 
 
@@ -127,13 +132,12 @@ _MORE_SETTINGS = {
     "night sky": ("a night sky", "a dark sky with stars"),
     "sunset": ("a sunset", "an evening sky"),
 }
-Ways = dict[str, tuple[str, ...]]
-_PLAIN_GROUNDS: Ways = {name: (name, f"plain {name}") for name in PLAIN}
+_ENGLISH_GROUNDS: dict[str, tuple[str, ...]] = {name: (name, f"plain {name}") for name in PLAIN}
+_ENGLISH_GROUNDS |= {name: (name, f"{name} gradient", f"{name} fading") for name in GRADIENTS}
+_ENGLISH_GROUNDS |= {name: (phrase, *_MORE_SETTINGS[name]) for name, phrase in SETTING_PHRASES.items()}
 # Language -> ground -> what the background is.
-GROUNDS: dict[str, Ways] = {
-    "en": _PLAIN_GROUNDS
-    | {name: (name, f"{name} gradient", f"{name} fading") for name in GRADIENTS}
-    | {name: (phrase, *_MORE_SETTINGS[name]) for name, phrase in SETTING_PHRASES.items()},
+GROUNDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "en": _ENGLISH_GROUNDS,
     "zh": {name: (said, f"纯{said}") for name, said in _CHINESE_GROUNDS.items()}
     | {
         name: (f"从{top}到{bottom}的渐变", f"{top}到{bottom}渐变")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from llmga.toyworld.world.scene import Scene, Thing
-from llmga.toyworld.world.talk.lexicon import BESIDE, GROUNDS, MEASURES, NUMBERS, WHERE, WORDS
+from llmga.toyworld.world.talk.lexicon import BESIDE, COUNTS, GROUNDS, MEASURES, NUMBERS, WHERE, WORDS
 from llmga.toyworld.world.talk.voice import Voice, row
 from llmga.toyworld.world.words import with_article
 
@@ -61,15 +61,16 @@ def wished(named: Mapping[str, str], voice: Voice, count: int = 1) -> str:
     kind = named.get("kind", "")
     noun = word(kind, voice) if kind else voice.pick(SOMETHING)
     if voice.is_english:
-        return _english(list(said.values()), noun, behind, count)
-    return _chinese(said, noun, behind, f"{NUMBERS['zh'][count]}{MEASURES.get(kind, '个')}", voice)
+        return _english(list(said.values()), noun, behind, voice.rng.choice(COUNTS["en"].get(count, ("",))))
+    return _chinese(said, noun, behind, f"{voice.rng.choice(COUNTS['zh'][count])}{MEASURES.get(kind, '个')}", voice)
 
 
-def _english(adjectives: list[str], noun: str, behind: str, count: int) -> str:
+def _english(adjectives: list[str], noun: str, behind: str, number: str) -> str:
+    """A noun phrase; without a number it is one."""
     if noun == "something":
         return " ".join(filter(None, [noun, *adjectives, behind]))
-    words = " ".join([*adjectives, plural(noun) if count > 1 else noun])
-    words = f"{NUMBERS['en'][count]} {words}" if count > 1 else with_article(words)
+    words = " ".join([*adjectives, plural(noun) if number else noun])
+    words = f"{number} {words}" if number else with_article(words)
     return f"{words} {behind}".strip()
 
 

@@ -11,6 +11,7 @@ from llmga.toyworld.world.talk.sentences import articles, ground
 from llmga.toyworld.world.talk.slips import typed
 from llmga.toyworld.world.talk.voice import Voice, row
 
+Answers = dict[str, tuple[str, ...]]
 THINGS = row(
     ("dragon", "cat", "dog", "horse", "robot", "castle", "bear", "lion", "tiger", "elephant", "mouse", "rabbit",
     "wolf", "fox", "cow", "pig", "sheep", "goat", "chicken", "duck", "owl", "eagle", "snake", "frog", "turtle",
@@ -61,24 +62,24 @@ TONGUES = row(
     ("zeichne ein haus", "dessine un chat", "dibuja un árbol", "赤い船を描いてください", "нарисуй дом",
      "나무를 그려줘"),
 )  # fmt: skip
-NOT_A_THING: dict[str, tuple[str, ...]] = {
+NOT_A_THING: Answers = {
     "en": (f"I have not learned to paint that. I know {FEW['en']}. {EXAMPLE['en']}",
            f"That is outside my little world of {FEW['en']}."),
     "zh": (f"这个我还不会画。我会画{FEW['zh']}等。{EXAMPLE['zh']}", f"这不在我的小世界里，我会画{FEW['zh']}等。"),
 }  # fmt: skip
-NOT_A_COLOUR: dict[str, tuple[str, ...]] = {
+NOT_A_COLOUR: Answers = {
     "en": (f"I have no such paint. My colours are {PAINTS['en']}.",),
     "zh": (f"我没有这种颜料。我的颜色有{PAINTS['zh']}。",),
 }
-NOT_A_PHOTO: dict[str, tuple[str, ...]] = {
+NOT_A_PHOTO: Answers = {
     "en": (f"I do not make that kind of picture, I draw simple ones of {FEW['en']}.",),
     "zh": (f"这种图我不会做，我只画{FEW['zh']}等简单的图。",),
 }
-TOO_MANY: dict[str, tuple[str, ...]] = {
+TOO_MANY: Answers = {
     "en": ("I paint up to three things in a picture. How about three?",),
     "zh": ("一张图里我最多画三个东西。画三个好吗？",),
 }
-NOT_A_TONGUE: dict[str, tuple[str, ...]] = {
+NOT_A_TONGUE: Answers = {
     "en": ("I understand English and Chinese only. " + EXAMPLE["en"],),
     "zh": ("我只懂中文和英文。" + EXAMPLE["zh"],),
 }
@@ -131,7 +132,7 @@ def _tongue(voice: Voice) -> str:
 
 
 # What is outside -> (how it is wished for, what is answered).
-OUTSIDE: dict[str, tuple[Callable[[Voice], str], dict[str, tuple[str, ...]]]] = {
+OUTSIDE: dict[str, tuple[Callable[[Voice], str], Answers]] = {
     "thing": (_thing, NOT_A_THING),
     "thing beside a known one": (_beside, NOT_A_THING),
     "colour": (_colour, NOT_A_COLOUR),

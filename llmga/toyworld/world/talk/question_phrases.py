@@ -68,7 +68,7 @@ GUESSED: dict[str, Wording] = {
     "kind": Wording(
         row(("is there {x}?", "do you see {x}?", "can you see {x}?", "does it show {x}?", "is {x} in it?"),
             ("有{x}吗？", "你看到{x}了吗？", "里面有{x}吗？", "图里有没有{x}？", "能看到{x}吗？")),
-        {"en": "there is {x}", "zh": "有{x}"}),
+        {"en": "there {are} {x}", "zh": "有{x}"}),
     "colour": Wording(
         row(("is {it} {x}?", "is the colour of {it} {x}?", "does {it} have the colour {x}?", "is {it} painted {x}?"),
             ("{it}是{x}的吗？", "{it}的颜色是{x}吗？", "{it}是不是{x}？", "{it}是不是{x}的呢？", "{it}是{x}吗？")),

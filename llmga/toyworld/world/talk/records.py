@@ -1,8 +1,10 @@
 """Stage 1's records of the larger world: `python -m llmga.toyworld.world records --output FOLDER --count 1000`.
 
-`talk.json` holds conversations with pictures (kind `vqa`); `sg.json`, `inpainting.json` and `t2i.json` the kinds of
-these names.  A record of `talk.json`: `{"id": "talk-0", "image": ["3f….png"], "conversations": [{"from": "human",
-"value": "<image>\\nwhat is this?"}, {"from": "gpt", "value": "A large red star …"}]}`.
+`talk.json` holds conversations with pictures (kind `vqa`); `sg.json`, `inpainting.json`, `edit.json` and `t2i.json`
+the kinds of these names.
+
+A record of `talk.json`: `{"id": "talk-0", "image": ["3f….png"], "conversations": [
+{"from": "human", "value": "<image>\\nwhat is this?"}, {"from": "gpt", "value": "A large red star …"}]}`.
 """
 
 import hashlib
@@ -17,8 +19,11 @@ from llmga.toyworld.world.drawing import draw
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.scene import Scene
 from llmga.toyworld.world.talk.answers import prompt
+from llmga.toyworld.world.talk.changes import change
 from llmga.toyworld.world.talk.dialogues import PLAN, Plan, conversation, speaker
+from llmga.toyworld.world.talk.gallery import Gallery
 from llmga.toyworld.world.talk.holes import with_hole
+from llmga.toyworld.world.talk.shown_pictures import CHANGEABLE
 from llmga.toyworld.world.talk.turns import Turn
 from llmga.toyworld.world.wordings import short
 
@@ -84,6 +89,14 @@ def _captioned(album: Album, rng: random.Random, plan: Plan) -> dict[str, Any]:
     return {"image": album.name(scene, rng), "caption": canonical(scene)}
 
 
+def _edited(album: Album, rng: random.Random, plan: Plan) -> dict[str, Any]:
+    scene, voice = random_scene(rng), speaker(rng, plan)
+    made = None
+    while made is None:
+        made = change(Gallery(now=scene), voice, rng.choice(CHANGEABLE))
+    return {"image": album.name(scene, rng), "instruction": made.text, "new_caption": canonical(made.scene)}
+
+
 def _refined(album: Album, rng: random.Random, plan: Plan) -> dict[str, Any]:
     scene = random_scene(rng)
     return {"ori_caption": short(scene, rng, dropped=0.0), "caption": prompt(scene, rng, rng.random() < plan.long)}
@@ -93,6 +106,7 @@ def _refined(album: Album, rng: random.Random, plan: Plan) -> dict[str, Any]:
 OTHERS: dict[str, tuple[float, Callable[[Album, random.Random, Plan], dict[str, Any]]]] = {
     "sg": (0.1, _captioned),
     "inpainting": (0.05, _captioned),
+    "edit": (0.1, _edited),
     "t2i": (0.1, _refined),
 }
 

@@ -8,6 +8,7 @@ from llmga.toyworld.world.scene import Scene
 from llmga.toyworld.world.talk.asking import Asked
 from llmga.toyworld.world.talk.completing import complete
 from llmga.toyworld.world.talk.courtesies import around, opener
+from llmga.toyworld.world.talk.loosely import loosely
 from llmga.toyworld.world.talk.second_thoughts import corrected, negated, say, values
 from llmga.toyworld.world.talk.sentences import body, tidy
 from llmga.toyworld.world.talk.slips import typed
@@ -15,7 +16,7 @@ from llmga.toyworld.world.talk.voice import Voice, row
 from llmga.toyworld.world.talk.wishing import partial, whole
 
 # Form of a request -> how often it is chosen.
-FORMS = {"framed": 58, "keywords": 14, "keyed": 6, "corrected": 8, "negated": 8, "whole": 6}
+FORMS = {"framed": 58, "keywords": 14, "keyed": 6, "corrected": 8, "negated": 8, "loose": 4, "whole": 6}
 KEYS = {
     "en": {"kind": "thing", "colour": "colour", "size": "size", "pattern": "pattern", "place": "place",
            "ground": "background", "style": "style"},
@@ -84,7 +85,13 @@ def _of(scene: Scene, voice: Voice, form: str, held_out: bool) -> Request | None
         text = corrected(wish, voice)
     elif form == "negated":
         text, asked = negated(wish, voice)
-    answer = complete(asked.wish, asked.never, held_out=held_out)
+    meant = asked.wish
+    if form == "loose":
+        loose = loosely(wish, voice)
+        if loose is None:
+            return None
+        text, asked, meant = loose
+    answer = complete(meant, asked.never, held_out=held_out)
     if not text or answer is None or (held_out and not is_held_out(answer)):
         return None
     text = text if form in ("keywords", "keyed") else around(text, voice)

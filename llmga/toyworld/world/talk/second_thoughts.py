@@ -12,6 +12,7 @@ from llmga.toyworld.world.talk.courtesies import opener
 from llmga.toyworld.world.talk.lexicon import GROUNDS
 from llmga.toyworld.world.talk.sentences import body
 from llmga.toyworld.world.talk.voice import Voice, row
+from llmga.toyworld.world.talk.wishing import framed
 
 CORRECTIONS = row(
     (", no wait, {x}", ", no, {x}", ". sorry, i mean {x}", ", i mean {x}", ". actually, {x}", "... hmm, {x} instead",
@@ -58,7 +59,7 @@ def corrected(wish: Wish, voice: Voice) -> str:
     right = values(wish)[name]
     wrong = other(name, right, voice.rng)
     if name in ("ground", "style"):
-        slip = replace(wish, ground=wrong) if name == "ground" else replace(wish, style=wrong)
+        slip = framed(wish, name, wrong)
     else:
         slip = replace(wish, things=tuple({**thing, name: wrong} for thing in wish.things))
     fix = say(name, right, voice)

@@ -38,7 +38,8 @@ RELATED = row(
      "{b}的{rel}放{a}", "{a}，位于{b}的{rel}"),
 )  # fmt: skip
 ALSO = row(
-    ("and", "and", "plus", "together with", "as well as", "next to that"), ("和", "还有", "，还有", "，再加上", "以及")
+    ("and", "and", "with", "plus", "together with", "as well as", "next to that"),
+    ("和", "还有", "，还有", "，再加上", "以及"),
 )
 FRAMES = row(
     ("{things} {ground} {style}", "{things} {ground}, {style}", "{things}, {ground}, {style}",

@@ -1,8 +1,5 @@
 """Requests for several pictures at once: one thing in several colours, sizes, grounds …"""
 
-from dataclasses import replace
-from typing import Any
-
 from llmga.toyworld.world.judging import Wish
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.talk import nouns
@@ -16,6 +13,7 @@ from llmga.toyworld.world.talk.sentences import articles
 from llmga.toyworld.world.talk.slips import typed
 from llmga.toyworld.world.talk.turns import Step, Turn
 from llmga.toyworld.world.talk.voice import Voice, row
+from llmga.toyworld.world.talk.wishing import framed
 
 VARIED = ("colour", "size", "place", "kind", "ground", "style")
 SAID = row(
@@ -59,8 +57,7 @@ def _varied(name: str, count: int, voice: Voice) -> tuple[str, list[Asked]] | No
         values += [value] if value not in values else []
     number = NUMBERS[voice.language][count]
     if name in ("ground", "style"):
-        given: list[dict[str, Any]] = [{name: value} for value in values]
-        asked = [Asked(replace(Wish((thing,)), **each)) for each in given]
+        asked = [Asked(framed(Wish((thing,)), name, value)) for value in values]
     else:
         asked = [Asked(Wish(({**thing, name: value},))) for value in values]
     if name == "kind":

@@ -13,6 +13,7 @@ from llmga.toyworld.world.talk.courtesies import around
 from llmga.toyworld.world.talk.gallery import Gallery
 from llmga.toyworld.world.talk.lexicon import WORDS
 from llmga.toyworld.world.talk.nouns import described
+from llmga.toyworld.world.talk.sentences import articles
 from llmga.toyworld.world.talk.slips import typed
 from llmga.toyworld.world.talk.turns import Step, Turn
 from llmga.toyworld.world.talk.voice import Voice, row
@@ -112,7 +113,7 @@ def _page(who: Thing, beat: Beat, voice: Voice) -> Page | None:
             said = beat.told[voice.language].format(
                 hero=called, Hero=called[:1].upper() + called[1:], friend=names[friend][0] if friend else ""
             )
-            return Page(said, scene, Asked(wish))
+            return Page(articles(said), scene, Asked(wish))
     return None
 
 

@@ -1,11 +1,14 @@
 """What of a scene somebody happens to name."""
 
 import random
+from dataclasses import replace
+from typing import TypeVar
 
 from llmga.toyworld.world.judging import Wish
 from llmga.toyworld.world.relations import relations
 from llmga.toyworld.world.scene import Scene
 
+Framed = TypeVar("Framed", Wish, Scene)
 # Attribute -> how often it is named.
 NAMED = {"kind": 0.96, "colour": 0.8, "size": 0.45, "pattern": 0.95, "place": 0.45}
 GROUND_NAMED, RELATED = 0.65, 0.55
@@ -38,6 +41,11 @@ def partial(scene: Scene, rng: random.Random) -> Wish:
     ground = scene.ground if rng.random() < GROUND_NAMED else ""
     style = scene.style if rng.random() < STYLE_NAMED[scene.style] else ""
     return Wish(tuple(things), told, ground, style)
+
+
+def framed(whole: Framed, name: str, value: str) -> Framed:
+    """The same with another `ground` or `style`."""
+    return replace(whole, ground=value) if name == "ground" else replace(whole, style=value)
 
 
 def _chosen(rng: random.Random) -> set[str]:

@@ -87,6 +87,12 @@ def test_the_same_seed_says_the_same():
     assert said[0] == said[1] != said[2] and len(said[0]) == 8
 
 
+def test_conversations_are_as_long_as_planned():
+    rng = random.Random(5)
+    lengths = [len(conversation(Voice("en", rng), Plan(turns=9))) for _ in range(80)]
+    assert {1, 9} <= set(lengths) and max(lengths) == 9
+
+
 def test_no_pictures_are_shown_where_none_are_wanted():
     assert not any(turn.shown for turn in dialogue(Voice("en", random.Random(3)), 30, Plan(pictures=False)))
 

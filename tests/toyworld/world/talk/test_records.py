@@ -8,10 +8,12 @@ from PIL import Image
 
 from llmga.llava.datasets.kinds import KINDS
 from llmga.toyworld.world import captions, oracle
+from llmga.toyworld.world.__main__ import main
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.talk.answers import prompt
 from llmga.toyworld.world.talk.asking import holds_all
 from llmga.toyworld.world.talk.cases import BARS, as_json, cases, from_json
+from llmga.toyworld.world.talk.corpus import corpus
 from llmga.toyworld.world.talk.dialogues import Plan, dialogue
 from llmga.toyworld.world.talk.holes import with_hole
 from llmga.toyworld.world.talk.records import OTHERS, Album, talks, write
@@ -98,10 +100,31 @@ def test_cases_are_answered_by_themselves_and_come_back_from_json(bar):
             assert not last.painted
         if bar.startswith("change "):
             assert last.kind == bar and last.before is not None
-        if bar in ("yes", "no"):
-            assert last.truth == bar and last.shown
+        if bar.split()[-1] in ("yes", "no"):
+            assert last.truth == bar.split()[-1] and last.shown
+        if bar.startswith("chinese"):
+            assert last.language == "zh"
 
 
 def test_cases_of_long_conversations_judge_both_ends():
     (case,) = cases("long conversation", 1)
     assert len(case.turns) == 30 and case.judged == (0, 1, 2, 3, 4, 24, 25, 26, 27, 28, 29)
+
+
+def test_the_corpus_has_both_languages_and_no_pictures():
+    texts = list(corpus(random.Random(5), 60))
+    assert texts == list(corpus(random.Random(5), 60))
+    chinese = [text for text in texts if re.search("[\u4e00-\u9fff]", text)]
+    assert 10 < len(chinese) < 50 and not any("<image>" in text for text in texts)
+    assert sum(captions.read(text) is not None and "\n" not in text for text in texts) >= 1
+
+
+def test_the_programs_write_records_and_cases_and_name_an_unknown_bar(tmp_path, capsys):
+    assert main(["records", "--output", str(tmp_path), "--count", "2", "--turns", "3", "--seed", "4"]) == 0
+    assert all(
+        len(each["conversations"]) <= 2 * 7 for each in json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))
+    )
+    assert main(["cases", "--output", str(tmp_path / "c.jsonl"), "--count", "3", "--bars", "yes", "chinese"]) == 0
+    assert len((tmp_path / "c.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    assert main(["cases", "--output", str(tmp_path / "d.jsonl"), "--bars", "poems"]) == 2
+    assert "poems" in capsys.readouterr().err

@@ -80,10 +80,11 @@ def test_every_row_is_used(language):
     for _ in range(150):
         conversation(Recorder(language, rng))
     for bar in ("story", "several pictures", "two pictures", "long prompts", "vague", "yes", "no", "open questions"):
-        for _ in range(30):
+        for _ in range(50):
             BARS[bar](Recorder(language, rng))
     for kind in CHANGES:
-        BARS[f"change {kind}"](Recorder(language, rng))
+        for _ in range(40):
+            BARS[f"change {kind}"](Recorder(language, rng))
     book(Recorder(language, rng))
     never_split = {"LEADS", "CHANGED", "SEVERAL", "SIMILAR", "BACK"}  # answers
     answers = importlib.import_module(f"{talk.__name__}.answers")
