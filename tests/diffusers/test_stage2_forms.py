@@ -228,6 +228,20 @@ def test_pictures_of_a_numbered_folder_are_shown_so_often(world, tmp_path, capsy
     assert len(alone) == 6 and form_of(tmp_path / "data/3_a red star") == "kohya's numbered folders"
 
 
+def test_folders_that_show_nothing_or_without_end_are_told(world, tmp_path, capsys):
+    """Once an IndexError where no picture was left, and a silent table of a hundred million rows."""
+    copied(tmp_path / "data/0_name", world)
+    for data in (tmp_path / "data", tmp_path / "data/0_name"):
+        with pytest.raises(UserError, match="0_name' shows its pictures zero times; rename it, as in 10_name.$"):
+            CaptionedImages([str(data)], [], tmp_path / "cache")
+    copied(tmp_path / "data/2_x", world)
+    assert len(CaptionedImages([str(tmp_path / "data")], [], tmp_path / "cache")) == 6
+    assert "0_name' shows its pictures zero times; rename it, as in 10_name, or" in capsys.readouterr().err
+    copied(tmp_path / "data/99999999_x", world)
+    with pytest.raises(UserError, match="99999999_x' shows its pictures 99999999 times in an epoch, of at most 10000"):
+        CaptionedImages([str(tmp_path / "data")], [], tmp_path / "cache")
+
+
 def test_captions_of_blip_in_txt_files_are_found_without_naming_their_extension(world, tmp_path):
     """bmaltais/kohya_ss 988: "No caption file found for 66 images. Training will continue without captions"."""
     folder = copied(tmp_path / "images/10_girl", world)
