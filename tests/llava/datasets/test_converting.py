@@ -116,10 +116,23 @@ def test_what_is_left_out_is_counted_with_the_reason(tmp_path, capsys):
     assert len(list((tmp_path / "o_images").rglob("*.png"))) == 1
 
 
+def test_pictures_inside_a_table_leave_those_beside_it_alone(tmp_path):
+    (tmp_path / "x_images").mkdir()
+    (tmp_path / "x_images/a.png").touch()
+    (tmp_path / "a.json").write_text(json.dumps([{"query": "q", "response": "a"}]))
+    assert main([str(tmp_path / "a.json"), "--to", str(tmp_path / "x.parquet")]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["{d}/a.json", "--to", "{d}/taken.jsonl"], "taken.jsonl' is there already; give another --to"),
+        (
+            ["{d}/a.json", "--to", "/proc/x.jsonl"],
+            "'/proc/x.jsonl' cannot be written .no such file or directory.; make",
+        ),
+        (["{d}/a.json", "--to", "/proc/x"], "'/proc/x' cannot be written .no such file or directory.; make"),
+        (["{d}/a.json", "--to", "{d}/taken.csv"], "taken.csv' ends with '.csv'; use .jsonl, .parquet, or a folder"),
         (["{d}/a.json", "--to", "{d}/a.zip"], "ends with '.zip'; use .jsonl, .parquet, or a folder"),
         (
             ["text={d}/a.json", "sg={d}/a.json", "--to", "{d}/o"],
@@ -140,6 +153,8 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(words, sentence, tmp_path,
     (tmp_path / "pair.json").write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
     (tmp_path / "lost.json").write_text(json.dumps([{"image": "gone.png", "conversations": said}]))
     (tmp_path / "taken.jsonl").touch()
+    (tmp_path / "taken_images").mkdir()
+    (tmp_path / "taken_images/a.png").touch()
     before = sorted(tmp_path.iterdir())
     assert main([word.format(d=tmp_path) for word in words]) == 2
     told = capsys.readouterr().err
