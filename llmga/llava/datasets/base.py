@@ -82,7 +82,7 @@ class Kind:
         if not isinstance(record, Mapping):
             return f"is a {type(record).__name__}, but must be an object with {', '.join(self.fields)}"
         if unseen := next((name for name in UNSEEN if record.get(name)), None):
-            return f"has {unseen!r}, which the model cannot see"
+            return f"has {unseen!r}, which the model cannot see; leave such records out"
         for name in self.fields:
             value = record.get(name)
             if not value or (isinstance(value, str) and not value.strip()):

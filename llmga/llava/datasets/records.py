@@ -141,7 +141,8 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
         raise UserError(f"data file {source.file!r} holds no records.")
     if strict and (faulty := records.faulty()) >= TOO_MANY * len(records):
         row, fault = next(records.faults())
-        raise UserError(f"record {row} of {source.file!r} {fault} ({faulty} of {len(records)} are no such records).")
+        share = f"{faulty} of {len(records)} records cannot be learnt from; from half of them on a file is refused"
+        raise UserError(f"record {row} of {source.file!r} {fault} ({share}).")
     return records
 
 

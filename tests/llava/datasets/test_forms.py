@@ -222,7 +222,7 @@ NOT_READ: list[tuple[str, dict[str, Any], str]] = [
     ("coco-annotations", {"images": [{"id": 1}], "annotations": [{"caption": "c"}]}, "a whole file of COCO's annotat"),
     ("plain-text", {"text": "Once upon a time"}, "a text without a question"),
     ("videos", {"messages": [{"role": "user", "content": "<video>What?"}, SAY], "videos": ["a.mp4"]},
-     "has 'videos', which the model cannot see"),
+     "has 'videos', which the model cannot see; leave such records out"),
     ("audios", {"messages": [{"role": "user", "content": "<audio>What?"}, SAY], "audios": ["a.mp3"]},
      "has 'audios', which the model cannot see"),
 ]  # fmt: skip

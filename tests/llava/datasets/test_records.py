@@ -357,7 +357,9 @@ def test_a_few_other_records_are_no_reason_to_refuse_a_file(tmp_path):
     assert [row for row, _ in found.faults()] == [3, 4]
     assert found.faulty() == 2
     write(tmp_path / "a.jsonl", [*CAPTIONED[:1], {"image": "x.png"}])
-    with pytest.raises(UserError, match="record 1 of .* has no 'caption'.* \\(1 of 2 are no such records\\)"):
+    with pytest.raises(
+        UserError, match="record 1 of .* has no 'caption'.* \\(1 of 2 records cannot be learnt from; from half"
+    ):
         open_records(DataSource("sg", str(tmp_path / "a.jsonl")))
 
 
