@@ -51,6 +51,11 @@ def told_unwritten(out: str | Path, remedy: str = "make room, or give another pl
         raise UserError(f"{str(out)!r} cannot be written ({system_reason(problem)}); {remedy}.") from None
 
 
+def below(path: str | Path) -> str:
+    """Where a relative path starts, for a message about what is not there: launchers change folder.  "" of others."""
+    return "" if Path(path).is_absolute() else f" in {os.getcwd()!r}"
+
+
 def plain_file(path: str | Path) -> Path:
     """The same.
 

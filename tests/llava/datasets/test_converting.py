@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,29 @@ def test_what_is_left_out_is_counted_with_the_reason(tmp_path, capsys):
     assert "has 'video', which the model cannot see" in said
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 7
     assert len(list((tmp_path / "o_images").rglob("*.png"))) == 1
+
+
+def test_what_is_left_out_is_told_by_its_name_and_its_fault(tmp_path, capsys):
+    """Once "a record is a NoneType", and "the uploaded picture" for one in a tar."""
+    (tmp_path / "a.jsonl").write_text('{"query": "q", "response": "a"}\n{oh\n{"query": "q", "response": "b"}\n')
+    assert main([str(tmp_path / "a.jsonl"), "--to", str(tmp_path / "b.jsonl")]) == 0
+    assert "record 1 of" in (said := capsys.readouterr().out) and ": a record is not JSON (Expecting property" in said
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for key, content in (("0", picture("red")), ("1", picture("red")[:45])):
+            for name, each in ((f"{key}.png", content), (f"{key}.txt", b"red")):
+                info = tarfile.TarInfo(name)
+                info.size = len(each)
+                tar.addfile(info, io.BytesIO(each))
+    assert main([str(tmp_path / "a.tar"), "--kind", "sg", "--to", str(tmp_path / "c.jsonl")]) == 0
+    assert f"picture '1.png' of '{tmp_path / 'a.tar'}' is not a readable picture" in capsys.readouterr().out
+
+
+def test_names_of_pictures_without_a_folder_are_told_the_flag(tmp_path, capsys):
+    (tmp_path / "a.json").write_text(json.dumps([{"image": "0.png", "query": "q", "response": "a"}]))
+    assert main([str(tmp_path / "a.json"), "--to", str(tmp_path / "b.jsonl")]) == 2
+    assert "picture '0.png' is not in the working folder; give the folder where names start as --images" in (
+        capsys.readouterr().err
+    )
 
 
 def test_pictures_inside_a_table_leave_those_beside_it_alone(tmp_path):
