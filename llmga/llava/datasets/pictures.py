@@ -57,7 +57,8 @@ def called(name: Any, found: Path | bytes) -> str | None:
         return f"picture {str(name['member'])!r} of {str(name['file'])!r}"
     if isinstance(name, Mapping) and isinstance(path := name.get("path"), str) and path:
         return f"picture {path!r}"
-    return f"picture {name!r}" if isinstance(name, str) and in_letters(name) is None else "a picture inside the record"
+    of_lmdb = isinstance(name, str) and not name.startswith(("data:", *BASE64))
+    return f"picture {name!r}" if of_lmdb else "a picture inside the record"
 
 
 def find_picture(places: str, name: Any) -> Path | bytes:
