@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from llmga.errors import UserError, system_reason
+
 WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
 
@@ -29,6 +31,29 @@ def write_new(path: str | Path, content: bytes) -> None:
         OSError: when it cannot be written, leaving nothing.
     """
     _placed(Path(path), content, _linked)
+
+
+@contextmanager
+def told_unwritten(out: str | Path, remedy: str = "make room, or give another place") -> Iterator[None]:
+    """Around what writes to a place that a person named.
+
+    Args:
+        remedy: what follows the semicolon.
+
+    Raises:
+        UserError: the system does not take it, whatever library wrote.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as problem:
+        raise UserError(f"{str(out)!r} cannot be written ({system_reason(problem)}); {remedy}.") from None
+
+
+def below(path: str | Path) -> str:
+    """Where a relative path starts, for a message about what is not there: launchers change folder.  "" of others."""
+    return "" if Path(path).is_absolute() else f" in {os.getcwd()!r}"
 
 
 def plain_file(path: str | Path) -> Path:

@@ -64,6 +64,11 @@ def type_of(head: bytes) -> FileType | None:
     return next((kind for kind in (*ARCHIVES, *OTHERS) if kind.fits(head)), None)
 
 
+def other_separator(header: str, by: str) -> str | None:
+    """What seems to part the columns of a table's first line instead of `by`; None where nothing does."""
+    return next((sign for sign in ";\t,|" if sign in header), None) if by not in header else None
+
+
 def only_archives(folder: str | Path) -> list[str]:
     """The names of what lies in a folder when all of it is packed; empty at the first that is not."""
     names = []

@@ -27,6 +27,7 @@ def open_image(
     exact: bool = False,
     formats: list[str] | tuple[str, ...] | None = None,
     max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
 ) -> Image.Image:
     """Open a picture of any common mode and size.
 
@@ -40,11 +41,12 @@ def open_image(
             bits are beside the picture's own 8 (`llmga.deep`).
         formats: Pillow's names of those that are opened; None is all that it knows.
         max_pixels: a picture of more is refused.
+        name: what messages call it; None is its path, or "the uploaded picture".
 
     Raises:
         UserError: when it is missing, no picture, truncated or too large.
     """
-    name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
+    name = name or _usual_name(source)
     with _decoding(source, name, max_pixels), Image.open(_readable(source), formats=formats) as image:
         _bound(image, name, None if exact else working_side, max_pixels)
         image.load()
@@ -58,9 +60,13 @@ def size_of(source: str | Path | bytes, *, formats: list[str] | tuple[str, ...] 
     Raises:
         UserError: when it is missing or no picture.
     """
-    name = "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
+    name = _usual_name(source)
     with _decoding(source, name, MAX_PIXELS), Image.open(_readable(source), formats=formats) as image:
         return image.size
+
+
+def _usual_name(source: str | Path | bytes) -> str:
+    return "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
 
 
 def _readable(source: str | Path | bytes) -> str | Path | io.BytesIO:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmga.choices import TEMPLATES
 from llmga.command_line import Parser, number, quiet_libraries
-from llmga.errors import command_line
+from llmga.errors import UserError, command_line
 from llmga.llava.data import add_source_flags, sources_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, metavar="FOLDER", help="language model; its weights are not read")
     parser.add_argument("--model-base", metavar="FOLDER", help="base of a projector-only or low-rank result")
     parser.add_argument("--conv-mode", choices=TEMPLATES, help="conversation mode; default: that of the model")
-    parser.add_argument("-o", "--output", required=True, metavar="PAGE.html", help="where the page is written")
+    parser.add_argument("-o", "--output", required=True, metavar="PAGE.html", help="a new file for the page")
     parser.add_argument("--n", type=number(int, 1, 1000), default=SAMPLES, help=f"records, spread; default: {SAMPLES}")
     parser.add_argument("--max-length", type=number(int, 8, 1 << 20), default=LENGTH, help="tokens of a sample")
     parser.add_argument("--long", choices=("split", "cut", "drop"), default="split", help="dialogues beyond it")
@@ -41,9 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     from llmga.llava.paths import find_checkpoint
 
+    place = Path(args.output)
+    if place.exists():
+        raise UserError(f"{args.output!r} is there already; give another -o, or move it away.")
     folder = find_checkpoint(args.model)  # a wrong name is told before libraries are imported, which takes seconds
     quiet_libraries()
-    from llmga.files import write_whole
+    from llmga.files import told_unwritten, write_new
     from llmga.llava.checkpoints import read_json
     from llmga.llava.datasets.mixture import open_sources
     from llmga.llava.empty import load_empty_mllm
@@ -57,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     samples = list(_samples(source, records, mllm, args))
     about = f"{len(records)} records of kind {source.kind}, the template is {mllm.conv_mode}, of {folder.name}"
     text = page(Path(source.file).name, about, samples, mllm, args.max_length)
-    write_whole(args.output, text.encode("utf-8", "replace"))
+    with told_unwritten(place, "make room, or give another -o"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_new(place, text.encode("utf-8", "replace"))
     print(f"{len(samples)} samples of {len(records)} records are drawn in {args.output}")
     return 0
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from llmga.errors import UserError
-from llmga.files import whole_folder
+from llmga.files import told_unwritten, whole_folder
 from llmga.llava import checkpoints, towers
 from llmga.llava.mllm import Mllm
 from llmga.llava.published import published_config
@@ -24,15 +24,9 @@ def new_folder(out: str | Path) -> Iterator[Path]:
     Raises:
         UserError: when something is there, or the disk does not take it.
     """
-    from safetensors import SafetensorError
-
     check_new(out)
-    try:
-        with whole_folder(out) as draft:
-            yield draft
-    except (OSError, SafetensorError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise UserError(f"{str(out)!r} cannot be written ({reason}); make room, or give another folder.") from None
+    with told_unwritten(out, "make room, or give another folder"), whole_folder(out) as draft:
+        yield draft
 
 
 def check_new(out: str | Path) -> None:

@@ -21,7 +21,7 @@ import platform
 import re
 import sys
 import types
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, field, fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,15 +48,19 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     beside: str | None = None,
+    instead: Mapping[str, str] | None = None,
 ) -> Any:
     """A field of a configuration.  Limits are inclusive and hold for each number of a tuple.
 
     A folder `beside` another one moves with it: what a preset says of it holds only with the preset's own other one.
 
+    `instead` says for words that are none of a field's what is given for them: `{"dora": "--tune lora --dora true"}`.
+
     A field of type `Literal[...]` takes one of the listed words, `X | None` takes "none", `tuple[X, ...]` several
     values, and a dataclass inside a tuple is read by its own `parse(text)` class method.
     """
-    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "beside": beside})
+    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "beside": beside,
+                                            "instead": instead or {}})  # fmt: skip
 
 
 def parse_arguments(
@@ -195,6 +199,8 @@ def check(config: Config) -> Config:
     hints = get_type_hints(type(config))
     for one in fields(config):
         value = getattr(config, one.name)
+        if isinstance(value, str) and (meant := one.metadata.get("instead", {}).get(value)):
+            raise UserError(f"{_flag(one.name)} is {value!r}, which is told by two flags here; give {meant}.")
         _check_type(one.name, hints[one.name], value)
         for number in value if isinstance(value, tuple) else (value,):
             _check_limits(one, number)

@@ -104,6 +104,8 @@ def test_the_command_writes_either_way(goldens, tmp_path, capsys):
     assert dispatch([file, back, "--to", "diffusers", "--tokenizer", folder]) == 0
     assert capsys.readouterr().out == f"wrote {file}\nwrote {back}\n"
     identical(tensors_of(tmp_path / "back"), tensors_of(goldens.folder("sd15")))
+    assert dispatch([file, "/proc/x", "--to", "diffusers", "--tokenizer", folder]) == 2
+    assert capsys.readouterr().err.startswith("error: '/proc/x' cannot be written (no such file or directory); make")
 
 
 def test_the_command_of_language_models_is_still_reached(capsys):
@@ -116,6 +118,7 @@ def test_what_cannot_be_written_is_told(goldens, tmp_path, capsys):
     (tmp_path / "taken.safetensors").write_bytes(b"mine")
     for words, sentence in (
         ([folder, tmp_path / "taken.safetensors", "--to", "single-file"], "is there already; give a new place"),
+        ([folder, "/proc/x.safetensors", "--to", "single-file"], "'/proc/x.safetensors' cannot be written ("),
         ([folder, tmp_path / "one.ckpt", "--to", "single-file"], "does not end with .safetensors"),
         ([folder, tmp_path / "back", "--to", "diffusers"], "is a folder already; give the other --to"),
         ([folder, tmp_path / "x.safetensors", "--to", "single-file", "--tokenizer", "y"], "has no place in a single"),

@@ -19,6 +19,7 @@ from PIL import Image
 
 from llmga.diffusers.datasets.captioned import CaptionedImages
 from llmga.diffusers.datasets.framing import frame
+from llmga.diffusers.datasets.image_stores import open_image_stores
 from llmga.diffusers.datasets.shapes import bucketed
 from llmga.diffusers.datasets.sources import FORMS, form_of
 from llmga.diffusers.datasets.tags import Tags
@@ -228,6 +229,38 @@ def test_pictures_of_a_numbered_folder_are_shown_so_often(world, tmp_path, capsy
     assert len(alone) == 6 and form_of(tmp_path / "data/3_a red star") == "kohya's numbered folders"
 
 
+def test_folders_that_show_nothing_or_without_end_are_told(world, tmp_path, capsys):
+    """Once an IndexError where no picture was left, and a silent table of a hundred million rows."""
+    copied(tmp_path / "data/0_name", world)
+    for data in (tmp_path / "data", tmp_path / "data/0_name"):
+        with pytest.raises(UserError, match="0_name' shows its pictures zero times; rename it, as in 10_name.$"):
+            CaptionedImages([str(data)], [], tmp_path / "cache")
+    copied(tmp_path / "data/2_x", world)
+    assert len(CaptionedImages([str(tmp_path / "data")], [], tmp_path / "cache")) == 6
+    assert "0_name' shows its pictures zero times; rename it, as in 10_name, or" in capsys.readouterr().err
+    copied(tmp_path / "data/99999999_x", world)
+    with pytest.raises(UserError, match="99999999_x' shows its pictures 99999999 times in an epoch, of at most 10000"):
+        CaptionedImages([str(tmp_path / "data")], [], tmp_path / "cache")
+
+
+def test_what_is_missing_is_told_with_the_folder_where_its_path_starts(tmp_path, monkeypatch):
+    """Launchers change to the folder of the repository."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"'my/data' is not there in '{tmp_path}'; check --data"):
+        form_of(Path("my/data"))
+    with pytest.raises(UserError, match=f"'my/data' are not there in '{tmp_path}'; give folders"):
+        open_image_stores(["my/data"])
+    with pytest.raises(UserError, match="'/my/data' is not there; check"):
+        form_of(Path("/my/data"))
+
+
+def test_a_broken_picture_of_a_table_is_told_by_its_row(tmp_path):
+    parquet.write_table(pa.table({"image": [b"no picture"], "caption": ["b"]}), tmp_path / "a.parquet")
+    records = CaptionedImages([str(tmp_path / "a.parquet")], [], tmp_path / "cache")
+    with pytest.raises(UserError, match="a.parquet#0' cannot be used: it is not a readable picture"):
+        records.picture(0)
+
+
 def test_captions_of_blip_in_txt_files_are_found_without_naming_their_extension(world, tmp_path):
     """bmaltais/kohya_ss 988: "No caption file found for 66 images. Training will continue without captions"."""
     folder = copied(tmp_path / "images/10_girl", world)
@@ -318,6 +351,11 @@ def captionless_tar(root):
         (file("a.jsonn", b"[]"), "ends with '.jsonn', which is none of .*; the nearest is .json"),
         (file("a.xyz", b"PAR1"), "is a parquet file; let its name end with .parquet"),
         (file("a.tar", b"\x1f\x8b\x08"), "is a gzip file: unpack it"),
+        (lambda root: file("a.txt", b"words")(root).parent, "texts without pictures; .* as a.png beside a.txt"),
+        (lambda root: root, "holds no pictures, tars or parquet files; give a folder of pictures with a text beside"),
+        (file("a.csv", b"file;text\na.png;b\n"), "first line with ';'; save it with ',' or tabs between them"),
+        (file("a.csv", "file,text\na.png,Sch\u00f6n\n".encode("cp1252")), "is not in UTF-8; save it so"),
+        (file("a.csv", "file,text\n".encode("utf-16")), "is a text in UTF-16, not CSV; save it in UTF-8"),
         (file("a.tar", b"no tar"), "a.tar' cannot be read"),
         (captionless_tar, "the picture '1' in .* has no caption; put 1.txt behind it"),
         (file("a.csv", b"picture,words\na.png,b\n"), "no caption .*; it has picture, words"),

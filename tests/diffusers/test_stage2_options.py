@@ -194,6 +194,7 @@ def test_a_checkpoint_from_before_a_setting_was_there_is_taken_up(config):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
+        ("--tune dora", "--tune is 'dora', which is told by two flags here; give --tune lora --dora true."),
         ("--dora true", "--dora true is a kind of low-rank weights; give --tune lora"),
         ("--train-text-encoder true --cache-embeddings true", "give --cache-embeddings false"),
         ("--train-text-encoder true --deepspeed a.json", "give --deepspeed none"),

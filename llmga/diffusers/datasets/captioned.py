@@ -178,7 +178,7 @@ class CaptionedImages:
     @staticmethod
     def _opened(source: Path | bytes, name: str) -> Image.Image:
         try:
-            return open_image(source, working_side=None)
+            return open_image(source, working_side=None, name="it" if isinstance(source, bytes) else None)
         except UserError as problem:
             raise Unreadable(f"the training picture {name!r} cannot be used: {problem}") from None
 

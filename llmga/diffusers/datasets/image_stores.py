@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from llmga.diffusers.datasets.columns import ENDINGS
 from llmga.errors import UserError
 from llmga.extras import require
+from llmga.files import below
 
 
 class ImageStore(Protocol):
@@ -98,5 +99,5 @@ def open_image_stores(paths: Sequence[str]) -> list[ImageStore]:
     """
     for path in paths:
         if not Path(path).is_dir():
-            raise UserError(f"the pictures {path!r} are not there; give folders or LMDBs with --images.")
+            raise UserError(f"the pictures {path!r} are not there{below(path)}; give folders or LMDBs with --images.")
     return [LmdbStore(Path(path)) if Path(path, "data.mdb").is_file() else Folder(Path(path)) for path in paths]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmga.diffusers.datasets.columns import CAPTIONS, MASKS, PICTURES, TURNS, USUAL, lacking, value, whole
 from llmga.errors import UserError
-from llmga.filetypes import file_type
+from llmga.filetypes import file_type, other_separator
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,15 +30,19 @@ def read_list(path: Path, cache: Path) -> "Dataset":
 
 
 def _parsed(path: Path) -> list[Any]:
+    form = "CSV" if path.suffix.lower() in (".csv", ".tsv") else "JSON"
     if kind := file_type(path):
-        raise UserError(f"the training list {str(path)!r} is {kind.said}, not JSON; {kind.remedy}.")
+        raise UserError(f"the training list {str(path)!r} is {kind.said}, not {form}; {kind.remedy}.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         records = _unfolded(READERS.get(path.suffix.lower(), json.loads)(text))
     except OSError as problem:
         raise UserError(f"cannot read the training list {str(path)!r} ({problem.strerror}); check --data.") from None
+    except UserError as problem:
+        raise UserError(f"the training list {str(path)!r} {problem}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"the training list {str(path)!r} is not in UTF-8; save it so.") from None
     except (ValueError, RecursionError, csv.Error):
-        form = "CSV" if path.suffix.lower() in (".csv", ".tsv") else "JSON"
         raise UserError(f"the training list {str(path)!r} is no valid {form}; write a list of records.") from None
     if not isinstance(records, list) or not records:
         raise UserError(f"the training list {str(path)!r} must be a JSON list with at least one record.")
@@ -50,8 +54,15 @@ def _lines(text: str) -> list[Any]:
 
 
 def _rows(text: str) -> list[Any]:
-    """A table of text: tabs part the columns where the first line has some, as in open_clip's."""
-    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    """A table of text: tabs part the columns where the first line has some, as in open_clip's.
+
+    Raises:
+        UserError: something else does, in words that follow the name of the list.
+    """
+    header = text.partition("\n")[0]
+    delimiter = "\t" if "\t" in header else ","
+    if other := other_separator(header, delimiter):
+        raise UserError(f"parts the columns of its first line with {other!r}; save it with ',' or tabs between them")
     rows = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
     return [{name: content for name, content in row.items() if isinstance(name, str)} for row in rows]
 

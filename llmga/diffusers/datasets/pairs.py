@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BESIDE = (".txt", ".caption", ".json")  # endings of the texts, the first that is there counts
 NUMBERED = re.compile(r"(\d+)_(.+)")  # how often an epoch shows the pictures of a folder, and what they are of
+MOST_REPEATS = 10_000  # beyond it the number is a date or a name: each repeat is a row of the table
 
 
 def pictures_in(folder: Path, *, below: bool = True) -> Iterator[Path]:
@@ -43,19 +44,56 @@ def numbered_folders(path: Path) -> list[Path]:
 
 
 def read_numbered(path: Path, cache: Path) -> "Dataset":
-    """Folders `10_cat`: an epoch shows each picture ten times; without a text beside it, its caption is `cat`."""
-    taken = numbered_folders(path)
-    for folder in path.iterdir() if taken != [path] else ():
-        if folder.is_dir() and folder not in taken and any(pictures_in(folder)):
+    """Folders `10_cat`: an epoch shows each picture ten times; without a text beside it, its caption is `cat`.
+
+    Raises:
+        UserError: all of them show their pictures zero times, or one more often than anybody means.
+    """
+    named = numbered_folders(path)
+    taken = [folder for folder in named if _repeats(folder)]
+    for folder in path.iterdir() if named != [path] else ():
+        if folder.is_dir() and folder not in named and any(pictures_in(folder)):
             print(f"{str(folder)!r} is left out: folders are named as in 10_cat, repeats first.", file=sys.stderr)
+    if not taken:
+        raise UserError(_zero_times(named[0]) + ".")
+    for folder in named:
+        if folder not in taken:
+            print(f"{_zero_times(folder)}, or take it out; it is left out.", file=sys.stderr)
     return _table(row for folder in taken for row in _repeated(folder))
 
 
-def _repeated(folder: Path) -> Iterator[tuple[Path, str, int]]:
+def _zero_times(folder: Path) -> str:
+    return f"{str(folder)!r} shows its pictures zero times; rename it, as in 10_{_of(folder)}"
+
+
+def _parts_of(folder: Path) -> tuple[str, str]:
     named = NUMBERED.fullmatch(folder.name)
     assert named is not None
+    return named[1], named[2]
+
+
+def _of(folder: Path) -> str:
+    """What the pictures of a numbered folder are of."""
+    return _parts_of(folder)[1]
+
+
+def _repeats(folder: Path) -> int:
+    """How often an epoch shows each picture of a numbered folder.
+
+    Raises:
+        UserError: more than `MOST_REPEATS` times.
+    """
+    repeats = int(_parts_of(folder)[0])
+    if repeats > MOST_REPEATS:
+        raise UserError(f"{str(folder)!r} shows its pictures {repeats} times in an epoch, of at most {MOST_REPEATS}; "
+                        f"rename it, as in 10_{_of(folder)}.")  # fmt: skip
+    return repeats
+
+
+def _repeated(folder: Path) -> Iterator[tuple[Path, str, int]]:
+    repeats, said = _repeats(folder), _of(folder)
     for picture in sorted(pictures_in(folder, below=False)):
-        yield picture, text_beside(picture, instead=named[2]), int(named[1])
+        yield picture, text_beside(picture, instead=said), repeats
 
 
 def _table(rows: Iterable[tuple[Path, str, int]]) -> "Dataset":

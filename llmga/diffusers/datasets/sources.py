@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from llmga.diffusers.datasets.archives import read_tars
 from llmga.diffusers.datasets.columns import ENDINGS
 from llmga.diffusers.datasets.lists import read_list as read_list
-from llmga.diffusers.datasets.pairs import has_pairs, numbered_folders, pictures_in, read_numbered, read_pairs
+from llmga.diffusers.datasets.pairs import BESIDE, has_pairs, numbered_folders, pictures_in, read_numbered, read_pairs
 from llmga.diffusers.datasets.tables import (
     METADATA,
     has_metadata,
@@ -26,6 +26,7 @@ from llmga.diffusers.datasets.tables import (
     read_saved,
 )
 from llmga.errors import UserError
+from llmga.files import below
 from llmga.filetypes import file_type, only_archives
 from llmga.registry import Registry
 
@@ -97,7 +98,7 @@ def form_of(path: Path) -> str:
         UserError: nothing does, or nothing is there.
     """
     if not path.exists():
-        raise UserError(f"the training data {str(path)!r} is not there; check --data.")
+        raise UserError(f"the training data {str(path)!r} is not there{below(path)}; check --data.")
     rows = {name: form for name, form in FORMS.items() if form.folder == path.is_dir()}
     name = next((name for name, form in rows.items() if form.fits(path)), None)
     if name is None:
@@ -131,4 +132,7 @@ def _folder(path: Path) -> str:
     if picture := next(pictures_in(path), None):
         return (f"holds pictures without captions; the nearest form is a text beside each, {picture.stem}.txt beside "
                 f"{picture.name}, or a metadata.jsonl of file_name and caption")  # fmt: skip
-    return "cannot be read: it holds no pictures, tars or parquet files"
+    if text := next((file for file in sorted(path.iterdir()) if file.suffix in BESIDE), None):
+        return f"holds texts without pictures; put each picture beside its text, as {text.stem}.png beside {text.name}"
+    return ("holds no pictures, tars or parquet files; give a folder of pictures with a text beside each, or a list of "
+            "captions as --data with the pictures as --images")  # fmt: skip

@@ -26,7 +26,7 @@ from llmga.diffusers.single_file.families import FAMILIES, UNET, VAE, SingleFile
 from llmga.diffusers.single_file.inverse import open_clip_to_ldm, unet_to_ldm, vae_to_ldm
 from llmga.diffusers.single_file.vocabulary import as_files
 from llmga.errors import UserError
-from llmga.files import whole_folder
+from llmga.files import told_unwritten, whole_folder
 from llmga.weight_files import STEMS, choose
 
 REST = "other_tensors.safetensors"
@@ -50,7 +50,8 @@ def to_folder(path: Path, out: Path, *, tokenizer: Given = None, dtype: torch.dt
         dtype: number format of the models; None leaves each tensor its own.
 
     Raises:
-        UserError: the file cannot be read, brings no VAE, or there is no vocabulary for it.
+        UserError: the file cannot be read, brings no VAE, or there is no vocabulary for it, or the place cannot be
+            written.
     """
     from safetensors.torch import save_file
 
@@ -59,7 +60,7 @@ def to_folder(path: Path, out: Path, *, tokenizer: Given = None, dtype: torch.dt
     parts, used = single.parts(), set()
     if "vae" not in parts:
         raise UserError(f"{str(path)!r} brings no VAE, which a folder needs; give a file that has one.")
-    with whole_folder(out) as draft:
+    with told_unwritten(out), whole_folder(out) as draft:
         write_json(draft, single.configurations())
         towers = {tower.part: parts[tower.part].config for tower in single.family.towers}
         for name, make in tokenizers_of(path, single, towers, tokenizer).items():
@@ -116,7 +117,7 @@ def to_file(folder: Path, out: Path, *, dtype: torch.dtype | None = None) -> Non
         dtype: as `to_folder` takes it.
 
     Raises:
-        UserError: the folder lacks something, or its family has no single files.
+        UserError: the folder lacks something, its family has no single files, or the place cannot be written.
     """
     check_free(out)
     if out.suffix != ".safetensors":
@@ -135,7 +136,8 @@ def to_file(folder: Path, out: Path, *, dtype: torch.dtype | None = None) -> Non
     tensors |= _marks(family, stated["scheduler"]) | rest
     if defaults := read_defaults(folder):
         stated["defaults"] = defaults
-    _save(tensors, out, _metadata(family, stated) | metadata | {CONFIGS: json.dumps(stated)})
+    with told_unwritten(out):
+        _save(tensors, out, _metadata(family, stated) | metadata | {CONFIGS: json.dumps(stated)})
 
 
 def _texts(family: SingleFileFamily) -> Iterator[str]:

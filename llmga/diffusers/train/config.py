@@ -65,7 +65,9 @@ class Stage2Config:
     cache_embeddings: bool = setting(False, help="encode every caption once; 0.6 MB each in SDXL, half precision")
 
     tune: Literal["full", "lora"] = setting(
-        "full", help="what learns: the whole network (UNet or transformer), or low-rank weights beside it"
+        "full",
+        help="what learns: the whole network (UNet or transformer), or low-rank weights beside it",
+        instead={"dora": "--tune lora --dora true"},
     )
     lora_rank: int = setting(16, help="inner width of the low-rank weights", minimum=1, maximum=1024)
     lora_alpha: float | None = setting(None, help="their weight is alpha / rank; none is the rank", minimum=0)

@@ -80,22 +80,27 @@ class Kind:
     def fault(self, record: Any) -> str:
         """Why a record cannot be one of this kind, in words that follow "record 7 of 'a.json'"; "" when it can."""
         if not isinstance(record, Mapping):
-            return f"is a {type(record).__name__}, but must be an object with {', '.join(self.fields)}"
+            return f"is {said_type(record)}, but must be an object with {', '.join(self.fields)}"
         if unseen := next((name for name in UNSEEN if record.get(name)), None):
-            return f"has {unseen!r}, which the model cannot see"
+            return f"has {unseen!r}, which the model cannot see; leave such records out"
         for name in self.fields:
             value = record.get(name)
             if not value or (isinstance(value, str) and not value.strip()):
                 return f"has no {name!r}; records of this kind have {', '.join(self.fields)}"
             expected = LIST if name == "conversations" else PICTURE if name == "image" else str
             if not isinstance(value, expected):
-                return f"has a {type(value).__name__} as {name!r}, which must be {SHAPES[expected]}"
+                return f"has {said_type(value)} as {name!r}, which must be {SHAPES[expected]}"
         if not isinstance(record.get("image", ""), (*PICTURE, *LIST, type(None))):
-            return (
-                f"has a {type(record['image']).__name__} as 'image', which must be {SHAPES[PICTURE]} or a list of them"
-            )
+            return f"has {said_type(record['image'])} as 'image', which must be {SHAPES[PICTURE]} or a list of them"
         return ""
 
 
 LIST, PICTURE = (list, tuple), (str, bytes, Mapping)
 SHAPES: dict[type | tuple[type, ...], str] = {LIST: "a list of turns", PICTURE: "the name of a picture", str: "a text"}
+_JSON_TYPES = {str: "a text", bool: "a truth value", int: "a number", float: "a number", list: "a list",
+               dict: "an object", type(None): "null"}  # fmt: skip
+
+
+def said_type(value: Any) -> str:
+    """The type of a value in the words of JSON, with its article."""
+    return _JSON_TYPES.get(type(value), f"a {type(value).__name__}")

@@ -16,7 +16,7 @@ from llmga.llava.datasets.base import Kind, Record, UnusableRecord
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.left_out import MALFORMED, REASONS
 from llmga.llava.datasets.mixture import conversation_of, open_sources
-from llmga.llava.datasets.pictures import MISSING, find_picture
+from llmga.llava.datasets.pictures import MISSING, called, find_picture
 from llmga.llava.datasets.records import Records
 from llmga.llava.datasets.sources import DataSource
 from llmga.llava.datasets.writing import Writer, writer
@@ -107,7 +107,7 @@ def _said(source: DataSource, record: Record, shown: list[bytes]) -> dict[str, A
     def open_picture(name: Any) -> Image.Image:
         try:
             found = find_picture(source.image_folder, name)
-            image = open_image(found, working_side=SIDE)
+            image = open_image(found, working_side=SIDE, name=called(name, found))
             shown.append(found if isinstance(found, bytes) else found.read_bytes())
             return image
         except Exception as problem:  # as in training, whatever a decoder stumbles over

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmga.errors import UserError
+from llmga.filetypes import other_separator
 from llmga.llava.datasets import json_stream, webdataset
 from llmga.llava.datasets.compressed import SUFFIXES, open_bytes, unpacked_name
 from llmga.llava.datasets.json_stream import Item
@@ -39,7 +40,7 @@ def separated(by: str) -> Callable[[Path], Iterator[Item]]:
         import pyarrow as pa
         from pyarrow import csv
 
-        json_stream.check_text(path)
+        json_stream.check_text(path, meant="")
         with open_bytes(path) as file:
             names = _header(file.readline(ROW), by, path)
         with open_bytes(path) as file:
@@ -55,6 +56,8 @@ def separated(by: str) -> Callable[[Path], Iterator[Item]]:
                 for batch in reader:
                     yield from map(_row, batch.to_pylist())
             except pa.ArrowException as problem:
+                if "UTF8" in str(problem):
+                    raise _not_utf8(path) from None
                 told = str(problem).splitlines()[0].rstrip(".")
                 raise UserError(f"data file {str(path)!r} is no table of text: {told}.") from None
 
@@ -66,13 +69,22 @@ def _header(line: bytes, by: str, path: Path) -> list[str]:
 
     try:
         names = next(csv.reader([line.decode("utf-8-sig")], delimiter=by), [])
-    except (UnicodeDecodeError, csv.Error):
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+    except csv.Error:
         names = []
     if not names:
         raise UserError(f"data file {str(path)!r} has no first line with the names of its columns; write one.")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"data file {str(path)!r} names the column {twice!r} twice; give each one name.")
+    if len(names) == 1 and (other := other_separator(names[0], by)):
+        raise UserError(f"data file {str(path)!r} parts the columns of its first line with {other!r} instead of "
+                        f"{by!r}; save it with {by!r}.")  # fmt: skip
     return names
+
+
+def _not_utf8(path: Path) -> UserError:
+    return UserError(f"data file {str(path)!r} is not in UTF-8; save it so.")
 
 
 def _row(row: dict[str, Any]) -> Item:

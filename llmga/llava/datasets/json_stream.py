@@ -1,6 +1,7 @@
 """The records of a JSON file of any size, packed or not, one after the other, in little memory."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from llmga.llava.datasets.compressed import open_bytes, open_text
 CHUNK = 1 << 20  # characters read at once
 LONGEST = 1 << 26  # characters of one record; beyond it the file is broken
 BLANK = " \t\r\n"
+WRAPPERS = ("data", "records", "rows", "train", "items", "samples", "examples")  # of a list of records in an object
+WRAPPED = re.compile(rf'{{\s*"(?:{"|".join(WRAPPERS)})"\s*:\s*\[\s*{{')
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,18 @@ class Item:
 def items(path: Path) -> Iterator[Item]:
     """The entries of a JSON list, or the lines of a JSONL file, where a broken line is an item with a problem.
 
+    The list may stand in an object, under the first name there if that is one of `WRAPPERS`.
+
     Raises:
         UserError: for a list that breaks off or is no JSON, and for a file that is no text in UTF-8.
     """
     check_text(path)
     with open_text(path) as file:
         window = _Window(file, path)
-        yield from _listed(window) if window.peek() == "[" else _lines(window)
+        if window.peek() == "[":
+            yield from _listed(window)
+        else:
+            yield from _wrapped(window) if window.starts_with(WRAPPED) else _lines(window)
 
 
 def pairs(path: Path) -> Iterator[tuple[str, Any]]:
@@ -60,8 +68,11 @@ def pairs(path: Path) -> Iterator[tuple[str, Any]]:
                 window.take(",")
 
 
-def check_text(path: Path) -> None:
+def check_text(path: Path, meant: str = ", not JSON") -> None:
     """See whether a file is text.
+
+    Args:
+        meant: what a message adds to the type that it found.
 
     Raises:
         UserError: that names the type of a file of another.
@@ -69,18 +80,41 @@ def check_text(path: Path) -> None:
     with open_bytes(path) as file:
         kind = type_of(file.read(HEAD))
     if kind:
-        raise UserError(f"data file {str(path)!r} is {kind.said}, not JSON; {kind.remedy}.")
+        raise UserError(f"data file {str(path)!r} is {kind.said}{meant}; {kind.remedy}.")
 
 
 def _listed(window: "_Window") -> Iterator[Item]:
+    yield from _values(window)
+    _check_end(window, "list")
+
+
+def _wrapped(window: "_Window") -> Iterator[Item]:
+    """What stands behind the list is no record."""
+    window.take("{")
+    window.value()
+    window.take(":")
+    yield from _values(window)
+    while window.peek() == ",":
+        window.take(",")
+        window.value()
+        window.take(":")
+        window.value()
+    window.take("}")
+    _check_end(window, "object")
+
+
+def _values(window: "_Window") -> Iterator[Item]:
     window.take("[")
     while window.peek() != "]":
         yield window.value()
         if window.peek() != "]":
             window.take(",")
     window.take("]")
+
+
+def _check_end(window: "_Window", of: str) -> None:
     if rest := window.peek():
-        raise window.broken(f"{rest!r} follows the end of the list")
+        raise window.broken(f"{rest!r} follows the end of the {of}")
 
 
 def _lines(window: "_Window") -> Iterator[Item]:
@@ -124,6 +158,11 @@ class _Window:
                 return self.text[self.at]
             if not self.more():
                 return ""
+
+    def starts_with(self, pattern: re.Pattern[str]) -> bool:
+        """Whether what comes next has this form, as far as it was read."""
+        self.peek()
+        return pattern.match(self.text, self.at) is not None
 
     def take(self, character: str) -> None:
         if (found := self.peek()) != character:

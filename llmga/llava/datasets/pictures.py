@@ -12,7 +12,7 @@ from PIL import Image
 
 from llmga.errors import UserError, system_reason
 from llmga.extras import require
-from llmga.files import plain_file
+from llmga.files import below, plain_file
 from llmga.filetypes import file_type, only_archives
 from llmga.images import open_image
 from llmga.llava.datasets.base import UnusableRecord
@@ -41,11 +41,24 @@ def opener(places: str) -> Callable[[Any], Image.Image]:
 
     def open_picture(name: Any) -> Image.Image:
         try:
-            return open_image(find_picture(places, name))
+            found = find_picture(places, name)
+            return open_image(found, name=called(name, found))
         except Exception as problem:  # whatever a decoder stumbles over in bytes that anybody may have written
             raise UnusableRecord(MISSING) from problem
 
     return open_picture
+
+
+def called(name: Any, found: Path | bytes) -> str | None:
+    """What messages call a picture, as `open_image` takes it; None is its path."""
+    if isinstance(found, Path):
+        return None
+    if isinstance(name, Mapping) and name.get("member"):
+        return f"picture {str(name['member'])!r} of {str(name['file'])!r}"
+    if isinstance(name, Mapping) and isinstance(path := name.get("path"), str) and path:
+        return f"picture {path!r}"
+    of_lmdb = isinstance(name, str) and not name.startswith(("data:", *BASE64))
+    return f"picture {name!r}" if of_lmdb else "a picture inside the record"
 
 
 def find_picture(places: str, name: Any) -> Path | bytes:
@@ -71,7 +84,9 @@ def find_picture(places: str, name: Any) -> Path | bytes:
                 return found
     shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "…"  # a whole data: URI was seen here
     hint = next((f"; {remedy}" for part, remedy in HINTS.items() if part in name), "")
-    raise UserError(f"picture {shown!r} is not in {places or 'the working folder'!r}{hint}.")
+    if not places and not hint:
+        hint = "; give the folder where names start as --images, or images= of the source"
+    raise UserError(f"picture {shown!r} is not in {repr(places) if places else 'the working folder'}{hint}.")
 
 
 def in_letters(name: str) -> bytes | None:
@@ -173,7 +188,7 @@ def check_picture_folders(places: str) -> None:
     for place in filter(None, places.split(";")):
         path = Path(place)
         if not path.exists():
-            raise UserError(f"picture folder {place!r} does not exist; check images= of the data source.")
+            raise UserError(f"picture folder {place!r} does not exist{below(place)}; check images= of the data source.")
         if is_lmdb(place):
             _environment(place, os.getpid())
         elif not path.is_dir():

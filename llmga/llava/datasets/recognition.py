@@ -6,7 +6,7 @@ from typing import Any
 
 from llmga.llava.datasets.base import Kind
 from llmga.llava.datasets.form_readers import decoded, without
-from llmga.llava.datasets.forms import DIALOGUE, FORMS, IMAGE, REFUSED
+from llmga.llava.datasets.forms import DIALOGUE, FORMS, IMAGE, REFUSED, RecordForm
 from llmga.llava.datasets.marks import with_inline_pictures, with_our_markers
 from llmga.llava.datasets.parts import with_joined_parts
 from llmga.llava.datasets.turns import role_of
@@ -100,12 +100,20 @@ def _nearest(kind: Kind, record: dict[str, Any]) -> str:
     if name is None:
         return f", but it has {listed or 'nothing'}; --map gives keys other names, as in --map question=query"
     form = FORMS[name]
-    lacking = [key for key in form.keys if not record.get(key)]
-    odd = f"lacks {' and '.join(map(repr, lacking))}" if lacking else f"has other values in {', '.join(form.keys)}"
+    odd = _odd(form, record)
     return (
         f"; with its keys {listed} it is nearest to the form {name!r} ({form.said}), but {odd} "
         "(--map gives keys other names)"
     )
+
+
+def _odd(form: RecordForm, record: dict[str, Any]) -> str:
+    """What keeps a record from having a form."""
+    if lacking := [key for key in form.keys if record.get(key) is None]:
+        return f"lacks {' and '.join(map(repr, lacking))}"
+    if empty := [key for key in form.keys if record[key] in ("", [])]:
+        return f"nothing stands in {' and '.join(map(repr, empty))}"
+    return f"has other values in {', '.join(form.keys)}"
 
 
 @lru_cache(1024)  # a file's records have the same keys

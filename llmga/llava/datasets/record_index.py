@@ -10,7 +10,7 @@ from llmga.llava.datasets.base import Kind, Record
 from llmga.llava.datasets.recognition import fault
 from llmga.llava.datasets.turns import picture_names, words_of
 
-VERSION = 6  # of the files
+VERSION = 7  # of the files
 BATCH = 8192  # entries that are written at once: each column is a stretch of some pages
 
 
@@ -86,7 +86,7 @@ def _bytes(text: str) -> int:
 
 
 def _lasting(value: Any) -> Any:
-    """A picture in an archive without the folder of the archive, which may move."""
+    """A picture in an archive without the folder of the archive, which may move, and without what only messages say."""
     if isinstance(value, Mapping) and "file" in value:
-        return {**value, "file": Path(str(value["file"])).name}
+        return {key: told for key, told in value.items() if key != "member"} | {"file": Path(str(value["file"])).name}
     return [_lasting(one) for one in value] if isinstance(value, list) else value

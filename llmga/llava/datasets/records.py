@@ -22,9 +22,10 @@ import numpy as np
 from llmga.errors import UserError
 from llmga.extras import require
 from llmga.fingerprints import digest
-from llmga.llava.datasets.base import Record
+from llmga.llava.datasets.base import Record, UnusableRecord
 from llmga.llava.datasets.kinds import KINDS
 from llmga.llava.datasets.layouts import LAYOUTS
+from llmga.llava.datasets.left_out import MALFORMED
 from llmga.llava.datasets.mapping import renamed, renaming
 from llmga.llava.datasets.record_index import VERSION, index_entry, write_index
 from llmga.llava.datasets.shards import Table, read_table, shards
@@ -37,6 +38,8 @@ EDGE = 1 << 16  # bytes at both ends of a file that its fingerprint reads
 
 class Records(Sequence[Record]):
     """The records of a source; any of them is read from the disk when it is asked for.
+
+    What could not be parsed raises `UnusableRecord` then, with what is wrong with it.
 
     Args:
         path: the index, see `write_index`; the texts lie beside them.
@@ -62,7 +65,9 @@ class Records(Sequence[Record]):
 
     def __getitem__(self, row: int) -> Record:  # type: ignore[override] # one row at a time, never a slice
         if self._table is None:
-            return json.loads(self._text(int(row)))
+            if (record := json.loads(self._text(int(row)))) is None:  # of what could not be parsed nothing is kept
+                raise UnusableRecord(MALFORMED) from UserError(f"a record {self._column('fault')[int(row)].as_py()}")
+            return record
         return _adapted(self._table[int(row)], self._source)
 
     def characters(self) -> np.ndarray:
@@ -141,7 +146,8 @@ def open_records(source: DataSource, *, strict: bool = True) -> Records:
         raise UserError(f"data file {source.file!r} holds no records.")
     if strict and (faulty := records.faulty()) >= TOO_MANY * len(records):
         row, fault = next(records.faults())
-        raise UserError(f"record {row} of {source.file!r} {fault} ({faulty} of {len(records)} are no such records).")
+        share = f"{faulty} of {len(records)} records cannot be learnt from; from half of them on a file is refused"
+        raise UserError(f"record {row} of {source.file!r} {fault} ({share}).")
     return records
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmga.errors import UserError
+from llmga.files import below
 from llmga.filetypes import only_archives
 from llmga.fingerprints import picture_stand_ins
 from llmga.llava.datasets import hub
@@ -61,7 +62,7 @@ def _matching(pattern: str) -> list[Path]:
 def _nothing(path: Path) -> str:
     """Why a path means no file."""
     if not path.is_dir():
-        return f"data file {str(path)!r} does not exist; check the path (data/README.md shows the tree)."
+        return f"data file {str(path)!r} does not exist{below(path)}; check the path (data/README.md shows the tree)."
     wanted = f"holds no {endings()} files"
     if packed := only_archives(path):
         return f"data folder {str(path)!r} {wanted}, but archives such as {packed[0]!r}; unpack them."

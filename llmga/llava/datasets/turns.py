@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from llmga.errors import UserError
 from llmga.llava.conversation import Role
-from llmga.llava.datasets.base import Record, UnusableRecord
+from llmga.llava.datasets.base import Record, UnusableRecord, said_type
 from llmga.llava.datasets.left_out import MALFORMED, UNANSWERED
 
 ROLES: dict[str, Role] = {  # who speaks, in small letters and without marks around it
@@ -22,7 +22,6 @@ TOOLS = ("tool", "tool_call", "tool_response", "function", "function_call", "fun
          "ipython", "environment")  # fmt: skip
 SPEAKERS = ("system", "human", "user", "gpt", "assistant")  # the usual ones, for a message
 SPEAKER_KEYS, WORDS_KEYS = ("from", "role", "speaker"), ("value", "content", "text")
-_JSON_TYPES = {str: "text", bool: "truth value", int: "number", float: "number", list: "list", dict: "object"}
 
 
 def speaker_of(turn: Record) -> Any:
@@ -54,7 +53,7 @@ def role_of(turn: Record) -> Role | Literal["system"] | None:
 def turn_fault(turn: Any) -> str:
     """Why a turn cannot be read, in words that follow "turn 3"; "" when it can."""
     if not isinstance(turn, dict):
-        return f"is a {_type(turn)}, but must be an object of a speaker and a text"
+        return f"is {said_type(turn)}, but must be an object of a speaker and a text"
     if role_of(turn) is None:
         if plain_name(speaker := speaker_of(turn)) in TOOLS:
             return f"is of {speaker!r}, a tool, which the model never speaks with; leave such dialogues out"
@@ -65,12 +64,8 @@ def turn_fault(turn: Any) -> str:
     if isinstance(said, list):
         return f"has a part {_strange_part(said)!r} that is neither text nor picture"
     if not isinstance(said, str):
-        return f"has a {_type(said)} for a text, {said!r}; put it in quotes"
+        return f"has {said_type(said)} for a text, {said!r}; put it in quotes"
     return ""
-
-
-def _type(value: Any) -> str:
-    return _JSON_TYPES.get(type(value), type(value).__name__)
 
 
 def _strange_part(parts: list[Any]) -> Any:

@@ -82,8 +82,9 @@ def _item(
 
 
 def _place(archive: tarfile.TarFile, path: Path, member: tarfile.TarInfo) -> dict[str, Any]:
-    """Where a picture stands, and its last bytes, by which another one is known."""
+    """Where a picture stands, its last bytes, by which another one is known, and its name for messages."""
     assert archive.fileobj is not None
     archive.fileobj.seek(member.offset_data + max(0, member.size - TAIL))
     tail = archive.fileobj.read(min(TAIL, member.size))
-    return {"file": str(path.resolve()), "start": member.offset_data, "size": member.size, "tail": tail.hex()}
+    return {"file": str(path.resolve()), "start": member.offset_data, "size": member.size, "tail": tail.hex(),
+            "member": member.name}  # fmt: skip

@@ -16,7 +16,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.extras import require
-from llmga.files import whole_folder
+from llmga.files import told_unwritten, whole_folder
 from llmga.llava.datasets.base import Kind
 
 ROWS_AT_ONCE, BYTES_AT_ONCE = 1000, 1 << 26  # of a table that are held in memory
@@ -38,13 +38,24 @@ def writer(out: Path, kind: Kind) -> Iterator[Writer]:
     What is not finished leaves nothing.
 
     Raises:
-        UserError: the place is taken, or its ending is that of another type of file.
+        UserError: the place is taken or cannot be written, or its ending is that of another type of file.
     """
-    taken = next((path for path in (out, _pictures_beside(out)) if path.exists()), None)
-    if taken is not None and (taken.is_file() or any(taken.iterdir())):
-        raise UserError(f"{str(taken)!r} is there already; give another --to, or move it away.")
+    _check_free(out)
+    with told_unwritten(out, "make room, or give another --to"), _writing(out, kind) as target:
+        yield target
+
+
+def _check_free(out: Path) -> None:
     if out.suffix not in ("", ".jsonl", ".parquet"):
         raise UserError(f"--to {str(out)!r} ends with {out.suffix!r}; use .jsonl, .parquet, or a folder.")
+    used = (out, _pictures_beside(out)) if out.suffix == ".jsonl" else (out,)
+    taken = next((path for path in used if path.exists()), None)
+    if taken is not None and (taken.is_file() or any(taken.iterdir())):
+        raise UserError(f"{str(taken)!r} is there already; give another --to, or move it away.")
+
+
+@contextmanager
+def _writing(out: Path, kind: Kind) -> Iterator[Writer]:
     single = "image" in kind.fields
     if not out.suffix:
         with whole_folder(out) as place, (place / DATA).open("w", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS, open_image
-from llmga.llava.datasets.pictures import find_picture, other_spelling
+from llmga.llava.datasets.pictures import called, find_picture, other_spelling
 
 TINY = 16  # pixels of the shorter side
 NARROW = 8  # longer side over the shorter
@@ -28,7 +28,9 @@ def look(places: str, name: Any) -> tuple[Image.Image | None, list[Complaint]]:
     label = name if isinstance(name, str) and not isinstance(found, bytes) else "an embedded picture"
     try:
         odd = [(check, f"{label} {told}") for check, told in oddities(found)]
-        return open_image(found), [complaint for complaint in odd if complaint[0] != "picture-huge"]
+        return open_image(found, name=called(name, found)), [
+            complaint for complaint in odd if complaint[0] != "picture-huge"
+        ]
     except Image.DecompressionBombError:
         return None, [("picture-huge", f"{label} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels")]
     except Exception as problem:  # as in training, whatever a decoder stumbles over

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -116,10 +117,46 @@ def test_what_is_left_out_is_counted_with_the_reason(tmp_path, capsys):
     assert len(list((tmp_path / "o_images").rglob("*.png"))) == 1
 
 
+def test_what_is_left_out_is_told_by_its_name_and_its_fault(tmp_path, capsys):
+    """Once "a record is a NoneType", and "the uploaded picture" for one in a tar."""
+    (tmp_path / "a.jsonl").write_text('{"query": "q", "response": "a"}\n{oh\n{"query": "q", "response": "b"}\n')
+    assert main([str(tmp_path / "a.jsonl"), "--to", str(tmp_path / "b.jsonl")]) == 0
+    assert "record 1 of" in (said := capsys.readouterr().out) and ": a record is not JSON (Expecting property" in said
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for key, content in (("0", picture("red")), ("1", picture("red")[:45])):
+            for name, each in ((f"{key}.png", content), (f"{key}.txt", b"red")):
+                info = tarfile.TarInfo(name)
+                info.size = len(each)
+                tar.addfile(info, io.BytesIO(each))
+    assert main([str(tmp_path / "a.tar"), "--kind", "sg", "--to", str(tmp_path / "c.jsonl")]) == 0
+    assert f"picture '1.png' of '{tmp_path / 'a.tar'}' is not a readable picture" in capsys.readouterr().out
+
+
+def test_names_of_pictures_without_a_folder_are_told_the_flag(tmp_path, capsys):
+    (tmp_path / "a.json").write_text(json.dumps([{"image": "0.png", "query": "q", "response": "a"}]))
+    assert main([str(tmp_path / "a.json"), "--to", str(tmp_path / "b.jsonl")]) == 2
+    assert "picture '0.png' is not in the working folder; give the folder where names start as --images" in (
+        capsys.readouterr().err
+    )
+
+
+def test_pictures_inside_a_table_leave_those_beside_it_alone(tmp_path):
+    (tmp_path / "x_images").mkdir()
+    (tmp_path / "x_images/a.png").touch()
+    (tmp_path / "a.json").write_text(json.dumps([{"query": "q", "response": "a"}]))
+    assert main([str(tmp_path / "a.json"), "--to", str(tmp_path / "x.parquet")]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["{d}/a.json", "--to", "{d}/taken.jsonl"], "taken.jsonl' is there already; give another --to"),
+        (
+            ["{d}/a.json", "--to", "/proc/x.jsonl"],
+            "'/proc/x.jsonl' cannot be written .no such file or directory.; make",
+        ),
+        (["{d}/a.json", "--to", "/proc/x"], "'/proc/x' cannot be written .no such file or directory.; make"),
+        (["{d}/a.json", "--to", "{d}/taken.csv"], "taken.csv' ends with '.csv'; use .jsonl, .parquet, or a folder"),
         (["{d}/a.json", "--to", "{d}/a.zip"], "ends with '.zip'; use .jsonl, .parquet, or a folder"),
         (
             ["text={d}/a.json", "sg={d}/a.json", "--to", "{d}/o"],
@@ -140,6 +177,8 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(words, sentence, tmp_path,
     (tmp_path / "pair.json").write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
     (tmp_path / "lost.json").write_text(json.dumps([{"image": "gone.png", "conversations": said}]))
     (tmp_path / "taken.jsonl").touch()
+    (tmp_path / "taken_images").mkdir()
+    (tmp_path / "taken_images/a.png").touch()
     before = sorted(tmp_path.iterdir())
     assert main([word.format(d=tmp_path) for word in words]) == 2
     told = capsys.readouterr().err

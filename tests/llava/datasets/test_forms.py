@@ -222,7 +222,7 @@ NOT_READ: list[tuple[str, dict[str, Any], str]] = [
     ("coco-annotations", {"images": [{"id": 1}], "annotations": [{"caption": "c"}]}, "a whole file of COCO's annotat"),
     ("plain-text", {"text": "Once upon a time"}, "a text without a question"),
     ("videos", {"messages": [{"role": "user", "content": "<video>What?"}, SAY], "videos": ["a.mp4"]},
-     "has 'videos', which the model cannot see"),
+     "has 'videos', which the model cannot see; leave such records out"),
     ("audios", {"messages": [{"role": "user", "content": "<audio>What?"}, SAY], "audios": ["a.mp3"]},
      "has 'audios', which the model cannot see"),
 ]  # fmt: skip
@@ -251,6 +251,7 @@ def test_the_better_answer_of_a_pair_is_learnt_when_that_is_said(tmp_path):
         ({"question": "q", "reply": "a"}, "with its keys question, reply it is nearest to the form 'question-answer' "
                                           r"\(.*\), but lacks 'answer'"),
         ({"instructions": "q", "output": "a"}, "nearest to the form 'alpaca' .* but lacks 'instruction'"),
+        ({"instruction": "q", "output": ""}, "nearest to the form 'alpaca' .* but nothing stands in 'output'"),
         ({"messages": "words"}, "nearest to the form 'messages' .* but has other values in messages"),
         ({"zebra": 1}, "but it has zebra; --map gives keys other names"),
     ],

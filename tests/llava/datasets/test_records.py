@@ -275,10 +275,12 @@ def test_a_change_in_the_middle_of_a_file_is_seen_whatever_its_size_and_date(tmp
         ('[{"image": "a"}]', "record 0 .* has no 'caption'"),
         ('[{"image": "a", "caption": "b"}, {"image": "a", "caption": " "}]', "record 1 .* has no 'caption'"),
         ('[{"image": "a", "caption": ["b"]}]', "record 0 .* has a list as 'caption'"),
-        ('[{"image": 9, "caption": "b"}]', "record 0 .* has a int as 'image'"),
+        ('[{"image": 9, "caption": "b"}]', "record 0 .* has a number as 'image'"),
         ('{"image": "a", "caption": "b"}\n{oh', "record 1 .* is not JSON"),
-        ("[3]", "is a int"),
-        (json.dumps({"data": [{"image": "a", "caption": "b"}]}, indent=2), "one object over several lines"),
+        ("[3]", "record 0 .* is a number, but must be an object with image, caption"),
+        (json.dumps({"mine": [{"image": "a", "caption": "b"}]}, indent=2), "one object over several lines"),
+        ('{"data": [{"image": "a", "caption": "b"}', "not JSON.*it ends without ',', after 1 records"),
+        ('{"data": [{"image": "a", "caption": "b"}]} {}', "'{' follows the end of the object"),
         ("[" * 100_000, "not JSON"),
     ],
 )
@@ -286,6 +288,34 @@ def test_a_wrong_file_is_told(text, sentence, tmp_path):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=sentence):
         open_records(DataSource("sg", str(tmp_path / "a.json")))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_records_of_one_list_in_an_object_are_read_as_in_stage_2(indent, tmp_path):
+    for name, rest in (("data", {}), ("records", {"version": 1, "by": [{}]})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({name: CAPTIONED, **rest}, indent=indent))
+        assert list(open_records(DataSource("sg", str(tmp_path / f"{name}.json")))) == CAPTIONED
+    write(tmp_path / "lines.jsonl", [{"data": ["q", "a"]}, {"data": ["q", "a"]}])  # as UltraChat has it
+    assert len(open_records(DataSource("text", str(tmp_path / "lines.jsonl")))) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            b"Frage;Antwort\nq;a\n",
+            "parts the columns of its first line with ';' instead of ','; save it with ','",
+        ),
+        ("question,answer\nWofür?,Schön\n".encode("cp1252"), "is not in UTF-8; save it so"),
+        ("Wofür,Schön\nq,a\n".encode("cp1252"), "is not in UTF-8; save it so"),
+        ("question,answer\nq,a\n".encode("utf-16"), "is a text in UTF-16; save it in UTF-8"),
+    ],
+)
+def test_tables_of_other_programs_are_told_how_to_save_them(content, sentence, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UserError, match=sentence) as problem:
+        open_records(DataSource("text", str(tmp_path / "a.csv")))
+    assert "JSON" not in str(problem.value)
 
 
 def test_other_wrong_files_are_told(tmp_path):
@@ -357,7 +387,9 @@ def test_a_few_other_records_are_no_reason_to_refuse_a_file(tmp_path):
     assert [row for row, _ in found.faults()] == [3, 4]
     assert found.faulty() == 2
     write(tmp_path / "a.jsonl", [*CAPTIONED[:1], {"image": "x.png"}])
-    with pytest.raises(UserError, match="record 1 of .* has no 'caption'.* \\(1 of 2 are no such records\\)"):
+    with pytest.raises(
+        UserError, match="record 1 of .* has no 'caption'.* \\(1 of 2 records cannot be learnt from; from half"
+    ):
         open_records(DataSource("sg", str(tmp_path / "a.jsonl")))
 
 

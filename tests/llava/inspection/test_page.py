@@ -82,9 +82,9 @@ def test_the_command_draws_a_page_that_asks_nobody(tmp_path, fixtures, capsys):
             {"messages": [{"role": "user", "content": "<script>alert(1)</script>"}, long[1]]}]  # fmt: skip
     (tmp_path / "<x>.json").write_text(json.dumps(rows))
     words = [str(tmp_path / "<x>.json"), "--images", str(tmp_path), "--model", str(fixtures / FOLDERS["qwen_2"]),
-             "--conv-mode", "qwen_2", "--max-length", "400", "-o", str(tmp_path / "page.html")]  # fmt: skip
+             "--conv-mode", "qwen_2", "--max-length", "400", "-o", str(tmp_path / "new/page.html")]  # fmt: skip
     assert main(words) == 0
-    text = (tmp_path / "page.html").read_text()
+    text = (tmp_path / "new/page.html").read_text()
     whole, pieces = Reader(text), int(re.search(r"piece 1 of (\d+)", text)[1])
     assert pieces > 2 and f"{pieces + 2} samples of 3 records" in capsys.readouterr().out
     assert len(whole.fetched) == pieces and all(one.startswith("data:") for one in whole.fetched) and not whole.scripts
@@ -95,7 +95,16 @@ def test_the_command_draws_a_page_that_asks_nobody(tmp_path, fixtures, capsys):
 
 @pytest.mark.parametrize(
     ("changed", "sentence"),
-    [({"--model": "nope"}, "'nope'"), ({"--n": "0"}, "out of range"), ({"--conv-mode": "cats"}, "cats")],
+    [
+        ({"--model": "nope"}, "'nope'"),
+        ({"--n": "0"}, "out of range"),
+        ({"--conv-mode": "cats"}, "cats"),
+        (
+            {"-o": "/proc/x/page.html"},
+            "'/proc/x/page.html' cannot be written (no such file or directory); make room, or",
+        ),
+        ({"-o": __file__}, "test_page.py' is there already; give another -o, or move it away."),
+    ],
 )
 def test_a_mistake_is_one_sentence(changed, sentence, tmp_path, fixtures, capsys):
     (tmp_path / "a.json").write_text(json.dumps([{"query": "q", "response": "a"}]))
