@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from llmga.errors import UserError, system_reason
+
 WEIGHTS = (".safetensors", ".bin", ".pth", ".ckpt")
 
 
@@ -29,6 +31,22 @@ def write_new(path: str | Path, content: bytes) -> None:
         OSError: when it cannot be written, leaving nothing.
     """
     _placed(Path(path), content, _linked)
+
+
+def check_writable(path: str | Path) -> None:
+    """See that something can be put at a place, before the work that ends there; folders above it need not be there.
+
+    Raises:
+        UserError: the system does not let it.
+    """
+    place = Path(path).absolute()
+    above = next(folder for folder in place.parents if folder.exists())
+    draft = _draft(above / "place")
+    try:
+        draft.mkdir()
+        draft.rmdir()
+    except OSError as problem:
+        raise UserError(f"{str(path)!r} cannot be written ({system_reason(problem)}); give another place.") from None
 
 
 def plain_file(path: str | Path) -> Path:
