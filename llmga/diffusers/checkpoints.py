@@ -16,6 +16,7 @@ from llmga.model_directories import MODEL_DIRECTORIES, hint, in_model_directorie
 from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
 
 NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
+LENT = ("unet", "vae")  # parts that may come from elsewhere
 CHECKED = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionInstructPix2PixPipeline")
 NOTHING_READY: Mapping[str, Any] = {}
 DEFAULTS_FILE = "generation_defaults.json"
@@ -115,7 +116,8 @@ def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
     if is_config_folder(folder):
         return  # it was written here
     if not part.is_dir():
-        raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names.")
+        raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names; copy the "
+                        f"whole diffusers folder{f', or give one as --{name}' if name in LENT else ''}.")  # fmt: skip
     if name.startswith("tokenizer"):
         kinds = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
         whole = any(all((part / file).is_file() for file in files) for files in kinds)

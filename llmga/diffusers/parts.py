@@ -143,7 +143,8 @@ def _converted(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Pa
         part = Part(part.library, part.kind, {**base, **part.config}, part.prefix)
         return part, lambda: conversion.vae_weights(file, part)
     part = conversion.unet_part(file, FAMILIES[str(file.kind.family)])
-    seen = {key: value for key, value in part.config.items() if key not in HIDDEN}
+    told = HIDDEN if "_class_name" in base else ()  # by the base, where its own part is there
+    seen = {key: value for key, value in part.config.items() if key not in told}
     part = Part(part.library, part.kind, {**base, **seen}, part.prefix)
     return part, lambda: conversion.unet_weights(file, part)
 
@@ -151,6 +152,6 @@ def _converted(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Pa
 def _check_family(name: str, place: Path, config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Raises: UserError for what would fail in the middle of the first picture."""
     what = {"unet": "cross_attention_dim", "vae": "latent_channels"}[name]
-    if config.get(what, base.get(what)) != base.get(what):
+    if what in base and config.get(what, base[what]) != base[what]:
         raise UserError(f"--{name} {str(place)!r} has a {what} of {config[what]}, but --sdmodel_id one of "
                         f"{base[what]}: they are of different families; give one of the same.")  # fmt: skip

@@ -1,6 +1,7 @@
 """A UNet or a VAE from elsewhere takes the place of a checkpoint's own, in any layout and number of files."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -203,3 +204,17 @@ def test_weights_that_lack_in_a_file_are_never_made_up(base, other, tmp_path):
     del tensors["decoder.conv_out.bias"]
     with pytest.raises(UserError, match=r"AutoencoderKL lacks 1 tensors, such as decoder\.conv_out\.bias"):
         opened(base, vae=one_file(tensors, tmp_path / "less.safetensors"))
+
+
+@pytest.mark.parametrize("part", ["vae", "unet"])
+def test_a_part_takes_the_place_of_one_that_is_not_there(part, base, other, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "base")
+    shutil.rmtree(folder / part)
+    with pytest.raises(UserError, match=f"lacks the folder {part}/, .* copy the whole .*, or give one as --{part}"):
+        opened(folder)
+    names = {"vae": tiny.vae_names, "unet": tiny.unet_names}[part]
+    other[part].save_pretrained(tmp_path / "given")
+    for place in (tmp_path / "given", one_file(names(other[part]), tmp_path / "given.safetensors")):
+        pipe = opened(folder, **{part: place})
+        equal(getattr(pipe, part), other[part])
+        assert pipe.vae.config.scaling_factor == 0.13025 or place.is_dir()

@@ -67,6 +67,7 @@ def to_folder(path: Path, out: Path, *, tokenizer: Given = None, dtype: torch.dt
             as_files(make(), draft / name)
         for name, part in parts.items():
             weights = single.weights(name, part)
+            single.check(name, part, weights)
             used |= {f"{part.prefix}{each}" for each in _as_authors(name, part, weights, single.family)}
             save_file(_cast(weights, dtype), draft / name / f"{STEMS[part.library]['safetensors']}.safetensors",
                       {"format": "pt"})  # fmt: skip
