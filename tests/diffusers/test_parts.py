@@ -218,3 +218,16 @@ def test_a_part_takes_the_place_of_one_that_is_not_there(part, base, other, tmp_
         pipe = opened(folder, **{part: place})
         equal(getattr(pipe, part), other[part])
         assert pipe.vae.config.scaling_factor == 0.13025 or place.is_dir()
+
+
+def test_a_gguf_file_and_a_mistyped_file_are_told_as_what_they_are(base, tmp_path):
+    (tmp_path / "unet.gguf").write_bytes(b"GGUF")
+    for words in ({"path": tmp_path / "unet.gguf"}, {"path": base, "unet": tmp_path / "unet.gguf"}):
+        with pytest.raises(UserError, match="is a GGUF file.*; give it as --painter-quant beside an --sdmodel_id"):
+            load_pipeline(words.pop("path"), device="cpu", **words)
+    with pytest.raises(UserError, match=r"^the file 'x/nometa.safetensors' is not there[;,] .*check the path"):
+        load_pipeline("x/nometa.safetensors", device="cpu")
+    with pytest.raises(UserError, match=r"^--unet 'x/nometa.safetensors' is not there[;,] .* or that of a pipeline\.$"):
+        load_pipeline(base, device="cpu", unet="x/nometa.safetensors")
+    with pytest.raises(UserError, match=r"that of a pipeline; or fetch it first: llmga download some/body\.$"):
+        load_pipeline(base, device="cpu", unet="some/body")
