@@ -21,6 +21,7 @@ from llmga.weight_files import common_variant
 CHECKPOINTS = Path("checkpoints")
 PATIENCE = 10.0  # seconds in which the hub has to answer at all
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 _OURS = (
     "llmga-vicuna-7b-v1.5-full-finetune",
     "llmga-llama3-8b-it-full-finetune",
@@ -118,8 +119,8 @@ def cached(hub_id: str) -> Path | None:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether it is written as owner/name, so that it can be one of the hub."""
-    return bool(_HUB_ID.fullmatch(name))
+    """Whether it is written as owner/name, so that it can be one of the hub; a file of weights is none."""
+    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(_FILES)
 
 
 @contextmanager

@@ -56,6 +56,22 @@ def below(path: str | Path) -> str:
     return "" if Path(path).is_absolute() else f" in {os.getcwd()!r}"
 
 
+def check_writable(path: str | Path) -> None:
+    """See that something can be put at a place, before the work that ends there; folders above it need not be there.
+
+    Raises:
+        UserError: the system does not let it.
+    """
+    place = Path(path).absolute()
+    above = next(folder for folder in place.parents if folder.exists())
+    draft = _draft(above / "place")
+    try:
+        draft.mkdir()
+        draft.rmdir()
+    except OSError as problem:
+        raise UserError(f"{str(path)!r} cannot be written ({system_reason(problem)}); give another place.") from None
+
+
 def plain_file(path: str | Path) -> Path:
     """The same.
 

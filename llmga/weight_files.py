@@ -17,6 +17,8 @@ STEMS = {
     "diffusers": {"safetensors": "diffusion_pytorch_model", "bin": "diffusion_pytorch_model"},
     "transformers": {"safetensors": "model", "bin": "pytorch_model"},
 }
+NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")  # parts of a pipeline that are never opened
+PROCESSORS = ("Processor", "Extractor")  # how classes without weights end
 KNOWN = (None, "fp16", "bf16")  # variants in the order of preference; others, such as non_ema, come after these
 
 _POINTER = b"version https://git-lfs"

@@ -11,8 +11,9 @@ import torch
 
 from llmga.diffusers.checkpoints import NOTHING_READY, open_pipeline, read_json
 from llmga.diffusers.config_folders import config_folder, copy_configurations, write_json
-from llmga.diffusers.parts import PartSource, part_source
+from llmga.diffusers.parts import KINDS, PartSource, part_source
 from llmga.diffusers.single_file.checkpoint import SingleFile, single_file
+from llmga.diffusers.single_file.families import FAMILIES
 from llmga.diffusers.single_file.vocabulary import CLIP_ROWS, END, find_vocabulary
 from llmga.errors import UserError
 
@@ -104,10 +105,20 @@ def _own(single: SingleFile) -> dict[str, PartSource]:
 
 
 def _settings(folder: Path, name: str) -> dict[str, Any]:
-    """Raises: UserError for a pipeline that has no such part."""
-    if not (folder / name).is_dir():
+    """Of a folder's own part; of one that is named but lacks, what follows from the rest.
+
+    Raises: UserError for a pipeline that has no such part.
+    """
+    if (folder / name).is_dir():
+        return read_json(folder / name / "config.json")
+    index = read_json(folder / "model_index.json")
+    if (index.get(name) or [None])[-1] != KINDS[name]:
         raise UserError(f"{str(folder)!r} has no {name}, whose place another could take; leave out --{name}.")
-    return read_json(folder / name / "config.json")
+    if name == "unet":
+        widths = [read_json(tower / "config.json").get("hidden_size", 0) for tower in folder.glob("text_encoder*")]
+        return {"cross_attention_dim": sum(widths)} if all(widths) and widths else {}
+    families = [each for each in FAMILIES.values() if index.get("_class_name") in each.pipelines.values()]
+    return {"latent_channels": 4, "scaling_factor": families[0].scaling, **families[0].vae} if families else {}
 
 
 def _vae_settings(single: SingleFile) -> dict[str, Any]:

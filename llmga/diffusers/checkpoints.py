@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from llmga.diffusers.config_folders import is_config_folder
-from llmga.diffusers.file_headers import SUFFIXES, is_weight_file
+from llmga.diffusers.file_headers import BESIDE, GGUF, SUFFIXES, is_weight_file
 from llmga.download import cached, fetch_pipeline, is_hub_id
 from llmga.errors import UserError, reason
 from llmga.model_directories import MODEL_DIRECTORIES, hint, in_model_directories, places
-from llmga.weight_files import STEMS, choose, damaged, from_pretrained_options
+from llmga.weight_files import NOT_NEEDED, PROCESSORS, STEMS, choose, damaged, from_pretrained_options
 
-NOT_NEEDED = ("safety_checker", "feature_extractor", "image_encoder")
+LENT = ("unet", "vae")  # parts that may come from elsewhere
 CHECKED = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionInstructPix2PixPipeline")
 NOTHING_READY: Mapping[str, Any] = {}
 DEFAULTS_FILE = "generation_defaults.json"
@@ -34,6 +34,8 @@ def find_checkpoint(path: str | Path) -> Path:
             return _checked(place)
         if is_weight_file(place):
             return place
+    if any(place.is_file() and place.suffix.lower() == GGUF for place in found):
+        raise UserError(f"{str(path)!r} is a GGUF file, which holds a denoiser alone; {BESIDE} that model.")
     if found[0].exists():
         raise UserError(f"{str(path)!r} is a file; a diffusion checkpoint is a folder with a model_index.json, or a "
                         f"single file that ends with one of {', '.join(SUFFIXES)}.")  # fmt: skip
@@ -59,6 +61,8 @@ def _checked(folder: Path) -> Path:
 
 
 def _from_hub(name: str) -> Path:
+    if Path(name).suffix.lower() in (*SUFFIXES, GGUF):
+        raise UserError(f"the file {name!r} is not there{hint(name)} check the path, or give a diffusers folder.")
     if not is_hub_id(name):
         looked = ", ".join(MODEL_DIRECTORIES)
         raise UserError(f"diffusion checkpoint {name!r} is no local folder (looked here and in {looked}){hint(name)} "
@@ -115,7 +119,9 @@ def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
     if is_config_folder(folder):
         return  # it was written here
     if not part.is_dir():
-        raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names.")
+        lent = f", or give one as --{name}" if name in LENT else ""
+        raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names; copy "
+                        f"the whole diffusers folder{lent}.")  # fmt: skip
     if name.startswith("tokenizer"):
         kinds = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
         whole = any(all((part / file).is_file() for file in files) for files in kinds)
@@ -131,7 +137,7 @@ def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
 
 
 def _has_weights(name: str, kind: str) -> bool:
-    return not name.startswith(("tokenizer", "scheduler")) and not kind.endswith(("Processor", "Extractor"))
+    return not name.startswith(("tokenizer", "scheduler")) and not kind.endswith(PROCESSORS)
 
 
 def _check_code(part: Path, library: str, kind: str) -> None:

@@ -13,6 +13,7 @@ from llmga.filetypes import file_type
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 GGUF = ".gguf"
+BESIDE = "give it as --painter-quant beside an --sdmodel_id that is a diffusers folder of"  # of a denoiser in GGUF
 SUFFIXES = (".safetensors", *PICKLES)
 LARGEST_HEAD = 100_000_000  # bytes; the format's own bound
 PYTORCH = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04")

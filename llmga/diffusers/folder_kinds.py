@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llmga.diffusers.file_kinds import FOLDER, NOT_HERE, PAINTER, FileKind
+from llmga.errors import UserError
+from llmga.weight_files import NOT_NEEDED, PROCESSORS, STEMS, choose
 
 Config = Mapping[str, Any]
 
@@ -83,10 +85,35 @@ FILES = tuple(dict.fromkeys(row.file for row in ROWS))
 
 
 def recognise_folder(folder: Path) -> tuple[FileKind, dict[str, Any]] | None:
-    """The kind, and the JSON file that tells it; None where none does."""
+    """The kind, and the JSON file that tells it; None where none does.
+
+    Raises:
+        UserError: such a file is no JSON object.
+    """
     read = {name: json_object(folder / name) for name in FILES}
+    if broken := next((name for name in FILES if read[name] is None and (folder / name).is_file()), None):
+        raise UserError(f"{str(folder / broken)!r} is no valid JSON object; copy the file again.")
     found = next((row for row in ROWS if read[row.file] is not None and row.fits(read[row.file] or {})), None)
     return None if found is None else (found.kind, read[found.file] or {})
+
+
+def lacking_parts(folder: Path, index: Config) -> list[str]:
+    """What a pipeline's folder lacks of what its `model_index.json` names: `vae/`, or `the weights of unet/`."""
+    lacking = []
+    for name, made in index.items():
+        if name in NOT_NEEDED or not (isinstance(made, list) and [type(word) for word in made] == [str, str]):
+            continue
+        library, kind = made
+        if not (folder / name).is_dir():
+            lacking.append(f"{name}/")
+        elif library in STEMS and not name.startswith(("tokenizer", "scheduler")) and not kind.endswith(PROCESSORS):
+            try:
+                choose(folder / name, library)
+            except UserError:
+                lacking.append(f"the weights of {name}/")
+            else:
+                lacking += [] if (folder / name / "config.json").is_file() else [f"{name}/config.json"]
+    return lacking
 
 
 def json_object(path: Path) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmga.diffusers.checkpoints import Opener, open_part, read_json
-from llmga.diffusers.file_headers import is_weight_file
+from llmga.diffusers.file_headers import BESIDE, GGUF, is_weight_file
 from llmga.diffusers.single_file import conversion
 from llmga.diffusers.single_file.conversion import Part, Weights
 from llmga.diffusers.single_file.families import FAMILIES
@@ -71,6 +71,8 @@ def find_part(name: str, given: str | Path) -> Path:
         candidates += [*in_model_directories(str(given).partition("/")[2]), *filter(None, [cached(str(given))])]
     for place in candidates:
         if place.is_file():
+            if place.suffix.lower() == GGUF and name == "unet":
+                raise UserError(f"--unet {str(given)!r} is a GGUF file; {BESIDE} its family.")
             if not is_weight_file(place):
                 raise UserError(f"--{name} {str(given)!r} is no file of weights; give a .safetensors file or a folder.")
             return place
@@ -79,9 +81,9 @@ def find_part(name: str, given: str | Path) -> Path:
                 return folder
         if place.is_dir():
             return _only_file(name, place)
-    fetch = f" or fetch it first: llmga download {given}," if is_hub_id(str(given)) else ""
-    raise UserError(f"--{name} {str(given)!r} is not there{hint(given)}{fetch} give a file of a {SAID[name]}, its "
-                    "folder, or that of a pipeline.")  # fmt: skip
+    fetch = f"; or fetch it first: llmga download {given}" if is_hub_id(str(given)) else ""
+    raise UserError(f"--{name} {str(given)!r} is not there{hint(given)} give a file of a {SAID[name]}, its folder, or "
+                    f"that of a pipeline{fetch}.")  # fmt: skip
 
 
 def _only_file(name: str, folder: Path) -> Path:
@@ -143,7 +145,8 @@ def _converted(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Pa
         part = Part(part.library, part.kind, {**base, **part.config}, part.prefix)
         return part, lambda: conversion.vae_weights(file, part)
     part = conversion.unet_part(file, FAMILIES[str(file.kind.family)])
-    seen = {key: value for key, value in part.config.items() if key not in HIDDEN}
+    told = HIDDEN if "_class_name" in base else ()  # by the base, where its own part is there
+    seen = {key: value for key, value in part.config.items() if key not in told}
     part = Part(part.library, part.kind, {**base, **seen}, part.prefix)
     return part, lambda: conversion.unet_weights(file, part)
 
@@ -151,6 +154,6 @@ def _converted(name: str, file: TensorFile, base: Mapping[str, Any]) -> tuple[Pa
 def _check_family(name: str, place: Path, config: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Raises: UserError for what would fail in the middle of the first picture."""
     what = {"unet": "cross_attention_dim", "vae": "latent_channels"}[name]
-    if config.get(what, base.get(what)) != base.get(what):
+    if what in base and config.get(what, base[what]) != base[what]:
         raise UserError(f"--{name} {str(place)!r} has a {what} of {config[what]}, but --sdmodel_id one of "
                         f"{base[what]}: they are of different families; give one of the same.")  # fmt: skip

@@ -11,13 +11,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmga.choices import DTYPES, OFFLOADS, PAINTER_QUANTS
 from llmga.command_line import Parser, size
 from llmga.errors import UserError, command_line
 
+if TYPE_CHECKING:
+    from llmga.diffusers.file_kinds import FileKind
+
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+PAINTING = ("checkpoint", "unet", "transformer", "vae", "text-encoder", "unknown")  # kinds that a plan is made of
 PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "vae")
 
 
@@ -46,8 +50,24 @@ def planned(place: Path, args: argparse.Namespace) -> str:
     """
     from llmga.diffusers.plan import painter_memory
 
+    place = _of_painter(place)
     plan = painter_memory(place, dtype=args.dtype, quant=args.painter_quant, offload=args.offload, size=args.size)
     return json.dumps(plan.to_dict()) if args.json else str(plan)
+
+
+def _of_painter(place: Path) -> Path:
+    """The place, or the one file in it.
+
+    Raises:
+        UserError: what is there does not paint.
+    """
+    found = described(place)
+    if place.is_dir() and found["path"] != str(place):
+        place = Path(found["path"])
+    if found["kind"] not in PAINTING:
+        raise UserError(f"{str(place)!r} is {found['said']}, and --plan is for painters; leave --plan out, or give a "
+                        "diffusers folder or a single file of one.")  # fmt: skip
+    return place
 
 
 def described(place: Path) -> dict[str, Any]:
@@ -85,14 +105,15 @@ def _file(path: Path, *, alone: bool = True) -> dict[str, Any]:
         facts["words"] = _words(header.shapes, path)
     return {
         "path": str(path), "kind": kind.name, "said": kind.whole, "family": kind.family, "layout": kind.layout,
-        "opens": kind.opens + _beside(path, kind.name), **_hint(path, kind.name), **facts,
+        "opens": _opens(path, kind), **_hint(path, kind.name), **facts,
     }  # fmt: skip
 
 
-def _beside(path: Path, kind: str) -> str:
+def _opens(path: Path, kind: "FileKind") -> str:
     """A denoiser in llama.cpp's format goes beside the folder that has the rest."""
-    denoises = path.suffix.lower() == ".gguf" and kind in ("transformer", "unet")
-    return ", and this file as --painter-quant" if denoises else ""
+    if path.suffix.lower() == ".gguf" and kind.name in ("transformer", "unet"):
+        return "give its diffusers folder as --sdmodel_id and this file as --painter-quant"
+    return kind.opens
 
 
 def _words(shapes: Mapping[str, tuple[int, ...]], path: Path) -> tuple[str, ...]:
@@ -114,7 +135,7 @@ def _hint(path: Path, kind: str) -> dict[str, str]:
 
 
 def _folder(folder: Path) -> dict[str, Any]:
-    from llmga.diffusers.folder_kinds import recognise_folder
+    from llmga.diffusers.folder_kinds import lacking_parts, recognise_folder
 
     found = recognise_folder(folder)
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in WEIGHTS)
@@ -122,7 +143,8 @@ def _folder(folder: Path) -> dict[str, Any]:
         return _files(folder, files)
     kind, config = found
     parts = {name: folder / name for name in PARTS if (folder / name).is_dir()}
-    counted = [*files, *(file for part in parts.values() for file in sorted(part.iterdir()) if file.is_file())]
+    inside = [file for part in parts.values() for file in sorted(part.iterdir()) if file.is_file()]
+    counted = inside if parts and kind.name == "checkpoint" else [*files, *inside]  # beside parts lie notes and caches
     whole = {
         "path": str(folder), "kind": kind.name, "said": kind.said, "family": None, "layout": kind.layout,
         "opens": kind.opens, "class": _class(config), **_counted(counted),
@@ -134,6 +156,9 @@ def _folder(folder: Path) -> dict[str, Any]:
         whole["parts"] = {name: _counted(sorted(file for file in part.iterdir() if file.is_file()))
                           for name, part in parts.items()}  # fmt: skip
         whole["family"] = _family(folder)
+    if kind.name == "checkpoint" and (lacking := lacking_parts(folder, config)):
+        whole |= {"said": f"a pipeline of diffusers that lacks {', '.join(lacking)}",
+                  "opens": "copy the whole diffusers folder, then give it as --sdmodel_id"}  # fmt: skip
     return whole
 
 
@@ -224,14 +249,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from llmga.model_directories import places
 
+    _check_plan_flags(args)
+    code = 0
     for name in args.place:
-        place = next((place for place in places(name) if place.exists()), Path(name))
-        if args.plan:
-            print(planned(place, args))
-            continue
-        found = described(place)
-        print(json.dumps(found, ensure_ascii=False) if args.json else told(found))
-    return 0
+        try:
+            print(_answer(next((place for place in places(name) if place.exists()), Path(name)), args))
+        except UserError as problem:  # of one place; the others are told all the same
+            print(f"error: {problem}", file=sys.stderr)
+            code = 2
+    return code
+
+
+def _answer(place: Path, args: argparse.Namespace) -> str:
+    """What is printed of a place."""
+    if args.plan:
+        return planned(place, args)
+    found = described(place)
+    return json.dumps(found, ensure_ascii=False) if args.json else told(found)
+
+
+def _check_plan_flags(args: argparse.Namespace) -> None:
+    """Raises: UserError for a flag of the plan without one."""
+    usual = build_parser().parse_args(["."])
+    flags = ("dtype", "painter_quant", "offload", "size")
+    given = [name for name in flags if getattr(args, name) != getattr(usual, name)]
+    if given and not args.plan:
+        raise UserError(f"--{given[0].replace('_', '-')} is for the plan of memory; add --plan, or leave it out.")
 
 
 if __name__ == "__main__":

@@ -132,3 +132,30 @@ def test_an_sd2_without_its_last_layer_is_no_file_for_others(goldens, tmp_path):
     with pytest.raises(UserError, match="lacks the last layer of its text encoder"):
         to_file(tmp_path / "two", tmp_path / "two.safetensors")
     assert not (tmp_path / "two.safetensors").exists()
+
+
+@pytest.mark.parametrize("layout", ["diffusers", "single-file"])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(layout, goldens, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    file, folder = tmp_path / "one.safetensors", goldens.folder("sd15")
+    if layout == "diffusers":
+        to_file(folder, file)
+    source = file if layout == "diffusers" else folder
+    for place, why in (
+        ("/proc/x.safetensors", "no such file or directory"),
+        (tmp_path / "file/x.safetensors", "not a"),
+    ):
+        assert main([str(source), str(place), "--to", layout]) == 2
+        told = capsys.readouterr().err
+        assert f"{str(place)!r} cannot be written ({why}" in told and told.endswith("give another place.\n")
+
+
+def test_a_file_that_would_not_open_is_not_written_as_a_folder(goldens, tmp_path, capsys):
+    held = tiny.ldm("sd15", tiny.parts("sd15"))
+    pruned = {name: each for name, each in held.items() if "encoder.mid.block_1.norm1" not in name}
+    tiny.write(tmp_path / "one.safetensors", pruned)
+    words = [tmp_path / "one.safetensors", tmp_path / "out", "--to", "diffusers", "--tokenizer", goldens.folder("sd15")]
+    assert main(list(map(str, words))) == 2
+    told = capsys.readouterr()
+    assert "AutoencoderKL lacks 2 tensors" in told.err and "give another file, or its diffusers folder" in told.err
+    assert not told.out and not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """A UNet or a VAE from elsewhere takes the place of a checkpoint's own, in any layout and number of files."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -203,3 +204,30 @@ def test_weights_that_lack_in_a_file_are_never_made_up(base, other, tmp_path):
     del tensors["decoder.conv_out.bias"]
     with pytest.raises(UserError, match=r"AutoencoderKL lacks 1 tensors, such as decoder\.conv_out\.bias"):
         opened(base, vae=one_file(tensors, tmp_path / "less.safetensors"))
+
+
+@pytest.mark.parametrize("part", ["vae", "unet"])
+def test_a_part_takes_the_place_of_one_that_is_not_there(part, base, other, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "base")
+    shutil.rmtree(folder / part)
+    with pytest.raises(UserError, match=f"lacks the folder {part}/, .* copy the whole .*, or give one as --{part}"):
+        opened(folder)
+    names = {"vae": tiny.vae_names, "unet": tiny.unet_names}[part]
+    other[part].save_pretrained(tmp_path / "given")
+    for place in (tmp_path / "given", one_file(names(other[part]), tmp_path / "given.safetensors")):
+        pipe = opened(folder, **{part: place})
+        equal(getattr(pipe, part), other[part])
+        assert pipe.vae.config.scaling_factor == 0.13025 or place.is_dir()
+
+
+def test_a_gguf_file_and_a_mistyped_file_are_told_as_what_they_are(base, tmp_path):
+    (tmp_path / "unet.gguf").write_bytes(b"GGUF")
+    for words in ({"path": tmp_path / "unet.gguf"}, {"path": base, "unet": tmp_path / "unet.gguf"}):
+        with pytest.raises(UserError, match="is a GGUF file.*; give it as --painter-quant beside an --sdmodel_id"):
+            load_pipeline(words.pop("path"), device="cpu", **words)
+    with pytest.raises(UserError, match=r"^the file 'x/nometa.safetensors' is not there[;,] .*check the path"):
+        load_pipeline("x/nometa.safetensors", device="cpu")
+    with pytest.raises(UserError, match=r"^--unet 'x/nometa.safetensors' is not there[;,] .* or that of a pipeline\.$"):
+        load_pipeline(base, device="cpu", unet="x/nometa.safetensors")
+    with pytest.raises(UserError, match=r"that of a pipeline; or fetch it first: llmga download some/body\.$"):
+        load_pipeline(base, device="cpu", unet="some/body")

@@ -1,6 +1,7 @@
 """`llmga inspect`: every kind of file is known by its head."""
 
 import json
+import shutil
 from pathlib import Path
 
 import gguf
@@ -118,7 +119,7 @@ GGUF = {
     "mmproj": ("clip", {"v.blk.0.attn_q.weight": (32, 32), "v.patch_embd.weight": (32, 3, 14, 14)},
                "a vision tower of llama.cpp", "--mmproj"),
     "FLUX": ("flux", {"double_blocks.0.img_attn.norm.key_norm.scale": (128,), "img_in.weight": (3072, 64)},
-             "a FLUX.1 transformer", "diffusers folder"),
+             "a FLUX.1 transformer", "give its diffusers folder as --sdmodel_id and this file as --painter-quant"),
     "T5": ("t5encoder", {"enc.blk.0.attn_q.weight": (32, 32)}, "a T5 text encoder", "not read here"),
 }  # fmt: skip
 
@@ -224,3 +225,61 @@ def test_what_cannot_be_described_is_told_in_a_sentence(tmp_path, capsys, name, 
     assert main(["inspect", str(tmp_path / name)]) == 2
     told = capsys.readouterr().err
     assert said in told and told.count("\n") == 1
+
+
+def test_one_bad_path_does_not_silence_the_others(tmp_path, capsys):
+    good = write(tmp_path / "good.safetensors", *KINDS["SDXL"][:2])
+    (tmp_path / "bad.safetensors").write_bytes(b"<!DOCTYPE html><html>")
+    places = [tmp_path / "nowhere.pt", good, tmp_path / "bad.safetensors", good]
+    assert main(["inspect", *map(str, places)]) == 2
+    told = capsys.readouterr()
+    assert told.out.count("a whole SDXL checkpoint") == 2
+    assert "is not there" in told.err and "is a web page" in told.err and told.err.count("error: ") == 2
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return shutil.copytree(TOYS / "llmga-toy-sdxl-t2i", tmp_path / "toy")
+
+
+def test_what_a_pipeline_lacks_is_told(toy, capsys):
+    shutil.rmtree(toy / "vae")
+    for file in (toy / "unet").glob("*.safetensors"):
+        file.unlink()
+    found = described(toy)
+    assert found["said"].startswith("a pipeline of diffusers that lacks ") and "copy the whole" in found["opens"]
+    assert {"vae/", "the weights of unet/"} == set(found["said"].partition(" lacks ")[2].split(", "))
+    (toy / "model_index.json").write_text("{")
+    assert main(["inspect", str(toy)]) == 2
+    assert "model_index.json' is no valid JSON object; copy the file again." in capsys.readouterr().err
+
+
+def test_what_lies_beside_the_parts_is_not_counted(toy):
+    before = described(toy)
+    for name in ("other_tensors", "latents-01"):
+        write(toy / f"{name}.safetensors", {"a": (3, 5)}, dtype="F32")
+    assert described(toy) == before and before["precision"] == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lora.safetensors", "--plan"], "is low-rank weights (LoRA), and --plan is for painters; leave --plan out"),
+        ([str(TOYS / "llmga-toy-mllm"), "--plan"], "is a language model that sees, and --plan is for painters"),
+        (["lora.safetensors", "--size", "64x64"], "--size is for the plan of memory; add --plan"),
+        (["lora.safetensors", "--painter-quant", "nf4"], "--painter-quant is for the plan of memory; add --plan"),
+    ],
+)
+def test_a_plan_is_for_painters_and_its_flags_for_a_plan(words, said, tmp_path, monkeypatch, capsys):
+    write(tmp_path / "lora.safetensors", *KINDS["LoRA, peft"][:2])
+    words = [str(tmp_path / word) if word.endswith(".safetensors") else word for word in words]
+    assert main(["inspect", *words]) == 2
+    told = capsys.readouterr()
+    assert said in told.err and not told.out
+
+
+def test_a_folder_of_one_single_file_is_planned_as_the_file(tmp_path, capsys):
+    file = write(tmp_path / "one.safetensors", *KINDS["SDXL"][:2])
+    assert main(["inspect", str(tmp_path), "--plan"]) == main(["inspect", str(file), "--plan"]) == 0
+    first, second = capsys.readouterr().out.split("all weights")[:2]
+    assert first and second

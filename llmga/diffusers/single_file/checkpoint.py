@@ -107,6 +107,17 @@ class SingleFile:
         tower = next(each for each in self.family.towers if each.part == name)
         return conversion.text_weights(self.file, part, tower)
 
+    def check(self, name: str, part: Part, weights: conversion.Weights) -> None:
+        """See that a part would open with these tensors.
+
+        Raises:
+            UserError: some lack, do not fit, or have no place.
+        """
+        open_model(part, weights, torch.float16, self._where(name))
+
+    def _where(self, name: str) -> str:
+        return f"the {name} of {str(self.file.path)!r}"
+
     def open(self, name: str, dtype: torch.dtype) -> Any:
         """The model of a part, on the CPU.
 
@@ -114,7 +125,7 @@ class SingleFile:
             UserError: tensors lack or do not fit.
         """
         part = self.parts()[name]
-        model = open_model(part, self.weights(name, part), dtype, f"the {name} of {str(self.file.path)!r}")
+        model = open_model(part, self.weights(name, part), dtype, self._where(name))
         if self.file.path.suffix == ".safetensors":
             self.file.release()  # what was read of it need not stay in memory beside the copies
         return model

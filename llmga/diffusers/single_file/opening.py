@@ -1,6 +1,7 @@
 """A part's model, filled with tensors that stay on disk until they are used."""
 
 import importlib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -27,14 +28,23 @@ def open_model(part: Part, weights: Mapping[str, Tensor], dtype: torch.dtype, wh
     try:
         model, missing, unexpected = read(kind, part.config, weights, dtype)
     except RuntimeError as problem:  # it lists shapes that differ, a line each
-        first = next((line.strip() for line in str(problem).splitlines() if "mismatch" in line), str(problem))
-        raise UserError(f"{where} does not fit its own layout ({first[:200].rstrip('.')}); give its diffusers "
-                        "folder.") from None  # fmt: skip
+        raise UserError(f"{where} does not fit its settings ({_mismatch(str(problem))}); give its diffusers "
+                        "folder, which has its own.") from None  # fmt: skip
     for names, what in ((missing, "lacks"), (unexpected, "has no place for")):
         if names:
             raise UserError(f"{where}: {part.kind} {what} {len(names)} tensors, such as {min(names)}; give another "
                             "file, or its diffusers folder.")  # fmt: skip
     return model.eval()
+
+
+def _mismatch(text: str) -> str:
+    """The first of the shapes that differ, of torch's list of them."""
+    shape = r"torch\.Size\(\[(.*?)\]\)"
+    found = re.search(rf"size mismatch for (\S+): .*? shape {shape} .*? model is {shape}", text, re.DOTALL)
+    if found is None:
+        return text.strip().splitlines()[0][:200].rstrip(".")
+    name, held, wanted = found.groups()
+    return f"{name} is ({held}) in the file and would be ({wanted})"
 
 
 Read = tuple[Any, Collection[str], Collection[str]]

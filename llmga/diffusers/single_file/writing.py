@@ -26,7 +26,7 @@ from llmga.diffusers.single_file.families import FAMILIES, UNET, VAE, SingleFile
 from llmga.diffusers.single_file.inverse import open_clip_to_ldm, unet_to_ldm, vae_to_ldm
 from llmga.diffusers.single_file.vocabulary import as_files
 from llmga.errors import UserError
-from llmga.files import told_unwritten, whole_folder
+from llmga.files import check_writable, told_unwritten, whole_folder
 from llmga.weight_files import STEMS, choose
 
 REST = "other_tensors.safetensors"
@@ -35,9 +35,10 @@ Weights = dict[str, Tensor]
 
 
 def check_free(out: Path) -> None:
-    """Raises: UserError when something is there already."""
+    """Raises: UserError when something is there already, or nothing can be put there."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())) or out.is_symlink():
         raise UserError(f"{str(out)!r} is there already; give a new place.")
+    check_writable(out)
 
 
 def to_folder(path: Path, out: Path, *, tokenizer: Given = None, dtype: torch.dtype | None = None) -> None:
@@ -67,6 +68,7 @@ def to_folder(path: Path, out: Path, *, tokenizer: Given = None, dtype: torch.dt
             as_files(make(), draft / name)
         for name, part in parts.items():
             weights = single.weights(name, part)
+            single.check(name, part, weights)
             used |= {f"{part.prefix}{each}" for each in _as_authors(name, part, weights, single.family)}
             save_file(_cast(weights, dtype), draft / name / f"{STEMS[part.library]['safetensors']}.safetensors",
                       {"format": "pt"})  # fmt: skip
