@@ -105,7 +105,7 @@ def test_the_command_writes_either_way(goldens, tmp_path, capsys):
     assert capsys.readouterr().out == f"wrote {file}\nwrote {back}\n"
     identical(tensors_of(tmp_path / "back"), tensors_of(goldens.folder("sd15")))
     assert dispatch([file, "/proc/x", "--to", "diffusers", "--tokenizer", folder]) == 2
-    assert capsys.readouterr().err.startswith("error: '/proc/x' cannot be written (no such file or directory); make")
+    assert capsys.readouterr().err.startswith("error: '/proc/x' cannot be written (no such file or directory); give")
 
 
 def test_the_command_of_language_models_is_still_reached(capsys):
