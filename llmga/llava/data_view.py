@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from llmga.llava.paths import find_checkpoint
 
     place = Path(args.output)
+    if place.is_dir():
+        raise UserError(f"{args.output!r} is a folder; give a file, such as {str(place / 'page.html')!r}.")
     if place.exists():
         raise UserError(f"{args.output!r} is there already; give another -o, or move it away.")
     folder = find_checkpoint(args.model)  # a wrong name is told before libraries are imported, which takes seconds

@@ -61,8 +61,7 @@ def pairs(path: Path) -> Iterator[tuple[str, Any]]:
         window = _Window(file, path)
         window.take("{")
         while window.peek() != "}":
-            key = window.value().value
-            window.take(":")
+            key = window.key()
             yield key, window.value().value
             if window.peek() != "}":
                 window.take(",")
@@ -91,13 +90,11 @@ def _listed(window: "_Window") -> Iterator[Item]:
 def _wrapped(window: "_Window") -> Iterator[Item]:
     """What stands behind the list is no record."""
     window.take("{")
-    window.value()
-    window.take(":")
+    window.key()
     yield from _values(window)
     while window.peek() == ",":
         window.take(",")
-        window.value()
-        window.take(":")
+        window.key()
         window.value()
     window.take("}")
     _check_end(window, "object")
@@ -183,6 +180,13 @@ class _Window:
         text, self.at = self.text[self.at : end], end
         self.done += 1
         return Item(text, value)
+
+    def key(self) -> Any:
+        """The next name of an object, which is no record, and its colon."""
+        name = self.value().value
+        self.done -= 1
+        self.take(":")
+        return name
 
     def _decoded(self) -> tuple[Any, int, str]:
         try:

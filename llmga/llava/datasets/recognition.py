@@ -100,20 +100,16 @@ def _nearest(kind: Kind, record: dict[str, Any]) -> str:
     if name is None:
         return f", but it has {listed or 'nothing'}; --map gives keys other names, as in --map question=query"
     form = FORMS[name]
-    odd = _odd(form, record)
-    return (
-        f"; with its keys {listed} it is nearest to the form {name!r} ({form.said}), but {odd} "
-        "(--map gives keys other names)"
-    )
+    return f"; with its keys {listed} it is nearest to the form {name!r} ({form.said}), but {_odd(form, record)}"
 
 
 def _odd(form: RecordForm, record: dict[str, Any]) -> str:
-    """What keeps a record from having a form."""
+    """What keeps a record from having a form, and the remedy."""
     if lacking := [key for key in form.keys if record.get(key) is None]:
-        return f"lacks {' and '.join(map(repr, lacking))}"
+        return f"lacks {' and '.join(map(repr, lacking))} (--map gives keys other names)"
     if empty := [key for key in form.keys if record[key] in ("", [])]:
-        return f"nothing stands in {' and '.join(map(repr, empty))}"
-    return f"has other values in {', '.join(form.keys)}"
+        return f"nothing stands in {' and '.join(map(repr, empty))}; fill it, or leave such records out"
+    return f"has other values in {', '.join(form.keys)} (--map gives keys other names)"
 
 
 @lru_cache(1024)  # a file's records have the same keys

@@ -251,7 +251,7 @@ def test_the_better_answer_of_a_pair_is_learnt_when_that_is_said(tmp_path):
         ({"question": "q", "reply": "a"}, "with its keys question, reply it is nearest to the form 'question-answer' "
                                           r"\(.*\), but lacks 'answer'"),
         ({"instructions": "q", "output": "a"}, "nearest to the form 'alpaca' .* but lacks 'instruction'"),
-        ({"instruction": "q", "output": ""}, "nearest to the form 'alpaca' .* but nothing stands in 'output'"),
+        ({"instruction": "q", "output": ""}, "the form 'alpaca' .* but nothing stands in 'output'; fill it, or leave"),
         ({"messages": "words"}, "nearest to the form 'messages' .* but has other values in messages"),
         ({"zebra": 1}, "but it has zebra; --map gives keys other names"),
     ],

@@ -103,6 +103,7 @@ def test_the_command_draws_a_page_that_asks_nobody(tmp_path, fixtures, capsys):
             {"-o": "/proc/x/page.html"},
             "'/proc/x/page.html' cannot be written (no such file or directory); make room, or",
         ),
+        ({"-o": "/tmp"}, "'/tmp' is a folder; give a file, such as '/tmp/page.html'."),
         ({"-o": __file__}, "test_page.py' is there already; give another -o, or move it away."),
     ],
 )
