@@ -138,7 +138,10 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(layout, goldens,
     if layout == "diffusers":
         to_file(folder, file)
     source = file if layout == "diffusers" else folder
-    for place, why in (("/proc/x.safetensors", "no such file or directory"), (tmp_path / "file/x.safetensors", "not a")):
+    for place, why in (
+        ("/proc/x.safetensors", "no such file or directory"),
+        (tmp_path / "file/x.safetensors", "not a"),
+    ):
         assert main([str(source), str(place), "--to", layout]) == 2
         told = capsys.readouterr().err
         assert f"{str(place)!r} cannot be written ({why}" in told and told.endswith("give another place.\n")

@@ -238,27 +238,27 @@ def test_one_bad_path_does_not_silence_the_others(tmp_path, capsys):
 
 
 @pytest.fixture
-def toy(tmp_path):
+def copied(tmp_path):
     return shutil.copytree(TOYS / "llmga-toy-sdxl-t2i", tmp_path / "toy")
 
 
-def test_what_a_pipeline_lacks_is_told(toy, capsys):
-    shutil.rmtree(toy / "vae")
-    for file in (toy / "unet").glob("*.safetensors"):
+def test_what_a_pipeline_lacks_is_told(copied, capsys):
+    shutil.rmtree(copied / "vae")
+    for file in (copied / "unet").glob("*.safetensors"):
         file.unlink()
-    found = described(toy)
+    found = described(copied)
     assert found["said"].startswith("a pipeline of diffusers that lacks ") and "copy the whole" in found["opens"]
     assert {"vae/", "the weights of unet/"} == set(found["said"].partition(" lacks ")[2].split(", "))
-    (toy / "model_index.json").write_text("{")
-    assert main(["inspect", str(toy)]) == 2
+    (copied / "model_index.json").write_text("{")
+    assert main(["inspect", str(copied)]) == 2
     assert "model_index.json' is no valid JSON object; copy the file again." in capsys.readouterr().err
 
 
-def test_what_lies_beside_the_parts_is_not_counted(toy):
-    before = described(toy)
+def test_what_lies_beside_the_parts_is_not_counted(copied):
+    before = described(copied)
     for name in ("other_tensors", "latents-01"):
-        write(toy / f"{name}.safetensors", {"a": (3, 5)}, dtype="F32")
-    assert described(toy) == before and before["precision"] == "fp16"
+        write(copied / f"{name}.safetensors", {"a": (3, 5)}, dtype="F32")
+    assert described(copied) == before and before["precision"] == "fp16"
 
 
 @pytest.mark.parametrize(
