@@ -387,7 +387,8 @@ def test_the_plan_is_printed_part_by_part(goldens, capsys):
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [(["nowhere"], "'nowhere' is not there; give a file of weights, or a folder"), (["{0}", "--dtype", "fp64"], "unknown number format 'fp64'"),
+    [(["nowhere"], "'nowhere' is not there; give a file of weights, or a folder"),
+     (["{0}", "--dtype", "fp64"], "unknown number format 'fp64'"),
      (["{0}", "--painter-quant", "x.gguf"], "no .gguf file and none of nf4"),
      (["{0}", "--painter-quant", "nf4", "--offload", "group"], "nf4 and --offload group do not go together"),
      (["{0}", "--offload", "all"], "unknown offload")],

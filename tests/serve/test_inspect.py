@@ -213,6 +213,8 @@ def test_a_folder_of_files_lists_them(tmp_path, capsys):
         ("cut.safetensors", (9999).to_bytes(8, "little") + b"{}\0", "is damaged or not whole"),
         ("cut.gguf", b"GGUF\x03\0\0\0", "is damaged or not whole"),
         ("picture.png", b"\x89PNG", "is no file of weights that is read; these end with .safetensors"),
+        ("q.parquet", b"PAR1", "q.parquet' is a parquet file and no file of weights; these end with .safetensors"),
+        ("q.data", b"PAR1", "is a parquet file and no file of weights; let its name end with .parquet; these end"),
         ("weights.zip", b"PK\x03\x04", "is a zip archive and no file of weights; unpack it"),
         ("empty", "folder", "holds no weights that are known here"),
     ],
@@ -283,3 +285,9 @@ def test_a_folder_of_one_single_file_is_planned_as_the_file(tmp_path, capsys):
     assert main(["inspect", str(tmp_path), "--plan"]) == main(["inspect", str(file), "--plan"]) == 0
     first, second = capsys.readouterr().out.split("all weights")[:2]
     assert first and second
+
+
+def test_the_width_of_a_taught_word_is_told(tmp_path, capsys):
+    write(tmp_path / "word.safetensors", {"emb_params": (2, 768)})
+    assert main(["inspect", str(tmp_path / "word.safetensors")]) == 0
+    assert "width           768" in capsys.readouterr().out
