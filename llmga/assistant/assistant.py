@@ -13,7 +13,7 @@ from llmga.assistant import repainting
 from llmga.assistant.answer import Answer
 from llmga.assistant.bounds import UNBOUNDED, Bounds
 from llmga.assistant.events import AssistantEvent, Failed, Reply, Stopped
-from llmga.assistant.painting import check_guides, choose_sampler, is_instructed
+from llmga.assistant.painting import check_clip_skip, check_guides, choose_sampler, is_instructed
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard
 from llmga.assistant.session import Exchange, Region, Session, Turn, shown
@@ -261,6 +261,7 @@ class Assistant:
         self.planner.check(self.sampling())
         choose_sampler(self.pipeline, self.settings)
         check_guides(self.pipeline, self.settings)
+        check_clip_skip(self.pipeline, self.settings)
 
     def sampling(self) -> Sampling:
         """How the next answer is sampled.

@@ -262,6 +262,16 @@ def check_guides(pipeline: Any, chosen: Settings) -> None:
         pipeline.controls(chosen.controls)
 
 
+def check_clip_skip(pipeline: Any, chosen: Settings) -> None:
+    """See that so many layers can be left out.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if hasattr(pipeline, "checked_clip_skip"):
+        pipeline.checked_clip_skip(chosen.clip_skip)
+
+
 def painted(
     pipeline: Callable[..., Image.Image],
     wanted: ImageRequest,

@@ -119,9 +119,9 @@ def _check_part(folder: Path, name: str, library: str, kind: str) -> None:
     if is_config_folder(folder):
         return  # it was written here
     if not part.is_dir():
-        lent = f", or give one as --{name}" if name in LENT else ""
+        lend = f", or give one as --{name}" if name in LENT else ""
         raise UserError(f"checkpoint {str(folder)!r} lacks the folder {name}/, which its model_index.json names; copy "
-                        f"the whole diffusers folder{lent}.")  # fmt: skip
+                        f"the whole diffusers folder{lend}.")  # fmt: skip
     if name.startswith("tokenizer"):
         kinds = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
         whole = any(all((part / file).is_file() for file in files) for files in kinds)

@@ -8,9 +8,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmga.choices import DTYPES, PAINTER_LAYOUTS
+from llmga.choices import CHECKPOINT_LAYOUTS, DTYPES, PAINTER_LAYOUTS
 from llmga.command_line import Parser
 from llmga.errors import UserError, command_line
+
+
+def _check_paints(source: str) -> None:
+    """Raises: UserError for a language model, which has other layouts."""
+    from llmga.model_directories import places
+
+    folder = next((place for place in places(source) if place.is_dir()), None)
+    if folder and (folder / "config.json").is_file() and not (folder / "model_index.json").is_file():
+        raise UserError(f"{source!r} is no diffusion model (it lacks model_index.json); a language model is written "
+                        f"with --to {' or --to '.join(CHECKPOINT_LAYOUTS)}.")  # fmt: skip
 
 
 @command_line
@@ -27,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.tokenizer and args.to != "diffusers":
         raise UserError(f"--tokenizer {args.tokenizer!r} has no place in a single file; leave it out.")
+    _check_paints(args.source)
     from llmga.diffusers.checkpoints import find_checkpoint
 
     source = find_checkpoint(args.source)

@@ -51,8 +51,9 @@ def _guarded(vae: Any, work: Callable[[], Tensor]) -> Tensor:
 def check_finite(latents: Tensor) -> None:
     """Raises: UserError when they show nothing."""
     if not latents.isfinite().all():
+        wider = {torch.float16: "use --dtype bf16 or fp32, or ", torch.bfloat16: "use --dtype fp32, or "}
         raise UserError(f"the diffusion model gave no finite numbers in {str(latents.dtype).removeprefix('torch.')}; "
-                        "use another --dtype (bf16 or fp32), or copy the checkpoint again.")  # fmt: skip
+                        f"{wider.get(latents.dtype, '')}copy the checkpoint again.")  # fmt: skip
 
 
 @torch.no_grad()

@@ -185,8 +185,10 @@ def _check_input(family: Family, folder: Path) -> None:
     """Raises: UserError when the UNet takes what the task does not give."""
     latent, extra = _channels(folder)
     if (folder / "unet").is_dir() and extra not in family.extra_channels(latent):
+        fills = extra == latent + 1  # a mask, and what it leaves
+        remedy = "it paints marked parts: give it as --inpainter" if fills else "choose another checkpoint or command"
         raise UserError(f"the UNet of {str(folder)!r} takes {latent + extra} channels, which {family.name} does not "
-                        "give; choose another checkpoint or command.")  # fmt: skip
+                        f"give; {remedy}.")  # fmt: skip
 
 
 def _check_scheduler(family: Family, sampler: Sampler, folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmga.choices import DTYPES, OFFLOADS, PAINTER_QUANTS
-from llmga.diffusers.file_headers import GGUF, read_header
+from llmga.diffusers.file_headers import GGUF, Header, read_header
 from llmga.errors import UserError
 
 GIB = 2**30
@@ -20,6 +20,9 @@ WIDTHS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}  # bytes of a value
 DENOISERS = ("unet", "transformer")
 # Of a matrix of the denoiser: values, and a factor for each block of 64 of them or for each row.
 QUANTISED = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8-storage": 1.0}
+ON_GPU = ("nf4", "int8")  # diffusers opens them on a CUDA GPU only
+FP8 = "fp8-storage"
+WHOLE = "model.diffusion_model."  # what the denoiser's tensors begin with in a single file
 KEPT = re.compile(r"norm|pos_embed|patch_embed|^proj_(in|out)\.")  # what diffusers leaves as it is for fp8
 
 
@@ -110,8 +113,12 @@ def painter_memory(
         UserError: nothing of a painter is there, a head is damaged, or a name is unknown.
     """
     folder, width = Path(folder), _width(dtype, offload)
+    check_pair(quant, offload)
     if folder.is_file():
-        parts, configs = {folder.stem: [folder]}, {}
+        parts, configs = _parts_of_file(folder), {}
+        if quant in ON_GPU and len(parts) > 1:
+            raise UserError(f"--painter-quant {quant} is for folders in diffusers layout; make one of the file with "
+                            "llmga convert.")  # fmt: skip
     else:
         parts, configs = _weight_files(folder), _configs(folder)
     if quant is not None and quant not in QUANTISED:
@@ -125,6 +132,24 @@ def painter_memory(
         )
     shown = size or _native(configs)
     return MemoryPlan(counted, _working(configs, shown, width), shown, offload)
+
+
+def check_pair(quant: str | None, offload: str) -> None:
+    """Raises: UserError for fewer bits that cannot be moved as the offload does."""
+    if quant not in (None, FP8) and offload in ("sequential", "group"):
+        raise UserError(f"--painter-quant {quant} and --offload {offload} do not go together; use --offload model.")
+
+
+def _parts_of_file(file: Path) -> dict[str, list[Path]]:
+    """A whole checkpoint has a denoiser and the rest; a denoiser alone is one; anything else has its own name."""
+    from llmga.diffusers.file_kinds import recognise
+
+    header = read_header(file)
+    if any(name.startswith(WHOLE) for name in header.shapes):
+        rest = any(not name.startswith(WHOLE) for name in header.shapes)
+        return {"unet": [file], file.stem: [file]} if rest else {"unet": [file]}
+    kind = recognise(header.shapes, header.metadata).name
+    return {kind if kind in DENOISERS else file.stem: [file]}
 
 
 def _width(dtype: str, offload: str) -> float:
@@ -162,13 +187,21 @@ def _configs(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _counted(name: str, files: Sequence[Path], width: float, quant: str | None) -> PartMemory:
     values = held = stored = largest = 0
-    for header, key in ((head, key) for head in map(read_header, files) for key in head.shapes):
+    for header, key in ((head, key) for head in map(read_header, files) for key in _keys_of(name, head)):
         count, on_disk = math.prod(header.shapes[key]), header.sizes[key]
         takes = round(count * _bytes(key, header.shapes[key], width, quant if name in DENOISERS else None))
         if header.path.suffix == GGUF:
             takes = on_disk
         values, held, stored, largest = values + count, held + takes, stored + on_disk, max(largest, takes)
     return PartMemory(name, values, held, stored, largest)
+
+
+def _keys_of(part: str, header: Header) -> list[str]:
+    """Those of the denoiser, or the others, in a file that has both; all of another."""
+    whole = [key for key in header.shapes if key.startswith(WHOLE)]
+    if part in DENOISERS:
+        return whole or list(header.shapes)
+    return [key for key in header.shapes if not key.startswith(WHOLE)]
 
 
 def _bytes(key: str, shape: Sequence[int], width: float, quant: str | None) -> float:

@@ -11,12 +11,10 @@ from llmga.choices import PAINTER_QUANTS
 from llmga.diffusers.assembly import Assembly
 from llmga.diffusers.checkpoints import open_part
 from llmga.diffusers.file_headers import read_header
-from llmga.diffusers.plan import DENOISERS
+from llmga.diffusers.plan import DENOISERS, FP8, ON_GPU, check_pair
 from llmga.errors import UserError, reason
 from llmga.extras import require
 
-FP8 = "fp8-storage"
-ON_GPU = ("nf4", "int8")  # diffusers opens them on a CUDA GPU only
 FLAG = "--painter-quant"
 
 
@@ -47,8 +45,7 @@ def check_quant(quant: str | None, device: torch.device, offload: str) -> None:
             )
     if quant == FP8 and device.type == "mps":
         raise UserError(f"{FLAG} {quant} keeps numbers that MPS does not have; leave it out.")
-    if quant != FP8 and offload in ("sequential", "group"):
-        raise UserError(f"{FLAG} {quant} and --offload {offload} do not go together; use --offload model.")
+    check_pair(quant, offload)
 
 
 def quantised_denoiser(

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = {"base": args.model_base, "merge_lora": args.merge_lora}
     convert(args.source, args.out, args.to, conv_mode=args.conv_mode, dtype=args.dtype, **options)
+    print(f"wrote {args.out}")
     return 0
 
 

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from llmga.llava.deltas import apply_delta, make_delta
 
     {"make": make_delta, "apply": apply_delta}[args.action](args.base, args.other, args.out)
+    print(f"wrote {args.out}")
     return 0
 
 

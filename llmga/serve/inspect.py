@@ -84,7 +84,9 @@ def described(place: Path) -> dict[str, Any]:
         from llmga.filetypes import file_type
 
         kind = file_type(place)
-        told = f"is {kind.said} and no file of weights; {kind.remedy}" if kind else "is no file of weights that is read"
+        told = f"is {kind.said} and no file of weights" if kind else "is no file of weights that is read"
+        if kind and not kind.remedy.endswith(f" {place.suffix}"):  # its name says so already
+            told += f"; {kind.remedy}"
         raise UserError(f"{str(place)!r} {told}; these end with {', '.join(WEIGHTS)}.")
     return _file(place)
 
@@ -103,6 +105,7 @@ def _file(path: Path, *, alone: bool = True) -> dict[str, Any]:
     facts = asdict(facts_of(header, adapter=kind.name == "lora"))
     if kind.name == "embedding":
         facts["words"] = _words(header.shapes, path)
+        facts["width"] = ", ".join(dict.fromkeys(str(shape[-1]) for shape in header.shapes.values() if len(shape) == 2))
     return {
         "path": str(path), "kind": kind.name, "said": kind.whole, "family": kind.family, "layout": kind.layout,
         "opens": _opens(path, kind), **_hint(path, kind.name), **facts,
@@ -212,7 +215,7 @@ def _counted(files: Sequence[Path]) -> dict[str, Any]:
 SHOWN = (
     ("family", "family"), ("layout", "layout"), ("class", "class"), ("precision", "precision"), ("methods", "method"),
     ("rank", "rank"), ("alpha", "alpha"), ("trainer", "written by"), ("base", "trained beside"), ("words", "words"),
-    ("hint", "hint"),
+    ("width", "width"), ("hint", "hint"),
 )  # fmt: skip
 
 

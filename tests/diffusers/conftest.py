@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from llmga.diffusers.train.config import PRESETS
 from llmga.toyworld.scenes import draw, train_scenes
+from tests.toys import toy, toy_pipeline_class  # noqa: F401  fixtures
 
 SIZES = [(64, 64), (64, 64), (64, 64), (64, 64), (96, 64), (64, 96), (128, 60), (100, 64)]  # width, height
 BUNDLED = Path(__file__).parents[1] / "fixtures/diffusion"

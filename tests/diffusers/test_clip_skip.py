@@ -1,5 +1,7 @@
 """Clip skip, against diffusers' own on the same weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from llmga.assistant.settings import Settings
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.errors import UserError
 from llmga.serve.reproduction import replayed
+from llmga.serve.terminal.settings_command import change
 
 PROMPT, NEGATIVE = "a cat on a red roof, painted by hand", "blurred"
 
@@ -76,3 +79,13 @@ def test_a_setting_goes_to_the_pipeline_and_comes_back_from_the_record():
 
     replayed(record, pipeline, Postprocessing(), None)
     assert asked["clip_skip"] == 1
+
+
+def test_more_than_the_layers_there_are_is_told_before_the_first_answer(painter, toy):
+    assistant = toy("Hello.", pipeline=painter)
+    with pytest.raises(UserError, match=r"clip skip 9 is out of range .* use 0 to 1\."):
+        change(assistant, "clip-skip", "9")
+    assert assistant.settings.clip_skip is None
+    assistant.settings = replace(assistant.settings, clip_skip=9)  # as --clip-skip gives it
+    with pytest.raises(UserError, match=r"clip skip 9 is out of range"):
+        assistant.check()

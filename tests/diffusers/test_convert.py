@@ -159,3 +159,9 @@ def test_a_file_that_would_not_open_is_not_written_as_a_folder(goldens, tmp_path
     told = capsys.readouterr()
     assert "AutoencoderKL lacks 2 tensors" in told.err and "give another file, or its diffusers folder" in told.err
     assert not told.out and not (tmp_path / "out").exists()
+
+
+def test_a_language_model_is_sent_to_its_own_layouts(capsys):
+    assert dispatch(["llmga-toy-mllm", "out", "--to", "diffusers"]) == 2
+    told = capsys.readouterr().err
+    assert "is no diffusion model" in told and "is written with --to hf or --to llmga." in told

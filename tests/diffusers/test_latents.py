@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from llmga.diffusers.latents import decode, posterior
+from llmga.diffusers.latents import check_finite, decode, posterior
 from llmga.errors import UserError
 
 
@@ -51,3 +51,12 @@ def test_no_picture_is_told():
             decode(OverflowingVae(dtype=torch.float32), latents)
     with pytest.raises(UserError, match="weights are probably damaged"):
         decode(OverflowingVae(dtype=torch.float32), torch.full((1, 4, 2, 2), 1e38))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "remedy"),
+    [("float16", "use --dtype bf16 or fp32, or copy"), ("bfloat16", "use --dtype fp32, or copy"), ("float32", "copy")],
+)
+def test_the_advice_names_wider_formats_than_the_one_in_use(dtype, remedy):
+    with pytest.raises(UserError, match=rf"no finite numbers in {dtype}; {remedy} the checkpoint again\.$"):
+        check_finite(torch.full((1,), torch.nan, dtype=getattr(torch, dtype)))

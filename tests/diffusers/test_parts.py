@@ -231,3 +231,12 @@ def test_a_gguf_file_and_a_mistyped_file_are_told_as_what_they_are(base, tmp_pat
         load_pipeline(base, device="cpu", unet="x/nometa.safetensors")
     with pytest.raises(UserError, match=r"that of a pipeline; or fetch it first: llmga download some/body\.$"):
         load_pipeline(base, device="cpu", unet="some/body")
+
+
+def test_a_vae_of_other_widths_is_told_without_torchs_words(base, tmp_path):
+    own = AutoencoderKL.load_config(base / "vae")
+    wide = {**own, "block_out_channels": [2 * width for width in own["block_out_channels"]]}
+    path = one_file(AutoencoderKL.from_config(wide).state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(UserError, match=r"does not fit its settings \(\S+ is \(.*\) in the file and would be") as told:
+        opened(base, vae=path)
+    assert "torch.Size" not in str(told.value) and "give its diffusers folder" in str(told.value)

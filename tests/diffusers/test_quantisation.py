@@ -22,6 +22,7 @@ from llmga.diffusers.memory import execution_device, execution_group, move_to
 from llmga.diffusers.pipelines import load_pipeline
 from llmga.diffusers.plan import GIB, painter_memory
 from llmga.diffusers.quantisation import check_quant, config_of
+from llmga.diffusers.single_file.writing import to_file
 from llmga.errors import UserError
 from llmga.serve.inspect import main
 
@@ -386,10 +387,24 @@ def test_the_plan_is_printed_part_by_part(goldens, capsys):
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [(["nowhere"], "holds no weights of a painter"), (["{0}", "--dtype", "fp64"], "unknown number format 'fp64'"),
+    [(["nowhere"], "'nowhere' is not there; give a file of weights, or a folder"),
+     (["{0}", "--dtype", "fp64"], "unknown number format 'fp64'"),
      (["{0}", "--painter-quant", "x.gguf"], "no .gguf file and none of nf4"),
+     (["{0}", "--painter-quant", "nf4", "--offload", "group"], "nf4 and --offload group do not go together"),
      (["{0}", "--offload", "all"], "unknown offload")],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_made_is_one_sentence(goldens, capsys, given, told):
     assert main(["--plan", *(word.format(goldens.folder("sd15")) for word in given)]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_single_file_is_planned_as_its_denoiser_and_the_rest(goldens, tmp_path):
+    file = tmp_path / "one.safetensors"
+    to_file(goldens.folder("sdxl"), file)
+    plain, fewer = (painter_memory(file, quant=quant) for quant in (None, "fp8-storage"))
+    of_folder = painter_memory(goldens.folder("sdxl"))
+    assert [part.name for part in plain.parts] == ["unet", "one"]
+    assert plain.parts[0].values == next(part.values for part in of_folder.parts if part.name == "unet")
+    assert fewer.parts[0].bytes < 0.6 * plain.parts[0].bytes and fewer.parts[1] == plain.parts[1]
+    with pytest.raises(UserError, match="nf4 is for folders in diffusers layout; make one of the file with llmga conv"):
+        painter_memory(file, quant="nf4")

@@ -234,7 +234,8 @@ REFUSED = {
     "nothing known": (lambda all_: {"x": ONE}, "is a file of tensors that are known from nowhere"),
     "a tensor less": (lambda all_: without(all_, f"{UNET}time_embed.0.bias"), "lacks 1 tensors, such as "
                       "time_embedding.linear_1.bias"),
-    "a wrong shape": (lambda all_: all_ | {f"{UNET}out.0.weight": ONE}, r"conv_norm_out\.weight is \(1\) in the file and would be \(32\)"),
+    "a wrong shape": (lambda all_: all_ | {f"{UNET}out.0.weight": ONE},
+                      r"conv_norm_out\.weight is \(1\) in the file and would be \(32\)"),
 }  # fmt: skip
 
 

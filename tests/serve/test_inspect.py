@@ -213,6 +213,8 @@ def test_a_folder_of_files_lists_them(tmp_path, capsys):
         ("cut.safetensors", (9999).to_bytes(8, "little") + b"{}\0", "is damaged or not whole"),
         ("cut.gguf", b"GGUF\x03\0\0\0", "is damaged or not whole"),
         ("picture.png", b"\x89PNG", "is no file of weights that is read; these end with .safetensors"),
+        ("q.parquet", b"PAR1", "q.parquet' is a parquet file and no file of weights; these end with .safetensors"),
+        ("q.data", b"PAR1", "is a parquet file and no file of weights; let its name end with .parquet; these end"),
         ("weights.zip", b"PK\x03\x04", "is a zip archive and no file of weights; unpack it"),
         ("empty", "folder", "holds no weights that are known here"),
     ],
@@ -238,27 +240,27 @@ def test_one_bad_path_does_not_silence_the_others(tmp_path, capsys):
 
 
 @pytest.fixture
-def toy(tmp_path):
+def copied(tmp_path):
     return shutil.copytree(TOYS / "llmga-toy-sdxl-t2i", tmp_path / "toy")
 
 
-def test_what_a_pipeline_lacks_is_told(toy, capsys):
-    shutil.rmtree(toy / "vae")
-    for file in (toy / "unet").glob("*.safetensors"):
+def test_what_a_pipeline_lacks_is_told(copied, capsys):
+    shutil.rmtree(copied / "vae")
+    for file in (copied / "unet").glob("*.safetensors"):
         file.unlink()
-    found = described(toy)
+    found = described(copied)
     assert found["said"].startswith("a pipeline of diffusers that lacks ") and "copy the whole" in found["opens"]
     assert {"vae/", "the weights of unet/"} == set(found["said"].partition(" lacks ")[2].split(", "))
-    (toy / "model_index.json").write_text("{")
-    assert main(["inspect", str(toy)]) == 2
+    (copied / "model_index.json").write_text("{")
+    assert main(["inspect", str(copied)]) == 2
     assert "model_index.json' is no valid JSON object; copy the file again." in capsys.readouterr().err
 
 
-def test_what_lies_beside_the_parts_is_not_counted(toy):
-    before = described(toy)
+def test_what_lies_beside_the_parts_is_not_counted(copied):
+    before = described(copied)
     for name in ("other_tensors", "latents-01"):
-        write(toy / f"{name}.safetensors", {"a": (3, 5)}, dtype="F32")
-    assert described(toy) == before and before["precision"] == "fp16"
+        write(copied / f"{name}.safetensors", {"a": (3, 5)}, dtype="F32")
+    assert described(copied) == before and before["precision"] == "fp16"
 
 
 @pytest.mark.parametrize(
@@ -283,3 +285,9 @@ def test_a_folder_of_one_single_file_is_planned_as_the_file(tmp_path, capsys):
     assert main(["inspect", str(tmp_path), "--plan"]) == main(["inspect", str(file), "--plan"]) == 0
     first, second = capsys.readouterr().out.split("all weights")[:2]
     assert first and second
+
+
+def test_the_width_of_a_taught_word_is_told(tmp_path, capsys):
+    write(tmp_path / "word.safetensors", {"emb_params": (2, 768)})
+    assert main(["inspect", str(tmp_path / "word.safetensors")]) == 0
+    assert "width           768" in capsys.readouterr().out

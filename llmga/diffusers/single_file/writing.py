@@ -123,7 +123,8 @@ def to_file(folder: Path, out: Path, *, dtype: torch.dtype | None = None) -> Non
     """
     check_free(out)
     if out.suffix != ".safetensors":
-        raise UserError(f"{str(out)!r} does not end with .safetensors, as single files are written; let it.")
+        raise UserError(f"{str(out)!r} does not end with .safetensors, and no other single files are written; let the "
+                        "name end so.")  # fmt: skip
     index = read_index(folder)
     family = _family_of(folder, index)
     stated = {name: read_json(folder / name / "config.json") for name in ("unet", "vae", *_texts(family))}

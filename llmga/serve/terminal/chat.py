@@ -61,7 +61,7 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     """Check, load, talk; or work through a batch.
 
     Returns:
-        The exit code of a batch.
+        The exit code of a batch; 1 for a piped conversation in which something failed.
 
     Raises:
         UserError: flags, files or models cannot be used.
@@ -91,7 +91,7 @@ def chat(args: argparse.Namespace, first: str | None = None) -> int | None:
     terminal_chat = TerminalChat(assistant, terminal, opening, Path(args.session) if args.session else None, fill, room)
     with line_editing(COMMANDS) if sys.stdin.isatty() else nullcontext():
         converse(terminal_chat, first)
-    return None
+    return 1 if terminal.failures and not sys.stdin.isatty() else None  # a person has seen it
 
 
 def _is_session(path: str) -> bool:

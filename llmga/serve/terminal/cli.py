@@ -13,7 +13,7 @@ def start(args: argparse.Namespace, first: str | None = None) -> int | None:
     """Talk, or work through a batch; `first` is the first message, if it is known.
 
     Returns:
-        The exit code of a batch.
+        As `chat`.
 
     Raises:
         UserError: flags, files or models cannot be used.
