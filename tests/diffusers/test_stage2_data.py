@@ -233,7 +233,7 @@ def unknown_ending(root):
         (folder_without_captions, "pictures without captions"),
         (unknown_ending, ".rows"),
         (lambda root: root / "nothing.parquet", "not there"),
-        (lambda root: root, "cannot be read"),
+        (lambda root: root, "holds no pictures, tars or parquet files"),
     ],
 )
 def test_wrong_tables_are_told(tmp_path, make, message):
