@@ -188,6 +188,7 @@ def test_what_is_not_there_is_told(base, tmp_path):
 
 
 def test_a_pipeline_without_a_unet_takes_none(base, tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(UserError, match="has no unet, whose place another could take; leave out --unet"):
         assemble(tmp_path, unet=base)
 

@@ -97,7 +97,8 @@ def form_of(path: Path) -> str:
         UserError: nothing does, or nothing is there.
     """
     if not path.exists():
-        raise UserError(f"the training data {str(path)!r} is not there; check --data.")
+        seen = "" if path.is_absolute() else f" (seen from {str(Path.cwd())!r}, where launchers begin)"
+        raise UserError(f"the training data {str(path)!r} is not there{seen}; check --data.")
     rows = {name: form for name, form in FORMS.items() if form.folder == path.is_dir()}
     name = next((name for name, form in rows.items() if form.fits(path)), None)
     if name is None:
