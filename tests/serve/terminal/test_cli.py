@@ -208,10 +208,9 @@ def test_what_is_piped_in_does_not_steer_the_terminal(toy, talk):
 @pytest.mark.parametrize(("reply", "code"), [("<gen_image> forbidden </gen_image>", 1), (ONE, None)])
 def test_a_piped_conversation_in_which_a_picture_failed_ends_with_1(reply, code, toy, monkeypatch, tmp_path):
     assistant = toy(reply)
-    models = SimpleNamespace(guard=SimpleNamespace(signer=None), pipeline=assistant.pipeline,
-                             assistant=lambda chosen: assistant)  # fmt: skip
+    told = SimpleNamespace(describe=lambda: {"family": "toy"})
+    models = SimpleNamespace(guard=SimpleNamespace(signer=None), pipeline=told, assistant=lambda chosen: assistant)
     monkeypatch.setattr(chat.Models, "load", lambda spec: models)
-    monkeypatch.setattr(assistant.pipeline, "describe", lambda: {"family": "toy"}, raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO("a cat\n"))
     args = flags.build_parser("cli2-sdxl", "", False).parse_args(["--save_path", str(tmp_path)])
     assert chat.chat(args) == code
