@@ -193,6 +193,12 @@ def test_an_inpainting_checkpoint_does_not_edit(goldens):
         for_task(painter, EDITING)
 
 
+def test_a_unet_of_nine_channels_as_editor_is_sent_to_the_inpainter(goldens):
+    """As some were saved: under the class of painters from words."""
+    with pytest.raises(UserError, match="takes 9 channels, .* it paints marked parts: give it as --inpainter"):
+        load_pipeline(goldens.folder("sdxl_inpaint"), task="editing", device="cpu")
+
+
 def test_a_checkpoint_that_was_opened_for_editing_fills_too(goldens):
     painter = load_pipeline(goldens.folder("sdxl"), device="cpu", task=EDITING)
     assert for_task(painter, INPAINTING).family.name == "sdxl-inpainting"

@@ -14,6 +14,7 @@ from PIL import Image
 from llmga import command_line
 from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.session import Turn
+from llmga.serve import args as flags
 from llmga.serve.terminal import chat, cli
 from llmga.serve.terminal.chat import Terminal, converse
 from llmga.serve.terminal.commands import TerminalChat
@@ -202,3 +203,14 @@ def test_streams_that_are_closed_end_no_session(monkeypatch):
 
 def test_what_is_piped_in_does_not_steer_the_terminal(toy, talk):
     assert "\x1b" not in talk(toy("ok"), "a \x1b[2J circle\n").out
+
+
+@pytest.mark.parametrize(("reply", "code"), [("<gen_image> forbidden </gen_image>", 1), (ONE, None)])
+def test_a_piped_conversation_in_which_a_picture_failed_ends_with_1(reply, code, toy, monkeypatch, tmp_path):
+    assistant = toy(reply)
+    told = SimpleNamespace(describe=lambda: {"family": "toy"})
+    models = SimpleNamespace(guard=SimpleNamespace(signer=None), pipeline=told, assistant=lambda chosen: assistant)
+    monkeypatch.setattr(chat.Models, "load", lambda spec: models)
+    monkeypatch.setattr("sys.stdin", io.StringIO("a cat\n"))
+    args = flags.build_parser("cli2-sdxl", "", False).parse_args(["--save_path", str(tmp_path)])
+    assert chat.chat(args) == code
