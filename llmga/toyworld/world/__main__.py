@@ -40,6 +40,12 @@ def _latents(options: argparse.Namespace) -> None:
     write(AutoencoderKL.from_pretrained(options.vae, trust_remote_code=False).eval(), options.output, options.parts)
 
 
+def _pictures(options: argparse.Namespace) -> None:
+    from llmga.toyworld.world.painting_data import write_pictures
+
+    write_pictures(options.output, options.count, options.seed)
+
+
 def _painter(options: argparse.Namespace) -> None:
     from llmga.toyworld.world.painter import trained
 
@@ -92,6 +98,9 @@ def build_parser() -> Parser:
     made = program("latents", _latents, "draw and encode scenes of the training split")
     made.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
     made.add_argument("--parts", type=int, default=40, help="of 1,000 scenes each")
+    made = program("pictures", _pictures, "draw scenes of the training split, with the prompts of stage 2")
+    made.add_argument("--count", type=int, default=10_000)
+    made.add_argument("--seed", type=int, default=0)
     made = program("painter", _painter, "train a painter and write its pipeline")
     for name, text in (("towers", "folder of the text towers"), ("vae", "folder of the autoencoder"),
                        ("data", "what the program latents wrote")):  # fmt: skip

@@ -1,8 +1,11 @@
-"""Scenes drawn and encoded ahead: latents, where their things are, and captions, in parts of a thousand.
+"""What painters learn from.
 
-`python -m llmga.toyworld.world latents --vae vae --output data --parts 40` writes what is not there yet.
+`python -m llmga.toyworld.world latents --vae vae --output data --parts 40` writes scenes drawn and encoded ahead, with
+where their things are and captions, in parts of a thousand, as far as they are not there yet.
+`python -m llmga.toyworld.world pictures --output painting` writes pictures and prompts as stage 2 reads them.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +18,10 @@ from torch import Tensor, nn
 from llmga.toyworld.fitting import save_atomically
 from llmga.toyworld.world.autoencoder import to_tensor
 from llmga.toyworld.world.captions import canonical
+from llmga.toyworld.world.drawing import draw
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.scene import Scene
-from llmga.toyworld.world.wordings import short
+from llmga.toyworld.world.wordings import detailed, short
 
 PART = 1000
 COUNTS, SHARES = (1, 2, 3), (0.4, 0.35, 0.25)
@@ -76,3 +80,16 @@ def read(folder: Path) -> Drawn:
     parts = [torch.load(file, weights_only=True) for file in sorted(folder.glob("part-*.pt"))]
     latents, things, counts = (torch.cat([part[name] for part in parts]) for name in ("latents", "things", "counts"))
     return Drawn(latents, things, counts, [caption for part in parts for caption in part["captions"]])
+
+
+def write_pictures(folder: Path, count: int, seed: int = 0) -> None:
+    """Write `stage2.json` and the pictures it names, each with a canonical prompt and one in all detail."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    records = []
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
+        scene, name = random_scene(rng, rng.choices(COUNTS, SHARES)[0]), f"{number:05d}.png"
+        draw(scene).save(folder / "images" / name)
+        records += [{"image": name, "caption": caption} for caption in (canonical(scene), detailed(scene, rng))]
+    lines = ",\n".join(json.dumps(record) for record in records)
+    (folder / "stage2.json").write_text(f"[\n{lines}\n]\n")
