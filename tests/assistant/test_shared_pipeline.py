@@ -5,7 +5,8 @@ from threading import Event, Thread
 
 import pytest
 
-from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
+from llmga.assistant.fair_lock import FairLock
+from llmga.assistant.shared_pipeline import SharedPipeline
 
 
 def slow(turns):
