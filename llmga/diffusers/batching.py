@@ -24,8 +24,9 @@ from llmga.diffusers.interruption import Look, watched
 
 log: logging.Logger = logging.getLogger(__name__)
 
-PATIENCE = 0.05  # seconds for which a step waits for others that are not ready, such as one that draws a preview
-LOOK_AGAIN = 0.02  # seconds between two looks at whether a painting is still wanted
+PATIENCE = 0.05  # seconds for which a step at least waits for others that are not ready, since they draw a preview …
+SHARE = 0.5  # … and the share of the latest pass that is worth waiting for
+LOOK_AGAIN = 0.1  # seconds between two looks at whether a painting is still wanted
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -69,7 +70,7 @@ class Step:
     @property
     def kind(self) -> Hashable:
         """Steps of one kind are computed together."""
-        return _kind(self.sample), _kind(self.given)
+        return self.rows, _kind(self.sample), _kind(self.given)
 
     @property
     def rows(self) -> int:
@@ -164,6 +165,7 @@ class StepBatch:
         self._members: dict[object, Hashable] = {}  # with the kind of the latest step, None before the first one
         self._waiting: list[Step] = []
         self._busy = False
+        self._patience = PATIENCE
         self._moved = Condition()
 
     @contextmanager
@@ -213,6 +215,7 @@ class StepBatch:
 
     def _denoise(self, step: Step) -> Any:
         if group := self._awaited(step):
+            began = time.monotonic()
             try:
                 with watched(self._watched, lambda: _look_around(step, group)):
                     self._compute(group)
@@ -221,6 +224,7 @@ class StepBatch:
             finally:
                 for each in group:
                     each.done = True
+                self._patience = max(PATIENCE, SHARE * (time.monotonic() - began))
                 self._free()
         if step.problem is not None:
             raise step.problem
@@ -234,7 +238,7 @@ class StepBatch:
             while not (group := self._group_of(step)):
                 if step.done or step.left:
                     break
-                self._moved.wait(LOOK_AGAIN)
+                self._moved.wait(LOOK_AGAIN if self._busy else min(LOOK_AGAIN, self._patience))
                 step.look()
             self._waiting = [each for each in self._waiting if each is not step and each not in group]
             self._busy |= bool(group)
@@ -244,11 +248,11 @@ class StepBatch:
         """The steps that the thread of this one is to compute now; none where it is not its time."""
         if self._busy or step.done or step.left:
             return []
-        for first in self._waiting:
+        for first in (each for each in self._waiting if not each.left):
             fellows = [each for each in self._waiting if each.kind == first.kind and not each.left]
             group = fellows[: self._fit(first)]
-            if self._is_complete(group, len(fellows)) or time.monotonic() - first.began > PATIENCE:
-                return group if first is step else []
+            if self._is_complete(group, len(fellows)) or time.monotonic() - first.began > self._patience:
+                return group if group[0] is step else []
         return []
 
     def _fit(self, step: Step) -> int:
@@ -260,7 +264,7 @@ class StepBatch:
 
     def _is_complete(self, group: Sequence[Step], there: int) -> bool:
         """Whether nobody is on the way to a step that would go into the pass, too."""
-        kinds = (None, group[0].kind) if group else ()
+        kinds = (None, group[0].kind)
         return len(group) < there or there >= sum(kind in kinds for kind in self._members.values())
 
     def _compute(self, steps: Sequence[Step]) -> None:
