@@ -16,6 +16,7 @@ from llmga.diffusers.families import DIFFERENCE
 from llmga.diffusers.joining import joins, paint_beside
 from llmga.diffusers.pipeline import OnStep, Pipeline
 
+
 def with_own_sampler(shared: Any) -> Any:
     """The same weights with a sampler that nobody else chooses; the pipeline itself where it is none of ours."""
     return from_pipe(shared) if isinstance(shared, Pipeline) else shared

@@ -1,9 +1,9 @@
 """Denoising steps of several paintings, computed together.
 
-Every painting is a stock pipeline of its own in a thread of its own, with its own scheduler, seed, prompts, guidance and
-number of steps; all that they share is the denoiser.  Where a pipeline calls it, the call waits until the others have
-come to theirs, and the calls of one shape are one pass through the network, each with its own time.  So a painting joins
-between any two steps of the others, leaves whenever it ends, and what a sampler keeps between its steps is nobody else's.
+Every painting is a stock pipeline of its own in a thread of its own, with its own scheduler, seed, prompts, guidance
+and number of steps; all that they share is the denoiser.  Where a pipeline calls it, the call waits until the others
+have come to theirs, and the calls of one shape are one pass through the network, each with its own time.  So a painting
+joins between any two steps of the others, leaves whenever it ends, and what a sampler keeps is nobody else's.
 """
 
 import logging
@@ -104,8 +104,8 @@ def _joined(values: Sequence[Any]) -> Any:
 class EachAlone(TorchFunctionMode):
     """Computes for each painting alone what a CPU rounds otherwise for more rows, and the rest together.
 
-    Measured: matrix products with a row for each picture (times, pooled prompts) and convolutions of one pixel; both are
-    a small part of the work.
+    Measured: matrix products with a row for each picture (times, pooled prompts) and convolutions of one pixel; both
+    are a small part of the work.
 
     Args:
         rows: of each painting.
@@ -172,8 +172,8 @@ class StepBatch:
     def member(self) -> Iterator[Callable[[Step], Any]]:
         """Take part in a painting's steps.
 
-        `denoise(step)` returns the network's outputs; it raises what the network raised, or what tells that the painting
-        is not wanted any more.
+        `denoise(step)` returns the network's outputs; it raises what the network raised, or what tells that the
+        painting is not wanted any more.
         """
         me = object()
 

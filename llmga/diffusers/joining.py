@@ -11,23 +11,38 @@ from PIL import Image
 from llmga.diffusers.batching import Step, StepBatch
 from llmga.diffusers.components import rebuilt
 from llmga.diffusers.interruption import Look, watched
+from llmga.diffusers.memory import execution_device, free_memory
 from llmga.diffusers.pipeline import Pipeline
+from llmga.diffusers.plan import working_memory
+
+MOST = 64  # pictures at once
+USABLE = 0.8  # of the memory that is free; a language model may want some, too
 
 
-def batch_of(pipeline: Any, most: int, pixels: int | None = None) -> StepBatch | None:
+def batch_of(pipeline: Any, most: int) -> StepBatch | None:
     """Where a pipeline's paintings meet; None where they are better painted one by one.
 
     These are the UNets of SD1.5 and SDXL, which take a time for each row; with weights in fewer bits, or with layers
     that wait on the CPU, pictures are painted one by one.
 
     Args:
-        most: paintings that are denoised together.
-        pixels: of one pass through the denoiser at most, as `StepBatch` takes positions.
+        most: paintings that are denoised together; fewer where the device has no memory for so many of the native size.
+            Of larger pictures there are fewer, too.
     """
     able = isinstance(pipeline, Pipeline) and pipeline.family.prompt_arguments is not None
-    if most < 2 or not able or pipeline.offload != "none" or pipeline.quant is not None:
+    if not able or pipeline.offload != "none" or pipeline.quant is not None:
         return None
-    return StepBatch(pipeline.denoiser, most, None if pixels is None else pixels // pipeline.pipe.vae_scale_factor**2)
+    most = min(most, pictures_that_fit(pipeline))
+    width, height = (side // pipeline.pipe.vae_scale_factor for side in pipeline.native_size)
+    return StepBatch(pipeline.denoiser, most, most * width * height) if most > 1 else None
+
+
+def pictures_that_fit(pipeline: Pipeline) -> int:
+    """How many pictures of the native size the device has memory for at once, about; at least one."""
+    free = free_memory(execution_device(pipeline.denoiser))
+    configs = {"unet": pipeline.denoiser.config, "vae": pipeline.pipe.vae.config}
+    each = working_memory(configs, pipeline.native_size, pipeline.denoiser.dtype.itemsize)
+    return MOST if free is None else min(MOST, max(1, int(USABLE * free // each)))
 
 
 def joins(pipeline: Any, batch: StepBatch, options: Mapping[str, Any]) -> bool:

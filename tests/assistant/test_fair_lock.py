@@ -85,8 +85,7 @@ def test_company_is_held_together_up_to_its_bound():
 
 def test_who_wants_it_alone_is_not_overtaken_by_company():
     turns, party = FairLock(), Company("the same", 9)
-    with turns.line() as alone:
-        with turns.line(company=party) as later, turns.line(company=party) as latest:
-            assert alone(0) and not later(0)
+    with turns.line() as alone, turns.line(company=party) as later:
+        assert alone(0) and not later(0)
     with turns.line(company=party) as first, turns.line() as alone, turns.line(company=party) as late:
         assert first(0) and not alone(0) and not late(0.01)

@@ -5,9 +5,9 @@ from pathlib import Path
 from threading import Lock
 
 from llmga.assistant.assistant import Assistant
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
-from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffrir.restorers import Restorer
 from llmga.diffusers.parts import PARTS

@@ -67,7 +67,7 @@ def test_one_waits_for_the_painter_and_leaves_without_a_step(running):
 
 
 def test_beyond_the_bound_clients_are_told_when_to_come_again(running):
-    server = running("--at-once", "1", "--queue", "1")
+    server = running("--at-once", "1", "--line", "0", "--queue", "1")
     server.painter.pace = 0.2
     first = post(server, "paint it red")
     assert server.painter.started.wait(60)
@@ -94,7 +94,7 @@ def test_pictures_of_requests_side_by_side_are_not_mixed_up(running):
 
 
 def test_at_the_end_what_is_at_work_is_finished_and_nothing_new_begun(running):
-    server = running("--at-once", "1")
+    server = running("--at-once", "1", "--line", "0")
     server.painter.pace = 0.2
     first, answers = post(server, "paint it red")
     assert server.painter.started.wait(60)
