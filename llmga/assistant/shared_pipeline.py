@@ -40,8 +40,8 @@ class SharedPipeline:
 
     @classmethod
     def of(cls, shared: Pipeline, lock: FairLock) -> "SharedPipeline":
-        """A new one with a sampler of its own; a pipeline that runs elsewhere has but one."""
-        return cls(with_own_sampler(shared), lock)
+        """A new one with a sampler and a name of its own; a pipeline that runs elsewhere has but one sampler."""
+        return cls(with_own_sampler(shared), lock, who=object())
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         """As the pipeline; with a batch, beside others that paint from words, and the same picture.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Condition
 from types import SimpleNamespace
 from typing import Any
@@ -67,7 +68,7 @@ class Step:
             except BaseException as reason:
                 self.problem, self.left = reason, True
 
-    @property
+    @cached_property
     def kind(self) -> Hashable:
         """Steps of one kind are computed together."""
         return self.rows, _kind(self.sample), _kind(self.given)

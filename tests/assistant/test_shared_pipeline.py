@@ -90,7 +90,8 @@ def painter():
 def test_pictures_from_words_are_painted_beside_each_other_and_a_filled_part_alone(painter):
     lock, batch, found = FairLock(), batch_of(painter, 2), {}
     size = painter.native_size
-    mask, picture = Image.new("L", size, 255), Image.new("RGB", size)
+    mask, picture = Image.new("L", size), Image.new("RGB", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
     changed = {"image": picture, "mask": mask, "restore": lambda painting, *_: painting}
     wishes = {"a": {}, "b": {}, "part": changed}
 

@@ -136,7 +136,7 @@ class RunningTurn:
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)
         self._cancelled = Event()
-        self._step_aside: Callable[[], None] = lambda: None
+        self._told_aside: Callable[[], None] | None = None
         self._first: AssistantEvent | None = None
         self.steps_after_disconnect = 0
 
@@ -147,7 +147,8 @@ class RunningTurn:
 
     def step_aside(self) -> None:
         """Give the place at work to another one's words while a picture is waited for; from any thread."""
-        self._step_aside()
+        if self._told_aside is not None:
+            self._loop.call_soon_threadsafe(self._told_aside)
 
     def cancel(self) -> None:
         """End within one token or one step; from any thread."""
@@ -166,8 +167,7 @@ class RunningTurn:
         """
         loop = asyncio.get_running_loop()
         self.assistant.pipeline = replace(cast(CountedPipeline, self.assistant.pipeline), who=client)
-        if step_aside is not None:
-            self._step_aside = lambda: cast(None, loop.call_soon_threadsafe(step_aside))
+        self._loop, self._told_aside = loop, step_aside
         self._events: asyncio.Queue[AssistantEvent | None] = asyncio.Queue()
 
         def put(event: AssistantEvent) -> None:
