@@ -305,13 +305,14 @@ async def first_word(http: httpx.AsyncClient) -> float:
 
 async def words(address: str, rounds: int) -> float:
     """The time to the first word while pictures are painted, over that when none are."""
+    idle, busy = [], []
     async with connected(address) as http:
         await first_word(http)
-        idle = [await first_word(http) for _ in range(5 * rounds)]
-        busy = []
         for _ in range(rounds):
+            idle += [await first_word(http) for _ in range(3)]
             painting = asyncio.ensure_future(paint_all(http))
-            await asyncio.sleep(0.2)
+            while (await figures(http))["llmga_running"] < 2:
+                await asyncio.sleep(0.05)
             while not painting.done():
                 busy.append(await first_word(http))
             await painting
