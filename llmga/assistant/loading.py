@@ -12,10 +12,10 @@ from PIL import Image
 import llmga
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.bounds import UNBOUNDED, Bounds
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings, settings_given
-from llmga.assistant.shared_pipeline import FairLock
 from llmga.choices import PAINTER_QUANTS, SCALES, WATERMARK
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer

@@ -5,9 +5,10 @@ from pathlib import Path
 from threading import Lock
 
 from llmga.assistant.assistant import Assistant
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
-from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
+from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffrir.restorers import Restorer
 from llmga.diffusers.parts import PARTS
 from llmga.diffusers.pipelines import Pipeline
