@@ -30,7 +30,7 @@ class FairQueue:
         self.most_waiting: int = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._mean_seconds = FIRST_GUESS
-        self._closed = False
+        self._closed = self._paused = False
 
     @property
     def waiting(self) -> int:
@@ -48,7 +48,7 @@ class FairQueue:
         """
         if self._closed:
             raise closing()
-        if self.running < self.at_once and not self._waiting:
+        if self.running < self.at_once and not self._waiting and not self._paused:
             self.running += 1
         else:
             await self._wait(client)
@@ -111,7 +111,10 @@ class FairQueue:
 
     def _release(self) -> None:
         self.running -= 1
-        while self._waiting and self.running < self.at_once:
+        self._call()
+
+    def _call(self) -> None:
+        while not self._paused and self._waiting and self.running < self.at_once:
             client = next(iter(self._waiting))
             own = self._waiting.pop(client)
             called = own.popleft()
@@ -120,6 +123,15 @@ class FairQueue:
             if not called.done():
                 self.running += 1
                 called.set_result(None)
+
+    def pause(self) -> None:
+        """Let everybody wait; what is at work goes on."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._paused = False
+        self._call()
 
     def close(self) -> None:
         """Let nobody in any more, and send away those who wait."""
