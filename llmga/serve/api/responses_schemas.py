@@ -34,7 +34,7 @@ class ImageAddress(BaseModel):
     file_id: None = Field(default=None, description="no files are kept here")
 
 
-class ContentPart(BaseModel):
+class ContentPart(ExcludeNoneModel):
     """A piece of a message."""
 
     type: Literal["input_text", "output_text", "input_image", "refusal"]
@@ -245,3 +245,25 @@ class DeletedResponse(BaseModel):
     id: str
     object: Literal["response"] = "response"
     deleted: bool = True
+
+
+class GivenItem(ExcludeNoneModel):
+    """An item of what was said to the assistant."""
+
+    type: Literal["message", "image_generation_call", "reasoning"]
+    id: str
+    status: Literal["completed"] = "completed"
+    role: str | None = None
+    content: list[ContentPart] | None = None
+    result: str | None = None
+    revised_prompt: str | None = None
+
+
+class GivenItems(BaseModel):
+    """A page of such items."""
+
+    object: Literal["list"] = "list"
+    data: list[GivenItem]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool

@@ -28,7 +28,7 @@ KEY = "sk-a-long-secret"
 IMAGES, CHAT = "/v1/images/generations", "/v1/chat/completions"
 HI = [{"role": "user", "content": "hi"}]
 EXAMPLES, LOOKS = 40, 3  # of what has a body, and of what has none
-OPERATIONS = 29
+OPERATIONS = 30
 
 
 @pytest.fixture
