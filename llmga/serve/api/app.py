@@ -109,17 +109,33 @@ async def model(name: ModelName, request: Request) -> ModelCard:
 
 
 def without_422(app: FastAPI, openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Return `openapi` without FastAPI's own kind of refusal in its document, which is never sent."""
+    """Return `openapi` without FastAPI's own kind of refusal in its document, which is never sent, and with forms as
+    they can be sent: none of their fields can be null."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = openapi()
+            schemas, forms = made["components"]["schemas"], set[str]()
             for path in made["paths"].values():
                 for operation in path.values():
                     operation["responses"].pop("422", None)
+                    content = operation.get("requestBody", {}).get("content", {})
+                    forms |= {each["schema"]["$ref"].split("/")[-1] for kind, each in content.items()
+                              if "form" in kind and "$ref" in each["schema"]}  # fmt: skip
             for name in ("HTTPValidationError", "ValidationError"):
-                made["components"]["schemas"].pop(name, None)
+                schemas.pop(name, None)
+            for name in forms:
+                for field in schemas[name]["properties"].values():
+                    _without_null(field)
             app.openapi_schema = made
         return app.openapi_schema
 
     return document
+
+
+def _without_null(field: dict[str, Any]) -> None:
+    """Take null from what a field may be."""
+    others = [each for each in field.get("anyOf", ()) if each.get("type") != "null"]
+    if others and len(others) < len(field["anyOf"]):
+        del field["anyOf"]
+        field.update(others[0] if len(others) == 1 else {"anyOf": others})

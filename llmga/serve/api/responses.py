@@ -37,15 +37,20 @@ from llmga.serve.api.responses_schemas import (
     ResponsesRequest,
     ResponseUsage,
 )
-from llmga.serve.api.routing import v1_router
+from llmga.serve.api.routing import STREAM, v1_router
 from llmga.serve.api.scheduler import cancel_on_disconnect
 from llmga.serve.api.service import Service
 from llmga.serve.api.streaming import EventStream, progress_comment
 
 router: APIRouter = v1_router(streams=True)
+# Where the document says that an answer's id goes.
+LINKS = {
+    operation: {"operationId": operation, "parameters": {"name": "$response.body#/id"}}
+    for operation in ("read_response", "list_input_items", "delete_response")
+}
 
 
-@router.post("/responses", response_model=ResponseObject)
+@router.post("/responses", response_model=ResponseObject, responses={200: {"content": STREAM, "links": LINKS}})
 async def create_response(body: ResponsesRequest, request: Request) -> ResponseObject | Response:
     """Talk, and see it painted where the tool `image_generation` is given."""
     service: Service = request.app.state.service
@@ -75,7 +80,7 @@ async def create_response(body: ResponsesRequest, request: Request) -> ResponseO
     return await service.scheduler.finish(request, turn, responder.whole(turn, keep))
 
 
-@router.get("/responses/{name}")
+@router.get("/responses/{name}", operation_id="read_response")
 async def read_response(name: str, request: Request) -> ResponseObject:
     """An answer that was stored."""
     found = _store(request).get(request.state.client, name)
@@ -84,7 +89,7 @@ async def read_response(name: str, request: Request) -> ResponseObject:
     return found.response
 
 
-@router.get("/responses/{name}/input_items")
+@router.get("/responses/{name}/input_items", operation_id="list_input_items")
 async def list_input_items(
     name: str,
     request: Request,
@@ -109,7 +114,7 @@ async def list_input_items(
     return GivenItems(data=page, first_id=ends[0], last_id=ends[1], has_more=begin + limit < len(items))
 
 
-@router.delete("/responses/{name}")
+@router.delete("/responses/{name}", operation_id="delete_response")
 async def delete_response(name: str, request: Request) -> DeletedResponse:
     """Forget an answer."""
     if not _store(request).delete(request.state.client, name):
