@@ -9,7 +9,8 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import llmga
-from llmga.serve.api import chat, images, responses, sdapi
+from llmga.serve.api import admin, chat, images, responses, sdapi
+from llmga.serve.api.audit import AuditLog
 from llmga.serve.api.auth import ApiKeys, AuthMiddleware
 from llmga.serve.api.errors import add_exception_handlers
 from llmga.serve.api.middleware import BodyLimitMiddleware, RequestLogMiddleware
@@ -18,6 +19,7 @@ from llmga.serve.api.routing import v1_router
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import Health, ModelCard, ModelList, ModelName
 from llmga.serve.api.service import Service
+from llmga.serve.api.usage import UsageMiddleware
 
 ABOUT = """Talk, and see it painted: OpenAI's paths and shapes on LLMGA.
 
@@ -32,11 +34,12 @@ open_paths: APIRouter = APIRouter()  # they need no key and tell nothing of anyb
 model_paths: APIRouter = v1_router()
 
 
-def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
+def build_app(service: Service, keys: ApiKeys, local: bool = False, audit: AuditLog | None = None) -> FastAPI:
     """Return the application around models that are loaded.
 
     Args:
         local: Only this machine reaches it, see `AuthMiddleware`.
+        audit: Where it is noted who used what.
     """
 
     @asynccontextmanager
@@ -45,9 +48,10 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
             for session in app.state.sessions:
                 await running.enter_async_context(session())
             yield
-        service.scheduler.close()
-        service.scheduler.stop()
-        service.engine.close()
+        last: Service = app.state.service  # others may have taken the place of the first
+        last.scheduler.close()
+        last.scheduler.stop()
+        last.engine.close()
 
     app = FastAPIOffline(
         title="LLMGA",
@@ -59,13 +63,16 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False) -> FastAPI:
     app.state.service = service
     app.state.sessions = []  # of protocols beside the API, which run as long as it does
     app.state.responses = ResponseStore()
+    app.state.swapper = None  # what loads other models, where that is possible
     app.state.sdapi_jobs = {}  # of clients that wait
-    for router in (open_paths, model_paths, chat.router, images.router, responses.router, sdapi.router):
+    for router in (open_paths, model_paths, chat.router, images.router, responses.router, sdapi.router, admin.router):
         app.include_router(router)
     add_exception_handlers(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=service.limits.body)
+    metrics = service.engine.metrics
+    app.add_middleware(UsageMiddleware, metrics=metrics, store=keys.store, audit=audit)
     app.add_middleware(AuthMiddleware, keys=keys, local=local)
-    app.add_middleware(RequestLogMiddleware, metrics=service.engine.metrics, tracing=service.engine.tracing)
+    app.add_middleware(RequestLogMiddleware, metrics=metrics, tracing=service.engine.tracing)
     app.openapi = without_422(app, app.openapi)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     return app
 
@@ -102,17 +109,33 @@ async def model(name: ModelName, request: Request) -> ModelCard:
 
 
 def without_422(app: FastAPI, openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Return `openapi` without FastAPI's own kind of refusal in its document, which is never sent."""
+    """Return `openapi` without FastAPI's own kind of refusal in its document, which is never sent, and with forms as
+    they can be sent: none of their fields can be null."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = openapi()
+            schemas, forms = made["components"]["schemas"], set[str]()
             for path in made["paths"].values():
                 for operation in path.values():
                     operation["responses"].pop("422", None)
+                    content = operation.get("requestBody", {}).get("content", {})
+                    forms |= {each["schema"]["$ref"].split("/")[-1] for kind, each in content.items()
+                              if "form" in kind and "$ref" in each["schema"]}  # fmt: skip
             for name in ("HTTPValidationError", "ValidationError"):
-                made["components"]["schemas"].pop(name, None)
+                schemas.pop(name, None)
+            for name in forms:
+                for field in schemas[name]["properties"].values():
+                    _without_null(field)
             app.openapi_schema = made
         return app.openapi_schema
 
     return document
+
+
+def _without_null(field: dict[str, Any]) -> None:
+    """Take null from what a field may be."""
+    others = [each for each in field.get("anyOf", ()) if each.get("type") != "null"]
+    if others and len(others) < len(field["anyOf"]):
+        del field["anyOf"]
+        field.update(others[0] if len(others) == 1 else {"anyOf": others})

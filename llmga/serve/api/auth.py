@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,8 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.errors import UserError
 from llmga.serve.api.errors import ApiError
+from llmga.serve.keys.store import KeyStore, StoredKey
 
 SDAPI = "/sdapi/v1"
+ADMIN = "/v1/admin"
 PAGE = "/page"  # where a web page may be beside the API; it asks for the key itself
 OPEN = "/health"  # of which everybody may know
 SHORTEST = 8
@@ -31,58 +34,87 @@ class ApiKeys:
 
     Args:
         keys: In clear text, at least `SHORTEST` characters each.
+        store: Further ones, with quotas; a server with a store is open to nobody without a key.
 
     Raises:
         UserError: A key is too short.
     """
 
-    def __init__(self, keys: Iterable[str] = ()):
+    def __init__(self, keys: Iterable[str] = (), store: KeyStore | None = None):
         self._digests = [_digest(_long_enough(key)) for key in keys]
+        self.store = store
 
     def __bool__(self) -> bool:
-        return bool(self._digests)
+        return bool(self._digests) or self.store is not None
 
     @classmethod
-    def read(cls, file: str | None, variable: str | None) -> "ApiKeys":
+    def read(cls, file: str | None, variable: str | None, store: str | None = None) -> "ApiKeys":
         """Read the keys of a file and of the environment.
 
         Args:
             file: A text file with one key a line; empty lines and those that begin with # are passed over.
             variable: Keys separated by commas.
+            store: A file of `llmga keys`.
 
         Raises:
-            UserError: The file cannot be read or holds no key, or a key is too short.
+            UserError: A file cannot be read or holds no key, or a key is too short.
         """
         keys = [key.strip() for key in (variable or "").split(",") if key.strip()]
-        return cls(keys if file is None else keys + _keys_of(file))
+        keys = keys if file is None else keys + _keys_of(file)
+        return cls(keys, None if store is None else KeyStore(store))
 
     def client_name(self, request: HTTPConnection) -> str:
-        """Return who asks, as a name that gives nothing away: part of the key's digest, or the address.
+        """Return who asks, as a name that gives nothing away: part of the key's digest, its id, or the address.
 
         Raises:
-            ApiError: 401 for a wrong key or none.
+            ApiError: As `client`.
+        """
+        return self.client(request)[0]
+
+    def client(self, request: HTTPConnection) -> tuple[str, StoredKey | None]:
+        """Return the name of who asks, and the key where it is one of the store.
+
+        Raises:
+            ApiError: 401 for a wrong key or none; 503 where the store cannot be read.
         """
         if not self:
-            return request.client.host if request.client else "unknown"
+            return request.client.host if request.client else "unknown", None
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "basic" and request.scope["path"].startswith(SDAPI):
             kind, key = "bearer", _password(key)  # all that clients of these paths know
-        if kind.lower() != "bearer" or not self.accept(key.strip()):
-            raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
-                           code="invalid_api_key")  # fmt: skip
-        return "key-" + _digest(key.strip()).hex()[:8]
+        key = key.strip() if kind.lower() == "bearer" else ""
+        if self._knows(key):
+            return "key-" + _digest(key).hex()[:8], None
+        if (stored := self._stored(key)) is not None:
+            return f"key-{stored.id}", stored
+        raise ApiError(401, "no valid API key was given; send it as 'Authorization: Bearer KEY'.",
+                       code="invalid_api_key")  # fmt: skip
 
     def accept(self, key: str) -> bool:
-        """Return whether this is one of the keys."""
+        """Return whether this is one of the keys.
+
+        Raises:
+            ApiError: 503 where the store cannot be read.
+        """
+        return self._knows(key) or self._stored(key) is not None
+
+    def _knows(self, key: str) -> bool:
         given = _digest(key)
         return any([hmac.compare_digest(given, known) for known in self._digests])  # all, whichever fits
+
+    def _stored(self, key: str) -> StoredKey | None:
+        try:
+            return None if self.store is None else self.store.find(key)
+        except sqlite3.Error:
+            raise ApiError(503, "keys cannot be looked up just now; try again in a moment.", code="busy",
+                           retry_after=5) from None  # fmt: skip
 
 
 class AuthMiddleware:
     """ASGI middleware that checks keys, hosts and origins before anything of a request is read.
 
-    Keys are asked for under /v1 and /sdapi only; it sets `request.state.client` there.  Starlette's
-    `TrustedHostMiddleware` knows no networks (127.0.0.0/8), no open paths, and answers in plain text.
+    Keys are asked for under /v1 and /sdapi only; it sets `request.state.client` and `request.state.key` there.
+    Starlette's `TrustedHostMiddleware` knows no networks (127.0.0.0/8), no open paths, and answers in plain text.
 
     Args:
         local: Only this machine reaches the server.  A request under another name than this machine's then comes from
@@ -104,13 +136,22 @@ class AuthMiddleware:
         await self.app(scope, receive, send)
 
     def _check(self, connection: HTTPConnection, path: str) -> None:
-        guarded = path.startswith(("/v1", SDAPI, PAGE))
+        guarded = is_guarded(path) or path.startswith(PAGE)
         if self.local and not (guarded and self.keys) and not is_local(requested_host(connection)):
             raise ApiError(403, "this server answers under names of this machine only.", code="foreign_host")
         if guarded and not self.keys and is_cross_site(connection):
             raise ApiError(403, "without API keys, pages of other sites may send nothing here.", code="foreign_site")
-        if path.startswith(("/v1", SDAPI)):
-            connection.state.client = self.keys.client_name(connection)
+        if is_guarded(path):
+            name, key = self.keys.client(connection)
+            connection.state.client, connection.state.key = name, key
+            if path.startswith(ADMIN) and not (key and key.admin):
+                raise ApiError(403, "this takes a key of an administrator; make one with llmga keys add NAME --admin, "
+                               "and start the server with --keys.", code="no_admin_key")  # fmt: skip
+
+
+def is_guarded(path: str) -> bool:
+    """Return whether a key is asked for at a path, where there are any."""
+    return path.startswith(("/v1", SDAPI))
 
 
 def is_cross_site(connection: HTTPConnection) -> bool:

@@ -10,7 +10,7 @@ from llmga.llava.endpoint.address import Endpoint
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.fair_queue import FairQueue
 from llmga.serve.api.fetching import ImageFetcher
-from llmga.serve.api.metrics import Metrics
+from llmga.serve.api.metrics import Metrics, ModelLabels
 from llmga.serve.api.options import ServerOptions
 from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
@@ -27,16 +27,21 @@ def build_service(options: ServerOptions, models: Models) -> Service:
     Raises:
         UserError: one answer may cost less than the settings want.
     """
-    models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
-    models.bounds.check_settings(options.settings, models.pipeline)
+    models = bounded(options, models)
     queue = FairQueue(options.at_once, options.queue, options.line)
-    tracing = Tracing.to(options.otel)
-    hidden, batch = private(options.spec, models), batch_of(models.pipeline, options.batch)
-    engine = Engine(models, options.at_once + options.line, Metrics(queue), hidden, tracing, batch)
+    metrics, tracing = Metrics(queue), Tracing.to(options.otel)
+    engine = Engine(
+        models, options.at_once + options.line, metrics, private(options.spec, models), tracing, labels(options),
+        batch_of(models.pipeline, options.batch),
+    )  # fmt: skip
+    scheduler = RequestScheduler(engine, queue)
+    metrics.watch("llmga_painter_line", "Pictures that are painted or wait for the painter.",
+                  lambda: scheduler.engine.models.lock.waiting)  # fmt: skip
+    metrics.watch("llmga_draining", "Requests at work with models that were replaced.", lambda: scheduler.draining)
     return Service(
-        scheduler=RequestScheduler(engine, queue),
+        scheduler=scheduler,
         engine=engine,
-        prefix_cache=PrefixCache(models.new_chat, options.warm_chats),
+        prefix_cache=prefix_cache(options, models, metrics),
         names=names(options),
         limits=options.limits,
         defaults=options.settings,
@@ -45,6 +50,45 @@ def build_service(options: ServerOptions, models: Models) -> Service:
         markdown=options.markdown,
         ignore_tools=options.ignore_tools,
     )
+
+
+def with_models(service: Service, options: ServerOptions, models: Models) -> Service:
+    """The same around other models; queue, figures and traces are shared.
+
+    Raises:
+        UserError: one answer may cost less than the settings want.
+    """
+    models = bounded(options, models)
+    batch = batch_of(models.pipeline, options.batch)
+    engine = service.engine.with_models(models, private(options.spec, models), labels(options), batch)
+    cache = prefix_cache(options, models, engine.metrics)
+    return replace(service, engine=engine, prefix_cache=cache, names=names(options))
+
+
+def bounded(options: ServerOptions, models: Models) -> Models:
+    """The models, with what one answer of the server may cost.
+
+    Raises:
+        UserError: that is less than the settings want.
+    """
+    models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
+    models.bounds.check_settings(options.settings, models.pipeline)
+    return models
+
+
+def prefix_cache(options: ServerOptions, models: Models, metrics: Metrics) -> PrefixCache:
+    """An empty cache of conversations, whose use is counted."""
+
+    def told(hit: bool) -> None:
+        metrics.prefixes.labels("hit" if hit else "miss").inc()
+
+    return PrefixCache(models.new_chat, options.warm_chats, told)
+
+
+def labels(options: ServerOptions) -> ModelLabels:
+    """What figures call the models."""
+    served = names(options)
+    return ModelLabels(served.assistant[0], served.pipeline)
 
 
 def names(options: ServerOptions) -> ServedNames:

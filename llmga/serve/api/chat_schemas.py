@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from llmga.assistant.bounds import LONGEST_ANSWER
 from llmga.serve.api.schemas import TAKEN, ControlImages, ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
-from llmga.serve.api.setting_fields import fields_of, model_of
+from llmga.serve.api.setting_fields import NUMBER, fields_of, model_of
 
 MAX_MESSAGES = 512
 # What would change the answer, beside values that would not; `tools` and `functions` may be passed over.
@@ -100,7 +100,9 @@ class ChatRequest(PaintingParams, ControlImages, model_of("words", {}), Unused, 
     messages: list[MessageIn] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=LONGEST_ANSWER, description="as max_tokens")
+    max_completion_tokens: Annotated[int, Field(ge=1, le=LONGEST_ANSWER), NUMBER] | None = Field(
+        default=None, description="as max_tokens"
+    )
     n: Literal[1] | None = 1
     tools: Any = Field(
         default=None, description="refused, or passed over where the server was started with --ignore-tools"

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from copy import copy
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 from typing import Any, cast
@@ -27,7 +28,8 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.generation_prompt import END, START, TAG
 from llmga.llava.planner import Cancelled, Planner
 from llmga.llava.sampling import Sampling
-from llmga.serve.api.metrics import Metrics
+from llmga.serve.api import usage
+from llmga.serve.api.metrics import Metrics, ModelLabels
 from llmga.serve.api.tracing import Tracing, TurnSpans
 
 FIELDS = {row.flag: row.request for row in SETTINGS.values() if row.flag and row.request}
@@ -42,6 +44,7 @@ class Engine:
         batch: Where pictures from words are denoised together; None paints one after the other.
         private: What no answer may hold, with what stands for it.
         tracing: Makes the spans of requests.
+        labels: What figures call the models.
     """
 
     def __init__(
@@ -51,15 +54,25 @@ class Engine:
         metrics: Metrics,
         private: Mapping[str, str] | None = None,
         tracing: Tracing | None = None,
+        labels: ModelLabels | None = None,
         batch: StepBatch | None = None,
     ):
         self.models = models
+        self.labels: ModelLabels = labels or ModelLabels()
         self.batch = batch
         self.metrics = metrics
         self.tracing: Tracing = tracing or Tracing()
         self._private = dict(private or {})
         self.threads: ThreadPoolExecutor = ThreadPoolExecutor(at_once, thread_name_prefix="request")
         self._lock = Lock()
+
+    def with_models(
+        self, models: Models, private: Mapping[str, str], labels: ModelLabels, batch: StepBatch | None = None
+    ) -> "Engine":
+        """Return an engine around other models, with the threads and figures of this one."""
+        made = copy(self)
+        made.models, made.labels, made.batch, made._private = models, labels, batch, dict(private)
+        return made
 
     def turn(
         self, planner: Planner, turn: Turn, settings: Settings, task: str = TEXT_TO_IMAGE, **options: Any
@@ -112,6 +125,7 @@ class RunningTurn:
         done: Called in the thread when all has gone well, before the last event is seen.
 
     Attributes:
+        model: Which answers: the language model, or the painter alone.
         steps_after_disconnect: Denoising steps that were finished although nobody waited for them any more.
     """
 
@@ -135,6 +149,8 @@ class RunningTurn:
         self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)
+        passed_through = isinstance(planner, PassthroughPlanner)
+        self.model: str = engine.labels.painter if passed_through else engine.labels.language
         self._cancelled = Event()
         self._told_aside: Callable[[], None] | None = None
         self._first: AssistantEvent | None = None
@@ -201,6 +217,8 @@ class RunningTurn:
         event = self._first
         try:
             while event is not None:
+                if isinstance(event, PictureReady) and (meter := usage.current()) is not None:
+                    meter.count(*event.image.size)
                 yield event
                 event = await self._next()
         finally:
@@ -208,7 +226,8 @@ class RunningTurn:
                 self.cancel()
 
     def _run(self, put: Callable[[AssistantEvent], None]) -> None:
-        latency, spans = LatencyRecorder(self.engine.metrics), TurnSpans(self.engine.tracing)
+        latency = LatencyRecorder(self.engine.metrics, self.engine.labels)
+        spans = TurnSpans(self.engine.tracing)
         try:
             for event in self._answer():
                 latency.record(event)
@@ -245,16 +264,17 @@ class CountedPipeline(SharedPipeline):
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         metrics, turn = self.turn.engine.metrics, self.turn
         turn.step_aside()
+        model = turn.engine.labels.painter
 
         def counted(step: int, total: int) -> None:
             if step:
-                metrics.steps.inc()
+                metrics.steps.labels(model).inc()
                 turn.steps_after_disconnect += turn.cancelled
             if step or turn.cancelled:  # waiting is no news
                 on_step(step, total)
 
         image = super().__call__(prompt, on_step=counted, **options)
-        metrics.pictures.inc()
+        metrics.pictures.labels(model).inc()
         return image
 
 
@@ -271,8 +291,8 @@ class PassthroughPlanner(Planner):
 class LatencyRecorder:
     """Records in the metrics how long the events of one turn were waited for."""
 
-    def __init__(self, metrics: Metrics):
-        self._metrics, self._spoke = metrics, False
+    def __init__(self, metrics: Metrics, labels: ModelLabels):
+        self._metrics, self._labels, self._spoke = metrics, labels, False
         self._began = self._asked = time.perf_counter()
 
     def record(self, event: AssistantEvent) -> None:
@@ -280,8 +300,8 @@ class LatencyRecorder:
         now = time.perf_counter()
         if isinstance(event, TextDelta | PromptFound) and not self._spoke:
             self._spoke = True
-            self._metrics.first_word_seconds.observe(now - self._began)
+            self._metrics.first_word_seconds.labels(self._labels.language).observe(now - self._began)
         if isinstance(event, PromptFound):
             self._asked = now
         if isinstance(event, PictureReady):
-            self._metrics.picture_seconds.observe(now - self._asked)
+            self._metrics.picture_seconds.labels(self._labels.painter).observe(now - self._asked)

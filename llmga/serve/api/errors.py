@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from llmga.assistant.settings import SETTINGS
 from llmga.errors import UserError
@@ -119,7 +120,15 @@ def add_exception_handlers(app: FastAPI) -> None:
         detail = UNROUTED.get(error.status_code, "") if error.detail == HTTPStatus(error.status_code).phrase else ""
         answer = ApiError(error.status_code, f"{detail or str(error.detail).rstrip('.')}.")
         answer.headers |= error.headers or {}
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_methods(request))
         return answer.response()
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of a path by all its routes; Starlette tells those of the first."""
+    fitting = (route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL)
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
 
 
 def shown(value: Any) -> str:

@@ -55,7 +55,7 @@ class FairQueue:
         self.most_waiting: int = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._mean_seconds = FIRST_GUESS
-        self._closed = False
+        self._closed = self._paused = False
 
     @property
     def waiting(self) -> int:
@@ -64,7 +64,8 @@ class FairQueue:
 
     @property
     def _has_place(self) -> bool:
-        return self.running - self.aside < self.at_once and self.running < self.at_once + self.line
+        allowed = self.running - self.aside < self.at_once and self.running < self.at_once + self.line
+        return allowed and not self._paused
 
     async def acquire(self, client: str) -> Place:
         """Wait for a place at work.
@@ -147,6 +148,15 @@ class FairQueue:
             if not called.done():
                 self.running += 1
                 called.set_result(None)
+
+    def pause(self) -> None:
+        """Let everybody wait; what is at work goes on."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._paused = False
+        self._call()
 
     def close(self) -> None:
         """Let nobody in any more, and send away those who wait."""

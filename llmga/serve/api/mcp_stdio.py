@@ -24,7 +24,7 @@ def over_stdio(args: argparse.Namespace) -> int:
         options = server_options(args)
         options = replace(options, spec=options.spec.checked())
         service = build_service(options, Models.load(options.spec))
-        server = Tools(service, tuple(map(Path, args.files or ()))).server()
+        server = Tools(lambda: service, tuple(map(Path, args.files or ()))).server()
         log_event("ready", transport="stdio")
     try:
         server.run("stdio")

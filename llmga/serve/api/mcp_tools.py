@@ -30,6 +30,7 @@ from llmga.serve.api.errors import ApiError
 from llmga.serve.api.image_data import decode_image, from_data_uri
 from llmga.serve.api.schemas import PaintingParams
 from llmga.serve.api.service import Service
+from llmga.serve.api.usage import Meter, measured_by
 
 ABOUT = (
     "Paints pictures from words, changes them by words or where a mask says, makes them larger, and looks at them. "
@@ -37,7 +38,7 @@ ABOUT = (
 )
 SCHEME = "llmga://pictures/"
 KEPT = 100  # pictures whose addresses can be used
-CLIENT = "mcp"  # the name under which all of it queues
+CLIENT = "mcp"  # the name of a program that is told by no key and no address
 
 Picture = Annotated[str, Field(description="llmga://pictures/N of an earlier answer, a data: URI, or a file's path")]
 Seed = Annotated[int | None, Field(ge=0, le=2**32 - 1, description="the same seed paints the same picture again")]
@@ -76,14 +77,19 @@ class Tools:
     """What the tools do, around the models of a server.
 
     Args:
-        service: Opened models with their bounds and queue.
+        service: Returns opened models with their bounds and queue: those of the moment.
         folders: Files in these may be read.
     """
 
-    def __init__(self, service: Service, folders: tuple[Path, ...] = ()):
-        self.service = service
+    def __init__(self, service: Callable[[], Service], folders: tuple[Path, ...] = ()):
+        self._service = service
         self.folders = tuple(folder.resolve() for folder in folders)
         self.pictures = Pictures()
+
+    @property
+    def service(self) -> Service:
+        """What answers now."""
+        return self._service()
 
     def server(self) -> MCPServer[Any]:
         """The tools and the pictures as a server of the protocol, for any of its transports."""
@@ -199,12 +205,14 @@ class Tools:
             settings = service.settings(params, paint=paint, picture=picture, **others)
             return service.engine.turn(planner, make_turn(), settings, task, insist=paint)
 
+        client, meter = _asking(context)
         try:
-            turn = await service.scheduler.begin(CLIENT, prepare)
-            try:
-                content = [block async for block in self._blocks(turn, context)]
-            finally:
-                turn.cancel()
+            with measured_by(meter):
+                turn = await service.scheduler.begin(client, prepare)
+                try:
+                    content = [block async for block in self._blocks(turn, context)]
+                finally:
+                    turn.cancel()
         except (ApiError, UserError) as problem:
             raise ToolError(service.engine.public(str(problem))) from None
         if paint and not any(isinstance(block, ImageContent) for block in content):
@@ -269,3 +277,9 @@ class Tools:
                 return file.read(self.service.limits.picture + 1)
         except OSError as problem:
             raise UserError(f"{path!r} cannot be read ({(problem.strerror or 'no file').lower()}).") from None
+
+
+def _asking(context: Context) -> tuple[str, Meter | None]:
+    """Under whose name a call queues, and what measures it; over standard input there is one program and no key."""
+    state = getattr(context.request_context.request, "state", None)
+    return getattr(state, "client", CLIENT), getattr(state, "meter", None)

@@ -69,8 +69,9 @@ class RequestLogMiddleware:
         """The route, not the path: what strangers type makes no series of figures, and nothing of theirs is logged."""
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.requests.labels(scope["method"] if route != "other" else "any", route, status).inc()
-        self.metrics.seconds.labels(route).observe(seconds)
-        client = scope.get("state", {}).get("client")
+        state = scope.get("state", {})
+        client, meter = state.get("client"), state.get("meter")
+        self.metrics.seconds.labels(route, meter.model if meter else "").observe(seconds)
         if span is not None:
             span.update_name(f"{scope['method']} {route}")
             told = {"http.request.method": scope["method"], "http.route": route, "http.response.status_code": status}

@@ -74,6 +74,11 @@ def add_place(parser: Parser) -> None:
     group.add_argument(
         "--api-keys-file", metavar="FILE", help=f"keys that clients must send, one a line; also from {VARIABLE}"
     )
+    group.add_argument("--keys", metavar="FILE", help="keys with quotas, made by llmga keys add; beside those of "
+                       "--api-keys-file")  # fmt: skip
+    group.add_argument("--audit-log", metavar="FILE", help="note there who used what, a line of JSON a request")
+    group.add_argument("--audit-mb", type=number(float, 0.01, 100_000), default=100.0, metavar="N",
+                       help="megabytes of this log, older files included (default: 100)")  # fmt: skip
     group.add_argument(
         "--served-name",
         action="append",

@@ -1,6 +1,7 @@
 """Caches of conversations that may go on: what a language model has read already need not be read again."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from threading import Lock
@@ -22,11 +23,13 @@ class PrefixCache:
 
     Args:
         bound: How many planners are kept.
+        told: Called with whether a conversation went on from one that is kept.
     """
 
-    def __init__(self, new_chat: NewChat, bound: int):
+    def __init__(self, new_chat: NewChat, bound: int, told: Callable[[bool], None] = lambda hit: None):
         self.new_chat = new_chat
         self.bound = bound
+        self._told = told
         self._kept: OrderedDict[tuple[str, int], tuple[Planner, Conversation]] = OrderedDict()
         self._numbers, self._lock = count(), Lock()
 
@@ -35,7 +38,9 @@ class PrefixCache:
 
         It is the client's planner with the longest common prefix, or a new one, and belongs to the caller until `put`.
         """
-        planner, known = self._best(client, wanted) or (self.new_chat(), Conversation())
+        best = self._best(client, wanted)
+        self._told(best is not None)
+        planner, known = best or (self.new_chat(), Conversation())
         system = wanted.system and "\n\n".join(filter(None, (planner.teaching, wanted.system)))
         return planner, Conversation(tuple(_with_known_images(wanted.messages, known.messages)), system)
 

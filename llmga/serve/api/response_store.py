@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmga.serve.api.chat_schemas import MessageIn
-from llmga.serve.api.responses_schemas import ImageItem, ResponseObject
+from llmga.serve.api.responses_schemas import GivenItem, ImageItem, ResponseObject
 
 MOST = 256  # answers
 LARGEST = 256_000_000  # characters of all together, pictures included
@@ -18,11 +18,13 @@ class StoredResponse:
     Attributes:
         messages: The whole conversation, the answer included.
         weight: Characters that it takes.
+        given: The items that it answered.
     """
 
     response: ResponseObject
     messages: tuple[MessageIn, ...]
     weight: int
+    given: tuple[GivenItem, ...] = ()
 
 
 class ResponseStore:
@@ -37,10 +39,16 @@ class ResponseStore:
         self._most, self._largest = most, largest
         self._kept: OrderedDict[tuple[str, str], StoredResponse] = OrderedDict()
 
-    def put(self, client: str, response: ResponseObject, messages: Sequence[MessageIn]) -> None:
-        """Keep an answer."""
+    def put(
+        self,
+        client: str,
+        response: ResponseObject,
+        messages: Sequence[MessageIn],
+        given: Sequence[GivenItem] = (),
+    ) -> None:
+        """Keep an answer; the pictures that were given weigh once, as the conversation has the same texts."""
         weight = len(response.model_dump_json()) + sum(len(message.model_dump_json()) for message in messages)
-        self._kept[client, response.id] = StoredResponse(response, tuple(messages), weight)
+        self._kept[client, response.id] = StoredResponse(response, tuple(messages), weight, tuple(given))
         while len(self._kept) > self._most or sum(each.weight for each in self._kept.values()) > self._largest:
             self._kept.popitem(last=False)
 

@@ -6,9 +6,9 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 
@@ -23,7 +23,10 @@ from llmga.serve.api.images import preview_steps, size_text
 from llmga.serve.api.messages import image_urls, tagged
 from llmga.serve.api.response_store import ResponseStore
 from llmga.serve.api.responses_schemas import (
+    ContentPart,
     DeletedResponse,
+    GivenItem,
+    GivenItems,
     ImageItem,
     Incomplete,
     InputItem,
@@ -34,15 +37,20 @@ from llmga.serve.api.responses_schemas import (
     ResponsesRequest,
     ResponseUsage,
 )
-from llmga.serve.api.routing import v1_router
+from llmga.serve.api.routing import STREAM, v1_router
 from llmga.serve.api.scheduler import cancel_on_disconnect
 from llmga.serve.api.service import Service
 from llmga.serve.api.streaming import EventStream, progress_comment
 
 router: APIRouter = v1_router(streams=True)
+# Where the document says that an answer's id goes.
+LINKS = {
+    operation: {"operationId": operation, "parameters": {"name": "$response.body#/id"}}
+    for operation in ("read_response", "list_input_items", "delete_response")
+}
 
 
-@router.post("/responses", response_model=ResponseObject)
+@router.post("/responses", response_model=ResponseObject, responses={200: {"content": STREAM, "links": LINKS}})
 async def create_response(body: ResponsesRequest, request: Request) -> ResponseObject | Response:
     """Talk, and see it painted where the tool `image_generation` is given."""
     service: Service = request.app.state.service
@@ -65,14 +73,14 @@ async def create_response(body: ResponsesRequest, request: Request) -> ResponseO
 
     def keep(response: ResponseObject) -> None:
         if body.store is not False:
-            store.put(client, response, [*messages, *_as_messages(response)])
+            store.put(client, response, [*messages, *_as_messages(response)], given_items(body.input))
 
     if body.stream:
         return EventStream(turn, responder.stream(turn, keep))
     return await service.scheduler.finish(request, turn, responder.whole(turn, keep))
 
 
-@router.get("/responses/{name}")
+@router.get("/responses/{name}", operation_id="read_response")
 async def read_response(name: str, request: Request) -> ResponseObject:
     """An answer that was stored."""
     found = _store(request).get(request.state.client, name)
@@ -81,12 +89,61 @@ async def read_response(name: str, request: Request) -> ResponseObject:
     return found.response
 
 
-@router.delete("/responses/{name}")
+@router.get("/responses/{name}/input_items", operation_id="list_input_items")
+async def list_input_items(
+    name: str,
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+    after: Annotated[
+        str | None, Query(max_length=200, description="the id of the last item of the page before")
+    ] = None,
+) -> GivenItems:
+    """What a stored answer answered, the latest item first, without what went before by previous_response_id."""
+    found = _store(request).get(request.state.client, name)
+    if found is None:
+        raise _unknown(name)
+    items = list(found.given if order == "asc" else reversed(found.given))
+    places = {item.id: place for place, item in enumerate(items)}  # of an id that was sent twice the last
+    if after is not None and after not in places:
+        raise ApiError(400, f"there is no item {shown(after)} among those of this response; send an id of them.",
+                       param="after")  # fmt: skip
+    begin = 0 if after is None else places[after] + 1
+    page = items[begin : begin + limit]
+    ends = (page[0].id, page[-1].id) if page else (None, None)
+    return GivenItems(data=page, first_id=ends[0], last_id=ends[1], has_more=begin + limit < len(items))
+
+
+@router.delete("/responses/{name}", operation_id="delete_response")
 async def delete_response(name: str, request: Request) -> DeletedResponse:
     """Forget an answer."""
     if not _store(request).delete(request.state.client, name):
         raise _unknown(name)
     return DeletedResponse(id=name)
+
+
+def given_items(asked: str | Sequence[InputItem]) -> list[GivenItem]:
+    """What was said as items with ids, words as their parts."""
+    items = [InputItem(role="user", content=asked)] if isinstance(asked, str) else asked
+    kinds = {"message": "msg", "image_generation_call": "ig", "reasoning": "rs"}
+    return [
+        GivenItem(
+            type=item.type,
+            id=item.id or _name(kinds[item.type]),
+            role=item.role,
+            content=_parts(item),
+            result=item.result,
+            revised_prompt=item.revised_prompt,
+        )
+        for item in items
+    ]
+
+
+def _parts(item: InputItem) -> list[ContentPart] | None:
+    if item.type != "message" or isinstance(item.content, list):
+        return item.content if isinstance(item.content, list) else None
+    kind: Any = "output_text" if item.role == "assistant" else "input_text"
+    return [ContentPart(type=kind, text=item.content or "")]
 
 
 def _store(request: Request) -> ResponseStore:

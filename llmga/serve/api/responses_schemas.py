@@ -8,7 +8,7 @@ from llmga.assistant.bounds import LONGEST_ANSWER
 from llmga.serve.api.chat_schemas import MAX_MESSAGES
 from llmga.serve.api.image_schemas import OutputFormat
 from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, Size, Text
-from llmga.serve.api.setting_fields import fields_of
+from llmga.serve.api.setting_fields import NUMBER, fields_of
 
 # What would change the answer, beside values that would not.
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
@@ -34,7 +34,7 @@ class ImageAddress(BaseModel):
     file_id: None = Field(default=None, description="no files are kept here")
 
 
-class ContentPart(BaseModel):
+class ContentPart(ExcludeNoneModel):
     """A piece of a message."""
 
     type: Literal["input_text", "output_text", "input_image", "refusal"]
@@ -107,9 +107,9 @@ class ResponsesRequest(PaintingParams, Unused, NotServed):  # type: ignore[misc,
     stream: bool | None = False
     store: bool | None = Field(default=True, description="kept for previous_response_id, until room is needed")
     previous_response_id: Annotated[Text, Field(max_length=200)] | None = None
-    max_output_tokens: int | None = Field(default=None, ge=1, le=LONGEST_ANSWER)
-    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
-    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    max_output_tokens: Annotated[int, Field(ge=1, le=LONGEST_ANSWER), NUMBER] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), NUMBER] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), NUMBER] | None = None
     metadata: dict[str, Text] | None = None
     text: Any = Field(default=None, description='{"format": {"type": "text"}}')
 
@@ -245,3 +245,25 @@ class DeletedResponse(BaseModel):
     id: str
     object: Literal["response"] = "response"
     deleted: bool = True
+
+
+class GivenItem(ExcludeNoneModel):
+    """An item of what was said to the assistant."""
+
+    type: Literal["message", "image_generation_call", "reasoning"]
+    id: str
+    status: Literal["completed"] = "completed"
+    role: str | None = None
+    content: list[ContentPart] | None = None
+    result: str | None = None
+    revised_prompt: str | None = None
+
+
+class GivenItems(BaseModel):
+    """A page of such items."""
+
+    object: Literal["list"] = "list"
+    data: list[GivenItem]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool

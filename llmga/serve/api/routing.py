@@ -16,10 +16,10 @@ from llmga.serve.api.errors import ErrorResponse
 REFUSALS = {
     400: "The request is wrong; the message says what and how to mend it.",
     401: "No valid API key.",
-    403: "Without keys, a server of this machine alone does not answer under other names.",
+    403: "Without keys, a server of this machine alone does not answer under other names; or no administrator's key.",
     404: "No such model.",
     413: "The request, or a picture in it, is too large.",
-    429: "The queue is full; Retry-After says when to come again.",
+    429: "The queue is full, or a quota of the key is used up; Retry-After says when to come again.",
     500: "A mistake of the server.",
     503: "The server is about to end.",
 }

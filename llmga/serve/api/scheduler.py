@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from llmga.assistant.events import Failed
+from llmga.serve.api import usage
 from llmga.serve.api.engine import Engine, RunningTurn
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fair_queue import FairQueue
@@ -46,6 +47,7 @@ class RequestScheduler:
     """Starts the turns of requests when it is their time, and ends them.
 
     Attributes:
+        engine: What new requests are answered by.
         turns: What is at work.
         closed: Nothing new is begun.
     """
@@ -56,6 +58,11 @@ class RequestScheduler:
         self.turns: set[RunningTurn] = set()
         self.closed: bool = False
         self._stopped = False
+
+    @property
+    def draining(self) -> int:
+        """How many are at work with models that were replaced."""
+        return sum(turn.engine.models is not self.engine.models for turn in self.turns)
 
     async def start(self, request: Request, prepare: Callable[[], RunningTurn]) -> RunningTurn:
         """Wait for a place, and return the turn at work once its first event is there.
@@ -89,6 +96,8 @@ class RequestScheduler:
         except BaseException:
             place()
             raise
+        if (meter := usage.current()) is not None:
+            meter.model = turn.model
         self.turns.add(turn)
         if self._stopped:
             turn.cancel()
@@ -105,7 +114,7 @@ class RequestScheduler:
             raise
         if isinstance(first, Failed) and not first.cut:
             turn.cancel()
-            raise ApiError(400, self.engine.public(first.message))
+            raise ApiError(400, turn.engine.public(first.message))
         return turn
 
     async def finish(self, request: Request, turn: RunningTurn, work: Awaitable[Result]) -> Result:

@@ -21,6 +21,7 @@ from llmga.assistant.session import Turn
 from llmga.assistant.settings import Changes
 from llmga.choices import SAMPLERS
 from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE
+from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.registry import Registry
 from llmga.serve.api.engine import PassthroughPlanner, RunningTurn
@@ -169,10 +170,10 @@ def _jobs(request: Request) -> dict[str, Job]:
 
 
 def _check_painter(service: Service, name: Any) -> None:
-    """Raises: ApiError where another painter is wanted than the one that is loaded."""
+    """Raises: ApiError 404 where another painter is wanted than the one that is loaded."""
     wanted = re.sub(r"\s*\[\w+\]$", "", str(name or ""))  # their titles end on a hash
     if wanted and wanted != service.names.pipeline:
-        raise ApiError(400, f"there is no model {shown(wanted)}; the only one is {service.names.pipeline}.",
+        raise ApiError(404, f"there is no model {shown(wanted)}; the only one is {service.names.pipeline}.",
                        param="sd_model_checkpoint", code="model_not_found")  # fmt: skip
 
 
@@ -233,19 +234,22 @@ def _sampler(name: str | None, scheduler: str | None) -> str | None:
     """Our name of a sampler.
 
     Raises:
-        ApiError: 400 where there is none of this name.
+        ApiError: 404 where there is none of this name, as their own server has it.
     """
     if not name or name.lower() == "automatic":
         return None
     spread = SCHEDULERS.get((scheduler or "automatic").lower())
     if spread is None:
-        raise ApiError(400, f"scheduler {shown(scheduler)} is not served; use one of: {', '.join(SCHEDULERS)}.",
+        raise ApiError(404, f"scheduler {shown(scheduler)} is not served; use one of: {', '.join(SCHEDULERS)}.",
                        param="scheduler")  # fmt: skip
     known = {their.lower(): own for their, own in NAMES.items()} | {own: own for own in SAMPLERS}
     for wanted in (name.lower() + spread, name.lower()):
         if wanted in known:
             return known[wanted]
-    return Registry("sampler", {their: own for their, own in NAMES.items()})[name]
+    try:
+        return Registry("sampler", NAMES)[name]
+    except UserError as problem:
+        raise ApiError(404, str(problem), param="sampler_name") from None
 
 
 def _picture(service: Service, body: Img2Img) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmga.serve.api.schemas import LongText, Text
+from llmga.serve.api.setting_fields import NUMBER
 
 # Fields that would change the picture, beside values that ask for nothing.
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
@@ -34,6 +35,10 @@ UNUSED = (
 )  # fmt: skip
 
 
+Side = Annotated[int, Field(ge=16, le=4096), NUMBER]
+Count = Annotated[int, Field(ge=1, le=10), NUMBER]
+
+
 class _Painting(BaseModel):
     """What both ways of painting are told."""
 
@@ -43,13 +48,15 @@ class _Painting(BaseModel):
 
     prompt: LongText = ""
     negative_prompt: LongText = ""
-    seed: int = Field(-1, ge=-1, le=2**63 - 1, description="-1: by chance; of greater ones the lower 32 bits count")
-    steps: int | None = Field(default=None, ge=1, le=1000)
-    cfg_scale: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
-    width: int | None = Field(default=None, ge=16, le=4096)
-    height: int | None = Field(default=None, ge=16, le=4096)
-    batch_size: int = Field(1, ge=1, le=10)
-    n_iter: int = Field(1, ge=1, le=10)
+    seed: Annotated[int, Field(ge=-1, le=2**63 - 1), NUMBER] = Field(
+        default=-1, description="-1: by chance; of greater ones the lower 32 bits count"
+    )
+    steps: Annotated[int, Field(ge=1, le=1000), NUMBER] | None = None
+    cfg_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), NUMBER] | None = None
+    width: Side | None = None
+    height: Side | None = None
+    batch_size: Count = 1
+    n_iter: Count = 1
     sampler_name: Text | None = Field(
         default=None, description="one of /sdapi/v1/samplers, or the server's own name of one"
     )
@@ -95,15 +102,17 @@ class Img2Img(_Painting):
 
     init_images: list[str] = Field(min_length=1, max_length=1, description="base64, with or without data:image/…")
     mask: str | None = Field(default=None, description="base64; white is painted")
-    mask_blur: Annotated[int, Field(ge=0, le=64)] | None = Field(
+    mask_blur: Annotated[int, Field(ge=0, le=64), NUMBER] | None = Field(
         default=None, description="pixels over which old and new mix"
     )
-    inpainting_mask_invert: int = Field(default=0, description="1: black is painted")
+    inpainting_mask_invert: int | bool = Field(default=0, description="1: black is painted")
     inpaint_full_res: bool | int = Field(
         default=False, description="paint what is around the mask in the painter's own size"
     )
-    denoising_strength: float = Field(0.75, gt=0, le=1, allow_inf_nan=False)
-    resize_mode: int = Field(default=0, ge=0, le=1, description="0: stretch to width × height; 1: crop to it")
+    denoising_strength: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), NUMBER] = 0.75
+    resize_mode: Annotated[int, Field(ge=0, le=1), NUMBER] = Field(
+        default=0, description="0: stretch to width × height; 1: crop to it"
+    )
 
 
 class Painted(BaseModel):

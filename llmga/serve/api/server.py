@@ -20,12 +20,14 @@ from llmga.errors import UserError
 from llmga.extras import require
 from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
+from llmga.serve.api.audit import AuditLog
 from llmga.serve.api.auth import PAGE, ApiKeys, is_local
 from llmga.serve.api.building import build_service
 from llmga.serve.api.connections import ConnectionLimiter, protocol
-from llmga.serve.api.options import VARIABLE, ServerOptions, server_options
+from llmga.serve.api.options import MEGA, VARIABLE, ServerOptions, server_options
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.service import Service
+from llmga.serve.api.swapping import Swapper
 from llmga.serve.gradio_web_server import keep_to_itself
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ def with_mcp(app: FastAPI, service: Service, folders: Sequence[str]) -> None:
 
     from llmga.serve.api.mcp_tools import Tools
 
-    server = Tools(service, tuple(map(Path, folders))).server()
+    server = Tools(lambda: app.state.service, tuple(map(Path, folders))).server()
     # Who may ask is seen to by `AuthMiddleware`, how much by `BodyLimitMiddleware`.
     inner = server.streamable_http_app(
         streamable_http_path="/",
@@ -152,21 +154,36 @@ def serve(args: argparse.Namespace) -> int:
     """
     options = server_options(args)
     options = replace(options, spec=options.spec.checked())
-    known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE))
+    known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE), args.keys)
+    audit = None if args.audit_log is None else AuditLog(args.audit_log, int(args.audit_mb * MEGA))
     bound = bind(args.host, args.port)
-    models = Models.load(options.spec)
-    service = build_service(options, models)
-    app = build_app(service, known, is_local(args.host))
-    page = with_page(app, options, models, known) if args.page else None
-    if args.mcp:
-        with_mcp(app, service, args.files or ())
+    app, page = loaded(args, options, known, audit)
     limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
-    server = Server(app, service.scheduler, args.grace, limiter, page)
+    server = Server(app, app.state.service.scheduler, args.grace, limiter, page)
     if not known and not is_local(args.host):
         logs.log_event("open to everybody who reaches it: no API keys are set", logging.WARNING)
     server.run(sockets=[bound])
     logs.log_event("ended", code=0)
     return 0
+
+
+def loaded(
+    args: argparse.Namespace, options: ServerOptions, keys: ApiKeys, audit: AuditLog | None
+) -> tuple[FastAPI, "Mounted | None"]:
+    """The application around the models of the flags, and the page; nothing but these holds the models.
+
+    Raises:
+        UserError: models cannot be loaded.
+    """
+    models = Models.load(options.spec)
+    service = build_service(options, models)
+    app = build_app(service, keys, is_local(args.host), audit)
+    page = with_page(app, options, models, keys) if args.page else None
+    if args.mcp:
+        with_mcp(app, service, args.files or ())
+    if not args.page:  # whose sessions go on with the models that they began with
+        app.state.swapper = Swapper(app, args)
+    return app, page
 
 
 def bind(host: str, port: int) -> socket.socket:

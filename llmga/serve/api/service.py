@@ -12,6 +12,7 @@ from llmga.assistant.settings import Settings
 from llmga.diffusers.control import MOST_CONTROLS
 from llmga.diffusers.families import EDITING, TEXT_TO_IMAGE
 from llmga.errors import UserError
+from llmga.serve.api import usage
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.errors import SETTING_FIELDS, ApiError, shown
 from llmga.serve.api.fetching import ImageFetcher
@@ -176,7 +177,7 @@ class Service:
             others: Settings that no field of the request says by itself; None leaves the field's.
 
         Raises:
-            ApiError: 400 for more than one answer may cost.
+            ApiError: 400 for more than one answer may cost; 429 for more than the key of the request has left.
         """
         wanted = {name: getattr(asked, field, None) for name, field in SETTING_FIELDS.items()}
         wanted |= {"size": parse_size(asked.size)} | {
@@ -188,6 +189,9 @@ class Service:
         except TooMuch as problem:
             raise self._refusal(problem, problem.setting) from None
         self._check_painter(chosen)
+        if chosen.paint and (meter := usage.current()) is not None:
+            width, height = chosen.size or getattr(self.engine.models.pipeline, "native_size", None) or (0, 0)
+            meter.reserve(chosen.versions, chosen.versions * width * height)
         return chosen
 
     def _check_painter(self, chosen: Settings) -> None:

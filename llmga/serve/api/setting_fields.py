@@ -3,9 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model
+from pydantic_core import PydanticKnownError
 
 from llmga.assistant.settings import SETTINGS, Setting
+
+
+def _not_boolean(value: Any) -> Any:
+    """Return what may be a number; pydantic would take false for 0."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+NUMBER = BeforeValidator(_not_boolean)  # of an int or a float, as its last annotation
 
 
 def model_of(group: str, kinds: Mapping[type, Any], rows: Mapping[str, Setting] = SETTINGS) -> type[BaseModel]:
@@ -35,6 +46,6 @@ def _kind(row: Setting, kinds: Mapping[type, Any]) -> Any:
         return kinds.get(row.kind, row.kind)
     low, high = row.offered
     if row.kind is int:
-        return Annotated[int, Field(ge=low, le=high)]
+        return Annotated[int, Field(ge=low, le=high), NUMBER]
     least: dict[str, Any] = {"gt": 0.0} if low > 0 else {"ge": low}
-    return Annotated[float, Field(le=high, allow_inf_nan=False, **least)]
+    return Annotated[float, Field(le=high, allow_inf_nan=False, **least), NUMBER]

@@ -171,8 +171,8 @@ def running(service) -> Iterator[Callable[..., Running]]:
     """`running("--queue", "1", keys=[…])` is a running server; `beside(app, service)` adds to it."""
     servers = []
 
-    def start(*argv: str, keys: tuple[str, ...] = (), beside: object = None) -> Running:
-        servers.append(Running(service(*argv), ApiKeys(keys), beside))
+    def start(*argv: str, keys: tuple[str, ...] = (), beside: object = None, store: object = None) -> Running:
+        servers.append(Running(service(*argv), ApiKeys(keys, store), beside))
         return servers[-1]
 
     yield start

@@ -46,7 +46,7 @@ def talked(service, acts, folders=()):
     """What `acts(client)` returns, spoken with a server in this process."""
 
     async def talk():
-        async with Client(Tools(service, folders).server()) as client:
+        async with Client(Tools(lambda: service, folders).server()) as client:
             return await acts(client)
 
     return asyncio.run(talk())

@@ -133,6 +133,23 @@ def test_answers_are_kept_for_who_got_them_and_forgotten_on_request(running):
         mine.responses.retrieve(unkept.id)
 
 
+def test_what_an_answer_answered_is_listed_in_pages(server):
+    api, picture = client(server), Image.new("RGB", (8, 8), RED)
+    sent = [*asked("hello", picture), {"role": "assistant", "content": "yes?"}, {"role": "user", "content": "go on"}]
+    kept = api.responses.create(model="echo", input=sent)
+    listed = list(api.responses.input_items.list(kept.id, limit=1))  # the client asks for page after page
+    assert [item.role for item in listed] == ["user", "assistant", "user"] and len({item.id for item in listed}) == 3
+    text, image = listed[-1].content
+    assert (text.type, text.text, image.type) == ("input_text", "hello", "input_image")
+    assert image.image_url == shown(picture) and listed[1].content[0].type == "output_text"
+    first = api.responses.input_items.list(kept.id, order="asc").data[0]
+    assert first.id == listed[-1].id and listed[0].content[0].text == "go on"
+    with pytest.raises(openai.BadRequestError, match="there is no item 'msg_0'"):
+        api.responses.input_items.list(kept.id, after="msg_0")
+    with pytest.raises(openai.NotFoundError):
+        api.responses.input_items.list("resp_0")
+
+
 def test_instructions_are_of_one_answer_and_a_cut_one_is_incomplete(server):
     api = client(server)
     first = api.responses.create(model="echo", input="what is the system?", instructions="speak low")
