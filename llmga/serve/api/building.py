@@ -20,21 +20,30 @@ LETTERS_PER_TOKEN = 16  # more than any text has on average
 UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
 
 
-def build_service(options: ServerOptions, models: Models) -> Service:
-    """Everything that requests need, around models that are loaded.
+def build_service(
+    options: ServerOptions,
+    models: Models,
+    queue: FairQueue | None = None,
+    prefix_cache: PrefixCache | None = None,
+) -> Service:
+    """Everything that requests need, around models that are loaded, here or elsewhere.
+
+    Args:
+        queue: where requests wait; None makes one for this process.
+        prefix_cache: where conversations go on; None keeps them in this process.
 
     Raises:
         UserError: one answer may cost less than the settings want.
     """
     models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
     models.bounds.check_settings(options.settings, models.pipeline)
-    queue = FairQueue(options.at_once, options.queue)
+    queue = queue or FairQueue(options.at_once, options.queue)
     tracing = Tracing.to(options.otel)
     engine = Engine(models, options.at_once, Metrics(queue), private(options.spec, models), tracing)
     return Service(
         scheduler=RequestScheduler(engine, queue),
         engine=engine,
-        prefix_cache=PrefixCache(models.new_chat, options.warm_chats),
+        prefix_cache=prefix_cache or PrefixCache(models.new_chat, options.warm_chats),
         names=names(options),
         limits=options.limits,
         defaults=options.settings,
@@ -72,6 +81,4 @@ def private(spec: ModelSpec, models: Models) -> dict[str, str]:
 
 def context(models: Models) -> int:
     """Tokens that the language model reads at once."""
-    chat = models.new_chat()
-    model = getattr(chat, "mllm", None) or getattr(chat, "vlm", None)
-    return getattr(model, "context_length", None) or UNKNOWN_CONTEXT
+    return models.new_chat().context_length or UNKNOWN_CONTEXT

@@ -128,7 +128,8 @@ class RunningTurn:
         self.insist = insist
         self.done = done
         models = engine.models
-        pipeline = CountedPipeline(models.pipeline, models.lock, self)
+        own = getattr(models.pipeline, "own", None)  # of one that computes elsewhere, for a sampler of its own
+        pipeline = CountedPipeline(own() if own else models.pipeline, models.lock, self)
         self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)

@@ -54,6 +54,11 @@ class FairQueue:
             await self._wait(client)
         return self._release_once()
 
+    def adopt(self) -> Callable[[], None]:
+        """Count a request that is at work already, whatever the bounds; returns as `acquire`."""
+        self.running += 1
+        return self._release_once()
+
     async def _wait(self, client: str) -> None:
         self._make_room(client)
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -144,6 +144,18 @@ def with_mcp(app: FastAPI, service: Service, folders: Sequence[str]) -> None:
     app.state.sessions.append(server.session_manager.run)
 
 
+def assemble(args: argparse.Namespace, service: Service, keys: ApiKeys) -> FastAPI:
+    """The application that the flags ask for, around a service; the same whatever computes behind it.
+
+    Raises:
+        UserError: the package of an extra is not installed.
+    """
+    app = build_app(service, keys, is_local(args.host))
+    if args.mcp:
+        with_mcp(app, service, args.files or ())
+    return app
+
+
 def serve(args: argparse.Namespace) -> int:
     """Check, bind, load, serve.
 
@@ -156,10 +168,8 @@ def serve(args: argparse.Namespace) -> int:
     bound = bind(args.host, args.port)
     models = Models.load(options.spec)
     service = build_service(options, models)
-    app = build_app(service, known, is_local(args.host))
+    app = assemble(args, service, known)
     page = with_page(app, options, models, known) if args.page else None
-    if args.mcp:
-        with_mcp(app, service, args.files or ())
     limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
     server = Server(app, service.scheduler, args.grace, limiter, page)
     if not known and not is_local(args.host):
