@@ -1,5 +1,6 @@
 """Calls of replicas from the threads of requests: tried again where a replica is lost, and bounded in time."""
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol
@@ -36,6 +37,8 @@ def unavailable() -> ApiError:
 
 def lost() -> tuple[type[BaseException], ...]:
     """The exceptions that say nothing of a request: its replica is gone, or there is none yet."""
+    if "ray" not in sys.modules:  # then nothing of it was raised
+        return LateError, TimeoutError
     from ray import exceptions
     from ray.serve.exceptions import DeploymentUnavailableError, ReplicaUnavailableError
 

@@ -113,6 +113,7 @@ class RemoteQueue(FairQueue):
         self._holder = secrets.token_hex(8)
         self._tickets: set[str] = set()
         self._load = Load(0, 0, 0)
+        self._waits: set[asyncio.Future[Turned | None]] = set()
         self._beating: asyncio.Task[None] | None = None
 
     @property
@@ -135,7 +136,16 @@ class RemoteQueue(FairQueue):
             raise closing()
         self.start()
         ticket = secrets.token_hex(8)
-        refused = await self._asked(ticket, client)
+        waits = asyncio.ensure_future(self._asked(ticket, client))
+        self._waits.add(waits)
+        try:
+            refused = await waits
+        except asyncio.CancelledError:
+            if self._closed and waits.cancelled():
+                raise closing() from None
+            raise
+        finally:
+            self._waits.discard(waits)
         if refused is not None:
             raise ApiError(refused.status, refused.message, code=refused.code, retry_after=refused.retry_after)
         self._tickets.add(ticket)
@@ -175,7 +185,9 @@ class RemoteQueue(FairQueue):
             await asyncio.sleep(self._beat)
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Let nobody in any more, and send away those who wait."""
         self._closed = True
+        for waits in self._waits:
+            waits.cancel()
         if self._beating is not None:
             self._beating.cancel()

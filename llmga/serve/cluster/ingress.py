@@ -14,7 +14,6 @@ from llmga.assistant.loading import Models, load_words
 from llmga.assistant.safety import Guard, open_guard
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.llava.endpoint.address import Endpoint
-from llmga.llava.loading import NewChat
 from llmga.llava.planner import Planner
 from llmga.serve.api import logs
 from llmga.serve.api.auth import ApiKeys

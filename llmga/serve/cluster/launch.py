@@ -115,4 +115,3 @@ def read_config(file: str | None) -> dict[str, Any]:
         "http_options": content.get("http_options") or {},
         "proxy_location": content.get("proxy_location"),
     }
-

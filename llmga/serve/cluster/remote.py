@@ -306,7 +306,5 @@ class RemoteRestorer:
     def __call__(
         self, image: Image.Image, reference: Image.Image | None = None, mask: Image.Image | None = None
     ) -> Image.Image:
-        result: Image.Image = answer(
-            lambda: self.handle.restore.remote(self.asked, self.scale, image, reference, mask)
-        )
+        result: Image.Image = answer(lambda: self.handle.restore.remote(self.asked, self.scale, image, reference, mask))
         return result
