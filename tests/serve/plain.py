@@ -11,6 +11,7 @@ from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
 from llmga.errors import UserError
 from llmga.llava.planner import Planner
+from llmga.serve.api.service import Service
 from llmga.serve.cluster.replicas import Words
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
@@ -99,6 +100,11 @@ class PlainPainter:
     def describe(self, **given):
         own = {"family": "plain", "sampler": "Plain", "steps": self.total, "guidance_scale": 2.5}
         return own | {name: value for name, value in given.items() if value is not None}
+
+
+def painter_of(service: Service) -> PlainPainter:
+    pipeline = service.engine.models.pipeline
+    return pipeline if isinstance(pipeline, PlainPainter) else pipeline.handle.replica.models.pipeline
 
 
 class PlainSource:

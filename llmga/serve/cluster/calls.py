@@ -3,26 +3,20 @@
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from llmga.background import reports_of
 from llmga.errors import UserError
-from llmga.llava.planner import Cancelled
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.logs import log_event
 from llmga.serve.cluster.messages import Begun, Refused
 
+if TYPE_CHECKING:
+    from llmga.llava.planner import Cancelled
+
 PATIENCE = 60.0  # seconds until a replica has taken a call
 ATTEMPTS = 4
 RETRY_AFTER = 10  # seconds; a replica of large models takes longer to come back, and clients ask again
-
-
-class Response(Protocol):
-    """What a call of a deployment returns, here of a stream."""
-
-    def __iter__(self) -> Any: ...
-
-    def cancel(self) -> None: ...
 
 
 class LateError(Exception):
@@ -55,7 +49,7 @@ def lost() -> tuple[type[BaseException], ...]:
     )
 
 
-def stream(call: Callable[[], Any], cancelled: Cancelled) -> Generator[Any]:
+def stream(call: Callable[[], Any], cancelled: "Cancelled") -> Generator[Any]:
     """Yield what a replica reports.  `Begun` comes first, and again where the call had to be made anew.
 
     Args:
@@ -108,7 +102,7 @@ def _work(response: Any) -> tuple[Callable[[Callable[[Any], None]], None], Calla
     return read, response.cancel
 
 
-def _patient(cancelled: Cancelled, begun: Iterable[bool]) -> Cancelled:
+def _patient(cancelled: "Cancelled", begun: Iterable[bool]) -> "Cancelled":
     """`cancelled`, which raises `LateError` where nothing has begun in time."""
     until = time.monotonic() + PATIENCE
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class Turned:
 
 @dataclass(frozen=True)
 class Load:
-    """How full the queue is; the names are `FairQueue`'s."""
+    """What the queue holds of other applications than the one that asks, and the most that it has held of all."""
 
     running: int
     waiting: int
@@ -46,6 +46,7 @@ class Gate:
 
     def __init__(self, at_once: int, bound: int, forgotten: float = FORGOTTEN):
         self.queue = FairQueue(at_once, bound)
+        self._waits: Counter[str] = Counter()  # by application
         self._held: dict[str, dict[str, Callable[[], None]]] = {}  # by application and ticket: what gives it back
         self._seen: dict[str, float] = {}
         self._withdrawn: deque[str] = deque(maxlen=WITHDRAWN)
@@ -61,11 +62,14 @@ class Gate:
         """
         self._forget_lost()
         self._seen[holder] = time.monotonic()
+        self._waits[holder] += 1
         try:
             release = await self.queue.acquire(client)
         except ApiError as error:
             after = error.headers.get("Retry-After")
             return Turned(error.status, error.message, error.code, None if after is None else int(after))
+        finally:
+            self._waits[holder] -= 1
         if ticket in self._withdrawn:
             release()
         else:
@@ -88,12 +92,13 @@ class Gate:
                 held[ticket] = self.queue.adopt()
         self._forget_lost()
         queue = self.queue
-        return Load(queue.running, queue.waiting, queue.most_waiting)
+        return Load(queue.running - len(held), queue.waiting - self._waits[holder], queue.most_waiting)
 
     def _forget_lost(self) -> None:
         late = time.monotonic() - self._forgotten
         for holder in [holder for holder, seen in self._seen.items() if seen < late]:
             del self._seen[holder]
+            self._waits.pop(holder, None)
             places = self._held.pop(holder, {})
             log_event("application lost", places=len(places))
             for release in places.values():
@@ -104,7 +109,8 @@ class RemoteQueue(FairQueue):
     """The gate, as one application sees it: a `FairQueue` whose places are the whole server's.
 
     Attributes:
-        running, most_waiting: of the whole server, at the latest beat.
+        running: requests at work in the whole server, those of other applications at the latest beat.
+        most_waiting: in the whole server, at the latest beat.
     """
 
     def __init__(self, handle: Any, at_once: int, bound: int, beat: float = BEAT):
@@ -118,8 +124,8 @@ class RemoteQueue(FairQueue):
 
     @property
     def waiting(self) -> int:
-        """Requests that wait, of the whole server, at the latest beat."""
-        return self._load.waiting
+        """Requests that wait in the whole server, those of other applications at the latest beat."""
+        return self._load.waiting + len(self._waits)
 
     def start(self) -> None:
         """Begin to give signs of life; on the event loop."""
@@ -149,10 +155,12 @@ class RemoteQueue(FairQueue):
         if refused is not None:
             raise ApiError(refused.status, refused.message, code=refused.code, retry_after=refused.retry_after)
         self._tickets.add(ticket)
+        self._count()
 
         def release() -> None:
             if ticket in self._tickets:
                 self._tickets.remove(ticket)
+                self._count()
                 self._given_back(ticket)
 
         return release
@@ -179,10 +187,14 @@ class RemoteQueue(FairQueue):
         while True:
             try:
                 self._load = await self._handle.beat.remote(self._holder, tuple(self._tickets))
-                self.running, self.most_waiting = self._load.running, self._load.most_waiting
+                self._count()
             except lost() as problem:
                 log_event("queue lost", kind=type(problem).__name__)
             await asyncio.sleep(self._beat)
+
+    def _count(self) -> None:
+        self.running = self._load.running + len(self._tickets)
+        self.most_waiting = max(self._load.most_waiting, self.waiting)
 
     def close(self) -> None:
         """Let nobody in any more, and send away those who wait."""

@@ -1,14 +1,20 @@
-"""What goes between the processes of the server: plain values, pictures among them."""
+"""What goes between the processes of the server: plain values, pictures among them.
+
+Nothing heavy is imported: Serve's proxies and the queue read this, too.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
-from llmga.assistant.record import ModelMark
-from llmga.llava.planner import EndedBy
-from llmga.seams import Seam
+    from llmga.assistant.record import ModelMark
+    from llmga.llava.planner import EndedBy
+    from llmga.seams import Seam
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,23 @@ from llmga.serve.api.service import Service
 from llmga.serve.cluster.gate import Gate
 from llmga.serve.cluster.ingress import Backends, build_remote_service
 from llmga.serve.cluster.replicas import PainterReplica, PlannerReplica
-from tests.serve.handles import InProcess
-from tests.serve.plain import PlainPainter, PlainSource
+from tests.serve.handles import InProcess, loop
+from tests.serve.plain import PlainSource, painter_of
 
 
-@pytest.fixture(params=["process", "replicas"])
+BOTH = ("test_chat", "test_scheduler", "test_images", "test_prefix_cache")  # what differs lies behind these
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of the server can run on both engines; those that never reach one do with `-m long`."""
+    if "engine" in metafunc.fixturenames:
+        marks = () if metafunc.module.__name__.rpartition(".")[2] in BOTH else (pytest.mark.long,)
+        metafunc.parametrize("engine", ["process", pytest.param("replicas", marks=marks)], indirect=True)
+
+
+@pytest.fixture
 def engine(request: pytest.FixtureRequest) -> str:
-    """What computes behind the application, and every test of it runs on both: this process, or replicas of it."""
+    """What computes behind the application: this process, or replicas, here in it."""
     return request.param
 
 
@@ -41,14 +51,10 @@ def service(engine: str) -> Callable[..., Service]:
             return build_service(options, source.painter())
         gate, painter, planner = Gate(options.at_once, options.queue), PainterReplica(source), PlannerReplica(source)
         asked = Backends.ask(InProcess(gate), InProcess(painter), InProcess(planner))
-        return build_remote_service(options, asyncio.run(asked), beat=0.02)
+        backends = asyncio.run_coroutine_threadsafe(asked, loop()).result()
+        return build_remote_service(options, backends, beat=0.02)
 
     return make
-
-
-def painter_of(service: Service) -> PlainPainter:
-    pipeline = service.engine.models.pipeline
-    return pipeline if isinstance(pipeline, PlainPainter) else pipeline.handle.replica.models.pipeline
 
 
 class Running:
