@@ -22,7 +22,6 @@ from llmga.serve.cluster.replicas import PainterReplica, PlannerReplica
 from tests.serve.handles import InProcess, loop
 from tests.serve.plain import PlainSource, painter_of
 
-
 BOTH = ("test_chat", "test_scheduler", "test_images", "test_prefix_cache")  # what differs lies behind these
 
 

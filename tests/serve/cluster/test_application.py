@@ -70,8 +70,8 @@ def test_the_files_for_serve_are_as_serve_and_the_server_take_them(file):
 def test_a_file_that_is_none_of_serves_is_told(tmp_path):
     pytest.importorskip("ray")
     file = tmp_path / "serve.yaml"
-    file.write_text("applications: [{name: a, import_path: 'x:y', colour: red}]")
-    with pytest.raises(UserError, match="no file of Ray Serve: applications.0.colour"):
+    file.write_text("applications: [{name: a, import_path: 'x:y', deployments: [{name: b, num_replicas: -1}]}]")
+    with pytest.raises(UserError, match="no file of Ray Serve: applications.0.deployments.0.num_replicas"):
         read_config(str(file))
 
 
