@@ -23,6 +23,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     "c2pa": ("c2pa", "cryptography"),
     "mcp": ("mcp",),
     "otel": ("opentelemetry",),
+    "ray": ("ray",),
 }  # fmt: skip
 OTHERWISE_NAMED = {
     "c2pa": "c2pa-python",

@@ -24,6 +24,7 @@ NEEDS = {
     "gguf": "from llmga.extras import require; require('gguf', 'it')",
     "watermark": "from llmga.assistant.safety import Watermark; Watermark.of('ours')",
     "otel": "from llmga.serve.api.tracing import Tracing; Tracing.to('http://localhost:4318')",
+    "ray": "from llmga.extras import require; require('ray', 'it')",
     "mcp": "from llmga.extras import require; require('mcp', 'it')",
     "c2pa": "from llmga.serve.certificates import test_certificates; test_certificates(1)",
 }

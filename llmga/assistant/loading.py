@@ -311,8 +311,11 @@ class Models:
     bounds: Bounds = UNBOUNDED
 
     @classmethod
-    def load(cls, spec: ModelSpec) -> "Models":
+    def load(cls, spec: ModelSpec, new_chat: NewChat | None = None) -> "Models":
         """Open what a spec names.
+
+        Args:
+            new_chat: begins conversations with a language model that is somewhere else; None opens the spec's.
 
         Raises:
             UserError: a folder lacks something.
@@ -327,11 +330,11 @@ class Models:
                             f"{scale} --upscaler-path.")  # fmt: skip
         guard = open_guard(spec.safety_checker, spec.watermark, spec.device, spec.c2pa, spec.c2pa_prompt)
         folder = find_checkpoint(_given(spec.pipeline))
-        words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
-        base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
-        new_chat = open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
+        marks: tuple[ModelMark, ...] = ()
+        if new_chat is None:
+            new_chat, marks = load_words(spec)
         pipeline = spec.open_guided(folder)
-        parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
+        parts: dict[str, str | Path | None] = {"painter": folder}
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec, pipeline)
@@ -340,7 +343,7 @@ class Models:
             pipeline.dedicated[EDITING] = _editor(editor, spec)
         parts |= {name: find_part(name, place) for name in PARTS if (place := getattr(spec, name)) is not None}
         parts |= {role: path for role, (_, path) in weights.items()}
-        marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
+        marks += tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
             new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard, bounds=spec.bounds
         )
@@ -354,6 +357,22 @@ class Models:
     ) -> Assistant:
         """An assistant with this chat and pipeline, and the rest as it is here."""
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
+
+
+def load_words(spec: ModelSpec) -> tuple[NewChat, tuple[ModelMark, ...]]:
+    """Open the language model alone.
+
+    Returns:
+        What begins a conversation, and what records say of the model.
+
+    Raises:
+        UserError: a folder lacks something, or the server cannot be reached.
+    """
+    words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
+    base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
+    new_chat = open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
+    parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base}
+    return new_chat, tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
 
 
 @named_arguments()

@@ -1,6 +1,6 @@
 """One picture painted to the end, the same way whether a conversation asks for it or a record is replayed."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from threading import Event
@@ -102,12 +102,10 @@ class Postprocessing:
     seams: list[tuple[Seam, Seam]] = field(default_factory=list)
     change: Change | None = None
 
-    def restore(self, painting: Image.Image, picture: Image.Image, mask: Image.Image) -> Image.Image:
-        """The restored painting, before the kept pixels are put back; its seam is measured with them."""
-        restored = self.restorer(painting, picture, mask)
-        before, after = (seam(paste_back(picture, version, mask), mask) for version in (painting, restored))
-        self.seams.append((before, after))
-        return restored
+    @property
+    def restore(self) -> "MeasuredRestorer":
+        """What a pipeline calls before it puts the kept pixels back."""
+        return MeasuredRestorer(self.restorer, self.seams)
 
     def compare(self, image: Image.Image, region: Region | None) -> None:
         """Measure what became of a picture that was changed by words."""
@@ -134,6 +132,25 @@ def _shows(measured: Seam) -> float:
     return measured.colour
 
 
+@dataclass(frozen=True)
+class MeasuredRestorer:
+    """A restorer whose seams are measured; a pipeline that paints elsewhere looks at what it is made of.
+
+    Attributes:
+        seams: grow by (before, after) with each painting.
+    """
+
+    restorer: Restorer
+    seams: list[tuple[Seam, Seam]]
+
+    def __call__(self, painting: Image.Image, picture: Image.Image, mask: Image.Image) -> Image.Image:
+        """The restored painting, before the kept pixels are put back."""
+        restored = self.restorer(painting, picture, mask)
+        before, after = (seam(paste_back(picture, version, mask), mask) for version in (painting, restored))
+        self.seams.append((before, after))
+        return restored
+
+
 def ready(restorer: Restorer) -> Restorer:
     """The restorer with its weights opened: before anything is painted.
 
@@ -149,7 +166,7 @@ def restorer_of(name: str | None, own: Restorer) -> Restorer:
     Raises:
         UserError: there is no such row, or it enlarges.
     """
-    found = ready(RESTORERS[name] if name else own)
+    found = ready(rows_beside(own)[name] if name else own)
     if (scale := getattr(found, "scale", 1)) != 1:
         raise UserError(f"restorer {restorer_name(found)!r} enlarges {scale} times; choose it as upscale {scale}.")
     return found
@@ -163,7 +180,12 @@ def upscaler_of(scale: int | None, own: Restorer | None) -> Restorer | None:
     """
     if scale is None:
         return None
-    return own if getattr(own, "scale", None) == scale else ready(RESTORERS[f"diffrir-x{scale}"])
+    return own if getattr(own, "scale", None) == scale else ready(rows_beside(own)[f"diffrir-x{scale}"])
+
+
+def rows_beside(own: Restorer | None) -> Mapping[str, Restorer]:
+    """The restorers that may take the place of the assistant's own, by name: where that computes elsewhere, they do."""
+    return getattr(own, "rows", RESTORERS)
 
 
 def default_mark(role: str, name: str) -> ModelMark | None:

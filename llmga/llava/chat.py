@@ -34,6 +34,19 @@ class Chat(Planner):
         self.mllm = mllm
         self._forget()
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that the model reads at once."""
+        return self.mllm.context_length
+
+    def count(self, conversation: Conversation) -> tuple[int, int] | None:
+        """Tokens that the last answer of a conversation took to read and to write; None where there is none."""
+        if not conversation.messages:
+            return None
+        *before, answer = conversation.messages
+        asked = self.mllm.encode(Conversation(tuple(before), conversation.system), open_turn=True)
+        return len(asked.input_ids), len(self.mllm.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
+
     def check(self, sampling: Sampling) -> None:
         """See whether any reply can be as `sampling` wants it.
 

@@ -40,6 +40,15 @@ class Planner(ABC):
     teaching: str = ""
     ended_by: EndedBy = "marker"
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that it reads at once; None where it does not say."""
+        return None
+
+    def count(self, conversation: Conversation) -> tuple[int, int] | None:
+        """Tokens that the last answer of a conversation took to read and to write; None where they are not counted."""
+        return None
+
     @abstractmethod
     def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
         """The reply to the last message, in pieces, without end markers; it ends early once `cancelled()`."""

@@ -37,6 +37,11 @@ class ProcessorChat(Planner):
         self.teaching: str = vlm.system
         self._kept = KeptReading(vlm)
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens that the model reads at once; None where it does not say."""
+        return self.vlm.context_length
+
     def check(self, sampling: Sampling) -> None:
         """See whether any reply can be as `sampling` wants it.
 

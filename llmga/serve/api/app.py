@@ -1,5 +1,6 @@
 """The application: its routers and middleware, and the paths that tell of the server."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
@@ -95,14 +96,14 @@ async def metrics(request: Request) -> Response:
 @model_paths.get("/models")
 async def models(request: Request) -> ModelList:
     """The assistant, which talks and paints, and the pipeline alone."""
-    return ModelList(data=request.app.state.service.cards())
+    return ModelList(data=await asyncio.to_thread(request.app.state.service.cards))
 
 
 @model_paths.get("/models/{name:path}")
 async def model(name: ModelName, request: Request) -> ModelCard:
     """One of them."""
     service: Service = request.app.state.service
-    cards = {card.id: card for card in service.cards()}
+    cards = {card.id: card for card in await asyncio.to_thread(service.cards)}
     if name not in cards:
         raise service.names.not_found(name)
     return cards[name]

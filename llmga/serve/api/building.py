@@ -21,14 +21,23 @@ LETTERS_PER_TOKEN = 16  # more than any text has on average
 UNKNOWN_CONTEXT = 32_768  # tokens, of a language model that does not say
 
 
-def build_service(options: ServerOptions, models: Models) -> Service:
-    """Everything that requests need, around models that are loaded.
+def build_service(
+    options: ServerOptions,
+    models: Models,
+    queue: FairQueue | None = None,
+    prefix_cache: PrefixCache | None = None,
+) -> Service:
+    """Everything that requests need, around models that are loaded, here or elsewhere.
+
+    Args:
+        queue: where requests wait; None makes one for this process.
+        prefix_cache: where conversations go on; None keeps them in this process.
 
     Raises:
         UserError: one answer may cost less than the settings want.
     """
     models = bounded(options, models)
-    queue = FairQueue(options.at_once, options.queue, options.line)
+    queue = queue or FairQueue(options.at_once, options.queue, options.line)
     metrics, tracing = Metrics(queue), Tracing.to(options.otel)
     engine = Engine(
         models, options.at_once + options.line, metrics, private(options.spec, models), tracing, labels(options),
@@ -41,7 +50,7 @@ def build_service(options: ServerOptions, models: Models) -> Service:
     return Service(
         scheduler=scheduler,
         engine=engine,
-        prefix_cache=prefix_cache(options, models, metrics),
+        prefix_cache=prefix_cache or new_prefix_cache(options, models, metrics),
         names=names(options),
         limits=options.limits,
         defaults=options.settings,
@@ -61,7 +70,7 @@ def with_models(service: Service, options: ServerOptions, models: Models) -> Ser
     models = bounded(options, models)
     batch = batch_of(models.pipeline, options.batch)
     engine = service.engine.with_models(models, private(options.spec, models), labels(options), batch)
-    cache = prefix_cache(options, models, engine.metrics)
+    cache = new_prefix_cache(options, models, engine.metrics)
     return replace(service, engine=engine, prefix_cache=cache, names=names(options))
 
 
@@ -76,7 +85,7 @@ def bounded(options: ServerOptions, models: Models) -> Models:
     return models
 
 
-def prefix_cache(options: ServerOptions, models: Models, metrics: Metrics) -> PrefixCache:
+def new_prefix_cache(options: ServerOptions, models: Models, metrics: Metrics) -> PrefixCache:
     """An empty cache of conversations, whose use is counted."""
 
     def told(hit: bool) -> None:
@@ -118,6 +127,4 @@ def private(spec: ModelSpec, models: Models) -> dict[str, str]:
 
 def context(models: Models) -> int:
     """Tokens that the language model reads at once."""
-    chat = models.new_chat()
-    model = getattr(chat, "mllm", None) or getattr(chat, "vlm", None)
-    return getattr(model, "context_length", None) or UNKNOWN_CONTEXT
+    return models.new_chat().context_length or UNKNOWN_CONTEXT

@@ -185,11 +185,8 @@ def too_long(max_length: float) -> ApiError:
 
 def usage_of(planner: Planner, conversation: Conversation) -> Usage | None:
     """Return the tokens of the last question and answer; None where the planner counts none."""
-    mllm = getattr(planner, "mllm", None)
-    if mllm is None or not conversation.messages:
+    counted = planner.count(conversation)
+    if counted is None:
         return None
-    *before, answer = conversation.messages
-    asked = mllm.encode(Conversation(tuple(before), conversation.system), open_turn=True)
-    read = len(asked.input_ids)
-    written = len(mllm.tokenizer(answer.text, add_special_tokens=False)["input_ids"])
+    read, written = counted
     return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)

@@ -145,7 +145,9 @@ class RunningTurn:
         self.insist = insist
         self.done = done
         models = engine.models
-        pipeline = CountedPipeline(with_own_sampler(models.pipeline), models.lock, engine.batch, turn=self)
+        own = getattr(models.pipeline, "own", None)  # of one that computes elsewhere, for a sampler of its own
+        painter = own() if own else with_own_sampler(models.pipeline)
+        pipeline = CountedPipeline(painter, models.lock, engine.batch, turn=self)
         self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)

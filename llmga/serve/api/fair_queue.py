@@ -24,7 +24,7 @@ class Place:
         """Wait for the painter from now on, so that another one's words may be written meanwhile."""
         if not (self.left or self.aside):
             self.aside = True
-            self.queue.step_aside()
+            self.queue.step_aside(self)
 
     def __call__(self) -> None:
         if not self.left:
@@ -81,6 +81,11 @@ class FairQueue:
             await self._wait(client)
         return Place(self, asyncio.get_running_loop().time())
 
+    def adopt(self) -> Place:
+        """Count a request that is at work already, whatever the bounds; returns as `acquire`."""
+        self.running += 1
+        return Place(self, asyncio.get_running_loop().time())
+
     async def _wait(self, client: str) -> None:
         self._make_room(client)
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -124,7 +129,7 @@ class FairQueue:
         if not own:
             del self._waiting[client]
 
-    def step_aside(self) -> None:
+    def step_aside(self, place: Place) -> None:
         """One that is at work waits for the painter; see `Place`."""
         self.aside += 1
         self._call()

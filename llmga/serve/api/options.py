@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from llmga.assistant.settings import Settings
 from llmga.command_line import Parser, number
+from llmga.registry import Registry
 from llmga.serve import args as flags
 from llmga.serve import parsed_args
 
 if TYPE_CHECKING:
     from llmga.assistant.loading import ModelSpec
 
+ENGINES = Registry("engine", {"process": "llmga.serve.api.server", "ray": "llmga.serve.cluster.launch"})
 VARIABLE = "LLMGA_SERVER_KEYS"  # of the environment; comma-separated
 MEGA = 1_000_000
 
@@ -46,6 +48,7 @@ def build_parser(
     flags.add_painting(parser)
     flags.add_painter(parser)
     add_place(parser)
+    add_engine(parser)
     add_limits(parser)
     flags.add_bounds(parser)
     flags.add_safety(parser)
@@ -99,6 +102,21 @@ def add_place(parser: Parser) -> None:
         "--grace", type=number(float, 0, 3600), default=30.0, metavar="SECONDS",
         help="for what is at work when the server ends (default: 30)",
     )  # fmt: skip
+
+
+def add_engine(parser: Parser) -> None:
+    """What computes behind the application."""
+    group = parser.add_argument_group("engine")
+    group.add_argument("--engine", choices=tuple(ENGINES), default="process", help="process: all in this one (the "
+                       "default); ray: replicas on Ray Serve (the extra ray)")  # fmt: skip
+    group.add_argument(
+        "--config", metavar="FILE", help="with ray: a YAML file of Ray Serve, as `serve deploy` takes it"
+    )
+    group.add_argument("--ray-address", metavar="ADDRESS", help="of a cluster that is there; else one is started here")
+    for name, text in (("planners", "language model"), ("painters", "painter"), ("ingresses", "application")):
+        group.add_argument(
+            f"--{name}", type=number(int, 1, 1000), metavar="N", help=f"with ray: replicas of the {text}"
+        )
 
 
 def add_limits(parser: Parser) -> None:

@@ -38,11 +38,15 @@ class PrefixCache:
 
         It is the client's planner with the longest common prefix, or a new one, and belongs to the caller until `put`.
         """
+        planner, known = self.warm(client, wanted)
+        return planner, taught(known, planner.teaching)
+
+    def warm(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation]:
+        """Return the same with the system text as it is."""
         best = self._best(client, wanted)
         self._told(best is not None)
         planner, known = best or (self.new_chat(), Conversation())
-        system = wanted.system and "\n\n".join(filter(None, (planner.teaching, wanted.system)))
-        return planner, Conversation(tuple(_with_known_images(wanted.messages, known.messages)), system)
+        return planner, replace(wanted, messages=tuple(_with_known_images(wanted.messages, known.messages)))
 
     def put(self, client: str, planner: Planner, conversation: Conversation) -> None:
         """Keep what the planner has read of the conversation for the next request of this client."""
@@ -60,6 +64,12 @@ class PrefixCache:
             }
             best = max(shared, key=shared.__getitem__, default=None)
             return self._kept.pop(best) if best and shared[best] else None
+
+
+def taught(conversation: Conversation, teaching: str) -> Conversation:
+    """Return the conversation with what a planner has to be taught before a system text of its own."""
+    system = conversation.system and "\n\n".join(filter(None, (teaching, conversation.system)))
+    return replace(conversation, system=system)
 
 
 def _common_prefix(kept: tuple[Message, ...], wanted: tuple[Message, ...]) -> int:

@@ -146,6 +146,18 @@ def with_mcp(app: FastAPI, service: Service, folders: Sequence[str]) -> None:
     app.state.sessions.append(server.session_manager.run)
 
 
+def assemble(args: argparse.Namespace, service: Service, keys: ApiKeys, audit: AuditLog | None = None) -> FastAPI:
+    """The application that the flags ask for, around a service; the same whatever computes behind it.
+
+    Raises:
+        UserError: the package of an extra is not installed.
+    """
+    app = build_app(service, keys, is_local(args.host), audit)
+    if args.mcp:
+        with_mcp(app, service, args.files or ())
+    return app
+
+
 def serve(args: argparse.Namespace) -> int:
     """Check, bind, load, serve.
 
@@ -176,11 +188,8 @@ def loaded(
         UserError: models cannot be loaded.
     """
     models = Models.load(options.spec)
-    service = build_service(options, models)
-    app = build_app(service, keys, is_local(args.host), audit)
+    app = assemble(args, build_service(options, models), keys, audit)
     page = with_page(app, options, models, keys) if args.page else None
-    if args.mcp:
-        with_mcp(app, service, args.files or ())
     if not args.page:  # whose sessions go on with the models that they began with
         app.state.swapper = Swapper(app, args)
     return app, page

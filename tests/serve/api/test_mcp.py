@@ -15,6 +15,7 @@ from PIL import Image
 
 from llmga.serve.api.mcp_tools import Tools
 from llmga.serve.api.server import with_mcp
+from tests.serve.plain import painter_of
 
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 
@@ -148,7 +149,7 @@ def test_a_file_outside_of_the_folders_is_not_read_whatever_its_path(served, tmp
 
 
 def test_who_gives_up_ends_the_painting(served):
-    painter = served.engine.models.pipeline
+    painter = painter_of(served)
     painter.pace = 0.2
 
     async def acts(client):

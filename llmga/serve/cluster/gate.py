@@ -1,0 +1,222 @@
+"""One queue for all replicas of the application, so that its bounds and turns are those of the whole server."""
+
+import asyncio
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmga.serve.api.errors import ApiError
+from llmga.serve.api.fair_queue import FairQueue, Place, closing
+from llmga.serve.api.logs import log_event
+from llmga.serve.cluster.calls import ATTEMPTS, lost, unavailable
+
+BEAT = 1.0  # seconds between two signs of life of an application
+FORGOTTEN = 10.0  # seconds without one, after which its places are given to others
+WITHDRAWN = 10_000  # tickets that were given back before they were called, at most
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A refusal, as it travels."""
+
+    status: int
+    message: str
+    code: str | None
+    retry_after: int | None
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the queue holds of other applications than the one that asks, and the most that it has held of all."""
+
+    running: int
+    waiting: int
+    most_waiting: int
+
+
+class Gate:
+    """The queue of the whole server, and who holds which place.
+
+    Places of an application that gives no sign of life fall back.  A gate that is started anew learns from such signs
+    who is at work.
+    """
+
+    def __init__(self, at_once: int, bound: int, line: int = 0, forgotten: float = FORGOTTEN):
+        self.queue = FairQueue(at_once, bound, line)
+        self._waits: Counter[str] = Counter()  # by application
+        self._held: dict[str, dict[str, Place]] = {}  # by application and ticket
+        self._seen: dict[str, float] = {}
+        self._withdrawn: deque[str] = deque(maxlen=WITHDRAWN)
+        self._forgotten = forgotten
+
+    async def acquire(self, holder: str, ticket: str, client: str) -> Turned | None:
+        """Wait for a place; None where there is one now.
+
+        Args:
+            holder: the application.
+            ticket: chosen by it; with it the place is given back.
+            client: under whose name it waits.
+        """
+        self._forget_lost()
+        self._seen[holder] = time.monotonic()
+        self._waits[holder] += 1
+        try:
+            place = await self.queue.acquire(client)
+        except ApiError as error:
+            after = error.headers.get("Retry-After")
+            return Turned(error.status, error.message, error.code, None if after is None else int(after))
+        finally:
+            self._waits[holder] -= 1
+        if ticket in self._withdrawn:
+            place()
+        else:
+            self._held.setdefault(holder, {})[ticket] = place
+        return None
+
+    async def step_aside(self, holder: str, ticket: str) -> None:
+        """Let another one's words be written while this one waits for the painter."""
+        if (place := self._held.get(holder, {}).get(ticket)) is not None:
+            place.step_aside()
+
+    async def release(self, holder: str, ticket: str) -> None:
+        """Give a place back, or stop waiting for one."""
+        if (place := self._held.get(holder, {}).pop(ticket, None)) is not None:
+            place()
+        else:
+            self._withdrawn.append(ticket)
+
+    async def beat(self, holder: str, tickets: Sequence[str]) -> Load:
+        """Take note that an application lives, and of all places that it holds."""
+        self._seen[holder] = time.monotonic()
+        held = self._held.setdefault(holder, {})
+        for ticket in tickets:
+            if ticket not in held and ticket not in self._withdrawn:
+                held[ticket] = self.queue.adopt()
+        self._forget_lost()
+        queue = self.queue
+        return Load(queue.running - len(held), queue.waiting - self._waits[holder], queue.most_waiting)
+
+    def _forget_lost(self) -> None:
+        late = time.monotonic() - self._forgotten
+        for holder in [holder for holder, seen in self._seen.items() if seen < late]:
+            del self._seen[holder]
+            self._waits.pop(holder, None)
+            places = self._held.pop(holder, {})
+            log_event("application lost", places=len(places))
+            for place in places.values():
+                place()
+
+
+@dataclass(eq=False)
+class RemotePlace(Place):
+    """A place that the gate has given; with its ticket it is given back."""
+
+    ticket: str = ""
+
+
+class RemoteQueue(FairQueue):
+    """The gate, as one application sees it: a `FairQueue` whose places are the whole server's.
+
+    Attributes:
+        running: requests at work in the whole server, those of other applications at the latest beat.
+        most_waiting: in the whole server, at the latest beat.
+    """
+
+    def __init__(self, handle: Any, at_once: int, bound: int, line: int = 0, beat: float = BEAT):
+        super().__init__(at_once, bound, line)
+        self._handle, self._beat = handle, beat
+        self._holder = secrets.token_hex(8)
+        self._tickets: set[str] = set()
+        self._load = Load(0, 0, 0)
+        self._waits: set[asyncio.Future[Turned | None]] = set()
+        self._beating: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait in the whole server, those of other applications at the latest beat."""
+        return self._load.waiting + len(self._waits)
+
+    def start(self) -> None:
+        """Begin to give signs of life; on the event loop."""
+        if self._beating is None:
+            self._beating = asyncio.get_running_loop().create_task(self._live())
+
+    async def acquire(self, client: str) -> RemotePlace:
+        """Wait for a place at work; as `FairQueue.acquire`.
+
+        Raises:
+            ApiError: 429 or 503 of the gate; 503 where there is none.
+        """
+        if self._closed:
+            raise closing()
+        self.start()
+        ticket = secrets.token_hex(8)
+        waits = asyncio.ensure_future(self._asked(ticket, client))
+        self._waits.add(waits)
+        try:
+            refused = await waits
+        except asyncio.CancelledError:
+            if self._closed and waits.cancelled():
+                raise closing() from None
+            raise
+        finally:
+            self._waits.discard(waits)
+        if refused is not None:
+            raise ApiError(refused.status, refused.message, code=refused.code, retry_after=refused.retry_after)
+        self._tickets.add(ticket)
+        self._count()
+        return RemotePlace(self, asyncio.get_running_loop().time(), ticket=ticket)
+
+    def step_aside(self, place: Place) -> None:
+        """As `FairQueue.step_aside`."""
+        assert isinstance(place, RemotePlace)
+        self._handle.step_aside.remote(self._holder, place.ticket)
+
+    def release(self, place: Place) -> None:
+        """As `FairQueue.release`."""
+        assert isinstance(place, RemotePlace)
+        self._tickets.discard(place.ticket)
+        self._count()
+        self._given_back(place.ticket)
+
+    async def _asked(self, ticket: str, client: str) -> Turned | None:
+        for attempt in range(1, ATTEMPTS + 1):
+            response = self._handle.acquire.remote(self._holder, ticket, client)
+            try:
+                refused: Turned | None = await response
+                return refused
+            except asyncio.CancelledError:
+                response.cancel()
+                self._given_back(ticket)
+                raise
+            except lost() as problem:
+                log_event("queue lost", attempt=attempt, kind=type(problem).__name__)
+                await asyncio.sleep(self._beat)
+        raise unavailable()
+
+    def _given_back(self, ticket: str) -> None:
+        self._handle.release.remote(self._holder, ticket)
+
+    async def _live(self) -> None:
+        while True:
+            try:
+                self._load = await self._handle.beat.remote(self._holder, tuple(self._tickets))
+                self._count()
+            except lost() as problem:
+                log_event("queue lost", kind=type(problem).__name__)
+            await asyncio.sleep(self._beat)
+
+    def _count(self) -> None:
+        self.running = self._load.running + len(self._tickets)
+        self.most_waiting = max(self._load.most_waiting, self.waiting)
+
+    def close(self) -> None:
+        """Let nobody in any more, and send away those who wait."""
+        self._closed = True
+        for waits in self._waits:
+            waits.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
