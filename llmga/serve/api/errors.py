@@ -10,9 +10,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 from llmga.assistant.settings import SETTINGS
 from llmga.errors import UserError
@@ -127,8 +128,11 @@ def add_exception_handlers(app: FastAPI) -> None:
 
 def _methods(request: Request) -> list[str]:
     """Return the methods of a path by all its routes; Starlette tells those of the first."""
-    fitting = (route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL)
-    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
+    path, found = request.url.path, set[str]()
+    for route in iter_route_contexts(request.app.routes):
+        if route.path and route.methods and compile_path(route.path)[0].match(path):
+            found |= route.methods
+    return sorted(found)
 
 
 def shown(value: Any) -> str:

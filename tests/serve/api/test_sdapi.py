@@ -96,21 +96,22 @@ def test_progress_is_told_and_an_interruption_ends_it(running):
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "status", "told"),
     [
-        ({"enable_hr": True}, "'enable_hr' is not served"),
-        ({"styles": ["anime"]}, "'styles' is not served"),
-        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, "script 'ControlNet' is not served"),
-        ({"sampler_name": "DPM fast"}, "DPM fast"),
-        ({"sampler_name": "Euler", "scheduler": "SGM Uniform"}, "scheduler 'SGM Uniform'"),
-        ({"batch_size": 4, "n_iter": 4}, "batch_size × n_iter is 16"),
-        ({"override_settings": {"sd_model_checkpoint": "dreamshaper"}}, "there is no model 'dreamshaper'"),
-        ({"steps": 0}, "steps"),
+        ({"enable_hr": True}, 400, "'enable_hr' is not served"),
+        ({"styles": ["anime"]}, 400, "'styles' is not served"),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, 400, "'ControlNet' is not served"),
+        ({"sampler_name": "DPM fast"}, 404, "DPM fast"),
+        ({"sampler_name": "Euler", "scheduler": "SGM Uniform"}, 404, "scheduler 'SGM Uniform'"),
+        ({"batch_size": 4, "n_iter": 4}, 400, "batch_size × n_iter is 16"),
+        ({"override_settings": {"sd_model_checkpoint": "dreamshaper"}}, 404, "there is no model 'dreamshaper'"),
+        ({"steps": 0}, 400, "steps"),
+        ({"cfg_scale": False}, 400, "cfg_scale: false is not possible; use a number."),
     ],
 )
-def test_what_is_not_served_is_refused_by_name(running, asked, told):
+def test_what_is_not_served_is_refused_by_name(running, asked, status, told):
     answer = running().http.post("/sdapi/v1/txt2img", json={"prompt": "red", **asked})
-    assert answer.status_code == 400 and told in answer.json()["error"]["message"]
+    assert answer.status_code == status and told in answer.json()["error"]["message"]
 
 
 def test_keys_are_asked_for_and_come_as_a_password(running):
