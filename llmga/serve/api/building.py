@@ -31,8 +31,8 @@ def build_service(options: ServerOptions, models: Models) -> Service:
     models.bounds.check_settings(options.settings, models.pipeline)
     queue = FairQueue(options.at_once, options.queue, options.line)
     tracing = Tracing.to(options.otel)
-    hidden, batch = private(options.spec, models), batch_of(models.pipeline, options.batch)
-    engine = Engine(models, options.at_once + options.line, Metrics(queue), hidden, tracing, batch)
+    models = replace(models, batch=batch_of(models.pipeline, options.batch))
+    engine = Engine(models, options.at_once + options.line, Metrics(queue), private(options.spec, models), tracing)
     return Service(
         scheduler=RequestScheduler(engine, queue),
         engine=engine,

@@ -18,7 +18,6 @@ from llmga.assistant.painting import is_instructed
 from llmga.assistant.session import Turn
 from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline, with_own_sampler
-from llmga.diffusers.batching import StepBatch
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
@@ -39,7 +38,6 @@ class Engine:
     Args:
         models: Loaded once; nothing of a request is kept in them.
         at_once: How many requests are at work at the same time, those included that wait for the painter.
-        batch: Where pictures from words are denoised together; None paints one after the other.
         private: What no answer may hold, with what stands for it.
         tracing: Makes the spans of requests.
     """
@@ -51,10 +49,8 @@ class Engine:
         metrics: Metrics,
         private: Mapping[str, str] | None = None,
         tracing: Tracing | None = None,
-        batch: StepBatch | None = None,
     ):
         self.models = models
-        self.batch = batch
         self.metrics = metrics
         self.tracing: Tracing = tracing or Tracing()
         self._private = dict(private or {})
@@ -131,7 +127,7 @@ class RunningTurn:
         self.insist = insist
         self.done = done
         models = engine.models
-        pipeline = CountedPipeline(with_own_sampler(models.pipeline), models.lock, engine.batch, turn=self)
+        pipeline = CountedPipeline(with_own_sampler(models.pipeline), models.lock, models.batch, turn=self)
         self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)

@@ -157,7 +157,8 @@ def serve(args: argparse.Namespace) -> int:
     models = Models.load(options.spec)
     service = build_service(options, models)
     app = build_app(service, known, is_local(args.host))
-    page = with_page(app, options, models, known) if args.page else None
+    shown = replace(models, batch=service.engine.models.batch)
+    page = with_page(app, options, shown, known) if args.page else None
     if args.mcp:
         with_mcp(app, service, args.files or ())
     limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
