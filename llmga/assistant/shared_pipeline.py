@@ -39,9 +39,9 @@ class SharedPipeline:
     who: Hashable = None
 
     @classmethod
-    def of(cls, shared: Pipeline, lock: FairLock) -> "SharedPipeline":
+    def of(cls, shared: Pipeline, lock: FairLock, batch: StepBatch | None = None) -> "SharedPipeline":
         """A new one with a sampler and a name of its own; a pipeline that runs elsewhere has but one sampler."""
-        return cls(with_own_sampler(shared), lock, who=object())
+        return cls(with_own_sampler(shared), lock, batch, object())
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         """As the pipeline; with a batch, beside others that paint from words, and the same picture.

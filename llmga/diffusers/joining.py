@@ -1,5 +1,6 @@
 """A picture painted beside others: a stock pipeline whose denoiser is shared step by step."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
@@ -14,6 +15,8 @@ from llmga.diffusers.interruption import Look, watched
 from llmga.diffusers.memory import execution_device, free_memory
 from llmga.diffusers.pipeline import Pipeline
 from llmga.diffusers.plan import working_memory
+
+log: logging.Logger = logging.getLogger(__name__)
 
 MOST = 64  # pictures at once
 USABLE = 0.8  # of the memory that is free; a language model may want some, too
@@ -32,7 +35,9 @@ def batch_of(pipeline: Any, most: int) -> StepBatch | None:
     able = isinstance(pipeline, Pipeline) and pipeline.family.prompt_arguments is not None
     if not able or pipeline.offload != "none" or pipeline.quant is not None:
         return None
-    most = min(most, pictures_that_fit(pipeline))
+    if (fit := pictures_that_fit(pipeline)) < most:
+        log.warning("the device has memory for %d of %d pictures at once.", fit, most)
+    most = min(most, fit)
     width, height = (side // pipeline.pipe.vae_scale_factor for side in pipeline.native_size)
     return StepBatch(pipeline.denoiser, most, most * width * height) if most > 1 else None
 

@@ -39,10 +39,8 @@ def build_service(
     models = bounded(options, models)
     queue = queue or FairQueue(options.at_once, options.queue, options.line)
     metrics, tracing = Metrics(queue), Tracing.to(options.otel)
-    engine = Engine(
-        models, options.at_once + options.line, metrics, private(options.spec, models), tracing, labels(options),
-        batch_of(models.pipeline, options.batch),
-    )  # fmt: skip
+    hidden, at_once = private(options.spec, models), options.at_once + options.line
+    engine = Engine(models, at_once, metrics, hidden, tracing, labels(options))
     scheduler = RequestScheduler(engine, queue)
     metrics.watch("llmga_painter_line", "Pictures that are painted or wait for the painter.",
                   lambda: scheduler.engine.models.lock.waiting)  # fmt: skip
@@ -68,21 +66,20 @@ def with_models(service: Service, options: ServerOptions, models: Models) -> Ser
         UserError: one answer may cost less than the settings want.
     """
     models = bounded(options, models)
-    batch = batch_of(models.pipeline, options.batch)
-    engine = service.engine.with_models(models, private(options.spec, models), labels(options), batch)
+    engine = service.engine.with_models(models, private(options.spec, models), labels(options))
     cache = new_prefix_cache(options, models, engine.metrics)
     return replace(service, engine=engine, prefix_cache=cache, names=names(options))
 
 
 def bounded(options: ServerOptions, models: Models) -> Models:
-    """The models, with what one answer of the server may cost.
+    """The models, with what one answer of the server may cost, and where its paintings meet.
 
     Raises:
         UserError: that is less than the settings want.
     """
     models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
     models.bounds.check_settings(options.settings, models.pipeline)
-    return models
+    return replace(models, batch=batch_of(models.pipeline, options.batch))
 
 
 def new_prefix_cache(options: ServerOptions, models: Models, metrics: Metrics) -> PrefixCache:

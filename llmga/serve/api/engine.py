@@ -19,7 +19,6 @@ from llmga.assistant.painting import is_instructed
 from llmga.assistant.session import Turn
 from llmga.assistant.settings import SETTINGS, Settings
 from llmga.assistant.shared_pipeline import SharedPipeline, with_own_sampler
-from llmga.diffusers.batching import StepBatch
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
@@ -41,7 +40,6 @@ class Engine:
     Args:
         models: Loaded once; nothing of a request is kept in them.
         at_once: How many requests are at work at the same time, those included that wait for the painter.
-        batch: Where pictures from words are denoised together; None paints one after the other.
         private: What no answer may hold, with what stands for it.
         tracing: Makes the spans of requests.
         labels: What figures call the models.
@@ -55,23 +53,19 @@ class Engine:
         private: Mapping[str, str] | None = None,
         tracing: Tracing | None = None,
         labels: ModelLabels | None = None,
-        batch: StepBatch | None = None,
     ):
         self.models = models
         self.labels: ModelLabels = labels or ModelLabels()
-        self.batch = batch
         self.metrics = metrics
         self.tracing: Tracing = tracing or Tracing()
         self._private = dict(private or {})
         self.threads: ThreadPoolExecutor = ThreadPoolExecutor(at_once, thread_name_prefix="request")
         self._lock = Lock()
 
-    def with_models(
-        self, models: Models, private: Mapping[str, str], labels: ModelLabels, batch: StepBatch | None = None
-    ) -> "Engine":
+    def with_models(self, models: Models, private: Mapping[str, str], labels: ModelLabels) -> "Engine":
         """Return an engine around other models, with the threads and figures of this one."""
         made = copy(self)
-        made.models, made.labels, made.batch, made._private = models, labels, batch, dict(private)
+        made.models, made.labels, made._private = models, labels, dict(private)
         return made
 
     def turn(
@@ -147,7 +141,7 @@ class RunningTurn:
         models = engine.models
         own = getattr(models.pipeline, "own", None)  # of one that computes elsewhere, for a sampler of its own
         painter = own() if own else with_own_sampler(models.pipeline)
-        pipeline = CountedPipeline(painter, models.lock, engine.batch, turn=self)
+        pipeline = CountedPipeline(painter, models.lock, models.batch, turn=self)
         self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)

@@ -188,8 +188,10 @@ def loaded(
         UserError: models cannot be loaded.
     """
     models = Models.load(options.spec)
-    app = assemble(args, build_service(options, models), keys, audit)
-    page = with_page(app, options, models, keys) if args.page else None
+    service = build_service(options, models)
+    app = assemble(args, service, keys, audit)
+    shown = replace(models, batch=service.engine.models.batch)
+    page = with_page(app, options, shown, keys) if args.page else None
     if not args.page:  # whose sessions go on with the models that they began with
         app.state.swapper = Swapper(app, args)
     return app, page
