@@ -1,9 +1,9 @@
 """What becomes of requests when processes of a server on Ray Serve are killed: `python benchmarks/server_recovery.py`.
 
 It starts `llmga serve --engine ray`, asks for pictures from several clients, and kills (SIGKILL) a painter, a planner
-and the application in the midst of it.  Every request has to be answered with the very picture that it was answered with
-before, or refused with a status after which one comes again (429, 503).  With `--url` and `--pid` it asks a server that
-is there already.
+and the application in the midst of it.  Every request has to be answered with the very picture that it was answered
+with before, or refused with a status after which one comes again (429, 503).  With `--url` and `--pid` it asks a
+server that is there already.
 """
 
 import argparse

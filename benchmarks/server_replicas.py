@@ -25,8 +25,8 @@ def free_port() -> int:
 
 
 def started(port: int, painters: int, more: list[str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "llmga.serve.openai_api", "--engine", "ray", "--port", str(port), "--device", "cpu",
-               "--planners", "1", "--painters", str(painters), "--at-once", "8", *more]  # fmt: skip
+    flags = f"--engine ray --port {port} --device cpu --planners 1 --painters {painters} --at-once 8".split()
+    command = [sys.executable, "-m", "llmga.serve.openai_api", *flags, *more]
     server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
     with httpx.Client(trust_env=False) as client:
         while server.poll() is None:

@@ -1,5 +1,6 @@
 """Models that obey the contracts and answer at once; they can be had in another process, too."""
 
+import os
 import threading
 import time
 
@@ -35,6 +36,8 @@ class EchoPlanner(Planner):
         if "history" in last.text:
             told = " | ".join(message.text for message in asked.messages[:-1])
             return told.replace("<", "{").replace(">", "}")
+        if "process" in last.text:
+            return f"process {os.getpid()}"
         if "system" in last.text:
             return str(asked.system)
         if last.images and sampling.picture == "auto":
@@ -88,6 +91,8 @@ class PlainPainter:
                 on_preview(step, Image.new("RGB", (4, 4)))
             on_step(step, self.total)
         named = next((rgb for name, rgb in COLOURS.items() if name in prompt), (9, 9, 9))
+        if "process" in prompt:
+            named = (os.getpid() >> 16 & 255, os.getpid() >> 8 & 255, os.getpid() & 255)
         painted = Image.new("RGB", size or (image.size if image else (16, 8)), named)
         return painted if mask is None else paste_back(image, restore(painted, image, mask), mask)
 

@@ -1,0 +1,16 @@
+"""A small cluster with plain models: `python -m tests.serve.cluster.running PORT`; a signal ends it."""
+
+import sys
+
+from llmga.serve.api import logs
+from llmga.serve.cluster.launch import run
+from tests.serve.cluster.flags import PlainFlags
+
+SMALL = {"ray_actor_options": {"num_cpus": 0.01, "num_gpus": 0}}
+OVERRIDES = {"Ingress": SMALL, "Gate": SMALL, "Planner": {"num_replicas": 2, **SMALL},
+             "Painter": {"num_replicas": 2, **SMALL}}  # fmt: skip
+
+if __name__ == "__main__":
+    logs.configure()
+    flags = PlainFlags(("--at-once", "6", "--queue", "2"), pace=0.1)
+    run(flags, OVERRIDES, {"host": "127.0.0.1", "port": int(sys.argv[1])}, "HeadOnly", None)
