@@ -38,6 +38,7 @@ from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.loading import NewChat, open_planner
+from llmga.llava.passthrough import PassthroughPlanner
 from llmga.llava.placement import placement
 from llmga.llava.planner import Planner
 from llmga.llava.templates import TEMPLATES
@@ -141,6 +142,7 @@ class ModelSpec:
         c2pa: files of a chain of certificates and of its key, with which every picture's file is signed.
         c2pa_prompt: what is signed holds the prompt.
         bounds: what one answer may cost.
+        verbatim: prompts are painted as they are said; no language model is loaded.
     """
 
     mllm: str | Path | Endpoint | None = None
@@ -179,6 +181,7 @@ class ModelSpec:
     c2pa: tuple[str | Path, str | Path] | None = None
     c2pa_prompt: bool = False
     bounds: Bounds = UNBOUNDED
+    verbatim: bool = False
 
     def filled(self) -> "ModelSpec":
         """With the bundled models where none are named.
@@ -197,7 +200,7 @@ class ModelSpec:
                 inpainter = bundled(BUNDLED_INPAINTER, "--inpainter")
         return replace(
             self.with_upscaler(),
-            mllm=bundled(BUNDLED_MLLM, "--model-path") if self.mllm is None else self.mllm,
+            mllm=bundled(BUNDLED_MLLM, "--model-path") if self.mllm is None and not self.verbatim else self.mllm,
             pipeline=_bundled_pipeline(self.task) if self.pipeline is None else self.pipeline,
             inpainter=inpainter,
         )
@@ -311,13 +314,17 @@ class Models:
     bounds: Bounds = UNBOUNDED
 
     @classmethod
-    def load(cls, spec: ModelSpec) -> "Models":
+    def load(cls, spec: ModelSpec, report: Callable[[str], object] = lambda what: None) -> "Models":
         """Open what a spec names.
+
+        Args:
+            report: called with what is opened next, such as "the painter llmga-toy-sdxl-t2i".
 
         Raises:
             UserError: a folder lacks something.
         """
         spec = spec.filled()
+        report("the restorer")
         weights = {"restorer": _weights(spec.restorer, spec.restorer_path)}
         if spec.upscale is not None:
             weights["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
@@ -327,19 +334,21 @@ class Models:
                             f"{scale} --upscaler-path.")  # fmt: skip
         guard = open_guard(spec.safety_checker, spec.watermark, spec.device, spec.c2pa, spec.c2pa_prompt)
         folder = find_checkpoint(_given(spec.pipeline))
-        words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
-        base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
-        new_chat = open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
+        new_chat, parts = _open_words(spec, report)
+        report(f"the painter {Path(folder).name}")
         pipeline = spec.open_guided(folder)
-        parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
+        parts["painter"] = folder
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
+            report(f"the inpainter {Path(inpainter).name}")
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec, pipeline)
         if spec.editor is not None:
             parts["editor"] = editor = find_checkpoint(spec.editor)
+            report(f"the editor {Path(editor).name}")
             pipeline.dedicated[EDITING] = _editor(editor, spec)
         parts |= {name: find_part(name, place) for name in PARTS if (place := getattr(spec, name)) is not None}
         parts |= {role: path for role, (_, path) in weights.items()}
+        report("the fingerprints of the weights")
         marks = tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
             new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard, bounds=spec.bounds
@@ -414,6 +423,24 @@ def _bundled_pipeline(task: str | None) -> Path:
         with suppress(UserError):
             return bundled(BUNDLED_INPAINTER, "--sdmodel_id")
     return bundled(BUNDLED_PIPELINE, "--sdmodel_id")
+
+
+def _open_words(
+    spec: ModelSpec, report: Callable[[str], object]
+) -> tuple[NewChat, dict[str, str | Path | Endpoint | None]]:
+    """What begins a conversation, and the models behind it by role.
+
+    Raises:
+        UserError: a folder lacks something.
+    """
+    if spec.verbatim:
+        return PassthroughPlanner, {}
+    words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
+    base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
+    name = f"of {words.shown}" if isinstance(words, Endpoint) else Path(words).name
+    report(f"the language model {name}")
+    new_chat = open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
+    return new_chat, {"language": words, "language base": base}
 
 
 def _inpainter(folder: Path, spec: ModelSpec, painter: Pipeline) -> Pipeline:

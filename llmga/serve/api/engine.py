@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -22,10 +22,8 @@ from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
 from llmga.errors import FLAG
-from llmga.llava.conversation import Conversation
-from llmga.llava.generation_prompt import END, START, TAG
-from llmga.llava.planner import Cancelled, Planner
-from llmga.llava.sampling import Sampling
+from llmga.llava.passthrough import PassthroughPlanner
+from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.tracing import Tracing, TurnSpans
 
@@ -240,16 +238,6 @@ class CountedPipeline(SharedPipeline):
         image = super().__call__(prompt, on_step=counted, **options)
         metrics.pictures.inc()
         return image
-
-
-class PassthroughPlanner(Planner):
-    """A planner without a language model: it asks for a picture of exactly what was said."""
-
-    steers = True
-
-    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
-        words = TAG.sub(" ", conversation.messages[-1].text)  # a tag would end the prompt
-        yield f"{START} {words} {END}"
 
 
 class LatencyRecorder:
