@@ -64,10 +64,10 @@ def add_setting(group: "argparse._ActionsContainer", row: Setting) -> None:
     if row.kind is bool:
         _add(group, row.flag, action="store_true", help=row.help)
     elif row.closed:
-        _add(group, row.flag, type=row.kind, choices=row.names, default=row.default, help=_explained(row))
+        _add(group, row.flag, type=row.kind, choices=row.names, default=row.default, help=explained(row))
     else:
         metavar = "NAME" if row.names else _SHOWN.get(row.kind)
-        _add(group, row.flag, type=reader(row), default=row.default, metavar=metavar, help=_explained(row))
+        _add(group, row.flag, type=reader(row), default=row.default, metavar=metavar, help=explained(row))
 
 
 def reader(row: Setting) -> Any:
@@ -81,7 +81,8 @@ def reader(row: Setting) -> Any:
     return number(row.kind, *row.offered) if row.offered else row.kind
 
 
-def _explained(row: Setting) -> str:
+def explained(row: Setting) -> str:
+    """What a setting is about, what it may be, and what it is where nobody says."""
     usual = row.usual if row.default is None else row.default
     return "".join((
         row.help,
@@ -231,6 +232,8 @@ def add_session(parser: Parser) -> None:
         metavar="PATH",
         help="folder or .zip, gone on with (settings, too) if it is there; saved after each answer",
     )
+    _add(parser, "forget", action="store_true", help="keep nothing of the conversation beside --session, by which the "
+         "latest ones of this terminal could be gone on with")  # fmt: skip
     usual = MOST_PIXELS // MEGA
     _add(parser, "session-megapixels", type=number(int, 1, 4000), default=usual, metavar="N",
          help=f"million pixels that a session's pictures may have together (default: {usual})")  # fmt: skip
