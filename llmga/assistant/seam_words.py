@@ -5,7 +5,7 @@ from llmga.seams import VISIBLE
 
 
 def seam_words(record: Record) -> str:
-    """Whether the edge of what was painted can be seen, and which restorer may help; empty where nothing was repainted."""
+    """Whether the edge of what was painted shows, and which restorer may help; empty where nothing was repainted."""
     if record.seam_after is None:
         return ""
     if record.seam_after.colour < VISIBLE:

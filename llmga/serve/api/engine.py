@@ -22,6 +22,7 @@ from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
 from llmga.errors import FLAG
+from llmga.llava.conversation import Conversation
 from llmga.llava.passthrough import PassthroughPlanner
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics

@@ -9,11 +9,15 @@ ASKS = "You: "
 ONCE_MORE = "(once more to end)"
 
 
+class Dropped(KeyboardInterrupt):
+    """Ctrl-C, by which a line was dropped in which something stood."""
+
+
 def ask(read: Callable[[], str] | None = None, *, interrupted: bool = False, breaks: bool = True) -> str | None:
     """The next line that a person typed; None at the end: an empty line, the end of the input, or Ctrl-C twice.
 
-    The first Ctrl-C drops the line only: it may have been meant for an answer that had just come to its end.  A line of
-    blanks is a slip of the thumb, and asked for again.
+    A Ctrl-C that comes alone drops the line only: it may have been meant for an answer that had just come to its end.
+    A line of blanks is a slip of the thumb, and asked for again.
 
     Args:
         read: asks once; None reads the standard input.
@@ -28,9 +32,9 @@ def ask(read: Callable[[], str] | None = None, *, interrupted: bool = False, bre
         except EOFError:
             print("\n" * breaks, end="")
             return None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as pressed:
             print("\n" * breaks, end="")
-            if interrupted or not sys.stdin.isatty():
+            if (interrupted and not isinstance(pressed, Dropped)) or not sys.stdin.isatty():
                 return None
             interrupted = True
             print(ONCE_MORE)

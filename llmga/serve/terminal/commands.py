@@ -13,7 +13,6 @@ from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent
 from llmga.assistant.session import Session, Turn
 from llmga.assistant.session_file import differences, load_session, save_session
-from llmga.assistant.settings import SETTINGS
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.control import OFF, parse_words
 from llmga.errors import UserError

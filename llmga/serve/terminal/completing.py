@@ -74,8 +74,8 @@ def controls(chat: "TerminalChat", typed: str) -> Iterator[Candidate]:
     if before:
         yield from files(chat, last)
     else:
-        names = (*CONTROLS, *registered("control"))
-        yield from starting(last, [*((name, "") for name in names), (OFF, "nothing guides"), (DEFAULT, "as at the start")])
+        names = ((name, "") for name in (*CONTROLS, *registered("control")))
+        yield from starting(last, [*names, (OFF, "nothing guides"), (DEFAULT, "as at the start")])
 
 
 def turns(chat: "TerminalChat", typed: str) -> Iterator[Candidate]:

@@ -12,7 +12,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from llmga.serve.terminal.asking import ASKS
+from llmga.serve.terminal.asking import ASKS, Dropped
 from llmga.serve.terminal.completing import Candidate
 
 LONGEST_HISTORY = 1000  # messages
@@ -83,7 +83,8 @@ def keys() -> KeyBindings:
     @bindings.add("<sigint>")
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.append_to_history()
-        event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+        stood = event.current_buffer.text.strip()
+        event.app.exit(exception=Dropped if stood else KeyboardInterrupt, style="class:aborting")
 
     return bindings
 

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmga.assistant.seam_words import seam_words
 from llmga.assistant.session import Exchange
 from llmga.errors import UserError
 from llmga.llava.generation_prompt import Spoken, parse
@@ -120,10 +119,11 @@ def models(chat: "TerminalChat", text: str) -> None:
     with suppress(UserError):
         facts = assistant.pipeline.describe()  # type: ignore[attr-defined]  # of the contract, beside calling it
     told = ", ".join(str(facts[name]) for name in FACTS if facts.get(name))
-    rows = [(mark.role, mark.name + (f" ({told})" if mark.role == "painter" and told else "")) for mark in assistant.models]
+    told = f" ({told})" if told else ""
+    rows = [(mark.role, mark.name + (told if mark.role == "painter" else "")) for mark in assistant.models]
     used = {mark.name for mark in assistant.models}
     others = [(flag, name) for flag, name in sorted(set(_there())) if name not in used]
-    chat.terminal.rows([*(rows or [("painter", told or "unnamed")]), *others])
+    chat.terminal.rows([*(rows or [("painter", f"unnamed{told}")]), *others])
     if others:
         chat.terminal.info("those with a flag are there for another session: llmga chat FLAG NAME.")
 

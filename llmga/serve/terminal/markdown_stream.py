@@ -12,7 +12,7 @@ from typing import TextIO
 
 from markdown_it import MarkdownIt
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.markdown import Heading, Markdown
 from rich.text import Text
 
 PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])  # "<b>" is said, not obeyed
@@ -22,9 +22,17 @@ NEXT = re.compile(r"\n\n+(?=[^\s\d*+\-|>])")  # where a paragraph ends, and what
 UP, CLEAR = "\033[{}A", "\033[J"
 
 
+class _Heading(Heading):
+    LEVEL_ALIGN = {}  # all at the left
+
+
+class _Markdown(Markdown):
+    elements = {**Markdown.elements, "heading_open": _Heading}
+
+
 def markdown(text: str) -> Markdown:
     """The text as rich draws it; line ends stay line ends, as people who chat mean them, and addresses can be read."""
-    drawn = Markdown("", code_theme="ansi_dark", hyperlinks=False)
+    drawn = _Markdown("", code_theme="ansi_dark", hyperlinks=False)
     drawn.parsed = PARSER.parse(text)
     for token in drawn.parsed:
         for child in token.children or ():
@@ -109,8 +117,8 @@ class MarkdownStream:
         if not self._shown or same == len(rows):
             between = "\n" if self._shown and len(lines) > same else ""
             self._write(between + "\n".join(lines[same:]))
-        elif lines[same:] and lines[same].startswith(self._shown[same]) and same == len(rows) - 1:
-            self._write(lines[same].removeprefix(self._shown[same]) + "".join(f"\n{line}" for line in lines[same + 1 :]))
+        elif lines[same:] and lines[same].startswith(last := self._shown[-1]) and same == len(rows) - 1:
+            self._write("\n".join(lines[same:]).removeprefix(last))
         else:
             up = UP.format(rows[same]) if rows[same] else ""
             self._write(f"{up}\r{CLEAR}" + "\n".join(lines[same:]))

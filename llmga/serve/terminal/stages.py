@@ -63,8 +63,8 @@ class Stages:
     def _turn(self, what: str, ended: Event) -> None:
         number = 0
         while not ended.is_set():
-            taken = time.monotonic() - self._began
-            self._say(f"{CLEAR}{self._dim}{FRAMES[number % len(FRAMES)]} loading {what} \u2026 {taken:.0f} s{self._plain}")
+            dot, taken = FRAMES[number % len(FRAMES)], time.monotonic() - self._began
+            self._say(f"{CLEAR}{self._dim}{dot} loading {what} \u2026 {taken:.0f} s{self._plain}")
             number += 1
             ended.wait(PAUSE)
 
