@@ -1,6 +1,7 @@
 """Flags of the command lines, in small groups; what is made of them is in `parsed_args`."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from llmga.assistant.bounds import LARGER, LONGEST_PROMPT, STEPS
@@ -50,9 +51,10 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     if task == EDITING:
         add_editing(parser)
     parser.set_defaults(task=task)
+    add_pictures(parser)
     add_session(parser)
     if picture is not False:
-        _add(parser, "image-file", metavar="FILE", help="picture of the first message")
+        _add(parser, "image-file", "-i", metavar="FILE", help="picture of the first message")
     if picture:
         parser.needed.append(("image-file",))
     return parser
@@ -92,9 +94,9 @@ def explained(row: Setting) -> str:
     ))  # fmt: skip
 
 
-def _add_settings(group: "argparse._ActionsContainer", name: str) -> None:
+def _add_settings(group: "argparse._ActionsContainer", name: str, without: Sequence[str] = ()) -> None:
     for row in SETTINGS.values():
-        if row.group == name and row.flag:
+        if row.group == name and row.flag and row.name not in without:
             add_setting(group, row)
 
 
@@ -141,11 +143,15 @@ def _seconds(default: float) -> dict[str, Any]:
     return {"type": number(float, 0.1, 3600), "default": float(default), "metavar": "SECONDS"}
 
 
-def add_words(parser: Parser) -> None:
-    """How the language model talks."""
+def add_words(parser: Parser, without: Sequence[str] = ()) -> None:
+    """How the language model talks.
+
+    Args:
+        without: settings that this command line leaves out.
+    """
     group = parser.add_argument_group("words")
     _add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
-    _add_settings(group, "words")
+    _add_settings(group, "words", without)
 
 
 def add_painting(parser: Parser) -> None:
@@ -205,12 +211,13 @@ def add_guides(group: "argparse._ActionsContainer") -> None:
         _add(group, f"{name}-scale", action="append", type=scale, metavar="X", help="how much, 0 to 2 (default: 1)")
 
 
-def add_region(parser: Parser) -> None:
+def add_region(parser: Parser, *, needed: bool = True) -> None:
     """Which part of the picture is painted anew."""
     group = parser.add_argument_group("region")
     either = group.add_mutually_exclusive_group()
-    parser.needed.append(("mask-file", "outpaint"))
-    _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
+    if needed:
+        parser.needed.append(("mask-file", "outpaint"))
+    _add(either, "mask-file", "-m", metavar="FILE", help="white, or transparent if anything is, is painted anew")
     _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
     _add_settings(group, "region")
 
@@ -220,11 +227,17 @@ def add_editing(parser: Parser) -> None:
     _add_settings(parser.add_argument_group("editing"), "editing")
 
 
-def add_session(parser: Parser) -> None:
+def add_pictures(parser: Parser) -> None:
     """Where pictures go and how much is told."""
     _add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
     _add(parser, "format", default="png", metavar="NAME", help=f"of the pictures, one of: {', '.join(FORMATS)}")
     _add(parser, "strip-metadata", action="store_true", help="leave out of the pictures how they were made")
+    _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
+    _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
+
+
+def add_session(parser: Parser) -> None:
+    """What is kept of a conversation, and many of them from a file."""
     whole = parser.add_mutually_exclusive_group()
     _add(
         whole,
@@ -238,8 +251,6 @@ def add_session(parser: Parser) -> None:
     _add(parser, "session-megapixels", type=number(int, 1, 4000), default=usual, metavar="N",
          help=f"million pixels that a session's pictures may have together (default: {usual})")  # fmt: skip
     _add(whole, "batch", metavar="FILE", help="requests, one a line as text or JSON, in place of a conversation")
-    _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
-    _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
 
 
 def add_safety(parser: Parser) -> None:
@@ -258,8 +269,8 @@ def add_provenance(parser: Parser) -> None:
     _add(group, "c2pa-prompt", action="store_true", help="what is signed holds the prompt")
 
 
-def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None:
-    group.add_argument(f"--{name}", **options)
+def _add(group: "argparse._ActionsContainer", name: str, *short: str, **options: Any) -> None:
+    group.add_argument(f"--{name}", *short, **options)
 
 
 def memory(text: str) -> dict[int | str, str]:

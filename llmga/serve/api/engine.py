@@ -12,7 +12,8 @@ from typing import Any
 from PIL import Image
 
 from llmga.assistant.assistant import Assistant
-from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
+from llmga.assistant.events import AssistantEvent, PictureReady, PromptFound, TextDelta
+from llmga.assistant.insisting import insisting
 from llmga.assistant.loading import Models
 from llmga.assistant.painting import is_instructed
 from llmga.assistant.session import Turn
@@ -23,7 +24,6 @@ from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
 from llmga.errors import FLAG
 from llmga.llava.conversation import Conversation
-from llmga.llava.passthrough import PassthroughPlanner
 from llmga.llava.planner import Planner
 from llmga.serve.api.metrics import Metrics
 from llmga.serve.api.tracing import Tracing, TurnSpans
@@ -204,14 +204,9 @@ class RunningTurn:
             self.done()
 
     def _answer(self) -> Iterator[AssistantEvent]:
-        words, asked = "", False
-        for event in self._respond(self.input):
-            words += event.text if isinstance(event, TextDelta) else ""
-            asked |= isinstance(event, PromptFound) or (isinstance(event, Failed) and not event.cut)
-            yield event
-        if self.insist and not asked and not self.cancelled:
-            self.assistant.planner = PassthroughPlanner()
-            yield from self._respond(Turn(words.strip() or self.input.text))
+        if self.insist:
+            return insisting(self.assistant, self.input, self._respond)
+        return self._respond(self.input)
 
     def _respond(self, turn: Turn) -> Iterator[AssistantEvent]:
         events = self.assistant.stream(turn)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmga.assistant.session import Exchange
 from llmga.errors import UserError
+from llmga.limits import MOST_VERSIONS
 from llmga.llava.generation_prompt import Spoken, parse
 from llmga.model_directories import in_model_directories
 from llmga.plain_text import plain
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from llmga.assistant.record import Record
     from llmga.serve.terminal.commands import TerminalChat
 
-MOST_VERSIONS = 10  # that are painted at once
 FACTS = ("family", "device", "dtype", "quant")  # what is told of a painter
 MARKS = {"model_index.json": "--sdmodel_id", "config.json": "--model-path"}  # how a folder shows what opens it
 
