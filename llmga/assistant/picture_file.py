@@ -41,9 +41,7 @@ def kind_by_name(path: Path) -> str:
         UserError: it ends with none, or is a folder.
     """
     if path.is_dir():
-        raise UserError(
-            f"{str(path)!r} is a folder; name a file, such as {str(path / 'out.png')!r}, or use --save-path."
-        )
+        raise UserError(f"{str(path)!r} is a folder; name a file in it, or give it as --save-path.")
     if (kind := KINDS.get(path.suffix.lower())) is None:
         raise UserError(f"{str(path)!r} ends with no picture format; use one of {', '.join(KINDS)}.")
     return kind

@@ -61,7 +61,14 @@ class Reporter(Terminal):
         super().error(message)
 
     def _new_bar(self, total: int) -> tqdm:
-        return tqdm(total=total, desc="painting", unit="step", file=self.err, leave=False, disable=self.quiet)
+        return tqdm(
+            total=total,
+            desc="painting",
+            unit="step",
+            file=self.err,
+            leave=False,
+            disable=self.quiet or not self.err.isatty(),
+        )
 
 
 def paint(args: argparse.Namespace, stages: Stages) -> int:

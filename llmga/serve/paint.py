@@ -33,7 +33,7 @@ def build_parser() -> Parser:
     parser.add_argument("words", metavar="TEXT", help=f"what you want to see; {STDIN} reads the standard input")
     group = parser.add_argument_group("in and out")
     group.add_argument("--image-file", "-i", metavar="FILE", help="picture that the words are about: a part of it is "
-                       "painted anew (-m), it grows (--outpaint), is changed by the words (--edit), or looked at")  # fmt: skip
+                       "painted anew (-m), it grows (--outpaint), is changed (--edit), or only looked at")  # fmt: skip
     group.add_argument("--edit", action="store_true", help="change the picture as the words say")
     group.add_argument("--output", "-o", metavar="FILE", help="the picture, over what is there; its ending says the "
                        "format; further ones go beside it, as FILE-2; left out: numbered in --save_path")  # fmt: skip
@@ -80,9 +80,7 @@ def _check_verbatim(args: argparse.Namespace, task: str | None) -> None:
         if getattr(args, name) is not None:
             raise UserError(f"--verbatim needs no language model, and --{name.replace('_', '-')} names one; give one.")
     if args.image_file is not None and task is None:
-        raise UserError(
-            "--verbatim leaves nobody to look at --image-file; give --mask-file, --outpaint or --edit, too."
-        )
+        raise UserError("--verbatim leaves nobody who looks at --image-file; give --mask-file or --outpaint, too.")
 
 
 def words_of(text: str) -> str:
@@ -93,9 +91,8 @@ def words_of(text: str) -> str:
     """
     words = sys.stdin.read(LONGEST) if text == STDIN else text
     if not words.strip():
-        raise UserError(
-            f"{'the standard input' if text == STDIN else 'the text'} says nothing; say what you want to see."
-        )
+        where = "the standard input" if text == STDIN else "the text"
+        raise UserError(f"{where} says nothing; say what you want to see.")
     return words.strip()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -35,9 +36,12 @@ class Screen(Terminal):
         self._errors = Console(file=self.err, highlight=False)
 
     def info(self, text: str) -> None:
-        """Print one or more whole lines, broken between words."""
+        """Print one or more whole lines, broken between words; those with a longer one, such as a path, are left whole
+        for copying."""
         self._fresh_line()
-        self._console.print(Text(text))
+        for line in text.split("\n"):
+            longest = max(map(cell_len, line.split()), default=0)
+            self._console.print(Text(line), soft_wrap=longest >= self._console.width)
 
     def rows(self, rows: Iterable[tuple[str, str]], width: int = 0) -> None:
         """Print a table of two columns, each broken between words."""

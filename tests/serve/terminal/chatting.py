@@ -1,6 +1,12 @@
-"""A chat at this terminal with toys that need no models: `python -m tests.serve.terminal.chatting FOLDER [SESSION]`."""
+"""Chats with toys that need no models, each in a process of its own at a terminal of its own.
 
+`python -m tests.serve.terminal.chatting` imports once; each line of its standard input, a JSON object with `terminal`,
+`environment`, `folder` and `session`, begins a chat, told as `{"process": …}` and, at its end, `{"code": …}`.
+"""
+
+import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -32,6 +38,11 @@ class Talker(Planner):
 
     def _answer(self, conversation, sampling, cancelled):
         said = conversation.messages[-1].text
+        if said == "paced":
+            for piece in ("Wait", " a", " moment. ", "<gen_image>", " paced ", "</gen_image>", " There", " it is."):
+                time.sleep(0.02)
+                yield piece
+            return
         if said == "slow words":
             while not cancelled():
                 time.sleep(0.01)
@@ -49,21 +60,49 @@ class Painter(ToyPipeline):
         self.total = 10**6 if prompt == "slow" else 3
 
         def step(done, total):
-            time.sleep(0.01 if prompt == "slow" else 0)
+            time.sleep(0.02 if prompt in ("slow", "paced") else 0)
             on_step(done, total)
 
         return super().__call__(prompt, *args, on_step=step, **rest)
 
 
-def main(folder, session=None):
+def chat(folder, session=None, keeps=True):
     with Stages(sys.stderr, os.environ) as stages:
         stages("the painter toy")
     assistant = Assistant(Talker(), Painter(), lambda image, *_: image, Settings(seed=7))
     kind = Screen if draws(sys.stdout, os.environ) else Terminal
-    terminal = kind(ImageFolder(folder), inline=drawer("auto", os.environ, True))
-    chat = TerminalChat(assistant, terminal, Turn(""), Path(session) if session else None)
-    return talk(chat, person=sys.stdin.isatty())
+    terminal = kind(ImageFolder(folder), inline=drawer("auto", os.environ, sys.stdout.isatty()))
+    room = TerminalChat(assistant, terminal, Turn(""), Path(session) if session else None)
+    return talk(room, person=sys.stdin.isatty(), keeps=keeps)
+
+
+def begin(terminal, environment, folder, session):
+    """Be the process that sits at this terminal; nothing of the parent's streams is left."""
+    os.setsid()
+    descriptor = os.open(terminal, os.O_RDWR)  # becomes the controlling one, which Ctrl-C needs
+    for number in range(3):
+        os.dup2(descriptor, number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    return chat("outputs", session)
+
+
+def main():
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        if not (process := os.fork()):
+            code = 70
+            try:
+                code = begin(**json.loads(line)) or 0
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        print(json.dumps({"process": process}), flush=True)
+        print(json.dumps({"code": os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main()
