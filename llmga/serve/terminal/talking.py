@@ -1,7 +1,9 @@
 """Asks and answers, until the person has had enough."""
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from llmga.serve.terminal.asking import ASKS, ask
 from llmga.serve.terminal.commands import TerminalChat
@@ -58,21 +60,25 @@ class EditedKeys(Keys):
         from llmga.serve.terminal.line_editing import line_editor
 
         self._editor: Callable[[str], str] = line_editor(lambda line: candidates(chat, line))
-        self._keyboard = Keyboard(sys.stdin.fileno())
+        self._keyboard = Keyboard(sys.stdin.fileno(), marks=os.environ.get("TERM", "dumb") not in ("dumb", ""))
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """As `Keyboard.quiet`."""
+        return self._keyboard.quiet()
 
     def ask(self, interrupted: bool) -> str | None:
         """The next message; one that was ended with the return key during the answer is taken at once."""
-        typed = self._keyboard.taken()
-        if typed.strip() and typed.endswith("\n"):
+        typed, ended = self._keyboard.line()
+        if ended and typed.strip():
             print(f"{ASKS}{typed.strip()}")
             return typed.strip()
         drafts = [typed.strip()]
         return ask(lambda: self._editor(drafts.pop() if drafts else ""), interrupted=interrupted, breaks=False)
 
     def answer(self, chat: TerminalChat, line: str) -> None:
-        """Do what a line says, with the keys unseen, and leave a line free."""
-        with self._keyboard.unasked():
-            chat.handle(line)
+        """Do what a line says, and leave a line free."""
+        self._keyboard.unasked()
+        chat.handle(line)
         print()
 
 
@@ -98,7 +104,9 @@ def talk(chat: TerminalChat, first: str | None = None, *, person: bool, keeps: b
 
         chat.kept = new_place()
     chat.terminal.info(BEGIN)
-    converse(chat, first, EditedKeys(chat))
+    keys = EditedKeys(chat)
+    with keys.quiet():
+        converse(chat, first, keys)
     with ctrl_c(lambda: None):
         farewell(chat)
     return None

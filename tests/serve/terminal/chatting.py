@@ -43,6 +43,9 @@ class Talker(Planner):
                 time.sleep(0.02)
                 yield piece
             return
+        if said == "stubborn words":
+            yield "stubborn"
+            time.sleep(1)  # whatever is wanted
         if said == "slow words":
             while not cancelled():
                 time.sleep(0.01)
@@ -82,7 +85,8 @@ def begin(terminal, environment, folder, session):
     descriptor = os.open(terminal, os.O_RDWR)  # becomes the controlling one, which Ctrl-C needs
     for number in range(3):
         os.dup2(descriptor, number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)
+    sys.stdin = open(0)  # noqa: SIM115
+    sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)

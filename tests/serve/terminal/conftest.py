@@ -100,6 +100,7 @@ class ChatSeat(Seat):
         super().__init__(columns, rows)
         self.folder, self._chats = folder, chats
         usual = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "XDG_STATE_HOME": str(folder / "state")}
+        self._question = b"\nYou: " if environment.get("TERM") == "dumb" else b"\x1b[?2004h"  # pasting can begin
         told = {"PATH": os.environ["PATH"], "HOME": str(folder)} | usual | environment
         asked = {"terminal": self.device, "environment": told, "folder": str(folder), "session": session}
         print(json.dumps(asked), file=chats.stdin, flush=True)
@@ -114,14 +115,16 @@ class ChatSeat(Seat):
         """Say a line, and wait for the next question; what was written since."""
         begun = len(self.raw)
         self.press(line + ENTER)
-        self.until(lambda: b"\n" in self.raw[begun:] and self.asks())
+        self.until(lambda: self._question in self.raw[begun:] and self.asks())
         while self.look():
             pass
         return self.raw[begun:].decode()
 
     def ended(self):
         """Wait for the end; the exit code."""
+        end = time.monotonic() + PATIENCE
         while not select.select([self._chats.stdout], [], [], SHORT_WAIT)[0]:
+            assert time.monotonic() < end, f"it did not end:\n{self.screen}"
             self.look(0)
         while self.look():
             pass
