@@ -4,6 +4,7 @@ import io
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -286,6 +287,11 @@ def test_a_session_is_kept_after_every_answer(talk, tmp_path):
 def test_help_names_every_command(talk):
     out, _ = typed(talk(), "/help")
     assert [line.split()[0] for line in out.splitlines()] == list(COMMANDS)
+
+
+def test_the_guide_names_every_command():
+    guide = (Path(__file__).resolve().parents[3] / "docs/guide/talk.md").read_text("utf-8")
+    assert [name for name in COMMANDS if f"`{name}" not in guide] == []
 
 
 def test_two_slashes_begin_a_message(talk):

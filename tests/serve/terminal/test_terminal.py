@@ -4,14 +4,16 @@ import os
 import re
 import signal
 import stat
+import sys
 import time
 
+import pexpect
 import pytest
 
 from llmga.assistant.session_file import load_session
 from llmga.serve.terminal.asking import ONCE_MORE
 from llmga.serve.terminal.talking import BEGIN
-from tests.serve.terminal.conftest import CTRL_C, CTRL_D, CTRL_U, ENTER, ESCAPE, TAB, UP, pasted
+from tests.serve.terminal.conftest import CTRL_C, ROOT, CTRL_D, CTRL_U, ENTER, ESCAPE, TAB, UP, pasted
 
 PROMPT = "a red circle on a blue background, painted with much care"
 
@@ -212,3 +214,49 @@ def test_a_session_that_was_asked_for_is_the_place_where_it_is_kept(sit, tmp_pat
     seat.say("circle"), seat.say("/undo"), seat.say("/redo")
     assert len(load_session(tmp_path / "mine.zip").session.exchanges) == 1
     assert not (tmp_path / "state/llmga/conversations").exists()
+
+
+@pytest.fixture
+def program(tmp_path):
+    """`program("chat", …)` is the true program at a terminal."""
+    own = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | own
+
+    def begin(*words):
+        command = ["-m", "llmga", *words]
+        return pexpect.spawn(sys.executable, command, env=environment, cwd=tmp_path, encoding="utf-8", timeout=300)
+
+    return begin
+
+
+def test_the_program_tells_what_it_loads_paints_and_says_where(program, tmp_path):
+    child = program("chat", "--steps", "2", "--forget")
+    for stage in (
+        "the libraries",
+        "the restorer",
+        "the language model llmga-toy-mllm",
+        "the painter llmga-toy-sdxl-t2i",
+    ):
+        child.expect_exact(f"loading {stage} ")
+        child.expect(f"loaded {stage} in [0-9.]+ s")
+    child.expect_exact("an empty line ends.")
+    child.send("/set sampler\r")
+    child.expect(r"sampler is [a-z+0-9-]+ \(default\)")  # what the checkpoint brings
+    child.send("a red circle\r")
+    child.expect_exact("saved outputs/000.png (seed ")
+    child.expect_exact("You: ")
+    child.send("\r")
+    child.expect_exact("1 picture is in outputs: 000.png.")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0 and (tmp_path / "outputs/000.png").is_file()
+
+
+def test_ctrl_c_while_it_loads_ends_it_at_once(program):
+    child = program("chat")
+    child.expect_exact("loading the libraries")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.signalstatus == signal.SIGINT or child.exitstatus == 130
+    assert "Traceback" not in child.before
