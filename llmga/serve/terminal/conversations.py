@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from llmga.serve.terminal.line_editing import state_folder
@@ -12,8 +13,10 @@ NAME = re.compile(r"\d{4}-\d\d-\d\d-\d{6}(-\d+)?")
 
 
 def new_place() -> Path:
-    """A free place for a conversation that begins now; the oldest ones beyond `KEPT` are removed."""
+    """A free place for a conversation that begins now, which nobody else can read; the oldest beyond `KEPT` go."""
     folder = state_folder() / "conversations"
+    with suppress(OSError):  # a disk that takes nothing keeps nothing
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = sorted(each for each in folder.glob("*") if NAME.fullmatch(each.name) and each.is_dir())
     for old in kept[: max(0, len(kept) + 1 - KEPT)]:
         shutil.rmtree(old, ignore_errors=True)

@@ -1,9 +1,13 @@
 """What is kept of what was typed: the history on disk, and keys that nobody asked for."""
 
+import os
+import stat
+
 import pytest
 from prompt_toolkit.history import InMemoryHistory
 
 from llmga.serve.terminal.completing import candidates
+from llmga.serve.terminal.conversations import KEPT, new_place
 from llmga.serve.terminal.keyboard import said
 from llmga.serve.terminal.line_editing import LONGEST_HISTORY, history_file, open_history
 
@@ -54,3 +58,19 @@ def test_the_text_that_keys_make(keys, text):
 def test_nothing_is_offered_where_words_are_said():
     assert list(candidates(None, "a red /im")) == list(candidates(None, "im")) == list(candidates(None, "/hlp x")) == []
     assert [each.text for each in candidates(None, "/re")] == ["/redo ", "/retry ", "/repaint ", "/repair "]
+
+
+def test_the_latest_conversations_are_kept_where_nobody_else_reads_them(tmp_path):
+    places = []
+    for _ in range(KEPT + 5):
+        places.append(new_place())
+        places[-1].mkdir()
+    kept = sorted(os.listdir(tmp_path / "llmga" / "conversations"))
+    assert len(kept) == KEPT and {places[-1].name, places[-2].name} <= set(kept)
+    assert stat.S_IMODE((tmp_path / "llmga" / "conversations").stat().st_mode) == 0o700
+
+
+def test_a_disk_that_keeps_no_conversation_does_not_matter(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert not new_place().exists()

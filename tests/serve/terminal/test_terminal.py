@@ -13,7 +13,7 @@ import pytest
 from llmga.assistant.session_file import load_session
 from llmga.serve.terminal.asking import ONCE_MORE
 from llmga.serve.terminal.talking import BEGIN
-from tests.serve.terminal.conftest import CTRL_C, ROOT, CTRL_D, CTRL_U, ENTER, ESCAPE, TAB, UP, pasted
+from tests.serve.terminal.conftest import CTRL_C, CTRL_D, CTRL_U, ENTER, ESCAPE, ROOT, TAB, UP, pasted
 
 PROMPT = "a red circle on a blue background, painted with much care"
 
@@ -38,11 +38,7 @@ def test_it_says_how_to_begin_and_at_the_end_what_was_made_and_where(sit):
 def test_nothing_made_is_nothing_told(sit):
     seat = sit()
     seat.press(ENTER)
-    assert (
-        seat.ended() == 0
-        and "llmga chat" not in seat.screen
-        and not (seat.folder / "state/llmga/conversations").exists()
-    )
+    assert seat.ended() == 0 and "llmga chat" not in seat.screen and not kept(seat.folder)
 
 
 def test_pasted_lines_are_one_message_and_lines_can_be_typed(sit):
