@@ -28,6 +28,7 @@ class Command:
 
 COMMANDS = Registry("command", {
     "chat": Command("llmga.serve.chat", "talk in the terminal, with or without a picture"),
+    "paint": Command("llmga.serve.paint", "one picture from words, for scripts"),
     "demo": Command("llmga.serve.demo", "the main job on the bundled models"),
     "web": Command("llmga.serve.gradio_web_server", "talk and paint in a browser"),
     "serve": Command("llmga.serve.openai_api", "chat and pictures under OpenAI's paths"),

@@ -7,8 +7,8 @@ from llmga.errors import UserError
 
 EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equal to pyproject.toml
     "serve": (
-        "fastapi", "fastapi_offline", "gradio", "h11", "markdown_it", "prometheus_client", "python_multipart",
-        "reportlab", "starlette", "uvicorn",
+        "fastapi", "fastapi_offline", "gradio", "h11", "prometheus_client", "python_multipart", "reportlab",
+        "starlette", "uvicorn",
     ),
     "train": (
         "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "prodigyopt",
@@ -30,7 +30,6 @@ OTHERWISE_NAMED = {
     "clip": "openai-clip",
     "cv2": "opencv-python-headless",
     "imwatermark": "invisible-watermark",
-    "markdown_it": "markdown-it-py",
     "opentelemetry": "opentelemetry-exporter-otlp-proto-http",
     "skimage": "scikit-image",
 }

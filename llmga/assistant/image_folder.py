@@ -28,11 +28,13 @@ class ImageFolder:
         UserError: nothing can be written there, or the kind is unknown.
     """
 
+    _flag = "--save-path"
+
     def __init__(self, save_path: str | Path, kind: str = "png", *, strip: bool = False, signer: Signer | None = None):
         FORMATS[kind]
         self._kind, self._strip, self.signer = kind, strip, signer
         if not str(save_path):
-            raise UserError("--save-path is empty; give a folder, or leave it out for outputs.")
+            raise UserError(f"{self._flag} is empty; give a folder, or leave it out for outputs.")
         self.folder: Path = Path(save_path)
         self.paths: list[Path] = []
         try:
@@ -72,7 +74,7 @@ class ImageFolder:
 
     def _unwritable(self, problem: OSError) -> UserError:
         reason = (problem.strerror or str(problem)).lower()
-        return UserError(f"pictures cannot be saved in {str(self.folder)!r} ({reason}); give another --save-path.")
+        return UserError(f"pictures cannot be saved in {str(self.folder)!r} ({reason}); give another {self._flag}.")
 
 
 def new_folder(parent: str | Path, name: str) -> Path:

@@ -39,6 +39,7 @@ from llmga.images import open_image
 from llmga.llava import paths
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.loading import NewChat, open_planner
+from llmga.llava.passthrough import PassthroughPlanner
 from llmga.llava.placement import placement
 from llmga.llava.planner import Planner
 from llmga.llava.templates import TEMPLATES
@@ -142,6 +143,7 @@ class ModelSpec:
         c2pa: files of a chain of certificates and of its key, with which every picture's file is signed.
         c2pa_prompt: what is signed holds the prompt.
         bounds: what one answer may cost.
+        verbatim: prompts are painted as they are said; no language model is loaded.
     """
 
     mllm: str | Path | Endpoint | None = None
@@ -180,6 +182,7 @@ class ModelSpec:
     c2pa: tuple[str | Path, str | Path] | None = None
     c2pa_prompt: bool = False
     bounds: Bounds = UNBOUNDED
+    verbatim: bool = False
 
     def filled(self) -> "ModelSpec":
         """With the bundled models where none are named.
@@ -198,7 +201,7 @@ class ModelSpec:
                 inpainter = bundled(BUNDLED_INPAINTER, "--inpainter")
         return replace(
             self.with_upscaler(),
-            mllm=bundled(BUNDLED_MLLM, "--model-path") if self.mllm is None else self.mllm,
+            mllm=bundled(BUNDLED_MLLM, "--model-path") if self.mllm is None and not self.verbatim else self.mllm,
             pipeline=_bundled_pipeline(self.task) if self.pipeline is None else self.pipeline,
             inpainter=inpainter,
         )
@@ -314,16 +317,20 @@ class Models:
     batch: StepBatch | None = None
 
     @classmethod
-    def load(cls, spec: ModelSpec, new_chat: NewChat | None = None) -> "Models":
+    def load(
+        cls, spec: ModelSpec, report: Callable[[str], object] = lambda what: None, *, new_chat: NewChat | None = None
+    ) -> "Models":
         """Open what a spec names.
 
         Args:
+            report: called with what is opened next, such as "the painter llmga-toy-sdxl-t2i".
             new_chat: begins conversations with a language model that is somewhere else; None opens the spec's.
 
         Raises:
             UserError: a folder lacks something.
         """
         spec = spec.filled()
+        report("the restorer")
         weights = {"restorer": _weights(spec.restorer, spec.restorer_path)}
         if spec.upscale is not None:
             weights["upscaler"] = _weights(f"diffrir-x{spec.upscale}", spec.upscaler_path)
@@ -335,17 +342,21 @@ class Models:
         folder = find_checkpoint(_given(spec.pipeline))
         marks: tuple[ModelMark, ...] = ()
         if new_chat is None:
-            new_chat, marks = load_words(spec)
+            new_chat, marks = load_words(spec, report)
+        report(f"the painter {Path(folder).name}")
         pipeline = spec.open_guided(folder)
         parts: dict[str, str | Path | None] = {"painter": folder}
         if spec.inpainter is not None:
             parts["inpainter"] = inpainter = find_checkpoint(spec.inpainter)
+            report(f"the inpainter {Path(inpainter).name}")
             pipeline.dedicated[INPAINTING] = _inpainter(inpainter, spec, pipeline)
         if spec.editor is not None:
             parts["editor"] = editor = find_checkpoint(spec.editor)
+            report(f"the editor {Path(editor).name}")
             pipeline.dedicated[EDITING] = _editor(editor, spec)
         parts |= {name: find_part(name, place) for name in PARTS if (place := getattr(spec, name)) is not None}
         parts |= {role: path for role, (_, path) in weights.items()}
+        report("the fingerprints of the weights")
         marks += tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)
         return cls(
             new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard, bounds=spec.bounds
@@ -362,8 +373,13 @@ class Models:
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
 
 
-def load_words(spec: ModelSpec) -> tuple[NewChat, tuple[ModelMark, ...]]:
+def load_words(
+    spec: ModelSpec, report: Callable[[str], object] = lambda what: None
+) -> tuple[NewChat, tuple[ModelMark, ...]]:
     """Open the language model alone.
+
+    Args:
+        report: as of `Models.load`.
 
     Returns:
         What begins a conversation, and what records say of the model.
@@ -371,8 +387,11 @@ def load_words(spec: ModelSpec) -> tuple[NewChat, tuple[ModelMark, ...]]:
     Raises:
         UserError: a folder lacks something, or the server cannot be reached.
     """
+    if spec.verbatim:
+        return PassthroughPlanner, ()
     words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
     base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
+    report(f"the language model {f'of {words.shown}' if isinstance(words, Endpoint) else Path(words).name}")
     new_chat = open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
     parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base}
     return new_chat, tuple(ModelMark.of(role, path) for role, path in parts.items() if path is not None)

@@ -16,7 +16,7 @@ from llmga.choices import AREAS, FILLS, RATIO, RESTORER, RESTORERS, SAMPLERS, SK
 from llmga.diffusers.control import FORM, Control, parse_controls
 from llmga.errors import UserError
 from llmga.inputs import as_picture
-from llmga.limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_SIDE, SEEDS, SMALLEST_SIDE
+from llmga.limits import LARGEST_GUIDANCE, LARGEST_SEED, LARGEST_SIDE, MOST_VERSIONS, SEEDS, SMALLEST_SIDE
 from llmga.registry import Registry, registered
 from llmga.typed import Rule, row_of, typed, up_to, within
 
@@ -249,7 +249,7 @@ class Settings:
     upscale: Annotated[Literal[2, 4] | None, Setting(
         "finish", "enlarge every finished picture with DiffRIR", request="", record="upscaler",
     )] = None  # fmt: skip
-    versions: Annotated[int, within(1, 10), Setting(
+    versions: Annotated[int, within(1, MOST_VERSIONS), Setting(
         "finish", "pictures of every prompt", flag="", command="", request="n", record="",
     )] = 1  # fmt: skip
     previews: Annotated[bool, Setting(

@@ -1,6 +1,7 @@
 """Flags of the command lines, in small groups; what is made of them is in `parsed_args`."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from llmga.assistant.bounds import LARGER, LONGEST_PROMPT, STEPS
@@ -50,9 +51,10 @@ def build_parser(module: str, description: str, picture: bool | None = None, *, 
     if task == EDITING:
         add_editing(parser)
     parser.set_defaults(task=task)
+    add_pictures(parser)
     add_session(parser)
     if picture is not False:
-        _add(parser, "image-file", metavar="FILE", help="picture of the first message")
+        _add(parser, "image-file", "-i", metavar="FILE", help="picture of the first message")
     if picture:
         parser.needed.append(("image-file",))
     return parser
@@ -64,10 +66,10 @@ def add_setting(group: "argparse._ActionsContainer", row: Setting) -> None:
     if row.kind is bool:
         _add(group, row.flag, action="store_true", help=row.help)
     elif row.closed:
-        _add(group, row.flag, type=row.kind, choices=row.names, default=row.default, help=_explained(row))
+        _add(group, row.flag, type=row.kind, choices=row.names, default=row.default, help=explained(row))
     else:
         metavar = "NAME" if row.names else _SHOWN.get(row.kind)
-        _add(group, row.flag, type=reader(row), default=row.default, metavar=metavar, help=_explained(row))
+        _add(group, row.flag, type=reader(row), default=row.default, metavar=metavar, help=explained(row))
 
 
 def reader(row: Setting) -> Any:
@@ -81,7 +83,8 @@ def reader(row: Setting) -> Any:
     return number(row.kind, *row.offered) if row.offered else row.kind
 
 
-def _explained(row: Setting) -> str:
+def explained(row: Setting) -> str:
+    """What a setting is about, what it may be, and what it is where nobody says."""
     usual = row.usual if row.default is None else row.default
     return "".join((
         row.help,
@@ -91,9 +94,9 @@ def _explained(row: Setting) -> str:
     ))  # fmt: skip
 
 
-def _add_settings(group: "argparse._ActionsContainer", name: str) -> None:
+def _add_settings(group: "argparse._ActionsContainer", name: str, without: Sequence[str] = ()) -> None:
     for row in SETTINGS.values():
-        if row.group == name and row.flag:
+        if row.group == name and row.flag and row.name not in without:
             add_setting(group, row)
 
 
@@ -140,11 +143,15 @@ def _seconds(default: float) -> dict[str, Any]:
     return {"type": number(float, 0.1, 3600), "default": float(default), "metavar": "SECONDS"}
 
 
-def add_words(parser: Parser) -> None:
-    """How the language model talks."""
+def add_words(parser: Parser, without: Sequence[str] = ()) -> None:
+    """How the language model talks.
+
+    Args:
+        without: settings that this command line leaves out.
+    """
     group = parser.add_argument_group("words")
     _add(group, "conv-mode", metavar="NAME", help=f"conversation mode, one of: {', '.join(TEMPLATES)}")
-    _add_settings(group, "words")
+    _add_settings(group, "words", without)
 
 
 def add_painting(parser: Parser) -> None:
@@ -204,12 +211,13 @@ def add_guides(group: "argparse._ActionsContainer") -> None:
         _add(group, f"{name}-scale", action="append", type=scale, metavar="X", help="how much, 0 to 2 (default: 1)")
 
 
-def add_region(parser: Parser) -> None:
+def add_region(parser: Parser, *, needed: bool = True) -> None:
     """Which part of the picture is painted anew."""
     group = parser.add_argument_group("region")
     either = group.add_mutually_exclusive_group()
-    parser.needed.append(("mask-file", "outpaint"))
-    _add(either, "mask-file", metavar="FILE", help="white, or transparent if anything is, is painted anew")
+    if needed:
+        parser.needed.append(("mask-file", "outpaint"))
+    _add(either, "mask-file", "-m", metavar="FILE", help="white, or transparent if anything is, is painted anew")
     _add(either, "outpaint", metavar="TEXT", help="such as left=25%%,right=100 or aspect=16:9,anchor=left or size=WxH")
     _add_settings(group, "region")
 
@@ -219,11 +227,17 @@ def add_editing(parser: Parser) -> None:
     _add_settings(parser.add_argument_group("editing"), "editing")
 
 
-def add_session(parser: Parser) -> None:
+def add_pictures(parser: Parser) -> None:
     """Where pictures go and how much is told."""
     _add(parser, "save_path", default="outputs", metavar="FOLDER", help="where pictures go (default: outputs)")
     _add(parser, "format", default="png", metavar="NAME", help=f"of the pictures, one of: {', '.join(FORMATS)}")
     _add(parser, "strip-metadata", action="store_true", help="leave out of the pictures how they were made")
+    _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
+    _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
+
+
+def add_session(parser: Parser) -> None:
+    """What is kept of a conversation, and many of them from a file."""
     whole = parser.add_mutually_exclusive_group()
     _add(
         whole,
@@ -231,12 +245,12 @@ def add_session(parser: Parser) -> None:
         metavar="PATH",
         help="folder or .zip, gone on with (settings, too) if it is there; saved after each answer",
     )
+    _add(parser, "forget", action="store_true", help="keep nothing of the conversation beside --session, by which the "
+         "latest ones of this terminal could be gone on with")  # fmt: skip
     usual = MOST_PIXELS // MEGA
     _add(parser, "session-megapixels", type=number(int, 1, 4000), default=usual, metavar="N",
          help=f"million pixels that a session's pictures may have together (default: {usual})")  # fmt: skip
     _add(whole, "batch", metavar="FILE", help="requests, one a line as text or JSON, in place of a conversation")
-    _add(parser, "inline", default="auto", metavar="NAME", help=f"pictures in the terminal: {', '.join(INLINE)}")
-    _add(parser, "debug", action="store_true", help="show raw replies with their tags, and tracebacks")
 
 
 def add_safety(parser: Parser) -> None:
@@ -255,8 +269,8 @@ def add_provenance(parser: Parser) -> None:
     _add(group, "c2pa-prompt", action="store_true", help="what is signed holds the prompt")
 
 
-def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None:
-    group.add_argument(f"--{name}", **options)
+def _add(group: "argparse._ActionsContainer", name: str, *short: str, **options: Any) -> None:
+    group.add_argument(f"--{name}", *short, **options)
 
 
 def memory(text: str) -> dict[int | str, str]:

@@ -22,7 +22,7 @@ from llmga.serve.api import logs
 from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys
 from llmga.serve.api.connections import ConnectionLimiter
-from llmga.serve.api.engine import PassthroughPlanner
+from llmga.llava.passthrough import PassthroughPlanner
 from llmga.serve.api.building import build_service
 from llmga.serve.api.options import build_parser, server_options
 from llmga.assistant.loading import Models

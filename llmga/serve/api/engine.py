@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from copy import copy
@@ -13,7 +13,8 @@ from typing import Any, cast
 from PIL import Image
 
 from llmga.assistant.assistant import Assistant
-from llmga.assistant.events import AssistantEvent, Failed, PictureReady, PromptFound, TextDelta
+from llmga.assistant.events import AssistantEvent, PictureReady, PromptFound, TextDelta
+from llmga.assistant.insisting import insisting
 from llmga.assistant.loading import Models
 from llmga.assistant.painting import is_instructed
 from llmga.assistant.session import Turn
@@ -24,9 +25,8 @@ from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
 from llmga.errors import FLAG
 from llmga.llava.conversation import Conversation
-from llmga.llava.generation_prompt import END, START, TAG
-from llmga.llava.planner import Cancelled, Planner
-from llmga.llava.sampling import Sampling
+from llmga.llava.passthrough import PassthroughPlanner
+from llmga.llava.planner import Planner
 from llmga.serve.api import usage
 from llmga.serve.api.metrics import Metrics, ModelLabels
 from llmga.serve.api.tracing import Tracing, TurnSpans
@@ -235,14 +235,9 @@ class RunningTurn:
             self.done()
 
     def _answer(self) -> Iterator[AssistantEvent]:
-        words, asked = "", False
-        for event in self._respond(self.input):
-            words += event.text if isinstance(event, TextDelta) else ""
-            asked |= isinstance(event, PromptFound) or (isinstance(event, Failed) and not event.cut)
-            yield event
-        if self.insist and not asked and not self.cancelled:
-            self.assistant.planner = PassthroughPlanner()
-            yield from self._respond(Turn(words.strip() or self.input.text))
+        if self.insist:
+            return insisting(self.assistant, self.input, self._respond)
+        return self._respond(self.input)
 
     def _respond(self, turn: Turn) -> Iterator[AssistantEvent]:
         events = self.assistant.stream(turn)
@@ -272,16 +267,6 @@ class CountedPipeline(SharedPipeline):
         image = super().__call__(prompt, on_step=counted, **options)
         metrics.pictures.labels(model).inc()
         return image
-
-
-class PassthroughPlanner(Planner):
-    """A planner without a language model: it asks for a picture of exactly what was said."""
-
-    steers = True
-
-    def _answer(self, conversation: Conversation, sampling: Sampling, cancelled: Cancelled) -> Generator[str]:
-        words = TAG.sub(" ", conversation.messages[-1].text)  # a tag would end the prompt
-        yield f"{START} {words} {END}"
 
 
 class LatencyRecorder:

@@ -19,7 +19,8 @@ from llmga.assistant.record import Record
 from llmga.assistant.safety import WITHHELD
 from llmga.assistant.session import Turn
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
-from llmga.serve.api.engine import PassthroughPlanner, RunningTurn
+from llmga.llava.passthrough import PassthroughPlanner
+from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fair_queue import closing
 from llmga.serve.api.image_data import decode_image, preview_to_base64, to_base64, to_data_uri

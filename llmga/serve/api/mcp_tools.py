@@ -25,7 +25,8 @@ from llmga.assistant.image_files import encoded
 from llmga.assistant.session import Turn
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
-from llmga.serve.api.engine import PassthroughPlanner, RunningTurn
+from llmga.llava.passthrough import PassthroughPlanner
+from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.image_data import decode_image, from_data_uri
 from llmga.serve.api.schemas import PaintingParams

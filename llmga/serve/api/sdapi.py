@@ -23,8 +23,9 @@ from llmga.choices import SAMPLERS
 from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
 from llmga.images import to_rgb
+from llmga.llava.passthrough import PassthroughPlanner
 from llmga.registry import Registry
-from llmga.serve.api.engine import PassthroughPlanner, RunningTurn
+from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError, shown
 from llmga.serve.api.image_data import decode_image, from_base64, preview_to_base64, to_base64
 from llmga.serve.api.images import no_image

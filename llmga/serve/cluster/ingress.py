@@ -64,7 +64,7 @@ class Flags:
 
     def painter(self) -> Models:
         """Load whatever is needed to paint; nothing that talks."""
-        return Models.load(self.options.spec, no_words)
+        return Models.load(self.options.spec, new_chat=no_words)
 
 
 def no_words() -> Planner:

@@ -7,6 +7,7 @@ from typing import NoReturn
 from llmga.command_line import quiet_libraries, run
 from llmga.serve import args as flags
 from llmga.serve.parsed_args import check_files
+from llmga.serve.terminal.stages import stages_for_person
 
 
 def start(args: argparse.Namespace, first: str | None = None) -> int | None:
@@ -19,10 +20,12 @@ def start(args: argparse.Namespace, first: str | None = None) -> int | None:
         UserError: flags, files or models cannot be used.
     """
     check_files(args)
-    quiet_libraries()
-    from llmga.serve.terminal.chat import chat
+    with stages_for_person() as stages:
+        stages("the libraries")
+        quiet_libraries()
+        from llmga.serve.terminal.chat import chat
 
-    return chat(args, first)
+        return chat(args, first, stages)
 
 
 def main(family: str, picture: bool, argv: Sequence[str] | None = None) -> NoReturn:

@@ -2,17 +2,17 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent
-from llmga.assistant.session import Turn
+from llmga.assistant.session import Session, Turn
 from llmga.assistant.session_file import differences, load_session, save_session
-from llmga.assistant.settings import SETTINGS
 from llmga.diffusers.canvas import Canvas
 from llmga.diffusers.control import OFF, parse_words
 from llmga.errors import UserError
@@ -21,11 +21,20 @@ from llmga.limits import LARGEST_SEED, MOST_PIXELS
 from llmga.plain_text import plain
 from llmga.registry import Registry
 from llmga.serve import parsed_args
+from llmga.serve.terminal import completing, looking
+from llmga.serve.terminal.completing import Candidate
 from llmga.serve.terminal.drawing import Terminal, ctrl_c
-from llmga.serve.terminal.settings_command import CHANGES, DEFAULT, change, describe, set_controls
+from llmga.serve.terminal.settings_command import (
+    DEFAULT,
+    SETTABLE,
+    change,
+    describe,
+    described,
+    offer,
+    set_controls,
+)
 
 HELP_WIDTH = 32
-SETTABLE = Registry("setting", {**CHANGES, "fill": SETTINGS["fill"]})  # the fill is the turn's, not the assistant's
 
 
 @dataclass
@@ -35,9 +44,11 @@ class TerminalChat:
     Attributes:
         pending: what goes with the next message; its text is not used.
         session: where the session is saved after every answer; None saves it on request only.
+        kept: where it is saved then, so that it is not lost with the terminal; None keeps nothing.
         fill: under what is outpainted, a row of `FILLS`.
         most_pixels: of a session that is loaded.
         over: the person has had enough.
+        undone: the sessions before and after each message that was taken back, the latest last.
     """
 
     assistant: Assistant
@@ -47,39 +58,48 @@ class TerminalChat:
     fill: str = "edge"
     most_pixels: int = MOST_PIXELS
     over: bool = False
+    kept: Path | None = None
+    undone: list[tuple[Session, Session]] = field(default_factory=list)
 
     def handle(self, line: str) -> None:
         """Answer a message or do what a command says; what goes wrong is printed, and never ends the conversation."""
         try:
             if line.startswith("/") and not line.startswith("//"):
-                name, _, rest = line.removeprefix("/").lstrip().partition(" ")
-                COMMANDS[f"/{name or 'help'}"].run(self, rest.strip())
+                name, *rest = line.removeprefix("/").split(maxsplit=1) or ["help"]
+                with ctrl_c(_interrupt):
+                    COMMANDS[f"/{name}"].run(self, "".join(rest).strip())
             else:
                 self.say(line.removeprefix("/") if line.startswith("//") else line)
         except UserError as problem:
             self.terminal.error(str(problem))
-        except KeyboardInterrupt:  # of a command; answers end by themselves
+        except KeyboardInterrupt:  # of a command; answers end by themselves, or are left
             self.terminal.info("stopped")
         except Exception as defect:
             self.terminal.exception(defect)
+        self.over |= self.terminal.leaving
 
     def say(self, text: str) -> None:
         """Answer a message; what was pending stays so where no answer came."""
         pending, before = self.pending, self.assistant.exchanges
         self.pending = Turn("")
-        self.terminal.play(self.assistant, self.assistant.stream(replace(pending, text=text)))
-        self._autosave()
+        self.play(self.assistant.stream(replace(pending, text=text)))
         if self.assistant.exchanges is before:
             self.pending = pending
 
     def play(self, events: Iterator[AssistantEvent], **options: str) -> None:
         """Draw what the assistant does, and save the session where that is asked for."""
-        self.terminal.play(self.assistant, events, **options)
-        self._autosave()
+        try:
+            self.terminal.play(self.assistant, events, **options)
+        finally:
+            self.autosave()
 
-    def _autosave(self) -> None:
+    def autosave(self) -> None:
+        """Save the session where that was asked for, else where it is kept."""
         if self.session is not None:
             self.save(self.session)
+        elif self.kept is not None:
+            with suppress(UserError):  # nobody asked for it
+                self.save(self.kept)
 
     def save(self, path: Path) -> None:
         """Save the session; Ctrl-C, perhaps meant for the answer before, does not interrupt it.
@@ -111,11 +131,13 @@ class SlashCommand:
         takes: what follows the name, in the words of the help.
         help: what it does, in the help.
         run: (conversation, what was typed behind the name); raises a `UserError` for what cannot be done.
+        completes: what the tab key offers behind the name, of the same.
     """
 
     takes: str
     help: str
     run: Callable[[TerminalChat, str], None]
+    completes: Callable[[TerminalChat, str], Iterable[Candidate]] = completing.nothing
 
 
 def _image(chat: TerminalChat, file: str) -> None:
@@ -146,15 +168,17 @@ def _seed(chat: TerminalChat, text: str) -> None:
 
 def _set(chat: TerminalChat, text: str) -> None:
     name, _, value = text.partition(" ")
-    if value.strip():
-        SETTABLE[name.lower().replace("_", "-")]  # else the message would not name them all
-    if name == "fill" and value.strip():
-        chat.fill = SETTINGS["fill"].checked(value.strip())
-    elif value.strip():
-        change(chat.assistant, name, value.strip())
-    elif name:
-        raise UserError(f"/set {name} lacks a value; write /set NAME VALUE, or /set alone to see all.")
-    chat.terminal.info(f"{describe(chat.assistant)}\nfill {chat.fill}" if not name else f"{name} is {value.strip()}.")
+    name, value = name.lower().replace("_", "-"), value.strip()
+    if not name:
+        chat.terminal.rows([*describe(chat.assistant), ("fill", chat.fill)])
+        return
+    row = SETTABLE[name]
+    if name == "fill":
+        chat.fill = row.checked(value) if value else chat.fill
+    elif value:
+        change(chat.assistant, name, value)
+    now = chat.fill if name == "fill" else described(chat.assistant, row)
+    chat.terminal.info(f"{name} is {now}." if value else f"{name} is {now}: {offer(row)}.")
 
 
 def _control(chat: TerminalChat, text: str) -> None:
@@ -169,10 +193,23 @@ def _control(chat: TerminalChat, text: str) -> None:
 
 
 def _undo(chat: TerminalChat, text: str) -> None:
+    before = chat.assistant.session
     turn = chat.assistant.undo()
-    if chat.session is not None:
-        chat.save(chat.session)
-    chat.terminal.info(f"taken back: {plain(turn.text)}")
+    chat.undone.append((before, chat.assistant.session))
+    chat.autosave()
+    chat.terminal.info(f"taken back: {plain(turn.text)} (/redo brings it back)")
+
+
+def _redo(chat: TerminalChat, text: str) -> None:
+    now = chat.assistant.session
+    before, after = chat.undone[-1] if chat.undone else (None, None)
+    if before is None or after is None or after.exchanges is not now.exchanges:
+        raise UserError("there is nothing to bring back; /redo follows /undo.")
+    del chat.undone[-1]
+    counted = {name: getattr(now, name) for name in ("seed", "turns", "painted", "settings")}
+    chat.assistant.session = replace(before, **counted)
+    chat.autosave()
+    chat.terminal.info(f"brought back: {plain(before.exchanges[-1].turn.text)}")
 
 
 def _retry(chat: TerminalChat, text: str) -> None:
@@ -198,16 +235,6 @@ def _edit(chat: TerminalChat, text: str) -> None:
     chat.play(chat.assistant.edit(turn, words.strip()))
 
 
-def _history(chat: TerminalChat, text: str) -> None:
-    rows = enumerate(chat.assistant.exchanges)
-    lines = [f"{number}: {plain(each.turn.text)}{_pictures(len(each.paintings))}" for number, each in rows]
-    chat.terminal.info("\n".join(lines) or "nothing was said yet.")
-
-
-def _pictures(count: int) -> str:
-    return f" ({count} picture{'s' * (count > 1)})" if count else ""
-
-
 def _save(chat: TerminalChat, typed: str) -> None:
     path = _session_path(chat, typed)
     chat.save(path)
@@ -224,7 +251,7 @@ def _load(chat: TerminalChat, typed: str) -> None:
 
 def _help(chat: TerminalChat, text: str) -> None:
     rows = ((f"{name} {row.takes}".strip(), row.help) for name, row in COMMANDS.items())
-    chat.terminal.info("\n".join(f"{left:{HELP_WIDTH}}{right}" for left, right in rows))
+    chat.terminal.rows(rows, HELP_WIDTH)
 
 
 def _quit(chat: TerminalChat, text: str) -> None:
@@ -233,22 +260,36 @@ def _quit(chat: TerminalChat, text: str) -> None:
 
 COMMANDS = Registry("command", {
     "/help": SlashCommand("", "what can be typed beside messages", _help),
-    "/image": SlashCommand("FILE", "a picture for the next message", _image),
-    "/mask": SlashCommand("FILE", "paint anew what is white in it, of that picture or of the latest one", _mask),
+    "/image": SlashCommand("FILE", "a picture for the next message", _image, completing.files),
+    "/mask": SlashCommand("FILE", "paint anew what is white in it, of that picture or of the latest one", _mask,
+                          completing.files),
     "/outpaint": SlashCommand("left=25%,right=100", "let that picture or the latest one grow", _outpaint),
     "/seed": SlashCommand("[NUMBER]", "of the next picture", _seed),
-    "/set": SlashCommand("[NAME VALUE]", "change a setting, `default` gives it back; alone: all settings", _set),
-    "/control": SlashCommand("[canny 0.6 FILE]", "let FILE or the latest picture guide the next; off", _control),
+    "/set": SlashCommand("[NAME VALUE]", "change a setting, `default` gives it back; alone: the values in force", _set,
+                         completing.settings),
+    "/control": SlashCommand("[canny 0.6 FILE]", "let FILE or the latest picture guide the next; off", _control,
+                             completing.controls),
     "/undo": SlashCommand("", "take the last message and its answer back", _undo),
+    "/redo": SlashCommand("", "bring back what /undo took", _redo),
     "/retry": SlashCommand("", "another answer to the last message", _retry),
-    "/edit": SlashCommand("NUMBER WORDS", "say that message in other words; what followed is forgotten", _edit),
+    "/edit": SlashCommand("NUMBER WORDS", "say that message in other words; what followed is forgotten", _edit,
+                          completing.turns),
     "/repaint": SlashCommand("[PROMPT]", "paint the latest picture again, by its prompt or by yours", _repaint),
+    "/versions": SlashCommand("[COUNT]", "how the latest prompt was painted so far; COUNT paints so many more",
+                              looking.versions),
     "/repair": SlashCommand("", "let the last answer go on until it asks for a picture", _repair),
-    "/history": SlashCommand("", "what was said so far, numbered", _history),
-    "/save": SlashCommand("[PLACE]", "save the session in a folder or a .zip", _save),
-    "/load": SlashCommand("[PLACE]", "go on with a saved session", _load),
+    "/history": SlashCommand("", "what was said so far, numbered, with the files", looking.history),
+    "/open": SlashCommand("[NUMBER|FILE]", "show a saved picture, or the latest, in a window", looking.open_picture,
+                          completing.files),
+    "/models": SlashCommand("", "what talks and paints, and what else is there", looking.models),
+    "/save": SlashCommand("[PLACE]", "save the session in a folder or a .zip", _save, completing.files),
+    "/load": SlashCommand("[PLACE]", "go on with a saved session", _load, completing.files),
     "/quit": SlashCommand("", "end, as an empty line does", _quit),
 })  # fmt: skip
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _named(file: str, command: str, what: str) -> str:

@@ -3,9 +3,10 @@
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
@@ -14,24 +15,27 @@ from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.record import Record
+from llmga.assistant.seam_words import seam_words
 from llmga.assistant.session import Turn
 from llmga.errors import UserError
 from llmga.plain_text import plain
-from llmga.seams import VISIBLE
 from llmga.serve.terminal.inline import Draw, reduced
 
-DIM, PLAIN = "\033[2m", "\033[0m"
+ENOUGH = 3  # times that Ctrl-C is pressed until even an answer that does not stop is left
 
 
 @dataclass
 class Terminal:
-    """A terminal that an assistant's events are drawn on: words and pictures on `out`, progress and errors on `err`.
+    """What an assistant's events are written on as plain text: words and pictures on `out`, progress and errors on
+    `err`.  `llmga.serve.terminal.screen` draws the same for a person.
 
     Attributes:
         pictures: where finished pictures are saved.
         debug: print raw replies and tracebacks, too.
         inline: makes escapes that show a picture; None where the terminal shows none.
         failures: how many errors were printed.
+        leaving: Ctrl-C was pressed twice in one answer.
+        files: where pictures of these records were saved, the latest last.
     """
 
     pictures: ImageFolder
@@ -40,6 +44,8 @@ class Terminal:
     out: TextIO = field(default_factory=lambda: sys.stdout)
     err: TextIO = field(default_factory=lambda: sys.stderr)
     failures: int = 0
+    leaving: bool = False
+    files: list[tuple[Record, Path]] = field(default_factory=list)
     _bar: tqdm | None = None
     _line_open: bool = False
     _trims: bool = True
@@ -49,11 +55,10 @@ class Terminal:
         self.play(assistant, assistant.stream(turn))
 
     def play(self, assistant: Assistant, events: Iterator[AssistantEvent], speaker: str = "Assistant: ") -> None:
-        """Draw what an assistant does.  Ctrl-C ends it and keeps the session."""
-        print(speaker, end="", flush=True, file=self.out)
-        self._line_open, self._trims = bool(speaker), True
+        """Draw what an assistant does.  Ctrl-C ends it and keeps the session; twice asks to leave, too."""
+        self._begin(speaker)
         try:
-            with ctrl_c(assistant.cancel):
+            with ctrl_c(self._stopper(assistant)):
                 for event in events:
                     self.draw(event)
         except Exception as defect:  # a defect in one answer should not cost the conversation
@@ -87,12 +92,41 @@ class Terminal:
         self._fresh_line()
         print(text, flush=True, file=self.out)
 
+    def rows(self, rows: Iterable[tuple[str, str]], width: int = 0) -> None:
+        """Print a table of two columns, the left one `width` wide; 0 leaves one blank between them."""
+        self.info("\n".join(f"{left:{width}}{right}" if width else f"{left} {right}" for left, right in rows))
+
     def error(self, message: str) -> None:
         """Print an error, in one sentence."""
         self._close_bar()
         self._fresh_line()
         self.failures += 1
-        print(f"error: {message}", file=self.err, flush=True)
+        self._complain(f"error: {message}")
+
+    def file_of(self, record: Record) -> Path | None:
+        """Where the picture of this record was saved here; None where it was not."""
+        return next((path for saved, path in reversed(self.files) if saved == record), None)
+
+    def _stopper(self, assistant: Assistant) -> Callable[[], None]:
+        """What Ctrl-C does in an answer."""
+        presses = 0
+
+        def stop() -> None:
+            nonlocal presses
+            presses += 1
+            assistant.cancel()
+            self.leaving = presses > 1
+            if presses >= ENOUGH:
+                raise KeyboardInterrupt
+
+        return stop
+
+    def _begin(self, speaker: str) -> None:
+        print(speaker, end="", flush=True, file=self.out)
+        self._line_open, self._trims = bool(speaker), True
+
+    def _complain(self, sentence: str) -> None:
+        print(sentence, file=self.err, flush=True)
 
     def exception(self, defect: Exception) -> None:
         """Print a defect, while it is being handled."""
@@ -103,7 +137,10 @@ class Terminal:
     def _prompt(self, prompt: str, tokens: str) -> None:
         """Print the prompt; how it is cut where it is longer than one chunk, which costs time and weakens its end."""
         meter = f" ({tokens})" if tokens and ("chunks" in tokens or "only" in tokens or self.debug) else ""
-        self.info(f"{DIM}[{prompt}]{meter}{PLAIN}" if self.out.isatty() else f"[{prompt}]{meter}")
+        self._told(prompt, meter)
+
+    def _told(self, prompt: str, meter: str) -> None:
+        self.info(f"[{prompt}]{meter}")
 
     def _save(self, ready: PictureReady) -> None:
         record = ready.record
@@ -112,16 +149,19 @@ class Terminal:
         except UserError as problem:
             self.error(str(problem))
             return
-        told = _seam(record) or (f", {record.changed}" if record.changed else "")
-        self.info(f"saved {path} (seed {record.seed}{told})")
+        self.files.append((record, path))
+        self.info(f"saved {path} {told_of(record)}")
         if self.inline is not None:
             print(self.inline(reduced(ready.image)), end="", flush=True, file=self.out)
 
     def _progress(self, step: int, total: int) -> None:
         if self._bar is None:
             self._fresh_line()
-            self._bar = tqdm(total=total, desc="painting", unit="step", file=self.err, leave=False)
+            self._bar = self._new_bar(total)
         self._bar.update(step - self._bar.n)
+
+    def _new_bar(self, total: int) -> tqdm:
+        return tqdm(total=total, desc="painting", unit="step", file=self.err, leave=False)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -140,14 +180,10 @@ class Terminal:
         self._line_open, self._trims = False, True
 
 
-def _seam(record: Record) -> str:
-    """Whether the edge of what was painted can be seen, and what may help; its figures stand in the record."""
-    if record.seam_after is None:
-        return ""
-    if record.seam_after.colour < VISIBLE:
-        return ", seam hidden"
-    better = "match+blend" if record.restorer in (None, "none", "match") else "diffrir-x1"
-    return ", seam visible" + (f": try --restorer {better}" if better != record.restorer else "")
+def told_of(record: Record) -> str:
+    """What is said of a picture beside its place: "(seed 7, seam hidden)"."""
+    told = seam_words(record) or (str(record.changed) if record.changed else "")
+    return f"(seed {record.seed}{', ' if told else ''}{told})"
 
 
 @contextmanager

@@ -1,63 +1,109 @@
-"""Typing in a terminal: editing and history by the system's readline, and commands completed with the tab key."""
+"""Typing in a terminal: editing, history over sessions, pasted lines as one message, completion with the tab key."""
 
-import importlib
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from glob import glob
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-LONGEST_HISTORY = 1000  # lines
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+from llmga.serve.terminal.asking import ASKS, Dropped
+from llmga.serve.terminal.completing import Candidate
+
+LONGEST_HISTORY = 1000  # messages
+
+Candidates = Callable[[str], Iterable[Candidate]]
+
+
+def state_folder() -> Path:
+    """Where what outlives a session is kept."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "llmga"
 
 
 def history_file() -> Path:
-    """Where the lines of earlier sessions are kept."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "llmga" / "history"
+    """Where the messages of earlier sessions are kept."""
+    return state_folder() / "chat-history"
 
 
-@contextmanager
-def line_editing(commands: Iterable[str]) -> Iterator[None]:
-    """While the body runs, `input` edits, remembers and completes; nothing changes where there is no readline.
+class _History(FileHistory):
+    """A disk that takes nothing costs the history only."""
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            super().store_string(string)
+
+    def load_history_strings(self) -> Iterable[str]:
+        """The latest messages, newest first; the file is cut to these where it has become long."""
+        with suppress(OSError, UnicodeError):
+            found = list(super().load_history_strings())
+            if len(found) > 2 * LONGEST_HISTORY:
+                os.unlink(self.filename)
+                for message in reversed(found[:LONGEST_HISTORY]):
+                    self.store_string(message)
+            return found[:LONGEST_HISTORY]
+        return []
+
+
+def open_history() -> History:
+    """The messages of earlier sessions, readable by nobody else; of this one alone where the disk takes none."""
+    file = history_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+    except OSError:
+        return InMemoryHistory()
+    return _History(str(file))
+
+
+class _Tab(Completer):
+    def __init__(self, candidates: Candidates):
+        self._candidates = candidates
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        before = document.text_before_cursor
+        for each in self._candidates(before):
+            yield Completion(each.text, -each.replaces, display=each.shown, display_meta=each.help)
+
+
+def keys() -> KeyBindings:
+    """Esc and Enter begin a new line; Ctrl-C drops what was typed, and the up arrow brings it back."""
+    bindings = KeyBindings()
+
+    @bindings.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    @bindings.add("c-c")
+    @bindings.add("<sigint>")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.append_to_history()
+        stood = event.current_buffer.text.strip()
+        event.app.exit(exception=Dropped if stood else KeyboardInterrupt, style="class:aborting")
+
+    return bindings
+
+
+def line_editor(candidates: Candidates) -> Callable[[str], str]:
+    """What asks for a message: `editor(draft)` begins with a draft.
+
+    It raises EOFError for Ctrl-D at an empty line, KeyboardInterrupt for Ctrl-C.
 
     Args:
-        commands: words that begin a line, such as "/image".
+        candidates: what the words before the cursor may become.
     """
-    try:
-        readline = importlib.import_module("readline")
-    except ImportError:  # Windows
-        yield
-        return
-    _complete_with(readline, tuple(commands))
-    file = history_file()
-    with suppress(OSError):
-        readline.read_history_file(file)
-    try:
-        yield
-    finally:
-        readline.set_history_length(LONGEST_HISTORY)
-        with suppress(OSError):  # a full or read-only disk should not be the last that one hears
-            file.parent.mkdir(parents=True, exist_ok=True)
-            readline.write_history_file(file)
-
-
-def _complete_with(readline: Any, commands: tuple[str, ...]) -> None:
-    def complete(text: str, number: int) -> str | None:
-        found = completions(readline.get_line_buffer(), text, commands)
-        return found[number] if number < len(found) else None
-
-    readline.set_completer_delims(" \t\n")
-    readline.set_completer(complete)
-    bind = "bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete"
-    readline.parse_and_bind(bind)
-
-
-def completions(line: str, text: str, commands: Iterable[str]) -> list[str]:
-    """What the word under the cursor may become: a command at the start of a line, a file behind a command."""
-    if not line.startswith("/"):
-        return []
-    if line == text:
-        return [f"{command} " for command in commands if command.startswith(text)]
-    paths = glob(os.path.expanduser(text) + "*")
-    return sorted(path + os.sep if os.path.isdir(path) else f"{path} " for path in paths)
+    session: PromptSession[Any] = PromptSession(
+        [("ansicyan bold", ASKS)],
+        history=open_history(),
+        completer=_Tab(candidates),
+        complete_while_typing=False,
+        key_bindings=keys(),
+        prompt_continuation=" " * len(ASKS),
+        enable_suspend=True,
+    )
+    return lambda draft: str(session.prompt(default=draft))

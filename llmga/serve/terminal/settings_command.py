@@ -1,21 +1,23 @@
 """Settings changed by name in a running session: `/set steps 20`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from llmga.assistant.assistant import Assistant
+from llmga.assistant.in_force import in_force
 from llmga.assistant.painting import restorer_of, upscaler_of
 from llmga.assistant.settings import SETTINGS, Changes, Setting, Settings, usual_edits
 from llmga.command_line import Parser
 from llmga.diffusers.control import Control, controls_text
 from llmga.errors import UserError
 from llmga.registry import Registry
-from llmga.serve.args import add_setting
+from llmga.serve.args import add_setting, explained
 
 DEFAULT = "default"  # the word that gives a setting back
 EDIT = Setting("editing", "pictures are changed by words", name="edit", kind=bool, default=False)
 CHANGES = Registry("setting", {row.command: row for row in SETTINGS.values() if row.command} | {"edit": EDIT})
+SETTABLE = Registry("setting", {**CHANGES, "fill": SETTINGS["fill"]})  # the fill is the turn's, not the assistant's
 
 
 def change(assistant: Assistant, name: str, text: str) -> None:
@@ -87,15 +89,25 @@ def _with(chosen: Settings, name: str, value: Any) -> Settings:
     return replace(chosen, **changed)
 
 
-def describe(assistant: Assistant) -> str:
-    """Every setting with its value, one a line."""
-    return "\n".join(f"{name} {_described(row, assistant.settings)}" for name, row in CHANGES.items())
+def describe(assistant: Assistant) -> Iterator[tuple[str, str]]:
+    """Every setting with the value in force; of one that nobody chose, that it is the default."""
+    return ((name, described(assistant, row)) for name, row in CHANGES.items())
 
 
-def _described(row: Setting, chosen: Settings) -> str:
-    value = chosen.edit is not None if row is EDIT else row.value(chosen)
-    if value is None:
-        return DEFAULT
+def described(assistant: Assistant, row: Setting) -> str:
+    """The value in force of one setting."""
+    value, chosen = (assistant.settings.edit is not None,) * 2 if row is EDIT else in_force(assistant, row)
+    return _written(value) + ("" if chosen else f" ({DEFAULT})")
+
+
+def offer(row: Setting) -> str:
+    """What a setting is about and what it may be, as `--help` has it."""
+    return f"{explained(row)}; on or off" if row.kind is bool else explained(row)
+
+
+def _written(value: Any) -> str:
+    if value is None or value == "":
+        return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     return "{}x{}".format(*value) if isinstance(value, tuple) else str(value)

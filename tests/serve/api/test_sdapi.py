@@ -141,8 +141,8 @@ def test_the_bundled_painter_paints_a_whole_picture_anew_and_replays_it(tmp_path
     from llmga.assistant.image_files import encoded
     from llmga.assistant.loading import load
     from llmga.assistant.settings import Settings
+    from llmga.llava.passthrough import PassthroughPlanner
     from llmga.serve import replay
-    from llmga.serve.api.engine import PassthroughPlanner
 
     picture, mask = Image.new("RGB", (64, 64), "navy"), Image.new("L", (64, 64), 255)
     assistant = load(settings=Settings(seed=3, repaint={"strength": 0.5}, picture="always"))

@@ -16,8 +16,10 @@ from llmga.assistant.image_folder import ImageFolder
 from llmga.assistant.session import Turn
 from llmga.serve import args as flags
 from llmga.serve.terminal import chat, cli
-from llmga.serve.terminal.chat import Terminal, converse
+from llmga.serve.terminal.asking import ask
+from llmga.serve.terminal.chat import Terminal
 from llmga.serve.terminal.commands import TerminalChat
+from llmga.serve.terminal.talking import converse
 
 ONE = "Here it is. <gen_image> a red circle </gen_image> Do you like it?"
 
@@ -119,7 +121,7 @@ def test_ctrl_c_at_the_prompt_ends(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("builtins.input", interrupted)
-    assert chat.ask() is None
+    assert ask() is None
 
 
 def test_one_ctrl_c_at_the_prompt_of_a_terminal_drops_the_line_only(monkeypatch, capsys):
@@ -132,7 +134,7 @@ def test_one_ctrl_c_at_the_prompt_of_a_terminal_drops_the_line_only(monkeypatch,
 
     monkeypatch.setattr("builtins.input", answered)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
-    assert (chat.ask(), chat.ask()) == ("a red circle", None)
+    assert (ask(), ask()) == ("a red circle", None)
     assert capsys.readouterr().out == "\n(once more to end)\n" * 2 + "\n"
 
 
@@ -190,7 +192,7 @@ def test_every_command_line_starts(module, monkeypatch, capsys):
 def test_a_line_of_blanks_is_asked_for_again(monkeypatch):
     lines = iter(["   ", "a red circle"])
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
-    assert chat.ask() == "a red circle"
+    assert ask() == "a red circle"
 
 
 def test_streams_that_are_closed_end_no_session(monkeypatch):
@@ -210,7 +212,7 @@ def test_a_piped_conversation_in_which_a_picture_failed_ends_with_1(reply, code,
     assistant = toy(reply)
     told = SimpleNamespace(describe=lambda: {"family": "toy"})
     models = SimpleNamespace(guard=SimpleNamespace(signer=None), pipeline=told, assistant=lambda chosen: assistant)
-    monkeypatch.setattr(chat.Models, "load", lambda spec: models)
+    monkeypatch.setattr(chat.Models, "load", lambda spec, report: models)
     monkeypatch.setattr("sys.stdin", io.StringIO("a cat\n"))
     args = flags.build_parser("cli2-sdxl", "", False).parse_args(["--save_path", str(tmp_path)])
     assert chat.chat(args) == code

@@ -3,6 +3,8 @@
 import io
 import re
 import signal
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -14,7 +16,7 @@ from llmga.assistant.session_file import load_session, save_session
 from llmga.errors import UserError
 from llmga.seams import Seam
 from llmga.serve.terminal.commands import COMMANDS, TerminalChat
-from llmga.serve.terminal.drawing import Terminal, _seam
+from llmga.serve.terminal.drawing import Terminal, told_of
 from llmga.serve.terminal.settings_command import CHANGES
 
 ONE = "Here. <gen_image> a red circle </gen_image>"
@@ -93,6 +95,10 @@ WRONG = {
     "/mask m.png": "there is no picture yet",
     "/outpaint left=5": "there is no picture yet",
     "/undo": "say something first",
+    "/redo": "nothing to bring back",
+    "/open": "no picture was saved yet",
+    "/open 7": "there is no picture '7'",
+    "/versions": "there is no picture yet",
     "/retry": "say something first",
     "/repair": "one of our own models",
     "/repaint": "no picture to paint again",
@@ -100,7 +106,6 @@ WRONG = {
     "/edit": "out of range",
     "/seed -1": "use 0 to 4294967295",
     "/seed ٣": "out of range",
-    "/set steps": "lacks a value",
     "/set steps many": "a whole number, 1 to 1000",
     "/set stepz 3": "did you mean 'steps'?",
     "/set area sky": "unknown area 'sky'",
@@ -204,6 +209,65 @@ def test_verbs_do_what_they_say(talk):
     assert now.assistant.exchanges == ()
 
 
+def test_the_history_shows_both_sides_and_the_files(talk):
+    now = talk(ONE + " Good?", "Bye.", seed=3)
+    typed(now, "/image a.png", "one", "two")
+    before = shown(now)[0]
+    out = typed(now, "/history")[0].removeprefix(before)
+    assert out == "0: one (1 given)\n   Here.  Good?\n   outputs/000.png (seed 3)\n1: two\n   Bye.\n"
+
+
+def test_what_was_taken_back_is_brought_back_until_something_else_is_said(talk):
+    now = talk(ONE, "b", "c", "d", seed=3)
+    typed(now, "one", "two")
+    before = now.assistant.exchanges
+    out, _ = typed(now, "/undo", "/undo", "/redo", "/redo")
+    assert "taken back: two (/redo brings it back)" in out and out.endswith("brought back: one\nbrought back: two\n")
+    assert now.assistant.exchanges == before and now.assistant.session.next_seed == 4
+    typed(now, "/undo", "three")
+    assert "nothing to bring back" in typed(now, "/redo")[1]
+
+
+def test_versions_of_the_latest_prompt_are_painted_and_listed(talk):
+    now = talk(ONE, "no picture", seed=3)
+    out, _ = typed(now, "one", "two", "/versions 2")
+    assert out.endswith("outputs/000.png (seed 3)\noutputs/001.png (seed 4)\noutputs/002.png (seed 5)\n")
+    assert "use 1 to 10" in typed(now, "/versions 11")[1]
+
+
+def test_a_picture_is_opened_by_what_the_system_has(talk, tmp_path, monkeypatch):
+    now = talk(ONE)
+    typed(now, "one", "/repaint")
+    monkeypatch.delenv("DISPLAY", raising=False), monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert f"the picture is {tmp_path / 'outputs/001.png'}; nothing here" in typed(now, "/open")[0]
+    opener, told = tmp_path / "xdg-open", tmp_path / "told"
+    opener.write_text(f'#!/bin/sh\necho "$1" > {told}.part && mv {told}.part {told}\n')
+    opener.chmod(0o755)
+    monkeypatch.setenv("DISPLAY", ":0"), monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr("sys.platform", "linux")
+    assert "opened outputs/000.png" in typed(now, "/open 0")[0]
+    end = time.monotonic() + 30
+    while not told.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert told.read_text() == f"{tmp_path / 'outputs/000.png'}\n"
+
+
+def test_the_models_are_told_and_what_else_is_there(talk, tmp_path):
+    folder = tmp_path / "checkpoints/Inference/mine"
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    out, _ = typed(talk(), "/models")
+    assert out.startswith("painter unnamed (toy)\n") and "\n--sdmodel_id mine\n" in out
+
+
+def test_the_values_in_force_are_shown_those_of_the_checkpoint_too(talk):
+    now = talk(ONE)
+    out, _ = typed(now, "/set steps", "/set")
+    assert "steps is 3 (default): denoising steps, 1 to 1000." in out and "guidance-scale 2.5 (default)\n" in out
+    assert "sampler ToySampler (default)\n" in out or "sampler none (default)\n" in out
+    assert typed(now, "/set steps 7", "/set")[0].endswith("fill edge\n") and "\nsteps 7\n" in shown(now)[0]
+
+
 @pytest.mark.parametrize("place", ["", " s.zip"])
 def test_a_session_is_saved_and_gone_on_with(talk, place):
     now, other = talk(ONE, seed=3), talk(ONE)
@@ -223,6 +287,11 @@ def test_a_session_is_kept_after_every_answer(talk, tmp_path):
 def test_help_names_every_command(talk):
     out, _ = typed(talk(), "/help")
     assert [line.split()[0] for line in out.splitlines()] == list(COMMANDS)
+
+
+def test_the_guide_names_every_command():
+    guide = (Path(__file__).resolve().parents[3] / "docs/guide/talk.md").read_text("utf-8")
+    assert [name for name in COMMANDS if f"`{name}" not in guide] == []
 
 
 def test_two_slashes_begin_a_message(talk):
@@ -256,7 +325,7 @@ def test_a_long_prompt_shows_how_it_is_cut_and_a_mask_how_its_seam_shows(talk, t
 )
 def test_a_seam_is_told_in_words_with_what_may_help(colour, restorer, told):
     after = None if colour is None else Seam(colour, 0.0)
-    assert _seam(Record(prompt="a", request="b", seed=1, restorer=restorer, seam_after=after)) == told
+    assert told_of(Record(prompt="a", request="b", seed=1, restorer=restorer, seam_after=after)) == f"(seed 1{told})"
 
 
 def test_an_instruction_is_done_as_said_and_its_line_tells_what_changed(talk, toy_pipeline_class, monkeypatch):

@@ -51,14 +51,36 @@ def from_sixel(text):
 
 
 READ = {"kitty": from_kitty, "iterm2": from_iterm2, "sixel": from_sixel}
+HALF = re.compile(r"\033\[38;2;(\d+);(\d+);(\d+);48;2;(\d+);(\d+);(\d+)m\u2580")
+HALF_256 = re.compile(r"\033\[38;5;(\d+);48;5;(\d+)m\u2580")
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", READ)
 @pytest.mark.parametrize("picture", [scene(), scene((200, 150)), Image.new("RGB", (1, 1), "red")])
 def test_what_is_drawn_is_the_picture(name, picture):
     back = READ[name](PROTOCOLS[name](picture)).convert("RGB")
     assert back.size == picture.size
     assert np.abs(np.asarray(back).astype(int) - np.asarray(picture)).max() <= (3 if name == "sixel" else 0)
+
+
+def test_half_blocks_show_two_pixels_in_each_letter():
+    picture = Image.fromarray(np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3)
+    lines = PROTOCOLS["blocks"](picture).splitlines()
+    rows = [[pair for half in HALF.findall(line) for pair in [tuple(map(int, half))]] for line in lines]
+    back = np.array([[row[x][part : part + 3] for x in range(6)] for row in rows for part in (0, 3)])
+    assert (back == np.asarray(picture)).all() and all(line.endswith("\033[0m") for line in lines)
+
+
+def test_half_blocks_of_256_colours_take_the_nearest_of_the_cube():
+    picture = Image.new("RGB", (3, 2), (250, 100, 0))
+    assert set(HALF_256.findall(PROTOCOLS["blocks-256"](picture))) == {("202", "202")}  # (255, 95, 0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (500, 1), (301, 299)])
+def test_half_blocks_fit_the_screen(size, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30"), monkeypatch.setenv("LINES", "12")
+    lines = PROTOCOLS["blocks"](Image.new("RGB", size)).splitlines()
+    assert 1 <= len(lines) <= 8 and all(1 <= len(HALF.findall(line)) <= 29 for line in lines)
 
 
 def test_a_large_picture_takes_several_escapes_of_kitty():
@@ -69,7 +91,10 @@ def test_a_large_picture_takes_several_escapes_of_kitty():
 @pytest.mark.parametrize(
     ("environment", "name"),
     [
-        ({"TERM": "xterm-256color"}, "none"),
+        ({"TERM": "xterm-256color"}, "blocks-256"),
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "blocks"),
+        ({"TERM": "xterm-kitty", "NO_COLOR": "1"}, "none"),
+        ({"TERM": "dumb", "COLORTERM": "truecolor"}, "none"),
         ({"TERM": "xterm-kitty"}, "kitty"),
         ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "kitty"),
         ({"TERM": "xterm-ghostty"}, "kitty"),
@@ -77,8 +102,8 @@ def test_a_large_picture_takes_several_escapes_of_kitty():
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "iterm2"),
         ({"TERM": "foot"}, "sixel"),
         ({"TERM": "xterm-sixel"}, "sixel"),
-        ({"TERM": "tmux-256color", "TERM_PROGRAM": "iTerm.app"}, "none"),
-        ({"TERM": "xterm-kitty", "TMUX": "/tmp/x"}, "none"),
+        ({"TERM": "tmux-256color", "TERM_PROGRAM": "iTerm.app"}, "blocks-256"),
+        ({"TERM": "xterm-kitty", "TMUX": "/tmp/x"}, "blocks-256"),
         ({}, "none"),
     ],
 )

@@ -1,65 +1,76 @@
-"""Typing: history over sessions, commands and files completed."""
+"""What is kept of what was typed: the history on disk, and keys that nobody asked for."""
 
-import contextlib
 import os
-import pty
-import sys
+import stat
 
 import pytest
+from prompt_toolkit.history import InMemoryHistory
 
-from llmga.serve.terminal.commands import COMMANDS
-from llmga.serve.terminal.line_editing import completions, history_file, line_editing
-
-readline = pytest.importorskip("readline")
-
-
-def test_commands_are_completed_at_the_start_of_a_line_only():
-    assert completions("/im", "/im", COMMANDS) == ["/image "]
-    assert completions("/re", "/re", COMMANDS) == ["/retry ", "/repaint ", "/repair "]
-    assert completions("a red /im", "/im", COMMANDS) == [] and completions("im", "im", COMMANDS) == []
+from llmga.serve.terminal.completing import candidates
+from llmga.serve.terminal.conversations import KEPT, new_place
+from llmga.serve.terminal.keyboard import said
+from llmga.serve.terminal.line_editing import LONGEST_HISTORY, history_file, open_history
 
 
-def test_files_are_completed_behind_a_command(tmp_path):
-    (tmp_path / "photo.jpg").touch(), (tmp_path / "photos").mkdir()
-    start = str(tmp_path / "ph")
-    assert completions(f"/image {start}", start, COMMANDS) == [f"{start}oto.jpg ", f"{start}otos{os.sep}"]
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
-def test_lines_of_an_earlier_session_come_back_with_the_arrow_key(tmp_path):
-    """In a process of its own at a pseudo-terminal, as a person sits there."""
-    program = (
-        "from llmga.serve.terminal.line_editing import line_editing\n"
-        "with line_editing(['/image']):\n"
-        "    print('got ' + repr(input('? ')), flush=True)"
-    )
-    answers = []
-    for keys in (b"a red circle\n", b"\x1b[A\x01b \n", b"/im\t x\n"):
-        process, terminal = pty.fork()
-        if process == 0:
-            os.environ.update(XDG_STATE_HOME=str(tmp_path), TERM="xterm", PYTHONPATH=os.pathsep.join(sys.path))
-            os.execv(sys.executable, [sys.executable, "-c", program])
-        answers.append(_talk(terminal, keys))
-        os.waitpid(process, 0)
-    assert answers == ["a red circle", "b a red circle", "/image  x"]
-    assert (tmp_path / "llmga" / "history").exists()
+def test_a_long_history_is_cut_to_its_latest_messages():
+    history = open_history()
+    for number in range(2 * LONGEST_HISTORY + 1):
+        history.store_string(f"message {number}\nof two lines")
+    latest = [f"message {2 * LONGEST_HISTORY - number}\nof two lines" for number in range(LONGEST_HISTORY)]
+    assert list(open_history().load_history_strings()) == latest
+    assert history_file().read_text().count("message") == LONGEST_HISTORY
 
 
-def _talk(terminal, keys):
-    """Type, and read until the process is at its end: who hangs up earlier kills it before it keeps its history."""
-    seen = b""
-    while b"? " not in seen:
-        seen += os.read(terminal, 1024)
-    os.write(terminal, keys)
-    with contextlib.suppress(OSError):  # Linux tells the end so
-        while more := os.read(terminal, 1024):
-            seen += more
-    os.close(terminal)
-    return seen.split(b"got '")[1].split(b"'")[0].decode()
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"", b"no message at all"])
+def test_a_damaged_history_does_not_matter(damage):
+    history_file().parent.mkdir()
+    history_file().write_bytes(damage)
+    assert list(open_history().load_history_strings()) == []
 
 
 def test_a_disk_that_takes_no_history_does_not_matter(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    with line_editing(COMMANDS):
-        assert history_file().is_relative_to(tmp_path)
+    assert isinstance(open_history(), InMemoryHistory)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ("a cat\r", "a cat\r"),
+        ("a cax\x7ft", "a cat"),
+        ("\x7f\x7fa\x1b[A\x1b[1;5C\x1bOPb", "ab"),
+        ("\x1b[200~one\rtwo\x1b[201~\rthree", "one\ntwo\rthree"),
+        ("\x1b[200~cut off", "cut off"),
+        ("one\r\x7ftwo", "one\rtwo"),  # what was ended cannot be erased any more
+        ("\u753b\x00\x07\x9b", "\u753b"),
+    ],
+)
+def test_the_text_that_keys_make(keys, text):
+    assert said(keys) == text
+
+
+def test_nothing_is_offered_where_words_are_said():
+    assert list(candidates(None, "a red /im")) == list(candidates(None, "im")) == list(candidates(None, "/hlp x")) == []
+    assert [each.text for each in candidates(None, "/re")] == ["/redo ", "/retry ", "/repaint ", "/repair "]
+
+
+def test_the_latest_conversations_are_kept_where_nobody_else_reads_them(tmp_path):
+    places = []
+    for _ in range(KEPT + 5):
+        places.append(new_place())
+        places[-1].mkdir()
+    kept = sorted(os.listdir(tmp_path / "llmga" / "conversations"))
+    assert len(kept) == KEPT and {places[-1].name, places[-2].name} <= set(kept)
+    assert stat.S_IMODE((tmp_path / "llmga" / "conversations").stat().st_mode) == 0o700
+
+
+def test_a_disk_that_keeps_no_conversation_does_not_matter(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert not new_place().exists()
