@@ -40,6 +40,12 @@ def _language(options: argparse.Namespace) -> None:
     save(*train(_pace(PACE, options), options.output, options.judge_every, options.until), options.output)
 
 
+def _eyes(options: argparse.Namespace) -> None:
+    from llmga.toyworld.world.seeing import PACE, save, train
+
+    save(train(_pace(PACE, options), options.output, options.judge_every, options.until), options.output)
+
+
 def _pace(usual: "Pace", options: argparse.Namespace) -> "Pace":
     """The pace, with what was said instead."""
     given = {} if options.steps is None else {"steps": options.steps}
@@ -103,9 +109,11 @@ def build_parser() -> Parser:
     made.add_argument("--no-bf16", action="store_true")
     _paced(made, 250)
     _paced(program("towers", _towers, "train the text towers to read captions"), 300)
-    made = program("language", _language, "train the base language model")
-    made.add_argument("--until", type=int, help="stop at this step; the next call goes on")
-    _paced(made, 100)
+    for name, work, text, every in (("language", _language, "train the base language model", 100),
+                                    ("eyes", _eyes, "train the vision tower to see", 200)):  # fmt: skip
+        made = program(name, work, text)
+        made.add_argument("--until", type=int, help="stop at this step; the next call goes on")
+        _paced(made, every)
     made = program("latents", _latents, "draw and encode scenes of the training split")
     made.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
     made.add_argument("--parts", type=int, default=40, help="of 1,000 scenes each")

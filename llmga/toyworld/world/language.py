@@ -56,7 +56,13 @@ def _seen(scene: Scene, hidden: int | None) -> str:
     covered = scene.things[hidden]
     things = tuple(thing for number, thing in enumerate(scene.things) if number != hidden)
     rest = Scene(scene.ground, scene.style, things)
-    return " ".join([*thing_sentences(rest), f"A {covered.size} part {PLACE_PHRASES[covered.place]} is covered.", *frame_sentences(rest)])
+    return " ".join(
+        [
+            *thing_sentences(rest),
+            f"A {covered.size} part {PLACE_PHRASES[covered.place]} is covered.",
+            *frame_sentences(rest),
+        ]
+    )
 
 
 def conversation_of(turns: list[Turn]) -> Conversation:
