@@ -151,8 +151,9 @@ def _read(file: Path) -> dict[str, list[dict[str, Any]]]:
         UserError: the file is not there.
     """
     if not file.is_file():
-        raise UserError(f"the file of cases {str(file)!r} does not exist; `python -m llmga.toyworld.world cases` writes "
-                        "one.")  # fmt: skip
+        raise UserError(
+            f"the file of cases {str(file)!r} does not exist; `python -m llmga.toyworld.world cases` writes one."
+        )
     found: dict[str, list[dict[str, Any]]] = {}
     with file.open(encoding="utf-8") as lines:
         for line in lines:
