@@ -13,15 +13,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" HF_HUB_OFFLINE=1
 PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 world="$PYTHON -m llmga.toyworld.world"
-runs=runs/world
-planner=checkpoints/Inference/llmga-world-mllm
+runs=runs/toyworld/world
+planner=checkpoints/Inference/llmga-toy-world-mllm
 
 made() { [ -e "$1" ] && echo "$1 is there, skipped"; }
 
 made $runs/lm/config.json || $world language --output $runs/lm
 made $runs/eyes/config.json || $world eyes --output $runs/eyes
-made data/world/t2i.json || $world records --output data/world --turns 6
-made $runs/mllm-pretrain/config.json || bash train_LLMGA_7b_S1.sh --preset world_pretrain
-made $planner/config.json || bash train_LLMGA_7b_S1.sh --preset world_s1
+made data/toyworld/world/t2i.json || $world records --output data/toyworld/world --turns 6
+made $runs/mllm-pretrain/config.json || bash train_LLMGA_7b_S1.sh --preset toy_world_pretrain
+made $planner/config.json || bash train_LLMGA_7b_S1.sh --preset toy_world_s1
 made $runs/planner-scores.json ||
     $PYTHON -m llmga.evaluation.world --model-path $planner --output $runs/planner-scores.json

@@ -25,17 +25,26 @@ from llmga.toyworld.world.talk.turns import Turn
 HOLE_SEED = 0  # how much of a picture is hidden around a thing
 
 
-def pen(prompt: str, image: Image.Image | None = None, mask: Image.Image | None = None, **rest: Any) -> Image.Image:
-    """Stands in for a painter: the scene that a prompt states, drawn; into a picture only where the mask says so.
+class Pen:
+    """Stands in for a painter: draws the scene that a prompt states."""
 
-    Raises:
-        UserError: the prompt states none.
-    """
-    scene = captions.read(prompt)
-    if scene is None:
-        raise UserError(f"the prompt {prompt!r} states no scene; say it in canonical sentences.")
-    drawn = draw(scene, *(image.size if image else (SIDE, SIDE)))
-    return Image.composite(drawn, image.convert("RGB"), mask.convert("L")) if image and mask else drawn
+    def __call__(
+        self, prompt: str, image: Image.Image | None = None, mask: Image.Image | None = None, **rest: Any
+    ) -> Image.Image:
+        """The picture; of one that is given, only what the mask says is drawn.
+
+        Raises:
+            UserError: the prompt states no scene.
+        """
+        scene = captions.read(prompt)
+        if scene is None:
+            raise UserError(f"the prompt {prompt!r} states no scene; say it in canonical sentences.")
+        drawn = draw(scene, *(image.size if image else (SIDE, SIDE)))
+        return Image.composite(drawn, image.convert("RGB"), mask.convert("L")) if image and mask else drawn
+
+    def describe(self, **given: Any) -> dict[str, Any]:
+        """What a record says of it: nothing."""
+        return {}
 
 
 class Led(Planner):
@@ -66,7 +75,7 @@ def held(case: Case, planner: Planner, seed: int = 0) -> dict[int, tuple[str, di
         Judged turn -> the planner's answer, and its marks as `marking.marks` gives them.
     """
     led = Led(planner, case)
-    assistant = Assistant(led, pen, RESTORERS["none"], Settings(seed=seed))
+    assistant = Assistant(led, Pen(), RESTORERS["none"], Settings(seed=seed))
     for turn in case.turns:
         list(assistant.stream(turn.person, pictures(turn), mask_of(turn)))  # a prompt without a scene fails as an event
         assistant.leave_region()

@@ -9,7 +9,7 @@ from llmga.errors import UserError
 from llmga.evaluation import world_scores as scores
 from llmga.evaluation.world import main
 from llmga.evaluation.world_scores import Marked, Share, judged, promised, ratio, report, shares, table, verdict
-from llmga.evaluation.world_talk import Led, held, mask_of, pen
+from llmga.evaluation.world_talk import Led, Pen, held, mask_of
 from llmga.llava.planner import Planner
 from llmga.toyworld.world import captions
 from llmga.toyworld.world.drawing import draw
@@ -39,6 +39,7 @@ class Greeter(Planner):
 
 
 def test_the_pen_draws_what_a_prompt_states():
+    pen = Pen()
     assert pen(captions.canonical(STAR)).tobytes() == draw(STAR).tobytes()
     gray, mask = Image.new("RGB", (96, 96), "gray"), Image.new("L", (96, 96))
     mask.paste(255, (0, 0, 96, 40))
@@ -70,8 +71,8 @@ def test_long_conversations_go_on_as_they_were_taught():
     planner._answer = lambda asked, *rest: heard.append(asked) or iter(["Hello!"])
     marked = list(judged("long conversation", [case], planner, 0))
     assert [one.part.split(", ")[1] for one in marked] == ["turns 1-5"] * 5 + ["turns 25-30"] * 6
-    told = heard[7].messages  # turn 26 is asked after 25 turns
-    assert len(told) == 51 and told[49].text.split() == case.turns[24].answer.split()
+    told = heard[7].messages  # turn 27 is asked after 26 turns
+    assert len(told) == 53 and told[51].text.split() == case.turns[25].answer.split()
 
 
 def test_a_hidden_part_is_black_to_the_planner():

@@ -196,11 +196,11 @@ _TOY_TRY = replace(
     steps=200,
 )
 
-_WORLD, _WORLD_RUNS = "data/world", "runs/world"
+_WORLD, _WORLD_RUNS = "data/toyworld/world", "runs/toyworld/world"
 # The larger world (llmga/toyworld/world): its base language model has talked before, and learns to see here.
 _WORLD_S1 = replace(
     _TOY_S1,
-    output_dir="checkpoints/Inference/llmga-world-mllm",
+    output_dir="checkpoints/Inference/llmga-toy-world-mllm",
     checkpoint_dir=f"{_WORLD_RUNS}/mllm-s1",
     mllm=f"{_WORLD_RUNS}/mllm-pretrain",
     data=(
@@ -239,5 +239,5 @@ PRESETS = Registry(
     | {f"llmga_cn_{name}_s1": _chinese(family) for name, family in FAMILIES.items() if family.chinese}
     | {"llmga_llama2_7b": _llama_2("7b", 6), "llmga_llama2_13b": _llama_2("13b", 3)}
     | {"toy_pretrain": _TOY_PRETRAIN, "toy_s1": _TOY_S1, "toy": _TOY_TRY}
-    | {"world_pretrain": _WORLD_PRETRAIN, "world_s1": _WORLD_S1},
+    | {"toy_world_pretrain": _WORLD_PRETRAIN, "toy_world_s1": _WORLD_S1},
 )

@@ -89,7 +89,7 @@ def test_neighbours_and_padding_change_no_answer(small, tokenizer, talk):
 
 def test_it_learns_and_the_same_steps_give_the_same(small, tokenizer):
     state = {name: value.clone() for name, value in small.state_dict().items()}
-    pace = Pace(steps=12, batch_size=300, lr=5e-3, adam_lr=5e-3, ema=0.9)
+    pace = Pace(steps=12, batch_size=900, lr=5e-3, adam_lr=5e-3, ema=0.9)
     losses = []
     for _ in range(2):
         small.load_state_dict(state)
