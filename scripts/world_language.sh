@@ -20,7 +20,7 @@ made() { [ -e "$1" ] && echo "$1 is there, skipped"; }
 
 made $runs/lm/config.json || $world language --output $runs/lm
 made $runs/eyes/config.json || $world eyes --output $runs/eyes
-made data/toyworld/world/t2i.json || $world records --output data/toyworld/world --turns 6
+made data/toyworld/world/t2i.json || $world records --output data/toyworld/world --count 30000 --turns 6
 made $runs/mllm-pretrain/config.json || bash train_LLMGA_7b_S1.sh --preset toy_world_pretrain
 made $planner/config.json || bash train_LLMGA_7b_S1.sh --preset toy_world_s1
 made $runs/planner-scores.json ||
