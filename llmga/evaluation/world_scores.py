@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from math import exp, log, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from llmga.evaluation.intervals import wilson
 from llmga.evaluation.world_talk import held
 from llmga.llava.chat import Chat
 from llmga.llava.loading import load_mllm
+from llmga.llava.planner import Planner
 from llmga.toyworld.world.talk.bars import BARS, Case
 from llmga.toyworld.world.talk.cases import FEW, cases, from_json
 
@@ -58,10 +60,10 @@ class Share(NamedTuple):
         return self.right / self.of if self.of else 0.0
 
 
-def judged(bar: str, made: Iterable[Case], chat: Any, seed: int) -> Iterator[Marked]:
+def judged(bar: str, made: Iterable[Case], planner: Planner, seed: int) -> Iterator[Marked]:
     """Hold the conversations of a bar."""
     for case in made:
-        for number, (answer, found) in sorted(held(case, chat, seed).items()):
+        for number, (answer, found) in sorted(held(case, planner, seed).items()):
             turn = case.turns[number]
             missed = tuple(claim for claim, is_held in found.items() if not is_held)
             ignored = {"language"} if turn.painted else set()
@@ -78,9 +80,15 @@ def judge_bar(bar: str, model_path: str, made: Sequence[dict[str, Any]] | int, s
     Raises:
         UserError: the model cannot be opened.
     """
-    quiet_libraries()
-    chat = Chat(load_mllm(model_path, device="cpu"))
+    chat = _chat(model_path)
     return list(judged(bar, cases(bar, made, seed) if isinstance(made, int) else map(from_json, made), chat, seed))
+
+
+@cache
+def _chat(model_path: str) -> Chat:
+    """One for all bars of a process; another conversation rolls its cache back."""
+    quiet_libraries()
+    return Chat(load_mllm(model_path, device="cpu"))
 
 
 def shares(marked: Iterable[Marked]) -> dict[str, Share]:

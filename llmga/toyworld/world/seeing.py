@@ -23,7 +23,7 @@ from llmga.toyworld.world.drawing import draw
 from llmga.toyworld.world.grounds import GROUNDS
 from llmga.toyworld.world.layout import SIDE
 from llmga.toyworld.world.learning import Figures, Learning, Pace, learn
-from llmga.toyworld.world.reading import KINDS, LOOK, SLOTS, accuracy, loss_of, truth
+from llmga.toyworld.world.reading import KINDS, LOOK, SLOTS, UNSEEN, accuracy, loss_of, truth
 from llmga.toyworld.world.sampling import random_scene
 from llmga.toyworld.world.scene import ATTRIBUTES, PLACES, SIZES, STYLES, Scene
 from llmga.toyworld.world.talk.holes import with_hole
@@ -128,15 +128,20 @@ def shown(seen: Seen, rng: random.Random) -> Image.Image:
 
 
 def answers_of(seen: Sequence[Seen]) -> dict[str, Tensor]:
-    """Right answers; a covered thing is not there."""
+    """Right answers; a covered thing is not there.
+
+    Where nothing is covered, only things are asked whether they are: black is no cover, and most places are empty.
+    """
     right = truth([one.scene if one.hidden is None else without(one.scene, one.hidden) for one in seen])
     right.pop("count")
-    right["covered"] = torch.zeros((len(seen), SLOTS), dtype=torch.long)
+    covers = torch.full((len(seen), SLOTS), UNSEEN)
     for row, (scene, hidden) in enumerate(seen):
         if hidden is not None:
-            thing = scene.things[hidden]
-            right["covered"][row, PLACES.index(thing.place)] = 1 + SIZES.index(thing.size)
-    return right
+            covers[row, : len(PLACES)] = 0
+        for number, thing in enumerate(scene.things):
+            size = 1 + SIZES.index(thing.size) if number == hidden else 0
+            covers[row, PLACES.index(thing.place)] = size
+    return right | {"covered": covers}
 
 
 def without(scene: Scene, hidden: int) -> Scene:
