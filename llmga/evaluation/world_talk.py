@@ -93,7 +93,7 @@ def mask_of(turn: Turn) -> Image.Image | None:
         return None
     (scene,) = turn.shown
     covered = with_hole(scene, turn.hidden, random.Random(HOLE_SEED))
-    changed = np.asarray(ImageChops.difference(covered, draw(scene))).any(-1)
+    changed = np.any(np.asarray(ImageChops.difference(covered, draw(scene))), axis=-1)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     mask = np.zeros(changed.shape, np.uint8)
     mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 255

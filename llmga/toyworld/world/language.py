@@ -5,7 +5,10 @@ one is seen.  `python -m llmga.toyworld.world language --output lm` trains it an
 """
 
 import random
+import re
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +25,16 @@ from llmga.toyworld.world.captions import frame_sentences, thing_sentences
 from llmga.toyworld.world.learning import Figures, Learning, Pace, learn
 from llmga.toyworld.world.scene import Scene
 from llmga.toyworld.world.talk.dialogues import MOST_TURNS, Plan, conversation, dialogue, speaker
+from llmga.toyworld.world.talk.lexicon import BESIDE, GROUNDS, WHERE, WORDS
 from llmga.toyworld.world.talk.turns import Turn
 from llmga.toyworld.world.talk.voice import TEST, TRAIN
 from llmga.toyworld.world.words import PLACE_PHRASES
 
 TAUGHT_TURNS = 6  # of longer conversations, a model is shown so many turns
-PLAN = Plan(turns=TAUGHT_TURNS)
+PLAN, SHORT = Plan(turns=TAUGHT_TURNS), Plan(turns=1)
+SHORT_AT_FIRST = 0.2  # of the steps: single turns teach the words quickest
 CONV_MODE = "qwen_2"
+LONGEST_WORD = 4  # Chinese characters; what is longer is said in words
 MERGES, SPELT = 1800, 4000  # of the vocabulary, and texts that it is learnt from
 PACE = Pace(steps=1300, batch_size=4000, lr=4e-3, adam_lr=4e-3, warmup=0.03, ema=0.99, bf16=True)  # a batch has tokens
 BLOCK = 8  # steps whose conversations are drawn together and sorted by length
@@ -73,12 +79,26 @@ def conversation_of(turns: list[Turn]) -> Conversation:
     return said
 
 
+# Words of the world, else single characters: Chinese has no spaces, and merges would run from word to word.
+_WORDS = {word for table in (WORDS, WHERE, BESIDE, GROUNDS) for row in table["zh"].values() for word in row}
+_CHINESE = re.compile(
+    "({}|[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])".format(
+        "|".join(sorted((word for word in _WORDS if len(word) <= LONGEST_WORD), key=len, reverse=True))
+    )
+)
+
+
+def words_of(text: str) -> Iterator[str]:
+    """A text in the pieces that tokens may not cross: every Chinese word, and what is between them as it is."""
+    return filter(None, _CHINESE.split(text))
+
+
 def tokenizer_of_world(seed: int = 0, texts: int = SPELT) -> Qwen2Tokenizer:
     """A tokenizer learnt from so many conversations; their frame stands in each once."""
     rng = random.Random(seed)
     render = TEMPLATES[CONV_MODE].render
-    return learn_chat((render(conversation_of(conversation(speaker(rng, PLAN), PLAN))).text for _ in range(texts)),
-                      MERGES)  # fmt: skip
+    said = (render(conversation_of(conversation(speaker(rng, PLAN), PLAN))).text for _ in range(texts))
+    return learn_chat(chain.from_iterable(map(words_of, said)), MERGES)
 
 
 def architecture(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
@@ -101,11 +121,11 @@ def encoded(said: Conversation, tokenizer: Qwen2Tokenizer, learnt: int | None = 
     return Learnt(*vars(encode(rendered, tokenizer, NO_PICTURE, 0)).values())
 
 
-def drawn(rng: random.Random, tokenizer: Qwen2Tokenizer, split: str = TRAIN) -> Learnt:
+def drawn(rng: random.Random, tokenizer: Qwen2Tokenizer, split: str = TRAIN, plan: Plan = PLAN) -> Learnt:
     """One conversation, or the window of a longer one."""
-    voice = speaker(rng, PLAN, split)
-    if rng.random() >= LONG:
-        return encoded(conversation_of(conversation(voice, PLAN)), tokenizer)
+    voice = speaker(rng, plan, split)
+    if plan == SHORT or rng.random() >= LONG:
+        return encoded(conversation_of(conversation(voice, plan)), tokenizer)
     said = conversation_of(dialogue(voice, rng.randint(TAUGHT_TURNS + 1, MOST_TURNS)))
     asked, answer = Conversation(said.messages[:-1]), said.messages[-1].text
     return encoded(next(windows(asked, TAUGHT_TURNS)).say("assistant", answer), tokenizer, KNOWN_BEFORE)
@@ -145,16 +165,17 @@ class Teaching:
         if block != self.block:
             self.block = block
             rng = random.Random(f"language {self.pace.seed_of(block)}")
-            self.groups = alike(self.samples(rng, BLOCK * self.pace.batch_size), BLOCK)
+            plan = SHORT if step < SHORT_AT_FIRST * self.pace.steps else PLAN
+            self.groups = alike(self.samples(rng, BLOCK * self.pace.batch_size, plan=plan), BLOCK)
             rng.shuffle(self.groups)
         logits, target = self.answers(self.groups[number])
         return nn.functional.cross_entropy(logits.float(), target)
 
-    def samples(self, rng: random.Random, tokens: int, split: str = TRAIN) -> list[Learnt]:
+    def samples(self, rng: random.Random, tokens: int, split: str = TRAIN, plan: Plan = PLAN) -> list[Learnt]:
         """Fresh conversations of so many tokens together."""
         taken: list[Learnt] = []
         while tokens > 0:
-            taken.append(drawn(rng, self.tokenizer, split))
+            taken.append(drawn(rng, self.tokenizer, split, plan))
             tokens -= len(taken[-1].ids)
         return taken
 

@@ -18,7 +18,7 @@ PAIR = Scene("sea", "flat", (Thing("star", "red", "large", place="left"), Thing(
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return language.tokenizer_of_world(texts=200)
+    return language.tokenizer_of_world(texts=400)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,20 @@ def test_a_shown_picture_stands_there_in_words():
 def test_a_covered_thing_is_not_told():
     said = in_words(Turn("a boat", "", "", "en", shown=(PAIR,), hidden=0))
     assert "star" not in said and "A large part on the left is covered." in said and "yellow sun" in said
+
+
+def test_a_chinese_word_is_one_token_wherever_it_stands(tokenizer):
+    for said in ("画一只绿色的蝴蝶", "绿色蝴蝶在右上角", "请画两只蝴蝶，绿色"):
+        tokens = [tokenizer.decode([token]) for token in tokenizer(said).input_ids]
+        assert {"绿色", "蝴蝶"} <= set(tokens) and "".join(tokens) == said
+
+
+def test_single_turns_come_first(small, tokenizer):
+    teaching = Teaching(small, tokenizer, Pace(steps=100, batch_size=400))
+    for step, most in ((0, 1), (96, language.TAUGHT_TURNS)):
+        teaching.loss(step)
+        turns = [tokenizer.decode(one.ids).count("<|im_start|>user") for group in teaching.groups for one in group]
+        assert sorted(turns)[len(turns) // 2] == 1 if most == 1 else max(turns) >= 3
 
 
 def test_what_the_assistant_says_is_learnt_and_nothing_else(tokenizer, talk):
