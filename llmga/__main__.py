@@ -55,6 +55,7 @@ COMMANDS = Registry("command", {
     "evaluate prompts": Command("llmga.evaluation.prompts", "score what prompts keep of benchmark rows"),
     "evaluate restoration": Command("llmga.evaluation.restoration", "score restorers on photographs"),
     "evaluate toyworld": Command("llmga.evaluation.toyworld", "score the bundled models"),
+    "evaluate world": Command("llmga.evaluation.world", "score a planner of the larger toy world"),
     "evaluate watermark": Command("llmga.evaluation.watermark", "what of a hidden watermark survives"),
     "evaluate masks": Command("llmga.evaluation.masks", "whether a server keeps what a mask does not mark"),
     "selfcheck": Command("llmga.evaluation.selfcheck", "whether this machine computes what a CPU computes"),

@@ -196,11 +196,48 @@ _TOY_TRY = replace(
     steps=200,
 )
 
+_WORLD, _WORLD_RUNS = "data/toyworld/world", "runs/toyworld/world"
+# The larger world (llmga/toyworld/world): its base language model has talked before, and learns to see here.
+_WORLD_S1 = replace(
+    _TOY_S1,
+    output_dir="checkpoints/Inference/llmga-toy-world-mllm",
+    checkpoint_dir=f"{_WORLD_RUNS}/mllm-s1",
+    mllm=f"{_WORLD_RUNS}/mllm-pretrain",
+    data=(
+        DataSource("vqa", f"{_WORLD}/talk.json", f"{_WORLD}/images"),
+        *(
+            DataSource(kind, f"{_WORLD}/{kind}.json", f"{_WORLD}/images" if kind != "t2i" else "")
+            for kind in ("sg", "inpainting", "edit", "t2i")
+        ),
+    ),
+    lr=7e-4,
+    batch=24,
+    steps=2400,
+    max_length=1024,
+    taught_turns=6,
+)
+_WORLD_PRETRAIN = replace(
+    _WORLD_S1,
+    output_dir=f"{_WORLD_RUNS}/mllm-pretrain",
+    checkpoint_dir=None,
+    mllm=None,
+    text_model=f"{_WORLD_RUNS}/lm",
+    vision_tower=f"{_WORLD_RUNS}/eyes",
+    select_layer=-1,
+    tune="projector",
+    data=(DataSource("sg", f"{_WORLD}/sg.json", f"{_WORLD}/images"),),
+    lr=2e-3,
+    batch=32,
+    steps=150,
+    save_dtype="fp32",
+)
+
 PRESETS = Registry(
     "preset",
     {f"llmga_{name}_pretrain": _pretrain(family) for name, family in FAMILIES.items()}
     | {f"llmga_{name}_s1": _s1(family) for name, family in FAMILIES.items()}
     | {f"llmga_cn_{name}_s1": _chinese(family) for name, family in FAMILIES.items() if family.chinese}
     | {"llmga_llama2_7b": _llama_2("7b", 6), "llmga_llama2_13b": _llama_2("13b", 3)}
-    | {"toy_pretrain": _TOY_PRETRAIN, "toy_s1": _TOY_S1, "toy": _TOY_TRY},
+    | {"toy_pretrain": _TOY_PRETRAIN, "toy_s1": _TOY_S1, "toy": _TOY_TRY}
+    | {"toy_world_pretrain": _WORLD_PRETRAIN, "toy_world_s1": _WORLD_S1},
 )

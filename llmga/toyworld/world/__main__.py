@@ -5,9 +5,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmga.command_line import Parser
 from llmga.errors import command_line
+
+if TYPE_CHECKING:
+    from llmga.toyworld.world.learning import Pace
 
 
 def _autoencoder(options: argparse.Namespace) -> None:
@@ -27,9 +31,25 @@ def _autoencoder(options: argparse.Namespace) -> None:
 def _towers(options: argparse.Namespace) -> None:
     from llmga.toyworld.world.reading import PACE, save, train
 
-    pace = PACE if options.steps is None else replace(PACE, steps=options.steps)
-    pace = pace if options.lr is None else replace(pace, lr=options.lr, adam_lr=options.lr)
-    save(*train(pace, options.output, options.judge_every), options.output)
+    save(*train(_pace(PACE, options), options.output, options.judge_every), options.output)
+
+
+def _language(options: argparse.Namespace) -> None:
+    from llmga.toyworld.world.language import PACE, save, train
+
+    save(*train(_pace(PACE, options), options.output, options.judge_every, options.until), options.output)
+
+
+def _eyes(options: argparse.Namespace) -> None:
+    from llmga.toyworld.world.seeing import PACE, save, train
+
+    save(train(_pace(PACE, options), options.output, options.judge_every, options.until), options.output)
+
+
+def _pace(usual: "Pace", options: argparse.Namespace) -> "Pace":
+    """The pace, with what was said instead."""
+    given = {} if options.steps is None else {"steps": options.steps}
+    return replace(usual, **given, **({} if options.lr is None else {"lr": options.lr, "adam_lr": options.lr}))
 
 
 def _latents(options: argparse.Namespace) -> None:
@@ -95,6 +115,11 @@ def build_parser() -> Parser:
     made.add_argument("--no-bf16", action="store_true")
     _paced(made, 250)
     _paced(program("towers", _towers, "train the text towers to read captions"), 300)
+    for name, work, text, every in (("language", _language, "train the base language model", 100),
+                                    ("eyes", _eyes, "train the vision tower to see", 200)):  # fmt: skip
+        made = program(name, work, text)
+        made.add_argument("--until", type=int, help="stop at this step; the next call goes on")
+        _paced(made, every)
     made = program("latents", _latents, "draw and encode scenes of the training split")
     made.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder")
     made.add_argument("--parts", type=int, default=40, help="of 1,000 scenes each")
