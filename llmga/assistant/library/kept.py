@@ -64,9 +64,7 @@ class KeptConversation:
 
     def __init__(self, library: Library, owner: str, key: str, signer: Signer | None = None):
         self.library, self.owner, self.key = library, owner, key
-        folder = library.pictures / key
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self.pictures: PictureFolder = PictureFolder(folder, signer)
+        self.pictures: PictureFolder = PictureFolder(library.pictures / key, signer)
         self._revision = 0
         self._written: list[Exchange] = []
 
@@ -90,6 +88,12 @@ class KeptConversation:
             raise UserError(f"conversation {row.title!r} is damaged ({problem}); choose another one.") from None
         self._revision, self._written = row.revision, list(saved.session.exchanges)
         return Kept(saved.session, saved.models, asked, json.loads(row.extra))
+
+    def models(self) -> dict[str, str]:
+        """The names of the models that took part, by their roles."""
+        with self.library.reading() as connection:
+            head = connection.execute(select(conversations.c.head).where(conversations.c.id == self.key)).scalar_one()
+        return {mark["role"]: mark["name"] for mark in json.loads(head)["models"]}
 
     def save(self, kept: Kept) -> None:
         """Keep a conversation as it is now: all of it or, should the process be killed, what was kept before.

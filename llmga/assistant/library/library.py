@@ -110,6 +110,17 @@ class Library:
         page = self.listed(owner, most=1)
         return page.listed[0].id if page.listed else None
 
+    def title(self, owner: str, key: str) -> str:
+        """What a conversation is called.
+
+        Raises:
+            UserError: there is none.
+        """
+        with self.reading() as connection:
+            self._check(connection, owner, key)
+            named = select(conversations.c.title).where(conversations.c.id == key)
+            return str(connection.execute(named).scalar_one())
+
     def rename(self, owner: str, key: str, title: str) -> None:
         """Give a conversation another title.
 

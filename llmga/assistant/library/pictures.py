@@ -27,7 +27,7 @@ class PictureFolder:
     * `<hash>.webp`: a small one for a list.
 
     Attributes:
-        path: an existing folder.
+        path: the folder, made with its first file.
         signer: what signs the files of painted ones.
     """
 
@@ -80,6 +80,7 @@ class PictureFolder:
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
         write_whole(self.path / name, content)
         self._there.add(name)
         return self.path / name
