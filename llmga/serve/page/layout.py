@@ -11,12 +11,13 @@ from llmga.errors import UserError
 from llmga.serve.page import drawing, mask_editor
 from llmga.serve.page.controls import Controls
 from llmga.serve.page.labels import Labels
+from llmga.serve.page.library_panel import LibraryPanel
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.options import PageOptions
+from llmga.serve.page.scripts import script
 from llmga.serve.page.strings import LANGUAGES, STRINGS
 from llmga.serve.page.user_session import UserSession
 
-HERE = Path(__file__).parent
 SYSTEM_FONTS = [
     "system-ui",
     "Segoe UI",
@@ -36,6 +37,8 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
     checkbox_border_color="*neutral_400",
 )
 Uploads = TypeVar("Uploads", gr.MultimodalTextbox, gr.UploadButton)
+LOOK_AGAIN = 1.0  # seconds
+REMEMBERED = "llmga"  # gradio's own key would be another one at the next start, and the browser's memory unreadable
 UPLOADS = (3600, 24 * 3600)  # how often it is looked for uploaded files of which age, both in seconds
 
 
@@ -45,6 +48,9 @@ class PageLayout:
     Attributes:
         blocks: the whole.
         session: the state of a browser tab, a `UserSession`; None before it begins and after it has ended.
+        visitor: what the browser remembers: who it is, and what the settings show.
+        place: the conversation that is open in the tab, as its address has it.
+        tick: looks for what was done in other tabs.
     """
 
     blocks: gr.Blocks
@@ -54,6 +60,10 @@ class PageLayout:
         self.labels: Labels = Labels()
         with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
             self.session: gr.State = gr.State(None, time_to_live=None, delete_callback=_leave)
+            self.visitor: gr.BrowserState = gr.BrowserState(storage_key="llmga", secret=REMEMBERED)
+            self.place: gr.Textbox = gr.Textbox(visible="hidden")
+            self.tick: gr.Timer = gr.Timer(LOOK_AGAIN)
+            self.library: LibraryPanel = LibraryPanel(self.labels, visible=options.library is not None)
             self.head: gr.HTML = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
@@ -130,7 +140,13 @@ class PageLayout:
         self.save: gr.Button = labels.put(gr.Button, value_word="save", elem_id="save")
         self.saved: gr.DownloadButton = gr.DownloadButton(visible="hidden", elem_id="saved")
         self.load: gr.UploadButton = local_files_only(
-            labels.put(gr.UploadButton, label_word="load", file_types=[".zip"], file_count="single", elem_id="load")
+            labels.put(
+                gr.UploadButton,
+                label_word="load",
+                file_types=[".zip", ".invk", "image"],
+                file_count="multiple",
+                elem_id="load",
+            )
         )
 
 
@@ -138,11 +154,6 @@ def heading(language: str) -> str:
     """The head of the page as HTML."""
     strings = STRINGS[language]
     return f"<h1>{strings['title']}</h1><p>{strings['subtitle']}</p>"
-
-
-def script(name: str) -> str:
-    """The source of a script beside this file."""
-    return (HERE / name).read_text("utf-8")
 
 
 def local_files_only(component: Uploads) -> Uploads:

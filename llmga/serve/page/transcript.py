@@ -9,9 +9,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from llmga.assistant.credentials import Signer
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
-from llmga.assistant.image_files import PNG_MODES, encoded
+from llmga.assistant.library.pictures import PictureFolder
 from llmga.assistant.session import GeneratedImage, Session, Turn
 from llmga.errors import UserError
 from llmga.images import to_rgb
@@ -98,13 +97,11 @@ class ServedImages:
     """The images of a conversation, numbered in the order in which they are shown, as files that the browser fetches.
 
     Attributes:
-        folder: where the files go; the page's server may serve what is in it.
-        signer: what signs the files of painted ones.
+        pictures: where the files go; the page's server may serve what is in it.
         numbered: the images by their number.
     """
 
-    folder: Path
-    signer: Signer | None = None
+    pictures: PictureFolder
     numbered: list[Image.Image] = field(default_factory=list)
     _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the image kept alive
 
@@ -132,13 +129,10 @@ class ServedImages:
 
     def _url(self, image: Image.Image, ready: PictureReady | None) -> str:
         if id(image) not in self._files:
-            path = self.folder / f"{len(self._files):03d}.png"
-            path.write_bytes(_without_record(image) if ready is None else self._file(ready))
+            own = self.pictures
+            path = own.given(image) if ready is None else own.painted(ready.image, ready.record, ready.parent)
             self._files[id(image)] = image, path
-        return f"gradio_api/file={quote(self._files[id(image)][1].as_posix())}"  # of gradio's upload folder
-
-    def _file(self, ready: PictureReady) -> bytes:
-        return encoded(ready.image, ready.record, signer=self.signer, parent=ready.parent)
+        return served(self._files[id(image)][1])
 
 
 @dataclass
@@ -245,10 +239,9 @@ def _ready(painting: GeneratedImage) -> PictureReady:
     return PictureReady(painting.image, painting.record, None if painting.region is None else painting.region.parent)
 
 
-def _without_record(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    (image if image.mode in PNG_MODES else to_rgb(image)).save(buffer, "PNG")
-    return buffer.getvalue()
+def served(file: Path) -> str:
+    """Where the browser gets a file of a folder that the page's server may serve."""
+    return f"gradio_api/file={quote(file.as_posix())}"
 
 
 def _data_uri(preview: Image.Image) -> str:

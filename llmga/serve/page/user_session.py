@@ -1,34 +1,45 @@
-"""A person at the page: the session of one browser tab, and what the next message is about."""
+"""A person at the page: one browser tab, and what the next message is about."""
 
-import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
-from typing import cast
 
 from PIL import Image
 
 from llmga.assistant.assistant import SIMILAR, Assistant
-from llmga.assistant.events import AssistantEvent, Stopped
-from llmga.assistant.fair_lock import FairLock
+from llmga.assistant.events import AssistantEvent
 from llmga.assistant.session import Exchange, Turn
-from llmga.assistant.session_file import differences, load_session, save_session
+from llmga.assistant.session_file import SavedSession, differences, save_session
 from llmga.errors import UserError
 from llmga.serve.page.controls import Chosen
+from llmga.serve.page.conversation import AnswerSteps, Events, OpenConversation
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.strings import STRINGS, Strings
-from llmga.serve.page.transcript import AnswerInProgress, Entry, Notice, ServedImages, entries
+from llmga.serve.page.transcript import AnswerInProgress, Entry, ServedImages
 
 LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by the flow
-LOOK_AGAIN = 0.5  # seconds between two looks at whether an answer that waits is still wanted
 LOOK, CHANGE, REPAINT, REGION = "look", "change", "mark", "region"
 
-AnswerSteps = Generator[None, None, None]
-Events = Callable[[], Iterator[AssistantEvent]]
+
+@dataclass
+class ListView:
+    """What a tab shows of the library.
+
+    Attributes:
+        wanted: words that are looked for.
+        pages: how many pages of the list are shown.
+        deleted: the key and title of the conversation whose deletion can be undone; None for none.
+        drawn: how often the list had changed when it was drawn.
+        beside: the list has room beside the conversation; it covers it otherwise.
+    """
+
+    wanted: str = ""
+    pages: int = 1
+    deleted: tuple[str, str] | None = None
+    drawn: int = -1
+    beside: bool = True
 
 
 @dataclass
@@ -45,38 +56,57 @@ class MessageSubject:
 
 
 class UserSession:
-    """The state of one browser tab; nothing of it is shared.
+    """A person at one browser tab: which conversation is open there, and what is shown of it.
 
-    What takes its time is an iterator: the session looks otherwise after each of its steps.
+    What takes its time is an iterator: the conversation looks otherwise after each of its steps.
 
     Args:
-        assistant: a fresh one, for this session alone.
-        folder: an existing folder that the browser may fetch from; an unguessable one is made in it for this session.
+        conversation: the one that is open; other tabs may show it, too.
         language: a key of `STRINGS`.
-        slots: of all sessions; whoever holds one is answered.
+        owner: whose conversations the library offers here.
 
     Attributes:
-        images: what is shown, by its number.
         selected: what was chosen for the next message; `subject` tells what it is about.
-        in_progress: the answer that is being given, or that came to nothing; None once the session has it.
+        seen: which version of the conversation the tab shows.
+        watched: whether the tab follows an answer as it comes.
+        view: what it shows of the library.
     """
 
-    def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en", slots: FairLock | None = None):
-        self.assistant: Assistant = assistant
-        self.language = language
-        self.slots: FairLock = slots or FairLock()
-        self.folder: Path = Path(tempfile.mkdtemp(prefix=f"session-{secrets.token_hex(16)}-", dir=folder))
-        self.images: ServedImages = ServedImages(self.folder, assistant.guard.signer)
+    def __init__(self, conversation: OpenConversation, language: str = "en", owner: str = ""):
+        self.conversation = conversation
+        self.language, self.owner = language, owner
         self.selected: MessageSubject = MessageSubject()
-        self.in_progress: AnswerInProgress | None = None
-        self._troubles: dict[int, list[str | Notice]] = {}
-        self._busy = Lock()
-        self._stopped = False
+        self.seen, self.watched = -1, False
+        self.view: ListView = ListView()
 
     @property
     def strings(self) -> Strings:
         """What the page says, in the language of this session."""
         return STRINGS[self.language]
+
+    @property
+    def assistant(self) -> Assistant:
+        """Who answers."""
+        return self.conversation.assistant
+
+    @property
+    def images(self) -> ServedImages:
+        """What is shown, by its number."""
+        return self.conversation.images
+
+    @property
+    def in_progress(self) -> AnswerInProgress | None:
+        """The answer that is being given, or that came to nothing."""
+        return self.conversation.in_progress
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of the pictures lie."""
+        return self.images.pictures.path
+
+    def show(self, conversation: OpenConversation) -> None:
+        """Have another conversation open."""
+        self.conversation, self.selected, self.seen = conversation, MessageSubject(), -1
 
     # What a person can do.
 
@@ -119,6 +149,10 @@ class UserSession:
         Raises:
             UserError: there is none.
         """
+        if self.in_progress is not None and not self.conversation.busy:  # came to nothing
+            turn = self.in_progress.turn
+            yield from self._answered(turn, chosen, lambda: self.assistant.stream(turn))
+            return
         last = self._last()
         changes = last.region is not None and last.region.mask is None and bool(last.turn.images)
         yield from self._answered(last.turn, chosen, self.assistant.retry, changes=changes, again=True)
@@ -140,7 +174,7 @@ class UserSession:
         with self._alone():
             replace(chosen, settings=replace(chosen.settings, paint=True)).into(self.assistant)
             painting = AnswerInProgress(self.assistant.exchanges[index].turn, index, repaints=which)
-            yield from self._followed(painting, lambda: self.assistant.paint(index, which, prompt))
+            yield from self.conversation.followed(painting, lambda: self.assistant.paint(index, which, prompt))
 
     def repaint(self, chosen: Chosen) -> AnswerSteps:
         """Paint the pictures of the last answer that has some again.
@@ -166,17 +200,14 @@ class UserSession:
             UserError: there is none.
         """
         with self._alone():
-            turn = self.in_progress.turn if self.in_progress else self._last().turn
             if self.in_progress is None:
-                self.assistant.undo()
-            self.in_progress, self.selected = None, MessageSubject()
-            self._troubles.pop(len(self.assistant.exchanges), None)
-            return turn.text
+                self._last()
+            self.selected = MessageSubject()
+            return self.conversation.take_back().text
 
     def stop(self) -> None:
         """End the current answer, or the wait for it; from any thread."""
-        self._stopped = True
-        self.assistant.cancel()
+        self.conversation.stop()
 
     def select(self, kind: str, number: int) -> None:
         """Let the next message be about a picture.
@@ -193,32 +224,31 @@ class UserSession:
         with self._alone():
             self.assistant.leave_region()
 
-    def save(self) -> Path:
-        """The session as a ZIP in its own folder.
+    def save(self, folder: Path) -> Path:
+        """The session as a ZIP.
+
+        Args:
+            folder: an existing one that the browser may fetch from.
 
         Raises:
             UserError: an answer is being given, or the disk does not take it.
         """
         with self._alone():
-            return save_session(self.folder / "llmga-session.zip", self.assistant.session, self.assistant.models)
+            return save_session(folder / "llmga-session.zip", self.assistant.session, self.assistant.models)
 
-    def load(self, path: str | Path) -> list[str]:
+    def load(self, saved: SavedSession) -> list[str]:
         """Go on with a saved session.
 
         Returns:
             Sentences on what is not as it was where it was saved.
 
         Raises:
-            UserError: the file is no session, or one beyond the bounds; all is as it was.
+            UserError: it is beyond the bounds; all is as it was.
         """
         with self._alone():
-            try:
-                saved = load_session(path)
-            except UserError as problem:  # where files lie on the server is nobody's business
-                raise UserError(str(problem).replace(str(path), Path(path).name)) from None
             self.assistant.bounds.check_conversation(saved.session.conversation)
-            self.assistant.session = saved.session
-            self.in_progress, self.selected, self._troubles = None, MessageSubject(), {}
+            self.conversation.become(saved.session)
+            self.selected = MessageSubject()
             return differences(saved.models, self.assistant.models)
 
     def go_on_with(self, assistant: Assistant) -> None:
@@ -229,24 +259,27 @@ class UserSession:
         """
         with self._alone():
             assistant.session = self.assistant.session
-            self.assistant = assistant
+            self.conversation.assistant = assistant
 
     def close(self) -> None:
-        """End all work and remove the files."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The tab is gone for good: what is kept nowhere ends, and its files are removed."""
+        if self.conversation.kept is None:
+            self.stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     # What is to be seen.
 
     def entries(self) -> list[Entry]:
         """The conversation; gives its images their numbers, in order."""
-        return entries(self.assistant.session, self.in_progress, self._troubles, self.images, self.strings["seed"])
+        return self.conversation.entries(self.strings["seed"])
 
     def subject(self) -> MessageSubject:
         """What the next message is about, the region of an earlier one included."""
         region = self.assistant.region
         if self.in_progress is None and not self.selected.kind and region is not None and region.mask is not None:
             return MessageSubject(REGION)
+        if self.selected.picture is not None and self.selected.picture >= len(self.images.numbered):
+            self.selected = MessageSubject()  # it was taken back in another tab
         return self.selected
 
     def picture(self, number: int | None) -> Image.Image:
@@ -277,55 +310,19 @@ class UserSession:
         with self._alone():
             chosen.into(self.assistant, changes=changes)
             index = len(self.assistant.exchanges) - again
-            self._troubles.pop(index, None)
             self.selected = MessageSubject()
-            yield from self._followed(AnswerInProgress(turn, index, paints=chosen.settings.paint), answer)
-
-    def _followed(self, progress: AnswerInProgress, answer: Events) -> AnswerSteps:
-        """Follow an answer as it comes; what is left of it once the session has it is what went wrong."""
-        self.in_progress, self._stopped = progress, False
-        try:
-            with self.slots.line() as reached:
-                progress.waits = not reached(0)
-                yield
-                while not (self._stopped or reached(LOOK_AGAIN)):
-                    yield  # so that who leaves meanwhile is missed
-                progress.waits = False
-                with closing(self._begun(answer)) as events:
-                    for event in events:
-                        progress.add(event)
-                        yield
-        finally:
-            progress.progress, progress.waits = None, False
-            if len(self.assistant.exchanges) > progress.index:
-                self._troubles.setdefault(progress.index, []).extend(progress.troubles)
-                self.in_progress = None
-
-    def _begun(self, answer: Events) -> Generator[AssistantEvent, None, None]:
-        """The answer's events; only that it was stopped where that happened before it began."""
-        if self._stopped:
-            yield Stopped()
-            return
-        with closing(cast(Generator[AssistantEvent, None, None], answer())) as events:
-            if self._stopped:  # just before the assistant began to listen
-                self.assistant.cancel()
-            yield from events
+            progress = AnswerInProgress(turn, index, paints=chosen.settings.paint)
+            yield from self.conversation.followed(progress, answer)
 
     def _last(self) -> Exchange:
         if not self.assistant.exchanges:
-            raise UserError(self.strings["busy" if self._busy.locked() else "nothing said"])
+            raise UserError(self.strings["busy" if self.conversation.running else "nothing said"])
         return self.assistant.exchanges[-1]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """Do one thing at a time.
 
         Raises:
             UserError: something else goes on.
         """
-        if not self._busy.acquire(blocking=False):
-            raise UserError(self.strings["busy"])
-        try:
-            yield
-        finally:
-            self._busy.release()
+        return self.conversation.alone(self.strings["busy"])
