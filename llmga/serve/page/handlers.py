@@ -5,13 +5,16 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import wraps
+from dataclasses import replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import gradio as gr
+from gradio.events import Events
 from gradio.utils import get_upload_folder
+from PIL import Image
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.shared_pipeline import FairLock
@@ -26,12 +29,14 @@ from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import STRINGS, preferred_language
 from llmga.serve.page.user_session import REPAINT, AnswerSteps, UserSession
+from llmga.serve.page.verbs import Pressed, answer_to
 
 log: logging.Logger = logging.getLogger(__name__)
 MODELS = "models"  # events with this id are answers, or may take as long
 LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
 UPLOADS = RequestLimits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
-TO_SELECT = ("look", "change", "mark")
+LARGER = "larger"  # as `mark`, with the handles at the sides of the picture
+TO_SELECT = ("look", "change", REPAINT, LARGER)
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
 TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
 
@@ -82,16 +87,19 @@ class EventHandlers:
         model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
         entering = self._on(page.blocks.load, self.enter, [], self._labelled())
         entering.then(None, [page.language], js=TELL_LANGUAGE)
-        drawing_on = [page.session, page.mask_editor, *controls]
-        self._on(page.message.submit, self.say, [page.session, page.message, *drawing_on[1:]], self._all, **model)
+        drawing_on = [page.session, page.message, page.mask_editor, *controls]
+        self._on(page.message.submit, self.say, drawing_on, self._all, **model)
+        uploaded = partial(
+            Events.upload.listener, page.message
+        )  # which the box reports, though Python has no name for it
+        self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
         self._on(page.message.stop, self.stop, [page.session], [], queue=False)
         self._on(page.log.select, self.act, drawing_on, self._all, **model)
-        self._on(page.verbs["retry"].click, self.retry, [page.session, *controls], self._all, **model)
-        self._on(page.verbs["repaint"].click, self.repaint, [page.session, *controls], self._all, **model)
-        self._on(page.verbs["undo"].click, self.undo, [page.session, page.message], self._all)
+        for verb, upload in page.bring.items():
+            self._on(upload.upload, partial(self.bring, verb), [page.session, upload], self._all)
         self._on(page.subject.click, self.deselect, [page.session], self._all)
         models = [page.language_model, page.picture_model]
-        self._on(page.verbs["clear"].click, self.clear, [page.session, *models], [page.session, *self._all])
+        self._on(page.clear.click, self.clear, [page.session, *models], [page.session, *self._all])
         for model_list in models:
             self._on(model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model)
         sampler = page.controls.named["sampler"]
@@ -151,13 +159,12 @@ class EventHandlers:
         """The conversation, the gallery and what the next message is about."""
         entries, strings = session.entries(), session.strings
         progress = session.in_progress.progress if session.in_progress else None
-        items = [item for at, each in enumerate(entries) for item in drawing.log_items(at, each, progress, strings)]
         pictures = [picture for entry in entries for picture in entry.all_pictures()]
-        subject = session.subject()
-        thumbnail = None if subject.picture is None else pictures[subject.picture]
+        subject, welcome = session.subject(), self.pool.welcome(session.language_model)
+        thumbnail = None if subject.picture is None else session.images.look(subject.picture)
         html = (
-            drawing.log(items, strings),
-            drawing.gallery(pictures, strings),
+            drawing.log(entries, progress, strings, welcome, session.taken_back.key),
+            drawing.gallery(pictures, strings, welcome),
             drawing.subject(subject.kind, thumbnail, strings),
         )
         return dict(zip(self._drawn, html, strict=True))
@@ -168,37 +175,30 @@ class EventHandlers:
         """A message was sent."""
 
         def steps(session: UserSession) -> AnswerSteps:
-            images = [decode_image(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
+            images = [opened(path) for path in message["files"]]
             text = self._moderated(session, message["text"])
             return session.say(text, images, self._chosen(values), EditorValue.read(drawn))
 
         yield from self._answer(session, steps, sent=True)
 
-    def retry(self, session: UserSession | None, *values: Any) -> Iterator[Updates]:
-        """The last answer is to be another one."""
-        yield from self._answer(session, lambda session: session.retry(self._chosen(values)))
-
-    def repaint(self, session: UserSession | None, *values: Any) -> Iterator[Updates]:
-        """The last pictures are to be painted again."""
-        yield from self._answer(session, lambda session: session.repaint(self._chosen(values)))
-
-    def act(self, session: UserSession | None, drawn: str, event: gr.EventData, *values: Any) -> Iterator[Updates]:
+    def act(
+        self, session: UserSession | None, message: dict[str, Any], drawn: str, event: gr.EventData, *values: Any
+    ) -> Iterator[Updates]:
         """A button in the conversation was pressed."""
-        pressed = event._data or {}
-        verb, number, text = str(pressed.get("verb")), _whole(pressed.get("number")), str(pressed.get("text", ""))
-        if verb in TO_SELECT:
-            yield self.select(session, verb, number)
-            return
+        pressed = Pressed.read(event._data)
+        if pressed.verb in TO_SELECT:
+            yield self.select(session, pressed.verb, pressed.number)
+        elif pressed.verb == "undo":
+            yield self.undo(session, message)
+        elif pressed.verb == "bring back":
+            yield self.bring_back(session)
+        else:
 
-        def steps(session: UserSession) -> AnswerSteps:
-            if verb == "similar":
-                return session.similar(number, self._chosen(values))
-            words = self._moderated(session, text)
-            if verb == "paint":
-                return session.paint(str(pressed.get("address")), words, self._chosen(values))
-            return session.say(words, (), self._chosen(values), EditorValue.read(drawn))
+            def steps(session: UserSession) -> AnswerSteps:
+                words = self._moderated(session, pressed.text)
+                return answer_to(session, replace(pressed, text=words), self._chosen(values), EditorValue.read(drawn))
 
-        yield from self._answer(session, steps)
+            yield from self._answer(session, steps)
 
     def _moderated(self, session: UserSession, text: str) -> str:
         """The text.
@@ -240,8 +240,8 @@ class EventHandlers:
     @_guarded
     def select(self, session: UserSession, verb: str, number: int) -> Updates:
         """The next message is to be about a picture."""
-        session.select(verb, number)
-        if verb != REPAINT:
+        session.select(REPAINT if verb == LARGER else verb, number)
+        if verb not in (REPAINT, LARGER):
             return self._closed_editor(session) | self.look(session)
         editor = mask_editor.opened(session.language, number, session.images.url(number))
         return {self.page.mask_editor: editor, self.page.tabs: gr.Tabs(selected="canvas")} | self.look(session)
@@ -255,6 +255,31 @@ class EventHandlers:
         return {self.page.message: again} | self._closed_editor(session) | self.look(session)
 
     @_guarded
+    def bring_back(self, session: UserSession) -> Updates:
+        """What was taken back last is there again."""
+        session.bring_back()
+        return self._closed_editor(session) | self.look(session)
+
+    @_guarded
+    def look_at(self, session: UserSession, message: dict[str, Any]) -> Updates:
+        """A file was put into the message box: what cannot be read is told at once, and taken out again."""
+        readable = []
+        for path in message["files"]:
+            with _problems_shown(session):
+                opened(path)
+                readable.append(path)
+        return {
+            self.page.message: gr.skip() if len(readable) == len(message["files"]) else message | {"files": readable}
+        }
+
+    def bring(self, verb: str, session: UserSession | None, path: str) -> Updates:
+        """A picture was chosen on a card of the welcome, to be marked or to grow."""
+        with _problems_shown(session):
+            number = _present(session).bring(opened(path))
+            return self.select(session, verb, number)
+        return {self.page.log: gr.skip()}
+
+    @_guarded
     def deselect(self, session: UserSession) -> Updates:
         """The next message is about nothing in particular."""
         session.deselect()
@@ -264,6 +289,7 @@ class EventHandlers:
     def clear(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
         """A new session in place of this one."""
         fresh = self._fresh(self.pool.assistant(language_model, picture_model), session.language)
+        fresh.succeed(session)
         session.close()
         return {self.page.session: fresh} | self._closed_editor(fresh) | self.look(fresh)
 
@@ -299,6 +325,15 @@ class EventHandlers:
         return self._closed_editor(session) | dict(controls) | self.look(session)
 
 
+def opened(path: str) -> Image.Image:
+    """A picture that a visitor has uploaded.
+
+    Raises:
+        UserError: it cannot be read, or is too large.
+    """
+    return decode_image(Path(path).read_bytes(), UPLOADS, exact=True)
+
+
 def _answering(answering: bool, sent: bool = False) -> dict[str, Any]:
     """The message box while an answer is given, and after it."""
     emptied: dict[str, Any] = {"value": {"text": "", "files": []}} if sent else {}
@@ -328,7 +363,3 @@ def _problems_shown(session: UserSession | None) -> Iterator[None]:
         number = secrets.token_hex(4)
         log.exception("report %s", number)
         gr.Warning(_present(session).strings["defect"].format(number))
-
-
-def _whole(number: object) -> int:
-    return number if isinstance(number, int) and not isinstance(number, bool) else -1

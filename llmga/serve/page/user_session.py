@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import cast
@@ -21,6 +22,7 @@ from llmga.errors import UserError
 from llmga.serve.page.controls import Chosen
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.strings import STRINGS, Strings
+from llmga.serve.page.taken_back import TakenBack
 from llmga.serve.page.transcript import AnswerInProgress, Entry, Notice, ServedImages, entries
 
 LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by the flow
@@ -59,6 +61,8 @@ class UserSession:
         images: what is shown, by its number.
         selected: what was chosen for the next message; `subject` tells what it is about.
         in_progress: the answer that is being given, or that came to nothing; None once the session has it.
+        taken_back: what can be brought back, until something else is said.
+        brought: a picture that no message has yet, for the next one to be about.
     """
 
     def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en", slots: FairLock | None = None):
@@ -69,6 +73,8 @@ class UserSession:
         self.images: ServedImages = ServedImages(self.folder, assistant.guard.signer)
         self.selected: MessageSubject = MessageSubject()
         self.in_progress: AnswerInProgress | None = None
+        self.taken_back: TakenBack = TakenBack()
+        self.brought: Image.Image | None = None
         self._troubles: dict[int, list[str | Notice]] = {}
         self._busy = Lock()
         self._stopped = False
@@ -77,6 +83,11 @@ class UserSession:
     def strings(self) -> Strings:
         """What the page says, in the language of this session."""
         return STRINGS[self.language]
+
+    @property
+    def language_model(self) -> str:
+        """The name of the one that answers."""
+        return next((mark.name for mark in self.assistant.models if mark.role == "language"), "")
 
     # What a person can do.
 
@@ -90,10 +101,7 @@ class UserSession:
         Raises:
             UserError: it says nothing, or cannot be answered; the session is as it was.
         """
-        if len(text) > (longest := min(LONGEST_MESSAGE, self.assistant.bounds.message)):
-            raise UserError(self.strings["too long"].format(len(text), longest))
-        if not text.strip() and not images:
-            raise UserError(self.strings["nothing said"])
+        self._check(text, images)
         turn = self._turn(text.strip(), tuple(images), drawn, chosen.fill)
         changes, goes_on = self.selected.kind == CHANGE, self.subject().kind == REGION
 
@@ -119,9 +127,22 @@ class UserSession:
         Raises:
             UserError: there is none.
         """
-        last = self._last()
-        changes = last.region is not None and last.region.mask is None and bool(last.turn.images)
-        yield from self._answered(last.turn, chosen, self.assistant.retry, changes=changes, again=True)
+        self._last()
+        yield from self._again(len(self.assistant.exchanges) - 1, None, chosen)
+
+    def edit(self, number: int, text: str, chosen: Chosen) -> AnswerSteps:
+        """Answer a message anew, in other words; what followed can be brought back.
+
+        Args:
+            number: of the message, from 0.
+
+        Raises:
+            UserError: there is no such message, or it cannot be answered.
+        """
+        if not 0 <= number < len(self.assistant.exchanges):
+            raise UserError(self.strings["nothing said"])
+        self._check(text, self.assistant.exchanges[number].turn.images)
+        yield from self._again(number, text.strip(), chosen)
 
     def paint(self, address: str, prompt: str | None, chosen: Chosen) -> AnswerSteps:
         """Paint a prompt; what was painted of it before stays.
@@ -142,20 +163,6 @@ class UserSession:
             painting = AnswerInProgress(self.assistant.exchanges[index].turn, index, repaints=which)
             yield from self._followed(painting, lambda: self.assistant.paint(index, which, prompt))
 
-    def repaint(self, chosen: Chosen) -> AnswerSteps:
-        """Paint the pictures of the last answer that has some again.
-
-        Raises:
-            UserError: there is none.
-        """
-        painted = [index for index, each in enumerate(self.assistant.exchanges) if each.paintings]
-        if not painted:
-            raise UserError(self.strings["no picture"])
-        for number in sorted({each.number for each in self.assistant.exchanges[painted[-1]].paintings}):
-            yield from self.paint(f"{painted[-1]}.{number}", None, chosen)
-            if self.assistant.cancelled:
-                return
-
     def undo(self) -> str:
         """Take the last turn back.
 
@@ -166,12 +173,41 @@ class UserSession:
             UserError: there is none.
         """
         with self._alone():
-            turn = self.in_progress.turn if self.in_progress else self._last().turn
+            if self.in_progress is None and not self.assistant.exchanges:
+                raise UserError(self.strings["nothing to undo"])
             if self.in_progress is None:
-                self.assistant.undo()
+                self.taken_back = self.taken_back.kept("undone", self.assistant.session)
+            turn = self.in_progress.turn if self.in_progress else self.assistant.undo()
             self.in_progress, self.selected = None, MessageSubject()
             self._troubles.pop(len(self.assistant.exchanges), None)
             return turn.text
+
+    def bring_back(self) -> None:
+        """Go on with what was taken back last, as if it had never been gone.
+
+        Raises:
+            UserError: nothing was, or an answer is being given.
+        """
+        with self._alone():
+            if not self.taken_back.key:
+                raise UserError(self.strings["nothing to undo"])
+            self.assistant.session, self.taken_back = self.taken_back.brought_back(self.assistant.session)
+            self.in_progress, self.selected, self._troubles = None, MessageSubject(), {}
+
+    def succeed(self, other: "UserSession") -> None:
+        """Take another's place; its conversation can be brought back."""
+        if other.assistant.exchanges:
+            self.taken_back = other.taken_back.kept("cleared", other.assistant.session)
+
+    def bring(self, image: Image.Image) -> int:
+        """Have a picture here that no message has yet.
+
+        Returns:
+            Its number.
+        """
+        self.brought = image
+        self.entries()
+        return next(number for number, each in enumerate(self.images.numbered) if each is image)
 
     def stop(self) -> None:
         """End the current answer, or the wait for it; from any thread."""
@@ -240,7 +276,10 @@ class UserSession:
 
     def entries(self) -> list[Entry]:
         """The conversation; gives its images their numbers, in order."""
-        return entries(self.assistant.session, self.in_progress, self._troubles, self.images, self.strings["seed"])
+        found = entries(self.assistant.session, self.in_progress, self._troubles, self.images, self.strings["seed"])
+        if self.brought is not None:
+            self.images.shown(self.brought)
+        return found
 
     def subject(self) -> MessageSubject:
         """What the next message is about, the region of an earlier one included."""
@@ -270,16 +309,37 @@ class UserSession:
             raise UserError(self.strings["nothing marked"])
         return Turn(text, images, drawn.mask(images[0].size), drawn.outpaint, fill)
 
+    def _check(self, text: str, images: Sequence[Image.Image]) -> None:
+        """Raises: UserError where a message says nothing, or too much."""
+        if len(text) > (longest := min(LONGEST_MESSAGE, self.assistant.bounds.message)):
+            raise UserError(self.strings["too long"].format(len(text), longest))
+        if not text.strip() and not images:
+            raise UserError(self.strings["nothing said"])
+
+    def _again(self, number: int, text: str | None, chosen: Chosen) -> AnswerSteps:
+        """Answer message `number` anew, in these words or in those that it has."""
+        old = self.assistant.exchanges[number]
+        turn = old.turn if text is None else replace(old.turn, text=text)
+        changes = old.region is not None and old.region.mask is None and bool(old.turn.images)
+        answer = partial(self.assistant.edit, number, text)
+        yield from self._answered(turn, chosen, answer, changes=changes, instead=number)
+
     def _answered(
-        self, turn: Turn, chosen: Chosen, answer: Events, *, changes: bool = False, again: bool = False
+        self, turn: Turn, chosen: Chosen, answer: Events, *, changes: bool = False, instead: int | None = None
     ) -> AnswerSteps:
-        """Give an answer, in place of the last one if it is given `again`."""
+        """Give an answer, in place of message `instead` and those after it where one is given."""
         with self._alone():
             chosen.into(self.assistant, changes=changes)
-            index = len(self.assistant.exchanges) - again
-            self._troubles.pop(index, None)
-            self.selected = MessageSubject()
-            yield from self._followed(AnswerInProgress(turn, index, paints=chosen.settings.paint), answer)
+            index = len(self.assistant.exchanges) if instead is None else instead
+            before = self.assistant.session
+            self._troubles = {number: told for number, told in self._troubles.items() if number < index}
+            self.selected, self.brought = MessageSubject(), None
+            self.taken_back = TakenBack()
+            try:
+                yield from self._followed(AnswerInProgress(turn, index, paints=chosen.settings.paint), answer)
+            finally:
+                if instead is not None and self.assistant.exchanges is not before.exchanges:
+                    self.taken_back = TakenBack().kept("replaced", before)
 
     def _followed(self, progress: AnswerInProgress, answer: Events) -> AnswerSteps:
         """Follow an answer as it comes; what is left of it once the session has it is what went wrong."""
