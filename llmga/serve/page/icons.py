@@ -2,7 +2,8 @@
 
 # name -> what stands between <svg> and </svg>
 _LINES = {
-    "similar": '<rect x="3" y="3" width="13" height="13" rx="2"/><path d="M20 8v10a3 3 0 0 1-3 3H8M9.5 6.5v6M6.5 9.5h6"/>',
+    "similar": '<rect x="3" y="3" width="13" height="13" rx="2"/>'
+    '<path d="M20 8v10a3 3 0 0 1-3 3H8M9.5 6.5v6M6.5 9.5h6"/>',
     "change": '<path d="M4 20l1-4L16 5l3 3L8 19l-4 1zM13.5 7.5l3 3M19 14v4M17 16h4"/>',
     "mark": '<path d="M4 8V6a2 2 0 0 1 2-2h2M16 4h2a2 2 0 0 1 2 2v2M4 16v2a2 2 0 0 0 2 2h2"/>'
     '<path d="M21 11l-7.5 7.5-3.5 1 1-3.5L18.5 8.5a1.8 1.8 0 0 1 2.5 2.5z"/>',
@@ -23,7 +24,8 @@ _LINES = {
     "compare": '<rect x="3" y="4" width="18" height="16" rx="2"/><path d="M12 2v20M9 9l-3 3 3 3M15 9l3 3-3 3"/>',
     "versions": '<rect x="3" y="4" width="8" height="7" rx="1"/><rect x="13" y="4" width="8" height="7" rx="1"/>'
     '<rect x="3" y="13" width="8" height="7" rx="1"/><rect x="13" y="13" width="8" height="7" rx="1"/>',
-    "copy": '<rect x="8" y="8" width="12" height="12" rx="2"/><path d="M16 8V6a2 2 0 0 0-2-2H6a2 2 0 0 0-2 2v8a2 2 0 0 0 2 2h2"/>',
+    "copy": '<rect x="8" y="8" width="12" height="12" rx="2"/>'
+    '<path d="M16 8V6a2 2 0 0 0-2-2H6a2 2 0 0 0-2 2v8a2 2 0 0 0 2 2h2"/>',
     "go to": '<path d="M4 5h16v11h-9l-4.5 4v-4H4zM12 8v5M9.5 10.5L12 13l2.5-2.5"/>',
     "picture": '<rect x="3" y="4" width="18" height="16" rx="2"/><circle cx="8.5" cy="9" r="1.5"/>'
     '<path d="M4 18l5-5 3 3 4-5 4.5 5"/>',

@@ -34,8 +34,9 @@ def _face(image: ShownImage, prompt: str, address: str, label: str, strings: Str
     width, height = image.size
     say = f' data-say="{label}: {escape(prompt)}"' if prompt else ""
     return (
-        f'<div class="face" style="--w:{width};--h:{height}"{name}{say}><button type="button" class="open" data-open="{image.number}" '
-        f'aria-label="{escape(strings["open"])}: {label}"><img src="{escape(image.url)}" class="{grain(image)}" '
+        f'<div class="face" style="--w:{width};--h:{height}"{name}{say}>'
+        f'<button type="button" class="open" data-open="{image.number}" aria-label="{escape(strings["open"])}: {label}">'
+        f'<img src="{escape(image.url)}" class="{grain(image)}" '
         f'width="{width}" height="{height}" alt="{escape(prompt) or label}"></button>'
         f'<span class="number">{image.number + 1}</span></div>'
     )

@@ -283,7 +283,7 @@ def _entry(
 
 
 def facts_of(record: Record) -> tuple[tuple[str, str], ...]:
-    """How a picture was made, as pairs of a key of the page's strings and what is said there; what is open is left out."""
+    """How a picture was made: pairs of a key of the page's strings and what is said there, of what was chosen."""
     painter, language = record.model("painter"), record.model("language")
     said = {
         "request": record.request,
