@@ -81,7 +81,7 @@ def _opened(source: str | Path | bytes, name: str, formats: list[str] | tuple[st
             from pillow_heif import HeifImageFile
         except ImportError:
             raise UserError(
-                f"{name} is a HEIC picture, which takes a further package: pip install 'llmga[heic]'; or save it as JPEG."
+                f"{name} is a HEIC picture, which takes another package: pip install 'llmga[heic]'; or save it as JPEG."
             ) from None
         return HeifImageFile(_readable(source))
     return Image.open(

@@ -115,7 +115,7 @@ class ModelPool:
     def _folder(self, language: str) -> Path | None:
         """Where a language model lies; None for one that runs elsewhere."""
         if language != self.first[0]:
-            return self._path(language)
+            return self._path(language) if self.options.model_directory and language else None
         given = self.options.spec.mllm
         if given is not None:
             return None if isinstance(given, Endpoint) else Path(given)

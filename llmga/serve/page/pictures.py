@@ -33,9 +33,10 @@ def _face(image: ShownImage, prompt: str, address: str, label: str, strings: Str
     name = "" if image.again else f' id="picture-{image.number}"{_seen(image, prompt, address, strings)}'
     width, height = image.size
     say = f' data-say="{label}: {escape(prompt)}"' if prompt else ""
+    opens = f"{escape(strings['open'])}: {label}"
     return (
         f'<div class="face" style="--w:{width};--h:{height}"{name}{say}>'
-        f'<button type="button" class="open" data-open="{image.number}" aria-label="{escape(strings["open"])}: {label}">'
+        f'<button type="button" class="open" data-open="{image.number}" aria-label="{opens}">'
         f'<img src="{escape(image.url)}" class="{grain(image)}" '
         f'width="{width}" height="{height}" alt="{escape(prompt) or label}"></button>'
         f'<span class="number">{image.number + 1}</span></div>'
