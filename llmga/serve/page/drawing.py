@@ -44,7 +44,8 @@ _rendered = lru_cache(1024)(_MARKDOWN.render)
 
 def _asked(entry: Entry, strings: Strings) -> str:
     pictures = "".join(
-        f'<div class="painted attached">{_picture(image, "", strings)}</div>' for image in entry.attached
+        f'<div class="painted attached{" marked" if image.marks else ""}">{_picture(image, "", strings)}</div>'
+        for image in entry.attached
     )
     return f'{pictures}<div class="bubble">{escape(entry.asked)}</div>'
 
@@ -72,10 +73,11 @@ def _picture(image: ShownImage, alt: str, strings: Strings) -> str:
         f'aria-label="{say[verb]}: {label}">{say[verb]}</button>'
         for verb in VERBS
     )
+    seen, alt = escape(image.marks or image.url), f"{label}, {say['marked']}" if image.marks else escape(alt) or label
     name = "" if image.again else f' id="picture-{image.number}"'
     face = (
-        f'<div class="face"{name}><img src="{url}" width="{image.size[0]}" height="{image.size[1]}" '
-        f'alt="{escape(alt) or label}"><span class="number">{image.number + 1}</span></div>'
+        f'<div class="face"{name}><img src="{seen}" width="{image.size[0]}" height="{image.size[1]}" '
+        f'alt="{alt}"><span class="number">{image.number + 1}</span></div>'
     )
     if image.again:
         return face

@@ -9,11 +9,11 @@ from llmga.assistant.settings import Settings
 from llmga.diffrir.restorers import restorer_name
 from llmga.errors import UserError
 from llmga.serve.page import drawing, mask_editor
-from llmga.serve.page.controls import Controls
+from llmga.serve.page.controls import Controls, language_choice
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.options import PageOptions
-from llmga.serve.page.strings import LANGUAGES, STRINGS
+from llmga.serve.page.strings import STRINGS
 from llmga.serve.page.user_session import UserSession
 
 HERE = Path(__file__).parent
@@ -102,7 +102,7 @@ class PageLayout:
             self.mask_editor: gr.HTML = gr.HTML(
                 mask_editor.opened("en"),
                 html_template=mask_editor.TEMPLATE,
-                js_on_load=script("mask_editor.js"),
+                js_on_load=mask_editor.script(),
                 apply_default_css=False,
                 elem_id="mask-editor",
             )
@@ -124,8 +124,7 @@ class PageLayout:
             )
 
     def _session(self, labels: Labels) -> None:
-        rows = [(name, code) for code, name in LANGUAGES.items()]
-        self.language: gr.Radio = labels.put(gr.Radio, label_word="language", rows=rows, value="en", elem_id="language")
+        self.language: gr.Radio = language_choice(labels)
         labels.put(gr.Markdown, value_word="session help")
         self.save: gr.Button = labels.put(gr.Button, value_word="save", elem_id="save")
         self.saved: gr.DownloadButton = gr.DownloadButton(visible="hidden", elem_id="saved")

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from llmga.assistant.session import GeneratedImage, Session, Turn
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.llava.generation_prompt import END, START
+from llmga.serve.page.marks import marked
 
 PREVIEW = 256  # longer side in pixels of an unfinished picture
 
@@ -32,6 +33,7 @@ class ShownImage:
         size: (width, height) in pixels.
         facts: what is said of how it was made, such as its seed.
         again: it was shown before, under the same number.
+        marks: where the browser gets the picture hatched where it was to be painted anew; "" where nothing was marked.
     """
 
     number: int
@@ -39,6 +41,7 @@ class ShownImage:
     size: tuple[int, int]
     facts: tuple[str, ...] = ()
     again: bool = False
+    marks: str = ""
 
 
 @dataclass
@@ -107,6 +110,7 @@ class ServedImages:
     signer: Signer | None = None
     numbered: list[Image.Image] = field(default_factory=list)
     _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the image kept alive
+    _marks: dict[tuple[int, int | str | None], tuple[Turn, str]] = field(default_factory=dict)  # as before
 
     def shown(self, image: Image.Image, ready: PictureReady | None = None, facts: tuple[str, ...] = ()) -> ShownImage:
         """The next number for this image, or the one that it has; a painted one's file carries its record."""
@@ -115,6 +119,20 @@ class ServedImages:
             self.numbered.append(image)
         number = known[0] if known else len(self.numbered) - 1
         return ShownImage(number, self._url(image, ready), image.size, facts, again=bool(known))
+
+    def attached(self, turn: Turn) -> list[ShownImage]:
+        """The images of a turn; the first one with what was marked on it."""
+        images = [self.shown(image) for image in turn.images]
+        return [replace(image, marks=self._marked(turn)) if place == 0 else image for place, image in enumerate(images)]
+
+    def _marked(self, turn: Turn) -> str:
+        key = id(turn.images[0]), id(turn.mask) if turn.mask is not None else turn.outpaint
+        if key not in self._marks:
+            picture, path = marked(turn), self.folder / f"marks-{len(self._marks):03d}.png"
+            if picture is not None:
+                picture.save(path)
+            self._marks[key] = turn, "" if picture is None else _address(path)
+        return self._marks[key][1]
 
     def image(self, number: int | None, otherwise: str) -> Image.Image:
         """The image of a number.
@@ -135,7 +153,7 @@ class ServedImages:
             path = self.folder / f"{len(self._files):03d}.png"
             path.write_bytes(_without_record(image) if ready is None else self._file(ready))
             self._files[id(image)] = image, path
-        return f"gradio_api/file={quote(self._files[id(image)][1].as_posix())}"  # of gradio's upload folder
+        return _address(self._files[id(image)][1])
 
     def _file(self, ready: PictureReady) -> bytes:
         return encoded(ready.image, ready.record, signer=self.signer, parent=ready.parent)
@@ -233,12 +251,17 @@ def _entry(
     images: ServedImages,
     seed: str,
 ) -> Entry:
-    attached = [images.shown(image) for image in turn.images]
+    attached = images.attached(turn)
     pictures: dict[int, list[ShownImage]] = {}
     for number, ready in sorted(painted, key=lambda each: each[0]):
         facts = (f"{seed} {ready.record.seed}", f"{ready.image.width}×{ready.image.height}")
         pictures.setdefault(number, []).append(images.shown(ready.image, ready, facts))
     return Entry(turn.text, attached, reply, pictures, tuple(troubles))
+
+
+def _address(path: Path) -> str:
+    """Where the browser gets a file of gradio's upload folder."""
+    return f"gradio_api/file={quote(path.as_posix())}"
 
 
 def _ready(painting: GeneratedImage) -> PictureReady:

@@ -102,7 +102,7 @@ class UserSession:
                 self.assistant.leave_region()  # a changed picture is taken up again by its button
             return self.assistant.stream(turn)
 
-        yield from self._answered(turn, chosen, answer, changes=changes)
+        yield from self._answered(turn, chosen.feathered(drawn.feather > 0), answer, changes=changes)
 
     def similar(self, number: int, chosen: Chosen) -> AnswerSteps:
         """Paint a picture like this one.
@@ -121,6 +121,7 @@ class UserSession:
         """
         last = self._last()
         changes = last.region is not None and last.region.mask is None and bool(last.turn.images)
+        chosen = chosen.feathered(last.region is not None and last.region.changes.get("soft", False))
         yield from self._answered(last.turn, chosen, self.assistant.retry, changes=changes, again=True)
 
     def paint(self, address: str, prompt: str | None, chosen: Chosen) -> AnswerSteps:
