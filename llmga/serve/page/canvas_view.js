@@ -40,12 +40,12 @@ function frameOf(width, height, growing, growth) {
 function hatch(accent) {
   const tile = document.createElement("canvas"), pen = tile.getContext("2d");
   tile.width = tile.height = HATCH;
-  const stripes = [[0, 4, accent, 0.85], [4, 2, "#fff", 0.95], [6, 2, "#000", 0.75]]; // the rest lets the picture through
+  const stripes = [[0, 3, accent, 0.85], [3, 3, "#fff", 0.95], [6, 3, "#000", 0.9]]; // the rest lets the picture through
   for (let y = 0; y < HATCH; y++)
     for (const [from, wide, colour, alpha] of stripes) {
       pen.globalAlpha = alpha;
       pen.fillStyle = colour;
-      for (let x = from; x < from + wide; x++) pen.fillRect((x + y) % HATCH, y, 1, 1);
+      for (let x = from; x < from + wide; x++) pen.fillRect((x - y + HATCH) % HATCH, y, 1, 1);
     }
   return tile;
 }

@@ -37,7 +37,9 @@ class ControlEvents:
         self.controls = controls
         named, presets = controls.named, [controls.presets, controls.preset]
         for name in controls.typed:
-            self._on(named[name].blur, partial(self.checked, name), [session, named[name]], [named[name]])
+            self._on(
+                named[name].blur, partial(self.checked, name), [session, named[name]], [named[name], controls.problem]
+            )
         self._on(controls.aspect.input, self.size, [session, controls.aspect], [named["size"]])
         self._on(named["size"].change, self.aspect, [session, named["size"]], [controls.aspect])
         self._on(controls.dice.click, self.roll, [session], [named["seed"]])
@@ -54,13 +56,13 @@ class ControlEvents:
 
     # One field.
 
-    def checked(self, name: str, session: UserSession | None, value: Any) -> Any:
+    def checked(self, name: str, session: UserSession | None, value: Any) -> tuple[Any, str]:
         """Say beside a field what cannot be in it, as soon as somebody leaves it."""
         row, problem = self.controls.rows[name], ""
         if session is not None:
             problem = self._problem(row, value, session)
-        said = f'<span role="alert">{escape(WRONG.format(problem))}</span>' if problem else ""
-        return gr.update(info=said, elem_classes=["wrong"] if problem else [])
+        said = WRONG.format(problem) if problem else ""
+        return gr.update(info=said, elem_classes=["wrong"] if problem else []), f'<p role="alert">{escape(said)}</p>'
 
     def _problem(self, row: Setting, value: Any, session: UserSession) -> str:
         try:
@@ -134,9 +136,9 @@ class ControlEvents:
             self.controls.chosen(values)
             presets = with_preset(stored, name, shown, session.strings)
         except UserError as problem:
-            return gr.skip(), gr.update(info=escape(WRONG.format(problem)))
+            return gr.skip(), gr.update(info=WRONG.format(problem))
         said = session.strings["preset saved"].format(name)
-        return presets, gr.update(choices=list(presets), value=name, info=escape(said))
+        return presets, gr.update(choices=list(presets), value=name, info=said)
 
     def delete(self, stored: object, name: str | None) -> tuple[Any, Any]:
         """Forget a preset."""

@@ -77,6 +77,7 @@ class Controls:
         aspect: which size is chosen by its aspect.
         dice: draws a seed.
         preset, save, delete: of presets, which `presets` keeps.
+        problem: what is wrong with a field, for who cannot see it there.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Controls:
         self._labels, self._usual = labels, usual
         self._own: dict[str, Any] = {"sampler": pipeline["sampler_name"], "restorer": restorer}
         self._hints = hints(pipeline)
+        self.problem: gr.HTML = gr.HTML("", elem_id="problem", apply_default_css=False)
         self._presets()
         for name, row in self.rows.items():
             if not row.advanced and name not in PAIRS.values():
@@ -104,7 +106,7 @@ class Controls:
         self.presets: gr.BrowserState = browser_state()
         with gr.Row(elem_id="presets", equal_height=False):
             self.preset: gr.Dropdown = self._labels.put(
-                gr.Dropdown, label_word="preset", info_word="preset help", choices=[], value=None,
+                gr.Dropdown, label_word="preset", choices=[], value=None,
                 allow_custom_value=True, scale=3, min_width=160, elem_id="preset",
             )  # fmt: skip
             put = {"size": "sm", "scale": 1, "min_width": 70}
@@ -124,7 +126,7 @@ class Controls:
             with gr.Row(elem_id="seed-row", equal_height=False):
                 self._add("seed", scale=3, min_width=120, elem_id="seed")
                 self.dice: gr.Button = self._labels.put(
-                    gr.Button, value_word="dice", size="sm", scale=1, min_width=80, elem_id="dice"
+                    gr.Button, value_word="dice", size="sm", scale=1, min_width=115, elem_id="dice"
                 )
                 self._add("lock", scale=2, min_width=120, elem_id="lock")
         elif name in PAIRS and PAIRS[name] in self.rows:
@@ -152,9 +154,7 @@ class Controls:
 
     def _component(self, row: Setting, value: Any) -> tuple[type, dict[str, Any]]:
         """The kind of control that a row gets, and its options."""
-        if row.slider is not None and _left_open(row):
-            return gr.Number, {"step": row.slider[2], "value": value}
-        if row.slider is not None:
+        if row.slider is not None and not _left_open(row):
             low, high, step = row.slider
             return gr.Slider, {"minimum": low, "maximum": max(high, value), "step": step, "value": value}
         if row.choices:
@@ -174,7 +174,7 @@ class Controls:
     @property
     def typed(self) -> list[str]:
         """Names of those into which something can be typed that cannot be."""
-        return [name for name, component in self.named.items() if isinstance(component, gr.Textbox | gr.Number)]
+        return [name for name, component in self.named.items() if isinstance(component, gr.Textbox)]
 
     def chosen(self, values: Sequence[Any]) -> Chosen:
         """What the values of `components` mean.
@@ -231,18 +231,19 @@ class Controls:
             return not value
         if row.usual is not None or name in self._own:
             return None if value == self._own.get(name, row.usual) else value
-        if row.slider is not None:
-            return None if value is None else _typed(row, f"{value:g}") if _left_open(row) else row.kind(value)
+        if row.slider is not None and not _left_open(row):
+            return row.kind(value)
         return value if row.names or row.kind is bool else _typed(row, value)
 
     def _shown(self, row: Setting, settings: Settings) -> Any:
         """What the control of a row shows."""
         value = row.value(settings) if _says(settings, row) and row.name != "seed" else row.default
         if value is None:
-            empty = None if row.slider is not None else ""
-            return self._own.get(row.name, empty if row.usual is None else row.usual)
+            return self._own.get(row.name, "" if row.usual is None else row.usual)
         if isinstance(value, tuple):
             return "{}x{}".format(*value)
+        if row.slider is not None and _left_open(row):
+            return f"{value:g}"
         return not value if row.name == "paint" else value
 
 
@@ -261,7 +262,10 @@ def hints(pipeline: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _left_open(row: Setting) -> bool:
-    """Whether nothing but the pipeline says what it is where nobody chose."""
+    """Whether nothing but the pipeline says what it is where nobody chose: its field is empty then.
+
+    A number's field of gradio shows 0 where nothing is in it, and a slider cannot be empty, so it is one for text.
+    """
     return row.default is None and row.usual is None
 
 
@@ -275,15 +279,16 @@ def _without_weights(names: Iterable[str], loaded: str) -> list[str]:
     return list(dict.fromkeys([loaded, *(name for name in names if not name.startswith("diffrir"))]))
 
 
-def _typed(row: Setting, text: str) -> Any:
+def _typed(row: Setting, text: Any) -> Any:
     """What was typed in place of a flag; None where nothing stands.
 
     Raises:
         UserError: it cannot be read.
     """
-    if not text.strip():
+    text = "" if text is None else str(text).strip()
+    if not text:
         return None
     try:
-        return reader(row)(text.strip())
+        return reader(row)(text)
     except ArgumentTypeError as problem:
         raise UserError(f"{problem}.") from None

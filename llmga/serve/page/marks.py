@@ -9,9 +9,9 @@ from llmga.errors import UserError
 from llmga.images import to_rgb
 
 LEAST, MOST = 256, 512  # longer side in pixels of what is shown
-# Stripes from the top right to the bottom left, of which one differs from any picture: how wide, of which colour, and how
-# much of the picture they hide.
-STRIPES = ((4, (79, 70, 229), 0.85), (2, (255, 255, 255), 0.95), (2, (0, 0, 0), 0.75), (4, (0, 0, 0), 0.0))
+# Stripes from the top right to the bottom left, of which one differs from any picture: how wide, of which colour, and
+# how much of the picture they hide.
+STRIPES = ((3, (79, 70, 229), 0.85), (3, (255, 255, 255), 0.95), (3, (0, 0, 0), 0.9), (3, (0, 0, 0), 0.0))
 
 
 def marked(turn: Turn) -> Image.Image | None:

@@ -64,8 +64,8 @@ function changed() {
   for (let at = 3; at < data.length; at += 4) marked += data[at] > 127;
   share = marked / (data.length / 4);
   frame = frameOf(size.width, size.height, tool === "grow", grown());
-  find("[data-do=undo]").disabled = !history.done.length;
-  find("[data-do=redo]").disabled = !history.undone.length;
+  find("[data-act=undo]").disabled = !history.done.length;
+  find("[data-act=redo]").disabled = !history.undone.length;
   redraw();
   report();
   tell(grows(grown()) ? "grown to" : share ? "marked share" : "canvas begin");
@@ -118,7 +118,7 @@ const DO = {
 function expand(wide) {
   editor.classList.toggle("expanded", wide);
   document.body.classList.toggle("canvas-expanded", wide);
-  find("[data-do=expand]").setAttribute("aria-pressed", String(wide));
+  find("[data-act=expand]").setAttribute("aria-pressed", String(wide));
   redraw();
 }
 
@@ -413,7 +413,7 @@ document.addEventListener("keyup", (event) => {
 });
 
 for (const button of every("[data-tool]")) button.addEventListener("click", () => choose(button.dataset.tool));
-for (const button of every("[data-do]")) button.addEventListener("click", () => DO[button.dataset.do]());
+for (const button of every("[data-act]")) button.addEventListener("click", () => DO[button.dataset.act]());
 find("[name=width]").addEventListener("input", redraw);
 find("[name=feather]").addEventListener("input", redraw);
 find("[name=feather]").addEventListener("change", report);

@@ -1,7 +1,10 @@
 """The mask editor: where a person marks a part of a picture or grows it.
 
-What it does in the browser is in three scripts, which are one function there: `canvas_marks.js` (what was done, as data),
-`canvas_view.js` (how it is seen) and `mask_editor.js` (mouse, pen, finger and keys).
+What it does in the browser is in three scripts, which are one function there: `canvas_marks.js` (what was done, as
+data), `canvas_view.js` (how it is seen) and `mask_editor.js` (mouse, pen, finger and keys).
+
+`gr.ImageEditor` has a brush, an eraser and layers, but can neither grow a picture nor be used by keys, marks in colour
+alone, and sends the whole picture back with every stroke, so it is not what stands here.
 """
 
 import base64
@@ -44,9 +47,10 @@ _ICONS = {
 }
 # (attribute, name, key that does the same): what stands in the bar, in groups
 _BAR = (
-    (("tool", "brush", "B"), ("tool", "eraser", "E"), ("tool", "rectangle", "R"), ("tool", "lasso", "L"), ("tool", "grow", "G")),
-    (("do", "undo", "Ctrl+Z"), ("do", "redo", "Ctrl+Y"), ("do", "invert", "I"), ("do", "wipe", "")),
-    (("do", "farther", ""), ("do", "fit", "0"), ("do", "nearer", "Z"), ("do", "expand", "F")),
+    (("tool", "brush", "B"), ("tool", "eraser", "E"), ("tool", "rectangle", "R"), ("tool", "lasso", "L"),
+     ("tool", "grow", "G")),
+    (("act", "undo", "Ctrl+Z"), ("act", "redo", "Ctrl+Y"), ("act", "invert", "I"), ("act", "wipe", "")),
+    (("act", "farther", ""), ("act", "fit", "0"), ("act", "nearer", "Z"), ("act", "expand", "F")),
 )  # fmt: skip
 # (keys, key of the string that says what they do)
 _SHORTCUTS = (
@@ -93,6 +97,11 @@ def _keys(keys: str) -> str:
     return " ".join(f"<kbd>{key}</kbd>" for key in keys.split())
 
 
+def _aspect(name: str) -> str:
+    shape = f'<i style="aspect-ratio:{name.replace(":", "/")}"></i>'
+    return f'<button type="button" data-aspect="{name}">{shape}{name}</button>'
+
+
 def _joined(parts: Iterable[str]) -> str:
     return "".join(parts)
 
@@ -104,14 +113,13 @@ TEMPLATE = f"""
 </div>
 <div class="bar marking">{_slider("width", 1, 50, 16, 1)}{_slider("feather", 0, SOFTEST, 0, 0.5)}</div>
 <div class="bar aspects" role="group" data-hint="canvas aspects"><span data-word="canvas aspects"></span>
-{_joined(f'<button type="button" data-aspect="{each}"><i style="aspect-ratio:{each.replace(":", "/")}"></i>{each}</button>'
-         for each in ASPECTS)}
+{_joined(map(_aspect, ASPECTS))}
 </div>
 <div class="stage"><canvas tabindex="0" role="application" data-hint="canvas help"></canvas>
 {_joined(_handle(side) for side in SIDES)}
 </div>
 <div class="end"><p class="status" role="status"></p>
-<button type="button" class="primary" data-do="paint" data-word="canvas paint"></button></div>
+<button type="button" class="primary" data-act="paint" data-word="canvas paint"></button></div>
 <details class="keys"><summary data-word="canvas keys"></summary><p data-word="canvas help"></p><ul>
 {_joined(f'<li><span>{_keys(keys)}</span><span data-word="{word}"></span></li>' for keys, word in _SHORTCUTS)}
 </ul></details>

@@ -102,7 +102,9 @@ class UserSession:
                 self.assistant.leave_region()  # a changed picture is taken up again by its button
             return self.assistant.stream(turn)
 
-        yield from self._answered(turn, chosen.feathered(drawn.feather > 0), answer, changes=changes)
+        yield from self._answered(
+            turn, chosen.feathered(turn.mask is not None and drawn.feather > 0), answer, changes=changes
+        )
 
     def similar(self, number: int, chosen: Chosen) -> AnswerSteps:
         """Paint a picture like this one.
