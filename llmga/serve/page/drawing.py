@@ -52,7 +52,9 @@ _rendered = lru_cache(1024)(_MARKDOWN.render)
 
 def _asked(number: int, entry: Entry, strings: Strings, last: bool) -> str:
     attached = "".join(
-        f'<div class="painted attached">{pictures.picture(image, "", "", strings)}</div>' for image in entry.attached
+        f'<div class="painted attached{" marked" if image.marks else ""}">'
+        f"{pictures.picture(image, '', '', strings)}</div>"
+        for image in entry.attached
     )
     return f'{attached}<div class="bubble">{escape(entry.asked)}</div>{_message_verbs(number, entry, strings, last)}'
 

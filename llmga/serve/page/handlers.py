@@ -23,6 +23,7 @@ from llmga.images import MAX_PIXELS
 from llmga.serve.api.image_data import decode_image
 from llmga.serve.api.options import RequestLimits
 from llmga.serve.page import drawing, mask_editor
+from llmga.serve.page.control_events import QUICK, ControlEvents
 from llmga.serve.page.layout import PageLayout, heading
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.model_pool import ModelPool
@@ -100,11 +101,12 @@ class EventHandlers:
         self._on(page.subject.click, self.deselect, [page.session], self._all)
         models = [page.language_model, page.picture_model]
         self._on(page.clear.click, self.clear, [page.session, *models], [page.session, *self._all])
+        own = ControlEvents(page.controls, page.blocks, page.session)
         for model_list in models:
-            self._on(model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model)
-        sampler = page.controls.named["sampler"]
-        adapted = [page.controls.named["steps"], page.controls.named["guidance_scale"]]
-        self._on(sampler.input, page.controls.own_of, [sampler], adapted)
+            switched = self._on(
+                model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model
+            )
+            switched.then(own.suiting, [page.session, page.controls.named["sampler"]], controls, **QUICK)
         speaking = self._on(page.language.input, self.speak, [page.session, page.language], self._labelled())
         speaking.then(None, [page.language], js=TELL_LANGUAGE)
         saving = self._on(page.save.click, self.save, [page.session], [page.saved])
@@ -150,7 +152,8 @@ class EventHandlers:
         page, language = self.page, session.language
         updates: Updates = dict(zip(page.labels.components, page.labels.in_language(language), strict=True))
         updates[page.language] |= {"value": language}
-        return updates | self.look(session) | {page.head: heading(language)} | self._closed_editor(session)
+        drawn = {page.head: heading(language), page.mask_editor: mask_editor.relabelled(language)}
+        return updates | self.look(session) | drawn
 
     def _closed_editor(self, session: UserSession) -> Updates:
         return {self.page.mask_editor: mask_editor.opened(session.language)}

@@ -10,12 +10,12 @@ from llmga.assistant.settings import Settings
 from llmga.diffrir.restorers import restorer_name
 from llmga.errors import UserError
 from llmga.serve.page import mask_editor
-from llmga.serve.page.controls import Controls
+from llmga.serve.page.controls import Controls, language_choice
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.lightbox import lightbox
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.options import PageOptions
-from llmga.serve.page.strings import LANGUAGES, STRINGS, Strings
+from llmga.serve.page.strings import STRINGS, Strings
 from llmga.serve.page.user_session import UserSession
 
 HERE = Path(__file__).parent
@@ -77,10 +77,7 @@ class PageLayout:
 
     def _head(self, labels: Labels, embed: bool) -> None:
         self.head: gr.HTML = gr.HTML(heading("en"), elem_id="head", visible=not embed)
-        rows = [(name, code) for code, name in LANGUAGES.items()]
-        self.language: gr.Radio = labels.put(
-            gr.Radio, label_word="language", rows=rows, value="en", elem_id="language", container=False
-        )
+        self.language: gr.Radio = language_choice(labels)
         self.clear: gr.Button = labels.put(gr.Button, value_word="clear", size="sm", min_width=90, elem_id="clear")
 
     def _conversation(self, labels: Labels) -> None:
@@ -128,7 +125,7 @@ class PageLayout:
             self.mask_editor: gr.HTML = gr.HTML(
                 mask_editor.opened("en"),
                 html_template=mask_editor.TEMPLATE,
-                js_on_load=script("mask_editor.js"),
+                js_on_load=mask_editor.script(),
                 apply_default_css=False,
                 elem_id="mask-editor",
             )

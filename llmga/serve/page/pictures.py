@@ -33,12 +33,13 @@ def _face(image: ShownImage, prompt: str, address: str, label: str, strings: Str
     name = "" if image.again else f' id="picture-{image.number}"{_seen(image, prompt, address, strings)}'
     width, height = image.size
     say = f' data-say="{label}: {escape(prompt)}"' if prompt else ""
+    seen = f"{label}, {escape(strings['marked'])}" if image.marks else escape(prompt) or label
     opens = f"{escape(strings['open'])}: {label}"
     return (
         f'<div class="face" style="--w:{width};--h:{height}"{name}{say}>'
         f'<button type="button" class="open" data-open="{image.number}" aria-label="{opens}">'
-        f'<img src="{escape(image.url)}" class="{grain(image)}" '
-        f'width="{width}" height="{height}" alt="{escape(prompt) or label}"></button>'
+        f'<img src="{escape(image.marks or image.url)}" class="{grain(image)}" '
+        f'width="{width}" height="{height}" alt="{seen}"></button>'
         f'<span class="number">{image.number + 1}</span></div>'
     )
 

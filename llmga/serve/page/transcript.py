@@ -19,6 +19,7 @@ from llmga.assistant.settings import SETTINGS
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.llava.generation_prompt import END, START
+from llmga.serve.page.marks import marked
 from llmga.serve.page.strings import key_of
 
 PREVIEW = 256  # longer side in pixels of an unfinished picture
@@ -38,6 +39,7 @@ class ShownImage:
         again: it was shown before, under the same number.
         made: how it was made, as pairs of a key of the page's strings and what is said there.
         before: where the browser gets the picture that was changed, of the same size; "" where there is none.
+        marks: where the browser gets the picture hatched where it was to be painted anew; "" where nothing was marked.
     """
 
     number: int
@@ -47,6 +49,7 @@ class ShownImage:
     again: bool = False
     made: tuple[tuple[str, str], ...] = ()
     before: str = ""
+    marks: str = ""
 
 
 @dataclass
@@ -130,6 +133,7 @@ class ServedImages:
     signer: Signer | None = None
     numbered: list[Image.Image] = field(default_factory=list)
     _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the image kept alive
+    _marks: dict[tuple[int, int | str | None], tuple[Turn, str]] = field(default_factory=dict)  # as before
 
     def shown(
         self,
@@ -150,6 +154,20 @@ class ServedImages:
         made = () if ready is None else facts_of(ready.record)
         earlier = self._url(before, None) if before is not None and before.size == image.size else ""
         return ShownImage(number, self._url(image, ready), image.size, facts, bool(known), made, earlier)
+
+    def attached(self, turn: Turn) -> list[ShownImage]:
+        """The images of a turn; the first one with what was marked on it."""
+        images = [self.shown(image) for image in turn.images]
+        return [replace(image, marks=self._marked(turn)) if place == 0 else image for place, image in enumerate(images)]
+
+    def _marked(self, turn: Turn) -> str:
+        key = id(turn.images[0]), id(turn.mask) if turn.mask is not None else turn.outpaint
+        if key not in self._marks:
+            picture, path = marked(turn), self.folder / f"marks-{len(self._marks):03d}.png"
+            if picture is not None:
+                picture.save(path)
+            self._marks[key] = turn, "" if picture is None else _address(path)
+        return self._marks[key][1]
 
     def image(self, number: int | None, otherwise: str) -> Image.Image:
         """The image of a number.
@@ -174,7 +192,7 @@ class ServedImages:
             path = self.folder / f"{len(self._files):03d}.png"
             path.write_bytes(_without_record(image) if ready is None else self._file(ready))
             self._files[id(image)] = image, path
-        return f"gradio_api/file={quote(self._files[id(image)][1].as_posix())}"  # of gradio's upload folder
+        return _address(self._files[id(image)][1])
 
     def _file(self, ready: PictureReady) -> bytes:
         return encoded(ready.image, ready.record, signer=self.signer, parent=ready.parent)
@@ -274,7 +292,7 @@ def _entry(
     images: ServedImages,
     seed: str,
 ) -> Entry:
-    attached = [images.shown(image) for image in turn.images]
+    attached = images.attached(turn)
     pictures: dict[int, list[ShownImage]] = {}
     for number, ready, before in sorted(painted, key=lambda each: each[0]):
         facts = (f"{seed} {ready.record.seed}", f"{ready.image.width}×{ready.image.height}")
@@ -298,6 +316,11 @@ def facts_of(record: Record) -> tuple[tuple[str, str], ...]:
         "language model": language and language.name,
     }
     return tuple((key, str(value)) for key, value in said.items() if value not in (None, ""))
+
+
+def _address(path: Path) -> str:
+    """Where the browser gets a file of gradio's upload folder."""
+    return f"gradio_api/file={quote(path.as_posix())}"
 
 
 def _ready(painting: GeneratedImage) -> PictureReady:

@@ -110,7 +110,9 @@ class UserSession:
                 self.assistant.leave_region()  # a changed picture is taken up again by its button
             return self.assistant.stream(turn)
 
-        yield from self._answered(turn, chosen, answer, changes=changes)
+        yield from self._answered(
+            turn, chosen.feathered(turn.mask is not None and drawn.feather > 0), answer, changes=changes
+        )
 
     def similar(self, number: int, chosen: Chosen) -> AnswerSteps:
         """Paint a picture like this one.
@@ -321,6 +323,7 @@ class UserSession:
         old = self.assistant.exchanges[number]
         turn = old.turn if text is None else replace(old.turn, text=text)
         changes = old.region is not None and old.region.mask is None and bool(old.turn.images)
+        chosen = chosen.feathered(old.region is not None and old.region.changes.get("soft", False))
         answer = partial(self.assistant.edit, number, text)
         yield from self._answered(turn, chosen, answer, changes=changes, instead=number)
 

@@ -276,8 +276,3 @@ def test_the_restorer_of_the_command_line_stays_its_own(handlers):
     controls = handlers().page.controls
     assert controls.named["restorer"].value == "match"
     assert controls.chosen([component.value for component in controls.components]).settings.restorer is None
-
-
-def test_a_sampler_brings_what_suits_it(handlers):
-    steps, guidance = handlers().page.controls.own_of("lcm")
-    assert (steps["value"], guidance["value"]) == (4, 1.0)
