@@ -8,7 +8,7 @@ from llmga.errors import UserError
 EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equal to pyproject.toml
     "serve": (
         "fastapi", "fastapi_offline", "gradio", "h11", "markdown_it", "prometheus_client", "python_multipart",
-        "reportlab", "starlette", "uvicorn",
+        "reportlab", "sqlalchemy", "starlette", "uvicorn",
     ),
     "train": (
         "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "prodigyopt",

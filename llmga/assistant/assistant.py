@@ -325,6 +325,7 @@ class Assistant:
 
     def _stream(self, turn: Turn, answer: Answer) -> Iterator[AssistantEvent]:
         turn, start, region = turn.legible(), len(self.session.conversation.messages), self.region
+        before = self.exchanges
         self.bounds.check_message(turn.text)
         self.bounds.check_settings(self.settings, self.pipeline)
         answer.latest = turn.images[0] if turn.images else self.session.latest_picture
@@ -332,7 +333,9 @@ class Assistant:
             seen = self._take_up(turn, answer) if turn.shows else turn
             asked = ask(self.session.conversation, seen.text, seen.images)
             pieces = self.planner.reply(asked, answer.sampled(), answer.cancelled.is_set)
-            yield from answer.follow(asked, "", pieces, seen.text, self.region)
+            for event in answer.follow(asked, "", pieces, seen.text, self.region):
+                self._keep_exchange(before, turn, start, answer)  # so that who is killed from here on loses nothing
+                yield event
             if self.planner.ended_by == "limit":
                 yield Failed(
                     f"the answer was cut at the token limit (--max-new-tokens {self.settings.max_new_tokens}); "
@@ -341,13 +344,16 @@ class Assistant:
                 )
         finally:
             self._keep(turns=self.session.turns + 1)
-            end = len(self.session.conversation.messages)
-            if end > start:
+            if len(self.session.conversation.messages) > start:
                 self._go_on_with(answer)
-                done = Exchange(turn, start, end, self.region, tuple(answer.images))
-                self._keep(exchanges=(*self.exchanges, done))
+                self._keep_exchange(before, turn, start, answer)
             else:
                 self.region = region
+
+    def _keep_exchange(self, before: tuple[Exchange, ...], turn: Turn, start: int, answer: Answer) -> None:
+        """Have what came of the turn so far behind the exchanges before it."""
+        end = len(self.session.conversation.messages)
+        self._keep(exchanges=(*before, Exchange(turn, start, end, self.region, tuple(answer.images))))
 
     def _go_on_with(self, answer: Answer) -> None:
         """Let a picture that was changed as a person said be the one that the next instruction is about."""

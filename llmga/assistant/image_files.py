@@ -130,6 +130,13 @@ def read(path: str | Path) -> Record:
         ) from None
 
 
+def read_bytes(content: bytes) -> Record | None:
+    """The record inside the bytes of a picture; None where it has none that can be read."""
+    with suppress(Exception), Image.open(io.BytesIO(content), formats=[kind.upper() for kind in FORMATS]) as image:
+        return Record.from_json(_block(image))
+    return None
+
+
 def kind_of(path: str | Path) -> str:
     """The row of `FORMATS` that a file is, whatever its name.
 

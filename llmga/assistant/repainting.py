@@ -97,12 +97,11 @@ def _paint(
         answer.sampling = dict(old.record.words)
     answer.latest = _followed(assistant.session, index)
     request, region = (old.record.request, old.region) if old else (exchange.turn.text, exchange.region)
-    try:
-        yield from answer.picture(wanted, request, region, number, seed)
-    finally:
-        if answer.images:
+    for event in answer.picture(wanted, request, region, number, seed):
+        if answer.images:  # with the last event: the session has the picture before anybody sees it
             answer.keep(conversation=session.conversation)
             _add_images(answer, index)
+        yield event
 
 
 def _followed(session: Session, index: int) -> Image.Image | None:

@@ -18,7 +18,7 @@ import math
 import re
 import reprlib
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import IO, Annotated, Any, Protocol
 from PIL import Image
 
 from llmga.assistant.record import ModelMark, Name, picture_hash
-from llmga.assistant.session import Exchange, GeneratedImage, Region, Session
+from llmga.assistant.session import Exchange, GeneratedImage, Region, Session, Turn
 from llmga.assistant.settings import Settings
 from llmga.assistant.unpacking import content_of, unpacked
 from llmga.compositing import able_to_hold
@@ -37,7 +37,7 @@ from llmga.errors import UserError
 from llmga.files import write_whole
 from llmga.images import open_image, size_of
 from llmga.limits import MOST_PIXELS
-from llmga.llava.conversation import Conversation
+from llmga.llava.conversation import Conversation, Message
 from llmga.typed import parsed, typed, up_to
 
 FORMAT, VERSION, INDEX = "llmga-session", 1, "session.json"
@@ -92,7 +92,7 @@ def save_session(path: str | Path, session: Session | HasSession, models: tuple[
     state = getattr(session, "session", session)
     if not isinstance(state, Session):
         raise UserError(f"the session is of type {type(session).__name__}; give an assistant or its session.")
-    writer = _Writer()
+    writer = SessionWriter()
     content = writer.index(state, models or getattr(session, "models", ()))
     try:
         if path.suffix.lower() == ".zip":
@@ -169,19 +169,31 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 @dataclass
-class _Writer:
+class SessionWriter:
     """A session as plain values.
 
     Attributes:
+        hashed: `picture_hash`, or what remembers what that said.
         graph: what is told of each picture, by hash.
         files: what writes each picture's file, by name.
     """
 
+    hashed: Callable[[Image.Image], str] = picture_hash
     graph: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, Callable[[], bytes]] = field(default_factory=dict)
 
     def index(self, state: Session, models: tuple[ModelMark, ...]) -> bytes:
         content = {
+            **self.head(state, models),
+            "exchanges": [self.exchange(exchange) for exchange in state.exchanges],
+            "conversation": self.conversation(state.conversation),
+            "pictures": self.graph,
+        }
+        return json.dumps(content, ensure_ascii=False, indent=1).encode(errors="replace")
+
+    def head(self, state: Session, models: tuple[ModelMark, ...]) -> dict[str, Any]:
+        """All but what was said and painted."""
+        return {
             "format": FORMAT,
             "version": VERSION,
             "models": [asdict(mark) for mark in models],
@@ -189,38 +201,35 @@ class _Writer:
             "turns": state.turns,
             "painted": state.painted,
             "settings": self.settings(state.settings),
-            "exchanges": [self.exchange(exchange) for exchange in state.exchanges],
-            "conversation": self.conversation(state.conversation),
-            "pictures": self.graph,
         }
-        return json.dumps(content, ensure_ascii=False, indent=1).encode(errors="replace")
 
     def picture(self, image: Image.Image, kind: str, **told: Any) -> str:
         """Its hash; a picture that was painted stays one when it is given or shown again."""
-        name = picture_hash(image)
-        stored = _storable(image)
+        name = self.hashed(image)
+        stored = storable(image)
         file = f"pictures/{name}.{'png' if stored.mode in PNG_MODES else 'tif'}"
         entry = self.graph.setdefault(name, {"file": file, "kind": kind, "mode": image.mode})
         if kind == "painted":
             entry.update(kind=kind, **told)
-        self.files.setdefault(file, lambda: _lossless(stored))
+        self.files.setdefault(file, lambda: lossless(stored))
         return name
 
     def settings(self, chosen: Settings) -> dict[str, Any]:
         pictures = [image and self.picture(image, "given") for image in chosen.control_images]
         return asdict(replace(chosen, control_images=())) | {"control_images": pictures}
 
-    def exchange(self, exchange: Exchange) -> dict[str, Any]:
-        turn = exchange.turn
-        given = {
+    def turn(self, turn: Turn) -> dict[str, Any]:
+        return {
             "text": turn.text,
             "images": [self.picture(image, "given") for image in turn.images],
             "mask": turn.mask and self.picture(turn.mask, "mask"),
             "outpaint": turn.outpaint,
             "fill": turn.fill,
         }
+
+    def exchange(self, exchange: Exchange) -> dict[str, Any]:
         return {
-            "turn": given,
+            "turn": self.turn(exchange.turn),
             "start": exchange.start,
             "end": exchange.end,
             "region": self.region(exchange.region),
@@ -253,15 +262,17 @@ class _Writer:
         }
 
     def conversation(self, conversation: Conversation) -> dict[str, Any]:
-        messages = [
+        return {"system": conversation.system, "messages": self.messages(conversation.messages)}
+
+    def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        return [
             {
                 "role": message.role,
                 "text": message.text,
                 "images": [self.picture(image, "shown") for image in message.images],
             }
-            for message in conversation.messages
+            for message in messages
         ]
-        return {"system": conversation.system, "messages": messages}
 
 
 @dataclass(frozen=True)
@@ -280,17 +291,20 @@ class _Index:
     pictures: dict[str, _Listed]
 
 
-class _Reader:
+class SessionReader:
     """Reads a session; nothing of what stands in it is taken for a path, nothing is decoded before all was looked at.
 
     Args:
         path: what messages call the session.
         opened: opens one of its files.
         most_pixels: of all pictures together.
+        most_bytes: of their files.
     """
 
-    def __init__(self, path: Path, opened: Callable[[str], IO[bytes]], most_pixels: int):
-        self.path, self.opened, self.most_pixels = path, opened, most_pixels
+    def __init__(
+        self, path: Path, opened: Callable[[str], IO[bytes]], most_pixels: float, most_bytes: float = MOST_BYTES
+    ):
+        self.path, self.opened, self.most_pixels, self.most_bytes = path, opened, most_pixels, most_bytes
         self.pictures: dict[str, Image.Image] = {}
 
     def saved(self) -> SavedSession:
@@ -341,7 +355,7 @@ class _Reader:
             content, formats = self._file(name)
             with _damage(name):
                 pixels, size = pixels + math.prod(size_of(content, formats=formats)), size + len(content)
-            if pixels > self.most_pixels or size > MOST_BYTES:
+            if pixels > self.most_pixels or size > self.most_bytes:
                 raise UserError(
                     f"the pictures of session {str(self.path)!r} are too large together, they may have "
                     f"{self.most_pixels / 1e6:g} million pixels; load a smaller one, or raise --session-megapixels."
@@ -361,7 +375,7 @@ class _Reader:
 
 
 @contextmanager
-def _read(path: str | Path, most_pixels: int) -> Iterator[_Reader]:
+def _read(path: str | Path, most_pixels: int) -> Iterator[SessionReader]:
     """What reads the session.
 
     Raises:
@@ -372,7 +386,7 @@ def _read(path: str | Path, most_pixels: int) -> Iterator[_Reader]:
         with ExitStack() as stack:
             with _reading(path, INDEX):
                 opened = stack.enter_context(unpacked(path))
-            yield _Reader(path, opened, most_pixels)
+            yield SessionReader(path, opened, most_pixels)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError) as problem:
@@ -433,7 +447,7 @@ def _check_region(region: Region) -> None:
         raise ValueError("a picture is not of its parent's size")
 
 
-def _storable(image: Image.Image) -> Image.Image:
+def storable(image: Image.Image) -> Image.Image:
     """The picture in a mode that files hold without loss."""
     if image.mode in RELABELLED:
         return _relabelled(image, "RGB")
@@ -450,7 +464,8 @@ def _relabelled(image: Image.Image, mode: str | None) -> Image.Image:
     return labelled
 
 
-def _lossless(image: Image.Image) -> bytes:
+def lossless(image: Image.Image) -> bytes:
+    """The file of a picture that is `storable`."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG" if image.mode in PNG_MODES else "TIFF", icc_profile=image.info.get("icc_profile"))
     fine = levels(image)

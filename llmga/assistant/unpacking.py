@@ -21,11 +21,21 @@ def unpacked(path: Path) -> Iterator[Callable[[str], IO[bytes]]]:
     if path.is_dir():
         yield lambda name: file_in(path, name).open("rb")
         return
+    with archive_of(path) as archive:
+        yield archive.open
+
+
+@contextmanager
+def archive_of(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip from anybody.
+
+    Raises: as `unpacked`.
+    """
     with ExitStack() as stack:
         file = stack.enter_context(_Archive(plain_file(path)))
         archive = stack.enter_context(zipfile.ZipFile(file))
         _check(archive.infolist())
-        yield archive.open
+        yield archive
 
 
 def content_of(stream: IO[bytes], limit: int) -> bytes:

@@ -1,6 +1,7 @@
 """Flags of the command lines, in small groups; what is made of them is in `parsed_args`."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from llmga.assistant.bounds import LARGER, LONGEST_PROMPT, STEPS
@@ -24,6 +25,7 @@ from llmga.limits import MOST_PIXELS
 from llmga.llava.endpoint.keys import KEYS
 
 MEGA = 1_000_000
+LIBRARY = Path("outputs/library")
 GUIDES = {
     "controlnet": ("[NAME=]PATH", "a ControlNet, Union or T2I-Adapter for NAME"),
     "ip-adapter": ("FILE", "an IP-Adapter"),
@@ -253,6 +255,15 @@ def add_provenance(parser: Parser) -> None:
     _add(group, "no-watermark", dest="watermark", action="store_const", const=None, help="hide nothing")
     _add(group, "c2pa", nargs=2, metavar=("CERT", "KEY"), help="sign pictures (Content Credentials); PEM files")
     _add(group, "c2pa-prompt", action="store_true", help="what is signed holds the prompt")
+
+
+def add_library(parser: Parser) -> None:
+    """Where the page keeps conversations."""
+    group = parser.add_argument_group("library")
+    _add(group, "library", type=Path, default=LIBRARY, metavar="FOLDER", help="keep the conversations of every visitor "
+         f"of the page there (default: {LIBRARY})")  # fmt: skip
+    _add(group, "no-library", dest="library", action="store_const", const=None, help="keep a conversation only for as "
+         "long as its tab is open")  # fmt: skip
 
 
 def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None:

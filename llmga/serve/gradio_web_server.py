@@ -42,6 +42,7 @@ def build_parser() -> Parser:
     flags.add_safety(parser)
     flags.add_provenance(parser)
     add_page(parser)
+    flags.add_library(parser)
     flags.add_bounds(parser)
     parser.set_defaults(task=None)
     return parser
@@ -117,6 +118,7 @@ def page_options(args: argparse.Namespace) -> "PageOptions":
         host=args.host,
         port=args.port,
         share=args.share,
+        library=args.library,
         embed=args.embed,
     )
 

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmga.assistant.settings import Settings
@@ -46,6 +47,7 @@ def build_parser(
     flags.add_painting(parser)
     flags.add_painter(parser)
     add_place(parser)
+    flags.add_library(parser)
     add_limits(parser)
     flags.add_bounds(parser)
     flags.add_safety(parser)
@@ -136,6 +138,7 @@ class ServerOptions:
         markdown: Pictures of a chat stand in its text.
         ignore_tools: Requests with tools are answered as if they had none.
         otel: Of the collector that traces go to.
+        library: Where the page keeps conversations; None keeps them for as long as a tab is open.
     """
 
     spec: "ModelSpec"
@@ -149,6 +152,7 @@ class ServerOptions:
     markdown: bool = False
     ignore_tools: bool = False
     otel: str | None = None
+    library: Path | None = None
 
 
 def server_options(args: argparse.Namespace) -> ServerOptions:
@@ -176,4 +180,5 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         markdown=args.markdown_pictures,
         ignore_tools=args.ignore_tools,
         otel=args.otel,
+        library=args.library,
     )

@@ -118,7 +118,7 @@ def with_page(app: FastAPI, options: ServerOptions, models: Models, keys: ApiKey
     from llmga.serve.page.options import PageOptions
     from llmga.serve.page.serving import Mounted  # gradio takes seconds
 
-    shown = PageOptions(options.spec, options.settings, at_once=options.at_once)
+    shown = PageOptions(options.spec, options.settings, at_once=options.at_once, library=options.library)
     return Mounted(app, PAGE, models, shown, keys.accept if keys else None)
 
 

@@ -60,9 +60,8 @@ def _asked(number: int, entry: Entry, strings: Strings, last: bool) -> str:
 
 
 def _message_verbs(number: int, entry: Entry, strings: Strings, last: bool) -> str:
-    """What can be done with a message: with one that came to nothing, only to take it back."""
-    verbs = [*(("edit",) if entry.kept else ()), *(("retry",) if last and entry.kept else ())]
-    verbs += ["undo"] if last else []
+    """What can be done with a message; one that came to nothing is not edited, but taken back and said anew."""
+    verbs = [*(("edit",) if entry.kept else ()), *(("retry", "undo") if last else ())]
     buttons = (icon_button(verb, escape(strings[verb]), f' data-number="{number}"') for verb in verbs)
     hint = f' data-send="{escape(strings["send"])}" data-leave="{escape(strings["put down"])}"'
     return f'<div class="actions" role="group" aria-label="{escape(strings["message"])}"{hint}>{"".join(buttons)}</div>'

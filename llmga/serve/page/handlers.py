@@ -1,45 +1,54 @@
 """What happens when something on the page is used: every handler asks the user's session, and draws it."""
 
+import json
 import logging
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import gradio as gr
 from gradio.events import Events
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from llmga.assistant.assistant import Assistant
+from llmga.assistant.library.library import Library
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS
 from llmga.serve.api.image_data import decode_image
 from llmga.serve.api.options import RequestLimits
-from llmga.serve.page import drawing, mask_editor
+from llmga.serve.page import drawing, library_panel, mask_editor
 from llmga.serve.page.control_events import QUICK, ControlEvents
+from llmga.serve.page.conversation import AnswerSteps, OpenConversation
+from llmga.serve.page.desk import NEW, Desk
+from llmga.serve.page.importing import imported
 from llmga.serve.page.layout import PageLayout, heading
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import STRINGS, preferred_language
-from llmga.serve.page.user_session import REPAINT, AnswerSteps, UserSession
+from llmga.serve.page.user_session import REPAINT, UserSession
 from llmga.serve.page.verbs import Pressed, answer_to
 
 log: logging.Logger = logging.getLogger(__name__)
-MODELS = "models"  # events with this id are answers, or may take as long
+MODELS = "models"  # events with this id follow answers, or may take as long
 LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
 UPLOADS = RequestLimits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
 LARGER = "larger"  # as `mark`, with the handles at the sides of the picture
 TO_SELECT = ("look", "change", REPAINT, LARGER)
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
 TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
+WHERE = "(visitor, place) => [visitor, location.hash.slice(1)]"  # the conversation that the tab had open
+SHOW_WHERE = "(place) => { history.replaceState(null, '', place ? '#' + place : location.pathname + location.search); }"
+REMEMBER = "(visitor, ...values) => ({ ...(visitor || {}), names: NAMES, values })"  # what the settings show
+VISITOR = re.compile("[0-9a-f]{32}")
 
 Updates = dict[Any, Any]  # component -> its new value, or what of it is new
 
@@ -50,7 +59,7 @@ def _guarded(handler: Callable[..., Updates]) -> Callable[..., Updates]:
     @wraps(handler)
     def guarded(self: "EventHandlers", session: UserSession | None, *values: Any) -> Updates:
         with _problems_shown(session):
-            return handler(self, _present(session), *values)
+            return handler(self, self.present(session), *values)
         return {self.page.log: gr.skip()}  # of a handler that gives nothing at all gradio makes nulls
 
     return guarded
@@ -59,64 +68,107 @@ def _guarded(handler: Callable[..., Updates]) -> Callable[..., Updates]:
 class EventHandlers:
     """The handlers of the page's events, joined to its components.
 
+    An answer is begun by a plain event and goes on in the server whoever leaves; `watch` follows it in the tab where
+    that was done, or in one that opens the conversation meanwhile, `refresh` in all others.
+
     Args:
-        concurrency: how many sessions are answered at once; the others are told to wait.
+        concurrency: how many conversations are answered at once; the others are told to wait.
         moderator: tells whether a text is not to be answered.
+        library: where conversations are kept; None keeps them for as long as a tab is open.
 
     Attributes:
-        slots: what a session holds while it is answered.
+        slots: what a conversation holds while it is answered.
+        desk: the conversations that are open.
     """
 
-    def __init__(self, page: PageLayout, pool: ModelPool, concurrency: int, moderator: Moderator | None = None):
+    def __init__(
+        self,
+        page: PageLayout,
+        pool: ModelPool,
+        concurrency: int,
+        moderator: Moderator | None = None,
+        library: Library | None = None,
+    ):
         self.page = page
         self.pool = pool
         self.moderator = moderator
+        self.library = library
         self._concurrency = concurrency
         served = Path(get_upload_folder())
         served.mkdir(parents=True, exist_ok=True)
-        self._files = tempfile.TemporaryDirectory(dir=served)  # of all sessions; goes when the server does
+        self._files = tempfile.TemporaryDirectory(dir=served)  # of what is not kept; goes when the server does
         self.slots: FairLock = FairLock(concurrency)
-        self._sessions: WeakSet[UserSession] = WeakSet()
+        self.desk: Desk = Desk(pool, Path(self._files.name), self.slots, library)
+        self._tabs: WeakValueDictionary[str, UserSession] = WeakValueDictionary()  # by gradio's name of them
         self._chosen = page.controls.chosen
         self._drawn = [page.log, page.gallery, page.subject]
-        self._all = [*self._drawn, page.message, page.mask_editor, page.tabs]
+        self._all = [*self._drawn, page.message, page.mask_editor, page.tabs, page.library.talks, page.place]
         with page.blocks:
             self._join()
 
     def _join(self) -> None:
         page, controls = self.page, self.page.controls.components
         model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
-        entering = self._on(page.blocks.load, self.enter, [], self._labelled())
+
+        def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> None:
+            begun = self._on(event, handler, inputs, [*self._all, *controls], **how)
+            self._on(begun.then, self.watch, [page.session], self._all, **model)
+
+        entering = self._on(page.blocks.load, self.enter, [page.visitor, page.place], self._entered(), js=WHERE)
         entering.then(None, [page.language], js=TELL_LANGUAGE)
+        self._on(entering.then, self.watch, [page.session], self._all, **model)
+        page.blocks.unload(self.leave)
+        self._on(page.tick.tick, self.refresh, [page.session], self._all, queue=False)
+        page.place.change(None, [page.place], js=SHOW_WHERE)
         drawing_on = [page.session, page.message, page.mask_editor, *controls]
-        self._on(page.message.submit, self.say, drawing_on, self._all, **model)
-        uploaded = partial(
-            Events.upload.listener, page.message
-        )  # which the box reports, though Python has no name for it
+        follow(page.message.submit, self.say, drawing_on)
+        follow(page.log.select, self.act, drawing_on)
+        uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
         self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
         self._on(page.message.stop, self.stop, [page.session], [], queue=False)
-        self._on(page.log.select, self.act, drawing_on, self._all, **model)
         for verb, upload in page.bring.items():
             self._on(upload.upload, partial(self.bring, verb), [page.session, upload], self._all)
         self._on(page.subject.click, self.deselect, [page.session], self._all)
         models = [page.language_model, page.picture_model]
-        self._on(page.clear.click, self.clear, [page.session, *models], [page.session, *self._all])
+        for button in (page.clear, page.library.new):
+            self._on(button.click, self.clear, [page.session, *models], self._all, **model)
         own = ControlEvents(page.controls, page.blocks, page.session)
         for model_list in models:
             switched = self._on(
                 model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model
             )
             switched.then(own.suiting, [page.session, page.controls.named["sampler"]], controls, **QUICK)
+        for control in controls:
+            self._remembered(control.input)
         speaking = self._on(page.language.input, self.speak, [page.session, page.language], self._labelled())
         speaking.then(None, [page.language], js=TELL_LANGUAGE)
         saving = self._on(page.save.click, self.save, [page.session], [page.saved])
         saving.then(None, js=CLICK)
-        self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
+        loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
+        self._remembered(loading.then)
+        follow(page.library.talks.select, self.keep, [page.session], **model)
+        self._on(page.library.search.input, self.search, [page.session, page.library.search], [page.library.talks])
+
+    def _remembered(self, event: Callable[..., Any]) -> None:
+        """The browser remembers what the settings show, for when the page is opened again."""
+        names = json.dumps(list(self.page.controls.named))
+        event(
+            None,
+            [self.page.visitor, *self.page.controls.components],
+            [self.page.visitor],
+            js=REMEMBER.replace("NAMES", names),
+        )
+
+    def _entered(self) -> list[Any]:
+        """All that is drawn when a page is opened."""
+        page = self.page
+        labelled = [*self._labelled(), page.visitor, page.place, page.message, page.tabs, *page.controls.components]
+        return list(dict.fromkeys(labelled))
 
     def _labelled(self) -> list[Any]:
         """The session, and all that shows strings."""
         page = self.page
-        return [page.session, page.head, *self._drawn, page.mask_editor, *page.labels.components]
+        return [page.session, page.head, *self._drawn, page.mask_editor, page.library.talks, *page.labels.components]
 
     @staticmethod
     def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: list, outputs: list, **how: Any) -> Any:
@@ -124,34 +176,73 @@ class EventHandlers:
 
     # A session begins, and is drawn.
 
-    def enter(self, request: gr.Request) -> Updates:
-        """A page was opened."""
+    def enter(self, visitor: Any, place: str, request: gr.Request) -> Updates:
+        """A page was opened.
+
+        Args:
+            visitor: what the browser remembers: who it is, and what the settings showed.
+            place: the conversation that stood in this tab; "" for none.
+        """
         language = preferred_language(request.headers.get("accept-language", ""))
-        session = self._fresh(self.pool.assistant(), language)
-        updates = self._in_language(session)
+        told = visitor if isinstance(visitor, dict) else {}
+        known = str(told.get("id")) if VISITOR.fullmatch(str(told.get("id"))) else secrets.token_hex(16)
+        # Anybody may sign in under any name, so that a name alone opens nothing.
+        owner = "" if self.library is None else f"{request.username or ''}:{known}"
+        session = self.desk.enter(owner, place, language)
+        self._tabs[str(request.session_hash)] = session
+        updates = self._in_language(session) | {self.page.session: session, self.page.visitor: told | {"id": known}}
         offered = zip((self.page.language_model, self.page.picture_model), self.pool.offered(), strict=True)
         for model_list, names in offered:
             updates[model_list] |= {"choices": [(name, name) for name in names]}
-        return updates | {self.page.session: session}
+        for component, value in self._remembered_values(told).items():
+            updates[component] = updates.get(component, gr.update()) | {"value": value}
+        updates[self.page.message] |= _answering(session.conversation.running)
+        return updates | self._place(session)
 
-    def _fresh(self, assistant: Assistant, language: str) -> UserSession:
-        session = UserSession(assistant, self._files.name, language, self.slots)
-        self._sessions.add(session)
-        return session
+    def leave(self, request: gr.Request) -> None:
+        """A tab was closed."""
+        session = self._tabs.pop(str(request.session_hash), None)
+        if session is not None:
+            self.desk.leave(session)
+
+    def present(self, session: UserSession | None) -> UserSession:
+        """The session of a tab that is heard of.
+
+        Raises:
+            _Ended: it is over.
+        """
+        if session is None:
+            raise _Ended
+        return self.desk.present(session)
+
+    def _remembered_values(self, told: dict[str, Any]) -> Updates:
+        """Values of the controls that the browser remembers, as far as they can be."""
+        names, values, controls = told.get("names"), told.get("values"), self.page.controls
+        if not (isinstance(names, list) and isinstance(values, list) and len(names) == len(values)):
+            return {}
+        given = {name: value for name, value in zip(map(str, names), values, strict=True) if name in controls.named}
+        usual = {name: component.value for name, component in controls.named.items()}
+        try:
+            for name, value in given.items():
+                controls.named[name].preprocess(value)
+            self._chosen([given.get(name, value) for name, value in usual.items()])
+        except Exception:  # of another version of the page, or made up
+            return {}
+        return {controls.named[name]: value for name, value in given.items()}
 
     def end(self) -> None:
         """Every answer is to end; from any thread."""
-        for session in list(self._sessions):
-            session.stop()
+        self.desk.stop_all()
 
     def remove(self) -> None:
-        """Take the files of all sessions away."""
+        """Take the files of what is not kept away."""
         self._files.cleanup()
 
     def _in_language(self, session: UserSession) -> Updates:
         page, language = self.page, session.language
         updates: Updates = dict(zip(page.labels.components, page.labels.in_language(language), strict=True))
         updates[page.language] |= {"value": language}
+        session.view.drawn = -1
         drawn = {page.head: heading(language), page.mask_editor: mask_editor.relabelled(language)}
         return updates | self.look(session) | drawn
 
@@ -159,22 +250,35 @@ class EventHandlers:
         return {self.page.mask_editor: mask_editor.opened(session.language)}
 
     def look(self, session: UserSession) -> Updates:
-        """The conversation, the gallery and what the next message is about."""
+        """The conversation, the gallery, what the next message is about, and the list where that has changed."""
+        session.seen = session.conversation.version
         entries, strings = session.entries(), session.strings
         progress = session.in_progress.progress if session.in_progress else None
         pictures = [picture for entry in entries for picture in entry.all_pictures()]
         subject, welcome = session.subject(), self.pool.welcome(session.language_model)
         thumbnail = None if subject.picture is None else session.images.look(subject.picture)
         html = (
-            drawing.log(entries, progress, strings, welcome, session.taken_back.key),
+            drawing.log(entries, progress, strings, welcome, session.conversation.taken_back.key),
             drawing.gallery(pictures, strings, welcome),
             drawing.subject(subject.kind, thumbnail, strings),
         )
-        return dict(zip(self._drawn, html, strict=True))
+        return dict(zip(self._drawn, html, strict=True)) | self._list(session)
+
+    def _list(self, session: UserSession, anew: bool = False) -> Updates:
+        """The list of conversations, where it has changed."""
+        changes, talks = self.desk.changes(session.owner), self.page.library.talks
+        if self.library is None or (session.view.drawn == changes and not anew):
+            return {}
+        session.view.drawn = changes
+        return {talks: library_panel.shown(self.library, session)}
+
+    def _place(self, session: UserSession) -> Updates:
+        conversation = session.conversation
+        return {self.page.place: conversation.key and (conversation.key if conversation.has_begun else NEW)}
 
     # Answers.
 
-    def say(self, session: UserSession | None, message: dict[str, Any], drawn: str, *values: Any) -> Iterator[Updates]:
+    def say(self, session: UserSession | None, message: dict[str, Any], drawn: str, *values: Any) -> Updates:
         """A message was sent."""
 
         def steps(session: UserSession) -> AnswerSteps:
@@ -182,26 +286,25 @@ class EventHandlers:
             text = self._moderated(session, message["text"])
             return session.say(text, images, self._chosen(values), EditorValue.read(drawn))
 
-        yield from self._answer(session, steps, sent=True)
+        return self._begin(session, steps, sent=True)
 
     def act(
         self, session: UserSession | None, message: dict[str, Any], drawn: str, event: gr.EventData, *values: Any
-    ) -> Iterator[Updates]:
+    ) -> Updates:
         """A button in the conversation was pressed."""
         pressed = Pressed.read(event._data)
         if pressed.verb in TO_SELECT:
-            yield self.select(session, pressed.verb, pressed.number)
-        elif pressed.verb == "undo":
-            yield self.undo(session, message)
-        elif pressed.verb == "bring back":
-            yield self.bring_back(session)
-        else:
+            return self.select(session, pressed.verb, pressed.number)
+        if pressed.verb == "undo":
+            return self.undo(session, message)
+        if pressed.verb == "bring back":
+            return self.bring_back(session)
 
-            def steps(session: UserSession) -> AnswerSteps:
-                words = self._moderated(session, pressed.text)
-                return answer_to(session, replace(pressed, text=words), self._chosen(values), EditorValue.read(drawn))
+        def steps(session: UserSession) -> AnswerSteps:
+            words = self._moderated(session, pressed.text)
+            return answer_to(session, replace(pressed, text=words), self._chosen(values), EditorValue.read(drawn))
 
-            yield from self._answer(session, steps)
+        return self._begin(session, steps)
 
     def _moderated(self, session: UserSession, text: str) -> str:
         """The text.
@@ -213,25 +316,61 @@ class EventHandlers:
             raise UserError(session.strings["moderated"])
         return text
 
-    def _answer(
+    def _begin(
         self, session: UserSession | None, steps: Callable[[UserSession], AnswerSteps], sent: bool = False
-    ) -> Iterator[Updates]:
-        """Draw an answer as it comes.
+    ) -> Updates:
+        """Begin an answer; nothing on the page changes where it is refused.
 
         Args:
-            sent: the message box was sent, and is emptied once the answer has begun.
+            sent: the message box was sent, and is emptied.
         """
-        page, first = self.page, {self.page.message: _answering(True, sent)}
+        page = self.page
         with _problems_shown(session):
-            here = _present(session)
-            if here.selected.kind == REPAINT:
-                first |= self._closed_editor(here) | {page.tabs: gr.Tabs(selected="pictures")}
-            with closing(steps(here)) as answer:
-                for _ in answer:
-                    yield first | self.look(here)
-                    first = {}
-        # Of a handler that gives nothing at all gradio makes nulls, which break the message box.
-        yield {page.message: gr.skip()} if first else {page.message: _answering(False)} | self.look(_present(session))
+            here = self.present(session)
+            if self.slots.waiting >= self._concurrency + LONGEST_LINE:
+                raise UserError(here.strings["full"])
+            marked = here.selected.kind == REPAINT
+            here.conversation.start(steps(here))
+            if here.conversation.deleted:
+                self._restored(here, here.conversation.key)
+            closed = self._closed_editor(here) | {page.tabs: gr.Tabs(selected="pictures")} if marked else {}
+            return {page.message: _answering(True, sent)} | closed | self.look(here) | self._place(here)
+        return {page.message: gr.skip()}  # of a handler that gives nothing at all gradio makes nulls
+
+    def watch(self, session: UserSession | None) -> Iterator[Updates]:
+        """Draw an answer as it comes, until nothing is done in the conversation that the tab shows."""
+        page = self.page
+        with _problems_shown(session):
+            here = self.present(session)
+            if here.watched:
+                yield {page.message: gr.skip()}
+                return
+            here.watched = True
+            try:
+                for _ in _shown_changes(here):
+                    yield self.look(here)
+            finally:
+                here.watched = False
+            self._tell(here)
+            yield {page.message: _answering(False)} | self.look(here)
+            return
+        yield {page.message: gr.skip()}
+
+    def refresh(self, session: UserSession | None) -> Updates:
+        """What was done in another tab is shown, and that an answer of one is being given."""
+        nothing: Updates = {self.page.log: gr.skip()}
+        if session is None or session.watched:
+            return nothing
+        here = self.desk.present(session)
+        if here.seen == here.conversation.version:
+            return self._list(here) or nothing
+        return {self.page.message: _answering(here.conversation.running)} | self.look(here)
+
+    def _tell(self, session: UserSession) -> None:
+        """Say once what went wrong in an answer that stands nowhere in it."""
+        problem, session.conversation.problem = session.conversation.problem, None
+        if problem is not None:
+            gr.Warning(session.strings["defect"].format(problem) if isinstance(problem, str) else str(problem))
 
     def stop(self, session: UserSession | None) -> None:
         """The current answer is to end."""
@@ -278,7 +417,7 @@ class EventHandlers:
     def bring(self, verb: str, session: UserSession | None, path: str) -> Updates:
         """A picture was chosen on a card of the welcome, to be marked or to grow."""
         with _problems_shown(session):
-            number = _present(session).bring(opened(path))
+            number = self.present(session).bring(opened(path))
             return self.select(session, verb, number)
         return {self.page.log: gr.skip()}
 
@@ -290,11 +429,78 @@ class EventHandlers:
 
     @_guarded
     def clear(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
-        """A new session in place of this one."""
-        fresh = self._fresh(self.pool.assistant(language_model, picture_model), session.language)
-        fresh.succeed(session)
-        session.close()
-        return {self.page.session: fresh} | self._closed_editor(fresh) | self.look(fresh)
+        """A new conversation in place of this one, which stays where it is kept, or can be brought back."""
+        left = session.conversation
+        if left.kept is not None and not left.has_begun:
+            return self._opened(session, left)
+        fresh = self.desk.fresh(session.owner, language_model, picture_model)
+        fresh.succeed(left)
+        return self._opened(session, fresh)
+
+    def _opened(self, session: UserSession, conversation: OpenConversation) -> Updates:
+        """Show a conversation."""
+        self.desk.turn_to(session, conversation)
+        session.view.drawn = -1
+        answering = {self.page.message: _answering(conversation.running)}
+        return answering | self._closed_editor(session) | self.look(session) | self._place(session)
+
+    # The library.
+
+    def keep(self, session: UserSession | None, event: gr.EventData) -> Updates:
+        """A button in the list of conversations was pressed."""
+        pressed = event._data or {}
+        verb, key, text = (str(pressed.get(name, "")) for name in ("verb", "key", "text"))
+        return self.keep_by(session, verb, key, text)
+
+    @_guarded
+    def keep_by(self, session: UserSession, verb: str, key: str, text: str) -> Updates:
+        """Open, rename, delete or restore a conversation, or list more of them."""
+        library, view = self.library, session.view
+        if library is None:
+            return {self.page.log: gr.skip()}
+        match verb:
+            case "open":
+                return self._opened(session, self.desk.open(session.owner, key))
+            case "rename":
+                library.rename(session.owner, key, text)
+            case "delete":
+                return self._deleted(session, library, key)
+            case "restore":
+                self._restored(session, key)
+                return self._opened(session, self.desk.open(session.owner, key))
+            case "more":
+                view.pages += 1
+                return self._list(session, anew=True)
+        self.desk.changed(session.owner)
+        return self._list(session)
+
+    def _deleted(self, session: UserSession, library: Library, key: str) -> Updates:
+        title = library.title(session.owner, key)
+        library.delete(session.owner, key)
+        session.view.deleted = key, title
+        self.desk.changed(session.owner)
+        conversation = self.desk.is_open(key)
+        if conversation is not None:
+            conversation.deleted = True
+            conversation.stop()
+        if session.conversation.key == key:
+            return self._opened(session, self.desk.fresh(session.owner))
+        return self._list(session)
+
+    def _restored(self, session: UserSession, key: str) -> None:
+        assert self.library is not None
+        self.library.restore(session.owner, key)
+        session.view.deleted = None
+        self.desk.changed(session.owner)
+        conversation = self.desk.is_open(key)
+        if conversation is not None:
+            conversation.deleted = False
+
+    @_guarded
+    def search(self, session: UserSession, wanted: str) -> Updates:
+        """Conversations are looked for."""
+        session.view.wanted, session.view.pages = wanted, 1
+        return self._list(session, anew=True)
 
     @_guarded
     def switch(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
@@ -314,18 +520,22 @@ class EventHandlers:
     def save(self, session: UserSession | None) -> str | None:
         """The session as a file to download."""
         with _problems_shown(session):
-            return str(_present(session).save())
+            here = self.present(session)
+            return str(here.save(Path(tempfile.mkdtemp(dir=self._files.name))))
         return None
 
     @_guarded
-    def load(self, session: UserSession, path: str) -> Updates:
-        """A saved session takes the place of this one."""
-        for difference in session.load(path):
+    def load(self, session: UserSession, paths: str | list[str]) -> Updates:
+        """A saved session or pictures become a new conversation; where none are kept, in place of this one."""
+        saved = imported([paths] if isinstance(paths, str) else paths, session.assistant.settings)
+        conversation = self.desk.fresh(session.owner) if self.library is not None else session.conversation
+        loaded = UserSession(conversation, session.language)
+        for difference in loaded.load(saved):
             gr.Warning(difference)
         gr.Info(session.strings["loaded"])
         settings = session.assistant.settings
         controls = zip(self.page.controls.components, self.page.controls.shown(settings), strict=True)
-        return self._closed_editor(session) | dict(controls) | self.look(session)
+        return dict(controls) | self._opened(session, conversation)
 
 
 def opened(path: str) -> Image.Image:
@@ -347,10 +557,15 @@ class _Ended(Exception):
     """The session of a page is over: nothing can be done for somebody who has left."""
 
 
-def _present(session: UserSession | None) -> UserSession:
-    if session is None:
-        raise _Ended
-    return session
+def _shown_changes(session: UserSession) -> Iterator[None]:
+    """One step for every change of the conversation that a tab shows, be it another one meanwhile."""
+    conversation = None
+    while conversation is not session.conversation:
+        conversation = session.conversation
+        for _ in conversation.changes():
+            if conversation is not session.conversation:
+                break
+            yield
 
 
 @contextmanager
@@ -365,4 +580,4 @@ def _problems_shown(session: UserSession | None) -> Iterator[None]:
     except Exception:
         number = secrets.token_hex(4)
         log.exception("report %s", number)
-        gr.Warning(_present(session).strings["defect"].format(number))
+        gr.Warning(STRINGS["en" if session is None else session.language]["defect"].format(number))

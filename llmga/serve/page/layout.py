@@ -12,13 +12,14 @@ from llmga.errors import UserError
 from llmga.serve.page import mask_editor
 from llmga.serve.page.controls import Controls, language_choice
 from llmga.serve.page.labels import Labels
+from llmga.serve.page.library_panel import LibraryPanel
 from llmga.serve.page.lightbox import lightbox
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.options import PageOptions
+from llmga.serve.page.scripts import script
 from llmga.serve.page.strings import STRINGS, Strings
 from llmga.serve.page.user_session import UserSession
 
-HERE = Path(__file__).parent
 SYSTEM_FONTS = [
     "system-ui",
     "Segoe UI",
@@ -49,6 +50,8 @@ LOG = """<div class="log" role="log" aria-live="off" tabindex="0"></div>
 <div class="heard" role="status"></div><div class="heard" role="alert"></div>"""
 PICTURES = ["image", ".heic", ".heif"]  # the last two some systems do not know as pictures
 Uploads = TypeVar("Uploads", gr.MultimodalTextbox, gr.UploadButton)
+LOOK_AGAIN = 1.0  # seconds
+REMEMBERED = "llmga"  # gradio's own key would be another one at the next start, and the browser's memory unreadable
 UPLOADS = (3600, 24 * 3600)  # how often it is looked for uploaded files of which age, both in seconds
 
 
@@ -58,6 +61,9 @@ class PageLayout:
     Attributes:
         blocks: the whole.
         session: the state of a browser tab, a `UserSession`; None before it begins and after it has ended.
+        visitor: what the browser remembers: who it is, and what the settings show.
+        place: the conversation that is open in the tab, as its address has it.
+        tick: looks for what was done in other tabs.
     """
 
     blocks: gr.Blocks
@@ -67,18 +73,25 @@ class PageLayout:
         self.labels: Labels = Labels()
         with gr.Blocks(title="LLMGA", analytics_enabled=False, fill_width=True, delete_cache=UPLOADS) as self.blocks:
             self.session: gr.State = gr.State(None, time_to_live=None, delete_callback=_leave)
+            self.visitor: gr.BrowserState = gr.BrowserState(storage_key="llmga", secret=REMEMBERED)
+            self.place: gr.Textbox = gr.Textbox(visible="hidden")
+            self.tick: gr.Timer = gr.Timer(LOOK_AGAIN)
+            self.library: LibraryPanel = LibraryPanel(self.labels, visible=options.library is not None)
             with gr.Row(elem_id="top", equal_height=False):
-                self._head(self.labels, options.embed)
+                self._head(self.labels, options)
             with gr.Row(elem_id="work", equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
                     self._conversation(self.labels)
                 with gr.Column(scale=2, min_width=320, elem_id="side"), gr.Tabs() as self.tabs:
                     self._side(pool, options.settings, self.labels)
 
-    def _head(self, labels: Labels, embed: bool) -> None:
-        self.head: gr.HTML = gr.HTML(heading("en"), elem_id="head", visible=not embed)
+    def _head(self, labels: Labels, options: PageOptions) -> None:
+        self.head: gr.HTML = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
         self.language: gr.Radio = language_choice(labels)
-        self.clear: gr.Button = labels.put(gr.Button, value_word="clear", size="sm", min_width=90, elem_id="clear")
+        own = options.library is None  # the list of what is kept has one of its own
+        self.clear: gr.Button = labels.put(
+            gr.Button, value_word="clear", size="sm", min_width=90, elem_id="clear", visible=own
+        )
 
     def _conversation(self, labels: Labels) -> None:
         self.log: gr.HTML = gr.HTML(
@@ -151,7 +164,13 @@ class PageLayout:
         self.save: gr.Button = labels.put(gr.Button, value_word="save", elem_id="save")
         self.saved: gr.DownloadButton = gr.DownloadButton(visible="hidden", elem_id="saved")
         self.load: gr.UploadButton = local_files_only(
-            labels.put(gr.UploadButton, label_word="load", file_types=[".zip"], file_count="single", elem_id="load")
+            labels.put(
+                gr.UploadButton,
+                label_word="load",
+                file_types=[".zip", ".invk", "image"],
+                file_count="multiple",
+                elem_id="load",
+            )
         )
 
 
@@ -165,11 +184,6 @@ def words_of_scripts(strings: Strings) -> str:
     """What `composer.js` says, in a language."""
     waits, leave, story = (escape(strings[key]) for key in ("waits", "wait not", "story"))
     return f'<i id="words" data-waits="{waits}" data-not="{leave}" data-story="{story}"></i>'
-
-
-def script(name: str) -> str:
-    """The source of a script beside this file."""
-    return (HERE / name).read_text("utf-8")
 
 
 def local_files_only(component: Uploads) -> Uploads:

@@ -21,6 +21,7 @@ class PageOptions:
         host: address that is served.
         port: 0 is a free one.
         share: make a public link by gradio's servers, too.
+        library: folder where conversations are kept; None keeps them for as long as a tab is open.
         embed: without the heading, for a frame in another page.
     """
 
@@ -32,4 +33,5 @@ class PageOptions:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    library: Path | None = None
     embed: bool = False

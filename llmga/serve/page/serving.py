@@ -15,14 +15,16 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llmga.assistant.library.library import Library
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
 from llmga.serve.api.auth import is_cross_site
 from llmga.serve.page.handlers import LONGEST_LINE, EventHandlers
-from llmga.serve.page.layout import HERE, THEME, PageLayout
+from llmga.serve.page.layout import THEME, PageLayout
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.options import PageOptions
+from llmga.serve.page.scripts import HERE
 from llmga.serve.page.user_session import LONGEST_MESSAGE
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
@@ -36,7 +38,7 @@ COMMON: dict[str, Any] = {
     "ssr_mode": False,
     "enable_monitoring": False,
     "theme": THEME,
-    "css_paths": [HERE / name for name in ("page.css", "canvas.css", "settings.css")],
+    "css_paths": [HERE / name for name in ("page.css", "library.css", "canvas.css", "settings.css")],
 }
 SIGN_IN = "Any name; the password is one of the server's API keys."
 
@@ -64,7 +66,7 @@ def build(models: Models, options: PageOptions, moderator: Moderator | None = No
     """The page, ready to be served.
 
     Raises:
-        UserError: the settings do not suit the models.
+        UserError: the settings do not suit the models, or the library cannot be used.
     """
     models = replace(models, bounds=options.spec.bounds.reading(LONGEST_MESSAGE))
     models.bounds.check_settings(options.settings, models.pipeline)
@@ -72,7 +74,8 @@ def build(models: Models, options: PageOptions, moderator: Moderator | None = No
     page = PageLayout(pool, options)
     page.blocks.max_threads = THREADS + options.at_once + LONGEST_LINE
     page.blocks.queue(max_size=LONGEST_QUEUE, default_concurrency_limit=options.at_once, api_open=False)
-    return EventHandlers(page, pool, options.at_once, moderator)
+    library = None if options.library is None else Library(options.library)
+    return EventHandlers(page, pool, options.at_once, moderator, library)
 
 
 def launch(models: Models, options: PageOptions, moderator: Moderator | None = None, wait: bool = True) -> Any:
@@ -89,9 +92,11 @@ def launch(models: Models, options: PageOptions, moderator: Moderator | None = N
         UserError: the port is taken.
     """
     port = options.port or _free(options.host)
-    blocks = build(models, options, moderator).page.blocks
+    handlers = build(models, options, moderator)
+    blocks = handlers.page.blocks
     try:
         blocks.launch(
+            allowed_paths=_served(handlers),
             server_name=options.host,
             server_port=port,
             share=options.share,
@@ -124,7 +129,8 @@ class Mounted:
         self.handlers: EventHandlers = build(models, options)
         auth = None if opens is None else lambda name, password: opens(password)
         blocks = self.handlers.page.blocks
-        gr.mount_gradio_app(app, blocks, path, app_kwargs=_app_kwargs(), auth=auth, auth_message=SIGN_IN, **COMMON)
+        own = {"allowed_paths": _served(self.handlers), "app_kwargs": _app_kwargs()}
+        gr.mount_gradio_app(app, blocks, path, auth=auth, auth_message=SIGN_IN, **own, **COMMON)
         mounts = (route.app for route in app.routes if isinstance(route, Mount) and route.path == path)
         self.app: App = next(mounted for mounted in mounts if isinstance(mounted, App))
 
@@ -142,6 +148,11 @@ class Mounted:
 
 def _app_kwargs() -> dict[str, Any]:
     return {"middleware": [Middleware(OnlyHere)], "docs_url": None, "redoc_url": None}
+
+
+def _served(handlers: EventHandlers) -> list[str]:
+    """Folders whose files anybody may fetch who knows what they are called; nobody can guess that."""
+    return [] if handlers.library is None else [str(handlers.library.pictures)]
 
 
 def _free(host: str) -> int:

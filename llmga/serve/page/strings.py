@@ -10,7 +10,6 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 
 # key -> (English, Chinese)
 _TABLE: dict[str, tuple[str, str]] = {
-    "code": ("en", "zh"),
     # the head
     "title": ("LLMGA", "LLMGA"),
     "subtitle": ("Talk, and see it painted.", "边聊边画。"),
@@ -196,6 +195,26 @@ _TABLE: dict[str, tuple[str, str]] = {
         "were made.",
         "保存的会话是一个 ZIP，包含对话、图片、蒙版和设置；图片内记录了它的生成方式。",
     ),
+    # the library: conversations that are kept
+    "conversations": ("Conversations", "对话"),
+    "new conversation": ("New conversation", "新对话"),
+    "search": ("Search words and titles", "搜索内容和标题"),
+    "no conversations": ("What you say and what is painted is kept here.", "你的对话和图片会保存在这里。"),
+    "none found": ("Nothing was found.", "没有找到。"),
+    "untitled": ("A picture", "一张图片"),
+    "rename talk": ("Rename", "重命名"),
+    "delete talk": ("Delete", "删除"),
+    "talk deleted": ("“{}” was deleted.", "“{}”已删除。"),
+    "undo delete": ("Undo", "撤销"),
+    "more talks": ("More", "更多"),
+    "today": ("Today", "今天"),
+    "yesterday": ("Yesterday", "昨天"),
+    "earlier": ("Earlier", "更早"),
+    "interrupted": (
+        "The server ended before this was finished. Answer again, or go on.",
+        "服务器在完成之前中断了。可重新回答，或继续对话。",
+    ),
+    "full": ("Too many are waiting; try again in a minute.", "等待的人太多，请稍后再试。"),
     # what can go wrong
     "busy": ("The answer before is still being given; stop it or wait.", "上一个回答尚未结束；请停止或等待。"),
     "nothing to undo": ("There is nothing to take back.", "没有可以撤回的内容。"),
@@ -228,6 +247,11 @@ def strings_of(rows: Mapping[str, Setting]) -> dict[str, Strings]:
 
 
 STRINGS = strings_of(SETTINGS)
+
+
+def code_of(strings: Strings) -> str:
+    """The code of the language whose words these are."""
+    return next(code for code, words in STRINGS.items() if words is strings)
 
 
 def preferred_language(accepted: str) -> str:

@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from llmga.assistant.credentials import Signer
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
-from llmga.assistant.image_files import PNG_MODES, encoded
+from llmga.assistant.library.pictures import PictureFolder
 from llmga.assistant.record import Record
 from llmga.assistant.session import GeneratedImage, Session, Turn
 from llmga.assistant.settings import SETTINGS
@@ -124,13 +123,11 @@ class ServedImages:
     """The images of a conversation, numbered in the order in which they are shown, as files that the browser fetches.
 
     Attributes:
-        folder: where the files go; the page's server may serve what is in it.
-        signer: what signs the files of painted ones.
+        pictures: where the files go; the page's server may serve what is in it.
         numbered: the images by their number.
     """
 
-    folder: Path
-    signer: Signer | None = None
+    pictures: PictureFolder
     numbered: list[Image.Image] = field(default_factory=list)
     _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the image kept alive
     _marks: dict[tuple[int, int | str | None], tuple[Turn, str]] = field(default_factory=dict)  # as before
@@ -163,10 +160,8 @@ class ServedImages:
     def _marked(self, turn: Turn) -> str:
         key = id(turn.images[0]), id(turn.mask) if turn.mask is not None else turn.outpaint
         if key not in self._marks:
-            picture, path = marked(turn), self.folder / f"marks-{len(self._marks):03d}.png"
-            if picture is not None:
-                picture.save(path)
-            self._marks[key] = turn, "" if picture is None else _address(path)
+            picture = marked(turn)
+            self._marks[key] = turn, "" if picture is None else served(self.pictures.given(picture))
         return self._marks[key][1]
 
     def image(self, number: int | None, otherwise: str) -> Image.Image:
@@ -189,13 +184,10 @@ class ServedImages:
 
     def _url(self, image: Image.Image, ready: PictureReady | None) -> str:
         if id(image) not in self._files:
-            path = self.folder / f"{len(self._files):03d}.png"
-            path.write_bytes(_without_record(image) if ready is None else self._file(ready))
+            own = self.pictures
+            path = own.given(image) if ready is None else own.painted(ready.image, ready.record, ready.parent)
             self._files[id(image)] = image, path
-        return _address(self._files[id(image)][1])
-
-    def _file(self, ready: PictureReady) -> bytes:
-        return encoded(ready.image, ready.record, signer=self.signer, parent=ready.parent)
+        return served(self._files[id(image)][1])
 
 
 @dataclass
@@ -318,11 +310,6 @@ def facts_of(record: Record) -> tuple[tuple[str, str], ...]:
     return tuple((key, str(value)) for key, value in said.items() if value not in (None, ""))
 
 
-def _address(path: Path) -> str:
-    """Where the browser gets a file of gradio's upload folder."""
-    return f"gradio_api/file={quote(path.as_posix())}"
-
-
 def _ready(painting: GeneratedImage) -> PictureReady:
     return PictureReady(painting.image, painting.record, None if painting.region is None else painting.region.parent)
 
@@ -333,10 +320,9 @@ def _before(painting: GeneratedImage) -> Image.Image | None:
     return None if region is None else region.picture if region.outpaint else region.parent
 
 
-def _without_record(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    (image if image.mode in PNG_MODES else to_rgb(image)).save(buffer, "PNG")
-    return buffer.getvalue()
+def served(file: Path) -> str:
+    """Where the browser gets a file of a folder that the page's server may serve."""
+    return f"gradio_api/file={quote(file.as_posix())}"
 
 
 def _data_uri(preview: Image.Image) -> str:

@@ -1,36 +1,44 @@
-"""A person at the page: the session of one browser tab, and what the next message is about."""
+"""A person at the page: one browser tab, and what the next message is about."""
 
-import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import cast
 
 from PIL import Image
 
 from llmga.assistant.assistant import SIMILAR, Assistant
-from llmga.assistant.events import AssistantEvent, Stopped
+from llmga.assistant.events import AssistantEvent
 from llmga.assistant.session import Exchange, Turn
-from llmga.assistant.session_file import differences, load_session, save_session
-from llmga.assistant.shared_pipeline import FairLock
+from llmga.assistant.session_file import SavedSession, differences, save_session
 from llmga.errors import UserError
 from llmga.serve.page.controls import Chosen
+from llmga.serve.page.conversation import AnswerSteps, Events, OpenConversation
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.strings import STRINGS, Strings
-from llmga.serve.page.taken_back import TakenBack
-from llmga.serve.page.transcript import AnswerInProgress, Entry, Notice, ServedImages, entries
+from llmga.serve.page.transcript import AnswerInProgress, Entry, ServedImages
 
 LONGEST_MESSAGE = 20_000  # characters; how many tokens a model reads is told by the flow
-LOOK_AGAIN = 0.5  # seconds between two looks at whether an answer that waits is still wanted
 LOOK, CHANGE, REPAINT, REGION = "look", "change", "mark", "region"
 
-AnswerSteps = Generator[None, None, None]
-Events = Callable[[], Iterator[AssistantEvent]]
+
+@dataclass
+class ListView:
+    """What a tab shows of the library.
+
+    Attributes:
+        wanted: words that are looked for.
+        pages: how many pages of the list are shown.
+        deleted: the key and title of the conversation whose deletion can be undone; None for none.
+        drawn: how often the list had changed when it was drawn.
+    """
+
+    wanted: str = ""
+    pages: int = 1
+    deleted: tuple[str, str] | None = None
+    drawn: int = -1
 
 
 @dataclass
@@ -47,37 +55,28 @@ class MessageSubject:
 
 
 class UserSession:
-    """The state of one browser tab; nothing of it is shared.
+    """A person at one browser tab: which conversation is open there, and what is shown of it.
 
-    What takes its time is an iterator: the session looks otherwise after each of its steps.
+    What takes its time is an iterator: the conversation looks otherwise after each of its steps.
 
     Args:
-        assistant: a fresh one, for this session alone.
-        folder: an existing folder that the browser may fetch from; an unguessable one is made in it for this session.
+        conversation: the one that is open; other tabs may show it, too.
         language: a key of `STRINGS`.
-        slots: of all sessions; whoever holds one is answered.
+        owner: whose conversations the library offers here.
 
     Attributes:
-        images: what is shown, by its number.
         selected: what was chosen for the next message; `subject` tells what it is about.
-        in_progress: the answer that is being given, or that came to nothing; None once the session has it.
-        taken_back: what can be brought back, until something else is said.
-        brought: a picture that no message has yet, for the next one to be about.
+        seen: which version of the conversation the tab shows.
+        watched: whether the tab follows an answer as it comes.
+        view: what it shows of the library.
     """
 
-    def __init__(self, assistant: Assistant, folder: str | Path, language: str = "en", slots: FairLock | None = None):
-        self.assistant: Assistant = assistant
-        self.language = language
-        self.slots: FairLock = slots or FairLock()
-        self.folder: Path = Path(tempfile.mkdtemp(prefix=f"session-{secrets.token_hex(16)}-", dir=folder))
-        self.images: ServedImages = ServedImages(self.folder, assistant.guard.signer)
+    def __init__(self, conversation: OpenConversation, language: str = "en", owner: str = ""):
+        self.conversation = conversation
+        self.language, self.owner = language, owner
         self.selected: MessageSubject = MessageSubject()
-        self.in_progress: AnswerInProgress | None = None
-        self.taken_back: TakenBack = TakenBack()
-        self.brought: Image.Image | None = None
-        self._troubles: dict[int, list[str | Notice]] = {}
-        self._busy = Lock()
-        self._stopped = False
+        self.seen, self.watched = -1, False
+        self.view: ListView = ListView()
 
     @property
     def strings(self) -> Strings:
@@ -85,9 +84,33 @@ class UserSession:
         return STRINGS[self.language]
 
     @property
+    def assistant(self) -> Assistant:
+        """Who answers."""
+        return self.conversation.assistant
+
+    @property
     def language_model(self) -> str:
         """The name of the one that answers."""
         return next((mark.name for mark in self.assistant.models if mark.role == "language"), "")
+
+    @property
+    def images(self) -> ServedImages:
+        """What is shown, by its number."""
+        return self.conversation.images
+
+    @property
+    def in_progress(self) -> AnswerInProgress | None:
+        """The answer that is being given, or that came to nothing."""
+        return self.conversation.in_progress
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of the pictures lie."""
+        return self.images.pictures.path
+
+    def show(self, conversation: OpenConversation) -> None:
+        """Have another conversation open."""
+        self.conversation, self.selected, self.seen = conversation, MessageSubject(), -1
 
     # What a person can do.
 
@@ -129,6 +152,10 @@ class UserSession:
         Raises:
             UserError: there is none.
         """
+        if self.in_progress is not None and not self.conversation.busy:  # came to nothing
+            turn = self.in_progress.turn
+            yield from self._answered(turn, chosen, lambda: self.assistant.stream(turn))
+            return
         self._last()
         yield from self._again(len(self.assistant.exchanges) - 1, None, chosen)
 
@@ -163,7 +190,7 @@ class UserSession:
         with self._alone():
             replace(chosen, settings=replace(chosen.settings, paint=True)).into(self.assistant)
             painting = AnswerInProgress(self.assistant.exchanges[index].turn, index, repaints=which)
-            yield from self._followed(painting, lambda: self.assistant.paint(index, which, prompt))
+            yield from self.conversation.followed(painting, lambda: self.assistant.paint(index, which, prompt))
 
     def undo(self) -> str:
         """Take the last turn back.
@@ -177,12 +204,8 @@ class UserSession:
         with self._alone():
             if self.in_progress is None and not self.assistant.exchanges:
                 raise UserError(self.strings["nothing to undo"])
-            if self.in_progress is None:
-                self.taken_back = self.taken_back.kept("undone", self.assistant.session)
-            turn = self.in_progress.turn if self.in_progress else self.assistant.undo()
-            self.in_progress, self.selected = None, MessageSubject()
-            self._troubles.pop(len(self.assistant.exchanges), None)
-            return turn.text
+            self.selected = MessageSubject()
+            return self.conversation.take_back().text
 
     def bring_back(self) -> None:
         """Go on with what was taken back last, as if it had never been gone.
@@ -191,15 +214,10 @@ class UserSession:
             UserError: nothing was, or an answer is being given.
         """
         with self._alone():
-            if not self.taken_back.key:
+            if not self.conversation.taken_back.key:
                 raise UserError(self.strings["nothing to undo"])
-            self.assistant.session, self.taken_back = self.taken_back.brought_back(self.assistant.session)
-            self.in_progress, self.selected, self._troubles = None, MessageSubject(), {}
-
-    def succeed(self, other: "UserSession") -> None:
-        """Take another's place; its conversation can be brought back."""
-        if other.assistant.exchanges:
-            self.taken_back = other.taken_back.kept("cleared", other.assistant.session)
+            self.conversation.bring_back()
+            self.selected = MessageSubject()
 
     def bring(self, image: Image.Image) -> int:
         """Have a picture here that no message has yet.
@@ -207,14 +225,13 @@ class UserSession:
         Returns:
             Its number.
         """
-        self.brought = image
+        self.conversation.brought = image
         self.entries()
         return next(number for number, each in enumerate(self.images.numbered) if each is image)
 
     def stop(self) -> None:
         """End the current answer, or the wait for it; from any thread."""
-        self._stopped = True
-        self.assistant.cancel()
+        self.conversation.stop()
 
     def select(self, kind: str, number: int) -> None:
         """Let the next message be about a picture.
@@ -231,32 +248,31 @@ class UserSession:
         with self._alone():
             self.assistant.leave_region()
 
-    def save(self) -> Path:
-        """The session as a ZIP in its own folder.
+    def save(self, folder: Path) -> Path:
+        """The session as a ZIP.
+
+        Args:
+            folder: an existing one that the browser may fetch from.
 
         Raises:
             UserError: an answer is being given, or the disk does not take it.
         """
         with self._alone():
-            return save_session(self.folder / "llmga-session.zip", self.assistant.session, self.assistant.models)
+            return save_session(folder / "llmga-session.zip", self.assistant.session, self.assistant.models)
 
-    def load(self, path: str | Path) -> list[str]:
+    def load(self, saved: SavedSession) -> list[str]:
         """Go on with a saved session.
 
         Returns:
             Sentences on what is not as it was where it was saved.
 
         Raises:
-            UserError: the file is no session, or one beyond the bounds; all is as it was.
+            UserError: it is beyond the bounds; all is as it was.
         """
         with self._alone():
-            try:
-                saved = load_session(path)
-            except UserError as problem:  # where files lie on the server is nobody's business
-                raise UserError(str(problem).replace(str(path), Path(path).name)) from None
             self.assistant.bounds.check_conversation(saved.session.conversation)
-            self.assistant.session = saved.session
-            self.in_progress, self.selected, self._troubles = None, MessageSubject(), {}
+            self.conversation.become(saved.session)
+            self.selected = MessageSubject()
             return differences(saved.models, self.assistant.models)
 
     def go_on_with(self, assistant: Assistant) -> None:
@@ -267,27 +283,27 @@ class UserSession:
         """
         with self._alone():
             assistant.session = self.assistant.session
-            self.assistant = assistant
+            self.conversation.assistant = assistant
 
     def close(self) -> None:
-        """End all work and remove the files."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The tab is gone for good: what is kept nowhere ends, and its files are removed."""
+        if self.conversation.kept is None:
+            self.stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     # What is to be seen.
 
     def entries(self) -> list[Entry]:
         """The conversation; gives its images their numbers, in order."""
-        found = entries(self.assistant.session, self.in_progress, self._troubles, self.images, self.strings["seed"])
-        if self.brought is not None:
-            self.images.shown(self.brought)
-        return found
+        return self.conversation.entries(self.strings["seed"])
 
     def subject(self) -> MessageSubject:
         """What the next message is about, the region of an earlier one included."""
         region = self.assistant.region
         if self.in_progress is None and not self.selected.kind and region is not None and region.mask is not None:
             return MessageSubject(REGION)
+        if self.selected.picture is not None and self.selected.picture >= len(self.images.numbered):
+            self.selected = MessageSubject()  # it was taken back in another tab
         return self.selected
 
     def picture(self, number: int | None) -> Image.Image:
@@ -334,61 +350,19 @@ class UserSession:
         with self._alone():
             chosen.into(self.assistant, changes=changes)
             index = len(self.assistant.exchanges) if instead is None else instead
-            before = self.assistant.session
-            self._troubles = {number: told for number, told in self._troubles.items() if number < index}
-            self.selected, self.brought = MessageSubject(), None
-            self.taken_back = TakenBack()
-            try:
-                yield from self._followed(AnswerInProgress(turn, index, paints=chosen.settings.paint), answer)
-            finally:
-                if instead is not None and self.assistant.exchanges is not before.exchanges:
-                    self.taken_back = TakenBack().kept("replaced", before)
-
-    def _followed(self, progress: AnswerInProgress, answer: Events) -> AnswerSteps:
-        """Follow an answer as it comes; what is left of it once the session has it is what went wrong."""
-        self.in_progress, self._stopped = progress, False
-        try:
-            with self.slots.line() as reached:
-                progress.waits = not reached(0)
-                yield
-                while not (self._stopped or reached(LOOK_AGAIN)):
-                    yield  # so that who leaves meanwhile is missed
-                progress.waits = False
-                with closing(self._begun(answer)) as events:
-                    for event in events:
-                        progress.add(event)
-                        yield
-        finally:
-            progress.progress, progress.waits = None, False
-            if len(self.assistant.exchanges) > progress.index:
-                self._troubles.setdefault(progress.index, []).extend(progress.troubles)
-                self.in_progress = None
-
-    def _begun(self, answer: Events) -> Generator[AssistantEvent, None, None]:
-        """The answer's events; only that it was stopped where that happened before it began."""
-        if self._stopped:
-            yield Stopped()
-            return
-        with closing(cast(Generator[AssistantEvent, None, None], answer())) as events:
-            if self._stopped:  # just before the assistant began to listen
-                self.assistant.cancel()
-            yield from events
+            self.selected = MessageSubject()
+            progress = AnswerInProgress(turn, index, paints=chosen.settings.paint)
+            yield from self.conversation.followed(progress, answer)
 
     def _last(self) -> Exchange:
         if not self.assistant.exchanges:
-            raise UserError(self.strings["busy" if self._busy.locked() else "nothing said"])
+            raise UserError(self.strings["busy" if self.conversation.running else "nothing said"])
         return self.assistant.exchanges[-1]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """Do one thing at a time.
 
         Raises:
             UserError: something else goes on.
         """
-        if not self._busy.acquire(blocking=False):
-            raise UserError(self.strings["busy"])
-        try:
-            yield
-        finally:
-            self._busy.release()
+        return self.conversation.alone(self.strings["busy"])

@@ -15,7 +15,7 @@ from typing import Annotated
 from llmga.errors import UserError
 from llmga.serve.page.art import ART
 from llmga.serve.page.icons import icon
-from llmga.serve.page.strings import Strings
+from llmga.serve.page.strings import Strings, code_of
 from llmga.typed import parsed, row_of, typed, up_to
 
 FILE = "welcome.json"
@@ -71,7 +71,7 @@ def cards(welcome: Welcome, strings: Strings) -> str:
 
 def about(welcome: Welcome, strings: Strings) -> str:
     """What stands where pictures will be."""
-    paints = welcome.paints.get(strings["code"], "")
+    paints = welcome.paints.get(code_of(strings), "")
     told = f"<h3>{escape(strings['paints'])}</h3><p>{escape(paints)}</p>" if paints else ""
     return f'<div class="none">{icon("picture")}<p>{escape(strings["no pictures"])}</p>{told}</div>'
 

@@ -1,10 +1,14 @@
 """A session with a scripted chat and a plain-coloured painter."""
 
+import secrets
+
 import pytest
 from PIL import Image
 
+from llmga.assistant.library.pictures import PictureFolder
 from llmga.assistant.session import Settings
 from llmga.serve.page.controls import Chosen
+from llmga.serve.page.conversation import OpenConversation
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.user_session import UserSession
 
@@ -32,7 +36,8 @@ def session(toy, toy_pipeline_class, tmp_path):
 
     def make(*replies, restorer=lambda image, reference, mask: image):
         assistant = toy(*replies, pipeline=ToySharedPipeline(toy_pipeline_class()), restorer=restorer, seed=5)
-        return UserSession(assistant, tmp_path)
+        folder = tmp_path / f"session-{secrets.token_hex(16)}"
+        return UserSession(OpenConversation(assistant, PictureFolder(folder)))
 
     return make
 

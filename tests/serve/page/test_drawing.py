@@ -125,7 +125,7 @@ def verbs(entry, last):
 def test_a_message_offers_only_what_can_be_done_with_it():
     assert verbs(Entry("x"), last=True) == ["edit", "retry", "undo"]
     assert verbs(Entry("x"), last=False) == ["edit"]
-    assert verbs(Entry("x", kept=False), last=True) == ["undo"]
+    assert verbs(Entry("x", kept=False), last=True) == ["retry", "undo"]
 
 
 def test_what_was_taken_back_can_be_brought_back_from_the_end_of_the_conversation():

@@ -1,6 +1,7 @@
 """The handlers, called as gradio calls them."""
 
 from dataclasses import replace
+from threading import Semaphore
 from types import SimpleNamespace
 
 import gradio as gr
@@ -14,6 +15,8 @@ from llmga.serve.gradio_web_server import build_parser, page_options
 from llmga.serve.page.handlers import EventHandlers
 from llmga.serve.page.layout import PageLayout
 from llmga.serve.page.model_pool import ModelPool
+from llmga.serve.page.user_session import UserSession
+from tests.toys import ToyChat
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def built(tmp_path_factory):
     marks = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        options = replace(page_options(build_parser().parse_args([])), model_directory=folder)
+        options = replace(page_options(build_parser().parse_args(["--no-library"])), model_directory=folder)
         pool = ModelPool(options, Models(None, generator, RESTORERS["match"], marks))
         return EventHandlers(PageLayout(pool, options), pool, 2)
 
@@ -49,37 +52,77 @@ def message(text):
     return {"text": text, "files": []}
 
 
-def unanswered(handlers, steps):
-    """Whether nothing on the page changes; gradio takes no steps at all for nulls."""
-    return list(steps) == [{handlers.page.message: gr.skip()}]
+def unanswered(handlers, updates):
+    """Whether nothing on the page changes; of no updates at all gradio makes nulls."""
+    return updates == {handlers.page.message: gr.skip()}
 
 
 def press(handlers, here, **told):
-    """A button in the conversation is pressed."""
-    return list(handlers.act(here, message(""), "", SimpleNamespace(_data=told), *usual(handlers)))
+    """A button in the conversation is pressed; what is drawn until all is done."""
+    data = SimpleNamespace(_data=told or None)
+    return followed(handlers, here, handlers.act(here, message(""), "", data, *usual(handlers)))
 
 
-def logs(handlers, steps):
-    return [str(step[handlers.page.log]) for step in steps if handlers.page.log in step]
+def followed(handlers, session, begun):
+    """What is drawn of an answer: as it begins, and then until its end."""
+    return [begun, *handlers.watch(session)]
 
 
-def test_words_are_drawn_at_most_one_token_after_the_model_gave_them(handlers, session):
-    page, here = handlers(), session("Good morning to you, whoever you are.")
-    steps = page.say(here, message("hello"), "", *usual(page))
-    at_the_second = next(step for step in steps if here.assistant.planner.given == 2)
-    assert "Good" in str(at_the_second[page.page.log])
+@pytest.fixture
+def token(monkeypatch):
+    """`token()` lets the language model say five letters more."""
+    allowed, answer = Semaphore(0), ToyChat._answer
+
+    def held_back(*given):
+        for piece in answer(*given):
+            assert allowed.acquire(timeout=60)
+            yield piece
+
+    monkeypatch.setattr(ToyChat, "_answer", held_back)
+    return allowed.release
 
 
-def test_every_token_is_drawn(handlers, session):
+def test_every_token_is_drawn_when_it_comes(handlers, session, token):
     page, here = handlers(), session("abcdefghijklmnopqrstuvwxyz")
-    seen = logs(page, page.say(here, message("hello"), "", *usual(page)))
-    assert len(dict.fromkeys(seen)) >= 6
+    page.say(here, message("hello"), "", *usual(page))
+    watching = page.watch(here)
+    for end in (5, 10, 15, 20, 25, 26):
+        token()
+        said = "abcdefghijklmnopqrstuvwxyz"[:end]
+        assert next(step for step in watching if f">{said}<" in str(step[page.page.log]))
+    list(watching)
+
+
+def test_who_comes_late_sees_the_answer_from_where_it_is(handlers, session, token):
+    page, here = handlers(), session("Good morning to you.")
+    page.say(here, message("hello"), "", *usual(page))
+    token(), token()
+    there = UserSession(here.conversation, "zh")  # another tab
+    assert next(step for step in page.watch(there) if "Good morni" in str(step[page.page.log]))
+    page.refresh(third := UserSession(here.conversation))
+    for _ in range(2):
+        token()
+    *_, last = page.watch(here)
+    assert last[page.page.log] == page.refresh(third)[page.page.log] and "to you" in str(last[page.page.log])
+    assert page.refresh(third) == {page.page.log: gr.skip()}
+
+
+def test_a_tab_follows_an_answer_once(handlers, session, token):
+    page, here = handlers(), session("Good morning.")
+    page.say(here, message("hello"), "", *usual(page))
+    watching = page.watch(here)
+    next(watching)
+    assert [unanswered(page, step) for step in page.watch(here)] == [True]
+    for _ in range(3):
+        token()
+    list(watching)
+    assert not here.watched
 
 
 def test_the_message_box_is_emptied_when_the_answer_begins_and_can_send_again_at_its_end(handlers, session):
     page, here = handlers(), session("Hello.")
-    steps = [step.get(page.page.message) for step in page.say(here, message("hello"), "", *usual(page))]
-    first, *between, last = steps
+    begun = page.say(here, message("hello"), "", *usual(page))
+    first, *between, last = [step.get(page.page.message) for step in followed(page, here, begun)]
     assert first["value"] == message("") and first["stop_btn"] and not first["submit_btn"]
     assert between == [None] * len(between) and last["submit_btn"] and not last["stop_btn"]
 
@@ -119,7 +162,7 @@ def test_a_picture_that_only_another_program_could_open_is_refused(handlers, ses
 def test_an_uploaded_picture_of_any_kind_goes_with_the_message(handlers, session, tmp_path):
     page, here = handlers(), session("Red.")
     Image.new("CMYK", (30, 20), (0, 255, 255, 0)).save(tmp_path / "in.jpg")
-    list(page.say(here, {"text": "look", "files": [str(tmp_path / "in.jpg")]}, "", *usual(page)))
+    followed(page, here, page.say(here, {"text": "look", "files": [str(tmp_path / "in.jpg")]}, "", *usual(page)))
     (entry,) = here.entries()
     assert [shown.size for shown in entry.attached] == [(30, 20)]
     (file,) = here.folder.glob("*.png")
@@ -138,7 +181,7 @@ def test_settings_reach_the_painter(handlers, session):
     page, here = handlers(), session("<gen_image> a fox </gen_image>")
     said = {"size": "24x16", "seed": "77", "negative_prompt": "cats", "steps": 3, "guidance_scale": 4.5}
     values = dict(zip(page.page.controls.named, usual(page), strict=True)) | said
-    list(page.say(here, message("hi"), "", *values.values()))
+    followed(page, here, page.say(here, message("hi"), "", *values.values()))
     call = here.assistant.pipeline.pipeline.calls[0]
     assert (call.size, call.seed, call.negative_prompt, call.steps, call.guidance_scale) == (
         (24, 16),
@@ -151,7 +194,7 @@ def test_settings_reach_the_painter(handlers, session):
 
 def test_a_defect_is_told_by_a_number_and_nothing_else(handlers, session, warned, caplog):
     page, here = handlers(), session("<gen_image> broken </gen_image>")
-    list(page.say(here, message("hi"), "", *usual(page)))
+    followed(page, here, page.say(here, message("hi"), "", *usual(page)))
     (told,) = warned
     assert "a defect" not in told and "a defect" in caplog.text
     assert told.partition("report ")[2][:8] in caplog.text
@@ -167,7 +210,7 @@ def test_a_session_that_is_over_says_so(handlers, warned):
                                   {"verb": "paint", "address": "../..", "text": "x"}])  # fmt: skip
 def test_an_event_that_the_page_never_sends_does_no_harm(handlers, session, warned, told):
     page, here = handlers(), session("Hello.")
-    press(page, here, **told) if told else list(page.act(here, message(""), "", SimpleNamespace(_data=told)))
+    press(page, here, **(told or {}))
     assert warned and here.entries() == []
 
 
@@ -175,25 +218,26 @@ def test_a_flagged_message_is_not_answered(handlers, session, warned):
     page, here = handlers(lambda text: "evil" in text), session("Hello.")
     assert unanswered(page, page.say(here, message("something evil"), "", *usual(page)))
     assert "moderation" in warned[0] and here.entries() == []
-    assert list(page.say(here, message("something good"), "", *usual(page)))
+    followed(page, here, page.say(here, message("something good"), "", *usual(page)))
+    assert [entry.reply for entry in here.entries()] == ["Hello."]
 
 
 def test_what_was_taken_back_can_be_said_otherwise(handlers, session):
     page, here = handlers(), session("Hello.")
-    list(page.say(here, message("hi there"), "", *usual(page)))
+    followed(page, here, page.say(here, message("hi there"), "", *usual(page)))
     assert page.undo(here, message("")).get(page.page.message) == {"text": "hi there", "files": []}
 
 
 def test_an_undo_leaves_what_was_begun_in_the_message_box(handlers, session):
     page, here = handlers(), session("Hello.")
-    list(page.say(here, message("hi there"), "", *usual(page)))
+    followed(page, here, page.say(here, message("hi there"), "", *usual(page)))
     assert page.undo(here, message("a new thought"))[page.page.message] == gr.skip() and here.entries() == []
 
 
 def test_a_message_is_answered_anew_in_other_words_and_the_old_answer_kept(handlers, session):
     page, here = handlers(), session("Red.", "Blue.", "Green.")
     for text in ("one", "two"):
-        list(page.say(here, message(text), "", *usual(page)))
+        followed(page, here, page.say(here, message(text), "", *usual(page)))
     steps = press(page, here, verb="edit", number=0, text="another")
     assert [(entry.asked, entry.reply) for entry in here.entries()] == [("another", "Green.")]
     assert "bring back" in str(steps[-1][page.page.log])
@@ -212,23 +256,23 @@ def test_an_undo_of_nothing_says_so(handlers, session, warned):
 
 def test_a_conversation_that_was_left_can_be_brought_back(handlers, session, monkeypatch):
     page, here, there = handlers(), session("Hello."), session()
-    list(page.say(here, message("hi there"), "", *usual(page)))
+    followed(page, here, page.say(here, message("hi there"), "", *usual(page)))
     monkeypatch.setattr(page.pool, "assistant", lambda *names: there.assistant)
-    fresh = page.clear(here, "words", "paint")[page.page.session]
-    assert fresh.entries() == [] and "bring back" in str(page.look(fresh)[page.page.log])
-    press(page, fresh, verb="bring back")
-    assert [entry.asked for entry in fresh.entries()] == ["hi there"]
+    left = page.clear(here, "words", "paint")
+    assert here.entries() == [] and "bring back" in str(left[page.page.log])
+    press(page, here, verb="bring back")
+    assert [entry.asked for entry in here.entries()] == ["hi there"]
 
 
 def test_a_picture_of_a_card_is_what_the_next_message_is_about(handlers, session, tmp_path):
     page, here = handlers(), session("<gen_image> more </gen_image>")
     Image.new("RGB", (16, 8), "teal").save(tmp_path / "in.png")
     opened = page.bring("larger", here, str(tmp_path / "in.png"))
-    assert here.subject().kind == "mark" and "000.png" in str(opened[page.page.mask_editor])
-    list(page.say(here, message("go on"), '{"picture": 0, "right": 50}', *usual(page)))
+    assert here.subject().kind == "mark" and here.images.url(0) in str(opened[page.page.mask_editor])
+    followed(page, here, page.say(here, message("go on"), '{"picture": 0, "right": 50}', *usual(page)))
     (entry,) = here.entries()
     assert [shown.number for shown in entry.all_pictures()] == [0, 1] and entry.pictures[0][0].size == (24, 8)
-    assert here.brought is None and entry.pictures[0][0].before
+    assert here.conversation.brought is None and entry.pictures[0][0].before
 
 
 def test_a_file_that_cannot_be_read_is_refused_when_it_is_put_in(handlers, session, warned, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from llmga.assistant.library.pictures import PictureFolder
 from llmga.assistant.session import Turn
 from llmga.serve.page.marks import LEAST, MOST, STRIPES, marked
 from llmga.serve.page.transcript import ServedImages
@@ -44,9 +45,9 @@ def test_where_nothing_was_marked_nothing_is_shown():
 
 
 def test_a_message_shows_its_mark_once_and_the_picture_stays_what_it_was(tmp_path):
-    picture, images = Image.new("RGB", (16, 8), "teal"), ServedImages(tmp_path)
+    picture, images = Image.new("RGB", (16, 8), "teal"), ServedImages(PictureFolder(tmp_path))
     turn = Turn("x", (picture, Image.new("RGB", (8, 8))), half((16, 8)))
     first, second = images.attached(turn)
     assert first.marks and first.marks != first.url and not second.marks
-    assert images.attached(turn)[0].marks == first.marks and len(list(tmp_path.glob("marks-*"))) == 1
+    assert images.attached(turn)[0].marks == first.marks and len(list(tmp_path.glob("*.png"))) == 3
     assert images.image(0, "") is picture

@@ -30,7 +30,7 @@ def running(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        blocks = launch(models, page_options(build_parser().parse_args(["--port", "0"])), wait=False)
+        blocks = launch(models, page_options(build_parser().parse_args(["--port", "0", "--no-library"])), wait=False)
         yield blocks
         blocks.close()
 
@@ -98,7 +98,7 @@ def test_a_taken_port_is_one_sentence(models: Models) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {port} at 127.0.0.1"):
-            launch(models, page_options(build_parser().parse_args(["--port", str(port)])), wait=False)
+            launch(models, page_options(build_parser().parse_args(["--port", str(port), "--no-library"])), wait=False)
 
 
 def test_the_flags_of_the_original_are_understood_in_both_spellings() -> None:
