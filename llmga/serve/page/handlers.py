@@ -385,7 +385,8 @@ class EventHandlers:
         session.select(REPAINT if verb == LARGER else verb, number)
         if verb not in (REPAINT, LARGER):
             return self._closed_editor(session) | self.look(session)
-        editor = mask_editor.opened(session.language, number, session.images.url(number))
+        tool = "grow" if verb == LARGER else "brush"
+        editor = mask_editor.opened(session.language, number, session.images.url(number), tool)
         return {self.page.mask_editor: editor, self.page.tabs: gr.Tabs(selected="canvas")} | self.look(session)
 
     @_guarded

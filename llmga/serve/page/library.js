@@ -64,8 +64,10 @@ function rename(row) {
   };
   field.addEventListener("blur", () => end(true));
   field.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === "Escape") end(event.key === "Enter");
     event.stopPropagation();
+    if (event.key !== "Enter" && event.key !== "Escape") return;
+    event.preventDefault(); // or the button that gets the focus would be pressed by the same key
+    end(event.key === "Enter");
   });
 }
 

@@ -19,6 +19,7 @@ VERBS = {  # what is done, its word, and its sign
     "rename": ("rename talk", '<path d="M4 20h4L19 9l-4-4L4 16z"/>'),
     "delete": ("delete talk", '<path d="M5 7h14M10 4h4M7 7l1 13h8l1-13M10 11v5M14 11v5"/>'),
 }
+WORDS = '<path d="M4 5h16v11H9l-5 4z"/>'  # of a conversation without a picture
 
 
 class LibraryPanel:
@@ -69,19 +70,23 @@ def shown(library: Library, session: UserSession) -> dict[str, Any]:
 def _talk(listed: Listed, strings: Strings) -> list[str]:
     """Key, time in ISO format, and HTML."""
     title = escape(listed.title or strings["untitled"])
-    source = "" if listed.thumbnail is None else f'<img src="{escape(served(listed.thumbnail))}" alt="" loading="lazy">'
+    url = None if listed.thumbnail is None else escape(served(listed.thumbnail))
+    thumb = _sign(WORDS) if url is None else f'<img src="{url}" alt="" loading="lazy">'
     verbs = "".join(
         f'<button type="button" data-do="{verb}" title="{escape(strings[word])}" '
-        f'aria-label="{escape(strings[word])}: {title}">'
-        f'<svg viewBox="0 0 24 24" aria-hidden="true">{sign}</svg></button>'
+        f'aria-label="{escape(strings[word])}: {title}">{_sign(sign)}</button>'
         for verb, (word, sign) in VERBS.items()
     )
-    face = f'<span class="thumb">{source}</span><span class="title">{title}</span>'
+    face = f'<span class="thumb">{thumb}</span><span class="title">{title}</span>'
     return [
         listed.id,
         datetime.fromtimestamp(listed.updated, UTC).isoformat(timespec="minutes"),
         f'<button type="button" class="talk" data-do="open" title="{title}">{face}</button>{verbs}',
     ]
+
+
+def _sign(path: str) -> str:
+    return f'<svg viewBox="0 0 24 24" aria-hidden="true">{path}</svg>'
 
 
 def _deleted(deleted: tuple[str, str] | None, strings: Strings) -> str:

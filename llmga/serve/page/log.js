@@ -114,13 +114,6 @@ function edit(button) {
   box.focus();
 }
 
-// The canvas opens with its brush; who wants a picture larger gets the handles at its sides.
-function handles(tries) {
-  const tool = document.querySelector("#mask-editor .mask-editor:not(.empty) :is([data-mode=grow], [data-tool=grow])");
-  if (tool) tool.click();
-  else if (tries) setTimeout(() => handles(tries - 1), 100);
-}
-
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (!button) return;
@@ -129,7 +122,6 @@ element.addEventListener("click", (event) => {
   const words = button.closest(".painted")?.querySelector("textarea")?.value;
   trigger("select", { verb, number: Number(number ?? -1), address, text: text ?? words ?? "" });
   if (verb === "look" || verb === "change") message()?.querySelector("textarea")?.focus();
-  if (verb === "larger") handles(30);
 });
 log.addEventListener("load", keepEnd, true); // a picture has got its height
 log.addEventListener("scroll", () => (atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80));

@@ -44,7 +44,7 @@ function open() {
   find("[name=feather]").value = 0;
   tile = hatch(getComputedStyle(element).getPropertyValue("--color-accent") || "#e66a1f");
   view.fit();
-  choose("brush");
+  choose(shown.tool);
   changed();
   editor.classList.remove("empty"); // only now, or what is chosen before would be lost
   if (narrow.matches) expand(true);

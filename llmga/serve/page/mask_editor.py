@@ -132,9 +132,13 @@ def script() -> str:
     return "\n".join((HERE / name).read_text("utf-8") for name in SCRIPTS)
 
 
-def opened(language: str, picture: int | None = None, url: str = "") -> str:
-    """What the browser is given: a picture of the conversation to draw on, or none."""
-    return json.dumps({"words": _words(language), "picture": picture, "url": url})
+def opened(language: str, picture: int | None = None, url: str = "", tool: str = "brush") -> str:
+    """What the browser is given: a picture of the conversation to draw on, or none.
+
+    Args:
+        tool: the one that is at hand then.
+    """
+    return json.dumps({"words": _words(language), "picture": picture, "url": url, "tool": tool})
 
 
 def relabelled(language: str) -> str:
