@@ -80,6 +80,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     "canvas feather": ("Soft edge", "羽化"),
     "canvas aspects": ("Grow to", "扩展为"),
     "canvas paint": ("Paint", "绘制"),
+    "canvas back": ("Back", "返回"),
     "canvas keys": ("Keys", "快捷键"),
     "canvas help": (
         "Mark with mouse, pen or finger, or with the arrow keys and Enter.",
