@@ -124,11 +124,11 @@ class Controls:
             )
         if name == "seed":
             with gr.Row(elem_id="seed-row", equal_height=False):
-                self._add("seed", scale=3, min_width=120, elem_id="seed")
+                self._add("seed", scale=3, min_width=120)
                 self.dice: gr.Button = self._labels.put(
                     gr.Button, value_word="dice", size="sm", scale=1, min_width=115, elem_id="dice"
                 )
-                self._add("lock", scale=2, min_width=120, elem_id="lock")
+                self._add("lock", scale=2, min_width=120)
         elif name in PAIRS and PAIRS[name] in self.rows:
             with gr.Row(equal_height=False):
                 self._add(name, min_width=120)
@@ -150,7 +150,7 @@ class Controls:
             options["placeholder_word"] = key_of(row, "example")
         elif name in self._hints:
             options["placeholder"] = self._hints[name]
-        self.named[name] = self._labels.put(kind, label_word=key_of(row), **options, **more)
+        self.named[name] = self._labels.put(kind, label_word=key_of(row), elem_id=f"setting-{name}", **options, **more)
 
     def _component(self, row: Setting, value: Any) -> tuple[type, dict[str, Any]]:
         """The kind of control that a row gets, and its options."""

@@ -409,11 +409,9 @@ class EventHandlers:
         readable = []
         for path in message["files"]:
             with _problems_shown(session):
-                opened(path)
-                readable.append(path)
-        return {
-            self.page.message: gr.skip() if len(readable) == len(message["files"]) else message | {"files": readable}
-        }
+                readable.append(browsable(path, opened(path)))
+        same = readable == message["files"]
+        return {self.page.message: gr.skip() if same else message | {"files": readable}}
 
     def bring(self, verb: str, session: UserSession | None, path: str) -> Updates:
         """A picture was chosen on a card of the welcome, to be marked or to grow."""
@@ -546,6 +544,14 @@ def opened(path: str) -> Image.Image:
         UserError: it cannot be read, or is too large.
     """
     return decode_image(Path(path).read_bytes(), UPLOADS, exact=True)
+
+
+def browsable(path: str, image: Image.Image) -> str:
+    """The file of a picture as every browser shows it: of one of a phone (HEIC), a PNG beside it."""
+    if Path(path).suffix.lower() not in (".heic", ".heif"):
+        return path
+    image.save(shown := Path(path).with_suffix(".png"))
+    return str(shown)
 
 
 def _answering(answering: bool, sent: bool = False) -> dict[str, Any]:

@@ -45,6 +45,10 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
     input_placeholder_color="*neutral_500",
     input_placeholder_color_dark="*neutral_300",
     color_accent="*primary_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_700",
 )
 LOG = """<div class="log" role="log" aria-live="off" tabindex="0"></div>
 <div class="heard" role="status"></div><div class="heard" role="alert"></div>"""

@@ -25,7 +25,7 @@ function take() {
     node.setAttribute("aria-label", words[node.dataset.hint] || "");
     node.title = (words[node.dataset.hint] || "") + key;
   }
-  if (given.keep) return shown && report();
+  if (given.keep) return shown && changed();
   shown = given.url ? given : null;
   editor.classList.add("empty");
   expand(false);
@@ -111,6 +111,7 @@ const DO = {
   farther: () => (view.by(1 / 1.5), redraw()),
   fit: () => (view.fit(), redraw()),
   expand: () => expand(!editor.classList.contains("expanded")),
+  back: () => expand(false),
   paint,
 };
 

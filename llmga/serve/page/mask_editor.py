@@ -119,6 +119,7 @@ TEMPLATE = f"""
 {_joined(_handle(side) for side in SIDES)}
 </div>
 <div class="end"><p class="status" role="status"></p>
+<button type="button" class="back" data-act="back" data-word="canvas back"></button>
 <button type="button" class="primary" data-act="paint" data-word="canvas paint"></button></div>
 <details class="keys"><summary data-word="canvas keys"></summary><p data-word="canvas help"></p><ul>
 {_joined(f'<li><span>{_keys(keys)}</span><span data-word="{word}"></span></li>' for keys, word in _SHORTCUTS)}

@@ -39,7 +39,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     # the message box
     "message": ("Message", "消息"),
     "placeholder": (
-        "Say what you want to see. Enter sends, Shift+Enter is a new line.",
+        "What do you want to see? (Shift+Enter: new line)",
         "说出你想看到的画面。按 Enter 发送，Shift+Enter 换行。",
     ),
     "waits": ("This is sent when the answer is done.", "当前回答结束后发送。"),
@@ -133,6 +133,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     "canvas feather": ("Soft edge", "羽化"),
     "canvas aspects": ("Grow to", "扩展为"),
     "canvas paint": ("Paint", "绘制"),
+    "canvas back": ("Back", "返回"),
     "canvas keys": ("Keys", "快捷键"),
     "canvas help": (
         "Mark with mouse, pen or finger, or with the arrow keys and Enter.",

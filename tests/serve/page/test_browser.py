@@ -174,6 +174,7 @@ class Driver:
     def paint_slowly(self) -> None:
         """A size and a number of steps that keep the painter busy for a while."""
         self.page.get_by_role("tab", name="Settings").click()
+<<<<<<< HEAD
         self.page.get_by_label("Size", exact=True).fill("256x256")
         self.page.get_by_label("Steps", exact=True).fill("100")
         self.page.get_by_label("Steps", exact=True).blur()
@@ -197,6 +198,10 @@ class Driver:
                     places = [(node["target"], node["failureSummary"]) for node in each["nodes"]]
                     found.append(f"{state}, {theme}: {each['id']} at {places}")
         return found
+=======
+        self.page.locator("#setting-size textarea, #setting-size input").fill("256x256")
+        self.page.locator("#setting-steps textarea, #setting-steps input").fill("100")
+>>>>>>> canvas16
 
     def shoot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -284,7 +289,7 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
     stage = tab.page.locator("#mask-editor canvas").bounding_box()
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab.page.mouse.down()
-    tab.page.mouse.move(box["x"] + box["width"] / 2 + stage["width"] / 8, box["y"] + box["height"] / 2, steps=4)
+    tab.page.mouse.move(box["x"] + box["width"] / 2 + stage["width"] / 6, box["y"] + box["height"] / 2, steps=4)
     tab.page.mouse.up()
     assert 15 <= int(handle.get_attribute("aria-valuenow")) <= 60
     tab.page.locator("[data-side=left]").press("ArrowLeft")
@@ -295,6 +300,110 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
     left = round(before.shape[1] * 0.05)
     assert after.shape[1] > before.shape[1] * 1.15 and after.shape[0] == before.shape[0]
     assert (after[:, left : left + before.shape[1]] == before).all()
+
+
+def test_the_canvas_takes_everything_back_and_the_message_keeps_what_was_marked(tab: Driver) -> None:
+    tab.open()
+    tab.ask(REQUEST)
+    tab.page.click("[data-do=mark]")
+    canvas, said = tab.page.locator("#mask-editor canvas"), tab.page.locator("#mask-editor .status")
+    tab.page.wait_for_selector("#mask-editor .mask-editor:not(.empty)")
+
+    def drag(*points: tuple[float, float]) -> None:
+        box = canvas.bounding_box()
+        for place, (x, y) in enumerate(points):
+            tab.page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+            if not place:
+                tab.page.mouse.down()
+        tab.page.mouse.up()
+
+    def marked() -> int:
+        return int(said.inner_text().split(" %")[0])
+
+    tab.page.click("[data-tool=rectangle]")
+    drag((0.25, 0.25), (0.75, 0.75))
+    assert 24 <= marked() <= 26
+    tab.page.keyboard.press("l")
+    drag((0.0, 0.8), (0.4, 0.8), (0.0, 0.99), (0.0, 0.8))
+    assert 27 <= marked() <= 31
+    tab.page.keyboard.press("i")
+    assert 69 <= marked() <= 73
+    tab.page.keyboard.press("Control+z")
+    tab.page.keyboard.press("e")
+    drag((0.3, 0.3), (0.5, 0.5))
+    less = marked()
+    assert less < 27
+    tab.page.keyboard.press("z")  # nearer: the same drag is a smaller one of the picture's
+    tab.page.keyboard.press("b")
+    drag((0.5, 0.5), (0.55, 0.55))
+    tab.shoot("21-canvas")
+    tab.page.keyboard.press("0")
+    tab.page.keyboard.press("g")
+    tab.page.click("[data-aspect='16:9']")
+    assert "114 × 64" in said.inner_text()
+    tab.shoot("22-grow")
+    tab.page.keyboard.press("Control+z")
+    tab.page.keyboard.press("Control+z")
+    assert marked() == less
+    tab.page.click("[data-act=wipe]")
+    assert "Mark what is" in said.inner_text()
+    tab.page.keyboard.press("Control+z")
+    assert marked() == less
+    tab.page.locator("[name=feather]").fill("4")
+    tab.page.click("[data-act=paint]")  # nothing was said yet
+    tab.page.wait_for_selector("#message textarea:focus")
+    tab.page.keyboard.type("a small yellow square in the center on a blue background")
+    tab.page.click("[data-act=paint]")
+    tab.page.wait_for_selector("#picture-1")
+    tab.answered()
+    sent = tab.page.locator(".log .attached.marked img")
+    assert "marks-" in sent.get_attribute("src") and "marked" in sent.get_attribute("alt")
+    assert sent.evaluate("(image) => image.naturalWidth") >= 256
+    before, after = (np.asarray(tab.picture(number).convert("RGB")).astype(int) for number in (0, 1))
+    assert (before[:4] == after[:4]).all() and (before != after).any()
+    tab.shoot("23-marked")
+
+
+def test_settings_are_chosen_checked_and_kept_as_presets(tab: Driver) -> None:
+    tab.open()
+    tab.page.get_by_role("tab", name="Settings").click()
+
+    def field(name: str) -> object:
+        return tab.page.locator(f"#setting-{name} textarea, #setting-{name} input").first
+
+    tab.page.locator("#aspect label", has_text="3:4").click()
+    tab.page.wait_for_function(
+        "document.querySelector('#setting-size textarea, #setting-size input').value === '56x72'"
+    )
+    assert field("steps").get_attribute("placeholder") == "20"
+    field("steps").fill("3000")
+    field("steps").blur()
+    tab.page.wait_for_selector("#setting-steps :text('Use a whole number from 1 to 150')")
+    tab.shoot("24-settings")
+    field("steps").fill("4")
+    field("steps").blur()
+    tab.page.wait_for_selector("#setting-steps :text('Use a')", state="detached")
+    name = tab.page.locator("#preset input")
+    name.fill("quick")
+    name.press("Enter")
+    tab.page.click("#preset-save")
+    tab.page.wait_for_selector("text=kept in this browser")
+    tab.page.reload()
+    tab.page.wait_for_selector(".log .welcome")
+    tab.page.get_by_role("tab", name="Settings").click()
+    assert field("steps").input_value() == ""
+    tab.page.locator("#preset input").click()
+    tab.page.get_by_role("option", name="quick").click()
+    tab.page.wait_for_function("document.querySelector('#setting-steps textarea, #setting-steps input').value === '4'")
+    assert field("size").input_value() == "56x72"
+    tab.page.click("#dice")
+    tab.page.wait_for_function("document.querySelector('#setting-seed textarea, #setting-seed input').value !== ''")
+    seed = field("seed").input_value()
+    tab.page.get_by_label("Keep this seed").check()
+    tab.ask(REQUEST)
+    assert f"Seed: {seed}," in tab.picture(0).info["parameters"] and tab.picture(0).size == (56, 72)
+    tab.page.click("#preset-delete")
+    tab.page.wait_for_function("document.querySelector('#preset input').value === ''")
 
 
 def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver, models: Models) -> None:
@@ -331,7 +440,11 @@ def test_what_cannot_be_sent_is_taken_out_of_the_box_at_once(tab: Driver, tmp_pa
 def test_a_prompt_can_be_changed_before_it_is_painted(tab: Driver) -> None:
     tab.open()
     tab.page.get_by_role("tab", name="Settings").click()
+<<<<<<< HEAD
     tab.page.locator("#advanced button").first.click()
+=======
+    tab.page.locator("#advanced > button").click()
+>>>>>>> canvas16
     tab.page.get_by_label("Show me each prompt").check()
     tab.ask(REQUEST)
     assert tab.page.locator(".log .painted img").count() == 0
