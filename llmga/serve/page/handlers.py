@@ -45,7 +45,10 @@ LARGER = "larger"  # as `mark`, with the handles at the sides of the picture
 TO_SELECT = ("look", "change", REPAINT, LARGER)
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
 TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
-WHERE = "(visitor, place) => [visitor, location.hash.slice(1)]"  # the conversation that the tab had open
+WHERE = """(visitor, place) => [
+  { ...(visitor || {}), wide: innerWidth >= 1200 },
+  location.hash.slice(1), // the conversation that the tab had open
+]"""
 SHOW_WHERE = "(place) => { history.replaceState(null, '', place ? '#' + place : location.pathname + location.search); }"
 REMEMBER = "(visitor, ...values) => ({ ...(visitor || {}), names: NAMES, values })"  # what the settings show
 VISITOR = re.compile("[0-9a-f]{32}")
@@ -102,7 +105,8 @@ class EventHandlers:
         self._tabs: WeakValueDictionary[str, UserSession] = WeakValueDictionary()  # by gradio's name of them
         self._chosen = page.controls.chosen
         self._drawn = [page.log, page.gallery, page.subject]
-        self._all = [*self._drawn, page.message, page.mask_editor, page.tabs, page.library.talks, page.place]
+        self._all = [*self._drawn, page.message, page.mask_editor, page.tabs, page.place]
+        self._all += [page.library.talks, page.library.side]
         with page.blocks:
             self._join()
 
@@ -162,8 +166,8 @@ class EventHandlers:
     def _entered(self) -> list[Any]:
         """All that is drawn when a page is opened."""
         page = self.page
-        labelled = [*self._labelled(), page.visitor, page.place, page.message, page.tabs, *page.controls.components]
-        return list(dict.fromkeys(labelled))
+        seen = [page.visitor, page.place, page.message, page.library.side, *page.controls.components]
+        return list(dict.fromkeys([*self._labelled(), *seen]))
 
     def _labelled(self) -> list[Any]:
         """The session, and all that shows strings."""
@@ -196,8 +200,9 @@ class EventHandlers:
             updates[model_list] |= {"choices": [(name, name) for name in names]}
         for component, value in self._remembered_values(told).items():
             updates[component] = updates.get(component, gr.update()) | {"value": value}
+        session.view.beside = told.get("wide") is True
         updates[self.page.message] |= _answering(session.conversation.running)
-        return updates | self._place(session)
+        return updates | self._place(session) | {self.page.library.side: gr.update(open=session.view.beside)}
 
     def leave(self, request: gr.Request) -> None:
         """A tab was closed."""
@@ -440,8 +445,10 @@ class EventHandlers:
         """Show a conversation."""
         self.desk.turn_to(session, conversation)
         session.view.drawn = -1
-        answering = {self.page.message: _answering(conversation.running)}
-        return answering | self._closed_editor(session) | self.look(session) | self._place(session)
+        updates = {self.page.message: _answering(conversation.running)} | self._closed_editor(session)
+        if not session.view.beside:
+            updates[self.page.library.side] = gr.update(open=False)
+        return updates | self.look(session) | self._place(session)
 
     # The library.
 

@@ -78,5 +78,9 @@ element.addEventListener("click", (event) => {
   if (button.dataset.do === "rename") return rename(row);
   trigger("select", { verb: button.dataset.do, key: button.dataset.key ?? row?.dataset.key ?? "", text: "" });
 });
+// Where the window becomes too narrow for both, the list makes room; gradio's sidebar would lie on the conversation.
+matchMedia("(max-width: 1199px)").addEventListener("change", (narrow) => {
+  if (narrow.matches) document.querySelector("#library.open .toggle-button")?.click();
+});
 watch("value", draw);
 draw();

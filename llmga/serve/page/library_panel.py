@@ -29,13 +29,15 @@ class LibraryPanel:
         visible: whether conversations are kept.
 
     Attributes:
+        side: the whole, open where there is room.
         new: begins a new conversation.
         search: what is looked for.
         talks: the list itself; its buttons are `select` events.
     """
 
     def __init__(self, labels: Labels, visible: bool):
-        with gr.Sidebar(width=280, visible=visible, elem_id="library"):
+        self.side: gr.Sidebar = gr.Sidebar(width=280, open=False, visible=visible, elem_id="library")
+        with self.side:
             self.new: gr.Button = labels.put(
                 gr.Button, value_word="new conversation", size="sm", variant="primary", elem_id="new-talk"
             )

@@ -84,19 +84,29 @@ def models(asked: Asked) -> Models:
 
 
 @pytest.fixture(scope="module")
-def url(models: Models) -> Iterator[str]:
+def url(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running page."""
+    yield from running(models, "--library", str(tmp_path_factory.mktemp("library")))
+
+
+@pytest.fixture(scope="module")
+def brief_url(models: Models) -> Iterator[str]:
+    """The address of one that keeps nothing."""
+    yield from running(models, "--no-library")
+
+
+def running(models: Models, *flags: str) -> Iterator[str]:
     from llmga.serve.page.serving import launch
 
-    blocks = launch(models, page_options(arguments()), wait=False)
+    blocks = launch(models, page_options(arguments(*flags)), wait=False)
     yield blocks.local_url
     blocks.close()
 
 
-def arguments() -> argparse.Namespace:
+def arguments(*more: str) -> argparse.Namespace:
     """With room for pictures that take a while, see `paint_slowly`."""
     return build_parser().parse_args(
-        ["--port", "0", "--seed", "7", "--temperature", "0", "--max-pixels-painted", str(256 * 256), "--no-library"]
+        ["--port", "0", "--seed", "7", "--temperature", "0", "--max-pixels-painted", str(256 * 256), *more]
     )
 
 
@@ -508,11 +518,14 @@ def test_two_visitors_at_once_see_each_their_own(tab: Driver, browser: object) -
         assert read(driver.picture(0)).attributes["colour"] == colour
 
 
-def test_the_work_of_who_leaves_ends(tab: Driver, browser: object, models: Models) -> None:
+def test_where_nothing_is_kept_the_work_of_who_leaves_ends(
+    tab: Driver, browser: object, models: Models, brief_url: str
+) -> None:
     steps = []
     hook = models.pipeline.denoiser.register_forward_hook(lambda *_: steps.append(perf_counter()))
-    leaver = Driver(browser.new_context(locale="en-GB").new_page(), tab.url)
+    leaver = Driver(browser.new_context(locale="en-GB").new_page(), brief_url)
     leaver.open()
+    assert leaver.page.locator("#library").count() == 0
     leaver.paint_slowly()
     with slowed(models):
         leaver.say(REQUEST)
@@ -636,7 +649,8 @@ def test_messages_wait_are_edited_taken_back_and_brought_back(tab: Driver, model
 
 
 def test_the_page_beside_the_api_is_entered_with_a_key_and_paints(browser: object, server_class: type) -> None:
-    with server_class("--page", "--seed", "7", "--grace", "600", LLMGA_SERVER_KEYS="sk-of-the-tests") as server:
+    flags = ("--page", "--no-library", "--seed", "7", "--grace", "600")
+    with server_class(*flags, LLMGA_SERVER_KEYS="sk-of-the-tests") as server:
         context = browser.new_context()
         tab = Driver(context.new_page(), server.line("ready")["page"])
         tab.page.goto(tab.url)
