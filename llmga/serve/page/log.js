@@ -4,7 +4,7 @@ const log = element.querySelector(".log");
 let atEnd = true; // stays there while the answer grows, unless the reader scrolled up
 
 function keepEnd() {
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  if (atEnd) log.scrollTop = log.querySelector(".user") ? log.scrollHeight : 0;
 }
 
 function draw() {
@@ -30,7 +30,6 @@ function draw() {
     }
     if (log.children[index] !== node) log.insertBefore(node, log.children[index] || null);
   });
-  log.classList.toggle("begun", Boolean(log.querySelector(".user")));
   settle();
   keepEnd();
   announce(fresh);
