@@ -41,6 +41,13 @@ IS_SEEN_WHOLE = """(name) => {
     const box = document.querySelector(name)?.getBoundingClientRect();
     return box && box.height > 100 && box.top >= 0 && box.bottom <= innerHeight;
 }"""
+# A picture of one dot is pasted or dropped.
+PUT = """async ([put, kind, place]) => {
+    const dot = await new Promise((done) => document.createElement("canvas").toBlob(done));
+    const given = new DataTransfer(), how = { bubbles: true, cancelable: true, clipboardData: given, dataTransfer: given };
+    given.items.add(new File([dot], "dot.png", { type: "image/png" }));
+    document.querySelector(place).dispatchEvent(new window[kind](put, how));
+}"""
 PATIENCE = 120_000  # milliseconds for one answer on a busy machine
 
 pytestmark = [
@@ -199,6 +206,7 @@ class Driver:
         """What axe-core finds serious in both themes, at this place of a visit."""
         axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
         found = []
+        self.page.emulate_media(reduced_motion="reduce")  # a colour on its way to another one has no contrast yet
         for theme in ("dark", "light"):
             self.page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
             for each in axe.run(self.page, options={"resultTypes": ["violations"]}).response["violations"]:
@@ -435,6 +443,11 @@ def test_what_cannot_be_sent_is_taken_out_of_the_box_at_once(tab: Driver, tmp_pa
     tab.page.wait_for_selector("text=is not a readable picture")
     tab.page.wait_for_selector("#message .delete-button", state="detached")
     assert box.input_value() == "hello"
+    for put, kind, place in (("paste", "ClipboardEvent", "body"), ("drop", "DragEvent", ".log")):
+        tab.page.evaluate(PUT, [put, kind, place])
+        tab.page.wait_for_selector("#message .delete-button")
+        tab.page.click("#message .delete-button")
+        tab.page.wait_for_selector("#message .delete-button", state="detached")
     box.press("Enter")
     tab.page.wait_for_selector(".log .words")
     tab.answered()
