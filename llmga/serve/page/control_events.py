@@ -36,6 +36,7 @@ class ControlEvents:
     def __init__(self, controls: Controls, blocks: gr.Blocks, session: gr.State):
         self.controls = controls
         named, presets = controls.named, [controls.presets, controls.preset]
+        controls.presets.render()
         for name in controls.typed:
             self._on(
                 named[name].blur, partial(self.checked, name), [session, named[name]], [named[name], controls.problem]
@@ -45,7 +46,8 @@ class ControlEvents:
         self._on(controls.dice.click, self.roll, [session], [named["seed"]])
         self._on(named["lock"].input, self.keep, [session, named["lock"], named["seed"]], [named["seed"]])
         self._on(named["sampler"].input, self.suiting, [session, named["sampler"]], controls.components)
-        self._on(blocks.load, self.offer, [controls.presets], [controls.preset])
+        for known in (blocks.load, controls.presets.change):
+            self._on(known, self.offer, [controls.presets], [controls.preset])
         self._on(controls.preset.input, self.take, presets, controls.components)
         self._on(controls.save.click, self.save, [session, *presets, *controls.components], presets)
         self._on(controls.delete.click, self.delete, presets, presets)

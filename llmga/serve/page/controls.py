@@ -131,8 +131,8 @@ class Controls:
                 self._add("lock", scale=2, min_width=120)
         elif name in PAIRS and PAIRS[name] in self.rows:
             with gr.Row(equal_height=False):
-                self._add(name, min_width=120)
-                self._add(PAIRS[name], min_width=120)
+                self._add(name, min_width=145)
+                self._add(PAIRS[name], min_width=145)
         elif name != "lock":
             self._add(name)
 

@@ -94,11 +94,11 @@ function report() {
 }
 
 function choose(name) {
+  if ((name === "grow") !== (tool === "grow")) view.fit(); // it is another frame
   [tool, draft, growth] = [name, null, null];
   for (const button of every("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
   editor.classList.toggle("growing", name === "grow");
   frame = frameOf(size.width, size.height, name === "grow", grown());
-  view.fit();
   redraw();
 }
 

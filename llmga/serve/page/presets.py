@@ -23,8 +23,8 @@ Presets = dict[str, Preset]
 
 
 def browser_state() -> gr.BrowserState:
-    """Where the browser keeps them."""
-    return gr.BrowserState({}, **STORED)
+    """Where the browser keeps them; to be rendered outside of all tabs, or it is not read until its tab is opened."""
+    return gr.BrowserState({}, render=False, **STORED)
 
 
 def kept(stored: object) -> Presets:

@@ -165,7 +165,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     "settings": ("Settings", "设置"),
     "aspect": ("Aspect", "画幅"),
     "dice": ("By chance", "随机"),
-    "preset": ("Preset: choose one, or type a name and save", "预设：选择一个，或输入名称后保存"),
+    "preset": ("Preset: choose or name one", "预设：选择或命名"),
     "preset save": ("Save", "保存"),
     "preset delete": ("Delete", "删除"),
     "preset saved": ("“{}” is kept in this browser.", "“{}”已保存在此浏览器中。"),

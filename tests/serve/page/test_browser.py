@@ -361,6 +361,7 @@ def test_the_canvas_takes_everything_back_and_the_message_keeps_what_was_marked(
     assert "Mark what is" in said.inner_text()
     tab.page.keyboard.press("Control+z")
     assert marked() == less
+    tab.page.keyboard.press("b")
     tab.page.locator("[name=feather]").fill("4")
     tab.page.click("[data-act=paint]")  # nothing was said yet
     tab.page.wait_for_selector("#message textarea:focus")
