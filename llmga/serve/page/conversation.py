@@ -168,6 +168,7 @@ class OpenConversation:
                 progress.waits = False
                 with closing(self._begun(answer)) as events:
                     for event in events:
+                        self._keep()  # the session has it already, and nobody has seen it yet
                         with self._looking:
                             progress.add(event)
                         if isinstance(event, PictureReady):

@@ -138,8 +138,8 @@ def test_a_picture_says_how_it_was_made(library, talked):
     assert read(file).request == "paint me a fox"
 
 
-def talk_until_killed(folder, key, make):
-    """Go on with a conversation, one event a millisecond."""
+def talk_until_killed(folder, key, make, saved):
+    """Go on with a conversation."""
     library = Library(folder)
     conversation = library.open(OWNER, key)
     assistant = make(*[TWO] * 50, seed=1)
@@ -147,7 +147,7 @@ def talk_until_killed(folder, key, make):
     for number in range(50):
         for _ in assistant.stream(f"message {number}"):
             conversation.save(_kept(assistant))
-            time.sleep(0.001)
+            saved.value += 1
 
 
 def _kept(assistant):
@@ -162,9 +162,12 @@ def test_a_process_that_is_killed_loses_nothing_and_keeps_nothing_twice(library,
     fork, random = multiprocessing.get_context("fork"), Random(4)
     before = 1
     for _ in range(20):
-        child = fork.Process(target=talk_until_killed, args=(library.folder, key, toy))
+        saved, enough = fork.Value("i", 0), random.randrange(1, 20)
+        child = fork.Process(target=talk_until_killed, args=(library.folder, key, toy, saved))
         child.start()
-        time.sleep(0.05 + random.random() / 4)
+        while saved.value < enough and child.is_alive():
+            time.sleep(0.001)
+        time.sleep(random.random() / 500)
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         again = Library(library.folder)
@@ -178,4 +181,4 @@ def test_a_process_that_is_killed_loses_nothing_and_keeps_nothing_twice(library,
         ends = [exchange.end for exchange in session.exchanges]
         assert ends == [2 * number for number in range(1, len(ends) + 1)]
         assert session.painted >= len(pixels(session))
-    assert before > 20
+    assert before > 10

@@ -2,8 +2,12 @@
 
 import argparse
 import io
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -685,3 +689,168 @@ def test_the_page_beside_the_api_is_entered_with_a_key_and_paints(browser: objec
 def test_nobody_but_this_machine_was_asked(asked: Asked, tab: Driver) -> None:
     tab.open()
     assert asked == []
+
+
+def painted_slowly(tab: Driver) -> None:
+    """A painting is at work, and a few of its steps are done."""
+    tab.paint_slowly()
+    tab.say(REQUEST)
+    tab.page.wait_for_selector(".log progress[value]:not([value='0'])")
+
+
+def step(tab: Driver) -> int:
+    return int(tab.page.locator(".log progress").get_attribute("value"))
+
+
+def opened_again(tab: Driver) -> None:
+    """Reload; what the page says while it goes away is no problem of the one that comes."""
+    tab.page.reload()
+    tab.page.wait_for_selector(".log .user")
+    tab.console[:] = [said for said in tab.console if "aborted" not in said and "errored out" not in said]
+
+
+def test_a_reload_in_the_middle_of_painting_comes_back_to_the_running_picture(tab: Driver, models: Models) -> None:
+    tab.open()
+    with slowed(models):
+        painted_slowly(tab)
+        before = step(tab)
+        opened_again(tab)
+        tab.page.wait_for_selector(".log progress")
+        assert step(tab) >= before
+        tab.page.wait_for_selector(".log .face img[src^='data:']")
+        tab.page.wait_for_function(f"+document.querySelector('.log progress').value > {step(tab)}")  # and goes on
+        other = Driver(tab.page.context.new_page(), tab.url)  # a second tab shows the same
+        other.page.goto(tab.url)
+        other.page.wait_for_selector(".log progress")
+        tab.shoot("11-reloaded")
+        other.page.click("#message button.stop-button")
+        tab.answered()
+        other.answered()
+    for driver in (tab, other):
+        driver.page.wait_for_selector("text=Stopped.")
+        assert driver.page.locator(".log .user").all_inner_texts() == [REQUEST]
+    tab.page.get_by_role("tab", name="Settings").click()
+    tab.page.get_by_role("button", name="Painting ▼").click()
+    assert tab.page.get_by_label("Size, such as").input_value() == "256x256"  # the settings are back, too
+    assert tab.page.get_by_label("number input for Steps").input_value() == "100"
+    other.ask("hello")
+    tab.page.wait_for_selector(".log .user >> nth=1")
+    assert tab.page.locator(".log").inner_text() == other.page.locator(".log").inner_text()
+
+
+def test_two_visitors_with_two_tabs_each_are_not_mixed_up(tab: Driver, browser: object) -> None:
+    visitors = [tab.page.context, browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB")]
+    tabs = []
+    for visitor, colour in zip(visitors, ("red", "green"), strict=True):
+        first = tab if visitor is tab.page.context else Driver(visitor.new_page(), tab.url)
+        first.open()
+        first.say(f"a big {colour} circle on a white background")
+        second = Driver(visitor.new_page(), tab.url)
+        second.page.goto(f"{tab.url}#new")
+        second.page.wait_for_selector(".log .welcome")
+        second.say(f"a big {colour} square on a white background")
+        tabs += [(first, colour, "circle"), (second, colour, "square")]
+    for driver, colour, shape in tabs:
+        driver.answered()
+        driver.page.wait_for_selector("#picture-0")
+        assert driver.page.locator(".log .user").all_inner_texts() == [f"a big {colour} {shape} on a white background"]
+        seen = read(driver.picture(0)).attributes
+        assert (seen["colour"], seen["shape"]) == (colour, shape)
+        driver.page.wait_for_function("document.querySelectorAll('.talks .row img').length === 2")
+        listed = driver.page.locator(".talks .row").all_inner_texts()
+        assert sorted(listed) == [f"a big {colour} {each} on a white background" for each in ("circle", "square")]
+    assert all(driver.console == [] and driver.outside == [] for driver, _, _ in tabs)
+
+
+def test_conversations_are_found_renamed_deleted_and_had_back(tab: Driver) -> None:
+    tab.open()
+    tab.ask(REQUEST)
+    tab.page.click("#new-talk")
+    tab.page.wait_for_selector(".log .welcome")
+    tab.ask("hello")
+    rows = tab.page.locator(".talks .row")
+    tab.page.wait_for_function("document.querySelectorAll('.talks .row').length === 2")
+    rows.nth(1).locator(".talk").click()
+    tab.page.wait_for_selector("#picture-0")
+    assert tab.page.locator(".log .user").all_inner_texts() == [REQUEST]
+    rows.nth(1).locator("[data-do=rename]").click()
+    tab.page.keyboard.type("My circle")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector(".talks .row:has-text('My circle')")
+    tab.page.locator("#search-talks input, #search-talks textarea").fill("MY cir")
+    tab.page.wait_for_function("document.querySelectorAll('.talks .row').length === 1")
+    tab.shoot("12-library")
+    rows.nth(0).locator("[data-do=delete]").click()
+    tab.page.wait_for_selector(".log .welcome")
+    assert rows.count() == 0
+    tab.page.click(".talks .deleted button")
+    tab.page.wait_for_selector("#picture-0")
+    assert rows.all_inner_texts() == ["My circle"]
+
+
+@pytest.fixture
+def killed_server(tmp_path: Path) -> Iterator["KilledServer"]:
+    server = KilledServer(tmp_path)
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+class KilledServer:
+    """The page as a process of its own, which can be killed and started again at the same place."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.library = folder / "library"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        own = ("--port", str(self.port), "--seed", "7", "--temperature", "0", "--max-pixels-painted", str(256 * 256))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "llmga.serve.gradio_web_server", *own, "--library", str(self.library)],
+            stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert "The page is at" in self.process.stdout.readline()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.mark.parametrize("tries", [1, pytest.param(20, marks=pytest.mark.long)])
+def test_a_server_that_is_killed_in_mid_painting_loses_nothing(
+    browser: object, killed_server: KilledServer, tries: int
+) -> None:
+    tab = Driver(browser.new_context(locale="en-GB").new_page(), killed_server.url)
+    tab.open()
+    tab.ask(REQUEST)
+    first = tab.picture(0).tobytes()
+    tab.paint_slowly()
+    for number in range(tries):
+        tab.say(f"make it green, {number}")
+        tab.page.wait_for_selector(".log progress[value]:not([value='0'])")
+        tab.page.wait_for_timeout(100 * number)
+        killed_server.kill()
+        killed_server.start()
+        tab.page.goto("about:blank")
+        tab.page.goto(killed_server.url)
+        tab.page.wait_for_selector(".log .user")
+        said = [REQUEST, *(f"make it green, {each}" for each in range(number + 1))]
+        assert tab.page.locator(".log .user .bubble").all_inner_texts() == said
+        assert tab.page.locator(".log .note:has-text('The server ended')").count() == number + 1
+        assert tab.page.locator(".talks .row").count() == 1
+        assert tab.picture(0).tobytes() == first
+        assert tab.page.get_by_label("Size, such as").input_value() == "256x256"
+    tab.page.get_by_role("tab", name="Settings").click()
+    tab.page.get_by_role("button", name="Painting ▼").click()
+    steps = tab.page.get_by_label("number input for Steps")
+    steps.fill("4")
+    steps.blur()
+    tab.page.click("#retry")
+    tab.page.wait_for_selector("#picture-1")
+    tab.answered()
+    assert tab.page.locator(".log .user .bubble").all_inner_texts() == said
+    tab.page.context.close()
