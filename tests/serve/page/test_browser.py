@@ -48,9 +48,10 @@ IS_SEEN_WHOLE = """(name) => {
 # A picture of one dot is pasted or dropped.
 PUT = """async ([put, kind, place]) => {
     const dot = await new Promise((done) => document.createElement("canvas").toBlob(done));
-    const given = new DataTransfer(), how = { bubbles: true, cancelable: true, clipboardData: given, dataTransfer: given };
+    const given = new DataTransfer(), event = { bubbles: true, cancelable: true };
     given.items.add(new File([dot], "dot.png", { type: "image/png" }));
-    document.querySelector(place).dispatchEvent(new window[kind](put, how));
+    event[put === "drop" ? "dataTransfer" : "clipboardData"] = given;
+    document.querySelector(place).dispatchEvent(new window[kind](put, event));
 }"""
 PATIENCE = 120_000  # milliseconds for one answer on a busy machine
 
