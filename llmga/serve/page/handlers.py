@@ -16,14 +16,10 @@ from weakref import WeakValueDictionary
 import gradio as gr
 from gradio.events import Events
 from gradio.utils import get_upload_folder
-from PIL import Image
 
 from llmga.assistant.library.library import Library
 from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
-from llmga.images import MAX_PIXELS
-from llmga.serve.api.image_data import decode_image
-from llmga.serve.api.options import RequestLimits
 from llmga.serve.page import drawing, library_panel, mask_editor
 from llmga.serve.page.control_events import QUICK, ControlEvents
 from llmga.serve.page.conversation import AnswerSteps, OpenConversation
@@ -34,13 +30,13 @@ from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import STRINGS, preferred_language
+from llmga.serve.page.uploads import browsable, opened
 from llmga.serve.page.user_session import REPAINT, UserSession
 from llmga.serve.page.verbs import Pressed, answer_to
 
 log: logging.Logger = logging.getLogger(__name__)
 MODELS = "models"  # events with this id follow answers, or may take as long
 LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
-UPLOADS = RequestLimits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
 LARGER = "larger"  # as `mark`, with the handles at the sides of the picture
 TO_SELECT = ("look", "change", REPAINT, LARGER)
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
@@ -542,23 +538,6 @@ class EventHandlers:
         settings = session.assistant.settings
         controls = zip(self.page.controls.components, self.page.controls.shown(settings), strict=True)
         return dict(controls) | self._opened(session, conversation)
-
-
-def opened(path: str) -> Image.Image:
-    """A picture that a visitor has uploaded.
-
-    Raises:
-        UserError: it cannot be read, or is too large.
-    """
-    return decode_image(Path(path).read_bytes(), UPLOADS, exact=True)
-
-
-def browsable(path: str, image: Image.Image) -> str:
-    """The file of a picture as every browser shows it: of one of a phone (HEIC), a PNG beside it."""
-    if Path(path).suffix.lower() not in (".heic", ".heif"):
-        return path
-    image.save(shown := Path(path).with_suffix(".png"))
-    return str(shown)
 
 
 def _answering(answering: bool, sent: bool = False) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.options import PageOptions
 from llmga.serve.page.scripts import script
 from llmga.serve.page.strings import STRINGS, Strings
+from llmga.serve.page.uploads import OF_PHONES
 from llmga.serve.page.user_session import UserSession
 
 SYSTEM_FONTS = [
@@ -52,7 +53,7 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
 )
 LOG = """<div class="log" role="log" aria-live="off" tabindex="0"></div>
 <div class="heard" role="status"></div><div class="heard" role="alert"></div>"""
-PICTURES = ["image", ".heic", ".heif"]  # the last two some systems do not know as pictures
+PICTURES = ["image", *OF_PHONES]  # which some systems do not know as pictures
 Uploads = TypeVar("Uploads", gr.MultimodalTextbox, gr.UploadButton)
 LOOK_AGAIN = 1.0  # seconds
 REMEMBERED = "llmga"  # gradio's own key would be another one at the next start, and the browser's memory unreadable

@@ -285,6 +285,14 @@ def test_a_file_that_cannot_be_read_is_refused_when_it_is_put_in(handlers, sessi
     assert page.look_at(here, {"text": "look", "files": files[1:]})[page.page.message] == gr.skip()
 
 
+def test_a_picture_of_a_phone_is_put_in_as_one_that_a_browser_shows(handlers, session, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new("RGB", (64, 32), "orange")).save(tmp_path / "phone.heic")
+    page, here = handlers(), session()
+    (shown,) = page.look_at(here, {"text": "", "files": [str(tmp_path / "phone.heic")]})[page.page.message]["files"]
+    assert Image.open(shown).format == "PNG" and Image.open(shown).size == (64, 32)
+
+
 def test_models_that_are_refused_are_not_shown_as_chosen(handlers, session, warned):
     page, here = handlers(), session()
     here.assistant.models = (ModelMark("language", "words", None), ModelMark("painter", "paint", None))
