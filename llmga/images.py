@@ -17,6 +17,7 @@ from llmga.errors import UserError
 MAX_PIXELS = 64_000_000  # 192 MB as RGB; beyond it a picture is scaled while decoding (JPEG) or refused
 MAX_SIDE = 65_000
 WORKING_SIDE = 2048  # longer sides are reduced to this on opening unless the caller wants every pixel
+HEIF, HEIF_BRANDS = "HEIF", (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1")  # not AVIF's, which Pillow opens
 WHITE, DEEPEST = (255, 255, 255), 65_535
 
 
@@ -47,7 +48,7 @@ def open_image(
         UserError: when it is missing, no picture, truncated or too large.
     """
     name = name or _usual_name(source)
-    with _decoding(source, name, max_pixels), Image.open(_readable(source), formats=formats) as image:
+    with _decoding(source, name, max_pixels), _opened(source, name, formats) as image:
         _bound(image, name, None if exact else working_side, max_pixels)
         image.load()
         upright = ImageOps.exif_transpose(image)
@@ -61,12 +62,40 @@ def size_of(source: str | Path | bytes, *, formats: list[str] | tuple[str, ...] 
         UserError: when it is missing or no picture.
     """
     name = _usual_name(source)
-    with _decoding(source, name, MAX_PIXELS), Image.open(_readable(source), formats=formats) as image:
+    with _decoding(source, name, MAX_PIXELS), _opened(source, name, formats) as image:
         return image.size
 
 
 def _usual_name(source: str | Path | bytes) -> str:
     return "the uploaded picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
+
+
+def _opened(source: str | Path | bytes, name: str, formats: list[str] | tuple[str, ...] | None) -> Image.Image:
+    """The picture, not yet decoded; one of a phone (HEIC) by an optional package, as Pillow has no decoder of its own.
+
+    Raises:
+        UserError: it is a HEIC picture, and the package is not there.
+    """
+    if _is_heif(source) and (formats is None or HEIF in formats):
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            raise UserError(
+                f"{name} is a HEIC picture, which takes another package: pip install 'llmga[heic]'; or save it as JPEG."
+            ) from None
+        return HeifImageFile(_readable(source))
+    return Image.open(
+        _readable(source), formats=None if formats is None else [each for each in formats if each != HEIF]
+    )
+
+
+def _is_heif(source: str | Path | bytes) -> bool:
+    if isinstance(source, bytes):
+        head = source[:12]
+    else:
+        with open(source, "rb") as stream:
+            head = stream.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
 
 
 def _readable(source: str | Path | bytes) -> str | Path | io.BytesIO:

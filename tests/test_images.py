@@ -1,5 +1,6 @@
 import io
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -164,3 +165,16 @@ def test_the_size_is_told_without_decoding(tmp_path):
     for source in (b"", tmp_path / "none", tmp_path):
         with pytest.raises(UserError):
             size_of(source)
+
+
+def test_a_picture_of_a_phone_is_read_where_its_package_is(tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new("RGB", (64, 32), "orange")).save(tmp_path / "phone.heic")
+    for source in (tmp_path / "phone.heic", (tmp_path / "phone.heic").read_bytes()):
+        opened = open_image(source, exact=True)
+        assert opened.size == (64, 32) and opened.mode == "RGB" and opened.getpixel((5, 5))[0] > 200
+    with pytest.raises(UserError, match="PNG, JPEG or WEBP"):
+        open_image(tmp_path / "phone.heic", formats=["PNG"])
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match=r"pip install 'llmga\[heic\]'"):
+        open_image(tmp_path / "phone.heic")

@@ -53,6 +53,8 @@ class Setting:
         group: what it is about.
         help: a sentence for `--help` and the HTTP document, which add the range and the default.
         label: on the page; None leaves it out there.
+        order: its place in the order of use, from 1; 0 is behind all that have one, where the page says "Advanced".
+        example: what stands in its empty field on the page, where it is not what the checkpoint would use.
         offered: the least and the greatest that people may choose; None is what a file may hold.
         slider: least, greatest and step of its slider on the page; without one it is typed or picked.
         choices: what the page calls its names; without them they stand for themselves.
@@ -74,6 +76,8 @@ class Setting:
     group: Group
     help: str
     label: Said | None = None
+    order: int = 0
+    example: Said | None = None
     offered: tuple[float, float] | None = None
     slider: tuple[float, float, float] | None = None
     choices: Mapping[str, Said] = field(default_factory=dict, hash=False)
@@ -93,6 +97,11 @@ class Setting:
     def __repr__(self) -> str:
         """As `help` shows it at a field."""
         return f"<{self.help}>"
+
+    @property
+    def advanced(self) -> bool:
+        """Whether few people ever need it."""
+        return not self.order
 
     @property
     def known(self) -> tuple[Any, ...]:
@@ -169,6 +178,11 @@ Fill = Annotated[str, row_of(FILLS, "fill"), Setting(
     command="", request="", record="fill", part_of="turn",
 )]  # fmt: skip
 
+Lock = Annotated[bool, Setting(
+    "painting", "every picture is painted with the same seed", ("Keep this seed", "固定种子"), order=4, default=False,
+    flag="", command="", request="", record="", part_of="turn",
+)]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -218,39 +232,41 @@ class Settings:
     )] = 512  # fmt: skip
     seed: Annotated[AskedSeed | None, Setting(
         "painting", "of the first picture, the next has seed + 1 …",
-        ("Seed (empty: by chance)", "随机种子（留空则随机）"), command="",
+        ("Seed", "随机种子"), order=3, example=("by chance", "随机"), command="",
     )] = None  # fmt: skip
     picture: Annotated[Literal["auto", "always"], Setting(
         "words", "auto: the model decides; always: in every answer", ("Pictures", "图片"),
         choices={"auto": ("when the model wants one", "由模型决定"), "always": ("in every answer", "每次回答都画")},
     )] = "auto"  # fmt: skip
     steps: Annotated[Steps | None, Setting(
-        "painting", "denoising steps", ("Steps", "步数"), slider=(1, 100, 1), request="num_inference_steps",
+        "painting", "denoising steps", ("Steps", "步数"), order=5, slider=(1, 100, 1), request="num_inference_steps",
     )] = None  # fmt: skip
     guidance_scale: Annotated[Guidance | None, Setting(
-        "painting", "how closely to follow the prompt", ("Guidance", "引导强度"), slider=(0, 20, 0.1),
+        "painting", "how closely to follow the prompt", ("Guidance", "引导强度"), order=6, slider=(0, 20, 0.1),
     )] = None  # fmt: skip
     negative_prompt: Annotated[Prompt | None, Setting(
-        "painting", "what should not be in the picture", ("Not in the picture", "画面中不要"),
+        "painting", "what should not be in the picture", ("Not in the picture", "画面中不要"), order=7,
+        example=("such as: text, a frame", "例如：文字、边框"),
     )] = None  # fmt: skip
     size: Annotated[tuple[WorkSide, WorkSide] | None, Setting(
         "painting", "WIDTHxHEIGHT in pixels, multiples of 8",
-        ("Size, such as 64x64 (empty: the model's own)", "尺寸，如 64x64（留空则用模型默认）"), record="work_size",
+        ("Size", "尺寸"), order=1, record="work_size",
     )] = None  # fmt: skip
     sampler: Annotated[SamplerName | None, Setting(
-        "painting", "how the noise is taken away", ("Sampler", "采样器"), request="", record="painter.sampler",
+        "painting", "how the noise is taken away", ("Sampler", "采样器"), order=8, request="", record="painter.sampler",
     )] = None  # fmt: skip
     repaint: Changes = field(default_factory=Changes)
     edit: Changes | None = None
     restorer: Annotated[RestorerName | None, Setting(
-        "finish", "what makes a repainted part agree with the rest", ("Restorer after repainting", "重绘后的修复器"),
+        "finish", "what makes a repainted part agree with the rest", ("Restorer", "修复器"), order=9,
         usual=RESTORER, request="",
     )] = None  # fmt: skip
     upscale: Annotated[Literal[2, 4] | None, Setting(
         "finish", "enlarge every finished picture with DiffRIR", request="", record="upscaler",
     )] = None  # fmt: skip
     versions: Annotated[int, within(1, MOST_VERSIONS), Setting(
-        "finish", "pictures of every prompt", flag="", command="", request="n", record="",
+        "finish", "pictures of every prompt", ("Pictures at once", "每次张数"), order=2, slider=(1, 8, 1),
+        flag="", command="", request="n", record="",
     )] = 1  # fmt: skip
     previews: Annotated[bool, Setting(
         "finish", "small pictures of unfinished ones", flag="", command="", request="", record="",
@@ -265,7 +281,7 @@ class Settings:
     )] = None  # fmt: skip
     control: Annotated[ControlText | None, Setting(
         "painting", f"how pictures guide, {FORM}, several with commas; off: not at all",
-        ("Guided by the latest picture, such as canny:0.6", "由最近的图片引导，如 canny:0.6"),
+        ("Guided by the latest picture", "由最近的图片引导"), example=("such as canny:0.6", "例如 canny:0.6"),
     )] = None  # fmt: skip
     control_images: tuple[Image.Image | None, ...] = ()
 
@@ -343,15 +359,16 @@ RECORDED = {"words": "words.{}", "region": "changes.{}", "editing": "changes.{}"
 
 
 def settings_of(kind: Any, **more: Any) -> Registry[Setting]:
-    """The rows of a dataclass such as `Settings`, with those of `Changes`.
+    """The rows of a dataclass such as `Settings`, with those of `Changes`, in the order of use.
 
     Args:
         more: further annotated types by name.
     """
     defaults = {each.name: each.default for each in fields(kind) if each.default is not MISSING}
     hints = {**get_type_hints(kind, include_extras=True), **get_type_hints(Changes, include_extras=True), **more}
-    rows = ((name, _row(name, hint, defaults)) for name, hint in hints.items())
-    return Registry("setting", {name: row for name, row in rows if row is not None})
+    rows = [row for name, hint in hints.items() if (row := _row(name, hint, defaults)) is not None]
+    rows.sort(key=lambda row: (row.advanced, row.order))
+    return Registry("setting", {row.name: row for row in rows})
 
 
 def _row(name: str, hint: Any, defaults: Mapping[str, Any]) -> Setting | None:
@@ -394,5 +411,5 @@ def _parts(hint: Any) -> Iterator[Any]:
         yield origin or hint
 
 
-SETTINGS = settings_of(Settings, fill=Fill)
+SETTINGS = settings_of(Settings, fill=Fill, lock=Lock)
 ASKED_SEED: Setting = replace(SETTINGS["seed"], hint=AskedSeed, default=0)  # where one has to be named

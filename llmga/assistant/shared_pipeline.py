@@ -76,6 +76,10 @@ class SharedPipeline:
         """As the pipeline; of one that does not say, by the difference of two descriptions."""
         return getattr(self.pipeline, "edits_by", DIFFERENCE)
 
+    def suits(self, sampler: str | None) -> dict[str, float]:
+        """As the pipeline; of one that does not say, nothing."""
+        return self.pipeline.suits(sampler) if hasattr(self.pipeline, "suits") else {}
+
     def use_sampler(self, name: str | None) -> None:
         """Sample with a row of `SAMPLERS` from now on; None is what the weights were opened with.
 

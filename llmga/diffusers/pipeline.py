@@ -110,13 +110,21 @@ class Pipeline:
     @property
     def steps(self) -> int:
         """Denoising steps of a call that names none: the sampler's, else the checkpoint's, else the family's."""
-        return self.sampler.steps or self.defaults.get("steps", self.family.steps)
+        return self._suits(self.sampler)[0]
 
     @property
     def guidance_scale(self) -> float:
         """Guidance of a call that names none, found in the same order."""
-        own = self.sampler.guidance_scale
-        return self.defaults.get("guidance_scale", self.family.guidance_scale) if own is None else own
+        return self._suits(self.sampler)[1]
+
+    def suits(self, sampler: str | None) -> dict[str, float]:
+        """`steps` and `guidance_scale` of a call that names none, sampled by a row of `SAMPLERS`; None as opened."""
+        row = SAMPLERS[sampler or self.defaults.get("sampler", "checkpoint")]
+        return dict(zip(("steps", "guidance_scale"), self._suits(row), strict=True))
+
+    def _suits(self, sampler: Sampler) -> tuple[int, float]:
+        steps, guidance = (self.defaults.get(each, getattr(self.family, each)) for each in ("steps", "guidance_scale"))
+        return sampler.steps or steps, guidance if sampler.guidance_scale is None else sampler.guidance_scale
 
     @property
     def denoiser(self) -> Any:

@@ -16,6 +16,7 @@ from llmga.assistant.settings import (
     SETTINGS,
     Changes,
     Fill,
+    Lock,
     Setting,
     Settings,
     settings_given,
@@ -44,7 +45,7 @@ def parsers():
 
 
 def test_every_field_is_a_row():
-    fields = set(get_type_hints(Settings)) | set(get_type_hints(Changes)) | {"fill"}
+    fields = set(get_type_hints(Settings)) | set(get_type_hints(Changes)) | {"fill", "lock"}
     assert set(SETTINGS) == fields - NOT_SETTINGS
 
 
@@ -107,7 +108,7 @@ class More(Settings):
     ] = 1.5
 
 
-MORE = settings_of(More, fill=Fill)
+MORE = settings_of(More, fill=Fill, lock=Lock)
 WARMTH = MORE["warmth"]
 
 

@@ -13,21 +13,21 @@ from llmga.assistant import image_files
 from llmga.assistant.credentials import Signer
 from llmga.assistant.events import PictureReady
 from llmga.errors import UserError
-from llmga.images import open_image, reduced, to_rgb
+from llmga.images import HEIF, open_image, reduced, to_rgb
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.options import RequestLimits
 
 # What a browser or a camera makes.  Pillow opens many more, some by programs of their own (EPS by Ghostscript).
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", HEIF)
 MAX_SCANS = 200  # of a JPEG; a progressive one has about ten, and each is a pass over all pixels
 DATA_URI = re.compile(r"data:(?:image/[\w.+-]+|application/octet-stream);base64,", re.ASCII)
 
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Return those of `FORMATS` that this build of Pillow opens."""
+    """Return those of `FORMATS` that this build of Pillow opens; HEIF is another package's."""
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    return tuple(name for name in FORMATS if name in Image.OPEN or name == HEIF)
 
 
 def from_data_uri(uri: str, limits: RequestLimits) -> bytes:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from threading import Condition, Lock, RLock, Thread
 from typing import Any, cast
 
+from PIL import Image
+
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import AssistantEvent, PictureReady, Stopped
 from llmga.assistant.fair_lock import FairLock
@@ -15,6 +17,7 @@ from llmga.assistant.library.kept import Kept, KeptConversation
 from llmga.assistant.library.pictures import PictureFolder
 from llmga.assistant.session import Session, Turn
 from llmga.errors import UserError, system_reason
+from llmga.serve.page.taken_back import TakenBack
 from llmga.serve.page.transcript import AnswerInProgress, Entry, Notice, ServedImages, entries
 
 LOOK_AGAIN = 0.5  # seconds between two looks at whether an answer that waits is still wanted
@@ -50,6 +53,8 @@ class OpenConversation:
         deleted: a person took it away, and has not had it back.
         problem: what went wrong in the latest answer that stands nowhere else: a sentence for who asked, or the number
             of a defect in the server's log.
+        taken_back: what can be brought back, until something else is said.
+        brought: a picture that no message has yet, for the next one to be about.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class OpenConversation:
         self.in_progress: AnswerInProgress | None = None
         self.version, self.running, self.deleted = 0, False, False
         self.problem: UserError | str | None = None
+        self.taken_back: TakenBack = TakenBack()
+        self.brought: Image.Image | None = None
         self.ended: Callable[[], None] = lambda: None
         self._troubles: Troubles = {}
         self._busy, self._stopped = Lock(), False
@@ -89,7 +96,10 @@ class OpenConversation:
             seed: what the page calls the seed of an image.
         """
         with self._looking:
-            return entries(self.assistant.session, self.in_progress, self._troubles, self.images, seed)
+            found = entries(self.assistant.session, self.in_progress, self._troubles, self.images, seed)
+            if self.brought is not None:
+                self.images.shown(self.brought)
+            return found
 
     def changes(self) -> Iterator[None]:
         """One step whenever the conversation looks otherwise, until nothing is done in it any more."""
@@ -142,9 +152,12 @@ class OpenConversation:
 
     def followed(self, progress: AnswerInProgress, answer: Events) -> AnswerSteps:
         """Follow an answer as it comes; what is left of it once the session has it is what went wrong."""
-        before = self._troubles.pop(progress.index, [])
+        earlier, before = self.assistant.session, self._troubles.pop(progress.index, [])
         if progress.repaints is not None:
             self._troubles[progress.index] = [each for each in before if each != INTERRUPTED]
+        else:
+            self._troubles = {index: told for index, told in self._troubles.items() if index < progress.index}
+            self.taken_back, self.brought = TakenBack(), None
         self.in_progress, self._stopped = progress, False
         try:
             with self.slots.line() as reached:
@@ -167,6 +180,13 @@ class OpenConversation:
                 if len(self.assistant.exchanges) > progress.index:
                     self._troubles.setdefault(progress.index, []).extend(progress.troubles)
                     self.in_progress = None
+                if progress.repaints is None and self._lacks(earlier):
+                    self.taken_back = TakenBack().kept("replaced", earlier)
+
+    def _lacks(self, earlier: Session) -> bool:
+        """Whether something of an earlier session is here no more."""
+        here, there = self.assistant.exchanges, earlier.exchanges
+        return len(here) < len(there) or any(one is not other for one, other in zip(here, there, strict=False))
 
     def take_back(self) -> Turn:
         """Take the last turn back, be it answered or not.
@@ -175,16 +195,28 @@ class OpenConversation:
             UserError: there is none.
         """
         with self._looking:
+            if self.in_progress is None:
+                self.taken_back = self.taken_back.kept("undone", self.assistant.session)
             turn = self.in_progress.turn if self.in_progress else self.assistant.undo()
             self.in_progress = None
             self._troubles.pop(len(self.assistant.exchanges), None)
             return turn
 
+    def bring_back(self) -> None:
+        """Go on with what was taken back last."""
+        session, self.taken_back = self.taken_back.brought_back(self.assistant.session)
+        self.become(session)
+
+    def succeed(self, other: "OpenConversation") -> None:
+        """Take the place of one that is kept nowhere else; it can be brought back."""
+        if other.kept is None and other.assistant.exchanges:
+            self.taken_back = other.taken_back.kept("cleared", other.assistant.session)
+
     def become(self, session: Session) -> None:
         """Go on with another session in place of this one."""
         with self._looking:
             self.assistant.session = session
-            self.in_progress, self._troubles = None, {}
+            self.in_progress, self.brought, self._troubles = None, None, {}
 
     def touch(self) -> None:
         """Something has changed: keep it, then let it be seen."""

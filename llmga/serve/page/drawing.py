@@ -6,24 +6,32 @@ Pure functions from data to HTML; everything that a person or a model said is es
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from html import escape
+from math import ceil
 
 from markdown_it import MarkdownIt
 
 from llmga.llava.generation_prompt import GenerationPrompt, Spoken, parse
+from llmga.serve.page import pictures
+from llmga.serve.page.icons import icon_button
 from llmga.serve.page.strings import Strings
 from llmga.serve.page.transcript import Entry, Notice, Progress, ShownImage
+from llmga.serve.page.welcome import Welcome, about, cards
 
 # Neither HTML nor pictures of elsewhere: a model's words must not make the reader's browser ask anybody anything.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable("image")
-SMALL = 256  # sides in pixels up to which a picture is not blown up to the column's width
-VERBS = ("similar", "change", "mark", "look")
 
 LogItem = tuple[str, str, str]  # key, kind, HTML: what `log.js` draws
 
 
-def log_items(number: int, entry: Entry, progress: Progress | None, strings: Strings) -> Iterator[LogItem]:
-    """What exchange `number` looks like."""
-    yield f"{number}.asked", "user", _asked(entry, strings)
+def log_items(
+    number: int, entry: Entry, progress: Progress | None, strings: Strings, last: bool = False
+) -> Iterator[LogItem]:
+    """What exchange `number` looks like.
+
+    Args:
+        last: none follows it, so that it can be answered anew or taken back.
+    """
+    yield f"{number}.asked", "user", _asked(number, entry, strings, last)
     prompts = 0
     for place, event in enumerate(_events(entry.reply)):
         if isinstance(event, Spoken) and event.text.strip():
@@ -42,45 +50,34 @@ _events = lru_cache(1024)(lambda reply: tuple(parse([reply])))
 _rendered = lru_cache(1024)(_MARKDOWN.render)
 
 
-def _asked(entry: Entry, strings: Strings) -> str:
-    pictures = "".join(
-        f'<div class="painted attached">{_picture(image, "", strings)}</div>' for image in entry.attached
+def _asked(number: int, entry: Entry, strings: Strings, last: bool) -> str:
+    attached = "".join(
+        f'<div class="painted attached{" marked" if image.marks else ""}">'
+        f"{pictures.picture(image, '', '', strings)}</div>"
+        for image in entry.attached
     )
-    return f'{pictures}<div class="bubble">{escape(entry.asked)}</div>'
+    return f'{attached}<div class="bubble">{escape(entry.asked)}</div>{_message_verbs(number, entry, strings, last)}'
+
+
+def _message_verbs(number: int, entry: Entry, strings: Strings, last: bool) -> str:
+    """What can be done with a message; one that came to nothing is not edited, but taken back and said anew."""
+    verbs = [*(("edit",) if entry.kept else ()), *(("retry", "undo") if last else ())]
+    buttons = (icon_button(verb, escape(strings[verb]), f' data-number="{number}"') for verb in verbs)
+    hint = f' data-send="{escape(strings["send"])}" data-leave="{escape(strings["put down"])}"'
+    return f'<div class="actions" role="group" aria-label="{escape(strings["message"])}"{hint}>{"".join(buttons)}</div>'
 
 
 def _painted(
-    address: str, text: str, pictures: Sequence[ShownImage], progress: Progress | None, strings: Strings
+    address: str, text: str, shown: Sequence[ShownImage], progress: Progress | None, strings: Strings
 ) -> Iterator[LogItem]:
     """One item for each picture of a prompt, or for the prompt alone; the painting at work comes last."""
-    for place, image in enumerate(pictures):
-        small = " small" if max(image.size) <= SMALL else ""
-        inside = _picture(image, text, strings) + _prompt(address, text, image.facts, strings)
-        yield f"{address}.{place}", f"painted{small}", inside
+    for place, image in enumerate(shown):
+        inside = pictures.picture(image, text, address, strings) + _prompt(address, text, image.facts, strings)
+        yield f"{address}.{place}", "painted", inside
     if progress is not None:
-        yield f"{address}.{len(pictures)}", "painted small", _unfinished(progress, strings)
-    elif not pictures:
+        yield f"{address}.{len(shown)}", "painted", _unfinished(progress, strings)
+    elif not shown:
         yield f"{address}.0", "painted waiting", _prompt(address, text, (), strings, waits=True)
-
-
-def _picture(image: ShownImage, alt: str, strings: Strings) -> str:
-    """The picture and what can be done with it; only the picture where it is shown again."""
-    say = {key: escape(text) for key, text in strings.items()}
-    url, label = escape(image.url), f"{say['picture']} {image.number + 1}"
-    verbs = "".join(
-        f'<button type="button" data-do="{verb}" data-number="{image.number}" '
-        f'aria-label="{say[verb]}: {label}">{say[verb]}</button>'
-        for verb in VERBS
-    )
-    name = "" if image.again else f' id="picture-{image.number}"'
-    face = (
-        f'<div class="face"{name}><img src="{url}" width="{image.size[0]}" height="{image.size[1]}" '
-        f'alt="{escape(alt) or label}"><span class="number">{image.number + 1}</span></div>'
-    )
-    if image.again:
-        return face
-    download = f'<a class="button" href="{url}" download="llmga-{image.number + 1:03d}.png">{say["download"]}</a>'
-    return f'{face}<div class="actions">{verbs}{download}</div>'
 
 
 def _unfinished(progress: Progress, strings: Strings) -> str:
@@ -88,8 +85,23 @@ def _unfinished(progress: Progress, strings: Strings) -> str:
     width, height = progress.size  # known before it is decoded, or the conversation would jump with every step
     inside = f'<img src="{progress.preview}" width="{width}" height="{height}" alt="">' if progress.preview else said
     return (
-        f'<div class="face{"" if progress.preview else " empty"}">{inside}</div>'
+        f'<div class="face{"" if progress.preview else " empty"}" data-say="{said}">{inside}</div>'
         f'<progress max="{progress.total or 1}" value="{progress.step}" aria-label="{said}"></progress>'
+        f'<p class="left">{escape(_how_far(progress, strings))}</p>'
+    )
+
+
+def _how_far(progress: Progress, strings: Strings) -> str:
+    """In words: the step, and the time that is left."""
+    if not progress.total:
+        return strings["painting"]
+    step = strings["step"].format(progress.step, progress.total)
+    return step if progress.seconds is None else f"{step} · {_left(progress.seconds, strings)}"
+
+
+def _left(seconds: float, strings: Strings) -> str:
+    return strings["minutes left" if seconds > 90 else "seconds left"].format(
+        ceil(seconds / 60) if seconds > 90 else max(1, ceil(seconds))
     )
 
 
@@ -103,27 +115,38 @@ def _prompt(address: str, text: str, facts: Sequence[str], strings: Strings, wai
     )
 
 
-def welcome(strings: Strings) -> LogItem:
-    """What stands there before anything was said."""
-    examples = (escape(strings[f"example {number}"]) for number in (1, 2, 3))
-    buttons = "".join(f'<button type="button" data-do="say" data-text="{text}">{text}</button>' for text in examples)
-    return "welcome", "welcome", f"<p>{escape(strings['welcome'])}</p>{buttons}"
+def log(
+    entries: Sequence[Entry], progress: Progress | None, strings: Strings, welcome: Welcome, taken_back: str = ""
+) -> list[list[str]]:
+    """The conversation as `log.js` takes it; of a list gradio sends what changed only.
+
+    Args:
+        welcome: what stands there before anything was said.
+        taken_back: a key of the strings, what can be brought back; "" for nothing.
+    """
+    last = len(entries) - 1
+    items = [item for at, each in enumerate(entries) for item in log_items(at, each, progress, strings, at == last)]
+    items = items or [("welcome", "welcome", cards(welcome, strings))]
+    if taken_back:
+        items.append((f"back {taken_back}", "note", _taken_back(taken_back, strings)))
+    return [list(item) for item in items]
 
 
-def log(drawn: Sequence[LogItem], strings: Strings) -> list[list[str]]:
-    """The items as `log.js` takes them; of a list gradio sends what changed only."""
-    return [list(item) for item in drawn] or [list(welcome(strings))]
+def _taken_back(key: str, strings: Strings) -> str:
+    button = f'<button type="button" data-do="bring back">{escape(strings["bring back"])}</button>'
+    return f"<span>{escape(strings[key])}</span> {button}"
 
 
-def gallery(pictures: Sequence[ShownImage], strings: Strings) -> str:
-    """Thumbnails of all pictures; each leads to its place in the conversation."""
-    if not pictures:
-        return f'<p class="none">{escape(strings["no pictures"])}</p>'
+def gallery(shown: Sequence[ShownImage], strings: Strings, welcome: Welcome) -> str:
+    """Thumbnails of all pictures, each opens large; before there are any, what they will be."""
+    if not shown:
+        return about(welcome, strings)
     label = escape(strings["picture"])
     return "".join(
-        f'<button type="button" data-goto="picture-{image.number}" aria-label="{label} {image.number + 1}">'
-        f'<img src="{escape(image.url)}" alt="" loading="lazy"><span class="number">{image.number + 1}</span></button>'
-        for image in pictures
+        f'<button type="button" data-open="{image.number}" aria-label="{label} {image.number + 1}">'
+        f'<img src="{escape(image.url)}" class="{pictures.grain(image)}" alt="" loading="lazy">'
+        f'<span class="number">{image.number + 1}</span></button>'
+        for image in shown
     )
 
 

@@ -7,21 +7,21 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from dataclasses import replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 import gradio as gr
+from gradio.events import Events
 from gradio.utils import get_upload_folder
 
 from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.library.library import Library
 from llmga.errors import UserError
-from llmga.images import MAX_PIXELS
-from llmga.serve.api.image_data import decode_image
-from llmga.serve.api.options import RequestLimits
 from llmga.serve.page import drawing, library_panel, mask_editor
+from llmga.serve.page.control_events import QUICK, ControlEvents
 from llmga.serve.page.conversation import AnswerSteps, OpenConversation
 from llmga.serve.page.desk import NEW, Desk
 from llmga.serve.page.importing import imported
@@ -30,13 +30,15 @@ from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import STRINGS, preferred_language
+from llmga.serve.page.uploads import browsable, opened
 from llmga.serve.page.user_session import REPAINT, UserSession
+from llmga.serve.page.verbs import Pressed, answer_to
 
 log: logging.Logger = logging.getLogger(__name__)
 MODELS = "models"  # events with this id follow answers, or may take as long
 LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
-UPLOADS = RequestLimits(picture=2**26, pixels=MAX_PIXELS)  # gradio lets no larger file in, see `serving`
-TO_SELECT = ("look", "change", "mark")
+LARGER = "larger"  # as `mark`, with the handles at the sides of the picture
+TO_SELECT = ("look", "change", REPAINT, LARGER)
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
 TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
 WHERE = """(visitor, place) => [
@@ -118,20 +120,26 @@ class EventHandlers:
         page.blocks.unload(self.leave)
         self._on(page.tick.tick, self.refresh, [page.session], self._all, queue=False)
         page.place.change(None, [page.place], js=SHOW_WHERE)
-        drawing_on = [page.session, page.mask_editor, *controls]
-        follow(page.message.submit, self.say, [page.session, page.message, *drawing_on[1:]])
-        self._on(page.message.stop, self.stop, [page.session], [], queue=False)
+        drawing_on = [page.session, page.message, page.mask_editor, *controls]
+        follow(page.message.submit, self.say, drawing_on)
         follow(page.log.select, self.act, drawing_on)
-        follow(page.verbs["retry"].click, self.retry, [page.session, *controls])
-        follow(page.verbs["repaint"].click, self.repaint, [page.session, *controls])
-        self._on(page.verbs["undo"].click, self.undo, [page.session, page.message], self._all)
+        uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
+        self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
+        self._on(page.message.stop, self.stop, [page.session], [], queue=False)
+        for verb, upload in page.bring.items():
+            self._on(upload.upload, partial(self.bring, verb), [page.session, upload], self._all)
         self._on(page.subject.click, self.deselect, [page.session], self._all)
         models = [page.language_model, page.picture_model]
-        for button in (page.verbs["clear"], page.library.new):
+        for button in (page.clear, page.library.new):
             self._on(button.click, self.clear, [page.session, *models], self._all, **model)
+        own = ControlEvents(page.controls, page.blocks, page.session)
         for model_list in models:
-            self._on(model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model)
-        self._join_settings(controls)
+            switched = self._on(
+                model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model
+            )
+            switched.then(own.suiting, [page.session, page.controls.named["sampler"]], controls, **QUICK)
+        for control in controls:
+            self._remembered(control.input)
         speaking = self._on(page.language.input, self.speak, [page.session, page.language], self._labelled())
         speaking.then(None, [page.language], js=TELL_LANGUAGE)
         saving = self._on(page.save.click, self.save, [page.session], [page.saved])
@@ -140,14 +148,6 @@ class EventHandlers:
         self._remembered(loading.then)
         follow(page.library.talks.select, self.keep, [page.session], **model)
         self._on(page.library.search.input, self.search, [page.session, page.library.search], [page.library.talks])
-
-    def _join_settings(self, controls: list[Any]) -> None:
-        sampler = self.page.controls.named["sampler"]
-        adapted = [self.page.controls.named["steps"], self.page.controls.named["guidance_scale"]]
-        adapting = self._on(sampler.input, self.page.controls.own_of, [sampler], adapted)
-        self._remembered(adapting.then)
-        for control in controls:
-            self._remembered(control.input)
 
     def _remembered(self, event: Callable[..., Any]) -> None:
         """The browser remembers what the settings show, for when the page is opened again."""
@@ -244,7 +244,8 @@ class EventHandlers:
         updates: Updates = dict(zip(page.labels.components, page.labels.in_language(language), strict=True))
         updates[page.language] |= {"value": language}
         session.view.drawn = -1
-        return updates | self.look(session) | {page.head: heading(language)} | self._closed_editor(session)
+        drawn = {page.head: heading(language), page.mask_editor: mask_editor.relabelled(language)}
+        return updates | self.look(session) | drawn
 
     def _closed_editor(self, session: UserSession) -> Updates:
         return {self.page.mask_editor: mask_editor.opened(session.language)}
@@ -254,13 +255,12 @@ class EventHandlers:
         session.seen = session.conversation.version
         entries, strings = session.entries(), session.strings
         progress = session.in_progress.progress if session.in_progress else None
-        items = [item for at, each in enumerate(entries) for item in drawing.log_items(at, each, progress, strings)]
         pictures = [picture for entry in entries for picture in entry.all_pictures()]
-        subject = session.subject()
-        thumbnail = None if subject.picture is None else pictures[subject.picture]
+        subject, welcome = session.subject(), self.pool.welcome(session.language_model)
+        thumbnail = None if subject.picture is None else session.images.look(subject.picture)
         html = (
-            drawing.log(items, strings),
-            drawing.gallery(pictures, strings),
+            drawing.log(entries, progress, strings, welcome, session.conversation.taken_back.key),
+            drawing.gallery(pictures, strings, welcome),
             drawing.subject(subject.kind, thumbnail, strings),
         )
         return dict(zip(self._drawn, html, strict=True)) | self._list(session)
@@ -283,34 +283,27 @@ class EventHandlers:
         """A message was sent."""
 
         def steps(session: UserSession) -> AnswerSteps:
-            images = [decode_image(Path(path).read_bytes(), UPLOADS, exact=True) for path in message["files"]]
+            images = [opened(path) for path in message["files"]]
             text = self._moderated(session, message["text"])
             return session.say(text, images, self._chosen(values), EditorValue.read(drawn))
 
         return self._begin(session, steps, sent=True)
 
-    def retry(self, session: UserSession | None, *values: Any) -> Updates:
-        """The last answer is to be another one."""
-        return self._begin(session, lambda session: session.retry(self._chosen(values)))
-
-    def repaint(self, session: UserSession | None, *values: Any) -> Updates:
-        """The last pictures are to be painted again."""
-        return self._begin(session, lambda session: session.repaint(self._chosen(values)))
-
-    def act(self, session: UserSession | None, drawn: str, event: gr.EventData, *values: Any) -> Updates:
+    def act(
+        self, session: UserSession | None, message: dict[str, Any], drawn: str, event: gr.EventData, *values: Any
+    ) -> Updates:
         """A button in the conversation was pressed."""
-        pressed = event._data or {}
-        verb, number, text = str(pressed.get("verb")), _whole(pressed.get("number")), str(pressed.get("text", ""))
-        if verb in TO_SELECT:
-            return self.select(session, verb, number)
+        pressed = Pressed.read(event._data)
+        if pressed.verb in TO_SELECT:
+            return self.select(session, pressed.verb, pressed.number)
+        if pressed.verb == "undo":
+            return self.undo(session, message)
+        if pressed.verb == "bring back":
+            return self.bring_back(session)
 
         def steps(session: UserSession) -> AnswerSteps:
-            if verb == "similar":
-                return session.similar(number, self._chosen(values))
-            words = self._moderated(session, text)
-            if verb == "paint":
-                return session.paint(str(pressed.get("address")), words, self._chosen(values))
-            return session.say(words, (), self._chosen(values), EditorValue.read(drawn))
+            words = self._moderated(session, pressed.text)
+            return answer_to(session, replace(pressed, text=words), self._chosen(values), EditorValue.read(drawn))
 
         return self._begin(session, steps)
 
@@ -390,10 +383,11 @@ class EventHandlers:
     @_guarded
     def select(self, session: UserSession, verb: str, number: int) -> Updates:
         """The next message is to be about a picture."""
-        session.select(verb, number)
-        if verb != REPAINT:
+        session.select(REPAINT if verb == LARGER else verb, number)
+        if verb not in (REPAINT, LARGER):
             return self._closed_editor(session) | self.look(session)
-        editor = mask_editor.opened(session.language, number, session.images.url(number))
+        tool = "grow" if verb == LARGER else "brush"
+        editor = mask_editor.opened(session.language, number, session.images.url(number), tool)
         return {self.page.mask_editor: editor, self.page.tabs: gr.Tabs(selected="canvas")} | self.look(session)
 
     @_guarded
@@ -405,6 +399,29 @@ class EventHandlers:
         return {self.page.message: again} | self._closed_editor(session) | self.look(session)
 
     @_guarded
+    def bring_back(self, session: UserSession) -> Updates:
+        """What was taken back last is there again."""
+        session.bring_back()
+        return self._closed_editor(session) | self.look(session)
+
+    @_guarded
+    def look_at(self, session: UserSession, message: dict[str, Any]) -> Updates:
+        """A file was put into the message box: what cannot be read is told at once, and taken out again."""
+        readable = []
+        for path in message["files"]:
+            with _problems_shown(session):
+                readable.append(browsable(path, opened(path)))
+        same = readable == message["files"]
+        return {self.page.message: gr.skip() if same else message | {"files": readable}}
+
+    def bring(self, verb: str, session: UserSession | None, path: str) -> Updates:
+        """A picture was chosen on a card of the welcome, to be marked or to grow."""
+        with _problems_shown(session):
+            number = self.present(session).bring(opened(path))
+            return self.select(session, verb, number)
+        return {self.page.log: gr.skip()}
+
+    @_guarded
     def deselect(self, session: UserSession) -> Updates:
         """The next message is about nothing in particular."""
         session.deselect()
@@ -412,10 +429,13 @@ class EventHandlers:
 
     @_guarded
     def clear(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
-        """A new conversation in place of this one, which stays where it is kept."""
-        if session.conversation.kept is not None and not session.conversation.has_begun:
-            return self._opened(session, session.conversation)
-        return self._opened(session, self.desk.fresh(session.owner, language_model, picture_model))
+        """A new conversation in place of this one, which stays where it is kept, or can be brought back."""
+        left = session.conversation
+        if left.kept is not None and not left.has_begun:
+            return self._opened(session, left)
+        fresh = self.desk.fresh(session.owner, language_model, picture_model)
+        fresh.succeed(left)
+        return self._opened(session, fresh)
 
     def _opened(self, session: UserSession, conversation: OpenConversation) -> Updates:
         """Show a conversation."""
@@ -554,7 +574,3 @@ def _problems_shown(session: UserSession | None) -> Iterator[None]:
         number = secrets.token_hex(4)
         log.exception("report %s", number)
         gr.Warning(STRINGS["en" if session is None else session.language]["defect"].format(number))
-
-
-def _whole(number: object) -> int:
-    return number if isinstance(number, int) and not isinstance(number, bool) else -1

@@ -1,6 +1,6 @@
 """Components whose labels follow the language that a person chose."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -9,6 +9,7 @@ from gradio.blocks import Block
 from llmga.serve.page.strings import STRINGS, Strings
 
 Shown = TypeVar("Shown", bound=Block)
+Said = str | Callable[[Strings], str]  # a key of the strings, or what makes HTML of them
 
 
 class Labels:
@@ -20,10 +21,10 @@ class Labels:
 
     def __init__(self, language: str = "en"):
         self.strings: Strings = STRINGS[language]
-        self._labelled: list[tuple[Block, Mapping[str, str], Mapping[str, str]]] = []
+        self._labelled: list[tuple[Block, Mapping[str, Said], Mapping[str, str]]] = []
 
     def put(self, kind: type[Shown], *, choices: Mapping[str, str] | None = None, **options: Any) -> Shown:
-        """A component; options whose name ends in `_word` are keys of the strings.
+        """A component; options whose name ends in `_word` are keys of the strings, or make HTML of them.
 
         Args:
             choices: value -> key of its string.
@@ -31,7 +32,9 @@ class Labels:
         """
         if "rows" in options:
             options["choices"] = options.pop("rows")
-        keys = {name.removesuffix("_word"): options.pop(name) for name in list(options) if name.endswith("_word")}
+        keys: dict[str, Said] = {
+            name.removesuffix("_word"): options.pop(name) for name in list(options) if name.endswith("_word")
+        }
         component = kind(**options, **self._texts(keys, choices or {}, self.strings))
         self._labelled.append((component, keys, choices or {}))
         return component
@@ -46,8 +49,10 @@ class Labels:
         return [gr.update(**self._texts(keys, choices, STRINGS[language])) for _, keys, choices in self._labelled]
 
     @staticmethod
-    def _texts(keys: Mapping[str, str], choices: Mapping[str, str], strings: Strings) -> dict[str, Any]:
-        texts: dict[str, Any] = {name: strings[key] for name, key in keys.items()}
+    def _texts(keys: Mapping[str, Said], choices: Mapping[str, str], strings: Strings) -> dict[str, Any]:
+        texts: dict[str, Any] = {
+            name: strings[said] if isinstance(said, str) else said(strings) for name, said in keys.items()
+        }
         if choices:
             texts["choices"] = [(strings[key], value) for value, key in choices.items()]
         return texts

@@ -1,5 +1,6 @@
 """What stands where on the page.  What it does is in `handlers`, what it says in `strings`."""
 
+from html import escape
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,14 +9,16 @@ import gradio as gr
 from llmga.assistant.settings import Settings
 from llmga.diffrir.restorers import restorer_name
 from llmga.errors import UserError
-from llmga.serve.page import drawing, mask_editor
-from llmga.serve.page.controls import Controls
+from llmga.serve.page import mask_editor
+from llmga.serve.page.controls import Controls, language_choice
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.library_panel import LibraryPanel
+from llmga.serve.page.lightbox import lightbox
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.options import PageOptions
 from llmga.serve.page.scripts import script
-from llmga.serve.page.strings import LANGUAGES, STRINGS
+from llmga.serve.page.strings import STRINGS, Strings
+from llmga.serve.page.uploads import OF_PHONES
 from llmga.serve.page.user_session import UserSession
 
 SYSTEM_FONTS = [
@@ -34,8 +37,23 @@ THEME = gr.themes.Soft(primary_hue="indigo", neutral_hue="slate", font=SYSTEM_FO
     block_title_text_weight="500",
     input_border_width="1px",
     checkbox_border_width="1px",
-    checkbox_border_color="*neutral_400",
+    checkbox_border_color="*neutral_500",
+    # contrasts of at least 4.5 to 1
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_300",
+    color_accent="*primary_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_700",
 )
+LOG = """<div class="log" role="log" aria-live="off" tabindex="0"></div>
+<div class="heard" role="status"></div><div class="heard" role="alert"></div>"""
+PICTURES = ["image", *OF_PHONES]  # which some systems do not know as pictures
 Uploads = TypeVar("Uploads", gr.MultimodalTextbox, gr.UploadButton)
 LOOK_AGAIN = 1.0  # seconds
 REMEMBERED = "llmga"  # gradio's own key would be another one at the next start, and the browser's memory unreadable
@@ -64,47 +82,60 @@ class PageLayout:
             self.place: gr.Textbox = gr.Textbox(visible="hidden")
             self.tick: gr.Timer = gr.Timer(LOOK_AGAIN)
             self.library: LibraryPanel = LibraryPanel(self.labels, visible=options.library is not None)
-            self.head: gr.HTML = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
-            with gr.Row(equal_height=False):
+            with gr.Row(elem_id="top", equal_height=False):
+                self._head(self.labels, options)
+            with gr.Row(elem_id="work", equal_height=False):
                 with gr.Column(scale=3, min_width=320, elem_id="talk"):
                     self._conversation(self.labels)
                 with gr.Column(scale=2, min_width=320, elem_id="side"), gr.Tabs() as self.tabs:
                     self._side(pool, options.settings, self.labels)
 
+    def _head(self, labels: Labels, options: PageOptions) -> None:
+        self.head: gr.HTML = gr.HTML(heading("en"), elem_id="head", visible=not options.embed)
+        self.language: gr.Radio = language_choice(labels)
+        own = options.library is None  # the list of what is kept has one of its own
+        self.clear: gr.Button = labels.put(
+            gr.Button, value_word="clear", size="sm", min_width=90, elem_id="clear", visible=own
+        )
+
     def _conversation(self, labels: Labels) -> None:
         self.log: gr.HTML = gr.HTML(
             [],  # what stands here says that the session has begun
-            html_template='<div class="log" role="log" tabindex="0"></div>',
+            html_template=LOG,
             js_on_load=script("log.js"),
             apply_default_css=False,
             elem_id="log",
         )
-        self.subject: gr.HTML = gr.HTML("", js_on_load=script("subject.js"), apply_default_css=False, elem_id="subject")
+        labels.put(gr.HTML, value_word=lightbox, js_on_load=script("lightbox.js"), apply_default_css=False)
+        labels.put(gr.HTML, value_word=words_of_scripts, apply_default_css=False, visible="hidden")
+        self.bring: dict[str, gr.UploadButton] = {
+            verb: local_files_only(
+                gr.UploadButton(file_types=PICTURES, file_count="single", visible="hidden", elem_id=f"bring-{verb}")
+            )
+            for verb in ("mark", "larger")
+        }
+        self.subject: gr.HTML = gr.HTML(
+            "", js_on_load=script("composer.js"), apply_default_css=False, elem_id="subject"
+        )
         self.message: gr.MultimodalTextbox = local_files_only(
             labels.put(
                 gr.MultimodalTextbox,
                 placeholder_word="placeholder",
                 label_word="message",
                 show_label=False,
-                file_types=["image"],
+                file_types=PICTURES,
                 file_count="multiple",
                 max_lines=6,
                 autofocus=True,
                 elem_id="message",
             )
         )
-        with gr.Row(elem_id="verbs"):
-            self.verbs: dict[str, gr.Button] = {
-                verb: labels.put(gr.Button, value_word=verb, size="sm", min_width=90, elem_id=verb)
-                for verb in ("retry", "repaint", "undo", "clear")
-            }
 
     def _side(self, pool: ModelPool, usual: Settings, labels: Labels) -> None:
         with labels.put(gr.Tab, label_word="pictures", id="pictures"):
             self.gallery: gr.HTML = gr.HTML(
-                drawing.gallery([], labels.strings),
+                "",
                 html_template='<div class="gallery">${value}</div>',
-                js_on_load=script("gallery.js"),
                 apply_default_css=False,
                 elem_id="gallery",
             )
@@ -112,7 +143,7 @@ class PageLayout:
             self.mask_editor: gr.HTML = gr.HTML(
                 mask_editor.opened("en"),
                 html_template=mask_editor.TEMPLATE,
-                js_on_load=script("mask_editor.js"),
+                js_on_load=mask_editor.script(),
                 apply_default_css=False,
                 elem_id="mask-editor",
             )
@@ -134,8 +165,6 @@ class PageLayout:
             )
 
     def _session(self, labels: Labels) -> None:
-        rows = [(name, code) for code, name in LANGUAGES.items()]
-        self.language: gr.Radio = labels.put(gr.Radio, label_word="language", rows=rows, value="en", elem_id="language")
         labels.put(gr.Markdown, value_word="session help")
         self.save: gr.Button = labels.put(gr.Button, value_word="save", elem_id="save")
         self.saved: gr.DownloadButton = gr.DownloadButton(visible="hidden", elem_id="saved")
@@ -154,6 +183,12 @@ def heading(language: str) -> str:
     """The head of the page as HTML."""
     strings = STRINGS[language]
     return f"<h1>{strings['title']}</h1><p>{strings['subtitle']}</p>"
+
+
+def words_of_scripts(strings: Strings) -> str:
+    """What `composer.js` says, in a language."""
+    waits, leave, story = (escape(strings[key]) for key in ("waits", "wait not", "story"))
+    return f'<i id="words" data-waits="{waits}" data-not="{leave}" data-story="{story}"></i>'
 
 
 def local_files_only(component: Uploads) -> Uploads:

@@ -1,12 +1,14 @@
 """What all sessions share: the models that are loaded, and the list of those that can be chosen."""
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.fair_lock import FairLock
-from llmga.assistant.loading import Models
+from llmga.assistant.loading import BUNDLED_MLLM, Models, bundled
 from llmga.assistant.record import ModelMark
 from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffrir.restorers import Restorer
@@ -15,8 +17,12 @@ from llmga.diffusers.parts import PARTS
 from llmga.diffusers.pipelines import Pipeline
 from llmga.diffusers.single_file.checkpoint import is_single_file
 from llmga.errors import UserError
+from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.loading import NewChat, open_planner
 from llmga.serve.page.options import PageOptions
+from llmga.serve.page.welcome import Welcome
+
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class ModelPool:
         self.first: tuple[str, str] = language.name, picture.name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
+        self._welcomes: dict[str, Welcome] = {}
         self._listed = self._look()
 
     @property
@@ -93,6 +100,32 @@ class ModelPool:
         marks = (talks.mark, paints.mark, *rest)
         pipeline = SharedPipeline.of(paints.pipeline, paints.lock, paints.batch)
         return self.models.around(talks.new_chat(), pipeline, self.options.settings, marks)
+
+    def welcome(self, language: str) -> Welcome:
+        """What a language model that is offered says of itself.
+
+        Args:
+            language: its name.
+        """
+        if language not in self._welcomes:
+            try:
+                self._welcomes[language] = Welcome.of(self._folder(language))
+            except UserError as problem:  # nobody who talks to it can mend it
+                log.warning("%s", problem)
+                self._welcomes[language] = Welcome()
+        return self._welcomes[language]
+
+    def _folder(self, language: str) -> Path | None:
+        """Where a language model lies; None for one that runs elsewhere."""
+        if language != self.first[0]:
+            return self._path(language) if self.options.model_directory and language else None
+        given = self.options.spec.mllm
+        if given is not None:
+            return None if isinstance(given, Endpoint) else Path(given)
+        with suppress(UserError):
+            if (folder := bundled(BUNDLED_MLLM, "--model-path")).name == language:
+                return folder
+        return None
 
     def _look(self) -> tuple[list[str], list[str]]:
         directory = self.options.model_directory

@@ -38,7 +38,7 @@ COMMON: dict[str, Any] = {
     "ssr_mode": False,
     "enable_monitoring": False,
     "theme": THEME,
-    "css_paths": [HERE / "page.css", HERE / "library.css"],
+    "css_paths": [HERE / name for name in ("page.css", "library.css", "canvas.css", "settings.css")],
 }
 SIGN_IN = "Any name; the password is one of the server's API keys."
 

@@ -3,18 +3,23 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import monotonic
 from urllib.parse import quote
 
 from PIL import Image
 
 from llmga.assistant.events import AssistantEvent, Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.library.pictures import PictureFolder
+from llmga.assistant.record import Record
 from llmga.assistant.session import GeneratedImage, Session, Turn
+from llmga.assistant.settings import SETTINGS
 from llmga.errors import UserError
 from llmga.images import to_rgb
 from llmga.llava.generation_prompt import END, START
+from llmga.serve.page.marks import marked
+from llmga.serve.page.strings import key_of
 
 PREVIEW = 256  # longer side in pixels of an unfinished picture
 
@@ -31,6 +36,9 @@ class ShownImage:
         size: (width, height) in pixels.
         facts: what is said of how it was made, such as its seed.
         again: it was shown before, under the same number.
+        made: how it was made, as pairs of a key of the page's strings and what is said there.
+        before: where the browser gets the picture that was changed, of the same size; "" where there is none.
+        marks: where the browser gets the picture hatched where it was to be painted anew; "" where nothing was marked.
     """
 
     number: int
@@ -38,6 +46,9 @@ class ShownImage:
     size: tuple[int, int]
     facts: tuple[str, ...] = ()
     again: bool = False
+    made: tuple[tuple[str, str], ...] = ()
+    before: str = ""
+    marks: str = ""
 
 
 @dataclass
@@ -51,6 +62,8 @@ class Progress:
         total: how many there are; 0 until the pipeline has begun.
         preview: a data URI of the unfinished image.
         size: its (width, height) in pixels.
+        first: when the first step was done, in seconds of `time.monotonic`, and which that was.
+        seconds: how long the rest will take, judged by the steps so far; None until two are done.
     """
 
     exchange: int
@@ -59,6 +72,17 @@ class Progress:
     total: int = 0
     preview: str = ""
     size: tuple[int, int] = (1, 1)
+    first: tuple[float, int] | None = None
+    seconds: float | None = None
+
+    def reach(self, step: int, total: int) -> None:
+        """So many steps are done by now."""
+        now = monotonic()
+        if self.first is None or step < self.first[1]:  # another picture of the same prompt begins
+            self.first, self.seconds = (now, step), None
+        elif step > self.first[1]:
+            self.seconds = (now - self.first[0]) / (step - self.first[1]) * (total - step)
+        self.step, self.total = step, total
 
 
 @dataclass(frozen=True)
@@ -78,6 +102,7 @@ class Entry:
         reply: the answer so far, with its generation prompts in their tags.
         pictures: what was painted of each prompt, by its number in the reply.
         troubles: what went wrong, in order.
+        kept: the session has it; not so of what is being answered, or came to nothing.
     """
 
     asked: str
@@ -85,6 +110,7 @@ class Entry:
     reply: str = ""
     pictures: Mapping[int, Sequence[ShownImage]] = field(default_factory=dict)
     troubles: Sequence[str | Notice] = ()
+    kept: bool = True
 
     def all_pictures(self) -> list[ShownImage]:
         """Those that are shown here first, in the order of their numbers."""
@@ -104,14 +130,39 @@ class ServedImages:
     pictures: PictureFolder
     numbered: list[Image.Image] = field(default_factory=list)
     _files: dict[int, tuple[Image.Image, Path]] = field(default_factory=dict)  # by identity, the image kept alive
+    _marks: dict[tuple[int, int | str | None], tuple[Turn, str]] = field(default_factory=dict)  # as before
 
-    def shown(self, image: Image.Image, ready: PictureReady | None = None, facts: tuple[str, ...] = ()) -> ShownImage:
-        """The next number for this image, or the one that it has; a painted one's file carries its record."""
+    def shown(
+        self,
+        image: Image.Image,
+        ready: PictureReady | None = None,
+        facts: tuple[str, ...] = (),
+        before: Image.Image | None = None,
+    ) -> ShownImage:
+        """The next number for this image, or the one that it has; a painted one's file carries its record.
+
+        Args:
+            before: what it was made of; looked at beside it where both are of one size.
+        """
         known = [number for number, other in enumerate(self.numbered) if other is image]
         if not known:
             self.numbered.append(image)
         number = known[0] if known else len(self.numbered) - 1
-        return ShownImage(number, self._url(image, ready), image.size, facts, again=bool(known))
+        made = () if ready is None else facts_of(ready.record)
+        earlier = self._url(before, None) if before is not None and before.size == image.size else ""
+        return ShownImage(number, self._url(image, ready), image.size, facts, bool(known), made, earlier)
+
+    def attached(self, turn: Turn) -> list[ShownImage]:
+        """The images of a turn; the first one with what was marked on it."""
+        images = [self.shown(image) for image in turn.images]
+        return [replace(image, marks=self._marked(turn)) if place == 0 else image for place, image in enumerate(images)]
+
+    def _marked(self, turn: Turn) -> str:
+        key = id(turn.images[0]), id(turn.mask) if turn.mask is not None else turn.outpaint
+        if key not in self._marks:
+            picture = marked(turn)
+            self._marks[key] = turn, "" if picture is None else served(self.pictures.given(picture))
+        return self._marks[key][1]
 
     def image(self, number: int | None, otherwise: str) -> Image.Image:
         """The image of a number.
@@ -122,6 +173,10 @@ class ServedImages:
         if number is None or not 0 <= number < len(self.numbered):
             raise UserError(otherwise)
         return self.numbered[number]
+
+    def look(self, number: int) -> ShownImage:
+        """An image that has its number already."""
+        return ShownImage(number, self.url(number), self.numbered[number].size, again=True)
 
     def url(self, number: int) -> str:
         """Where the browser gets an image that is shown."""
@@ -170,7 +225,7 @@ class AnswerInProgress:
             case PromptFound(prompt):
                 self._begin_prompt(prompt)
             case Denoising(step, total, preview) if self.progress is not None:
-                self.progress.step, self.progress.total = step, total
+                self.progress.reach(step, total)
                 if preview is not None:
                     self.progress.preview, self.progress.size = _data_uri(preview), preview.size
             case PictureReady():
@@ -211,32 +266,58 @@ def entries(
     for index, exchange in enumerate(session.exchanges[:until]):
         messages = session.conversation.messages[exchange.start : exchange.end]
         reply = messages[-1].text if messages[-1].role == "assistant" else ""
-        painted = [(each.number, _ready(each)) for each in exchange.paintings]
+        painted = [(each.number, _ready(each), _before(each)) for each in exchange.paintings]
         found.append(_entry(exchange.turn, reply, painted, troubles.get(index, ()), images, seed))
     if answer is not None and answer.repaints is None:
         waits = [Notice("queued")] if answer.waits else []
-        found.append(_entry(answer.turn, answer.reply, answer.painted, [*answer.troubles, *waits], images, seed))
+        painted = [(number, ready, ready.parent) for number, ready in answer.painted]
+        entry = _entry(answer.turn, answer.reply, painted, [*answer.troubles, *waits], images, seed)
+        found.append(replace(entry, kept=False))
     return found
 
 
 def _entry(
     turn: Turn,
     reply: str,
-    painted: Sequence[Painted],
+    painted: Sequence[tuple[int, PictureReady, Image.Image | None]],
     troubles: Sequence[str | Notice],
     images: ServedImages,
     seed: str,
 ) -> Entry:
-    attached = [images.shown(image) for image in turn.images]
+    attached = images.attached(turn)
     pictures: dict[int, list[ShownImage]] = {}
-    for number, ready in sorted(painted, key=lambda each: each[0]):
+    for number, ready, before in sorted(painted, key=lambda each: each[0]):
         facts = (f"{seed} {ready.record.seed}", f"{ready.image.width}×{ready.image.height}")
-        pictures.setdefault(number, []).append(images.shown(ready.image, ready, facts))
+        pictures.setdefault(number, []).append(images.shown(ready.image, ready, facts, before))
     return Entry(turn.text, attached, reply, pictures, tuple(troubles))
+
+
+def facts_of(record: Record) -> tuple[tuple[str, str], ...]:
+    """How a picture was made: pairs of a key of the page's strings and what is said there, of what was chosen."""
+    painter, language = record.model("painter"), record.model("language")
+    said = {
+        "request": record.request,
+        "seed": record.seed,
+        "size": record.size and "{} × {}".format(*record.size),
+        key_of(SETTINGS["steps"]): record.steps,
+        key_of(SETTINGS["guidance_scale"]): record.guidance_scale,
+        key_of(SETTINGS["sampler"]): record.painter.get("sampler") or record.sampler,
+        key_of(SETTINGS["negative_prompt"]): record.negative_prompt,
+        "restorer": record.restorer,
+        "picture model": painter and painter.name,
+        "language model": language and language.name,
+    }
+    return tuple((key, str(value)) for key, value in said.items() if value not in (None, ""))
 
 
 def _ready(painting: GeneratedImage) -> PictureReady:
     return PictureReady(painting.image, painting.record, None if painting.region is None else painting.region.parent)
+
+
+def _before(painting: GeneratedImage) -> Image.Image | None:
+    """What it was made of: of a grown picture with what was laid under the new part, so that both are of one size."""
+    region = painting.region
+    return None if region is None else region.picture if region.outpaint else region.parent
 
 
 def served(file: Path) -> str:

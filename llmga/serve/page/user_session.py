@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -90,6 +91,11 @@ class UserSession:
         return self.conversation.assistant
 
     @property
+    def language_model(self) -> str:
+        """The name of the one that answers."""
+        return next((mark.name for mark in self.assistant.models if mark.role == "language"), "")
+
+    @property
     def images(self) -> ServedImages:
         """What is shown, by its number."""
         return self.conversation.images
@@ -120,10 +126,7 @@ class UserSession:
         Raises:
             UserError: it says nothing, or cannot be answered; the session is as it was.
         """
-        if len(text) > (longest := min(LONGEST_MESSAGE, self.assistant.bounds.message)):
-            raise UserError(self.strings["too long"].format(len(text), longest))
-        if not text.strip() and not images:
-            raise UserError(self.strings["nothing said"])
+        self._check(text, images)
         turn = self._turn(text.strip(), tuple(images), drawn, chosen.fill)
         changes, goes_on = self.selected.kind == CHANGE, self.subject().kind == REGION
 
@@ -132,7 +135,9 @@ class UserSession:
                 self.assistant.leave_region()  # a changed picture is taken up again by its button
             return self.assistant.stream(turn)
 
-        yield from self._answered(turn, chosen, answer, changes=changes)
+        yield from self._answered(
+            turn, chosen.feathered(turn.mask is not None and drawn.feather > 0), answer, changes=changes
+        )
 
     def similar(self, number: int, chosen: Chosen) -> AnswerSteps:
         """Paint a picture like this one.
@@ -153,9 +158,22 @@ class UserSession:
             turn = self.in_progress.turn
             yield from self._answered(turn, chosen, lambda: self.assistant.stream(turn))
             return
-        last = self._last()
-        changes = last.region is not None and last.region.mask is None and bool(last.turn.images)
-        yield from self._answered(last.turn, chosen, self.assistant.retry, changes=changes, again=True)
+        self._last()
+        yield from self._again(len(self.assistant.exchanges) - 1, None, chosen)
+
+    def edit(self, number: int, text: str, chosen: Chosen) -> AnswerSteps:
+        """Answer a message anew, in other words; what followed can be brought back.
+
+        Args:
+            number: of the message, from 0.
+
+        Raises:
+            UserError: there is no such message, or it cannot be answered.
+        """
+        if not 0 <= number < len(self.assistant.exchanges):
+            raise UserError(self.strings["nothing said"])
+        self._check(text, self.assistant.exchanges[number].turn.images)
+        yield from self._again(number, text.strip(), chosen)
 
     def paint(self, address: str, prompt: str | None, chosen: Chosen) -> AnswerSteps:
         """Paint a prompt; what was painted of it before stays.
@@ -176,20 +194,6 @@ class UserSession:
             painting = AnswerInProgress(self.assistant.exchanges[index].turn, index, repaints=which)
             yield from self.conversation.followed(painting, lambda: self.assistant.paint(index, which, prompt))
 
-    def repaint(self, chosen: Chosen) -> AnswerSteps:
-        """Paint the pictures of the last answer that has some again.
-
-        Raises:
-            UserError: there is none.
-        """
-        painted = [index for index, each in enumerate(self.assistant.exchanges) if each.paintings]
-        if not painted:
-            raise UserError(self.strings["no picture"])
-        for number in sorted({each.number for each in self.assistant.exchanges[painted[-1]].paintings}):
-            yield from self.paint(f"{painted[-1]}.{number}", None, chosen)
-            if self.assistant.cancelled:
-                return
-
     def undo(self) -> str:
         """Take the last turn back.
 
@@ -200,10 +204,32 @@ class UserSession:
             UserError: there is none.
         """
         with self._alone():
-            if self.in_progress is None:
-                self._last()
+            if self.in_progress is None and not self.assistant.exchanges:
+                raise UserError(self.strings["nothing to undo"])
             self.selected = MessageSubject()
             return self.conversation.take_back().text
+
+    def bring_back(self) -> None:
+        """Go on with what was taken back last, as if it had never been gone.
+
+        Raises:
+            UserError: nothing was, or an answer is being given.
+        """
+        with self._alone():
+            if not self.conversation.taken_back.key:
+                raise UserError(self.strings["nothing to undo"])
+            self.conversation.bring_back()
+            self.selected = MessageSubject()
+
+    def bring(self, image: Image.Image) -> int:
+        """Have a picture here that no message has yet.
+
+        Returns:
+            Its number.
+        """
+        self.conversation.brought = image
+        self.entries()
+        return next(number for number, each in enumerate(self.images.numbered) if each is image)
 
     def stop(self) -> None:
         """End the current answer, or the wait for it; from any thread."""
@@ -303,13 +329,29 @@ class UserSession:
             raise UserError(self.strings["nothing marked"])
         return Turn(text, images, drawn.mask(images[0].size), drawn.outpaint, fill)
 
+    def _check(self, text: str, images: Sequence[Image.Image]) -> None:
+        """Raises: UserError where a message says nothing, or too much."""
+        if len(text) > (longest := min(LONGEST_MESSAGE, self.assistant.bounds.message)):
+            raise UserError(self.strings["too long"].format(len(text), longest))
+        if not text.strip() and not images:
+            raise UserError(self.strings["nothing said"])
+
+    def _again(self, number: int, text: str | None, chosen: Chosen) -> AnswerSteps:
+        """Answer message `number` anew, in these words or in those that it has."""
+        old = self.assistant.exchanges[number]
+        turn = old.turn if text is None else replace(old.turn, text=text)
+        changes = old.region is not None and old.region.mask is None and bool(old.turn.images)
+        chosen = chosen.feathered(old.region is not None and old.region.changes.get("soft", False))
+        answer = partial(self.assistant.edit, number, text)
+        yield from self._answered(turn, chosen, answer, changes=changes, instead=number)
+
     def _answered(
-        self, turn: Turn, chosen: Chosen, answer: Events, *, changes: bool = False, again: bool = False
+        self, turn: Turn, chosen: Chosen, answer: Events, *, changes: bool = False, instead: int | None = None
     ) -> AnswerSteps:
-        """Give an answer, in place of the last one if it is given `again`."""
+        """Give an answer, in place of message `instead` and those after it where one is given."""
         with self._alone():
             chosen.into(self.assistant, changes=changes)
-            index = len(self.assistant.exchanges) - again
+            index = len(self.assistant.exchanges) if instead is None else instead
             self.selected = MessageSubject()
             progress = AnswerInProgress(turn, index, paints=chosen.settings.paint)
             yield from self.conversation.followed(progress, answer)

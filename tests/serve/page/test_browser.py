@@ -45,6 +45,14 @@ IS_SEEN_WHOLE = """(name) => {
     const box = document.querySelector(name)?.getBoundingClientRect();
     return box && box.height > 100 && box.top >= 0 && box.bottom <= innerHeight;
 }"""
+# A picture of one dot is pasted or dropped.
+PUT = """async ([put, kind, place]) => {
+    const dot = await new Promise((done) => document.createElement("canvas").toBlob(done));
+    const given = new DataTransfer(), event = { bubbles: true, cancelable: true };
+    given.items.add(new File([dot], "dot.png", { type: "image/png" }));
+    event[put === "drop" ? "dataTransfer" : "clipboardData"] = given;
+    document.querySelector(place).dispatchEvent(new window[kind](put, event));
+}"""
 PATIENCE = 120_000  # milliseconds for one answer on a busy machine
 
 pytestmark = [
@@ -188,11 +196,29 @@ class Driver:
     def paint_slowly(self) -> None:
         """A size and a number of steps that keep the painter busy for a while."""
         self.page.get_by_role("tab", name="Settings").click()
-        self.page.get_by_role("button", name="Painting ▼").click()
-        self.page.get_by_label("Size, such as").fill("256x256")
-        steps = self.page.get_by_label("number input for Steps")
-        steps.fill("100")
-        steps.blur()
+        self.page.locator("#setting-size textarea, #setting-size input").fill("256x256")
+        self.page.locator("#setting-steps textarea, #setting-steps input").fill("100")
+
+    def grow(self, photo: Path) -> None:
+        """Bring a picture by a card of the welcome, and give it more room at the right."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.click("[data-card=larger]")
+        chooser.value.set_files(photo)
+        self.page.wait_for_selector(".mask-editor.growing:not(.empty)")
+        self.page.locator("[data-side=right]").press("ArrowRight")
+
+    def judge(self, state: str) -> list[str]:
+        """What axe-core finds serious in both themes, at this place of a visit."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        found = []
+        self.page.emulate_media(reduced_motion="reduce")  # a colour on its way to another one has no contrast yet
+        for theme in ("dark", "light"):
+            self.page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+            for each in axe.run(self.page, options={"resultTypes": ["violations"]}).response["violations"]:
+                if each["impact"] in ("serious", "critical"):
+                    places = [(node["target"], node["failureSummary"]) for node in each["nodes"]]
+                    found.append(f"{state}, {theme}: {each['id']} at {places}")
+        return found
 
     def shoot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -237,7 +263,7 @@ def test_a_request_is_answered_in_streamed_words_and_a_picture_that_is_right(tab
     tab.shoot("2-answer")
     tab.page.set_viewport_size({"width": 390, "height": 844})
     tab.page.wait_for_function("document.documentElement.scrollWidth <= 390")
-    tab.page.wait_for_function(STAND_BELOW_EACH_OTHER, arg=["#log .log", "#message", "#verbs", "#side"])
+    tab.page.wait_for_function(STAND_BELOW_EACH_OTHER, arg=["#log .log", "#message", "#side"])
     tab.shoot("3-phone")
     tab.page.click("[data-do=mark]")  # leads to the canvas, which stands below
     tab.page.wait_for_function(IS_SEEN_WHOLE, arg="#mask-editor canvas")
@@ -274,13 +300,13 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
     tab.ask(REQUEST)
     before = np.asarray(tab.picture(0).convert("RGB"))
     tab.page.click("[data-do=mark]")
-    tab.page.click("[data-mode=grow]")
+    tab.page.click("[data-tool=grow]")
     handle = tab.page.locator("[data-side=right]")
     box = handle.bounding_box()
     stage = tab.page.locator("#mask-editor canvas").bounding_box()
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab.page.mouse.down()
-    tab.page.mouse.move(box["x"] + box["width"] / 2 + stage["width"] / 8, box["y"] + box["height"] / 2, steps=4)
+    tab.page.mouse.move(box["x"] + box["width"] / 2 + stage["width"] / 6, box["y"] + box["height"] / 2, steps=4)
     tab.page.mouse.up()
     assert 20 <= int(handle.get_attribute("aria-valuenow")) <= 30
     tab.page.locator("[data-side=left]").press("ArrowLeft")
@@ -289,8 +315,113 @@ def test_a_picture_grows_by_its_handles_and_the_keyboard(tab: Driver) -> None:
     tab.ask(REQUEST)
     after = np.asarray(tab.picture(1).convert("RGB"))
     left = round(before.shape[1] * 0.05)
-    assert after.shape[1] > before.shape[1] * 1.2 and after.shape[0] == before.shape[0]
+    assert after.shape[1] > before.shape[1] * 1.15 and after.shape[0] == before.shape[0]
     assert (after[:, left : left + before.shape[1]] == before).all()
+
+
+def test_the_canvas_takes_everything_back_and_the_message_keeps_what_was_marked(tab: Driver) -> None:
+    tab.open()
+    tab.ask(REQUEST)
+    tab.page.click("[data-do=mark]")
+    canvas, said = tab.page.locator("#mask-editor canvas"), tab.page.locator("#mask-editor .status")
+    tab.page.wait_for_selector("#mask-editor .mask-editor:not(.empty)")
+
+    def drag(*points: tuple[float, float]) -> None:
+        box = canvas.bounding_box()
+        for place, (x, y) in enumerate(points):
+            tab.page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+            if not place:
+                tab.page.mouse.down()
+        tab.page.mouse.up()
+
+    def marked() -> int:
+        return int(said.inner_text().split(" %")[0])
+
+    tab.page.click("[data-tool=rectangle]")
+    drag((0.25, 0.25), (0.75, 0.75))
+    assert 24 <= marked() <= 26
+    tab.page.keyboard.press("l")
+    drag((0.0, 0.8), (0.4, 0.8), (0.0, 0.99), (0.0, 0.8))
+    assert 27 <= marked() <= 31
+    tab.page.keyboard.press("i")
+    assert 69 <= marked() <= 73
+    tab.page.keyboard.press("Control+z")
+    tab.page.keyboard.press("e")
+    drag((0.3, 0.3), (0.5, 0.5))
+    less = marked()
+    assert less < 27
+    tab.page.keyboard.press("z")  # nearer: the same drag is a smaller one of the picture's
+    tab.page.keyboard.press("b")
+    drag((0.5, 0.5), (0.55, 0.55))
+    tab.shoot("21-canvas")
+    tab.page.keyboard.press("0")
+    tab.page.keyboard.press("g")
+    tab.page.click("[data-aspect='16:9']")
+    assert "114 × 64" in said.inner_text()
+    tab.shoot("22-grow")
+    tab.page.keyboard.press("Control+z")
+    tab.page.keyboard.press("Control+z")
+    assert marked() == less
+    tab.page.click("[data-act=wipe]")
+    assert "Mark what is" in said.inner_text()
+    tab.page.keyboard.press("Control+z")
+    assert marked() == less
+    tab.page.keyboard.press("b")
+    tab.page.locator("[name=feather]").fill("4")
+    tab.page.click("[data-act=paint]")  # nothing was said yet
+    tab.page.wait_for_selector("#message textarea:focus")
+    tab.page.keyboard.type("a small yellow square in the center on a blue background")
+    tab.page.click("[data-act=paint]")
+    tab.page.wait_for_selector("#picture-1")
+    tab.answered()
+    sent = tab.page.locator(".log .attached.marked img")
+    assert "marked" in sent.get_attribute("alt")
+    assert sent.evaluate("(image) => image.naturalWidth") >= 256
+    before, after = (np.asarray(tab.picture(number).convert("RGB")).astype(int) for number in (0, 1))
+    assert (before[:4] == after[:4]).all() and (before != after).any()
+    tab.shoot("23-marked")
+
+
+def test_settings_are_chosen_checked_and_kept_as_presets(tab: Driver) -> None:
+    tab.open()
+    tab.page.get_by_role("tab", name="Settings").click()
+
+    def field(name: str) -> object:
+        return tab.page.locator(f"#setting-{name} textarea, #setting-{name} input").first
+
+    tab.page.locator("#aspect label", has_text="3:4").click()
+    tab.page.wait_for_function(
+        "document.querySelector('#setting-size textarea, #setting-size input').value === '56x72'"
+    )
+    assert field("steps").get_attribute("placeholder") == "20"
+    field("steps").fill("3000")
+    field("steps").blur()
+    tab.page.wait_for_selector("#setting-steps :text('Use a whole number from 1 to 150')")
+    tab.shoot("24-settings")
+    field("steps").fill("4")
+    field("steps").blur()
+    tab.page.wait_for_selector("#setting-steps :text('Use a')", state="detached")
+    name = tab.page.locator("#preset input")
+    name.fill("quick")
+    name.press("Enter")
+    tab.page.click("#preset-save")
+    tab.page.wait_for_selector("text=kept in this browser")
+    tab.page.reload()
+    tab.page.wait_for_selector(".log .welcome")
+    tab.page.get_by_role("tab", name="Settings").click()
+    field("steps").fill("")
+    tab.page.locator("#preset input").click()
+    tab.page.get_by_role("option", name="quick").click()
+    tab.page.wait_for_function("document.querySelector('#setting-steps textarea, #setting-steps input').value === '4'")
+    assert field("size").input_value() == "56x72"
+    tab.page.click("#dice")
+    tab.page.wait_for_function("document.querySelector('#setting-seed textarea, #setting-seed input').value !== ''")
+    seed = field("seed").input_value()
+    tab.page.get_by_label("Keep this seed").check()
+    tab.ask(REQUEST)
+    assert f"Seed: {seed}," in tab.picture(0).info["parameters"] and tab.picture(0).size == (56, 72)
+    tab.page.click("#preset-delete")
+    tab.page.wait_for_function("document.querySelector('#preset input').value === ''")
 
 
 def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver, models: Models) -> None:
@@ -309,17 +440,20 @@ def test_stop_ends_a_painting_and_the_visit_goes_on(tab: Driver, models: Models)
     assert tab.page.locator(".log .user").count() == 2
 
 
-def test_what_cannot_be_sent_stays_in_the_box_until_it_is_mended(tab: Driver, tmp_path: Path) -> None:
+def test_what_cannot_be_sent_is_taken_out_of_the_box_at_once(tab: Driver, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     tab.open()
-    tab.page.locator("#message input[type=file]").set_input_files(tmp_path / "notes.png")
-    tab.page.wait_for_selector("#message .delete-button")
     box = tab.page.locator("#message textarea")
     box.fill("hello")
-    box.press("Enter")
+    tab.page.locator("#message input[type=file]").set_input_files(tmp_path / "notes.png")
     tab.page.wait_for_selector("text=is not a readable picture")
+    tab.page.wait_for_selector("#message .delete-button", state="detached")
     assert box.input_value() == "hello"
-    tab.page.click("#message .delete-button")
+    for put, kind, place in (("paste", "ClipboardEvent", "body"), ("drop", "DragEvent", ".log")):
+        tab.page.evaluate(PUT, [put, kind, place])
+        tab.page.wait_for_selector("#message .delete-button")
+        tab.page.click("#message .delete-button")
+        tab.page.wait_for_selector("#message .delete-button", state="detached")
     box.press("Enter")
     tab.page.wait_for_selector(".log .words")
     tab.answered()
@@ -329,6 +463,7 @@ def test_what_cannot_be_sent_stays_in_the_box_until_it_is_mended(tab: Driver, tm
 def test_a_prompt_can_be_changed_before_it_is_painted(tab: Driver) -> None:
     tab.open()
     tab.page.get_by_role("tab", name="Settings").click()
+    tab.page.locator("#advanced > button").click()
     tab.page.get_by_label("Show me each prompt").check()
     tab.ask(REQUEST)
     assert tab.page.locator(".log .painted img").count() == 0
@@ -426,7 +561,6 @@ def test_where_nothing_is_kept_the_work_of_who_leaves_ends(
 
 def test_the_language_is_that_of_the_browser_and_can_be_changed(tab: Driver, browser: object) -> None:
     tab.open()
-    tab.page.get_by_role("tab", name="Session").click()
     tab.page.get_by_label("中文").check()
     tab.page.wait_for_selector("text=你想看到什么")
     tab.page.get_by_role("tab", name="画布").wait_for()  # gradio renames its tabs a little later than the rest
@@ -461,6 +595,76 @@ def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
     tab.page.keyboard.type("a green square")
     tab.page.keyboard.press("Enter")
     tab.page.wait_for_selector("#picture-1")
+
+
+def test_a_picture_opens_large_with_its_record_its_versions_and_what_it_was(tab: Driver, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "blue").save(tmp_path / "photo.png")
+    tab.open()
+    found = tab.judge("welcome")
+    tab.grow(tmp_path / "photo.png")
+    found += tab.judge("canvas")
+    tab.ask(REQUEST)
+    tab.page.locator(".log summary").click()
+    tab.page.click(".log [data-do=paint]")
+    tab.page.wait_for_selector("#picture-2")
+    tab.answered()
+    found += tab.judge("answer")
+    tab.shoot("11-versions")
+    tab.page.locator("#picture-1 .open").click()
+    tab.page.wait_for_selector("dialog[open]")
+    found += tab.judge("light box")
+    told = tab.page.inner_text("[data-part=record]")
+    assert "Seed\n7" in told and REQUEST in told and "red" in tab.page.inner_text("[data-part=prompt]")
+    tab.shoot("12-light-box")
+    tab.page.click("dialog [data-do=versions]")
+    assert tab.page.locator(".side-by-side img").count() == 2
+    tab.page.click("dialog [data-do=compare]")
+    tab.page.locator(".compare input").press("ArrowLeft")
+    assert tab.page.locator(".compare").get_attribute("style").startswith("--at: 49%")
+    found += tab.judge("before and after")
+    tab.page.locator("dialog [data-do=compare]").press("ArrowRight")
+    assert tab.page.inner_text("[data-part=place]") == "3 / 3"
+    tab.page.keyboard.press("+")
+    larger = tab.page.inner_text("[data-part=zoom]")
+    tab.page.keyboard.press("0")
+    assert int(larger.split()[0]) > int(tab.page.inner_text("[data-part=zoom]").split()[0])
+    tab.page.keyboard.press("Escape")
+    assert tab.page.locator("dialog[open]").count() == 0
+    for name in ("Settings", "Session"):
+        tab.page.get_by_role("tab", name=name).click()
+        tab.page.wait_for_timeout(500)
+        found += tab.judge(name)
+    assert found == []
+
+
+def test_messages_wait_are_edited_taken_back_and_brought_back(tab: Driver, models: Models) -> None:
+    tab.open()
+    said, box = tab.page.locator(".log .bubble"), tab.page.locator("#message textarea")
+    with held_back(models, token=1) as go_on:
+        tab.say("hello")
+        assert tab.page.locator(".log [data-do=undo]").is_disabled()
+        box.fill("a big blue square on a white background")
+        box.press("Enter")
+        tab.page.wait_for_selector(".waits")
+        go_on()
+        tab.page.wait_for_selector("#picture-0")
+    tab.answered()
+    assert said.count() == 2 and box.input_value() == "" and tab.page.locator(".waits").count() == 0
+    assert "blue" in tab.page.inner_text(".heard[role=status]")
+    tab.page.locator(".log [data-do=undo]").click()
+    tab.page.wait_for_selector("[data-do='bring back']")
+    assert said.count() == 1 and box.input_value().startswith("a big blue")
+    tab.page.click("[data-do='bring back']")
+    tab.page.wait_for_selector("#picture-0")
+    tab.page.locator(".log [data-do=edit]").nth(1).click()
+    tab.page.locator(".editing textarea").fill("a big red square on a white background")
+    tab.page.locator(".editing textarea").press("Enter")
+    tab.page.wait_for_selector("[data-do='bring back']")
+    tab.answered()
+    assert said.nth(1).inner_text() == "a big red square on a white background"
+    assert read(tab.picture(0)).attributes["colour"] == "red"
+    tab.page.click("[data-do='bring back']")
+    tab.page.wait_for_function("document.querySelectorAll('.log .bubble')[1].textContent.includes('blue')")
 
 
 def test_the_page_beside_the_api_is_entered_with_a_key_and_paints(browser: object, server_class: type) -> None:

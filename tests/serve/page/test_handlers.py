@@ -57,6 +57,12 @@ def unanswered(handlers, updates):
     return updates == {handlers.page.message: gr.skip()}
 
 
+def press(handlers, here, **told):
+    """A button in the conversation is pressed; what is drawn until all is done."""
+    data = SimpleNamespace(_data=told or None)
+    return followed(handlers, here, handlers.act(here, message(""), "", data, *usual(handlers)))
+
+
 def followed(handlers, session, begun):
     """What is drawn of an answer: as it begins, and then until its end."""
     return [begun, *handlers.watch(session)]
@@ -204,7 +210,7 @@ def test_a_session_that_is_over_says_so(handlers, warned):
                                   {"verb": "paint", "address": "../..", "text": "x"}])  # fmt: skip
 def test_an_event_that_the_page_never_sends_does_no_harm(handlers, session, warned, told):
     page, here = handlers(), session("Hello.")
-    page.act(here, "", SimpleNamespace(_data=told), *usual(page))
+    press(page, here, **(told or {}))
     assert warned and here.entries() == []
 
 
@@ -226,6 +232,65 @@ def test_an_undo_leaves_what_was_begun_in_the_message_box(handlers, session):
     page, here = handlers(), session("Hello.")
     followed(page, here, page.say(here, message("hi there"), "", *usual(page)))
     assert page.undo(here, message("a new thought"))[page.page.message] == gr.skip() and here.entries() == []
+
+
+def test_a_message_is_answered_anew_in_other_words_and_the_old_answer_kept(handlers, session):
+    page, here = handlers(), session("Red.", "Blue.", "Green.")
+    for text in ("one", "two"):
+        followed(page, here, page.say(here, message(text), "", *usual(page)))
+    steps = press(page, here, verb="edit", number=0, text="another")
+    assert [(entry.asked, entry.reply) for entry in here.entries()] == [("another", "Green.")]
+    assert "bring back" in str(steps[-1][page.page.log])
+    press(page, here, verb="bring back")
+    assert [entry.reply for entry in here.entries()] == ["Red.", "Blue."]
+    press(page, here, verb="bring back")  # there and back, as often as one likes
+    assert [entry.reply for entry in here.entries()] == ["Green."]
+
+
+def test_an_undo_of_nothing_says_so(handlers, session, warned):
+    page, here = handlers(), session()
+    press(page, here, verb="undo")
+    press(page, here, verb="bring back")
+    assert warned == ["There is nothing to take back."] * 2
+
+
+def test_a_conversation_that_was_left_can_be_brought_back(handlers, session, monkeypatch):
+    page, here, there = handlers(), session("Hello."), session()
+    followed(page, here, page.say(here, message("hi there"), "", *usual(page)))
+    monkeypatch.setattr(page.pool, "assistant", lambda *names: there.assistant)
+    left = page.clear(here, "words", "paint")
+    assert here.entries() == [] and "bring back" in str(left[page.page.log])
+    press(page, here, verb="bring back")
+    assert [entry.asked for entry in here.entries()] == ["hi there"]
+
+
+def test_a_picture_of_a_card_is_what_the_next_message_is_about(handlers, session, tmp_path):
+    page, here = handlers(), session("<gen_image> more </gen_image>")
+    Image.new("RGB", (16, 8), "teal").save(tmp_path / "in.png")
+    opened = page.bring("larger", here, str(tmp_path / "in.png"))
+    assert here.subject().kind == "mark" and here.images.url(0) in str(opened[page.page.mask_editor])
+    followed(page, here, page.say(here, message("go on"), '{"picture": 0, "right": 50}', *usual(page)))
+    (entry,) = here.entries()
+    assert [shown.number for shown in entry.all_pictures()] == [0, 1] and entry.pictures[0][0].size == (24, 8)
+    assert here.conversation.brought is None and entry.pictures[0][0].before
+
+
+def test_a_file_that_cannot_be_read_is_refused_when_it_is_put_in(handlers, session, warned, tmp_path):
+    page, here = handlers(), session()
+    Image.new("RGB", (16, 8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    files = [str(tmp_path / "bad.png"), str(tmp_path / "good.png")]
+    left = page.look_at(here, {"text": "look", "files": files})[page.page.message]
+    assert left == {"text": "look", "files": files[1:]} and "not a readable picture" in warned[0]
+    assert page.look_at(here, {"text": "look", "files": files[1:]})[page.page.message] == gr.skip()
+
+
+def test_a_picture_of_a_phone_is_put_in_as_one_that_a_browser_shows(handlers, session, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new("RGB", (64, 32), "orange")).save(tmp_path / "phone.heic")
+    page, here = handlers(), session()
+    (shown,) = page.look_at(here, {"text": "", "files": [str(tmp_path / "phone.heic")]})[page.page.message]["files"]
+    assert Image.open(shown).format == "PNG" and Image.open(shown).size == (64, 32)
 
 
 def test_models_that_are_refused_are_not_shown_as_chosen(handlers, session, warned):
@@ -263,8 +328,3 @@ def test_the_restorer_of_the_command_line_stays_its_own(handlers):
     controls = handlers().page.controls
     assert controls.named["restorer"].value == "match"
     assert controls.chosen([component.value for component in controls.components]).settings.restorer is None
-
-
-def test_a_sampler_brings_what_suits_it(handlers):
-    steps, guidance = handlers().page.controls.own_of("lcm")
-    assert (steps["value"], guidance["value"]) == (4, 1.0)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from llmga.errors import UserError
-from llmga.serve.page.mask_editor import LARGEST_REPORT, EditorValue
+from llmga.serve.page.mask_editor import LARGEST_REPORT, EditorValue, opened, relabelled
 
 
 def png(size=(8, 4), colour=255):
@@ -36,7 +36,24 @@ def test_a_mask_comes_to_the_size_of_its_picture():
 
 def test_what_grows_takes_the_place_of_a_mask():
     marks = EditorValue.read(report(mask=png(), left=12.4, bottom=50, top=0.2))
-    assert marks == EditorValue(2, None, "left=12%,bottom=50%")
+    assert marks == EditorValue(2, None, "left=12.4%,bottom=50%")
+
+
+def test_a_feathered_edge_is_a_slope_as_wide_as_it_was_asked_for():
+    hard, soft = (EditorValue.read(report(mask=png(), feather=wide)).mask((200, 100)) for wide in (0, 10))
+    grays = [sum(0 < level < 255 for level in mask.crop((0, 50, 200, 51)).tobytes()) for mask in (hard, soft)]
+    assert grays[0] <= 50 and 60 <= grays[1] <= 100  # the drawing had eight pixels, so its edge has some width itself
+    assert soft.getpixel((0, 50)) == 255 and soft.getpixel((199, 50)) == 0
+    assert abs(soft.getpixel((100, 50)) - 127) < 20  # it lies where the edge was
+
+
+def test_what_grows_is_not_feathered():
+    assert EditorValue.read(report(left=20, feather=5)) == EditorValue(2, None, "left=20%")
+
+
+def test_another_language_leaves_what_was_drawn():
+    assert json.loads(relabelled("zh"))["keep"] and "keep" not in json.loads(opened("zh"))
+    assert EditorValue.read(relabelled("zh")) == EditorValue()
 
 
 @pytest.mark.parametrize(
@@ -51,10 +68,11 @@ def test_what_grows_takes_the_place_of_a_mask():
         report(mask=[1]),
         report(mask="data:image/png;base64," + base64.b64encode(b"no picture").decode()),
         report(left=-1),
+        report(feather=90),
         "[" * 200_000,
         '"' + "x" * (LARGEST_REPORT + 5) + '"',
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_what_the_page_never_sends_is_refused_in_a_sentence(bad):
     with pytest.raises(UserError, match="wipe the canvas"):

@@ -1,6 +1,7 @@
 """One person's session, without a browser."""
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,15 +94,6 @@ def test_an_answer_that_left_the_region_is_given_anew_without_it(session, talk, 
     assert here.assistant.exchanges[-1].region is None and here.assistant.exchanges[-2].region is not None
 
 
-def test_stop_ends_all_of_a_repainting(session, talk):
-    here = session(TWO)
-    talk(here)
-    for step, _ in enumerate(here.repaint(Chosen(Settings()))):
-        if step == 2:
-            here.stop()
-    assert len(here.entries()[0].pictures[1]) == 1
-
-
 def test_a_picture_grows(session, talk, photo):
     here = session("Nice.", ONE)
     talk(here, "look", (photo,))
@@ -128,7 +120,7 @@ def test_a_change_by_a_painter_that_takes_instructions_is_done_as_it_is_said(ses
     here.select("change", 0)
     changing = Chosen(Settings(edit={"skip": 0.25}))
     talk(here, "paint it red", chosen=changing)
-    list(here.repaint(changing))
+    list(here.paint("1.0", None, changing))
     list(here.retry(changing))
     assert [call.prompt for call in painter.calls] == ["paint it red"] * 3
     assert all(call.image is not None and call.image.size == photo.size for call in painter.calls)
@@ -161,9 +153,9 @@ def test_a_prompt_waits_to_be_seen_and_is_painted_as_it_was_changed(session, tal
 def test_painting_again_keeps_the_first_version(session, talk):
     here = session(TWO)
     talk(here)
-    list(here.repaint(Chosen(Settings())))
+    list(here.paint("0.1", None, Chosen(Settings())))
     (entry,) = here.entries()
-    assert {prompt: len(versions) for prompt, versions in entry.pictures.items()} == {0: 2, 1: 2}
+    assert {prompt: len(versions) for prompt, versions in entry.pictures.items()} == {0: 1, 1: 2}
 
 
 @pytest.mark.parametrize("address", ["", "0", "x.y", "1.0", "-1.0", "0.7", "0.-1", "²." + "0"])
@@ -183,6 +175,51 @@ def test_an_answer_is_taken_back_with_its_words_returned(session, talk):
     talk(here, "two")
     assert here.undo() == "two"
     assert [entry.asked for entry in here.entries()] == ["one"]
+
+
+def test_what_was_taken_back_is_there_again_and_no_picture_painted_twice(session, talk):
+    here = session(ONE, ONE, ONE)
+    talk(here, "one")
+    talk(here, "two")
+    here.undo()
+    here.undo()
+    here.bring_back()
+    here.bring_back()
+    assert [entry.asked for entry in here.entries()] == ["one", "two"] and not here.conversation.taken_back.key
+    seeds = [each.record.seed for exchange in here.assistant.exchanges for each in exchange.paintings]
+    talk(here, "three")
+    assert here.assistant.exchanges[-1].paintings[0].record.seed not in seeds
+
+
+def test_what_was_taken_back_is_gone_when_something_else_is_said(session, talk):
+    here = session("One.", "Two.")
+    talk(here, "one")
+    here.undo()
+    talk(here, "two")
+    with pytest.raises(UserError, match="nothing to take back"):
+        here.bring_back()
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "  "), (1, "x"), (-1, "x"), (0, "x" * 20_001)])
+def test_an_edit_that_cannot_be_changes_nothing(session, talk, number, text):
+    here = session("One.")
+    talk(here, "one")
+    with pytest.raises(UserError):
+        list(here.edit(number, text, Chosen(Settings())))
+    assert [entry.asked for entry in here.entries()] == ["one"] and not here.conversation.taken_back.key
+
+
+def test_the_picture_before_is_there_to_compare(session, talk, photo):
+    here = session("Nice.", ONE, ONE)
+    talk(here, "look", (photo,))
+    here.select("mark", 0)
+    masked = talk(here, "a circle", marks=EditorValue(0, half(photo.size)))[-1]
+    here.select("mark", 0)
+    grown = talk(here, "more of it", marks=EditorValue(0, None, "right=50%"))[-1]
+    (changed,), (larger,) = masked.pictures[0], grown.pictures[0]
+    assert changed.before == here.images.url(0)
+    assert Image.open(here.folder / Path(larger.before).name).size == larger.size == (24, 8)
+    assert ("seed", "5") in changed.made and ("request", "a circle") in changed.made
 
 
 def test_an_answer_is_given_anew(session, talk):
