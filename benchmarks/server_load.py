@@ -1,12 +1,22 @@
 """The server under load: nothing lost, nothing mixed up, bounded, flat in memory, and idle where nobody waits.
 
-python benchmarks/server_load.py [--clients 20] [--seconds 120] [--queue 12] [--at-once 4]
+python benchmarks/server_load.py [--part load] [--clients 20] [--seconds 120] [--leaving 0.3] [--at-once 8] [--batch 4]
 
-Every client has a key of its own and asks, over and over, for a picture that is its alone.  First each asks when nobody
-else does: that picture is what it has to get, byte for byte, when all ask at once, and the toy world's oracle reads it.
-Every fifth client hangs up in the middle of every answer.  Times are from sending a request that was taken to its first
-word and to its picture; `throughput` is pictures a second, of all at once over one alone; `memory` is the server's at
-the end over that after a quarter of the time.  Exits with 1 when a picture was lost or mixed up.
+`load`: every client has a key of its own and asks, over and over, for a picture that is its alone.  First each asks
+when nobody else does: that picture is what it has to get, byte for byte, when all ask at once, and the toy world's
+oracle reads it.  A share of the clients hangs up in the middle of every answer.  Times are from sending a request that
+was taken to its first word and to its picture; `throughput` is pictures a second, of all at once over one alone;
+`memory` is the server's at the end over that after a quarter of the time.  Exits with 1 when a picture was lost or
+mixed up.
+
+`apart`: the same load for a server that is scheduled as version 0.1.0 was, which holds a place at work from the first
+word to the picture and paints one by one; `first_word_p95_share` is the p95 of the one over that of the other.
+
+`batching`: `batching_ratio` is pictures a second of eight requests that differ in seed only, denoised together over one
+by one; two servers take turns.  `batching_equal` is the share of pictures that are the same to the byte.
+
+`words`: `words_ratio` is the time to the first word of somebody who only talks while eight pictures are painted, over
+that when nothing is; and `words_ratio_before` that of the server scheduled as 0.1.0.
 """
 
 import argparse
@@ -22,7 +32,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from threading import Thread
 
@@ -33,7 +43,11 @@ from llmga.toyworld.oracle import read
 from llmga.toyworld.scenes import COLOURS
 
 SHAPES, BACKGROUNDS = ("circle", "square", "star"), ("white", "black")
-DROPS_EVERY = 5
+PAINTER = "llmga-toy-sdxl-t2i"
+PARTS = ("load", "apart", "batching", "words")
+BEFORE = ("--at-once", "4", "--line", "0", "--batch", "1")  # as 0.1.0 was scheduled
+BEFORE_TOO = ("first_word_p50_s", "first_word_p95_s", "picture_p50_s", "pictures_right")
+EQUAL = 8  # requests of the batching part
 TRIES = 8  # seeds among which a client finds one with which the toy model paints what was asked
 PATIENCE = 600.0  # seconds without a word after which an answer counts as lost
 
@@ -43,6 +57,7 @@ class Client:
     """Somebody who wants one picture, again and again.
 
     Attributes:
+        drops: whether it never waits for the end.
         expected: the picture when nobody else asked, in base64.
         first_words, pictures: seconds.
     """
@@ -51,6 +66,7 @@ class Client:
     colour: str
     shape: str
     background: str
+    drops: bool = False
     seed: int = 0
     expected: str = ""
     first_words: list[float] = field(default_factory=list)
@@ -64,10 +80,9 @@ class Client:
     def key(self) -> str:
         return f"sk-client-number-{self.number}"
 
-    @property
-    def drops(self) -> bool:
-        """Whether this one never waits for the end."""
-        return self.number % DROPS_EVERY == DROPS_EVERY - 1
+    def anew(self) -> "Client":
+        """The same wish of somebody who has not yet got anything."""
+        return replace(self, first_words=[], pictures=[], right=0, wrong=0, refused=0, dropped=0)
 
     def body(self) -> dict[str, object]:
         """The request."""
@@ -81,27 +96,24 @@ class Client:
         return {name: seen.get(name) for name in wanted} == wanted
 
 
-def clients(count: int) -> list[Client]:
-    """Neighbours want other colours; no two want the same picture."""
+def clients(count: int, leaving: float) -> list[Client]:
+    """Neighbours want other colours; no two want the same picture.
+
+    Args:
+        leaving: the share of those that hang up, evenly among the others.
+    """
     wishes = [(colour, *rest) for rest in product(SHAPES, BACKGROUNDS) for colour in COLOURS]
-    return [Client(number, *wishes[number % len(wishes)]) for number in range(count)]
+    drops = [int((number + 1) * leaving) > int(number * leaving) for number in range(count)]
+    return [Client(number, *wishes[number % len(wishes)], drops[number]) for number in range(count)]
 
 
 @contextmanager
-def serving(options: argparse.Namespace, keys: list[str]) -> Iterator[str]:
-    """The address of a running server."""
-    flags = [
-        "--port",
-        "0",
-        "--queue",
-        str(options.queue),
-        "--at-once",
-        str(options.at_once),
-        "--device",
-        options.device,
-    ]
+def serving(options: argparse.Namespace, keys: list[str], *more: str) -> Iterator[str]:
+    """The address of a running server, with more flags, the last of which count."""
+    said = {"port": 0} | {name: getattr(options, name) for name in ("queue", "at_once", "line", "batch", "device")}
+    flags = [part for name, value in said.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "llmga.serve.openai_api", *flags],
+        [sys.executable, "-m", "llmga.serve.openai_api", *flags, *more],
         stderr=subprocess.PIPE, text=True, env=os.environ | {"LLMGA_SERVER_KEYS": ",".join(keys)},
     )  # fmt: skip
     try:
@@ -194,11 +206,16 @@ async def watch(http: httpx.AsyncClient, memory: list[float]) -> None:
         await asyncio.sleep(0.5)
 
 
+def connected(address: str) -> httpx.AsyncClient:
+    """What asks a server, by as many connections as it takes."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    return httpx.AsyncClient(base_url=address, timeout=PATIENCE, limits=limits, trust_env=False)
+
+
 async def load(address: str, people: list[Client], seconds: float) -> dict[str, float]:
     """Everything that is measured."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(base_url=address, timeout=PATIENCE, limits=limits, trust_env=False) as http:
-        single = [await alone(http, client) for client in people]
+    async with connected(address) as http:
+        single = [await alone(http, client) for client in people if not client.expected]
         memory: list[float] = []
         watching = asyncio.create_task(watch(http, memory))
         began = time.monotonic()
@@ -207,7 +224,7 @@ async def load(address: str, people: list[Client], seconds: float) -> dict[str, 
         watching.cancel()
         while (last := await figures(http))["llmga_running"]:
             await asyncio.sleep(0.1)
-    return judged(people, single, took, memory, last)
+    return judged(people, single or [0.0], took, memory, last)
 
 
 def judged(
@@ -246,19 +263,103 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+async def paint(http: httpx.AsyncClient, seed: int) -> str:
+    """A picture of words as they stand, in base64."""
+    body = {"model": PAINTER, "prompt": "a big red circle on a white background", "seed": seed}
+    headers = {"Authorization": f"Bearer sk-client-number-{seed % EQUAL}"}
+    answer = await http.post("/v1/images/generations", json=body, headers=headers)
+    return str(answer.raise_for_status().json()["data"][0]["b64_json"])
+
+
+async def paint_all(http: httpx.AsyncClient) -> tuple[float, list[str]]:
+    """Seconds for eight pictures that are asked for at once, and the pictures."""
+    began = time.perf_counter()
+    pictures = await asyncio.gather(*(paint(http, seed) for seed in range(EQUAL)))
+    return time.perf_counter() - began, pictures
+
+
+async def batching(together: str, one_by_one: str, rounds: int) -> dict[str, float]:
+    """Pictures a second of one server over that of another, which take turns."""
+    spent, pictures = {together: 0.0, one_by_one: 0.0}, {together: [""], one_by_one: [""]}
+    async with connected(together) as batched, connected(one_by_one) as plain:
+        for number in range(rounds + 1):
+            for address, http in ((together, batched), (one_by_one, plain)):
+                seconds, pictures[address] = await paint_all(http)
+                spent[address] += seconds if number else 0.0  # the first round warms up
+    same = [a == b for a, b in zip(pictures[together], pictures[one_by_one], strict=True)]
+    return {"batching_ratio": spent[one_by_one] / spent[together], "batching_equal": sum(same) / len(same)}
+
+
+async def first_word(http: httpx.AsyncClient) -> float:
+    """Seconds to the first word of an answer without a picture."""
+    body = {"messages": [{"role": "user", "content": "a red circle"}], "paint": False, "max_tokens": 4, "stream": True}
+    began, headers = time.perf_counter(), {"Authorization": "Bearer sk-somebody-who-talks"}
+    async with http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            if line.startswith("data: {") and any(
+                choice["delta"].get("content") for choice in json.loads(line[6:])["choices"]
+            ):
+                return time.perf_counter() - began
+    raise SystemExit("the server said nothing")
+
+
+async def words(address: str, rounds: int) -> float:
+    """The time to the first word while pictures are painted, over that when none are."""
+    idle, busy = [], []
+    async with connected(address) as http:
+        await first_word(http)
+        for _ in range(rounds):
+            idle += [await first_word(http) for _ in range(3)]
+            painting = asyncio.ensure_future(paint_all(http))
+            while (await figures(http))["llmga_running"] < 2:
+                await asyncio.sleep(0.05)
+            while not painting.done():
+                busy.append(await first_word(http))
+            await painting
+    return statistics.median(busy) / statistics.median(idle)
+
+
+def measured(options: argparse.Namespace) -> dict[str, float]:
+    """The figures of all parts that are asked for."""
+    people, found = clients(options.clients, options.leaving), {}
+    keys = [client.key for client in people]
+    if {"load", "apart"} & set(options.part):
+        with serving(options, keys) as address:
+            found = asyncio.run(load(address, people, options.seconds))
+    if "apart" in options.part:
+        with serving(options, keys, *BEFORE) as address:
+            before = asyncio.run(load(address, [client.anew() for client in people], options.seconds))
+        found["first_word_p95_share"] = found["first_word_p95_s"] / before["first_word_p95_s"]
+        found["lost_or_mixed_up"] += before["lost_or_mixed_up"]
+        found |= {f"{name}_before": before[name] for name in BEFORE_TOO}
+    if {"batching", "words"} & set(options.part):
+        keys = [f"sk-client-number-{number}" for number in range(EQUAL)] + ["sk-somebody-who-talks"]
+        most = ("--at-once", str(EQUAL), "--batch", str(EQUAL))
+        with serving(options, keys, *most) as together, serving(options, keys, *BEFORE) as one_by_one:
+            if "batching" in options.part:
+                found |= asyncio.run(batching(together, one_by_one, options.rounds))
+            if "words" in options.part:
+                found["words_ratio"] = asyncio.run(words(together, options.rounds))
+                found["words_ratio_before"] = asyncio.run(words(one_by_one, options.rounds))
+    return found
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Many clients at once, each with a wish of its own.")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="what is measured; all of it")
     parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--queue", type=int, default=12, help="fewer than clients minus --at-once, so that it fills")
-    parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=120, help="of load and apart, each; 600 shows a slow leak")
+    parser.add_argument("--leaving", type=float, default=0.3, help="share of the clients that hang up")
+    parser.add_argument("--queue", type=int, default=12, help="less than clients, so that it fills")
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--line", type=int, default=12)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3, help="of batching and words")
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args(argv)
-    people = clients(options.clients)
-    with serving(options, [client.key for client in people]) as address:
-        measured = asyncio.run(load(address, people, options.seconds))
-    print(json.dumps({name: round(value, 4) for name, value in measured.items()}, indent=2))
-    return 1 if measured["lost_or_mixed_up"] else 0
+    found = measured(parser.parse_args(argv))
+    print(json.dumps({name: round(value, 4) for name, value in found.items()}, indent=2))
+    return 1 if found.get("lost_or_mixed_up") or found.get("batching_equal", 1) < 1 else 0
 
 
 if __name__ == "__main__":

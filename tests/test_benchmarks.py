@@ -24,7 +24,7 @@ SMALL = {
     "generation": "--steps 2 --rounds 1",
     "matching": "--side 96 --repeats 1",
     "page_ready": "--visits 1",
-    "server_load": "--clients 5 --seconds 2 --queue 2 --at-once 2",
+    "server_load": "--clients 4 --seconds 2 --queue 2 --at-once 2 --rounds 1",
     "single_file": "--width 32 --rounds 1",
     "stage1_data": "--records 40 --small 20 --samples 4",
     "stage1_gpu": "--layers 1 --rows 1 --length 64 --steps 1",

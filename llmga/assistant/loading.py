@@ -12,10 +12,10 @@ from PIL import Image
 import llmga
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.bounds import UNBOUNDED, Bounds
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.record import ModelMark
 from llmga.assistant.safety import NO_GUARD, Guard, open_guard
 from llmga.assistant.settings import Settings, settings_given
-from llmga.assistant.shared_pipeline import FairLock
 from llmga.choices import PAINTER_QUANTS, SCALES, WATERMARK
 from llmga.diffrir.checkpoints import default_path
 from llmga.diffrir.restorers import RESTORERS, LazyDiffRIR, Restorer, load_restorer
@@ -27,6 +27,7 @@ from llmga.diffusers.adapters import (
     always_guide,
     share_controlnets,
 )
+from llmga.diffusers.batching import StepBatch
 from llmga.diffusers.checkpoints import find_checkpoint
 from llmga.diffusers.control import IP_ADAPTER, Control
 from llmga.diffusers.families import EDITING, INPAINTING
@@ -299,6 +300,7 @@ class Models:
         guard: what every picture passes before anybody sees it.
         lock: taken by whoever paints with the pipeline.
         bounds: what one answer may cost.
+        batch: where pictures from words meet that are denoised together; None paints one after the other.
     """
 
     new_chat: NewChat
@@ -309,6 +311,7 @@ class Models:
     guard: Guard = NO_GUARD
     lock: FairLock = field(default_factory=FairLock)
     bounds: Bounds = UNBOUNDED
+    batch: StepBatch | None = None
 
     @classmethod
     def load(cls, spec: ModelSpec, new_chat: NewChat | None = None) -> "Models":

@@ -1,73 +1,30 @@
 """One set of picture weights for many sessions, and one painting with them at a time."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from threading import Condition
 from typing import Any
 
 from PIL import Image
+from torch import OutOfMemoryError
 
+from llmga.assistant.fair_lock import Company, FairLock
+from llmga.diffusers.batching import StepBatch
 from llmga.diffusers.components import for_task, from_pipe
 from llmga.diffusers.control import Control
 from llmga.diffusers.families import DIFFERENCE
+from llmga.diffusers.joining import joins, paint_beside
 from llmga.diffusers.pipeline import OnStep, Pipeline
 
-LOOK_AGAIN = 0.1  # seconds between two looks at whether the one who waits still wants to
 
+def with_own_sampler(shared: Any) -> Any:
+    """The same weights with a sampler that nobody else chooses; the pipeline itself where it is none of ours.
 
-class FairLock:
-    """A lock that is fair, and that a thread may leave the line of.
-
-    A diffusion pipeline keeps state between its steps, so that it paints one picture at a time.
-
-    Args:
-        places: how many may hold it at once.
+    One that computes elsewhere, and can be sampled otherwise, has a method `own` for that.
     """
-
-    def __init__(self, places: int = 1) -> None:
-        self.places = places
-        self._line: deque[object] = deque()
-        self._moved = Condition()
-
-    @property
-    def waiting(self) -> int:
-        """How many hold it or wait for it."""
-        return len(self._line)
-
-    @contextmanager
-    def line(self) -> Iterator[Callable[[float], bool]]:
-        """Stand in line, then hold the turn until the end.
-
-        `reached(seconds)` waits for the turn, for at most so long, and tells whether it is there.
-        """
-        ticket = object()
-        with self._moved:
-            self._line.append(ticket)
-
-        def reached(seconds: float) -> bool:
-            with self._moved:
-                return self._moved.wait_for(lambda: self._line.index(ticket) < self.places, seconds)
-
-        try:
-            yield reached
-        finally:
-            with self._moved:
-                self._line.remove(ticket)
-                self._moved.notify_all()
-
-    @contextmanager
-    def taken(self, still_wanted: Callable[[], None]) -> Iterator[None]:
-        """Wait for the turn and hold it.
-
-        Args:
-            still_wanted: called now and then while waiting; what it raises ends the wait.
-        """
-        with self.line() as reached:
-            while not reached(LOOK_AGAIN):
-                still_wanted()
-            yield
+    if isinstance(shared, Pipeline):
+        return from_pipe(shared)
+    return shared.own() if hasattr(shared, "own") else shared
 
 
 @dataclass(frozen=True)
@@ -77,18 +34,22 @@ class SharedPipeline:
     Attributes:
         pipeline: with weights that others use, too.
         lock: taken by whoever paints with these weights.
+        batch: where pictures from words meet that are denoised together; None paints one after the other.
+        who: under whose name it waits for its turn.
     """
 
     pipeline: Pipeline
     lock: FairLock
+    batch: StepBatch | None = None
+    who: Hashable = None
 
     @classmethod
-    def of(cls, shared: Pipeline, lock: FairLock) -> "SharedPipeline":
-        """A new one with a sampler of its own; a pipeline that runs elsewhere has but one."""
-        return cls(from_pipe(shared) if isinstance(shared, Pipeline) else shared, lock)
+    def of(cls, shared: Pipeline, lock: FairLock, batch: StepBatch | None = None) -> "SharedPipeline":
+        """A new one with a sampler and a name of its own; a pipeline that runs elsewhere has but one sampler."""
+        return cls(with_own_sampler(shared), lock, batch, object())
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
-        """As the pipeline.
+        """As the pipeline; with a batch, beside others that paint from words, and the same picture.
 
         Args:
             on_step: called with (0, 1) while it waits for its turn, then after each step; what it raises ends it.
@@ -96,9 +57,20 @@ class SharedPipeline:
         Raises:
             UserError: as the pipeline.
         """
-        with self.lock.taken(lambda: on_step(0, 1)):
+        if self.batch is not None and joins(self.pipeline, self.batch, options):
+            together = Company(self.batch, self.batch.most)
+            with suppress(OutOfMemoryError), self.lock.taken(lambda: on_step(0, 1), self.who, together):
+                on_step(0, 1)
+                return paint_beside(self.pipeline, self.batch, prompt, on_step=on_step, **options)
+        with self.lock.taken(lambda: on_step(0, 1), self.who):
             on_step(0, 1)
             return self.pipeline(prompt, on_step=on_step, **options)
+
+    def named(self, who: Hashable) -> "SharedPipeline":
+        """The same, waiting for its turn under this name, be it elsewhere."""
+        if hasattr(self.pipeline, "who"):
+            self.pipeline.who = who
+        return replace(self, who=who)
 
     @property
     def path(self) -> str:

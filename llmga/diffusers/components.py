@@ -76,9 +76,7 @@ def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
     """
     kind = type(pipeline.pipe) if family is None else family.load_pipeline_class()
     family, weighted = family or pipeline.family, pipeline.encoder.weighted
-    parts = {**pipeline.pipe.config, **pipeline.pipe.components, "scheduler": _own_scheduler(pipeline)}
-    taken = inspect.signature(kind.__init__).parameters
-    pipe = kind(**{name: part for name, part in parts.items() if name in taken})
+    pipe = rebuilt(pipeline, kind, scheduler=_own_scheduler(pipeline))
     other = pipeline_class_of(family)(
         pipe, family, path=pipeline.path, defaults=pipeline.defaults, weighted=weighted, offload=pipeline.offload
     )
@@ -86,6 +84,19 @@ def from_pipe(pipeline: Pipeline, family: Family | None = None) -> Pipeline:
     other.quant = pipeline.quant
     other.dedicated = {task: from_pipe(each) for task, each in pipeline.dedicated.items()}
     return other
+
+
+def rebuilt(pipeline: Pipeline, kind: Any, **others: Any) -> Any:
+    """A pipeline of diffusers with the same components.
+
+    Args:
+        pipeline: whose components they are.
+        kind: its class.
+        others: components in place of those.
+    """
+    parts = {**pipeline.pipe.config, **pipeline.pipe.components, **others}
+    taken = inspect.signature(kind.__init__).parameters
+    return kind(**{name: part for name, part in parts.items() if name in taken})
 
 
 def _own_scheduler(pipeline: Pipeline) -> Any:

@@ -1,6 +1,7 @@
 """Less memory, when a device has too little of it: slower, and said in words."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -95,6 +96,14 @@ def execution_device(part: Any) -> torch.device:
     devices = (getattr(hook, "execution_device", None) for hook in hooks)
     found = next((device for device in devices if device is not None), part.device)
     return torch.device(found)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a device has left, about; None where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    known = device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ())
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else None
 
 
 def with_less_memory(pipe: Any, work: Callable[[], Result]) -> Result:

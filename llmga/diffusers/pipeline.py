@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -295,7 +296,15 @@ class Pipeline:
             ).images
             return self._decoded(result) if self.family.prompt_arguments else [_of_size(each, size) for each in result]
 
+        return self._within_memory(pipe, work)
+
+    def _within_memory(self, pipe: Any, work: Callable[[], list[Image.Image]]) -> list[Image.Image]:
+        """The result of the work, which is tried again with less memory where it takes too much."""
         return with_less_memory(pipe, work)
+
+    def _networks(self) -> AbstractContextManager[Any]:
+        """What is held while encoders or VAE are at work; the denoiser is called without."""
+        return nullcontext()
 
     def _own_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of the options that this kind of pipeline takes; raises TypeError for one that none takes."""
@@ -320,7 +329,8 @@ class Pipeline:
         return torch.Generator("cpu").manual_seed(seed)
 
     def _decoded(self, latents: torch.Tensor) -> list[Image.Image]:
-        return self.pipe.image_processor.postprocess(decode(self.pipe.vae, latents).float())
+        with self._networks():
+            return self.pipe.image_processor.postprocess(decode(self.pipe.vae, latents).float())
 
     def _prompt_arguments(
         self, prompt: str, negative: str | None, guidance_scale: float, clip_skip: int | None
@@ -333,9 +343,9 @@ class Pipeline:
         given: dict[str, Any] = {"guidance_scale": guidance_scale}
         if self.family.prompt_arguments is None:
             return given | {"prompt": prompt} | ({} if negative is None else {"negative_prompt": negative})
-        return given | self.family.prompt_arguments(
-            self.encoder(prompt, negative, guided=guidance_scale > 1, clip_skip=skipped)
-        )
+        with self._networks():
+            encoded = self.encoder(prompt, negative, guided=guidance_scale > 1, clip_skip=skipped)
+        return given | self.family.prompt_arguments(encoded)
 
     def checked_clip_skip(self, clip_skip: int | None) -> int:
         """Layers that the text towers leave out.
@@ -365,8 +375,11 @@ class Pipeline:
         def report(step: int, total: int, latents: torch.Tensor) -> None:
             if decodes_itself and step + 1 == total:
                 check_finite(latents)
-            if on_preview is not None and (preview := previews(latents[:1], size)) is not None:
-                on_preview(step + 1, preview)
+            if on_preview is not None:
+                with self._networks():
+                    preview = previews(latents[:1], size)
+                if preview is not None:
+                    on_preview(step + 1, preview)
             if on_step is not None:
                 on_step(step + 1, total)
 

@@ -131,7 +131,7 @@ def painter_memory(
             f"{str(folder)!r} holds no weights of a painter; give a diffusers folder, or a .safetensors file."
         )
     shown = size or _native(configs)
-    return MemoryPlan(counted, _working(configs, shown, width), shown, offload)
+    return MemoryPlan(counted, working_memory(configs, shown, width), shown, offload)
 
 
 def check_pair(quant: str | None, offload: str) -> None:
@@ -226,8 +226,16 @@ def _vae_factor(configs: Mapping[str, Mapping[str, Any]]) -> int:
     return 2 ** (len(widths) - 1)
 
 
-def _working(configs: Mapping[str, Mapping[str, Any]], size: tuple[int, int], width: float) -> int:
-    """The greater of two moments: the denoiser's step for both sides of the guidance, and the VAE's last layers."""
+def working_memory(configs: Mapping[str, Mapping[str, Any]], size: tuple[int, int], width: float) -> int:
+    """Bytes beside the weights while one picture is painted, about.
+
+    The greater of two moments: the denoiser's step for both sides of the guidance, and the VAE's last layers.
+
+    Args:
+        configs: of the parts, by their names.
+        size: (width, height) in pixels.
+        width: bytes of a value.
+    """
     pixels, factor = size[0] * size[1], _vae_factor(configs)
     vae = configs.get("vae", {}).get("block_out_channels") or (128, 256)
     decoding = pixels * (vae[0] + vae[min(1, len(vae) - 1)]) * width * 2  # a layer's input, output and their sums

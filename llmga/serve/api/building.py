@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmga.assistant.loading import Models, ModelSpec
+from llmga.diffusers.joining import batch_of
 from llmga.llava.endpoint.address import Endpoint
 from llmga.serve.api.engine import Engine
 from llmga.serve.api.fair_queue import FairQueue
@@ -37,9 +38,10 @@ def build_service(
     """
     models = replace(models, bounds=options.spec.bounds.reading(LETTERS_PER_TOKEN * context(models)))
     models.bounds.check_settings(options.settings, models.pipeline)
-    queue = queue or FairQueue(options.at_once, options.queue)
+    queue = queue or FairQueue(options.at_once, options.queue, options.line)
     tracing = Tracing.to(options.otel)
-    engine = Engine(models, options.at_once, Metrics(queue), private(options.spec, models), tracing)
+    models = replace(models, batch=batch_of(models.pipeline, options.batch))
+    engine = Engine(models, options.at_once + options.line, Metrics(queue), private(options.spec, models), tracing)
     return Service(
         scheduler=RequestScheduler(engine, queue),
         engine=engine,

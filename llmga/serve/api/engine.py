@@ -5,9 +5,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event, Lock
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
@@ -17,7 +17,7 @@ from llmga.assistant.loading import Models
 from llmga.assistant.painting import is_instructed
 from llmga.assistant.session import Turn
 from llmga.assistant.settings import SETTINGS, Settings
-from llmga.assistant.shared_pipeline import SharedPipeline
+from llmga.assistant.shared_pipeline import SharedPipeline, with_own_sampler
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import TEXT_TO_IMAGE
 from llmga.diffusers.pipeline import OnStep
@@ -37,8 +37,7 @@ class Engine:
 
     Args:
         models: Loaded once; nothing of a request is kept in them.
-        at_once: How many requests are at work at the same time.  Words are written side by side, pictures are painted
-            one after the other.
+        at_once: How many requests are at work at the same time, those included that wait for the painter.
         private: What no answer may hold, with what stands for it.
         tracing: Makes the spans of requests.
     """
@@ -128,12 +127,12 @@ class RunningTurn:
         self.insist = insist
         self.done = done
         models = engine.models
-        own = getattr(models.pipeline, "own", None)  # of one that computes elsewhere, for a sampler of its own
-        pipeline = CountedPipeline(own() if own else models.pipeline, models.lock, self)
+        pipeline = CountedPipeline(with_own_sampler(models.pipeline), models.lock, models.batch, turn=self)
         self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)
         self._cancelled = Event()
+        self._told_aside: Callable[[], None] | None = None
         self._first: AssistantEvent | None = None
         self.steps_after_disconnect = 0
 
@@ -142,18 +141,29 @@ class RunningTurn:
         """Whether nobody waits for it any more."""
         return self._cancelled.is_set()
 
+    def step_aside(self) -> None:
+        """Give the place at work to another one's words while a picture is waited for; from any thread."""
+        if self._told_aside is not None:
+            self._loop.call_soon_threadsafe(self._told_aside)
+
     def cancel(self) -> None:
         """End within one token or one step; from any thread."""
         self._cancelled.set()
         self.assistant.cancel()
 
-    def start(self, ended: Callable[[], None]) -> None:
+    def start(
+        self, ended: Callable[[], None], step_aside: Callable[[], None] | None = None, client: str | None = None
+    ) -> None:
         """Begin the work.
 
         Args:
             ended: Called on the event loop when the work has come to its end.
+            step_aside: Called on the event loop when a picture is to be painted, each time.
+            client: Under whose name it waits for the painter.
         """
         loop = asyncio.get_running_loop()
+        self.assistant.pipeline = cast(CountedPipeline, self.assistant.pipeline).named(client)
+        self._loop, self._told_aside = loop, step_aside
         self._events: asyncio.Queue[AssistantEvent | None] = asyncio.Queue()
 
         def put(event: AssistantEvent) -> None:
@@ -226,10 +236,11 @@ class RunningTurn:
 class CountedPipeline(SharedPipeline):
     """The pipeline as one request sees it: its steps and pictures are counted."""
 
-    turn: RunningTurn
+    turn: RunningTurn = field(kw_only=True)
 
     def __call__(self, prompt: str, *, on_step: OnStep, **options: Any) -> Image.Image:
         metrics, turn = self.turn.engine.metrics, self.turn
+        turn.step_aside()
 
         def counted(step: int, total: int) -> None:
             if step:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from llmga.serve.api.errors import ApiError
 
@@ -11,22 +11,47 @@ FIRST_GUESS = 2.0  # seconds that a request takes, until some have been seen
 MEMORY = 0.2  # weight of the latest request in the mean
 
 
+@dataclass(eq=False)
+class Place:
+    """A place at work; called, it is given back, which may be done more than once."""
+
+    queue: "FairQueue"
+    came: float
+    aside: bool = False
+    left: bool = False
+
+    def step_aside(self) -> None:
+        """Wait for the painter from now on, so that another one's words may be written meanwhile."""
+        if not (self.left or self.aside):
+            self.aside = True
+            self.queue.step_aside(self)
+
+    def __call__(self) -> None:
+        if not self.left:
+            self.left = True
+            self.queue.release(self)
+
+
 class FairQueue:
     """A queue with at most `at_once` requests at work and `bound` waiting.
 
-    Clients come round in turn, whatever number of requests each has waiting.  When the queue is full, a client that
-    has fewer waiting than the greediest one takes the place of that one's latest request; so nobody can fill the queue
-    against others.  Everything happens on one event loop.
+    Whoever is at work may step aside to wait for the painter; `line` more may be at work then.  Clients come round in
+    turn, whatever number of requests each has waiting.  When the queue is full, a client that has fewer waiting than
+    the greediest one takes the place of that one's latest request; so nobody can fill the queue against others.
+    Everything happens on one event loop.
 
     Attributes:
-        running: Requests at work.
+        running: Requests at work, those included that have stepped aside.
+        aside: Those that have.
         most_waiting: The most that have waited at once.
     """
 
-    def __init__(self, at_once: int, bound: int):
+    def __init__(self, at_once: int, bound: int, line: int = 0):
         self.at_once = at_once
         self.bound = bound
+        self.line = line
         self.running: int = 0
+        self.aside: int = 0
         self.most_waiting: int = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._mean_seconds = FIRST_GUESS
@@ -37,27 +62,33 @@ class FairQueue:
         """Requests that wait."""
         return sum(map(len, self._waiting.values()))
 
-    async def acquire(self, client: str) -> Callable[[], None]:
-        """Wait for a place at work.
+    @property
+    def _has_place(self) -> bool:
+        return self.running - self.aside < self.at_once and self.running < self.at_once + self.line
 
-        Returns:
-            A function that gives the place back; it may be called more than once.
+    async def acquire(self, client: str) -> Place:
+        """Wait for a place at work.
 
         Raises:
             ApiError: 429 where there is no room; 503 where the server is about to end.
         """
         if self._closed:
             raise closing()
-        if self.running < self.at_once and not self._waiting:
+        if self._has_place and not self._waiting:
             self.running += 1
         else:
             await self._wait(client)
-        return self._release_once()
+        return Place(self, asyncio.get_running_loop().time())
 
-    def adopt(self) -> Callable[[], None]:
-        """Count a request that is at work already, whatever the bounds; returns as `acquire`."""
+    def adopt(self, aside: bool = False) -> Place:
+        """Count a request that is at work already, whatever the bounds.
+
+        Args:
+            aside: It has stepped aside.
+        """
         self.running += 1
-        return self._release_once()
+        self.aside += aside
+        return Place(self, asyncio.get_running_loop().time(), aside)
 
     async def _wait(self, client: str) -> None:
         self._make_room(client)
@@ -68,7 +99,8 @@ class FairQueue:
             await called
         except asyncio.CancelledError:
             if called.done() and not called.cancelled() and called.exception() is None:
-                self._release()  # the client left just when it was called
+                self.running -= 1  # the client left just when it was called
+                self._call()
             else:
                 self._forget(client, called)
             raise
@@ -85,7 +117,7 @@ class FairQueue:
 
     def full(self) -> ApiError:
         """Return the refusal where there is no room, with the time in which there should be some."""
-        seconds = math.ceil(self._mean_seconds * (self.waiting + 1) / self.at_once)
+        seconds = math.ceil(self._mean_seconds * (self.waiting + 1) / max(1, self.running))
         return ApiError(
             429,
             f"all {self.at_once} places at work and {self.bound} in the queue are taken; try again in {seconds} s.",
@@ -101,22 +133,22 @@ class FairQueue:
         if not own:
             del self._waiting[client]
 
-    def _release_once(self) -> Callable[[], None]:
-        loop = asyncio.get_running_loop()
-        began, released = loop.time(), False
+    def step_aside(self, place: Place) -> None:
+        """One that is at work waits for the painter; see `Place`."""
+        self.aside += 1
+        self._call()
 
-        def release() -> None:
-            nonlocal released
-            if not released:
-                released = True
-                self._mean_seconds += MEMORY * (loop.time() - began - self._mean_seconds)
-                self._release()
-
-        return release
-
-    def _release(self) -> None:
+    def release(self, place: Place) -> None:
+        """One that was at work has ended; see `Place`."""
+        seconds = asyncio.get_running_loop().time() - place.came
+        self._mean_seconds += MEMORY * (seconds - self._mean_seconds)
         self.running -= 1
-        while self._waiting and self.running < self.at_once:
+        self.aside -= place.aside
+        self._call()
+
+    def _call(self) -> None:
+        """Let in whoever there is a place for now."""
+        while self._waiting and self._has_place:
             client = next(iter(self._waiting))
             own = self._waiting.pop(client)
             called = own.popleft()

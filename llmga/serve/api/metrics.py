@@ -45,6 +45,7 @@ class Metrics:
         self._gauge("llmga_waiting_most", "The most that were in the queue at once.", lambda: queue.most_waiting)
         self._gauge("llmga_waiting_bound", "The most that may be in the queue.", lambda: queue.bound)
         self._gauge("llmga_running", "Requests at work.", lambda: queue.running)
+        self._gauge("llmga_aside", "Of those, the ones whose words wait for a picture.", lambda: queue.aside)
 
     def _gauge(self, name: str, text: str, ask: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(ask)

@@ -118,7 +118,9 @@ def add_limits(parser: Parser) -> None:
     """How much one client may ask for, and all together."""
     group, usual = parser.add_argument_group("limits"), RequestLimits()
     for name, kind, low, high, default, text in (
-        ("at-once", int, 1, 64, 4, "requests at work; pictures are painted one by one"),
+        ("at-once", int, 1, 64, 8, "requests whose words are written"),
+        ("line", int, 0, 1000, 12, "requests more that wait for their pictures, each with its cache"),
+        ("batch", int, 1, 64, 4, "pictures from words that are denoised at once, fewer where memory is short"),
         ("queue", int, 0, 10_000, 64, "requests that wait; beyond it they are told when to come again"),
         ("warm-chats", int, 0, 1000, 4, "conversations whose cache is kept, each with memory of the device"),
         ("max-connections", int, 1, 100_000, 1024, "connections at once"),
@@ -146,7 +148,9 @@ class ServerOptions:
         spec: Which models answer, and what one answer may cost.
         settings: Those of a request that says nothing else.
         limits: What a client may send.
-        at_once: Requests at work.
+        at_once: Requests at work, but for those that wait for their pictures.
+        line: Those that do.
+        batch: Pictures that are denoised at once.
         queue: Requests that wait.
         warm_chats: Conversations whose cache is kept.
         served_names: Further names of the assistant.
@@ -162,6 +166,8 @@ class ServerOptions:
     at_once: int
     queue: int
     warm_chats: int
+    line: int = 12
+    batch: int = 4
     served_names: tuple[str, ...] = ()
     remote_pictures: bool = False
     markdown: bool = False
@@ -189,6 +195,8 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         at_once=args.at_once,
         queue=args.queue,
         warm_chats=args.warm_chats,
+        line=args.line,
+        batch=args.batch,
         served_names=tuple(args.served_name or ()),
         remote_pictures=args.remote_pictures,
         markdown=args.markdown_pictures,

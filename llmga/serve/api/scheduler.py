@@ -82,22 +82,22 @@ class RequestScheduler:
         clock = asyncio.get_running_loop().time
         came = clock()
         with self.engine.tracing.span("queue"):
-            release = await self.queue.acquire(client)
+            place = await self.queue.acquire(client)
         try:
             self.engine.metrics.queued_seconds.observe(clock() - came)
             turn = await asyncio.to_thread(prepare)
         except BaseException:
-            release()
+            place()
             raise
         self.turns.add(turn)
         if self._stopped:
             turn.cancel()
 
         def ended() -> None:
-            release()
+            place()
             self.turns.discard(turn)
 
-        turn.start(ended)
+        turn.start(ended, place.step_aside, client)
         try:
             first = await turn.first()
         except BaseException:

@@ -169,7 +169,8 @@ def serve(args: argparse.Namespace) -> int:
     models = Models.load(options.spec)
     service = build_service(options, models)
     app = assemble(args, service, known)
-    page = with_page(app, options, models, known) if args.page else None
+    shown = replace(models, batch=service.engine.models.batch)
+    page = with_page(app, options, shown, known) if args.page else None
     limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
     server = Server(app, service.scheduler, args.grace, limiter, page)
     if not known and not is_local(args.host):

@@ -58,7 +58,7 @@ def application(flags: Flags, overrides: Overrides) -> Any:
         for name, usual in names.items()
     }
     planner = [] if flags.plans_elsewhere else [made["Planner"].bind(flags)]
-    gate = made["Gate"].bind(options.at_once, options.queue)
+    gate = made["Gate"].bind(options.at_once, options.queue, options.line)
     return made["Ingress"].bind(flags, gate, made["Painter"].bind(flags), *planner)
 
 
@@ -83,7 +83,7 @@ def deployments(options: ServerOptions, share: float) -> dict[str, dict[str, Any
     Args:
         share: of a GPU, for each replica that holds a model.
     """
-    at_once = options.at_once + SPARE
+    at_once = options.at_once + options.line + SPARE
     gpus = 0 if options.spec.device == "cpu" else share
     models: dict[str, Any] = {
         "max_ongoing_requests": at_once,  # requests wait at the gate, so that none waits behind another's picture

@@ -10,9 +10,10 @@ from typing import Any
 from fastapi import FastAPI
 from PIL import Image
 
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.loading import Models, load_words
 from llmga.assistant.safety import Guard, open_guard
-from llmga.assistant.shared_pipeline import FairLock
+from llmga.diffusers.joining import batch_of
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.planner import Planner
 from llmga.serve.api import logs
@@ -64,7 +65,9 @@ class Flags:
 
     def painter(self) -> Models:
         """Load whatever is needed to paint; nothing that talks."""
-        return Models.load(self.options.spec, no_words)
+        options = self.options
+        models = Models.load(options.spec, no_words)
+        return replace(models, batch=batch_of(models.pipeline, options.batch))
 
 
 def no_words() -> Planner:
@@ -118,10 +121,10 @@ def build_remote_service(options: ServerOptions, backends: Backends, beat: float
         _upscaler(painter, facts),
         replace(_guard(options), unsafe=_unsafe(painter) if facts.checks else None),
         FairLock(PLACES),
-        spec.bounds,
+        bounds=spec.bounds,
     )
     timing = {} if beat is None else {"beat": beat}
-    queue = RemoteQueue(backends.queue, options.at_once, options.queue, **timing)
+    queue = RemoteQueue(backends.queue, options.at_once, options.queue, options.line, **timing)
     return build_service(options, models, queue, cache)
 
 

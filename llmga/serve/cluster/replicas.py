@@ -164,11 +164,8 @@ class PainterReplica:
         self.work.check()
 
     def pipeline(self, task: str, sampler: str | None) -> SharedPipeline:
-        """The pipeline for a task; one with another sampler is made for this request alone."""
-        models = self.models
-        if sampler is None:
-            return SharedPipeline(for_task(models.pipeline, task), models.lock)
-        own = SharedPipeline.of(models.pipeline, models.lock)
+        """The pipeline for a task and one request, with a sampler of its own."""
+        own = SharedPipeline.of(self.models.pipeline, self.models.lock, self.models.batch)
         own.use_sampler(sampler)
         return own.for_task(task)
 
@@ -201,6 +198,7 @@ class Painting:
             options["on_preview"] = lambda step, image: report(Preview(step, image))
         try:
             pipeline = replica.pipeline(order.task, order.sampler)
+            pipeline = pipeline if order.who is None else pipeline.named(order.who)
             image = pipeline(order.prompt, on_step=on_step, still_wanted=still_wanted, **options)
         except NotWanted:
             return

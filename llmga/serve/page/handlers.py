@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from llmga.assistant.assistant import Assistant
-from llmga.assistant.shared_pipeline import FairLock
+from llmga.assistant.fair_lock import FairLock
 from llmga.errors import UserError
 from llmga.images import MAX_PIXELS
 from llmga.serve.api.image_data import decode_image

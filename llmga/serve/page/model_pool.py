@@ -5,10 +5,12 @@ from pathlib import Path
 from threading import Lock
 
 from llmga.assistant.assistant import Assistant
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.loading import Models
 from llmga.assistant.record import ModelMark
-from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
+from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffrir.restorers import Restorer
+from llmga.diffusers.batching import StepBatch
 from llmga.diffusers.parts import PARTS
 from llmga.diffusers.pipelines import Pipeline
 from llmga.diffusers.single_file.checkpoint import is_single_file
@@ -27,11 +29,12 @@ class LanguageModel:
 
 @dataclass(frozen=True)
 class PictureModel:
-    """A picture model, what records say of it, and the lock that is taken to paint with it."""
+    """A picture model, what records say of it, and lock and batch of whoever paints with it."""
 
     pipeline: Pipeline
     mark: ModelMark
     lock: FairLock
+    batch: StepBatch | None = None
 
 
 class ModelPool:
@@ -48,7 +51,7 @@ class ModelPool:
         marks = {mark.role: mark for mark in models.marks}
         language, picture = marks["language"], marks["painter"]
         self._language_models = {language.name: LanguageModel(models.new_chat, language)}
-        self._picture_models = {picture.name: PictureModel(models.pipeline, picture, models.lock)}
+        self._picture_models = {picture.name: PictureModel(models.pipeline, picture, models.lock, models.batch)}
         self.first: tuple[str, str] = language.name, picture.name
         self._rest = tuple(mark for mark in models.marks if mark.role not in ("language", "painter"))
         self._loading = Lock()
@@ -88,7 +91,7 @@ class ModelPool:
         belongs = {"language base": language_name == self.first[0], **own}
         rest = [mark for mark in self._rest if belongs.get(mark.role, True)]
         marks = (talks.mark, paints.mark, *rest)
-        pipeline = SharedPipeline.of(paints.pipeline, paints.lock)
+        pipeline = SharedPipeline.of(paints.pipeline, paints.lock, paints.batch)
         return self.models.around(talks.new_chat(), pipeline, self.options.settings, marks)
 
     def _look(self) -> tuple[list[str], list[str]]:

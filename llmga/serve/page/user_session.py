@@ -14,9 +14,9 @@ from PIL import Image
 
 from llmga.assistant.assistant import SIMILAR, Assistant
 from llmga.assistant.events import AssistantEvent, Stopped
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.session import Exchange, Turn
 from llmga.assistant.session_file import differences, load_session, save_session
-from llmga.assistant.shared_pipeline import FairLock
 from llmga.errors import UserError
 from llmga.serve.page.controls import Chosen
 from llmga.serve.page.mask_editor import EditorValue

@@ -103,6 +103,21 @@ async def test_who_leaves_just_when_called_gives_the_place_on():
 
 
 @on_a_loop
+async def test_who_waits_for_the_painter_lets_others_work_up_to_a_bound():
+    visits = Visits(1, 20, 2)
+    queue = visits.queue
+    await visits.come("abcd")
+    for served in ("ab", "abc", "abc"):
+        visits.leaves[-1].step_aside()
+        visits.leaves[-1].step_aside()  # for the second picture of an answer
+        await visits.settle()
+        assert "".join(visits.served) == served
+    assert (queue.running, queue.aside, queue.waiting) == (3, 3, 1)
+    await visits.serve_all()
+    assert "".join(visits.served) == "abcd" and (queue.running, queue.aside) == (0, 0)
+
+
+@on_a_loop
 async def test_a_place_is_given_back_once():
     queue = FairQueue(1, 1)
     leave = await queue.acquire("a")

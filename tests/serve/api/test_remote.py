@@ -9,8 +9,9 @@ from PIL import Image
 
 from llmga.assistant.assistant import Assistant
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.session import Settings, Turn
-from llmga.assistant.shared_pipeline import FairLock, SharedPipeline
+from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffusers.families import EDITING, INPAINTING
 from llmga.errors import UserError
 from llmga.serve import parsed_args

@@ -7,6 +7,8 @@ import time
 
 import httpx
 
+from tests.serve.plain import lock_of
+
 
 def post(server, text, **body):
     """A request in a thread; the answer is in the list that is returned once the thread has ended."""
@@ -67,7 +69,7 @@ def test_one_waits_for_the_painter_and_leaves_without_a_step(running):
 
 
 def test_beyond_the_bound_clients_are_told_when_to_come_again(running):
-    server = running("--at-once", "1", "--queue", "1")
+    server = running("--at-once", "1", "--line", "0", "--queue", "1")
     server.painter.pace = 0.2
     first = post(server, "paint it red")
     assert server.painter.started.wait(60)
@@ -94,7 +96,7 @@ def test_pictures_of_requests_side_by_side_are_not_mixed_up(running):
 
 
 def test_at_the_end_what_is_at_work_is_finished_and_nothing_new_begun(running):
-    server = running("--at-once", "1")
+    server = running("--at-once", "1", "--line", "0")
     server.painter.pace = 0.2
     first, answers = post(server, "paint it red")
     assert server.painter.started.wait(60)
@@ -117,3 +119,41 @@ def test_what_cannot_be_finished_is_given_back_as_far_as_it_is(running):
     first.join()
     (choice,) = answers[0].json()["choices"]
     assert choice["finish_reason"] == "length" and choice["message"]["content"].startswith("Gladly.")
+
+
+def running_now(server, count):
+    server.wait(lambda: server.http.get("/health").json()["running"] == count)
+
+
+def test_words_do_not_wait_for_pictures(running):
+    server = running("--at-once", "1", "--line", "2", "--queue", "1")
+    server.painter.pace, server.painter.total = 0.05, 10_000
+    first = post(server, "paint it red")
+    assert server.painter.started.wait(60)
+    second = post(server, "paint it blue")
+    running_now(server, 2)
+    answer = server.chat("hello")
+    assert answer.json()["choices"][0]["message"]["content"].strip() == "You said: hello"
+    assert len(server.painter.calls) == 1 and not first[1] and not second[1]
+    server.server.servers[0].get_loop().call_soon_threadsafe(server.service.scheduler.stop)
+    for thread, answers in (first, second):
+        thread.join()
+        assert answers[0].status_code == 200
+
+
+def test_clients_come_round_in_turn_at_the_painter_too(running):
+    greedy, other = "sk-the-greedy-client", "sk-the-other-client"
+    server = running("--line", "8", keys=(greedy, other))
+    server.painter.pace, threads = 0.5, []
+    for number, key in enumerate((greedy, greedy, greedy, other)):
+        body = {"messages": [{"role": "user", "content": f"paint it {number}"}]}
+        head = {"Authorization": f"Bearer {key}"}
+        threads.append(threading.Thread(
+            target=lambda body=body, head=head: server.http.post("/v1/chat/completions", json=body, headers=head)
+        ))  # fmt: skip
+        threads[-1].start()
+        server.wait(lambda number=number: lock_of(server.service).waiting == number + 1)
+    server.painter.pace = 0
+    for thread in threads:
+        thread.join()
+    assert [call["prompt"][-1] for call in server.painter.calls] == ["0", "3", "1", "2"]
