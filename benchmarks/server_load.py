@@ -1,6 +1,6 @@
 """The server under load: nothing lost, nothing mixed up, bounded, flat in memory, and idle where nobody waits.
 
-python benchmarks/server_load.py [--part load] [--clients 20] [--seconds 120] [--leaving 0.3] [--at-once 4] [--batch 4]
+python benchmarks/server_load.py [--part load] [--clients 20] [--seconds 120] [--leaving 0.3] [--at-once 8] [--batch 4]
 
 `load`: every client has a key of its own and asks, over and over, for a picture that is its alone.  First each asks
 when nobody else does: that picture is what it has to get, byte for byte, when all ask at once, and the toy world's
@@ -45,7 +45,8 @@ from llmga.toyworld.scenes import COLOURS
 SHAPES, BACKGROUNDS = ("circle", "square", "star"), ("white", "black")
 PAINTER = "llmga-toy-sdxl-t2i"
 PARTS = ("load", "apart", "batching", "words")
-BEFORE = ("--line", "0", "--batch", "1")  # as 0.1.0 was scheduled
+BEFORE = ("--at-once", "4", "--line", "0", "--batch", "1")  # as 0.1.0 was scheduled
+BEFORE_TOO = ("first_word_p50_s", "first_word_p95_s", "picture_p50_s", "pictures_right")
 EQUAL = 8  # requests of the batching part
 TRIES = 8  # seeds among which a client finds one with which the toy model paints what was asked
 PATIENCE = 600.0  # seconds without a word after which an answer counts as lost
@@ -331,7 +332,7 @@ def measured(options: argparse.Namespace) -> dict[str, float]:
             before = asyncio.run(load(address, [client.anew() for client in people], options.seconds))
         found["first_word_p95_share"] = found["first_word_p95_s"] / before["first_word_p95_s"]
         found["lost_or_mixed_up"] += before["lost_or_mixed_up"]
-        found |= {f"{name}_before": before[name] for name in ("first_word_p95_s", "picture_p50_s", "pictures_right")}
+        found |= {f"{name}_before": before[name] for name in BEFORE_TOO}
     if {"batching", "words"} & set(options.part):
         keys = [f"sk-client-number-{number}" for number in range(EQUAL)] + ["sk-somebody-who-talks"]
         most = ("--at-once", str(EQUAL), "--batch", str(EQUAL))
@@ -351,8 +352,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=120, help="of load and apart, each; 600 shows a slow leak")
     parser.add_argument("--leaving", type=float, default=0.3, help="share of the clients that hang up")
     parser.add_argument("--queue", type=int, default=12, help="less than clients, so that it fills")
-    parser.add_argument("--at-once", type=int, default=4)
-    parser.add_argument("--line", type=int, default=16)
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--line", type=int, default=12)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3, help="of batching and words")
     parser.add_argument("--device", default="cpu")

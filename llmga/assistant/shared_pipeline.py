@@ -18,8 +18,13 @@ from llmga.diffusers.pipeline import OnStep, Pipeline
 
 
 def with_own_sampler(shared: Any) -> Any:
-    """The same weights with a sampler that nobody else chooses; the pipeline itself where it is none of ours."""
-    return from_pipe(shared) if isinstance(shared, Pipeline) else shared
+    """The same weights with a sampler that nobody else chooses; the pipeline itself where it is none of ours.
+
+    One that computes elsewhere, and can be sampled otherwise, has a method `own` for that.
+    """
+    if isinstance(shared, Pipeline):
+        return from_pipe(shared)
+    return shared.own() if hasattr(shared, "own") else shared
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,12 @@ class SharedPipeline:
         with self.lock.taken(lambda: on_step(0, 1), self.who):
             on_step(0, 1)
             return self.pipeline(prompt, on_step=on_step, **options)
+
+    def named(self, who: Hashable) -> "SharedPipeline":
+        """The same, waiting for its turn under this name, be it elsewhere."""
+        if hasattr(self.pipeline, "who"):
+            self.pipeline.who = who
+        return replace(self, who=who)
 
     @property
     def path(self) -> str:

@@ -65,7 +65,7 @@ def paint_beside(
 ) -> Image.Image:
     """The picture that `pipeline(prompt, …)` paints, its steps done together with others' of the batch.
 
-    On a CPU it is the same to the bit.
+    In single precision on a CPU it is the same to the bit, elsewhere up to how the device rounds for more rows.
 
     Raises:
         UserError: as the pipeline.

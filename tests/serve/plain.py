@@ -7,6 +7,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.loading import Models
 from llmga.compositing import paste_back
 from llmga.diffrir.restorers import RESTORERS
@@ -110,6 +111,12 @@ class PlainPainter:
 def painter_of(service: Service) -> PlainPainter:
     pipeline = service.engine.models.pipeline
     return pipeline if isinstance(pipeline, PlainPainter) else pipeline.handle.replica.models.pipeline
+
+
+def lock_of(service: Service) -> FairLock:
+    """Where pictures wait for their turn."""
+    models = service.engine.models
+    return models.lock if isinstance(models.pipeline, PlainPainter) else models.pipeline.handle.replica.models.lock
 
 
 class PlainSource:

@@ -139,9 +139,7 @@ class RunningTurn:
         self.insist = insist
         self.done = done
         models = engine.models
-        own = getattr(models.pipeline, "own", None)  # of one that computes elsewhere, for a sampler of its own
-        painter = own() if own else with_own_sampler(models.pipeline)
-        pipeline = CountedPipeline(painter, models.lock, models.batch, turn=self)
+        pipeline = CountedPipeline(with_own_sampler(models.pipeline), models.lock, models.batch, turn=self)
         self.assistant: Assistant = models.around(planner, pipeline, settings, models.marks)
         if conversation is not None:
             self.assistant.session = replace(self.assistant.session, conversation=conversation)
@@ -178,7 +176,7 @@ class RunningTurn:
             client: Under whose name it waits for the painter.
         """
         loop = asyncio.get_running_loop()
-        self.assistant.pipeline = replace(cast(CountedPipeline, self.assistant.pipeline), who=client)
+        self.assistant.pipeline = cast(CountedPipeline, self.assistant.pipeline).named(client)
         self._loop, self._told_aside = loop, step_aside
         self._events: asyncio.Queue[AssistantEvent | None] = asyncio.Queue()
 

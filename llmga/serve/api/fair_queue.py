@@ -81,10 +81,15 @@ class FairQueue:
             await self._wait(client)
         return Place(self, asyncio.get_running_loop().time())
 
-    def adopt(self) -> Place:
-        """Count a request that is at work already, whatever the bounds; returns as `acquire`."""
+    def adopt(self, aside: bool = False) -> Place:
+        """Count a request that is at work already, whatever the bounds.
+
+        Args:
+            aside: It has stepped aside.
+        """
         self.running += 1
-        return Place(self, asyncio.get_running_loop().time())
+        self.aside += aside
+        return Place(self, asyncio.get_running_loop().time(), aside)
 
     async def _wait(self, client: str) -> None:
         self._make_room(client)

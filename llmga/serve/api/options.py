@@ -125,8 +125,8 @@ def add_limits(parser: Parser) -> None:
     """How much one client may ask for, and all together."""
     group, usual = parser.add_argument_group("limits"), RequestLimits()
     for name, kind, low, high, default, text in (
-        ("at-once", int, 1, 64, 4, "requests whose words are written"),
-        ("line", int, 0, 1000, 16, "requests more that wait for their pictures, each with its cache"),
+        ("at-once", int, 1, 64, 8, "requests whose words are written"),
+        ("line", int, 0, 1000, 12, "requests more that wait for their pictures, each with its cache"),
         ("batch", int, 1, 64, 4, "pictures from words that are denoised at once, fewer where memory is short"),
         ("queue", int, 0, 10_000, 64, "requests that wait; beyond it they are told when to come again"),
         ("warm-chats", int, 0, 1000, 4, "conversations whose cache is kept, each with memory of the device"),
@@ -174,7 +174,7 @@ class ServerOptions:
     at_once: int
     queue: int
     warm_chats: int
-    line: int = 16
+    line: int = 12
     batch: int = 4
     served_names: tuple[str, ...] = ()
     remote_pictures: bool = False

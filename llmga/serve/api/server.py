@@ -167,7 +167,7 @@ def serve(args: argparse.Namespace) -> int:
     options = server_options(args)
     options = replace(options, spec=options.spec.checked())
     known = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE), args.keys)
-    audit = None if args.audit_log is None else AuditLog(args.audit_log, int(args.audit_mb * MEGA))
+    audit = audit_log(args)
     bound = bind(args.host, args.port)
     app, page = loaded(args, options, known, audit)
     limiter = ConnectionLimiter(args.max_connections, args.max_connections_each)
@@ -195,6 +195,15 @@ def loaded(
     if not args.page:  # whose sessions go on with the models that they began with
         app.state.swapper = Swapper(app, args)
     return app, page
+
+
+def audit_log(args: argparse.Namespace) -> AuditLog | None:
+    """Where it is noted who used what, if that is wanted.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    return None if args.audit_log is None else AuditLog(args.audit_log, int(args.audit_mb * MEGA))
 
 
 def bind(host: str, port: int) -> socket.socket:

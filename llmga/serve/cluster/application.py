@@ -59,7 +59,7 @@ def application(flags: Flags, overrides: Overrides) -> Any:
     }
     planner = [] if flags.plans_elsewhere else [made["Planner"].bind(flags)]
     gate = made["Gate"].bind(options.at_once, options.queue, options.line)
-    return made["Ingress"].bind(flags, gate, made["Painter"].bind(flags, options.batch), *planner)
+    return made["Ingress"].bind(flags, gate, made["Painter"].bind(flags), *planner)
 
 
 def checked(flags: Flags) -> ServerOptions:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +32,10 @@ class Turned:
 class Load:
     """What the queue holds of other applications than the one that asks, and the most that it has held of all."""
 
-    running: int
-    waiting: int
-    most_waiting: int
+    running: int = 0
+    aside: int = 0
+    waiting: int = 0
+    most_waiting: int = 0
 
 
 class Gate:
@@ -76,11 +77,6 @@ class Gate:
             self._held.setdefault(holder, {})[ticket] = place
         return None
 
-    async def step_aside(self, holder: str, ticket: str) -> None:
-        """Let another one's words be written while this one waits for the painter."""
-        if (place := self._held.get(holder, {}).get(ticket)) is not None:
-            place.step_aside()
-
     async def release(self, holder: str, ticket: str) -> None:
         """Give a place back, or stop waiting for one."""
         if (place := self._held.get(holder, {}).pop(ticket, None)) is not None:
@@ -88,16 +84,27 @@ class Gate:
         else:
             self._withdrawn.append(ticket)
 
-    async def beat(self, holder: str, tickets: Sequence[str]) -> Load:
-        """Take note that an application lives, and of all places that it holds."""
+    async def step_aside(self, holder: str, ticket: str) -> None:
+        """Let another one to work while this one waits for its picture."""
+        if (place := self._held.get(holder, {}).get(ticket)) is not None:
+            place.step_aside()
+
+    async def beat(self, holder: str, tickets: Mapping[str, bool]) -> Load:
+        """Take note that an application lives, and of all places that it holds.
+
+        Args:
+            tickets: with each, whether it has stepped aside.
+        """
         self._seen[holder] = time.monotonic()
         held = self._held.setdefault(holder, {})
-        for ticket in tickets:
+        for ticket, aside in tickets.items():
             if ticket not in held and ticket not in self._withdrawn:
-                held[ticket] = self.queue.adopt()
+                held[ticket] = self.queue.adopt(aside)
         self._forget_lost()
         queue = self.queue
-        return Load(queue.running - len(held), queue.waiting - self._waits[holder], queue.most_waiting)
+        aside = sum(place.aside for place in held.values())
+        waiting = queue.waiting - self._waits[holder]
+        return Load(queue.running - len(held), queue.aside - aside, waiting, queue.most_waiting)
 
     def _forget_lost(self) -> None:
         late = time.monotonic() - self._forgotten
@@ -112,7 +119,11 @@ class Gate:
 
 @dataclass(eq=False)
 class RemotePlace(Place):
-    """A place that the gate has given; with its ticket it is given back."""
+    """A place at the gate.
+
+    Attributes:
+        ticket: by which the gate knows it.
+    """
 
     ticket: str = ""
 
@@ -129,8 +140,8 @@ class RemoteQueue(FairQueue):
         super().__init__(at_once, bound, line)
         self._handle, self._beat = handle, beat
         self._holder = secrets.token_hex(8)
-        self._tickets: set[str] = set()
-        self._load = Load(0, 0, 0)
+        self._places: dict[str, RemotePlace] = {}
+        self._load = Load()
         self._waits: set[asyncio.Future[Turned | None]] = set()
         self._beating: asyncio.Task[None] | None = None
 
@@ -144,7 +155,7 @@ class RemoteQueue(FairQueue):
         if self._beating is None:
             self._beating = asyncio.get_running_loop().create_task(self._live())
 
-    async def acquire(self, client: str) -> RemotePlace:
+    async def acquire(self, client: str) -> Place:
         """Wait for a place at work; as `FairQueue.acquire`.
 
         Raises:
@@ -166,19 +177,21 @@ class RemoteQueue(FairQueue):
             self._waits.discard(waits)
         if refused is not None:
             raise ApiError(refused.status, refused.message, code=refused.code, retry_after=refused.retry_after)
-        self._tickets.add(ticket)
+        place = RemotePlace(self, asyncio.get_running_loop().time(), ticket=ticket)
+        self._places[ticket] = place
         self._count()
-        return RemotePlace(self, asyncio.get_running_loop().time(), ticket=ticket)
+        return place
 
     def step_aside(self, place: Place) -> None:
-        """As `FairQueue.step_aside`."""
+        """One that is at work waits for the painter."""
         assert isinstance(place, RemotePlace)
+        self._count()
         self._handle.step_aside.remote(self._holder, place.ticket)
 
     def release(self, place: Place) -> None:
-        """As `FairQueue.release`."""
+        """One that was at work has ended."""
         assert isinstance(place, RemotePlace)
-        self._tickets.discard(place.ticket)
+        self._places.pop(place.ticket, None)
         self._count()
         self._given_back(place.ticket)
 
@@ -203,14 +216,16 @@ class RemoteQueue(FairQueue):
     async def _live(self) -> None:
         while True:
             try:
-                self._load = await self._handle.beat.remote(self._holder, tuple(self._tickets))
+                held = {ticket: place.aside for ticket, place in self._places.items()}
+                self._load = await self._handle.beat.remote(self._holder, held)
                 self._count()
             except lost() as problem:
                 log_event("queue lost", kind=type(problem).__name__)
             await asyncio.sleep(self._beat)
 
     def _count(self) -> None:
-        self.running = self._load.running + len(self._tickets)
+        self.running = self._load.running + len(self._places)
+        self.aside = self._load.aside + sum(place.aside for place in self._places.values())
         self.most_waiting = max(self._load.most_waiting, self.waiting)
 
     def close(self) -> None:

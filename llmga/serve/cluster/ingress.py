@@ -13,6 +13,7 @@ from PIL import Image
 from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.loading import Models, load_words
 from llmga.assistant.safety import Guard, open_guard
+from llmga.diffusers.joining import batch_of
 from llmga.llava.endpoint.address import Endpoint
 from llmga.llava.planner import Planner
 from llmga.serve.api import logs
@@ -20,7 +21,7 @@ from llmga.serve.api.auth import ApiKeys
 from llmga.serve.api.building import build_service
 from llmga.serve.api.options import VARIABLE, ServerOptions, build_parser, server_options
 from llmga.serve.api.prefix_cache import PrefixCache
-from llmga.serve.api.server import assemble
+from llmga.serve.api.server import assemble, audit_log
 from llmga.serve.api.service import Service
 from llmga.serve.cluster.calls import answer
 from llmga.serve.cluster.gate import RemoteQueue
@@ -64,7 +65,9 @@ class Flags:
 
     def painter(self) -> Models:
         """Load whatever is needed to paint; nothing that talks."""
-        return Models.load(self.options.spec, new_chat=no_words)
+        options = self.options
+        models = Models.load(options.spec, new_chat=no_words)
+        return replace(models, batch=batch_of(models.pipeline, options.batch))
 
 
 def no_words() -> Planner:
@@ -118,7 +121,7 @@ def build_remote_service(options: ServerOptions, backends: Backends, beat: float
         _upscaler(painter, facts),
         replace(_guard(options), unsafe=_unsafe(painter) if facts.checks else None),
         FairLock(PLACES),
-        spec.bounds,
+        bounds=spec.bounds,
     )
     timing = {} if beat is None else {"beat": beat}
     queue = RemoteQueue(backends.queue, options.at_once, options.queue, options.line, **timing)
@@ -156,4 +159,4 @@ class Ingress:
         keys = ApiKeys.read(args.api_keys_file, os.environ.get(VARIABLE), args.keys)
         if isinstance(self.service.scheduler.queue, RemoteQueue):
             self.service.scheduler.queue.start()
-        return assemble(args, self.service, keys)
+        return assemble(args, self.service, keys, audit_log(args))

@@ -105,6 +105,7 @@ class PaintOrder:
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is the usual one.
         restorer: a row of `llmga.diffrir.restorers.RESTORERS`; None is the painter's own.
         previews: small pictures of how far it is are wanted, too.
+        who: under whose name it waits for its turn.
         options: further arguments of the pipeline.
     """
 
@@ -113,4 +114,5 @@ class PaintOrder:
     sampler: str | None = None
     restorer: str | None = None
     previews: bool = False
+    who: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

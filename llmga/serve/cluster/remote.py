@@ -155,6 +155,7 @@ class RemotePipeline:
     Attributes:
         task: what it is for.
         sampler: a row of `llmga.diffusers.samplers.SAMPLERS`; None is the usual one.
+        who: under whose name it waits for its turn.
     """
 
     handle: Handle
@@ -162,6 +163,7 @@ class RemotePipeline:
     answers: Answers
     task: str = TEXT_TO_IMAGE
     sampler: str | None = None
+    who: str | None = None
 
     @classmethod
     def of(cls, handle: Handle, facts: PainterFacts) -> "RemotePipeline":
@@ -251,7 +253,7 @@ class RemotePipeline:
         restorer = restore and restore.restorer
         name = restorer.asked if isinstance(restorer, RemoteRestorer) else None
         options["restored"] = restore is not None
-        order = PaintOrder(self.task, prompt, self.sampler, name, on_preview is not None, options)
+        order = PaintOrder(self.task, prompt, self.sampler, name, on_preview is not None, self.who, options)
 
         def cancelled() -> bool:
             if still_wanted is not None:

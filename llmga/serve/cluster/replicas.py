@@ -10,11 +10,10 @@ from PIL import Image
 from llmga.assistant.loading import Models
 from llmga.assistant.painting import MeasuredRestorer, restorer_of, upscaler_of
 from llmga.assistant.record import ModelMark
-from llmga.assistant.shared_pipeline import SharedPipeline, with_own_sampler
+from llmga.assistant.shared_pipeline import SharedPipeline
 from llmga.diffrir.restorers import restorer_name
 from llmga.diffusers.components import for_task
 from llmga.diffusers.families import DIFFERENCE, EDITING, INPAINTING, TEXT_TO_IMAGE
-from llmga.diffusers.joining import batch_of
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.loading import NewChat
@@ -106,15 +105,10 @@ class PlannerReplica:
 
 
 class PainterReplica:
-    """A pipeline in a process of its own, with whatever is done to a picture by a network.
+    """A pipeline in a process of its own, with whatever is done to a picture by a network."""
 
-    Args:
-        batch: how many pictures from words are denoised together, at most.
-    """
-
-    def __init__(self, source: Source, batch: int = 1):
+    def __init__(self, source: Source):
         self.models = source.painter()
-        self.batch = batch_of(self.models.pipeline, batch)
         self.work = Workshop()
 
     async def facts(self) -> PainterFacts:
@@ -170,10 +164,9 @@ class PainterReplica:
         self.work.check()
 
     def pipeline(self, task: str, sampler: str | None) -> SharedPipeline:
-        """The pipeline for a task, with a sampler for this request alone."""
-        own = SharedPipeline(with_own_sampler(self.models.pipeline), self.models.lock, self.batch, who=object())
-        if sampler is not None:
-            own.use_sampler(sampler)
+        """The pipeline for a task and one request, with a sampler of its own."""
+        own = SharedPipeline.of(self.models.pipeline, self.models.lock, self.models.batch)
+        own.use_sampler(sampler)
         return own.for_task(task)
 
 
@@ -205,6 +198,7 @@ class Painting:
             options["on_preview"] = lambda step, image: report(Preview(step, image))
         try:
             pipeline = replica.pipeline(order.task, order.sampler)
+            pipeline = pipeline if order.who is None else pipeline.named(order.who)
             image = pipeline(order.prompt, on_step=on_step, still_wanted=still_wanted, **options)
         except NotWanted:
             return

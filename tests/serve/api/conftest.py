@@ -48,7 +48,8 @@ def service(engine: str) -> Callable[..., Service]:
         options, source = server_options(args), PlainSource()
         if engine == "process":
             return build_service(options, source.painter())
-        gate, painter, planner = Gate(options.at_once, options.queue), PainterReplica(source), PlannerReplica(source)
+        gate = Gate(options.at_once, options.queue, options.line)
+        painter, planner = PainterReplica(source), PlannerReplica(source)
         asked = Backends.ask(InProcess(gate), InProcess(painter), InProcess(planner))
         backends = asyncio.run_coroutine_threadsafe(asked, loop()).result()
         return build_remote_service(options, backends, beat=0.02)

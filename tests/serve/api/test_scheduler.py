@@ -7,6 +7,8 @@ import time
 
 import httpx
 
+from tests.serve.plain import lock_of
+
 
 def post(server, text, **body):
     """A request in a thread; the answer is in the list that is returned once the thread has ended."""
@@ -150,7 +152,7 @@ def test_clients_come_round_in_turn_at_the_painter_too(running):
             target=lambda body=body, head=head: server.http.post("/v1/chat/completions", json=body, headers=head)
         ))  # fmt: skip
         threads[-1].start()
-        server.wait(lambda number=number: server.service.engine.models.lock.waiting == number + 1)
+        server.wait(lambda number=number: lock_of(server.service).waiting == number + 1)
     server.painter.pace = 0
     for thread in threads:
         thread.join()

@@ -264,6 +264,22 @@ def test_places_of_an_application_that_is_lost_fall_back():
     on_loop(meet())
 
 
+def test_who_waits_for_a_picture_leaves_its_place_to_words():
+    async def meet():
+        gate = Gate(1, 5, line=1)
+        (queue,) = queues(gate, 1)
+        first = await queue.acquire("a")
+        first.step_aside()
+        second = await asyncio.wait_for(queue.acquire("b"), 5)
+        seen = gate.queue.running, gate.queue.aside, queue.running, queue.aside
+        first(), second()
+        await asyncio.sleep(0.1)
+        queue.close()
+        return seen, gate.queue.running, gate.queue.aside
+
+    assert on_loop(meet()) == ((2, 1, 2, 1), 0, 0)
+
+
 def test_a_queue_that_is_started_anew_learns_who_is_at_work():
     async def meet():
         handle = InProcess(Gate(2, 5))
