@@ -222,6 +222,11 @@ class ModelSpec:
                  "offload_folder")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
+    def speaks_as(self, other: "ModelSpec") -> bool:
+        """Whether the language model is the same, and loaded in the same way."""
+        names = ("mllm", "model_base", "conv_mode", "placement")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
     def open_pipeline(
         self,
         path: str | Path,
@@ -311,8 +316,11 @@ class Models:
     bounds: Bounds = UNBOUNDED
 
     @classmethod
-    def load(cls, spec: ModelSpec) -> "Models":
+    def load(cls, spec: ModelSpec, new_chat: NewChat | None = None) -> "Models":
         """Open what a spec names.
+
+        Args:
+            new_chat: of its language model, where that is open already.
 
         Raises:
             UserError: a folder lacks something.
@@ -329,7 +337,7 @@ class Models:
         folder = find_checkpoint(_given(spec.pipeline))
         words = spec.mllm if isinstance(spec.mllm, Endpoint) else paths.find_checkpoint(_given(spec.mllm))
         base = paths.find_checkpoint(spec.model_base) if spec.model_base is not None else None
-        new_chat = open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
+        new_chat = new_chat or open_planner(words, base, conv_mode=spec.conv_mode, **spec.placement)
         pipeline = spec.open_guided(folder)
         parts: dict[str, str | Path | Endpoint | None] = {"language": words, "language base": base, "painter": folder}
         if spec.inpainter is not None:

@@ -182,7 +182,7 @@ def loaded(
     if args.mcp:
         with_mcp(app, service, args.files or ())
     if not args.page:  # whose sessions go on with the models that they began with
-        app.state.swapper = Swapper(app, args)
+        app.state.swapper = Swapper(app, args, options.spec)
     return app, page
 
 
