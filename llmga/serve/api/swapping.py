@@ -67,7 +67,7 @@ class Swapper:
     @property
     def service(self) -> Service:
         """What answers now."""
-        return self._app.state.service  # type: ignore[no-any-return]
+        return self._app.state.service
 
     def chosen(self) -> dict[str, Any]:
         """The flags by which the models at work were loaded, as far as they are not the usual ones."""
@@ -134,7 +134,7 @@ class Swapper:
             setattr(args, flag, getattr(usual, flag))  # a flag that repeats must not add to those of now
             words += _words(name, value)
         try:
-            return self._parser.parse_args(words, args)  # type: ignore[no-any-return]
+            return self._parser.parse_args(words, args)
         except UserError as problem:
             raise self._refused(str(problem)) from None
 
