@@ -47,6 +47,7 @@ from llmga.runtime import DTYPES
 
 log: logging.Logger = logging.getLogger(__name__)
 
+LoadedWords = tuple[NewChat, tuple[ModelMark, ...]]
 MODELS = "checkpoints/Inference"  # the directory of the models that come with a clone
 BUNDLED_MLLM = f"{MODELS}/llmga-toy-mllm"
 BUNDLED_PIPELINE = f"{MODELS}/llmga-toy-sdxl-t2i"
@@ -226,6 +227,11 @@ class ModelSpec:
                  "offload_folder")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
+    def speaks_as(self, other: "ModelSpec") -> bool:
+        """Whether the language model is the same, and loaded in the same way."""
+        names = ("mllm", "model_base", "conv_mode", "placement")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
     def open_pipeline(
         self,
         path: str | Path,
@@ -318,13 +324,13 @@ class Models:
 
     @classmethod
     def load(
-        cls, spec: ModelSpec, report: Callable[[str], object] = lambda what: None, *, new_chat: NewChat | None = None
+        cls, spec: ModelSpec, report: Callable[[str], object] = lambda what: None, *, words: LoadedWords | None = None
     ) -> "Models":
         """Open what a spec names.
 
         Args:
             report: called with what is opened next, such as "the painter llmga-toy-sdxl-t2i".
-            new_chat: begins conversations with a language model that is somewhere else; None opens the spec's.
+            words: a language model that is open already, or somewhere else, as `load_words` returns it.
 
         Raises:
             UserError: a folder lacks something.
@@ -340,9 +346,7 @@ class Models:
                             f"{scale} --upscaler-path.")  # fmt: skip
         guard = open_guard(spec.safety_checker, spec.watermark, spec.device, spec.c2pa, spec.c2pa_prompt)
         folder = find_checkpoint(_given(spec.pipeline))
-        marks: tuple[ModelMark, ...] = ()
-        if new_chat is None:
-            new_chat, marks = load_words(spec, report)
+        new_chat, marks = words or load_words(spec, report)
         report(f"the painter {Path(folder).name}")
         pipeline = spec.open_guided(folder)
         parts: dict[str, str | Path | None] = {"painter": folder}
@@ -362,6 +366,11 @@ class Models:
             new_chat, pipeline, restorers["restorer"], marks, restorers.get("upscaler"), guard, bounds=spec.bounds
         )
 
+    @property
+    def words(self) -> LoadedWords:
+        """The language model, as `load_words` returned it."""
+        return self.new_chat, tuple(mark for mark in self.marks if mark.role.startswith("language"))
+
     def assistant(self, settings: Settings) -> Assistant:
         """A fresh session."""
         return self.around(self.new_chat(), self.pipeline, settings, self.marks)
@@ -373,9 +382,7 @@ class Models:
         return Assistant(chat, pipeline, self.restorer, settings, marks, self.upscaler, self.guard, self.bounds)
 
 
-def load_words(
-    spec: ModelSpec, report: Callable[[str], object] = lambda what: None
-) -> tuple[NewChat, tuple[ModelMark, ...]]:
+def load_words(spec: ModelSpec, report: Callable[[str], object] = lambda what: None) -> LoadedWords:
     """Open the language model alone.
 
     Args:

@@ -60,14 +60,15 @@ def build_service(
 
 
 def with_models(service: Service, options: ServerOptions, models: Models) -> Service:
-    """The same around other models; queue, figures and traces are shared.
+    """The same around other models; queue, figures and traces are shared, caches too where the language model is.
 
     Raises:
         UserError: one answer may cost less than the settings want.
     """
     models = bounded(options, models)
     engine = service.engine.with_models(models, private(options.spec, models), labels(options))
-    cache = new_prefix_cache(options, models, engine.metrics)
+    same = models.new_chat is service.engine.models.new_chat
+    cache = service.prefix_cache if same else new_prefix_cache(options, models, engine.metrics)
     return replace(service, engine=engine, prefix_cache=cache, names=names(options))
 
 

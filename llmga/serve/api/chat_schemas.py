@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from llmga.assistant.bounds import LONGEST_ANSWER
 from llmga.serve.api.schemas import TAKEN, ControlImages, ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
-from llmga.serve.api.setting_fields import NUMBER, fields_of, model_of
+from llmga.serve.api.setting_fields import NUMBER, fields_of, model_of, refusing
 
 MAX_MESSAGES = 512
 # What would change the answer, beside values that would not; `tools` and `functions` may be passed over.
@@ -27,7 +27,7 @@ UNUSED = (
     "function_call", "parallel_tool_calls",
 )  # fmt: skip
 Unused = fields_of(UNUSED, TAKEN)
-NotServed = fields_of(tuple(NOT_SERVED), "refused where it would change the answer")
+NotServed = refusing(NOT_SERVED)
 
 
 class ImageUrl(ExcludeNoneModel):
@@ -117,9 +117,6 @@ class ChatRequest(PaintingParams, ControlImages, model_of("words", {}), Unused, 
         """Refuse what would change the answer and is not served."""
         if not isinstance(values, dict):
             return values
-        for name, neutral in NOT_SERVED.items():
-            if values.get(name) and values[name] not in neutral:
-                raise ValueError(f"{name!r} is not served here; leave it out")
         form = values.get("response_format")
         if isinstance(form, dict) and form.get("type") != "text":
             raise ValueError("only the response_format 'text' is served here")

@@ -143,7 +143,7 @@ def _parts(item: InputItem) -> list[ContentPart] | None:
     if item.type != "message" or isinstance(item.content, list):
         return item.content if isinstance(item.content, list) else None
     kind: Any = "output_text" if item.role == "assistant" else "input_text"
-    return [ContentPart(type=kind, text=item.content or "")]
+    return [ContentPart(type=kind, text=item.content or "", image_url=None)]
 
 
 def _store(request: Request) -> ResponseStore:

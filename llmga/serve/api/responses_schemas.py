@@ -8,7 +8,7 @@ from llmga.assistant.bounds import LONGEST_ANSWER
 from llmga.serve.api.chat_schemas import MAX_MESSAGES
 from llmga.serve.api.image_schemas import OutputFormat
 from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, Size, Text
-from llmga.serve.api.setting_fields import NUMBER, fields_of
+from llmga.serve.api.setting_fields import NUMBER, fields_of, refusing
 
 # What would change the answer, beside values that would not.
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
@@ -24,7 +24,7 @@ UNUSED = (
     "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "stream_options", "truncation", "user",
 )  # fmt: skip
 Unused = fields_of(UNUSED, TAKEN)
-NotServed = fields_of(tuple(NOT_SERVED), "refused where it would change the answer")
+NotServed = refusing(NOT_SERVED)
 
 
 class ImageAddress(BaseModel):
@@ -118,9 +118,6 @@ class ResponsesRequest(PaintingParams, Unused, NotServed):  # type: ignore[misc,
     def _check_served(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        for name, neutral in NOT_SERVED.items():
-            if values.get(name) and values[name] not in neutral:
-                raise ValueError(f"{name!r} is not served here; leave it out")
         form = values.get("text")
         form = form.get("format") if isinstance(form, dict) else None
         if isinstance(form, dict) and form.get("type") != "text":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmga.serve.api.schemas import LongText, Text
-from llmga.serve.api.setting_fields import NUMBER
+from llmga.serve.api.setting_fields import NUMBER, Refusing
 
 # Fields that would change the picture, beside values that ask for nothing.
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
@@ -39,9 +39,10 @@ Side = Annotated[int, Field(ge=16, le=4096), NUMBER]
 Count = Annotated[int, Field(ge=1, le=10), NUMBER]
 
 
-class _Painting(BaseModel):
+class _Painting(Refusing):
     """What both ways of painting are told."""
 
+    not_served = NOT_SERVED
     model_config = ConfigDict(
         extra="ignore"
     )  # their own server passes over what it does not know, and clients rely on it
@@ -71,9 +72,6 @@ class _Painting(BaseModel):
     def _check_served(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        for name, neutral in NOT_SERVED.items():
-            if values.get(name) and values[name] not in neutral:
-                raise ValueError(f"{name!r} is not served here; leave it out")
         scripts = values.get("alwayson_scripts")
         if isinstance(scripts, dict):
             asking = [name for name, what in scripts.items() if not _idle(what)]

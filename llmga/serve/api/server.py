@@ -193,7 +193,7 @@ def loaded(
     shown = replace(models, batch=service.engine.models.batch)
     page = with_page(app, options, shown, keys) if args.page else None
     if not args.page:  # whose sessions go on with the models that they began with
-        app.state.swapper = Swapper(app, args)
+        app.state.swapper = Swapper(app, args, options.spec)
     return app, page
 
 

@@ -1,9 +1,9 @@
 """The HTTP fields of the settings, from their table."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
 from pydantic_core import PydanticKnownError
 
 from llmga.assistant.settings import SETTINGS, Setting
@@ -36,6 +36,33 @@ def fields_of(names: Sequence[str], told: str) -> type[BaseModel]:
     """Return a pydantic model of fields of any type that all have the same to tell of them."""
     fields: dict[str, Any] = {name: (Any, Field(None, description=told)) for name in names}
     return create_model("Fields", **fields)
+
+
+class Refusing(BaseModel):
+    """A request in which some fields would change the answer, but are not served.
+
+    Attributes:
+        not_served: These fields, beside values that would change nothing; nor do empty ones.
+    """
+
+    not_served: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_not_served(cls, values: Any) -> Any:
+        for name, neutral in cls.not_served.items() if isinstance(values, dict) else ():
+            if values.get(name) and values[name] not in neutral:
+                raise ValueError(f"{name!r} is not served here; leave it out")
+        return values
+
+
+def refusing(rows: Mapping[str, tuple[Any, ...]]) -> type[Refusing]:
+    """Return a pydantic model that knows these fields, and refuses them where they would change the answer."""
+    told = "refused where it would change the answer"
+    fields: dict[str, Any] = {name: (Any, Field(None, description=told)) for name in rows}
+    made: type[Refusing] = create_model("NotServed", __base__=Refusing, **fields)
+    made.not_served = rows
+    return made
 
 
 def _kind(row: Setting, kinds: Mapping[type, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from fastapi import FastAPI
 
-from llmga.assistant.loading import Models
+from llmga.assistant.loading import Models, ModelSpec
 from llmga.command_line import Parser, hyphened
 from llmga.errors import UserError, reason
 from llmga.serve import args as flags
@@ -52,21 +52,22 @@ class Swapper:
     Args:
         app: Of which `app.state.service` is replaced.
         args: The command line of the server.
+        spec: What was loaded by it.
 
     Attributes:
         loading: Models are being loaded.
         since: When those at work were put there, in seconds of Unix time.
     """
 
-    def __init__(self, app: FastAPI, args: argparse.Namespace):
-        self._app, self._args, self._parser = app, args, build_parser()
+    def __init__(self, app: FastAPI, args: argparse.Namespace, spec: ModelSpec):
+        self._app, self._args, self._spec, self._parser = app, args, spec, build_parser()
         self.loading: bool = False
         self.since: int = int(time.time())
 
     @property
     def service(self) -> Service:
         """What answers now."""
-        return self._app.state.service  # type: ignore[no-any-return]
+        return self._app.state.service
 
     def chosen(self) -> dict[str, Any]:
         """The flags by which the models at work were loaded, as far as they are not the usual ones."""
@@ -99,7 +100,7 @@ class Swapper:
                 queue.pause()
                 while queue.running:
                     await asyncio.sleep(LOOK_AGAIN)
-            new = await asyncio.to_thread(self._loaded, args)
+            new, spec = await asyncio.to_thread(self._loaded, args)
         except UserError as problem:
             raise self._refused(str(problem)) from None
         except Exception as problem:  # of any library: the old models must stay
@@ -109,7 +110,8 @@ class Swapper:
                            code="models_not_loaded") from None  # fmt: skip
         else:
             new.scheduler.engine = new.engine
-            self._app.state.service, self._args, self.since = new, args, int(time.time())
+            self._app.state.service, self._args, self._spec = new, args, spec
+            self.since = int(time.time())
             new.engine.metrics.swaps.labels("done").inc()
             log_event("models replaced", models=list(new.names.assistant), painter=new.names.pipeline)
         finally:
@@ -132,19 +134,20 @@ class Swapper:
             setattr(args, flag, getattr(usual, flag))  # a flag that repeats must not add to those of now
             words += _words(name, value)
         try:
-            return self._parser.parse_args(words, args)  # type: ignore[no-any-return]
+            return self._parser.parse_args(words, args)
         except UserError as problem:
             raise self._refused(str(problem)) from None
 
-    def _loaded(self, args: argparse.Namespace) -> Service:
-        """What answers with other models; blocking.
+    def _loaded(self, args: argparse.Namespace) -> tuple[Service, ModelSpec]:
+        """What answers with other models, and what they are; blocking.  A language model that stays is not loaded anew.
 
         Raises:
             UserError: They cannot be loaded.
         """
         options = server_options(args)
         options = replace(options, spec=options.spec.checked())
-        return with_models(self.service, options, Models.load(options.spec))
+        kept = self.service.engine.models.words if options.spec.speaks_as(self._spec) else None
+        return with_models(self.service, options, Models.load(options.spec, words=kept)), options.spec
 
     def _refused(self, message: str) -> ApiError:
         self.service.engine.metrics.swaps.labels("failed").inc()

@@ -165,8 +165,7 @@ class UsageMiddleware:
 
     async def _answer(self, key: StoredKey | None, meter: Meter, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse; what was charged for and not used is given back at the end."""
-        free = key is None or scope["method"] != "POST" or scope["path"].startswith(ADMIN)
-        if free:
+        if key is None or scope["method"] != "POST" or scope["path"].startswith(ADMIN):
             await self.app(scope, receive, send)
             return
         try:

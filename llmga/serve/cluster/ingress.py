@@ -66,7 +66,7 @@ class Flags:
     def painter(self) -> Models:
         """Load whatever is needed to paint; nothing that talks."""
         options = self.options
-        models = Models.load(options.spec, new_chat=no_words)
+        models = Models.load(options.spec, words=(no_words, ()))
         return replace(models, batch=batch_of(models.pipeline, options.batch))
 
 

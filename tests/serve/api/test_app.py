@@ -23,7 +23,7 @@ from llmga.serve.api.logs import JsonFormatter, log
 KEY = "sk-a-long-secret"
 IMAGES, CHAT = "/v1/images/generations", "/v1/chat/completions"
 HI = [{"role": "user", "content": "hi"}]
-EXAMPLES, LOOKS = 20, 2  # of what has a body, and of what has none
+EXAMPLES, LOOKS = 12, 2  # of what has a body, and of what has none
 OPERATIONS = 30
 
 

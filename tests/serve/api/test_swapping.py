@@ -12,7 +12,7 @@ from llmga.errors import UserError
 from llmga.serve.api import swapping
 from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys
-from llmga.serve.api.options import build_parser
+from llmga.serve.api.options import build_parser, server_options
 from llmga.serve.api.swapping import Swapper
 from llmga.serve.keys.store import KeyStore
 
@@ -32,14 +32,13 @@ def loaded(monkeypatch):
     """What is asked to be loaded; `loaded.models` makes the models of it."""
 
     class Loads:
-        specs = []
-
-        def load(self, spec):
+        def load(self, spec, *, words=None):
             self.specs.append(spec)
+            self.kept.append(words)
             return self.models(spec)
 
     loads = Loads()
-    loads.specs = []
+    loads.specs, loads.kept = [], []
     monkeypatch.setattr(swapping, "Models", loads)
     monkeypatch.setattr("llmga.assistant.loading.ModelSpec.checked", lambda spec: spec)
     return loads
@@ -47,7 +46,12 @@ def loaded(monkeypatch):
 
 def beside(app, service):
     """Make models of a server replaceable, as `llmga serve` does."""
-    app.state.swapper = Swapper(app, build_parser().parse_args(ARGV))
+    app.state.swapper = swapper(app, ARGV)
+
+
+def swapper(app, argv):
+    args = build_parser().parse_args(argv)
+    return Swapper(app, args, server_options(args).spec)
 
 
 def renewed(service):
@@ -186,6 +190,17 @@ def test_flags_are_those_of_the_command_line_and_replace_those_of_now(server, lo
     assert first.pipeline == second.pipeline == "/secret/place/plain"
 
 
+def test_a_language_model_that_stays_is_not_loaded_anew_and_keeps_its_caches(server, loaded):
+    chat, cache = server.service.engine.models.new_chat, server.service.prefix_cache
+    swap(server)
+    swap(server, models={"model_path": "/secret/place/other"})
+    swap(server, models={"sdmodel_id": None})
+    swap(server, models={"device": "cpu"})
+    assert [words and words[0] for words in loaded.kept] == [chat, None, chat, None]
+    app = server.server.config.app
+    assert app.state.service.prefix_cache is cache  # since these models share a planner
+
+
 def test_a_server_without_a_swapper_says_so(service, store):
     secret, _ = store.add("root", admin=True)
     with TestClient(build_app(service(), ApiKeys(store=store))) as client:
@@ -198,7 +213,7 @@ def test_the_key_of_another_server_is_told_nobody(running, store, loaded):
     argv = ("--mllm-url", "http://localhost:1/v1", "--mllm-key", "sk-hidden")
 
     def beside(app, service):
-        app.state.swapper = Swapper(app, build_parser().parse_args(argv))
+        app.state.swapper = swapper(app, argv)
 
     server = running(store=store, beside=beside)
     told = server.http.get(ADMIN, headers={"Authorization": f"Bearer {secret}"}).text
