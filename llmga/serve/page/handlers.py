@@ -139,7 +139,8 @@ class EventHandlers:
         loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
         self._remembered(loading.then)
         follow(page.library.talks.select, self.keep, [page.session], **model)
-        self._on(page.library.search.input, self.search, [page.session, page.library.search], [page.library.talks])
+        wanted = page.library.search
+        self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks])  # pasted words, too
 
     def _join_settings(self, controls: list[Any]) -> None:
         sampler = self.page.controls.named["sampler"]
