@@ -108,9 +108,10 @@ class EventHandlers:
         page, controls = self.page, self.page.controls.components
         model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
 
-        def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> None:
-            begun = self._on(event, handler, inputs, [*self._all, *controls], **how)
+        def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> Any:
+            begun = self._on(event, handler, inputs, self._all, **how)
             self._on(begun.then, self.watch, [page.session], self._all, **model)
+            return begun
 
         entering = self._on(page.blocks.load, self.enter, [page.visitor, page.place], self._entered(), js=WHERE)
         entering.then(None, [page.language], js=TELL_LANGUAGE)
@@ -119,7 +120,8 @@ class EventHandlers:
         self._on(page.tick.tick, self.refresh, [page.session], self._all, queue=False)
         page.place.change(None, [page.place], js=SHOW_WHERE)
         drawing_on = [page.session, page.mask_editor, *controls]
-        follow(page.message.submit, self.say, [page.session, page.message, *drawing_on[1:]])
+        sending = follow(page.message.submit, self.say, [page.session, page.message, *drawing_on[1:]])
+        self._remembered(sending.then)
         self._on(page.message.stop, self.stop, [page.session], [], queue=False)
         follow(page.log.select, self.act, drawing_on)
         follow(page.verbs["retry"].click, self.retry, [page.session, *controls])
