@@ -38,7 +38,5 @@ def lightbox(strings: Strings) -> str:
 
 
 def _button(name: str, say: Strings, more: str = "", does: str = "do") -> str:
-    return (
-        f'<button type="button" class="verb" data-{does}="{name}" data-tip="{say[name]}" aria-label="{say[name]}"{more}>'
-        f"{icon(name)}</button>"
-    )
+    named = f'data-tip="{say[name]}" aria-label="{say[name]}"'
+    return f'<button type="button" class="verb" data-{does}="{name}" {named}{more}>{icon(name)}</button>'

@@ -61,9 +61,8 @@ function announce(fresh) {
   }
   for (const node of fresh) {
     if (old && node.matches(".words")) heard.set(node, node.textContent.length);
-    if (!old && node.matches(".trouble, .note")) urgent.textContent = node.textContent;
-  }
-  if (urgent.textContent) {
+    if (old || !node.matches(".trouble, .note")) continue;
+    urgent.textContent = node.textContent;
     clearTimeout(told);
     told = setTimeout(() => (urgent.textContent = ""), 3000);
   }
