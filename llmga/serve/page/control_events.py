@@ -22,6 +22,7 @@ from llmga.serve.page.user_session import UserSession
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 WRONG = "⚠ {}"
+RIGHT: dict[str, Any] = {"info": "", "elem_classes": []}  # what a field with a good value is updated with
 
 
 class ControlEvents:
@@ -63,8 +64,10 @@ class ControlEvents:
         row, problem = self.controls.rows[name], ""
         if session is not None:
             problem = self._problem(row, value, session)
-        said = WRONG.format(problem) if problem else ""
-        return gr.update(info=said, elem_classes=["wrong"] if problem else []), f'<p role="alert">{escape(said)}</p>'
+        if not problem:
+            return gr.update(**RIGHT), ""
+        said = WRONG.format(problem)
+        return gr.update(info=said, elem_classes=["wrong"]), f'<p role="alert">{escape(said)}</p>'
 
     def _problem(self, row: Setting, value: Any, session: UserSession) -> str:
         try:
@@ -78,17 +81,16 @@ class ControlEvents:
         try:
             session.assistant.bounds.check_settings(Settings(**{row.name: read}), session.assistant.pipeline)
         except TooMuch:
-            most = session.assistant.bounds.steps
-            return session.strings["field range"].format(1, f"{most:g}") if row.name == "steps" else (
-                session.strings["field too much"]
-            )  # fmt: skip
+            if row.name == "steps":
+                return allowed(row, session.assistant.bounds, session.strings)
+            return session.strings["field too much"]
         return ""
 
     def size(self, session: UserSession | None, aspect: str | None) -> Any:
         """The size that an aspect has with this session's painter."""
         if session is None or aspect is None:
             return gr.skip()
-        return gr.update(value="{}x{}".format(*sized(aspect, native_size(session.assistant.pipeline))), info="")
+        return gr.update(value="{}x{}".format(*sized(aspect, native_size(session.assistant.pipeline))), **RIGHT)
 
     def aspect(self, session: UserSession | None, size: str) -> str | None:
         """The aspect that a size has, if it is one of those that are offered."""
@@ -102,7 +104,7 @@ class ControlEvents:
 
     def roll(self, session: UserSession | None) -> Any:
         """A seed by chance."""
-        return gr.update(value=str(secrets.randbelow(LARGEST_SEED + 1)), info="")
+        return gr.update(value=str(secrets.randbelow(LARGEST_SEED + 1)), **RIGHT)
 
     def keep(self, session: UserSession | None, locked: bool, seed: str) -> Any:
         """Show the seed of the latest picture where a person wants to keep the seed and named none."""

@@ -106,10 +106,10 @@ class Controls:
         self.presets: gr.BrowserState = browser_state()
         with gr.Row(elem_id="presets", equal_height=False):
             self.preset: gr.Dropdown = self._labels.put(
-                gr.Dropdown, label_word="preset", choices=[], value=None,
+                gr.Dropdown, label_word="preset", rows=[], value=None,
                 allow_custom_value=True, scale=3, min_width=160, elem_id="preset",
             )  # fmt: skip
-            put = {"size": "sm", "scale": 1, "min_width": 70}
+            put: dict[str, Any] = {"size": "sm", "scale": 1, "min_width": 70}
             self.save: gr.Button = self._labels.put(gr.Button, value_word="preset save", elem_id="preset-save", **put)
             self.delete: gr.Button = self._labels.put(
                 gr.Button, value_word="preset delete", elem_id="preset-delete", **put

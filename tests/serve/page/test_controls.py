@@ -99,7 +99,7 @@ def test_the_seed_that_is_kept_is_the_latest_pictures(events, controls, here, ta
 FIELDS = [
     ("steps", "0", "Use a whole number from 1 to 150."),
     ("steps", "x", "Use a whole number from 1 to 150."),
-    ("steps", "151", "Use a number from 1 to 150."),
+    ("steps", "151", "Use a whole number from 1 to 150."),
     ("steps", "20", ""),
     ("steps", " ", ""),
     ("guidance_scale", "-1", "Use a number from 0 to 100."),
