@@ -186,7 +186,7 @@ def test_asked_to_end_the_server_finishes_what_it_is_at(server_class):
 
 
 def test_the_page_beside_the_api_takes_the_keys_as_passwords_and_holds_up_no_ending(server_class):
-    with server_class("--page", "--grace", "600", LLMGA_SERVER_KEYS=KEY) as server:
+    with server_class("--page", "--no-library", "--grace", "600", LLMGA_SERVER_KEYS=KEY) as server:
         address = server.line("ready")["page"]
         with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
             assert client.get("/config").status_code == 401
@@ -202,7 +202,7 @@ def test_the_page_beside_the_api_takes_the_keys_as_passwords_and_holds_up_no_end
 
 
 def test_without_keys_the_page_answers_under_names_of_this_machine_only(server_class):
-    with server_class("--page") as server:
+    with server_class("--page", "--no-library") as server:
         address = server.line("ready")["page"] + "/config"
         assert httpx.get(address, trust_env=False).status_code == 200
         assert httpx.get(address, headers={"Host": "evil.example"}, trust_env=False).status_code == 403

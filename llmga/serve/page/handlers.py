@@ -110,9 +110,10 @@ class EventHandlers:
         page, controls = self.page, self.page.controls.components
         model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
 
-        def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> None:
-            begun = self._on(event, handler, inputs, [*self._all, *controls], **how)
+        def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> Any:
+            begun = self._on(event, handler, inputs, self._all, **how)
             self._on(begun.then, self.watch, [page.session], self._all, **model)
+            return begun
 
         entering = self._on(page.blocks.load, self.enter, [page.visitor, page.place], self._entered(), js=WHERE)
         entering.then(None, [page.language], js=TELL_LANGUAGE)
@@ -121,7 +122,8 @@ class EventHandlers:
         self._on(page.tick.tick, self.refresh, [page.session], self._all, queue=False)
         page.place.change(None, [page.place], js=SHOW_WHERE)
         drawing_on = [page.session, page.message, page.mask_editor, *controls]
-        follow(page.message.submit, self.say, drawing_on)
+        sending = follow(page.message.submit, self.say, drawing_on)
+        self._remembered(sending.then)
         follow(page.log.select, self.act, drawing_on)
         uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
         self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
@@ -147,7 +149,8 @@ class EventHandlers:
         loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
         self._remembered(loading.then)
         follow(page.library.talks.select, self.keep, [page.session], **model)
-        self._on(page.library.search.input, self.search, [page.session, page.library.search], [page.library.talks])
+        wanted = page.library.search
+        self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks])  # pasted words, too
 
     def _remembered(self, event: Callable[..., Any]) -> None:
         """The browser remembers what the settings show, for when the page is opened again."""

@@ -192,7 +192,9 @@ def test_what_is_no_server_of_ours_is_refused(running):
 def test_the_page_offers_the_server_s_models_alone(far, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     far()
-    args = build_parser().parse_args(["--server", f"{far.server.url}/v1", "--model-list-mode", "reload"])
+    args = build_parser().parse_args(
+        ["--server", f"{far.server.url}/v1", "--model-list-mode", "reload", "--no-library"]
+    )
     blocks = build(far.models, page_options(args)).page.blocks
     choices = [block.choices for block in blocks.blocks.values() if type(block).__name__ == "Dropdown"]
     ours = [[f"{name} at {far.server.url}/v1"] for name in ("echo", "plain")]
