@@ -147,13 +147,13 @@ const ACTIONS = {
 };
 
 element.addEventListener("click", (event) => {
-  const pressed = event.target.closest("[data-do], [data-show]");
+  const pressed = event.target.closest("[data-do], [data-show], [data-verb]");
   if (event.target === dialog()) return dialog().close(); // beside everything
   if (!pressed) return;
   if (pressed.dataset.show) return show(Number(pressed.dataset.show));
   if (!pressed.dataset.verb) return ACTIONS[pressed.dataset.do](pressed);
   dialog().close();
-  document.querySelector(`.log [data-do="${pressed.dataset.do}"][data-number="${pictures[at].number}"]`)?.click();
+  document.querySelector(`.log [data-do="${pressed.dataset.verb}"][data-number="${pictures[at].number}"]`)?.click();
 });
 element.addEventListener("input", (event) => cut(event.target.closest(".compare"), event.target.value));
 element.addEventListener("keydown", (event) => {

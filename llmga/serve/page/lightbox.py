@@ -15,7 +15,7 @@ def lightbox(strings: Strings) -> str:
     say = {key: escape(text) for key, text in strings.items()}
     views = "".join(_button(name, say, ' aria-pressed="false"') for name in VIEWS)
     zooms = "".join(_button(name, say) for name in ZOOMS)
-    verbs = "".join(_button(name, say, ' data-verb="true"') for name in VERBS)
+    verbs = "".join(_button(name, say, does="verb") for name in VERBS)
     download = (
         f'<a class="verb" data-part="download" data-tip="{say["download"]}" aria-label="{say["download"]}">'
         f"{icon('download')}</a>"
@@ -37,8 +37,6 @@ def lightbox(strings: Strings) -> str:
 <input type="range" min="0" max="100" value="50" aria-label="{say["compare"]}"></div></template></dialog>"""
 
 
-def _button(name: str, say: Strings, more: str = "") -> str:
-    return (
-        f'<button type="button" class="verb" data-do="{name}" data-tip="{say[name]}" aria-label="{say[name]}"{more}>'
-        f"{icon(name)}</button>"
-    )
+def _button(name: str, say: Strings, more: str = "", does: str = "do") -> str:
+    named = f'data-tip="{say[name]}" aria-label="{say[name]}"'
+    return f'<button type="button" class="verb" data-{does}="{name}" {named}{more}>{icon(name)}</button>'

@@ -50,7 +50,7 @@ function settle() {
 // when they begin and when they are there, troubles at once.  What was there before is not read out again.
 const polite = element.querySelector("[role=status]"), urgent = element.querySelector("[role=alert]");
 const heard = new WeakMap(), said = new Set();
-let pause = 0;
+let pause = 0, told = 0;
 
 function announce(fresh) {
   const old = fresh.filter((node) => node.className === "user").length > 1; // a whole conversation came back
@@ -61,7 +61,10 @@ function announce(fresh) {
   }
   for (const node of fresh) {
     if (old && node.matches(".words")) heard.set(node, node.textContent.length);
-    if (!old && node.matches(".trouble, .note")) urgent.textContent = node.textContent;
+    if (old || !node.matches(".trouble, .note")) continue;
+    urgent.textContent = node.textContent;
+    clearTimeout(told);
+    told = setTimeout(() => (urgent.textContent = ""), 3000);
   }
   clearTimeout(pause);
   pause = setTimeout(read, 900);

@@ -212,8 +212,8 @@ _TABLE: dict[str, tuple[str, str]] = {
     "yesterday": ("Yesterday", "昨天"),
     "earlier": ("Earlier", "更早"),
     "interrupted": (
-        "The server ended before this was finished. Answer again, or go on.",
-        "服务器在完成之前中断了。可重新回答，或继续对话。",
+        "The server ended before this was finished. Try again, or go on.",
+        "服务器在完成之前中断了。可重试，或继续对话。",
     ),
     "full": ("Too many are waiting; try again in a minute.", "等待的人太多，请稍后再试。"),
     # what can go wrong

@@ -506,7 +506,7 @@ def test_more_visitors_than_places_wait_see_that_they_do_and_can_give_up(
     tab: Driver, browser: object, models: Models
 ) -> None:
     others = [Driver(browser.new_context(locale="en-GB").new_page(), tab.url) for _ in range(AT_ONCE + 1)]
-    waiting = "text=Others are answered first"
+    waiting = ".log .note:has-text('Others are answered first')"
     with held_back(models, token=0) as go_on:
         for driver in (*others, tab):
             driver.open()
