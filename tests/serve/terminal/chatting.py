@@ -4,10 +4,12 @@
 `environment`, `folder` and `session`, begins a chat, told as `{"process": …}` and, at its end, `{"code": …}`.
 """
 
+import fcntl
 import json
 import os
 import signal
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -82,7 +84,8 @@ def chat(folder, session=None, keeps=True):
 def begin(terminal, environment, folder, session):
     """Be the process that sits at this terminal; nothing of the parent's streams is left."""
     os.setsid()
-    descriptor = os.open(terminal, os.O_RDWR)  # becomes the controlling one, which Ctrl-C needs
+    descriptor = os.open(terminal, os.O_RDWR)
+    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)  # the controlling one, which Ctrl-C needs
     for number in range(3):
         os.dup2(descriptor, number)
     sys.stdin = open(0)  # noqa: SIM115

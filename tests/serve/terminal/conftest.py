@@ -12,9 +12,8 @@ import termios
 import time
 from pathlib import Path
 
+import pyte
 import pytest
-
-pyte = pytest.importorskip("pyte")
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 60  # seconds that a busy machine may take

@@ -3,12 +3,11 @@
 import io
 import random
 
+import pyte
 import pytest
 from rich.console import Console
 
 from llmga.serve.terminal.markdown_stream import MarkdownStream, finished, rendered
-
-pyte = pytest.importorskip("pyte")
 
 TEXTS = {
     "words": "A few words, then many more of them, so that the line is broken between them. " * 3,
