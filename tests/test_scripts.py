@@ -51,7 +51,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "ours"
 
 
-@pytest.mark.parametrize("name", ["setup", "demo", "toyworld"])
+@pytest.mark.parametrize("name", ["setup", "demo", "toyworld", "world_language"])
 def test_help_shows_the_usage_and_does_nothing(checkout, name):
     for word in ("-h", "--help"):
         run = ran(checkout / f"scripts/{name}.sh", word)
@@ -60,7 +60,7 @@ def test_help_shows_the_usage_and_does_nothing(checkout, name):
     assert [path.name for path in checkout.iterdir()] == ["scripts"]
 
 
-@pytest.mark.parametrize("name", ["setup", "toyworld"])
+@pytest.mark.parametrize("name", ["setup", "toyworld", "world_language"])
 def test_a_script_without_words_refuses_some(checkout, name):
     run = ran(checkout / f"scripts/{name}.sh", "all")
     assert (run.returncode, run.stderr) == (2, f"error: scripts/{name}.sh takes no words, but got 'all'.\n")
