@@ -53,7 +53,7 @@ def application(flags: Flags, overrides: Overrides) -> Any:
     from ray import serve
 
     kinds = {"Ingress": serve.ingress()(Ingress), "Painter": PainterReplica, "Planner": PlannerReplica, "Gate": Gate}
-    made = {
+    made: dict[str, Any] = {
         name: serve.deployment(kinds[name], name=name, **merged(usual, overrides.get(name, {})))
         for name, usual in names.items()
     }

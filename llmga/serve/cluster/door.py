@@ -36,7 +36,7 @@ def guard() -> list[Middleware]:
     logs.configure()
     limits = limits_of(os.environ.get(VARIABLE, "{}"))
     limiter = ConnectionLimiter(limits["max_connections"], limits["max_connections_each"])
-    HTTP_PROTOCOLS["auto"] = protocol(limiter)  # type: ignore[index, assignment]  # uvicorn takes classes, too
+    HTTP_PROTOCOLS["auto"] = protocol(limiter)  # type: ignore[assignment]  # uvicorn takes classes, too
     return [Middleware(DoorMiddleware, max_bytes=limits["max_request"])]
 
 

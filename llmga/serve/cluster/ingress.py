@@ -106,7 +106,7 @@ def build_remote_service(options: ServerOptions, backends: Backends, beat: float
         UserError: one answer may cost less than the settings want.
     """
     spec, painter, facts = options.spec, backends.painter, backends.painter_facts
-    cache: PrefixCache | RemotePrefixCache
+    cache: PrefixCache
     if backends.planner_facts is None:
         new_chat, marks = load_words(spec)
         cache = PrefixCache(new_chat, options.warm_chats)
@@ -147,7 +147,9 @@ def _unsafe(painter: Any) -> Callable[[Image.Image], bool]:
 class Ingress:
     """One replica of the application; `serve.ingress()` makes a deployment of it."""
 
-    async def __init__(self, flags: Flags, queue: Any, painter: Any, planner: Any = None):
+    async def __init__(  # type: ignore[misc]  # which Serve awaits
+        self, flags: Flags, queue: Any, painter: Any, planner: Any = None
+    ):
         logs.configure()
         backends = await Backends.ask(queue, painter, planner)
         self.flags = flags
