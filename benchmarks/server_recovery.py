@@ -8,6 +8,7 @@ server that is there already.
 
 import argparse
 import collections
+import json
 import os
 import queue
 import signal
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -67,6 +69,7 @@ class Run:
 
     Attributes:
         seen: how often each outcome came.  `done`: requests that are over.
+        figures: seconds, by what they were waited for.
     """
 
     def __init__(self, url: str, clients: int, requests: int):
@@ -76,6 +79,7 @@ class Run:
             self.waiting.put(number)
         self.seen: collections.Counter[str] = collections.Counter()
         self.done, self.lock = 0, threading.Lock()
+        self.figures: dict[str, float] = {}
         self.latest = time.monotonic()
         with httpx.Client(base_url=url, timeout=600, trust_env=False) as client:
             self.reference = [ask(client, number)[1] for number in range(6)]
@@ -115,7 +119,7 @@ def kill_in_turn(run: Run, root: int, requests: int) -> None:
             time.sleep(0.02)
         before = replicas(root, kind)
         os.kill(before[0], signal.SIGKILL)
-        print(f"killed {kind}, one of {len(before)}, after {run.done} requests", flush=True)
+        print(f"killed {kind}, one of {len(before)}, after {run.done} requests", file=sys.stderr, flush=True)
         watches.append(threading.Thread(target=watch, args=(run, root, kind, before)))
         watches[-1].start()
     for thread in watches:
@@ -123,15 +127,14 @@ def kill_in_turn(run: Run, root: int, requests: int) -> None:
 
 
 def watch(run: Run, root: int, kind: str, before: list[int]) -> None:
-    """Tell how long the next answer took, and how long a new process."""
+    """Note how long the next answer took, and how long a new process."""
     began = time.monotonic()
     while run.latest < began and time.monotonic() < began + MOST:
         time.sleep(0.02)
     answered = time.monotonic() - began
     while not set(replicas(root, kind)) - set(before) and time.monotonic() < began + MOST:
         time.sleep(0.2)
-    print(f"{kind}: the next answer after {answered:.1f} s, a new process after {time.monotonic() - began:.1f} s",
-          flush=True)  # fmt: skip
+    run.figures |= {f"{kind}_next_answer": answered, f"{kind}_new_process": time.monotonic() - began}
 
 
 def started(port: int, more: list[str]) -> subprocess.Popen:
@@ -149,14 +152,14 @@ def started(port: int, more: list[str]) -> subprocess.Popen:
             time.sleep(0.5)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--url", help="of a server that is there")
     parser.add_argument("--pid", type=int, help="of the process below which its replicas are")
     parser.add_argument("flags", nargs="*", help="of the server, after --")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     server = None
     if args.url is None:
         with socket.socket() as free:
@@ -174,13 +177,13 @@ def main() -> int:
         for thread in threads:
             thread.join()
         killer.join(MOST)
-        print(f"{args.requests} requests in {time.monotonic() - began:.1f} s: {dict(run.seen)}")
+        run.figures["seconds"] = time.monotonic() - began
     finally:
         if server is not None:
             server.terminate()
             server.wait(120)
     good = all(name == "answered" or name.startswith("refused") for name in run.seen)
-    print("every request was answered, or refused for now" if good else "SOME REQUESTS WENT WRONG")
+    print(json.dumps(dict(run.seen) | {name: round(value, 1) for name, value in run.figures.items()}))
     return 0 if good else 1
 
 

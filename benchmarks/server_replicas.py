@@ -5,12 +5,14 @@ for pictures from several clients at once.  Prints the ratio; two cores that nob
 """
 
 import argparse
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -61,13 +63,13 @@ def pictures_a_second(url: str, clients: int, pictures: int, steps: int) -> floa
     return pictures / (time.perf_counter() - began)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=48)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("flags", nargs="*", help="of the server, after --")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     rates = []
     for painters in (1, 2):
         port = free_port()
@@ -77,8 +79,8 @@ def main() -> int:
         finally:
             server.terminate()
             server.wait(120)
-        print(f"{painters} painter{'s' if painters > 1 else ''}: {rates[-1]:.2f} pictures a second", flush=True)
-    print(f"ratio: {rates[1] / rates[0]:.2f}")
+    figures = {"pictures_a_second_1": rates[0], "pictures_a_second_2": rates[1], "ratio": rates[1] / rates[0]}
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
     return 0
 
 

@@ -25,6 +25,8 @@ SMALL = {
     "matching": "--side 96 --repeats 1",
     "page_ready": "--visits 1",
     "server_load": "--clients 4 --seconds 2 --queue 2 --at-once 2 --rounds 1",
+    "server_recovery": "--requests 24 --clients 2",
+    "server_replicas": "--pictures 8",
     "single_file": "--width 32 --rounds 1",
     "stage1_data": "--records 40 --small 20 --samples 4",
     "stage1_gpu": "--layers 1 --rows 1 --length 64 --steps 1",
@@ -50,7 +52,8 @@ def test_every_benchmark_is_tried():
 NEEDS = {"page_ready": ("chromium", "chromium-browser", "google-chrome")}  # one of these programs
 
 
-HEAVY = ("generation", "server_load", "stage1_data", "turn_path")  # these load the bundled models, or write much
+# These load the bundled models, start clusters, or write much.
+HEAVY = ("generation", "server_load", "server_recovery", "server_replicas", "stage1_data", "turn_path")
 
 
 @pytest.mark.parametrize(

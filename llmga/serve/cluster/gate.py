@@ -102,9 +102,9 @@ class Gate:
                 held[ticket] = self.queue.adopt(aside)
         self._forget_lost()
         queue = self.queue
-        others_aside = queue.aside - sum(place.aside for place in held.values())
+        own = sum(place.aside for place in held.values())
         waiting = queue.waiting - self._waits[holder]
-        return Load(queue.running - len(held), others_aside, waiting, queue.most_waiting)
+        return Load(queue.running - len(held), queue.aside - own, waiting, queue.most_waiting)
 
     def _forget_lost(self) -> None:
         late = time.monotonic() - self._forgotten

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -21,7 +22,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.planner import Cancelled, EndedBy, Planner
 from llmga.llava.sampling import Sampling
 from llmga.registry import Registry
-from llmga.serve.api.prefix_cache import taught
+from llmga.serve.api.prefix_cache import PrefixCache, taught
 from llmga.serve.cluster.calls import answer, stream, unavailable
 from llmga.serve.cluster.messages import (
     Begun,
@@ -85,16 +86,12 @@ class RemotePlanner(Planner):
                     yield piece
 
 
-@dataclass
-class RemotePrefixCache:
-    """What `llmga.serve.api.prefix_cache.PrefixCache` is to one process: here the replicas keep the conversations."""
+class RemotePrefixCache(PrefixCache):
+    """The caches of conversations, which replicas keep; here it is only said which."""
 
-    handle: Handle
-    facts: PlannerFacts
-
-    def new_chat(self) -> Planner:
-        """Return a planner for a conversation that will not go on."""
-        return RemotePlanner(self.handle, self.facts)
+    def __init__(self, handle: Handle, facts: PlannerFacts):
+        super().__init__(partial(RemotePlanner, handle, facts), bound=0)
+        self.handle, self.facts = handle, facts
 
     def take(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation]:
         """Return a planner for the conversation, and the conversation with the system text that it knows."""
