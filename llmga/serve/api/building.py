@@ -12,7 +12,7 @@ from llmga.serve.api.fair_queue import FairQueue
 from llmga.serve.api.fetching import ImageFetcher
 from llmga.serve.api.metrics import Metrics, ModelLabels
 from llmga.serve.api.options import ServerOptions
-from llmga.serve.api.prefix_cache import ConversationCache, PrefixCache
+from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.service import ServedNames, Service
 from llmga.serve.api.tracing import Tracing
@@ -25,7 +25,7 @@ def build_service(
     options: ServerOptions,
     models: Models,
     queue: FairQueue | None = None,
-    prefix_cache: ConversationCache | None = None,
+    prefix_cache: PrefixCache | None = None,
 ) -> Service:
     """Everything that requests need, around models that are loaded, here or elsewhere.
 

@@ -5,23 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from threading import Lock
-from typing import Protocol
 
 from PIL import Image
 
 from llmga.llava.conversation import Conversation, Message
 from llmga.llava.loading import NewChat
 from llmga.llava.planner import Planner
-
-
-class ConversationCache(Protocol):
-    """Where conversations go on: in this process, or in that of a replica."""
-
-    def take(self, client: str, wanted: Conversation) -> tuple[Planner, Conversation]:
-        """As `PrefixCache.take`."""
-
-    def put(self, client: str, planner: Planner, conversation: Conversation) -> None:
-        """As `PrefixCache.put`."""
 
 
 class PrefixCache:

@@ -18,7 +18,7 @@ from llmga.serve.api.errors import SETTING_FIELDS, ApiError, shown
 from llmga.serve.api.fetching import ImageFetcher
 from llmga.serve.api.image_data import decode_image, from_data_uri
 from llmga.serve.api.options import RequestLimits
-from llmga.serve.api.prefix_cache import ConversationCache
+from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.scheduler import RequestScheduler
 from llmga.serve.api.schemas import ModelCard, PaintingParams, parse_size
 
@@ -88,7 +88,7 @@ class Service:
 
     scheduler: RequestScheduler
     engine: Engine
-    prefix_cache: ConversationCache
+    prefix_cache: PrefixCache
     names: ServedNames
     limits: RequestLimits
     defaults: Settings

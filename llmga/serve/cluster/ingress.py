@@ -20,7 +20,7 @@ from llmga.serve.api import logs
 from llmga.serve.api.auth import ApiKeys
 from llmga.serve.api.building import build_service
 from llmga.serve.api.options import VARIABLE, ServerOptions, build_parser, server_options
-from llmga.serve.api.prefix_cache import ConversationCache, PrefixCache
+from llmga.serve.api.prefix_cache import PrefixCache
 from llmga.serve.api.server import assemble, audit_log
 from llmga.serve.api.service import Service
 from llmga.serve.cluster.calls import answer
@@ -106,7 +106,7 @@ def build_remote_service(options: ServerOptions, backends: Backends, beat: float
         UserError: one answer may cost less than the settings want.
     """
     spec, painter, facts = options.spec, backends.painter, backends.painter_facts
-    cache: ConversationCache
+    cache: PrefixCache
     if backends.planner_facts is None:
         new_chat, marks = load_words(spec)
         cache = PrefixCache(new_chat, options.warm_chats)

@@ -844,10 +844,10 @@ def test_a_server_that_is_killed_in_mid_painting_loses_nothing(
         assert tab.page.locator(".log .note:has-text('The server ended')").count() == number + 1
         assert tab.page.locator(".talks .row").count() == 1
         assert tab.picture(0).tobytes() == first
-        assert tab.page.get_by_label("Size, such as").input_value() == "256x256"
     tab.page.get_by_role("tab", name="Settings").click()
     tab.page.get_by_role("button", name="Painting ▼").click()
     steps = tab.page.get_by_label("number input for Steps")
+    assert (steps.input_value(), tab.page.get_by_label("Size, such as").input_value()) == ("100", "256x256")
     steps.fill("4")
     steps.blur()
     tab.page.click("#retry")
