@@ -83,7 +83,7 @@ def _opened(source: str | Path | bytes, name: str, formats: list[str] | tuple[st
             raise UserError(
                 f"{name} is a HEIC picture, which takes another package: pip install 'llmga[heic]'; or save it as JPEG."
             ) from None
-        return HeifImageFile(_readable(source))
+        return HeifImageFile(_readable(source))  # type: ignore[no-untyped-call]
     return Image.open(
         _readable(source), formats=None if formats is None else [each for each in formats if each != HEIF]
     )
