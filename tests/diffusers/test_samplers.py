@@ -56,6 +56,12 @@ def test_few_step_samplers_bring_their_own_steps_and_guidance(generator):
     assert generator.steps == 50
 
 
+def test_what_suits_a_sampler_is_told_without_changing_to_it(generator):
+    own = {"steps": 50, "guidance_scale": generator.guidance_scale}
+    assert generator.suits("hyper-1step") == {"steps": 1, "guidance_scale": 1.0}
+    assert generator.suits("ddim") == generator.suits(None) == own and generator.sampler_name == "checkpoint"
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_takes_up_to_its_most_steps(generator, name):
     class Enough(Exception):
