@@ -325,7 +325,7 @@ class OpenConversation:
         extra: dict[str, Any] = {"troubles": troubles, "left": self._left}
         if progress is not None:
             extra |= {"index": progress.index, "told": _plain(progress.troubles), "ended": self._has_ended}
-        return Kept(self.assistant.session, self.assistant.models, progress and progress.turn, extra)
+        return Kept(self.assistant.session, self.assistant.models, None if progress is None else progress.turn, extra)
 
     @property
     def _left(self) -> bool:

@@ -444,7 +444,7 @@ class EventHandlers:
         """Show a conversation."""
         self.desk.turn_to(session, conversation)
         session.view.drawn = -1
-        updates = {self.page.message: _answering(conversation.running)} | self._closed_editor(session)
+        updates: Updates = {self.page.message: _answering(conversation.running)} | self._closed_editor(session)
         if not session.view.beside:
             updates[self.page.library.side] = gr.update(open=False)
         return updates | self.look(session) | self._place(session)
