@@ -95,10 +95,10 @@ def deployments(options: ServerOptions, share: float) -> dict[str, dict[str, Any
     return {
         "Ingress": {"max_ongoing_requests": 2 * (at_once + options.queue), "ray_actor_options": {"num_cpus": 0.1}},
         "Gate": {"max_ongoing_requests": 4 * (at_once + options.queue), "ray_actor_options": {"num_cpus": 0}},
-        "Painter": {**models, "ray_actor_options": {"num_cpus": 1, "num_gpus": gpus}},
+        "Painter": {**models, "ray_actor_options": {"num_cpus": 0.5, "num_gpus": gpus}},
         "Planner": {
             **models,
-            "ray_actor_options": {"num_cpus": 1, "num_gpus": gpus},
+            "ray_actor_options": {"num_cpus": 0.2, "num_gpus": gpus},  # all of it finds room on two cores
             "request_router_config": sticky,
         },
     }
