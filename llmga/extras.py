@@ -7,8 +7,8 @@ from llmga.errors import UserError
 
 EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equal to pyproject.toml
     "serve": (
-        "fastapi", "fastapi_offline", "gradio", "h11", "prometheus_client", "python_multipart", "reportlab",
-        "sqlalchemy", "starlette", "uvicorn",
+        "fastapi", "fastapi_offline", "gradio", "h11", "prometheus_client", "pydantic_core", "python_multipart",
+        "reportlab", "sqlalchemy", "starlette", "uvicorn",
     ),
     "train": (
         "albumentations", "bitsandbytes", "datasets", "deepspeed", "filelock", "lmdb", "peft", "prodigyopt",
@@ -18,6 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # names to import; a test holds them equ
     "single-file": ("clip",),
     "flash-attn": ("flash_attn",),
     "gguf": ("gguf",),
+    "heic": ("pillow_heif",),
     "wandb": ("wandb",),
     "watermark": ("imwatermark",),
     "c2pa": ("c2pa", "cryptography"),

@@ -21,6 +21,7 @@ NEEDS = {
     "serve": "from llmga.serve.api import errors",
     "train": "from llmga import fingerprints; list(fingerprints.picture_stand_ins(None))",
     "evaluate": "from llmga.evaluation.restoration_scores import photographs; next(photographs())",
+    "heic": "from llmga.extras import require; require('pillow_heif', 'it')",
     "gguf": "from llmga.extras import require; require('gguf', 'it')",
     "watermark": "from llmga.assistant.safety import Watermark; Watermark.of('ours')",
     "otel": "from llmga.serve.api.tracing import Tracing; Tracing.to('http://localhost:4318')",

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from threading import Event
 from time import perf_counter, sleep
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -196,8 +197,12 @@ class Driver:
     def paint_slowly(self) -> None:
         """A size and a number of steps that keep the painter busy for a while."""
         self.page.get_by_role("tab", name="Settings").click()
-        self.page.locator("#setting-size textarea, #setting-size input").fill("256x256")
-        self.page.locator("#setting-steps textarea, #setting-steps input").fill("100")
+        self.setting("size").fill("256x256")
+        self.setting("steps").fill("100")
+
+    def setting(self, name: str) -> Any:
+        """The field of a setting."""
+        return self.page.locator(f"#setting-{name} textarea, #setting-{name} input")
 
     def grow(self, photo: Path) -> None:
         """Bring a picture by a card of the welcome, and give it more room at the right."""
@@ -731,9 +736,8 @@ def test_a_reload_in_the_middle_of_painting_comes_back_to_the_running_picture(ta
         driver.page.wait_for_selector("text=Stopped.")
         assert driver.page.locator(".log .user").all_inner_texts() == [REQUEST]
     tab.page.get_by_role("tab", name="Settings").click()
-    tab.page.get_by_role("button", name="Painting ▼").click()
-    assert tab.page.get_by_label("Size, such as").input_value() == "256x256"  # the settings are back, too
-    assert tab.page.get_by_label("number input for Steps").input_value() == "100"
+    assert tab.setting("size").input_value() == "256x256"  # the settings are back, too
+    assert tab.setting("steps").input_value() == "100"
     other.ask("hello")
     tab.page.wait_for_selector(".log .user >> nth=1")
     assert tab.page.locator(".log").inner_text() == other.page.locator(".log").inner_text()
@@ -845,9 +849,8 @@ def test_a_server_that_is_killed_in_mid_painting_loses_nothing(
         assert tab.page.locator(".talks .row").count() == 1
         assert tab.picture(0).tobytes() == first
     tab.page.get_by_role("tab", name="Settings").click()
-    tab.page.get_by_role("button", name="Painting ▼").click()
-    steps = tab.page.get_by_label("number input for Steps")
-    assert (steps.input_value(), tab.page.get_by_label("Size, such as").input_value()) == ("100", "256x256")
+    steps = tab.setting("steps")
+    assert (steps.input_value(), tab.setting("size").input_value()) == ("100", "256x256")
     steps.fill("4")
     steps.blur()
     tab.page.click("#retry")
