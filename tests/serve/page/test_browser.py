@@ -853,7 +853,7 @@ def test_a_server_that_is_killed_in_mid_painting_loses_nothing(
     assert (steps.input_value(), tab.setting("size").input_value()) == ("100", "256x256")
     steps.fill("4")
     steps.blur()
-    tab.page.click("#retry")
+    tab.page.locator(".log [data-do=retry]").click()
     tab.page.wait_for_selector("#picture-1")
     tab.answered()
     assert tab.page.locator(".log .user .bubble").all_inner_texts() == said
