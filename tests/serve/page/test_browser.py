@@ -825,7 +825,8 @@ class KilledServer:
         self.process.wait()
 
 
-@pytest.mark.parametrize("tries", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("tries", [1, 20])
 def test_a_server_that_is_killed_in_mid_painting_loses_nothing(
     browser: object, killed_server: KilledServer, tries: int
 ) -> None:
