@@ -57,9 +57,7 @@ class _Handler(RotatingFileHandler):
     """Begins new files with the rights of the first; a full disk stops no request."""
 
     def _open(self):  # noqa: ANN202  # as the class above has it
-        return open(
-            self.baseFilename, "a", encoding=self.encoding, opener=lambda name, flags: os.open(name, flags, 0o600)
-        )
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_for_its_owner)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Tell of it where everything else is told."""
