@@ -100,7 +100,7 @@ class EventHandlers:
         self.desk: Desk = Desk(pool, Path(self._files.name), self.slots, library)
         self._tabs: WeakValueDictionary[str, UserSession] = WeakValueDictionary()  # by gradio's name of them
         self._chosen = page.controls.chosen
-        self._drawn = [page.log, page.gallery, page.subject]
+        self._drawn = [page.log, page.gallery, page.subject, page.drawn]
         self._all = [*self._drawn, page.message, page.mask_editor, page.tabs, page.place]
         self._all += [page.library.talks, page.library.side]
         with page.blocks:
@@ -109,6 +109,9 @@ class EventHandlers:
     def _join(self) -> None:
         page, controls = self.page, self.page.controls.components
         model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
+
+        # Every press tells which button it was: gradio would drop one that comes while another is being answered.
+        presses: dict[str, Any] = {"trigger_mode": "multiple"}
 
         def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> Any:
             begun = self._on(event, handler, inputs, self._all, **how)
@@ -119,12 +122,12 @@ class EventHandlers:
         entering.then(None, [page.language], js=TELL_LANGUAGE)
         self._on(entering.then, self.watch, [page.session], self._all, **model)
         page.blocks.unload(self.leave)
-        self._on(page.tick.tick, self.refresh, [page.session], self._all, queue=False)
+        self._on(page.tick.tick, self.refresh, [page.session, page.drawn], self._all, queue=False)
         page.place.change(None, [page.place], js=SHOW_WHERE)
         drawing_on = [page.session, page.message, page.mask_editor, *controls]
         sending = follow(page.message.submit, self.say, drawing_on)
         self._remembered(sending.then)
-        follow(page.log.select, self.act, drawing_on)
+        follow(page.log.select, self.act, drawing_on, **presses)
         uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
         self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
         self._on(page.message.stop, self.stop, [page.session], [], queue=False)
@@ -148,7 +151,7 @@ class EventHandlers:
         saving.then(None, js=CLICK)
         loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
         self._remembered(loading.then)
-        follow(page.library.talks.select, self.keep, [page.session], **model)
+        follow(page.library.talks.select, self.keep, [page.session], **model, **presses)
         wanted = page.library.search
         self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks])  # pasted words, too
 
@@ -256,6 +259,8 @@ class EventHandlers:
     def look(self, session: UserSession) -> Updates:
         """The conversation, the gallery, what the next message is about, and the list where that has changed."""
         session.seen = session.conversation.version
+        session.drawings += 1
+        drawing_number = session.drawings
         entries, strings = session.entries(), session.strings
         progress = session.in_progress.progress if session.in_progress else None
         pictures = [picture for entry in entries for picture in entry.all_pictures()]
@@ -266,7 +271,7 @@ class EventHandlers:
             drawing.gallery(pictures, strings, welcome),
             drawing.subject(subject.kind, thumbnail, strings),
         )
-        return dict(zip(self._drawn, html, strict=True)) | self._list(session)
+        return dict(zip(self._drawn, (*html, drawing_number), strict=True)) | self._list(session)
 
     def _list(self, session: UserSession, anew: bool = False) -> Updates:
         """The list of conversations, where it has changed."""
@@ -360,14 +365,23 @@ class EventHandlers:
             return
         yield {page.message: gr.skip()}
 
-    def refresh(self, session: UserSession | None) -> Updates:
-        """What was done in another tab is shown, and that an answer of one is being given."""
+    def refresh(self, session: UserSession | None, drawn: float | None = None) -> Updates:
+        """What was done in another tab is shown, and that an answer of one is being given.
+
+        Events of one tab may be handled at once, and their drawings reach it in any order, or not at all.
+
+        Args:
+            drawn: the number of the drawing that the tab shows; None where that is not known.
+        """
         nothing: Updates = {self.page.log: gr.skip()}
         if session is None or session.watched:
             return nothing
         here = self.desk.present(session)
-        if here.seen == here.conversation.version:
+        shown = drawn is None or drawn == here.drawings
+        if shown and here.seen == here.conversation.version:
             return self._list(here) or nothing
+        if not shown:
+            here.view.drawn = -1
         return {self.page.message: _answering(here.conversation.running)} | self.look(here)
 
     def _tell(self, session: UserSession) -> None:

@@ -68,7 +68,8 @@ class PageLayout:
         session: the state of a browser tab, a `UserSession`; None before it begins and after it has ended.
         visitor: what the browser remembers: who it is, and what the settings show.
         place: the conversation that is open in the tab, as its address has it.
-        tick: looks for what was done in other tabs.
+        drawn: the number of the drawing of the conversation that reached the tab last.
+        tick: looks for what was done in other tabs, and for drawings that reached this one out of their order.
     """
 
     blocks: gr.Blocks
@@ -80,6 +81,7 @@ class PageLayout:
             self.session: gr.State = gr.State(None, time_to_live=None, delete_callback=_leave)
             self.visitor: gr.BrowserState = gr.BrowserState(storage_key="llmga", secret=REMEMBERED)
             self.place: gr.Textbox = gr.Textbox(visible="hidden")
+            self.drawn: gr.Number = gr.Number(visible="hidden")
             self.tick: gr.Timer = gr.Timer(LOOK_AGAIN)
             self.library: LibraryPanel = LibraryPanel(self.labels, visible=options.library is not None)
             with gr.Row(elem_id="top", equal_height=False):

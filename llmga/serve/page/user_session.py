@@ -68,7 +68,8 @@ class UserSession:
 
     Attributes:
         selected: what was chosen for the next message; `subject` tells what it is about.
-        seen: which version of the conversation the tab shows.
+        seen: which version of the conversation was drawn last.
+        drawings: counts how often it was drawn.
         watched: whether the tab follows an answer as it comes.
         view: what it shows of the library.
     """
@@ -77,7 +78,7 @@ class UserSession:
         self.conversation = conversation
         self.language, self.owner = language, owner
         self.selected: MessageSubject = MessageSubject()
-        self.seen, self.watched = -1, False
+        self.seen, self.drawings, self.watched = -1, 0, False
         self.view: ListView = ListView()
 
     @property

@@ -169,3 +169,13 @@ def test_a_tab_sees_what_another_one_does(page, enter):
     assert titles(page, there, seen) == ["a fox"] and page.refresh(there) == nothing
     press(page, here, "rename", here.conversation.key, "My fox")
     assert titles(page, there, page.refresh(there)) == ["My fox"]
+
+
+def test_a_drawing_that_was_overtaken_on_its_way_is_made_good(page, enter):
+    here, _ = enter()
+    say(page, here, "a fox")
+    stale, fresh = page.look(here), page.look(here)
+    assert page.refresh(here, fresh[page.page.drawn]) == {page.page.log: gr.skip()}
+    again = page.refresh(here, stale[page.page.drawn])  # it reached the tab after the newer one
+    assert "a fox" in str(again[page.page.log]) and titles(page, here, again) == ["a fox"]
+    assert page.refresh(here, again[page.page.drawn]) == {page.page.log: gr.skip()}
