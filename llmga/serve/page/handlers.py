@@ -110,9 +110,6 @@ class EventHandlers:
         page, controls = self.page, self.page.controls.components
         model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
 
-        # Every press tells which button it was: gradio would drop one that comes while another is being answered.
-        presses: dict[str, Any] = {"trigger_mode": "multiple"}
-
         def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> Any:
             begun = self._on(event, handler, inputs, self._all, **how)
             self._on(begun.then, self.watch, [page.session], self._all, **model)
@@ -127,7 +124,7 @@ class EventHandlers:
         drawing_on = [page.session, page.message, page.mask_editor, *controls]
         sending = follow(page.message.submit, self.say, drawing_on)
         self._remembered(sending.then)
-        follow(page.log.select, self.act, drawing_on, **presses)
+        follow(page.log.select, self.act, drawing_on)
         uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
         self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
         self._on(page.message.stop, self.stop, [page.session], [], queue=False)
@@ -151,7 +148,8 @@ class EventHandlers:
         saving.then(None, js=CLICK)
         loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
         self._remembered(loading.then)
-        follow(page.library.talks.select, self.keep, [page.session], **model, **presses)
+        # Each press is of another button: gradio would drop one that comes while another is being answered.
+        follow(page.library.talks.select, self.keep, [page.session], **model, trigger_mode="multiple")
         wanted = page.library.search
         self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks])  # pasted words, too
 
