@@ -70,6 +70,7 @@ class UserSession:
         selected: what was chosen for the next message; `subject` tells what it is about.
         seen: which version of the conversation was drawn last.
         drawings: counts how often it was drawn.
+        overtaken: the drawing that stood in the tab at the last look, and the one that should have; None if it did.
         watched: whether the tab follows an answer as it comes.
         view: what it shows of the library.
     """
@@ -79,6 +80,7 @@ class UserSession:
         self.language, self.owner = language, owner
         self.selected: MessageSubject = MessageSubject()
         self.seen, self.drawings, self.watched = -1, 0, False
+        self.overtaken: tuple[float | None, int] | None = None
         self.view: ListView = ListView()
 
     @property
