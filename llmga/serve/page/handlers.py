@@ -136,9 +136,7 @@ class EventHandlers:
             self._on(button.click, self.clear, [page.session, *models], self._all, **model)
         own = ControlEvents(page.controls, page.blocks, page.session)
         for model_list in models:
-            switched = self._on(
-                model_list.input, self.switch, [page.session, *models], [*self._drawn, *models], **model
-            )
+            switched = self._on(model_list.input, self.switch, [page.session, *models], [*self._all, *models], **model)
             switched.then(own.suiting, [page.session, page.controls.named["sampler"]], controls, **QUICK)
         for control in controls:
             self._remembered(control.input)
@@ -151,7 +149,7 @@ class EventHandlers:
         # Each press is of another button: gradio would drop one that comes while another is being answered.
         follow(page.library.talks.select, self.keep, [page.session], **model, trigger_mode="multiple")
         wanted = page.library.search
-        self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks])  # pasted words, too
+        self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks, page.drawn])  # pasted, too
 
     def _remembered(self, event: Callable[..., Any]) -> None:
         """The browser remembers what the settings show, for when the page is opened again."""
@@ -257,8 +255,7 @@ class EventHandlers:
     def look(self, session: UserSession) -> Updates:
         """The conversation, the gallery, what the next message is about, and the list where that has changed."""
         session.seen = session.conversation.version
-        session.drawings += 1
-        drawing_number = session.drawings
+        number = session.next_drawing()
         entries, strings = session.entries(), session.strings
         progress = session.in_progress.progress if session.in_progress else None
         pictures = [picture for entry in entries for picture in entry.all_pictures()]
@@ -269,15 +266,15 @@ class EventHandlers:
             drawing.gallery(pictures, strings, welcome),
             drawing.subject(subject.kind, thumbnail, strings),
         )
-        return dict(zip(self._drawn, (*html, drawing_number), strict=True)) | self._list(session)
+        return dict(zip(self._drawn, (*html, number), strict=True)) | self._list(session)
 
     def _list(self, session: UserSession, anew: bool = False) -> Updates:
         """The list of conversations, where it has changed."""
         changes, talks = self.desk.changes(session.owner), self.page.library.talks
         if self.library is None or (session.view.drawn == changes and not anew):
             return {}
-        session.view.drawn = changes
-        return {talks: library_panel.shown(self.library, session)}
+        session.view.drawn, number = changes, session.next_drawing()
+        return {talks: library_panel.shown(self.library, session), self.page.drawn: number}
 
     def _place(self, session: UserSession) -> Updates:
         conversation = session.conversation

@@ -181,3 +181,5 @@ def test_a_drawing_that_was_overtaken_on_its_way_is_made_good(page, enter):
     again = page.refresh(here, stale[page.page.drawn])  # the newer one was there before it
     assert "a fox" in str(again[page.page.log]) and titles(page, here, again) == ["a fox"]
     assert page.refresh(here, again[page.page.drawn]) == nothing
+    renamed = press(page, here, "rename", here.conversation.key, "My fox")
+    assert renamed[page.page.drawn] > again[page.page.drawn]  # a list may be overtaken as a conversation may
