@@ -64,7 +64,8 @@ def run(
         app = application(flags, overrides)
         serve.start(proxy_location=location or "EveryNode", http_options=dict(place))
         serve.run(app, name=NAME, route_prefix=place.get("root_path") or "/")
-        logs.log_event("ready", url=f"http://{place['host']}:{place['port']}/v1", engine="ray")
+        cluster = ray.get_runtime_context().gcs_address  # for `ray status --address`, and programs beside it
+        logs.log_event("ready", url=f"http://{place['host']}:{place['port']}/v1", engine="ray", ray=cluster)
         ended.wait()
     except RuntimeError as problem:
         raise UserError(f"the replicas could not be started ({str(problem).strip().splitlines()[-1]}).") from None

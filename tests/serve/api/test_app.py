@@ -33,11 +33,11 @@ def app(service):
 
 
 @pytest.fixture
-def client(app):
-    with TestClient(app) as client:
-        yield client
+def client(reached):
+    return reached("--max-request-mb", "1")
 
 
+@pytest.mark.engines("process", long=["ray"])
 def test_no_generated_request_breaks_the_server(service):
     """schemathesis over our own document, with requests that keep to it and others, and all its checks but one: that
     what fits the schema is accepted.  A schema says neither what is a picture nor what this server's models can paint.
