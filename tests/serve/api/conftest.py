@@ -74,8 +74,8 @@ def reached(
 ) -> Iterator[Callable[..., httpx.Client]]:
     """`reached("--max-json-mb", "0.1", keys=[…])` is a client of an application on this machine.
 
-    On Ray it is that of the cluster, behind Serve's proxy, where that has these flags: it has those of `GIVEN`, no keys,
-    and answers under names of this machine only.
+    On Ray it is that of the cluster, behind Serve's proxy, where that has these flags: it has those of `GIVEN`, no
+    keys, and answers under names of this machine only.
     """
     with ExitStack() as opened:
 

@@ -1,4 +1,4 @@
-"""The door of Serve's proxy with bounds and deadlines that a test may choose, in a file; Ray imports this by its name."""
+"""The door of Serve's proxy, with bounds and deadlines that a test chooses in a file; Ray imports it by its name."""
 
 import json
 import os
