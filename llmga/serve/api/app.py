@@ -90,7 +90,9 @@ async def health(request: Request) -> Health:
 @open_paths.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
-    return Response(request.app.state.service.engine.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    service: Service = request.app.state.service
+    text = service.engine.metrics.text() if service.figures is None else await service.figures()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 @model_paths.get("/models")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
@@ -19,6 +19,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 from llmga.serve.api import logs
 from llmga.serve.api.connections import ConnectionLimiter, protocol
 from llmga.serve.api.errors import ApiError
+from llmga.serve.api.middleware import ID as NAME
 from llmga.serve.cluster.calls import unavailable
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -92,11 +93,10 @@ def with_session(scope: Scope) -> None:
 
     There its stored responses, its jobs and its sessions of the Model Context Protocol are.
     """
-    headers = Headers(scope=scope)
-    if SESSION not in headers:
+    headers = MutableHeaders(scope=scope)
+    if not NAME.fullmatch(headers.get(SESSION, "")):
         who = headers.get("authorization") or (scope.get("client") or ("",))[0]
-        session = hashlib.sha256(who.encode()).hexdigest()[:32]
-        scope["headers"] = [*scope["headers"], (SESSION.encode(), session.encode())]
+        headers[SESSION] = hashlib.sha256(who.encode()).hexdigest()[:32]
 
 
 def without_second_id(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
