@@ -64,7 +64,8 @@ class FolderBoard:
         return len(self._read("done", ""))
 
     def called(self, asked: dict[str, Any]) -> None:
-        write(self.folder / f"{time.monotonic_ns():020}-{os.getpid()}.call", pickle.dumps(asked))
+        kept = {name: value for name, value in asked.items() if not callable(value)}
+        write(self.folder / f"{time.monotonic_ns():020}-{os.getpid()}.call", pickle.dumps(kept))
 
     def stepped(self) -> None:
         with (self.folder / "done").open("a") as file:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,6 @@ from uvicorn.config import HTTP_PROTOCOLS
 from llmga.serve.api import logs
 from llmga.serve.api.connections import ConnectionLimiter, protocol
 from llmga.serve.api.errors import ApiError
-from llmga.serve.api.middleware import ID as NAME
 from llmga.serve.cluster.calls import unavailable
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -27,7 +27,7 @@ PLACE = "llmga.serve.cluster.door:guard"
 VARIABLE = "LLMGA_DOOR"  # of the environment: JSON with the limits below that are to be others
 USUAL = {"max_connections": 1024, "max_connections_each": 128, "max_request": 64_000_000}
 ID = b"x-request-id"
-SESSION = "x-session-id"  # as Serve reads it
+SESSION, NAME = "x-session-id", re.compile(r"[\w.-]{1,64}", re.ASCII)  # as Serve reads it; what clients may call one
 OWN = "/-/"  # paths of Serve itself, such as /-/healthz
 STARTING = ApiError(503, "the server is just being started; try again in a moment.", code="starting", retry_after=10)
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,9 @@ class Cluster:
     @cached_property
     def handles(self) -> tuple[Any, Backends]:
         """The queue of the tests, and all that is behind an application; connects to the cluster."""
-        import ray
-        from ray import serve
+        with warnings.catch_warnings(action="ignore"):  # of its own settings, and not ours to mend
+            import ray
+            from ray import serve
 
         ray.init(self._address(), namespace="serve", log_to_driver=False, configure_logging=False)
         options = {"max_ongoing_requests": 1000, "ray_actor_options": {"num_cpus": 0.01, "num_gpus": 0}}
