@@ -32,6 +32,7 @@ from llmga.serve.api.images import no_image
 from llmga.serve.api.routing import v1_router
 from llmga.serve.api.schemas import PaintingParams
 from llmga.serve.api.sdapi_schemas import (
+    MOST,
     Card,
     Img2Img,
     Options,
@@ -195,8 +196,8 @@ def _turn(service: Service, body: Txt2Img | Img2Img) -> RunningTurn:
     Raises:
         ApiError: More is asked for than one answer may cost, or something that is not served.
     """
-    if body.count > 10:
-        raise ApiError(400, f"batch_size × n_iter is {body.count}; use at most 10.", param="batch_size")
+    if body.count > MOST:
+        raise ApiError(400, f"batch_size × n_iter is {body.count}; use at most {MOST}.", param="batch_size")
     extra = dict(body.override_settings or {})
     _check_painter(service, extra.pop("sd_model_checkpoint", None))
     changes = body if isinstance(body, Img2Img) else None

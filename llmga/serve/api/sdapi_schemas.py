@@ -35,17 +35,22 @@ UNUSED = (
 )  # fmt: skip
 
 
+Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64", "format": "base64-picture"})]
 Side = Annotated[int, Field(ge=16, le=4096), NUMBER]
 Count = Annotated[int, Field(ge=1, le=10), NUMBER]
+
+
+MOST = 10  # pictures
+AT_MOST = [{"properties": {"batch_size": {"maximum": rows}, "n_iter": {"maximum": MOST // rows}}}
+           for rows in (1, 2, 3, 5, 10)]  # fmt: skip
 
 
 class _Painting(Refusing):
     """What both ways of painting are told."""
 
     not_served = NOT_SERVED
-    model_config = ConfigDict(
-        extra="ignore"
-    )  # their own server passes over what it does not know, and clients rely on it
+    # Their own server passes over what it does not know, and clients rely on it.
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"anyOf": AT_MOST})
 
     prompt: LongText = ""
     negative_prompt: LongText = ""
@@ -98,8 +103,8 @@ class Txt2Img(_Painting):
 class Img2Img(_Painting):
     """A picture to be painted anew, whole or where a mask is white."""
 
-    init_images: list[str] = Field(min_length=1, max_length=1, description="base64, with or without data:image/…")
-    mask: str | None = Field(default=None, description="base64; white is painted")
+    init_images: list[Base64] = Field(min_length=1, max_length=1, description="base64, with or without data:image/…")
+    mask: Base64 | None = Field(default=None, description="base64; white is painted")
     mask_blur: Annotated[int, Field(ge=0, le=64), NUMBER] | None = Field(
         default=None, description="pixels over which old and new mix"
     )
