@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from llmga.diffusers.control import LONGEST_TEXT
 from llmga.serve.api.schemas import ADDRESS, SENT
 from llmga.serve.api.service import Service
 from llmga.serve.api.setting_fields import UNSAID
@@ -12,6 +13,7 @@ from llmga.serve.api.setting_fields import UNSAID
 Schema = dict[str, Any]
 STEPS = "num_inference_steps"
 OTHER_NAMES = {"steps": STEPS}  # of /sdapi
+URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 FILES = ("image", "image[]", "mask", "control_image")
 
 
@@ -38,13 +40,15 @@ def described(app: FastAPI, openapi: Callable[[], Schema]) -> Callable[[], Schem
 
 
 def _forms(document: Schema) -> set[str]:
-    """The schemas of forms; takes the refusals away on the way."""
+    """The schemas of forms, which have files; takes the refusals away on the way."""
     forms = set[str]()
     for operation in (each for path in document["paths"].values() for each in path.values()):
         operation["responses"].pop("422", None)
         content = operation.get("requestBody", {}).get("content", {})
-        forms |= {each["schema"]["$ref"].split("/")[-1] for kind, each in content.items()
-                  if "form" in kind and "$ref" in each["schema"]}  # fmt: skip
+        if URLENCODED in content:
+            content[MULTIPART] = content.pop(URLENCODED)
+        if MULTIPART in content:
+            forms.add(content[MULTIPART]["schema"]["$ref"].split("/")[-1])
     return forms
 
 
@@ -71,11 +75,15 @@ def _as_served(schemas: Schema, service: Service) -> None:
     limits = service.upper_limits
     for schema in schemas.values():
         for name, field in schema.get("properties", {}).items():
-            most = limits.get(name, limits.get(OTHER_NAMES.get(name, "")))
+            own = limits.get(name, limits.get(OTHER_NAMES.get(name, "")))
             for each in _alternatives(field):
                 for limit in ("maximum", "maxLength"):
-                    if most is not None and most < each.get(limit, most):
-                        each[limit] = int(most)
+                    if own is not None and own < each.get(limit, own):
+                        each[limit] = int(own)
+                if isinstance(most := each.get("maximum"), float) and most.is_integer():
+                    each["maximum"] = int(most)  # whose digits are all told
+                if name == "control" and each.get("type") == "string":
+                    each |= {"format": "control", "maxLength": LONGEST_TEXT}
                 if each.get("pattern") == ADDRESS and service.fetcher is None:
                     each["pattern"] = SENT
     if not service.ignore_tools:

@@ -74,7 +74,8 @@ def _user(message: MessageIn, open_image: OpenImage) -> Message:
     if not isinstance(message.content, list):
         return Message("user", _text(message))
     images = [open_image(part.image_url.url) for part in message.content if isinstance(part, ImagePart)]
-    parts = [_without_markers(part.text) if isinstance(part, TextPart) else IMAGE_MARKER for part in message.content]
+    seen = [part for part in message.content if isinstance(part, TextPart | ImagePart)]  # nobody refuses oneself
+    parts = [_without_markers(part.text) if isinstance(part, TextPart) else IMAGE_MARKER for part in seen]
     texts = [part for part in parts if part != IMAGE_MARKER]
     return Message("user", "\n".join(texts if len(texts) == 1 else parts), tuple(images))
 

@@ -23,6 +23,7 @@ from llmga.choices import SAMPLERS
 from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
 from llmga.images import to_rgb
+from llmga.llava.generation_prompt import visible
 from llmga.llava.passthrough import PassthroughPlanner
 from llmga.registry import Registry
 from llmga.serve.api.engine import RunningTurn
@@ -54,7 +55,6 @@ NAMES = {
     "DPM++ 2M SDE Karras": "dpm++-2m-sde-karras", "LCM": "lcm",
 }  # fmt: skip
 SCHEDULERS = {"automatic": "", "karras": " karras"}
-NO_WORDS = re.compile(r"\s*")
 
 
 @dataclass
@@ -208,7 +208,7 @@ def _turn(service: Service, body: Txt2Img | Img2Img) -> RunningTurn:
         previews=True,
         sampler=_sampler(body.sampler_name, body.scheduler),
     )
-    words = body.prompt if NO_WORDS.fullmatch(body.prompt) is None else "a picture"
+    words = body.prompt if visible(body.prompt) else "a picture"
     if changes is None:
         return service.engine.turn(PassthroughPlanner(), Turn(words), settings, TEXT_TO_IMAGE)
     picture, mask = _picture(service, changes), None

@@ -37,6 +37,7 @@ UNUSED = (
 
 Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64", "format": "base64-picture"})]
 Side = Annotated[int, Field(ge=16, le=4096), NUMBER]
+PaintedSide = Annotated[int, Field(ge=16, le=2048), NUMBER]
 Count = Annotated[int, Field(ge=1, le=10), NUMBER]
 
 
@@ -54,7 +55,7 @@ class _Painting(Refusing):
 
     prompt: LongText = ""
     negative_prompt: LongText = ""
-    seed: Annotated[int, Field(ge=-1, le=2**63 - 1), NUMBER] = Field(
+    seed: Annotated[int, Field(ge=-1, le=2**63), NUMBER] = Field(
         default=-1, description="-1: by chance; of greater ones the lower 32 bits count"
     )
     steps: Annotated[int, Field(ge=1, le=1000), NUMBER] | None = None
@@ -98,6 +99,9 @@ def _idle(script: Any) -> bool:
 
 class Txt2Img(_Painting):
     """Words to be painted as they stand."""
+
+    width: PaintedSide | None = None
+    height: PaintedSide | None = None
 
 
 class Img2Img(_Painting):
