@@ -45,7 +45,7 @@ schemathesis.openapi.format("words", WORDS.map("a red {}".format))
 
 @schemathesis.hook
 def filter_body(context: Any, body: Any) -> bool:
-    """Controls have a picture each, all pictures are not too many, a mask keeps something, the answer is not too dear."""
+    """Controls have a picture each, pictures are not too many, a mask keeps something, the answer is not too dear."""
     if not isinstance(body, dict):
         return True
     control, images = body.get("control"), listed(body.get("control_image"))

@@ -127,7 +127,7 @@ def test_a_field_that_is_wrong_is_named_and_nothing_of_the_inside(client, messag
             "negativ_prompt: there is no such field, did you mean negative_prompt?",
         ),
         (IMAGES, {"prompt": "red", "sampler": "euler"}, "sampler: there is no such field; leave it out"),
-        (IMAGES, {"prompt": ""}, "prompt: '' is not possible; use a length of 1 or more."),
+        (IMAGES, {"prompt": ""}, "prompt: it says nothing; write what you want to see."),
         (
             IMAGES,
             {"prompt": "red", "size": "huge"},
