@@ -6,6 +6,7 @@ What would change the picture and is not served is refused, unless its value ask
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonValue
 
 from llmga.serve.api.schemas import LongText, Text
 from llmga.serve.api.setting_fields import NUMBER, Refusing
@@ -42,8 +43,9 @@ Count = Annotated[int, Field(ge=1, le=10), NUMBER]
 
 
 MOST = 10  # pictures
-AT_MOST = [{"properties": {"batch_size": {"maximum": rows}, "n_iter": {"maximum": MOST // rows}}}
-           for rows in (1, 2, 3, 5, 10)]  # fmt: skip
+AT_MOST: list[JsonValue] = [
+    {"properties": {"batch_size": {"maximum": rows}, "n_iter": {"maximum": MOST // rows}}} for rows in (1, 2, 3, 5, 10)
+]
 
 
 class _Painting(Refusing):
