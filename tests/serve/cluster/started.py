@@ -91,7 +91,7 @@ class Cluster:
             ray.shutdown()
         self.http.close()
         self.process.terminate()
-        self.process.wait(90)
+        assert self.process.wait(90) == 0, self.log.read_text()[-3000:]
 
     def board(self, pace: float = 0.0) -> FolderBoard:
         """A new board for its painters."""
