@@ -95,7 +95,7 @@ class Bounds:
         if chosen.max_new_tokens > self.tokens:
             raise TooMuch(f"an answer of {chosen.max_new_tokens:,} tokens is too long; use --max-new-tokens up to "
                           f"{self.tokens:,}.", "max_new_tokens")  # fmt: skip
-        self._check_prompt(chosen.negative_prompt or "", "negative_prompt")
+        self.check_prompt(chosen.negative_prompt or "", "negative_prompt")
         steps, size = self._steps(pipeline, chosen.steps), chosen.size or native_size(pipeline)
         self._check_picture(steps, size, pipeline)
         self._check_work(steps * self._area(size, pipeline) * chosen.versions, pipeline, "versions")
@@ -115,7 +115,7 @@ class Bounds:
         """
         said = {"prompt": order.prompt, "negative_prompt": order.negative_prompt}
         for setting, text in (said | {"source_prompt": order.changes.get("source_prompt")}).items():
-            self._check_prompt(text or "", setting)
+            self.check_prompt(text or "", setting)
         steps, size = self._steps(pipeline, order.steps, **order.changes), order.size or native_size(pipeline)
         self._check_picture(steps, size, pipeline)
         spent += steps * self._area(size, pipeline)
@@ -126,7 +126,12 @@ class Bounds:
                           "a smaller one.", "upscale")  # fmt: skip
         return spent
 
-    def _check_prompt(self, text: str, setting: str) -> None:
+    def check_prompt(self, text: str, setting: str) -> None:
+        """See that so many words can be painted, or be said not to be.
+
+        Raises:
+            TooMuch: there are more.
+        """
         if len(text) > self.prompt:
             raise TooMuch(f"the {setting.replace('_', ' ')} has {len(text):,} characters, {self.prompt:,} are painted "
                           "at most; shorten it.", setting)  # fmt: skip

@@ -224,6 +224,7 @@ def _asked(body: Txt2Img | Img2Img, sized: bool) -> PaintingParams:
     """What is asked for under the names of /v1."""
     size = f"{body.width or 512}x{body.height or 512}" if sized and (body.width or body.height) else None
     return cast(PaintingParams, SimpleNamespace(
+        prompt=body.prompt,
         size=size,
         seed=None if body.seed < 0 else body.seed % 2**32,
         num_inference_steps=body.steps,

@@ -187,6 +187,7 @@ class Service:
         }
         chosen = replace(self.defaults, **{name: value for name, value in wanted.items() if value is not None})
         try:
+            self.bounds.check_prompt(getattr(asked, "prompt", None) or "", "prompt")  # as it was sent
             self.bounds.check_settings(chosen, self.engine.models.pipeline)
         except TooMuch as problem:
             raise self._refusal(problem, problem.setting) from None
@@ -215,7 +216,8 @@ class Service:
                 raise self._refusal(problem, name) from None
 
     def _refusal(self, problem: UserError, setting: str | None) -> ApiError:
-        return ApiError(400, self.engine.public(str(problem)), param=SETTING_FIELDS.get(setting or ""))
+        fields = {"prompt": "prompt", **SETTING_FIELDS}
+        return ApiError(400, self.engine.public(str(problem)), param=fields.get(setting or ""))
 
 
 def too_many_images(limits: RequestLimits) -> ApiError:

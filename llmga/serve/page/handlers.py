@@ -356,6 +356,7 @@ class EventHandlers:
             finally:
                 here.watched = False
             self._tell(here)
+            here.view.drawn = -1  # gradio sends what changed since the step before; a step that was lost took its part
             yield {page.message: _answering(False)} | self.look(here)
             return
         yield {page.message: gr.skip()}

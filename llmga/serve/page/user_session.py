@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from PIL import Image
 
@@ -79,7 +80,8 @@ class UserSession:
         self.conversation = conversation
         self.language, self.owner = language, owner
         self.selected: MessageSubject = MessageSubject()
-        self.seen, self.drawings, self.watched = -1, 0, False
+        self.seen, self.watched = -1, False
+        self.drawings, self._numbering = 0, Lock()
         self.overtaken: tuple[float | None, int] | None = None
         self.view: ListView = ListView()
 
@@ -119,8 +121,9 @@ class UserSession:
 
     def next_drawing(self) -> int:
         """The number of a drawing that is begun: one that was begun later has a higher one."""
-        self.drawings += 1
-        return self.drawings
+        with self._numbering:  # two events may draw at once
+            self.drawings += 1
+            return self.drawings
 
     # What a person can do.
 

@@ -169,6 +169,7 @@ def test_bounds_are_the_hosts_to_choose(running, photo):
     for path, body in (
         ("generations", {"json": {"prompt": "red", "size": "24x24"}}),
         ("generations", {"json": {"prompt": "red, very red", "size": "24x16"}}),
+        ("generations", {"json": {"prompt": "red\x9d" * 3, "size": "24x16"}}),  # as it was sent, which the schema tells
         ("edits", {"data": {"prompt": "red", "size": "24x24"}, "files": {"image": png(photo)}}),
     ):
         answer = server.http.post(f"/v1/images/{path}", **body)
