@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 def started(port: int, painters: int, more: list[str]) -> subprocess.Popen:
-    flags = f"--engine ray --port {port} --device cpu --planners 1 --painters {painters} --at-once 8".split()
+    flags = f"--engine ray --port {port} --device cpu --planners 1 --painters {painters} --at-once 16".split()
     command = [sys.executable, "-m", "llmga.serve.openai_api", *flags, *more]
     server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
     with httpx.Client(trust_env=False) as client:
@@ -65,8 +65,8 @@ def pictures_a_second(url: str, clients: int, pictures: int, steps: int) -> floa
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=48)
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--pictures", type=int, default=128)
+    parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("flags", nargs="*", help="of the server, after --")
     args = parser.parse_args(argv)

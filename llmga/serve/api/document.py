@@ -14,6 +14,14 @@ Schema = dict[str, Any]
 STEPS = "num_inference_steps"
 OTHER_NAMES = {"steps": STEPS}  # of /sdapi
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+VALUES = (
+    "type",
+    "enum",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+)  # of a field in a form, what a schema says of its value
 FILES = ("image", "image[]", "mask", "control_image")
 
 
@@ -59,6 +67,12 @@ def _as_form(schema: Schema) -> None:
         if others and len(others) < len(field["anyOf"]):
             del field["anyOf"]
             field.update(others[0] if len(others) == 1 else {"anyOf": others})
+    for name in fields.keys() - {*schema.get("required", ()), *FILES}:
+        value = {key: fields[name].pop(key) for key in VALUES if key in fields[name]}
+        if value == {"type": "string"}:
+            fields[name] |= value
+        elif value:
+            fields[name]["anyOf"] = [value, {"const": ""}]  # what is left empty is as if it were not sent
     for name in FILES:
         if name in fields:
             field = fields[name].get("items", fields[name])

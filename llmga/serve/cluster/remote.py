@@ -262,9 +262,10 @@ class RemotePipeline:
         with closing(stream(lambda: call(order), cancelled)) as events:
             for event in events:
                 match event:
-                    case Step(number, total) if number > told:
-                        told = number
-                        on_step(number, total)
+                    case Step(number, total):
+                        while told < number:  # steps that are taken fast come together
+                            told += 1
+                            on_step(told, total)
                     case Preview(step, image) if on_preview is not None and step > told:
                         on_preview(step, image)
                     case Painted():

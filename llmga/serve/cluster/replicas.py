@@ -1,5 +1,6 @@
 """The two kinds of replicas that hold models: one plans, one paints.  Nothing here knows Ray."""
 
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from threading import Event
@@ -35,6 +36,7 @@ from llmga.serve.cluster.messages import (
 from llmga.serve.cluster.working import Report, Workshop
 
 TASKS = (TEXT_TO_IMAGE, INPAINTING, EDITING)
+TELLING = 0.1  # seconds between two messages of how far a picture is, which travel between processes
 ASKED = ("describe", "report", "controls")  # of a pipeline, what the application may ask
 
 
@@ -180,15 +182,19 @@ class Painting:
 
     def __call__(self, report: Report, cancelled: Event) -> None:
         """Paint it; reports steps, previews and the picture."""
-        order, replica = self.order, self.replica
+        order, replica, told = self.order, self.replica, -TELLING
 
         def still_wanted() -> None:
             if cancelled.is_set():
                 raise NotWanted
 
         def on_step(step: int, total: int) -> None:
+            nonlocal told
             still_wanted()
-            if step:  # waiting is no news
+            now = time.monotonic()
+            # Waiting is no news.  A preview belongs to its step, and whoever listens should hear of the first and last.
+            if step and (order.previews or step in (1, total) or now - told >= TELLING):
+                told = now
                 report(Step(step, total))
 
         options = dict(order.options)

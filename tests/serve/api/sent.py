@@ -15,6 +15,8 @@ from schemathesis.transport.serialization import Binary
 
 MOST_PICTURES = 16  # of a request, in all of its fields together
 MOST_WORK, MOST_STEPS = 150 * 2048 * 2048, 150  # steps times pixels of all pictures of an answer
+FORMS = ("/v1/images/edits", "/v1/images/variations")
+WORDED = ("prompt", "negative_prompt", "model", "user")
 PICTURES = ("image", "image[]", "mask", "control_image")
 
 
@@ -45,9 +47,14 @@ schemathesis.openapi.format("words", WORDS.map("a red {}".format))
 
 @schemathesis.hook
 def filter_body(context: Any, body: Any) -> bool:
-    """Controls have a picture each, pictures are not too many, a mask keeps something, the answer is not too dear."""
+    """Controls have a picture each, pictures are not too many, a mask keeps something, the answer is not too dear.
+
+    What is no text is one as soon as it is sent in a form, so that none takes the place of words there.
+    """
     if not isinstance(body, dict):
         return True
+    if context.operation.path in FORMS and not all(isinstance(body.get(name, ""), str) for name in WORDED):
+        return False
     control, images = body.get("control"), listed(body.get("control_image"))
     controls = 0 if control in (None, "off") else len(str(control).split(","))
     keeps = not body.get("mask") or str(body.get("mask_blur") or 0) in "01"  # a blur reaches across small pictures

@@ -8,16 +8,16 @@ from PIL import Image
 
 from llmga.assistant.painting import MeasuredRestorer, restorer_of
 from llmga.diffrir.restorers import restorer_name
-from llmga.diffusers.families import INPAINTING
+from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
 from llmga.llava.conversation import Conversation
 from llmga.llava.planner import ask
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.errors import ApiError
 from llmga.serve.api.metrics import Metrics
-from llmga.serve.cluster import calls
+from llmga.serve.cluster import calls, replicas
 from llmga.serve.cluster.gate import Gate, RemoteQueue
-from llmga.serve.cluster.messages import Begun, Ended, Painted, Step
+from llmga.serve.cluster.messages import Begun, Ended, Painted, PaintOrder, Step
 from llmga.serve.cluster.remote import RemotePipeline, RemotePlanner, RemotePrefixCache, RemoteRestorer, session_of
 from llmga.serve.cluster.replicas import PainterReplica, PlannerReplica
 from tests.serve.handles import InProcess, loop
@@ -140,6 +140,14 @@ def test_a_picture_is_the_one_of_the_pipeline(painter):
     steps = []
     image = RemotePipeline.of(*painter)("green", seed=1, on_step=lambda *step: steps.append(step))
     assert image.getpixel((0, 0)) == (0, 250, 0) and steps == [(number, 4) for number in range(1, 5)]
+
+
+@pytest.mark.parametrize(("previews", "told"), [(False, [1, 4]), (True, [1, 2, 3, 4])])
+def test_steps_that_are_taken_fast_are_told_in_few_messages(painter, monkeypatch, previews, told):
+    monkeypatch.setattr(replicas, "TELLING", 60)
+    order = PaintOrder(TEXT_TO_IMAGE, "green", previews=previews, options={"seed": 1})
+    reported = list(painter[0].options(stream=True).paint.remote(order))
+    assert [item.number for item in reported if isinstance(item, Step)] == told
 
 
 def test_a_lost_painter_is_replaced_and_its_steps_are_not_told_twice(painter):
