@@ -99,7 +99,8 @@ class PlainPainter(Board):
         named = next((rgb for name, rgb in COLOURS.items() if name in prompt), (9, 9, 9))
         if "process" in prompt:
             named = (os.getpid() >> 16 & 255, os.getpid() >> 8 & 255, os.getpid() & 255)
-        painted = Image.new("RGB", size or (image.size if image else (16, 8)), named)
+        sized = image.size if mask else size or (image.size if image else (16, 8))  # a picture keeps its size
+        painted = Image.new("RGB", sized, named)
         return painted if mask is None else paste_back(image, restore(painted, image, mask), mask)
 
     def use_sampler(self, name=None):

@@ -14,14 +14,6 @@ Schema = dict[str, Any]
 STEPS = "num_inference_steps"
 OTHER_NAMES = {"steps": STEPS}  # of /sdapi
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
-VALUES = (
-    "type",
-    "enum",
-    "pattern",
-    "format",
-    "minimum",
-    "maximum",
-)  # of a field in a form, what a schema says of its value
 FILES = ("image", "image[]", "mask", "control_image")
 
 
@@ -68,11 +60,7 @@ def _as_form(schema: Schema) -> None:
             del field["anyOf"]
             field.update(others[0] if len(others) == 1 else {"anyOf": others})
     for name in fields.keys() - {*schema.get("required", ()), *FILES}:
-        value = {key: fields[name].pop(key) for key in VALUES if key in fields[name]}
-        if value == {"type": "string"}:
-            fields[name] |= value
-        elif value:
-            fields[name]["anyOf"] = [value, {"const": ""}]  # what is left empty is as if it were not sent
+        _or_empty(fields[name])
     for name in FILES:
         if name in fields:
             field = fields[name].get("items", fields[name])
@@ -83,6 +71,16 @@ def _as_form(schema: Schema) -> None:
         for name in ("image", "image[]"):
             fields[name]["minItems"] = 1
             fields[name].pop("default", None)
+
+
+def _or_empty(field: Schema) -> None:
+    """Say that a field of a form may be left empty, which is as if it were not sent."""
+    if "enum" in field:
+        field["enum"] = [*field["enum"], ""]
+    elif "pattern" in field:
+        field["pattern"] = f"^$|{field['pattern']}"
+    elif field.get("type", "string") != "string":
+        field |= {"type": [field["type"], "string"], "maxLength": 0}
 
 
 def _as_served(schemas: Schema, service: Service) -> None:
