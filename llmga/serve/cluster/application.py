@@ -53,8 +53,9 @@ def application(flags: Flags, overrides: Overrides) -> Any:
     from ray import serve
 
     kinds = {"Ingress": serve.ingress()(Ingress), "Painter": PainterReplica, "Planner": PlannerReplica, "Gate": Gate}
+    quiet = {"logging_config": {"enable_access_log": False}}  # requests have lines of ours, and beats are no news
     made: dict[str, Any] = {
-        name: serve.deployment(kinds[name], name=name, **merged(usual, overrides.get(name, {})))
+        name: serve.deployment(kinds[name], name=name, **quiet | merged(usual, overrides.get(name, {})))
         for name, usual in names.items()
     }
     planner = [] if flags.plans_elsewhere else [made["Planner"].bind(flags)]
