@@ -45,12 +45,28 @@ def client(reached):
 def test_no_generated_request_breaks_the_server(service):
     """schemathesis over our own document, with requests that keep to it and others, and all its checks."""
     app = build_app(service("--max-request-mb", "1"), ApiKeys([KEY]))
-    document = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Authorization": f"Bearer {KEY}"})
-    operations = [operation.ok() for operation in document.get_all_operations()]
-    assert len(operations) == OPERATIONS
-    for operation in operations:
-        for mode in GenerationMode if operation.body else (GenerationMode.POSITIVE,):
-            check_operation(operation, mode)
+    right, wrong = operations(app.openapi(), app), operations(without_our_formats(app.openapi()), app)
+    assert len(right) == OPERATIONS
+    for operation in right:
+        check_operation(operation, GenerationMode.POSITIVE)
+    for operation in wrong:
+        if operation.body:
+            check_operation(operation, GenerationMode.NEGATIVE)
+
+
+def operations(document, app):
+    loaded = schemathesis.openapi.from_dict(document)
+    loaded.app = app
+    return [operation.ok() for operation in loaded.get_all_operations()]
+
+
+def without_our_formats(document):
+    """The document as programs read it that do not know them: they would take anything for a violation."""
+    ours = ("words", "size", "control", "picture", "base64-picture")
+    return json.loads(
+        json.dumps(document),
+        object_hook=lambda each: {key: value for key, value in each.items() if key != "format" or value not in ours},
+    )
 
 
 def check_operation(operation, mode):
