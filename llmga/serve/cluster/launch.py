@@ -32,16 +32,18 @@ def serve(args: argparse.Namespace) -> int:
     """
     require("ray.serve", "--engine ray")
     file = read_config(args.config)
-    given = file["application"]
-    flags = Flags((*to_argv(given.get("args") or {}), *args.argv))  # of a flag given twice, the latter counts
+    given, http = file["application"], file["http_options"]
+    said = {name: http[name] for name in ("host", "port") if name in http}
+    # Of a flag given twice, the latter counts: the command line goes before the file.
+    flags = Flags((*to_argv({**said, **(given.get("args") or {})}), *args.argv))
     overrides = {each["name"]: {k: v for k, v in each.items() if k != "name"} for each in given["deployments"]}
     for field, name in COUNTS.items():
         if (count := getattr(args, field)) is not None:
             overrides.setdefault(name, {})["num_replicas"] = count
     args = flags.args
-    place = {"host": args.host, "port": args.port, **file["http_options"]}
-    bind(place["host"], place["port"]).close()  # told before anything slow is done
+    bind(args.host, args.port).close()  # told before anything slow is done
     prepare_environment(args)
+    place = {**http, "host": args.host, "port": args.port}
     return run(flags, overrides, place, file["proxy_location"], args.ray_address)
 
 

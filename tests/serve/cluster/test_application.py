@@ -1,5 +1,6 @@
 """The deployments, the files that describe them, and the door before them; no cluster is started."""
 
+import argparse
 import asyncio
 import json
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 import yaml
 
 from llmga.errors import UserError
-from llmga.serve.cluster import door
+from llmga.serve.api.options import build_parser
+from llmga.serve.cluster import door, launch
 from llmga.serve.cluster.application import checked, deployments, merged, to_argv
 from llmga.serve.cluster.ingress import Flags
 from llmga.serve.cluster.launch import read_config
@@ -32,6 +34,24 @@ def test_flags_of_a_file_are_those_of_the_command_line():
 def test_flags_that_there_are_not_are_told():
     with pytest.raises(UserError, match="no flags of the server: --at-onze=8"):
         checked(Flags(("--at-onze=8",)))
+
+
+@pytest.mark.parametrize(
+    ("said", "port", "workers"), [((), 8123, 8), (("--port", "0"), 0, 8), (("--at-once=3",), 8123, 3)]
+)
+def test_the_command_line_goes_before_the_file(tmp_path, monkeypatch, said, port, workers):
+    pytest.importorskip("ray.serve.schema")
+    content = described("serve-cpu.yaml")
+    content["http_options"] = {"host": "127.0.0.1", "port": 8123, "root_path": "/there"}
+    (file := tmp_path / "serve.yaml").write_text(yaml.safe_dump(content))
+    seen = []
+    monkeypatch.setattr(launch, "run", lambda *args: seen.append(args))
+    monkeypatch.setattr(launch, "prepare_environment", lambda args: None)
+    argv = ("--engine", "ray", "--config", str(file), *said)
+    launch.serve(build_parser().parse_args(argv, argparse.Namespace(argv=argv)))
+    ((flags, _, place, location, _),) = seen
+    assert place == {"host": "127.0.0.1", "port": port, "root_path": "/there"} and location == "HeadOnly"
+    assert flags.args.at_once == workers and flags.args.port == port
 
 
 def test_the_page_is_not_served_by_replicas():
