@@ -6,9 +6,8 @@ import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -29,7 +28,8 @@ from llmga.serve.page.layout import PageLayout, heading
 from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
-from llmga.serve.page.strings import STRINGS, preferred_language
+from llmga.serve.page.strings import preferred_language
+from llmga.serve.page.telling import Ended, Updates, guarded, inform, problems_shown, warn
 from llmga.serve.page.uploads import browsable, opened
 from llmga.serve.page.user_session import REPAINT, UserSession
 from llmga.serve.page.verbs import Pressed, answer_to
@@ -48,20 +48,6 @@ WHERE = """(visitor, place) => [
 SHOW_WHERE = "(place) => { history.replaceState(null, '', place ? '#' + place : location.pathname + location.search); }"
 REMEMBER = "(visitor, ...values) => ({ ...(visitor || {}), names: NAMES, values })"  # what the settings show
 VISITOR = re.compile("[0-9a-f]{32}")
-
-Updates = dict[Any, Any]  # component -> its new value, or what of it is new
-
-
-def _guarded(handler: Callable[..., Updates]) -> Callable[..., Updates]:
-    """The handler, of which problems are shown; nothing on the page changes then."""
-
-    @wraps(handler)
-    def guarded(self: "EventHandlers", session: UserSession | None, *values: Any) -> Updates:
-        with _problems_shown(session):
-            return handler(self, self.present(session), *values)
-        return {self.page.log: gr.skip()}  # of a handler that gives nothing at all gradio makes nulls
-
-    return guarded
 
 
 class EventHandlers:
@@ -216,10 +202,10 @@ class EventHandlers:
         """The session of a tab that is heard of.
 
         Raises:
-            _Ended: it is over.
+            Ended: it is over.
         """
         if session is None:
-            raise _Ended
+            raise Ended
         return self.desk.present(session)
 
     def _remembered_values(self, told: dict[str, Any]) -> Updates:
@@ -334,7 +320,7 @@ class EventHandlers:
             sent: the message box was sent, and is emptied.
         """
         page = self.page
-        with _problems_shown(session):
+        with problems_shown(session):
             here = self.present(session)
             if self.slots.waiting >= self._concurrency + LONGEST_LINE:
                 raise UserError(here.strings["full"])
@@ -349,7 +335,7 @@ class EventHandlers:
     def watch(self, session: UserSession | None) -> Iterator[Updates]:
         """Draw an answer as it comes, until nothing is done in the conversation that the tab shows."""
         page = self.page
-        with _problems_shown(session):
+        with problems_shown(session):
             here = self.present(session)
             if here.watched:
                 yield {page.message: gr.skip()}
@@ -388,7 +374,8 @@ class EventHandlers:
         """Say once what went wrong in an answer that stands nowhere in it."""
         problem, session.conversation.problem = session.conversation.problem, None
         if problem is not None:
-            gr.Warning(session.strings["defect"].format(problem) if isinstance(problem, str) else str(problem))
+            defect = isinstance(problem, str)
+            warn(session.strings["defect"].format(problem) if defect else str(problem), session.strings)
 
     def stop(self, session: UserSession | None) -> None:
         """The current answer is to end."""
@@ -397,7 +384,7 @@ class EventHandlers:
 
     # What takes no time.
 
-    @_guarded
+    @guarded
     def select(self, session: UserSession, verb: str, number: int) -> Updates:
         """The next message is to be about a picture."""
         session.select(REPAINT if verb == LARGER else verb, number)
@@ -407,7 +394,7 @@ class EventHandlers:
         editor = mask_editor.opened(session.language, number, session.images.url(number), tool)
         return {self.page.mask_editor: editor, self.page.tabs: gr.Tabs(selected="canvas")} | self.look(session)
 
-    @_guarded
+    @guarded
     def undo(self, session: UserSession, message: dict[str, Any]) -> Updates:
         """The last turn is taken back; what was said in it is there to be said otherwise, unless something else is."""
         text = session.undo()
@@ -415,36 +402,36 @@ class EventHandlers:
         again = gr.skip() if begun else {"text": text, "files": []}
         return {self.page.message: again} | self._closed_editor(session) | self.look(session)
 
-    @_guarded
+    @guarded
     def bring_back(self, session: UserSession) -> Updates:
         """What was taken back last is there again."""
         session.bring_back()
         return self._closed_editor(session) | self.look(session)
 
-    @_guarded
+    @guarded
     def look_at(self, session: UserSession, message: dict[str, Any]) -> Updates:
         """A file was put into the message box: what cannot be read is told at once, and taken out again."""
         readable = []
         for path in message["files"]:
-            with _problems_shown(session):
+            with problems_shown(session):
                 readable.append(browsable(path, opened(path)))
         same = readable == message["files"]
         return {self.page.message: gr.skip() if same else message | {"files": readable}}
 
     def bring(self, verb: str, session: UserSession | None, path: str) -> Updates:
         """A picture was chosen on a card of the welcome, to be marked or to grow."""
-        with _problems_shown(session):
+        with problems_shown(session):
             number = self.present(session).bring(opened(path))
             return self.select(session, verb, number)
         return {self.page.log: gr.skip()}
 
-    @_guarded
+    @guarded
     def deselect(self, session: UserSession) -> Updates:
         """The next message is about nothing in particular."""
         session.deselect()
         return self._closed_editor(session) | self.look(session)
 
-    @_guarded
+    @guarded
     def clear(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
         """A new conversation in place of this one, which stays where it is kept, or can be brought back."""
         left = session.conversation
@@ -471,7 +458,7 @@ class EventHandlers:
         verb, key, text = (str(pressed.get(name, "")) for name in ("verb", "key", "text"))
         return self.keep_by(session, verb, key, text)
 
-    @_guarded
+    @guarded
     def keep_by(self, session: UserSession, verb: str, key: str, text: str) -> Updates:
         """Open, rename, delete or restore a conversation, or list more of them."""
         library, view = self.library, session.view
@@ -515,22 +502,22 @@ class EventHandlers:
         if conversation is not None:
             conversation.deleted = False
 
-    @_guarded
+    @guarded
     def search(self, session: UserSession, wanted: str) -> Updates:
         """Conversations are looked for."""
         session.view.wanted, session.view.pages = wanted, 1
         return self._list(session, anew=True)
 
-    @_guarded
+    @guarded
     def switch(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
         """The same session is to go on with other models; the lists show those that it has, should that be refused."""
-        with _problems_shown(session):
+        with problems_shown(session):
             session.go_on_with(self.pool.assistant(language_model, picture_model))
             return self.look(session)
         names = {mark.role: mark.name for mark in session.assistant.models}
         return {self.page.language_model: names["language"], self.page.picture_model: names["painter"]}
 
-    @_guarded
+    @guarded
     def speak(self, session: UserSession, language: str) -> Updates:
         """Another language was chosen."""
         session.language = language
@@ -538,20 +525,20 @@ class EventHandlers:
 
     def save(self, session: UserSession | None) -> str | None:
         """The session as a file to download."""
-        with _problems_shown(session):
+        with problems_shown(session):
             here = self.present(session)
             return str(here.save(Path(tempfile.mkdtemp(dir=self._files.name))))
         return None
 
-    @_guarded
+    @guarded
     def load(self, session: UserSession, paths: str | list[str]) -> Updates:
         """A saved session or pictures become a new conversation; where none are kept, in place of this one."""
         saved = imported([paths] if isinstance(paths, str) else paths, session.assistant.settings)
         conversation = self.desk.fresh(session.owner) if self.library is not None else session.conversation
         loaded = UserSession(conversation, session.language)
         for difference in loaded.load(saved):
-            gr.Warning(difference)
-        gr.Info(session.strings["loaded"])
+            warn(difference, session.strings)
+        inform(session.strings["loaded"], session.strings)
         settings = session.assistant.settings
         controls = zip(self.page.controls.components, self.page.controls.shown(settings), strict=True)
         return dict(controls) | self._opened(session, conversation)
@@ -563,10 +550,6 @@ def _answering(answering: bool, sent: bool = False) -> dict[str, Any]:
     return gr.update(submit_btn=not answering, stop_btn=answering, **emptied)
 
 
-class _Ended(Exception):
-    """The session of a page is over: nothing can be done for somebody who has left."""
-
-
 def _shown_changes(session: UserSession) -> Iterator[None]:
     """One step for every change of the conversation that a tab shows, be it another one meanwhile."""
     conversation = None
@@ -576,18 +559,3 @@ def _shown_changes(session: UserSession) -> Iterator[None]:
             if conversation is not session.conversation:
                 break
             yield
-
-
-@contextmanager
-def _problems_shown(session: UserSession | None) -> Iterator[None]:
-    """What goes wrong in the body is shown as one sentence; of a defect only a number that the server's log has."""
-    try:
-        yield
-    except UserError as problem:
-        gr.Warning(str(problem))
-    except _Ended:
-        gr.Warning(STRINGS["en"]["gone"])
-    except Exception:
-        number = secrets.token_hex(4)
-        log.exception("report %s", number)
-        gr.Warning(STRINGS["en" if session is None else session.language]["defect"].format(number))

@@ -14,9 +14,7 @@ from tests.serve.page.driver import NO_BROWSER, ROOT, Asked, Driver
 from tests.serve.page.steps import beginning, choosing, keeping, messages, painting_over
 from tests.serve.page.steps.visit import Step, Visit
 
-STEPS: list[Step] = [
-    step for part in (beginning, choosing, messages, painting_over, keeping) for step in part.STEPS
-]
+STEPS: list[Step] = [step for part in (beginning, choosing, messages, painting_over, keeping) for step in part.STEPS]
 LOCALES = {"en": "en-GB", "zh": "zh-CN"}
 PAGE = ROOT / "docs/guide/page.md"
 

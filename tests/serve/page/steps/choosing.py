@@ -19,8 +19,8 @@ WIDE, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 def shows(visit: Visit, name: str, value: str) -> None:
     """The field of a setting comes to show this."""
     visit.tab.until(
-        "([name, value]) => document.querySelector(`#setting-${name} textarea, #setting-${name} input`).value === value",
-        [name, value],
+        "([field, value]) => document.querySelector(`${field} textarea, ${field} input`).value === value",
+        [f"#setting-{name}", value],
     )
 
 

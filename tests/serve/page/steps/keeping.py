@@ -46,7 +46,9 @@ def _(visit: Visit) -> None:
 
 @step("a saved conversation is loaded as another one")
 def _(visit: Visit) -> None:
-    visit.tab.page.locator("#load input[type=file], input[type=file][accept*=zip]").first.set_input_files(visit.kept["zip"])
+    visit.tab.page.locator("#load input[type=file], input[type=file][accept*=zip]").first.set_input_files(
+        visit.kept["zip"]
+    )
     visit.tab.page.wait_for_selector("#picture-0")
     rows(visit, 3)
     assert visit.tab.said() == visit.kept["said"]

@@ -1,0 +1,60 @@
+"""How a person is told what went wrong, or that something was done: one sentence over the page, in its language."""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+
+from llmga.errors import UserError
+from llmga.serve.page.strings import STRINGS, Strings
+from llmga.serve.page.user_session import UserSession
+
+Updates = dict[Any, Any]  # component -> its new value, or what of it is new
+
+log: logging.Logger = logging.getLogger(__name__)
+
+
+class Ended(Exception):
+    """The session of a page is over: nothing can be done for somebody who has left."""
+
+
+def warn(said: str, strings: Strings) -> None:
+    """Something is not as a person wants it."""
+    gr.Warning(said, title=strings["warning"])
+
+
+def inform(said: str, strings: Strings) -> None:
+    """Something was done that is not to be seen by itself."""
+    gr.Info(said, title=strings["info"])
+
+
+@contextmanager
+def problems_shown(session: UserSession | None) -> Iterator[None]:
+    """What goes wrong in the body is shown as one sentence; of a defect only a number that the server's log has."""
+    strings = STRINGS["en"] if session is None else session.strings
+    try:
+        yield
+    except UserError as problem:
+        warn(str(problem), strings)
+    except Ended:
+        warn(strings["gone"], strings)
+    except Exception:
+        number = secrets.token_hex(4)
+        log.exception("report %s", number)
+        warn(strings["defect"].format(number), strings)
+
+
+def guarded(handler: Callable[..., Updates]) -> Callable[..., Updates]:
+    """The handler, of which problems are shown; nothing on the page changes then."""
+
+    @wraps(handler)
+    def shown(self: Any, session: UserSession | None, *values: Any) -> Updates:
+        with problems_shown(session):
+            return handler(self, self.present(session), *values)
+        return {self.page.log: gr.skip()}  # of a handler that gives nothing at all gradio makes nulls
+
+    return shown
