@@ -19,7 +19,8 @@ from llmga.assistant.library.library import Library
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
 from llmga.serve.api.auth import is_cross_site
-from llmga.serve.page.handlers import LONGEST_LINE, EventHandlers
+from llmga.serve.page.answer_handlers import LONGEST_LINE
+from llmga.serve.page.handlers import EventHandlers
 from llmga.serve.page.layout import THEME, PageLayout
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator

@@ -1,4 +1,4 @@
-"""What interrupts a painting loses nothing and leaves nothing twice: tried many times over, with a server of its own."""
+"""What interrupts a painting loses nothing and leaves nothing twice: tried many times, with a server of its own."""
 
 from collections.abc import Callable
 from typing import Any
