@@ -130,6 +130,7 @@ def _(visit: Visit) -> None:
     visit.tab.turn_to("settings")
     visit.tab.setting("seed").click()
     visit.tab.setting("seed").fill("42")
+    assert visit.tab.setting("seed").get_attribute("inputmode") == "numeric"  # the keyboard of a phone
     visit.tab.box.click()
     visit.tab.ask(REQUEST)
 
