@@ -15,7 +15,7 @@ from llmga.serve.page.mask_editor import EditorValue
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.subject_handlers import TO_SELECT, SubjectHandlers
-from llmga.serve.page.telling import Updates, guarded, problems_shown, warn
+from llmga.serve.page.telling import Updates, guarded, problems_shown
 from llmga.serve.page.uploads import opened
 from llmga.serve.page.user_session import REPAINT, UserSession
 from llmga.serve.page.verbs import Pressed, answer_to
@@ -152,8 +152,7 @@ class AnswerHandlers(SubjectHandlers):
         """Say once what went wrong in an answer that stands nowhere in it."""
         problem, session.conversation.problem = session.conversation.problem, None
         if problem is not None:
-            defect = isinstance(problem, str)
-            warn(session.strings["defect"].format(problem) if defect else str(problem), session.strings)
+            gr.Warning(session.strings["defect"].format(problem) if isinstance(problem, str) else str(problem))
 
     def stop(self, session: UserSession | None) -> None:
         """The current answer is to end."""

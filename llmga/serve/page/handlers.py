@@ -24,7 +24,7 @@ from llmga.serve.page.library_handlers import LibraryHandlers
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.strings import preferred_language
-from llmga.serve.page.telling import Updates, guarded, inform, problems_shown, warn
+from llmga.serve.page.telling import Updates, guarded, problems_shown
 from llmga.serve.page.user_session import UserSession
 from llmga.serve.page.view import message_box
 
@@ -231,8 +231,8 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
         conversation = self.desk.fresh(session.owner) if self.library is not None else session.conversation
         loaded = UserSession(conversation, session.language)
         for difference in loaded.load(saved):
-            warn(difference, session.strings)
-        inform(session.strings["loaded"], session.strings)
+            gr.Warning(difference)
+        gr.Info(session.strings["loaded"])
         settings = session.assistant.settings
         controls = zip(self.page.controls.components, self.page.controls.shown(settings), strict=True)
         return dict(controls) | self.opened(session, conversation)

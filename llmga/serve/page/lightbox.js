@@ -30,6 +30,7 @@ function open(number) {
   if (found < 0) return;
   if (!dialog().open) dialog().showModal();
   show(found);
+  dialog().focus(); // what the browser has given it to may be hidden or disabled by now, and keys would go nowhere
 }
 
 function show(index, kind = "one") {

@@ -20,7 +20,7 @@ def lightbox(strings: Strings) -> str:
         f'<a class="verb" data-part="download" data-tip="{say["download"]}" aria-label="{say["download"]}">'
         f"{icon('download')}</a>"
     )
-    return f"""<dialog class="lightbox" aria-label="{say["picture"]}" data-copied="{say["copied"]}">
+    return f"""<dialog class="lightbox" tabindex="-1" aria-label="{say["picture"]}" data-copied="{say["copied"]}">
 <div class="bar"><span data-part="place"></span><span class="group">{views}</span><span class="group">{zooms}</span>
 <output data-part="zoom"></output><span class="space"></span>{_button("go to", say)}{_button("close", say)}</div>
 <div class="middle">{_button("previous", say)}

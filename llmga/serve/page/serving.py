@@ -26,6 +26,7 @@ from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.options import PageOptions
 from llmga.serve.page.scripts import HERE
+from llmga.serve.page.telling import titles
 from llmga.serve.page.user_session import LONGEST_MESSAGE
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
@@ -39,6 +40,7 @@ COMMON: dict[str, Any] = {
     "ssr_mode": False,
     "enable_monitoring": False,
     "theme": THEME,
+    "css": titles(),
     "css_paths": [HERE / name for name in ("page.css", "library.css", "canvas.css", "settings.css")],
 }
 SIGN_IN = "Any name; the password is one of the server's API keys."

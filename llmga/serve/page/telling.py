@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 
 from llmga.errors import UserError
-from llmga.serve.page.strings import STRINGS, Strings
+from llmga.serve.page.strings import STRINGS
 from llmga.serve.page.user_session import UserSession
 
 Updates = dict[Any, Any]  # component -> its new value, or what of it is new
+KINDS = ("warning", "info", "error")  # of what gradio tells
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -22,14 +23,15 @@ class Ended(Exception):
     """The session of a page is over: nothing can be done for somebody who has left."""
 
 
-def warn(said: str, strings: Strings) -> None:
-    """Something is not as a person wants it."""
-    gr.Warning(said, title=strings["warning"])
-
-
-def inform(said: str, strings: Strings) -> None:
-    """Something was done that is not to be seen by itself."""
-    gr.Info(said, title=strings["info"])
+def titles() -> str:
+    """The titles of what is told, in the language of the page, as CSS: gradio takes none for them and says its own."""
+    hidden = ".toast-title { font-size: 0; } .toast-title::after { font-size: var(--text-md); }"
+    said = (
+        f'html[lang="{code}"] .toast-title.{kind}::after {{ content: "{strings[f"told {kind}"]}"; }}'
+        for code, strings in STRINGS.items()
+        for kind in KINDS
+    )
+    return "\n".join([hidden, *said])
 
 
 @contextmanager
@@ -39,13 +41,13 @@ def problems_shown(session: UserSession | None) -> Iterator[None]:
     try:
         yield
     except UserError as problem:
-        warn(str(problem), strings)
+        gr.Warning(str(problem))
     except Ended:
-        warn(strings["gone"], strings)
+        gr.Warning(strings["gone"])
     except Exception:
         number = secrets.token_hex(4)
         log.exception("report %s", number)
-        warn(strings["defect"].format(number), strings)
+        gr.Warning(strings["defect"].format(number))
 
 
 def guarded(handler: Callable[..., Updates]) -> Callable[..., Updates]:

@@ -212,6 +212,11 @@ class Driver:
             link.click()
         return Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
 
+    def title_told(self, kind: str) -> str:
+        """The title of a message over the page, as it is seen."""
+        title = self.page.locator(f".toast-title.{kind}")
+        return title.evaluate("(title) => JSON.parse(getComputedStyle(title, '::after').content)")
+
     def until(self, true: str, given: Any = None) -> None:
         """Wait until something is true in the browser."""
         self.page.wait_for_function(true, arg=given)

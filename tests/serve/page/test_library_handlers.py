@@ -136,7 +136,7 @@ def test_a_conversation_is_opened_renamed_deleted_and_had_back(page, enter):
 
 def test_nobody_opens_or_deletes_what_is_of_somebody_else(page, enter, monkeypatch):
     told = []
-    monkeypatch.setattr("gradio.Warning", lambda said, **_: told.append(said))
+    monkeypatch.setattr("gradio.Warning", told.append)
     here, there = enter()[0], enter()[0]
     say(page, here, "a fox")
     for verb in ("open", "rename", "delete", "restore", "no such", "more"):
@@ -147,7 +147,7 @@ def test_nobody_opens_or_deletes_what_is_of_somebody_else(page, enter, monkeypat
 
 def test_what_is_uploaded_becomes_a_conversation_of_its_own(page, enter, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr("gradio.Warning", lambda said, **_: told.append(said))
+    monkeypatch.setattr("gradio.Warning", told.append)
     monkeypatch.setattr("gradio.Info", told.append)
     here, _ = enter()
     say(page, here, "a fox")

@@ -11,10 +11,12 @@ import pytest
 from llmga.assistant.loading import Models
 from llmga.serve.page.strings import LANGUAGES, STRINGS
 from tests.serve.page.driver import NO_BROWSER, ROOT, Asked, Driver
-from tests.serve.page.steps import beginning, choosing, keeping, messages, painting_over
+from tests.serve.page.steps import beginning, choosing, keeping, messages, on_a_phone, painting_over
 from tests.serve.page.steps.visit import Step, Visit
 
-STEPS: list[Step] = [step for part in (beginning, choosing, messages, painting_over, keeping) for step in part.STEPS]
+STEPS: list[Step] = [
+    step for part in (beginning, choosing, messages, painting_over, keeping, on_a_phone) for step in part.STEPS
+]
 LOCALES = {"en": "en-GB", "zh": "zh-CN"}
 PAGE = ROOT / "docs/guide/page.md"
 

@@ -4,16 +4,7 @@ from tests.serve.page.driver import REQUEST
 from tests.serve.page.steps.visit import Steps, Visit
 
 step = STEPS = Steps()
-# What is looked at together has to be measured together: buttons take a while to reach their new size.
-STAND_BELOW_EACH_OTHER = """(names) => {
-    const boxes = names.map((name) => document.querySelector(name).getBoundingClientRect());
-    return boxes.slice(1).every((box, index) => boxes[index].bottom <= box.top);
-}"""
-IS_SEEN_WHOLE = """(name) => {
-    const box = document.querySelector(name)?.getBoundingClientRect();
-    return box && box.height > 100 && box.top >= 0 && box.bottom <= innerHeight;
-}"""
-WIDE, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
+WIDE = {"width": 1280, "height": 860}
 
 
 def shows(visit: Visit, name: str, value: str) -> None:
@@ -56,7 +47,7 @@ def _(visit: Visit) -> None:
     visit.tab.box.press("Enter")
     visit.tab.page.wait_for_selector(".toast-body:has-text('3000')")
     assert visit.tab.said() == before and visit.tab.box.input_value() == REQUEST
-    assert visit.tab.page.inner_text(".toast-title").strip() == visit.tab.words["warning"]
+    assert visit.tab.title_told("warning") == visit.tab.words["told warning"]
     visit.tab.page.click(".toast-close")
     visit.tab.box.fill("")
 
@@ -232,20 +223,3 @@ def _(visit: Visit) -> None:
 def _(visit: Visit) -> None:
     visit.tab.page.emulate_media(color_scheme="light")
     visit.tab.page.wait_for_selector("body:not(.dark)")
-
-
-@step("on a phone everything stands below each other")
-def _(visit: Visit) -> None:
-    visit.tab.page.set_viewport_size(PHONE)
-    visit.tab.until("document.documentElement.scrollWidth <= 390")
-    visit.tab.until(STAND_BELOW_EACH_OTHER, ["#log .log", "#message", "#side"])
-
-
-@step("on a phone the canvas takes the window")
-def _(visit: Visit) -> None:
-    visit.tab.do("mark", 0)
-    visit.tab.until(IS_SEEN_WHOLE, "#mask-editor canvas")
-    visit.tab.page.wait_for_selector(".mask-editor.expanded [data-act=back]")
-    visit.tab.page.click(".mask-editor [data-act=back]")
-    assert visit.tab.page.locator(".mask-editor.expanded").count() == 0
-    visit.tab.page.set_viewport_size(WIDE)

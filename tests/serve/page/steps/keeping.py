@@ -54,7 +54,7 @@ def _(visit: Visit) -> None:
     assert visit.tab.said() == visit.kept["said"]
     assert visit.tab.picture(0).tobytes() == visit.kept["first"]
     visit.tab.page.wait_for_selector(f".toast-body:has-text('{visit.tab.words['loaded']}')")
-    assert visit.tab.page.inner_text(".toast-title").strip() == visit.tab.words["info"]
+    assert visit.tab.title_told("info") == visit.tab.words["told info"]
     visit.tab.page.click(".toast-close")
 
 

@@ -142,7 +142,7 @@ def _(visit: Visit) -> None:
     visit.tab.page.wait_for_selector("text=is not a readable picture")
     visit.tab.page.wait_for_selector("#message .delete-button", state="detached")
     assert visit.tab.box.input_value() == "hello"
-    assert visit.tab.page.inner_text(".toast-title").strip() == visit.tab.words["warning"]
+    assert visit.tab.title_told("warning") == visit.tab.words["told warning"]
     visit.tab.box.fill("")
     visit.tab.page.click(".toast-close")
 
