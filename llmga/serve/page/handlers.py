@@ -161,9 +161,8 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
             updates[model_list] |= {"choices": [(name, name) for name in names]}
         for component, value in self._remembered_values(told).items():
             updates[component] = updates.get(component, gr.update()) | {"value": value}
-        session.view.beside = told.get("wide") is True
         updates[self.page.message] |= message_box(session.conversation.running)
-        return updates | self.address(session) | {self.page.library.side: gr.update(open=session.view.beside)}
+        return updates | self.address(session) | {self.page.library.side: gr.update(open=told.get("wide") is True)}
 
     def leave(self, request: gr.Request) -> None:
         """A tab was closed."""

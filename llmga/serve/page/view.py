@@ -82,10 +82,8 @@ class PageView:
         """Show a conversation."""
         self.desk.turn_to(session, conversation)
         session.view.drawn = -1
-        updates: Updates = {self.page.message: message_box(conversation.running)} | self.closed_editor(session)
-        if not session.view.beside:
-            updates[self.page.library.side] = gr.update(open=False)
-        return updates | self.look(session) | self.address(session)
+        box: Updates = {self.page.message: message_box(conversation.running)}
+        return box | self.closed_editor(session) | self.look(session) | self.address(session)
 
     def closed_editor(self, session: UserSession) -> Updates:
         """The canvas without a picture."""

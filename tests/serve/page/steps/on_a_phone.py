@@ -22,6 +22,16 @@ def _(visit: Visit) -> None:
     visit.tab.until(STAND_BELOW_EACH_OTHER, ["#log .log", "#message", "#side"])
 
 
+@step("on a phone the list lies over the page and makes room again")
+def _(visit: Visit) -> None:
+    visit.tab.page.click("#library .toggle-button")
+    visit.tab.page.wait_for_selector("#library.open")
+    visit.tab.page.click(".talks .row:has-text('My circle') .talk")
+    visit.tab.page.wait_for_selector("#picture-0")
+    visit.tab.page.wait_for_selector("#library:not(.open)")
+    assert visit.tab.said() == visit.kept["said"]
+
+
 @step("on a phone the canvas takes the window")
 def _(visit: Visit) -> None:
     visit.tab.do("mark", 0)
