@@ -25,7 +25,7 @@ class Ended(Exception):
 
 def titles() -> str:
     """The titles of what is told, in the language of the page, as CSS: gradio takes none for them and says its own."""
-    hidden = ".toast-title { font-size: 0; } .toast-title::after { font-size: var(--text-md); }"
+    hidden = ".toast-title { font-size: 0 !important; } .toast-title::after { font-size: var(--text-md); }"
     said = (
         f'html[lang="{code}"] .toast-title.{kind}::after {{ content: "{strings[f"told {kind}"]}"; }}'
         for code, strings in STRINGS.items()

@@ -215,6 +215,7 @@ class Driver:
     def title_told(self, kind: str) -> str:
         """The title of a message over the page, as it is seen."""
         title = self.page.locator(f".toast-title.{kind}")
+        assert title.evaluate("(title) => getComputedStyle(title).fontSize") == "0px"  # gradio's own
         return title.evaluate("(title) => JSON.parse(getComputedStyle(title, '::after').content)")
 
     def until(self, true: str, given: Any = None) -> None:

@@ -19,6 +19,7 @@ PHONE = {"width": 390, "height": 844}
 def _(visit: Visit) -> None:
     visit.tab.page.set_viewport_size(PHONE)
     visit.tab.until("document.documentElement.scrollWidth <= 390")
+    visit.tab.until("document.querySelector('#talk').getBoundingClientRect().width > 340")  # the list has given way
     visit.tab.until(STAND_BELOW_EACH_OTHER, ["#log .log", "#message", "#side"])
 
 
