@@ -52,7 +52,7 @@ def tab(browser: Any, killed_server: KilledServer) -> Driver:
 
 
 def begin(tab: Driver, number: int) -> str:
-    """A conversation of its own for every try, as the model loses its thread in long ones; a painting is at work then."""
+    """Let a painting begin in a conversation of its own, as the model loses its thread in long ones."""
     if number:
         tab.page.click("#new-talk")
         tab.page.wait_for_selector(".log .welcome")
