@@ -101,6 +101,7 @@ def test_what_is_no_session_and_no_place_is_told(assistant: llmga.Assistant, tmp
 
 
 def test_the_verbs_lead_to_replies(assistant: llmga.Assistant) -> None:
+    assistant.say("a red circle")
     reply = llmga.Reply.of(assistant.repaint(seed=11))
     assert reply.records[0].seed == 11 and reply.text == ""
 

@@ -1,8 +1,9 @@
 """Models that obey the contracts and answer at once; they can be had in another process, too."""
 
 import os
-import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from llmga.errors import UserError
 from llmga.llava.planner import Planner
 from llmga.serve.api.service import Service
 from llmga.serve.cluster.replicas import Words
+from tests.serve.boards import TOTAL, Board, FolderBoard, newest
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 
@@ -52,19 +54,18 @@ def colour_of(image):
     return np.asarray(image.convert("RGB")).reshape(-1, 3).mean(0).round().astype(int)
 
 
-class PlainPainter:
+class PlainPainter(Board):
     """Paints the first colour that the prompt names; where there is a mask, only there.
 
-    Attributes:
-        pace: seconds of a step.  `started`: set when a step is begun.  `done`: how many steps were finished.
+    Args:
+        boards: of a folder, for painters whose process is not the test's; else this is its own.
     """
 
-    total = 4
     path = "/secret/place/plain"
 
-    def __init__(self):
-        self.pace, self.done, self.calls = 0.0, 0, []
-        self.started = threading.Event()
+    def __init__(self, boards: Path | None = None):
+        super().__init__()
+        self.boards = boards
 
     def __call__(
         self,
@@ -79,18 +80,22 @@ class PlainPainter:
         restore=None,
         **options,
     ):
-        self.calls.append({"prompt": prompt, "image": image, "mask": mask, "seed": seed, "size": size} | options)
+        board: Board | FolderBoard = self if self.boards is None else newest(self.boards)
+        board.called({"prompt": prompt, "image": image, "mask": mask, "seed": seed, "size": size} | options)
         if "forbidden" in prompt:
             raise UserError(f"{self.path!r} does not paint this forbidden prompt (--size 8); ask for another.")
         if "broken" in prompt:
             raise RuntimeError("the secret inside")
-        for step in range(1, self.total + 1):
-            self.started.set()
-            time.sleep(self.pace)
-            self.done += 1
+        total = board.total
+        for step in range(1, total + 1):
+            board.started.set()
+            time.sleep(board.pace)
+            board.stepped()
             if on_preview is not None:
                 on_preview(step, Image.new("RGB", (4, 4)))
-            on_step(step, self.total)
+            on_step(step, total)
+        if "noise" in prompt:
+            return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8))
         named = next((rgb for name, rgb in COLOURS.items() if name in prompt), (9, 9, 9))
         if "process" in prompt:
             named = (os.getpid() >> 16 & 255, os.getpid() >> 8 & 255, os.getpid() & 255)
@@ -104,13 +109,25 @@ class PlainPainter:
         return ""
 
     def describe(self, **given):
-        own = {"family": "plain", "sampler": "Plain", "steps": self.total, "guidance_scale": 2.5}
+        own = {"family": "plain", "sampler": "Plain", "steps": TOTAL, "guidance_scale": 2.5}
         return own | {name: value for name, value in given.items() if value is not None}
 
 
-def painter_of(service: Service) -> PlainPainter:
+class Noted:
+    """A handle of painters, and the board on which they note what is asked of them."""
+
+    def __init__(self, handle: Any, board: FolderBoard):
+        self._handle, self.board = handle, board
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handle, name)
+
+
+def painter_of(service: Service) -> Board | FolderBoard:
     pipeline = service.engine.models.pipeline
-    return pipeline if isinstance(pipeline, PlainPainter) else pipeline.handle.replica.models.pipeline
+    if isinstance(pipeline, PlainPainter):
+        return pipeline
+    return pipeline.handle.board if isinstance(pipeline.handle, Noted) else pipeline.handle.replica.models.pipeline
 
 
 def lock_of(service: Service) -> FairLock:
@@ -122,17 +139,15 @@ def lock_of(service: Service) -> FairLock:
 class PlainSource:
     """Where replicas get these models from.
 
-    Attributes:
-        pace: seconds of a step.
+    Args:
+        boards: see `PlainPainter`.
     """
 
-    def __init__(self, pace=0.0):
-        self.pace = pace
+    def __init__(self, boards: Path | None = None):
+        self.boards = boards
 
     def words(self):
         return Words(EchoPlanner, (), 4)
 
     def painter(self):
-        painter = PlainPainter()
-        painter.pace = self.pace
-        return Models(EchoPlanner, painter, RESTORERS["none"], ())
+        return Models(EchoPlanner, PlainPainter(self.boards), RESTORERS["none"], ())

@@ -3,6 +3,7 @@
 import base64
 import io
 import signal
+import socket
 from pathlib import Path
 
 import httpx
@@ -22,16 +23,28 @@ from llmga.toyworld.scenes import Scene, draw
 
 ROOT = Path(llmga.__file__).resolve().parent.parent
 KEY = "sk-of-the-tests"
+SMALL = {"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "150000000", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+         "OMP_NUM_THREADS": "1"}  # fmt: skip
 FIXED = {"seed": 7}  # the toy models do not paint everything with every seed
 REQUEST = "a big red circle on a blue background"
 WANTED = {"shape": "circle", "colour": "red", "size": "big", "background": "blue"}
 SCENE = Scene.of("circle", "red", "big", "center", "blue")
 
 
-@pytest.fixture(scope="module")
-def server(server_class):
-    with server_class(LLMGA_SERVER_KEYS=KEY) as started:
+@pytest.fixture(scope="module", params=["process", pytest.param("ray", marks=pytest.mark.long)])
+def server(request, server_class):
+    more = ()
+    if request.param == "ray":
+        pytest.importorskip("ray")
+        more = ("--engine", "ray", "--planners", "2", "--painters", "2", "--device", "cpu", "--port", free_port())
+    with server_class(*more, LLMGA_SERVER_KEYS=KEY, **SMALL) as started:
         yield started
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 @pytest.fixture

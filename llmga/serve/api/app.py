@@ -1,9 +1,9 @@
 """The application: its routers and middleware, and the paths that tell of the server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
@@ -13,6 +13,7 @@ import llmga
 from llmga.serve.api import admin, chat, images, responses, sdapi
 from llmga.serve.api.audit import AuditLog
 from llmga.serve.api.auth import ApiKeys, AuthMiddleware
+from llmga.serve.api.document import described
 from llmga.serve.api.errors import add_exception_handlers
 from llmga.serve.api.middleware import BodyLimitMiddleware, RequestLogMiddleware
 from llmga.serve.api.response_store import ResponseStore
@@ -74,7 +75,7 @@ def build_app(service: Service, keys: ApiKeys, local: bool = False, audit: Audit
     app.add_middleware(UsageMiddleware, metrics=metrics, store=keys.store, audit=audit)
     app.add_middleware(AuthMiddleware, keys=keys, local=local)
     app.add_middleware(RequestLogMiddleware, metrics=metrics, tracing=service.engine.tracing)
-    app.openapi = without_422(app, app.openapi)  # type: ignore[method-assign]  # as FastAPI's documentation has it
+    app.openapi = described(app, app.openapi)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     return app
 
 
@@ -90,7 +91,9 @@ async def health(request: Request) -> Health:
 @open_paths.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
-    return Response(request.app.state.service.engine.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    service: Service = request.app.state.service
+    text = service.engine.metrics.text() if service.figures is None else await service.figures()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 @model_paths.get("/models")
@@ -107,36 +110,3 @@ async def model(name: ModelName, request: Request) -> ModelCard:
     if name not in cards:
         raise service.names.not_found(name)
     return cards[name]
-
-
-def without_422(app: FastAPI, openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Return `openapi` without FastAPI's own kind of refusal in its document, which is never sent, and with forms as
-    they can be sent: none of their fields can be null."""
-
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            made = openapi()
-            schemas, forms = made["components"]["schemas"], set[str]()
-            for path in made["paths"].values():
-                for operation in path.values():
-                    operation["responses"].pop("422", None)
-                    content = operation.get("requestBody", {}).get("content", {})
-                    forms |= {each["schema"]["$ref"].split("/")[-1] for kind, each in content.items()
-                              if "form" in kind and "$ref" in each["schema"]}  # fmt: skip
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            for name in forms:
-                for field in schemas[name]["properties"].values():
-                    _without_null(field)
-            app.openapi_schema = made
-        return app.openapi_schema
-
-    return document
-
-
-def _without_null(field: dict[str, Any]) -> None:
-    """Take null from what a field may be."""
-    others = [each for each in field.get("anyOf", ()) if each.get("type") != "null"]
-    if others and len(others) < len(field["anyOf"]):
-        del field["anyOf"]
-        field.update(others[0] if len(others) == 1 else {"anyOf": others})

@@ -2,10 +2,19 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmga.assistant.bounds import LONGEST_ANSWER
-from llmga.serve.api.schemas import TAKEN, ControlImages, ExcludeNoneModel, LongText, ModelName, PaintingParams, Text
+from llmga.serve.api.schemas import (
+    TAKEN,
+    ControlImages,
+    ExcludeNoneModel,
+    LongText,
+    ModelName,
+    PaintingParams,
+    PictureUrl,
+    Text,
+)
 from llmga.serve.api.setting_fields import NUMBER, fields_of, model_of, refusing
 
 MAX_MESSAGES = 512
@@ -37,6 +46,12 @@ class ImageUrl(ExcludeNoneModel):
     detail: str | None = None
 
 
+class ShownUrl(ImageUrl):
+    """Where a picture is that somebody shows."""
+
+    url: PictureUrl = Field(description="data:image/…;base64,…; an http(s) address where the server allows it")
+
+
 class TextPart(BaseModel):
     """Words."""
 
@@ -48,7 +63,7 @@ class ImagePart(BaseModel):
     """A picture to look at."""
 
     type: Literal["image_url"]
-    image_url: ImageUrl
+    image_url: ShownUrl
 
 
 class RefusalPart(BaseModel):
@@ -87,6 +102,14 @@ class MessageIn(BaseModel):
     images: list[PaintedImage] | None = Field(default=None, description="of an assistant's message, as it came")
 
 
+class TextForm(BaseModel):
+    """The form of an answer's words."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["text"]
+
+
 class StreamOptions(BaseModel):
     """What a stream tells beside the words."""
 
@@ -108,8 +131,8 @@ class ChatRequest(PaintingParams, ControlImages, model_of("words", {}), Unused, 
         default=None, description="refused, or passed over where the server was started with --ignore-tools"
     )
     functions: Any = Field(default=None, description="as tools")
-    response_format: Any = Field(default=None, description='{"type": "text"}')
-    modalities: Any = Field(default=None, description="of text and image")
+    response_format: TextForm | None = Field(default=None, description='{"type": "text"}')
+    modalities: list[Literal["text", "image"]] | None = Field(default=None, description="of text and image")
 
     @model_validator(mode="before")
     @classmethod

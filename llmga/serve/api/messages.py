@@ -8,6 +8,7 @@ from PIL import Image
 
 from llmga.llava.conversation import IMAGE_MARKER, Conversation, Message
 from llmga.llava.generation_prompt import END, START
+from llmga.plain_text import plain
 from llmga.serve.api.chat_schemas import ImagePart, MessageIn, PaintedImage, TextPart
 
 # A picture that was painted, as `to_markdown` writes it.
@@ -21,8 +22,8 @@ OpenImage = Callable[[str], Image.Image]
 def to_conversation(messages: Sequence[MessageIn], open_image: OpenImage) -> Conversation:
     """Return the whole conversation; its last message is the one to be answered, and the user's.
 
-    Several messages of one speaker in a row are one turn.  After the assistant's own last words it is asked to go on;
-    where nobody but the developer spoke, that is what is to be answered.
+    Several messages of one speaker in a row are one turn.  After the assistant's own last words, or where the user says
+    nothing, it is asked to go on; where nobody but the developer spoke, that is what is to be answered.
 
     Args:
         open_image: Opens the picture at an address.
@@ -35,7 +36,10 @@ def to_conversation(messages: Sequence[MessageIn], open_image: OpenImage) -> Con
         elif message.role == "assistant":
             _append(turns, Message("assistant", _assistant_text(message)))
     if not turns:
-        return Conversation((Message("user", system),))
+        return Conversation((Message("user", system if plain(system).strip() else CONTINUE),))
+    last = turns[-1]
+    if last.role == "user" and not last.images and not plain(last.text).strip():
+        turns[-1] = replace(last, text=CONTINUE)
     if turns[-1].role != "user":
         turns.append(Message("user", CONTINUE))
     return Conversation(tuple(turns), system or None)
@@ -70,7 +74,8 @@ def _user(message: MessageIn, open_image: OpenImage) -> Message:
     if not isinstance(message.content, list):
         return Message("user", _text(message))
     images = [open_image(part.image_url.url) for part in message.content if isinstance(part, ImagePart)]
-    parts = [_without_markers(part.text) if isinstance(part, TextPart) else IMAGE_MARKER for part in message.content]
+    seen = [part for part in message.content if isinstance(part, TextPart | ImagePart)]  # nobody refuses oneself
+    parts = [_without_markers(part.text) if isinstance(part, TextPart) else IMAGE_MARKER for part in seen]
     texts = [part for part in parts if part != IMAGE_MARKER]
     return Message("user", "\n".join(texts if len(texts) == 1 else parts), tuple(images))
 

@@ -15,7 +15,16 @@ from pydantic import BaseModel
 from llmga.assistant.events import Denoising, Failed, PictureReady, PromptFound, Stopped, TextDelta
 from llmga.assistant.safety import WITHHELD
 from llmga.serve.api.chat import ChatResponder
-from llmga.serve.api.chat_schemas import ChatRequest, ImagePart, ImageUrl, MessageIn, PaintedImage, Part, TextPart
+from llmga.serve.api.chat_schemas import (
+    MAX_MESSAGES,
+    ChatRequest,
+    ImagePart,
+    MessageIn,
+    PaintedImage,
+    Part,
+    ShownUrl,
+    TextPart,
+)
 from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError, shown
 from llmga.serve.api.image_data import preview_to_base64, to_base64
@@ -181,7 +190,7 @@ def _message(item: InputItem, store: ResponseStore, client: str) -> MessageIn | 
         painted = None if item.revised_prompt else store.painted(client, item.id or "")
         prompt = item.revised_prompt or (painted and painted.revised_prompt)
         if not prompt:
-            raise ApiError(400, f"the picture {shown(item.id)} is not known here any more; send its revised_prompt, or "
+            raise ApiError(404, f"the picture {shown(item.id)} is not known here any more; send its revised_prompt, or "
                            "the picture as an input_image.", param="input")  # fmt: skip
         return MessageIn(role="assistant", content="", images=[PaintedImage(revised_prompt=prompt)])
     assert item.role is not None  # which the schema sees to
@@ -190,7 +199,7 @@ def _message(item: InputItem, store: ResponseStore, client: str) -> MessageIn | 
     parts: list[Part] = []
     for part in item.content:
         if part.type == "input_image":
-            parts.append(ImagePart(type="image_url", image_url=ImageUrl(url=str(part.image_url))))
+            parts.append(ImagePart(type="image_url", image_url=ShownUrl(url=str(part.image_url))))
         else:
             parts.append(TextPart(type="text", text=part.text or part.refusal))
     return MessageIn(role=item.role, content=parts)
@@ -210,12 +219,19 @@ def _as_messages(response: ResponseObject) -> list[MessageIn]:
 
 
 def _chat_request(body: ResponsesRequest, messages: Sequence[MessageIn]) -> ChatRequest:
-    """The same as a request of a chat."""
+    """The same as a request of a chat.
+
+    Raises:
+        ApiError: 400 where the conversation has become too long.
+    """
+    if len(messages) > MAX_MESSAGES:
+        raise ApiError(400, f"the conversation has {len(messages)} messages with those before; at most {MAX_MESSAGES} "
+                       "are read, begin another one.", param="input")  # fmt: skip
     tool = body.image_tool
     given = {name: getattr(body, name) for name in ("seed", "negative_prompt", "num_inference_steps", "guidance_scale",
                                                     "temperature", "top_p")}  # fmt: skip
     return ChatRequest(
-        messages=list(messages),
+        messages=list(messages) or [MessageIn(role="user")],  # of nothing but thoughts it is asked to go on
         max_completion_tokens=body.max_output_tokens,
         size=(tool and tool.size) or body.size,
         paint=tool is not None,

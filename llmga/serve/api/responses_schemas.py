@@ -5,9 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmga.assistant.bounds import LONGEST_ANSWER
-from llmga.serve.api.chat_schemas import MAX_MESSAGES
+from llmga.serve.api.chat_schemas import MAX_MESSAGES, TextForm
 from llmga.serve.api.image_schemas import OutputFormat
-from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, Size, Text
+from llmga.serve.api.schemas import TAKEN, ExcludeNoneModel, LongText, ModelName, PaintingParams, PictureUrl, Size, Text
 from llmga.serve.api.setting_fields import NUMBER, fields_of, refusing
 
 # What would change the answer, beside values that would not.
@@ -30,17 +30,22 @@ NotServed = refusing(NOT_SERVED)
 class ImageAddress(BaseModel):
     """Where a picture is."""
 
-    image_url: str | None = None
+    image_url: PictureUrl | None = None
     file_id: None = Field(default=None, description="no files are kept here")
 
 
 class ContentPart(ExcludeNoneModel):
     """A piece of a message."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [
+        {"properties": {"type": {"enum": ["input_text", "output_text", "refusal"]}}},
+        {"properties": {"image_url": {"type": "string"}}, "required": ["image_url"]},
+    ]})  # fmt: skip
+
     type: Literal["input_text", "output_text", "input_image", "refusal"]
     text: Text = ""
     refusal: Text = ""
-    image_url: str | None = Field(
+    image_url: PictureUrl | None = Field(
         None, description="data:image/…;base64,…; an http(s) address where the server allows it"
     )
     detail: str | None = None
@@ -54,6 +59,11 @@ class ContentPart(ExcludeNoneModel):
 
 class InputItem(BaseModel):
     """A message, or a picture that was painted before, as it came."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [
+        {"properties": {"type": {"enum": ["image_generation_call", "reasoning"]}}, "required": ["type"]},
+        {"properties": {"role": {"type": "string"}}, "required": ["role"]},
+    ]})  # fmt: skip
 
     type: Literal["message", "image_generation_call", "reasoning"] = "message"
     id: Text | None = None
@@ -91,6 +101,14 @@ class ImageTool(BaseModel):
         return None if self.input_image_mask is None else self.input_image_mask.image_url
 
 
+class TextConfig(BaseModel):
+    """How the words come."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: TextForm | None = None
+
+
 class ResponsesRequest(PaintingParams, Unused, NotServed):  # type: ignore[misc,valid-type]  # by tables
     """What is said, and whether pictures may come of it."""
 
@@ -111,7 +129,7 @@ class ResponsesRequest(PaintingParams, Unused, NotServed):  # type: ignore[misc,
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), NUMBER] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), NUMBER] | None = None
     metadata: dict[str, Text] | None = None
-    text: Any = Field(default=None, description='{"format": {"type": "text"}}')
+    text: TextConfig | None = Field(default=None, description='{"format": {"type": "text"}}')
 
     @model_validator(mode="before")
     @classmethod

@@ -23,6 +23,7 @@ from llmga.choices import SAMPLERS
 from llmga.diffusers.families import INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
 from llmga.images import to_rgb
+from llmga.llava.generation_prompt import visible
 from llmga.llava.passthrough import PassthroughPlanner
 from llmga.registry import Registry
 from llmga.serve.api.engine import RunningTurn
@@ -32,6 +33,7 @@ from llmga.serve.api.images import no_image
 from llmga.serve.api.routing import v1_router
 from llmga.serve.api.schemas import PaintingParams
 from llmga.serve.api.sdapi_schemas import (
+    MOST,
     Card,
     Img2Img,
     Options,
@@ -53,7 +55,6 @@ NAMES = {
     "DPM++ 2M SDE Karras": "dpm++-2m-sde-karras", "LCM": "lcm",
 }  # fmt: skip
 SCHEDULERS = {"automatic": "", "karras": " karras"}
-NO_WORDS = re.compile(r"\s*")
 
 
 @dataclass
@@ -195,8 +196,8 @@ def _turn(service: Service, body: Txt2Img | Img2Img) -> RunningTurn:
     Raises:
         ApiError: More is asked for than one answer may cost, or something that is not served.
     """
-    if body.count > 10:
-        raise ApiError(400, f"batch_size × n_iter is {body.count}; use at most 10.", param="batch_size")
+    if body.count > MOST:
+        raise ApiError(400, f"batch_size × n_iter is {body.count}; use at most {MOST}.", param="batch_size")
     extra = dict(body.override_settings or {})
     _check_painter(service, extra.pop("sd_model_checkpoint", None))
     changes = body if isinstance(body, Img2Img) else None
@@ -207,7 +208,7 @@ def _turn(service: Service, body: Txt2Img | Img2Img) -> RunningTurn:
         previews=True,
         sampler=_sampler(body.sampler_name, body.scheduler),
     )
-    words = body.prompt if NO_WORDS.fullmatch(body.prompt) is None else "a picture"
+    words = body.prompt if visible(body.prompt) else "a picture"
     if changes is None:
         return service.engine.turn(PassthroughPlanner(), Turn(words), settings, TEXT_TO_IMAGE)
     picture, mask = _picture(service, changes), None

@@ -6,6 +6,7 @@ What would change the picture and is not served is refused, unless its value ask
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonValue
 
 from llmga.serve.api.schemas import LongText, Text
 from llmga.serve.api.setting_fields import NUMBER, Refusing
@@ -35,21 +36,28 @@ UNUSED = (
 )  # fmt: skip
 
 
+Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64", "format": "base64-picture"})]
 Side = Annotated[int, Field(ge=16, le=4096), NUMBER]
+PaintedSide = Annotated[int, Field(ge=16, le=2048), NUMBER]
 Count = Annotated[int, Field(ge=1, le=10), NUMBER]
+
+
+MOST = 10  # pictures
+AT_MOST: list[JsonValue] = [
+    {"properties": {"batch_size": {"maximum": rows}, "n_iter": {"maximum": MOST // rows}}} for rows in (1, 2, 3, 5, 10)
+]
 
 
 class _Painting(Refusing):
     """What both ways of painting are told."""
 
     not_served = NOT_SERVED
-    model_config = ConfigDict(
-        extra="ignore"
-    )  # their own server passes over what it does not know, and clients rely on it
+    # Their own server passes over what it does not know, and clients rely on it.
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"anyOf": AT_MOST})
 
     prompt: LongText = ""
     negative_prompt: LongText = ""
-    seed: Annotated[int, Field(ge=-1, le=2**63 - 1), NUMBER] = Field(
+    seed: Annotated[int, Field(ge=-1, le=2**63), NUMBER] = Field(
         default=-1, description="-1: by chance; of greater ones the lower 32 bits count"
     )
     steps: Annotated[int, Field(ge=1, le=1000), NUMBER] | None = None
@@ -94,12 +102,15 @@ def _idle(script: Any) -> bool:
 class Txt2Img(_Painting):
     """Words to be painted as they stand."""
 
+    width: PaintedSide | None = None
+    height: PaintedSide | None = None
+
 
 class Img2Img(_Painting):
     """A picture to be painted anew, whole or where a mask is white."""
 
-    init_images: list[str] = Field(min_length=1, max_length=1, description="base64, with or without data:image/…")
-    mask: str | None = Field(default=None, description="base64; white is painted")
+    init_images: list[Base64] = Field(min_length=1, max_length=1, description="base64, with or without data:image/…")
+    mask: Base64 | None = Field(default=None, description="base64; white is painted")
     mask_blur: Annotated[int, Field(ge=0, le=64), NUMBER] | None = Field(
         default=None, description="pixels over which old and new mix"
     )

@@ -1,6 +1,6 @@
 """What every request needs of the server."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +84,7 @@ class Service:
         fetcher: Gets pictures from elsewhere; None where that is not allowed.
         markdown: Pictures of a chat stand in its text, for programs that show nothing else.
         ignore_tools: Requests with tools are answered without them.
+        figures: What all servers beside this one tell to Prometheus, and it itself; None where it is alone.
     """
 
     scheduler: RequestScheduler
@@ -96,6 +97,7 @@ class Service:
     fetcher: ImageFetcher | None = None
     markdown: bool = False
     ignore_tools: bool = False
+    figures: Callable[[], Awaitable[bytes]] | None = None
 
     @property
     def bounds(self) -> Bounds:

@@ -16,6 +16,7 @@ def _not_boolean(value: Any) -> Any:
     return value
 
 
+UNSAID: list[Any] = [None, False, 0, "", [], {}]  # values that ask for nothing
 NUMBER = BeforeValidator(_not_boolean)  # of an int or a float, as its last annotation
 
 
@@ -59,7 +60,10 @@ class Refusing(BaseModel):
 def refusing(rows: Mapping[str, tuple[Any, ...]]) -> type[Refusing]:
     """Return a pydantic model that knows these fields, and refuses them where they would change the answer."""
     told = "refused where it would change the answer"
-    fields: dict[str, Any] = {name: (Any, Field(None, description=told)) for name in rows}
+    fields: dict[str, Any] = {
+        name: (Any, Field(None, description=told, json_schema_extra={"enum": [*UNSAID, *neutral]}))
+        for name, neutral in rows.items()
+    }
     made: type[Refusing] = create_model("NotServed", __base__=Refusing, **fields)
     made.not_served = rows
     return made

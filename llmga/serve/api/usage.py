@@ -4,8 +4,8 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 from starlette.requests import HTTPConnection
@@ -164,23 +164,33 @@ class UsageMiddleware:
             self._note(scope, meter, status, time.perf_counter() - began)
 
     async def _answer(self, key: StoredKey | None, meter: Meter, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse; what was charged for and not used is given back at the end."""
+        """Answer, or refuse; what was charged for and not used is given back before the answer ends.
+
+        Whoever has read an answer may ask again at once, and finds place and quota free.
+        """
         if key is None or scope["method"] != "POST" or scope["path"].startswith(ADMIN):
             await self.app(scope, receive, send)
             return
         try:
-            with self._place(key):
+            with self._place(key) as leave:
                 await asyncio.to_thread(meter.begin)
+
+                async def send_settled(message: Message) -> None:
+                    if message["type"] == "http.response.body" and not message.get("more_body", False):
+                        await asyncio.to_thread(_settled, meter)
+                        leave()
+                    await send(message)
+
                 try:
-                    await self.app(scope, receive, send)
+                    await self.app(scope, receive, send_settled)
                 finally:
                     await asyncio.to_thread(_settled, meter)
         except ApiError as refusal:  # of ours: those of the app it answers itself
             await refusal.response()(scope, receive, send)
 
     @contextmanager
-    def _place(self, key: StoredKey) -> Iterator[None]:
-        """One of those that the key may have at once.
+    def _place(self, key: StoredKey) -> Iterator[Callable[[], None]]:
+        """One of those that the key may have at once; what is given leaves it before the end.
 
         Raises:
             ApiError: 429 where there is none.
@@ -191,12 +201,14 @@ class UsageMiddleware:
             raise ApiError(429, f"this key has {most:,} requests at work, the most it may; try again when one is "
                            "answered.", code="rate_limit_exceeded", retry_after=1)  # fmt: skip
         self._at_once[key.id] += 1
-        try:
-            yield
-        finally:
-            self._at_once[key.id] -= 1
-            if not self._at_once[key.id]:
-                del self._at_once[key.id]
+        with ExitStack() as held:
+            held.callback(self._left, key)
+            yield held.close
+
+    def _left(self, key: StoredKey) -> None:
+        self._at_once[key.id] -= 1
+        if not self._at_once[key.id]:
+            del self._at_once[key.id]
 
     def _note(self, scope: Scope, meter: Meter, status: int, seconds: float) -> None:
         if self.audit is None:

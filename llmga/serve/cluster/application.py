@@ -93,7 +93,11 @@ def deployments(options: ServerOptions, share: float) -> dict[str, dict[str, Any
     }
     sticky = {"request_router_class": STICKY, "request_router_kwargs": {"num_fallback_replicas": 2}}
     return {
-        "Ingress": {"max_ongoing_requests": 2 * (at_once + options.queue), "ray_actor_options": {"num_cpus": 0.1}},
+        "Ingress": {
+            "max_ongoing_requests": 2 * (at_once + options.queue),
+            "ray_actor_options": {"num_cpus": 0.1},
+            "request_router_config": sticky,  # what it keeps for a client lies where that comes again
+        },
         "Gate": {"max_ongoing_requests": 4 * (at_once + options.queue), "ray_actor_options": {"num_cpus": 0}},
         "Painter": {**models, "ray_actor_options": {"num_cpus": 0.5, "num_gpus": gpus}},
         "Planner": {

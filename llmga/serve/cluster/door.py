@@ -4,12 +4,15 @@ Serve calls `guard` in each of its proxies where the environment says so
 (`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=llmga.serve.cluster.door:guard`).
 """
 
+import hashlib
 import json
 import logging
 import os
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
@@ -23,6 +26,8 @@ CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 PLACE = "llmga.serve.cluster.door:guard"
 VARIABLE = "LLMGA_DOOR"  # of the environment: JSON with the limits below that are to be others
 USUAL = {"max_connections": 1024, "max_connections_each": 128, "max_request": 64_000_000}
+ID = b"x-request-id"
+SESSION, NAME = "x-session-id", re.compile(r"[\w.-]{1,64}", re.ASCII)  # as Serve reads it; what clients may call one
 OWN = "/-/"  # paths of Serve itself, such as /-/healthz
 STARTING = ApiError(503, "the server is just being started; try again in a moment.", code="starting", retry_after=10)
 
@@ -75,11 +80,29 @@ class DoorMiddleware:
             message = f"the request has more than {self.max_bytes:,} bytes; send less at once."
             await ApiError(413, message).response()(scope, receive, send)
             return
+        with_session(scope)
         answer = Answer(send)
         try:
             await self.app(scope, receive, answer)
         finally:
             await answer.finish(scope, receive)
+
+
+def with_session(scope: Scope) -> None:
+    """Name the session of a request where it names none: who asks, so that all that it asks comes to one application.
+
+    There its stored responses, its jobs and its sessions of the Model Context Protocol are.
+    """
+    headers = MutableHeaders(scope=scope)
+    if not NAME.fullmatch(headers.get(SESSION, "")):
+        who = headers.get("authorization") or (scope.get("client") or ("",))[0]
+        headers[SESSION] = hashlib.sha256(who.encode()).hexdigest()[:32]
+
+
+def without_second_id(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return headers with the application's `X-Request-ID` alone; Serve's proxy adds one at the end."""
+    ids = [value for name, value in headers if name.lower() == ID]
+    return [*(pair for pair in headers if pair[0].lower() != ID), (ID, ids[0])]
 
 
 class Answer:
@@ -97,6 +120,7 @@ class Answer:
             if "x-request-id" not in headers or "x-content-type-options" not in headers:
                 self._refusal = STARTING if message["status"] == 404 else self._refusal
                 return
+            message = {**message, "headers": without_second_id(headers.raw)}
             self._begun, self._streams = True, headers.get("content-type", "").startswith("text/event-stream")
         elif not self._begun:
             return

@@ -1,10 +1,11 @@
 """One queue for all replicas of the application, so that its bounds and turns are those of the whole server."""
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ from llmga.serve.api.errors import ApiError
 from llmga.serve.api.fair_queue import FairQueue, Place, closing
 from llmga.serve.api.logs import log_event
 from llmga.serve.cluster.calls import ATTEMPTS, lost, unavailable
+from llmga.serve.cluster.figures import together
 
 BEAT = 1.0  # seconds between two signs of life of an application
 FORGOTTEN = 10.0  # seconds without one, after which its places are given to others
+TOLD = 5  # beats between two times that it tells its figures
 WITHDRAWN = 10_000  # tickets that were given back before they were called, at most
 
 
@@ -51,6 +54,7 @@ class Gate:
         self._held: dict[str, dict[str, Place]] = {}  # by application and ticket
         self._seen: dict[str, float] = {}
         self._withdrawn: deque[str] = deque(maxlen=WITHDRAWN)
+        self._figures: dict[str, str] = {}
         self._forgotten = forgotten
 
     async def acquire(self, holder: str, ticket: str, client: str) -> Turned | None:
@@ -106,10 +110,17 @@ class Gate:
         waiting = queue.waiting - self._waits[holder]
         return Load(queue.running - len(held), queue.aside - own, waiting, queue.most_waiting)
 
+    async def figures(self, holder: str, text: str) -> dict[str, str]:
+        """Take note of what an application tells to Prometheus; return the latest of all, by application."""
+        self._figures[holder] = text
+        self._forget_lost()
+        return {each: told for each, told in self._figures.items() if each == holder or each in self._seen}
+
     def _forget_lost(self) -> None:
         late = time.monotonic() - self._forgotten
         for holder in [holder for holder, seen in self._seen.items() if seen < late]:
             del self._seen[holder]
+            self._figures.pop(holder, None)
             self._waits.pop(holder, None)
             places = self._held.pop(holder, {})
             log_event("application lost", places=len(places))
@@ -134,7 +145,10 @@ class RemoteQueue(FairQueue):
     Attributes:
         running: requests at work in the whole server, those of other applications at the latest beat.
         most_waiting: in the whole server, at the latest beat.
+        figures: returns what this application tells to Prometheus; others of its kind are told it, too.
     """
+
+    figures: Callable[[], bytes] | None = None
 
     def __init__(self, handle: Any, at_once: int, bound: int, line: int = 0, beat: float = BEAT):
         super().__init__(at_once, bound, line)
@@ -214,14 +228,25 @@ class RemoteQueue(FairQueue):
         self._handle.release.remote(self._holder, ticket)
 
     async def _live(self) -> None:
-        while True:
+        for number in itertools.count():
             try:
                 held = {ticket: place.aside for ticket, place in self._places.items()}
                 self._load = await self._handle.beat.remote(self._holder, held)
                 self._count()
+                if self.figures is not None and number % TOLD == 0:
+                    await self._handle.figures.remote(self._holder, self.figures().decode())
             except lost() as problem:
                 log_event("queue lost", kind=type(problem).__name__)
             await asyncio.sleep(self._beat)
+
+    async def all_figures(self) -> bytes:
+        """Return the figures of all applications; the own ones alone where there is no gate just now."""
+        own = b"" if self.figures is None else self.figures()
+        try:
+            texts = await self._handle.figures.remote(self._holder, own.decode())
+        except lost():
+            return own
+        return own if len(texts) == 1 else together(texts, self._holder)
 
     def _count(self) -> None:
         self.running = self._load.running + len(self._places)

@@ -125,7 +125,9 @@ def build_remote_service(options: ServerOptions, backends: Backends, beat: float
     )
     timing = {} if beat is None else {"beat": beat}
     queue = RemoteQueue(backends.queue, options.at_once, options.queue, options.line, **timing)
-    return build_service(options, models, queue, cache)
+    service = build_service(options, models, queue, cache)
+    queue.figures = service.engine.metrics.text
+    return replace(service, figures=queue.all_figures)
 
 
 def _upscaler(painter: Any, facts: PainterFacts) -> RemoteRestorer | None:

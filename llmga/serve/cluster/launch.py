@@ -57,14 +57,15 @@ def run(
     from ray import serve
 
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    _listen(ended)
     ray.init(address or "local", namespace="serve", include_dashboard=False, log_to_driver=True)
+    _listen(ended)  # Ray has put a handler of its own there, which aborts in the end
     try:
         app = application(flags, overrides)
         serve.start(proxy_location=location or "EveryNode", http_options=dict(place))
         serve.run(app, name=NAME, route_prefix=place.get("root_path") or "/")
-        logs.log_event("ready", url=f"http://{place['host']}:{place['port']}/v1", engine="ray")
+        cluster = ray.get_runtime_context().gcs_address  # for `ray status --address`, and programs beside it
+        logs.log_event("ready", url=f"http://{place['host']}:{place['port']}/v1", engine="ray", ray=cluster)
         ended.wait()
     except RuntimeError as problem:
         raise UserError(f"the replicas could not be started ({str(problem).strip().splitlines()[-1]}).") from None
@@ -73,6 +74,11 @@ def run(
         ray.shutdown()
     logs.log_event("ended", code=0)
     return 0
+
+
+def _listen(ended: threading.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
 
 
 def prepare_environment(args: argparse.Namespace) -> None:

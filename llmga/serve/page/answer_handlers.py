@@ -132,7 +132,8 @@ class AnswerHandlers(SubjectHandlers):
     def refresh(self, session: UserSession | None, drawn: float | None = None) -> Updates:
         """What was done in another tab is shown, and that an answer of one is being given.
 
-        Events of one tab may be handled at once, and their drawings reach it in any order, or not at all.
+        Events of one tab may be handled at once, and their drawings reach it in any order, or not at all: what still
+        stands there at the second look, and is not the last one, is drawn again.  At the first it may be on its way.
 
         Args:
             drawn: the number of the drawing that the tab shows; None where that is not known.
@@ -141,10 +142,11 @@ class AnswerHandlers(SubjectHandlers):
         if session is None or session.watched:
             return nothing
         here = self.desk.present(session)
-        shown = drawn is None or drawn == here.drawings
-        if shown and here.seen == here.conversation.version:
+        overtaken = None if drawn in (None, here.drawings) else (drawn, here.drawings)
+        again, here.overtaken = overtaken is not None and overtaken == here.overtaken, overtaken
+        if not again and here.seen == here.conversation.version:
             return self.talks(here) or nothing
-        if not shown:
+        if again:
             here.view.drawn = -1
         return {self.page.message: message_box(here.conversation.running)} | self.look(here)
 

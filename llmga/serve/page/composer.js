@@ -6,7 +6,8 @@ const talk = () => document.querySelector("#talk");
 const busy = () => Boolean(message().querySelector(".stop-button"));
 const waits = document.createElement("div"); // beside what gradio draws, which it would draw over
 const PICTURE = "application/x-llmga-picture"; // what is dragged is one of the conversation, by its number
-let tries = 0;
+const AGAIN = 500; // milliseconds
+let tries = 0, tried = -AGAIN;
 
 element.addEventListener("click", (event) => {
   if (event.target.closest("[data-do=drop]")) trigger("click");
@@ -27,10 +28,12 @@ function queue(wanted) {
 }
 
 function send() {
-  if (!waits.isConnected || busy()) return;
+  // Every change of the box leads here, among them those that a message leads to that was taken: it is not sent twice.
+  if (!waits.isConnected || busy() || performance.now() - tried < 0.9 * AGAIN) return;
   if (!box().value.trim() || tries++ > 20) return queue(false);
+  tried = performance.now();
   message().querySelector(".submit-button")?.click();
-  setTimeout(send, 250); // gradio takes nothing before the last of the answer before has arrived
+  setTimeout(send, AGAIN); // gradio takes nothing before the last of the answer before has arrived
 }
 
 document.addEventListener(

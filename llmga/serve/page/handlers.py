@@ -71,9 +71,6 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
         page, controls = self.page, self.page.controls.components
         model: dict[str, Any] = {"concurrency_limit": self._concurrency + LONGEST_LINE, "concurrency_id": MODELS}
 
-        # Every press tells which button it was: gradio would drop one that comes while another is being answered.
-        presses: dict[str, Any] = {"trigger_mode": "multiple"}
-
         def follow(event: Callable[..., Any], handler: Callable[..., Any], inputs: list[Any], **how: Any) -> Any:
             begun = self._on(event, handler, inputs, self._all, **how)
             self._on(begun.then, self.watch, [page.session], self._all, **model)
@@ -88,7 +85,7 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
         drawing_on = [page.session, page.message, page.mask_editor, *controls]
         sending = follow(page.message.submit, self.say, drawing_on)
         self._remembered(sending.then)
-        follow(page.log.select, self.act, drawing_on, **presses)
+        follow(page.log.select, self.act, drawing_on)
         uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
         self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
         self._on(page.message.stop, self.stop, [page.session], [], queue=False)
@@ -100,7 +97,7 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
             self._on(button.click, self.clear, [page.session, *models], self._all, **model)
         own = ControlEvents(page.controls, page.blocks, page.session)
         for model_list in models:
-            switched = self._on(model_list.input, self.switch, [page.session, *models], [*self.drawn, *models], **model)
+            switched = self._on(model_list.input, self.switch, [page.session, *models], [*self._all, *models], **model)
             switched.then(own.suiting, [page.session, page.controls.named["sampler"]], controls, **QUICK)
         for control in controls:
             self._remembered(control.input)
@@ -110,9 +107,10 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
         saving.then(None, js=CLICK)
         loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
         self._remembered(loading.then)
-        follow(page.library.talks.select, self.keep, [page.session], **model, **presses)
+        # Each press is of another button: gradio would drop one that comes while another is being answered.
+        follow(page.library.talks.select, self.keep, [page.session], **model, trigger_mode="multiple")
         wanted = page.library.search
-        self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks])  # pasted words, too
+        self._on(wanted.change, self.search, [page.session, wanted], [page.library.talks, page.drawn])  # pasted, too
 
     def _remembered(self, event: Callable[..., Any]) -> None:
         """The browser remembers what the settings show, for when the page is opened again."""

@@ -68,7 +68,7 @@ class PageLayout:
         session: the state of a browser tab, a `UserSession`; None before it begins and after it has ended.
         visitor: what the browser remembers: who it is, and what the settings show.
         place: the conversation that is open in the tab, as its address has it.
-        drawn: the number of the drawing of the conversation that reached the tab last.
+        drawn: the number of the drawing, of the conversation or the list, that reached the tab last.
         tick: looks for what was done in other tabs, and for drawings that reached this one out of their order.
     """
 

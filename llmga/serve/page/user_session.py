@@ -67,7 +67,8 @@ class UserSession:
     Attributes:
         selected: what was chosen for the next message; `subject` tells what it is about.
         seen: which version of the conversation was drawn last.
-        drawings: counts how often it was drawn.
+        drawings: counts how often the conversation or the list was drawn.
+        overtaken: the drawing that stood in the tab at the last look, and the one that should have; None if it did.
         watched: whether the tab follows an answer as it comes.
         view: what it shows of the library.
     """
@@ -77,6 +78,7 @@ class UserSession:
         self.language, self.owner = language, owner
         self.selected: MessageSubject = MessageSubject()
         self.seen, self.drawings, self.watched = -1, 0, False
+        self.overtaken: tuple[float | None, int] | None = None
         self.view: ListView = ListView()
 
     @property
@@ -112,6 +114,11 @@ class UserSession:
     def show(self, conversation: OpenConversation) -> None:
         """Have another conversation open."""
         self.conversation, self.selected, self.seen = conversation, MessageSubject(), -1
+
+    def next_drawing(self) -> int:
+        """The number of a drawing that is begun: one that was begun later has a higher one."""
+        self.drawings += 1
+        return self.drawings
 
     # What a person can do.
 

@@ -51,8 +51,7 @@ class PageView:
     def look(self, session: UserSession) -> Updates:
         """The conversation, the gallery, what the next message is about, and the list where that has changed."""
         session.seen = session.conversation.version
-        session.drawings += 1
-        drawing_number = session.drawings
+        number = session.next_drawing()
         entries, strings = session.entries(), session.strings
         progress = session.in_progress.progress if session.in_progress else None
         pictures = [picture for entry in entries for picture in entry.all_pictures()]
@@ -63,15 +62,15 @@ class PageView:
             drawing.gallery(pictures, strings, welcome),
             drawing.subject(subject.kind, thumbnail, strings),
         )
-        return dict(zip(self.drawn, (*html, drawing_number), strict=True)) | self.talks(session)
+        return dict(zip(self.drawn, (*html, number), strict=True)) | self.talks(session)
 
     def talks(self, session: UserSession, anew: bool = False) -> Updates:
         """The list of conversations, where it has changed."""
         changes = self.desk.changes(session.owner)
         if self.library is None or (session.view.drawn == changes and not anew):
             return {}
-        session.view.drawn = changes
-        return {self.page.library.talks: library_panel.shown(self.library, session)}
+        session.view.drawn, number = changes, session.next_drawing()
+        return {self.page.library.talks: library_panel.shown(self.library, session), self.page.drawn: number}
 
     def address(self, session: UserSession) -> Updates:
         """What stands in the tab's address: which conversation is open."""

@@ -4,12 +4,14 @@ import argparse
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys
@@ -19,27 +21,34 @@ from llmga.serve.api.service import Service
 from llmga.serve.cluster.gate import Gate
 from llmga.serve.cluster.ingress import Backends, build_remote_service
 from llmga.serve.cluster.replicas import PainterReplica, PlannerReplica
+from tests.serve.cluster.flags import GIVEN
 from tests.serve.handles import InProcess, loop
 from tests.serve.plain import PlainSource, painter_of
 
-BOTH = ("test_chat", "test_scheduler", "test_images", "test_prefix_cache")  # what differs lies behind these
+ENGINES = ("process", "ray")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test of the server can run on both engines; those that never reach one do with `-m long`."""
+    """Every test of the server runs on both engines, unless its mark `engines` says on which."""
     if "engine" in metafunc.fixturenames:
-        marks = () if metafunc.module.__name__.rpartition(".")[2] in BOTH else (pytest.mark.long,)
-        metafunc.parametrize("engine", ["process", pytest.param("replicas", marks=marks)], indirect=True)
+        mark = metafunc.definition.get_closest_marker("engines")
+        names, later = (mark.args, mark.kwargs.get("long", ())) if mark else (ENGINES, ())
+        params = [*names, *(pytest.param(name, marks=pytest.mark.long) for name in later)]
+        metafunc.parametrize("engine", params, indirect=True)
 
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> str:
-    """What computes behind the application: this process, or replicas, here in it."""
+    """What computes behind the application.
+
+    process: this one.  ray: two planners and two painters of a true cluster, with its queue.  replicas: one of each and
+    the queue, called as Ray calls them but in this process, where a test can look into them.
+    """
     return request.param
 
 
 @pytest.fixture
-def service(engine: str) -> Callable[..., Service]:
+def service(engine: str, request: pytest.FixtureRequest) -> Callable[..., Service]:
     """`service("--queue", "1", …)` is everything that requests need; its painter is `painter_of(service)`."""
 
     def make(*argv: str) -> Service:
@@ -48,6 +57,8 @@ def service(engine: str) -> Callable[..., Service]:
         options, source = server_options(args), PlainSource()
         if engine == "process":
             return build_service(options, source.painter())
+        if engine == "ray":
+            return request.getfixturevalue("ray_cluster").service(options)
         gate = Gate(options.at_once, options.queue, options.line)
         painter, planner = PainterReplica(source), PlannerReplica(source)
         asked = Backends.ask(InProcess(gate), InProcess(painter), InProcess(planner))
@@ -55,6 +66,28 @@ def service(engine: str) -> Callable[..., Service]:
         return build_remote_service(options, backends, beat=0.02)
 
     return make
+
+
+@pytest.fixture
+def reached(
+    engine: str, service: Callable[..., Service], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., httpx.Client]]:
+    """`reached("--max-json-mb", "0.1", keys=[…])` is a client of an application on this machine.
+
+    On Ray it is that of the cluster, behind Serve's proxy, where that has these flags: it has those of `GIVEN`, no
+    keys, and answers under names of this machine only.
+    """
+    with ExitStack() as opened:
+
+        def reach(*argv: str, keys: Sequence[str] = (), local: bool = False) -> httpx.Client:
+            if engine == "ray" and not keys and set(argv) <= set(GIVEN):
+                cluster = request.getfixturevalue("ray_cluster")
+                cluster.board()
+                return opened.enter_context(cluster.client())
+            app = build_app(service(*argv), ApiKeys(keys), local=local)
+            return opened.enter_context(TestClient(app, base_url="http://127.0.0.1"))
+
+        yield reach
 
 
 class Running:

@@ -4,10 +4,8 @@ import hmac
 
 import pytest
 from starlette.requests import Request
-from starlette.testclient import TestClient
 
 from llmga.errors import UserError
-from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys, is_local
 from llmga.serve.api.errors import ApiError
 
@@ -85,26 +83,25 @@ def test_a_server_knows_whether_only_this_machine_reaches_it(host, local):
         ("rebound.example", (KEY,), 200),
     ],
 )
-def test_without_keys_a_local_server_answers_under_names_of_this_machine_only(service, host, keys, status):
+def test_without_keys_a_local_server_answers_under_names_of_this_machine_only(reached, host, keys, status):
     headers = {"Host": host, "Authorization": f"Bearer {KEY}"}
-    with TestClient(build_app(service(), ApiKeys(keys), local=True)) as client:
-        assert client.get("/v1/models", headers=headers).status_code == status
+    assert reached(keys=keys, local=True).get("/v1/models", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("host", ["", "a{b.rebound.example", "rebound.example:port", "[", "x@rebound.example", "a b"])
-def test_a_host_that_cannot_be_read_is_not_taken_for_this_machine(service, host):
-    with TestClient(build_app(service(), ApiKeys(), local=True), base_url="http://127.0.0.1:8000") as client:
-        assert client.get("/v1/models").status_code == 200
-        assert client.get("/v1/models", headers={"Host": host}).status_code == 403
+def test_a_host_that_cannot_be_read_is_not_taken_for_this_machine(reached, host):
+    client = reached(local=True)
+    assert client.get("/v1/models").status_code == 200
+    assert client.get("/v1/models", headers={"Host": host}).status_code == 403
 
 
 @pytest.mark.parametrize("keys", [(), (KEY,)])
 @pytest.mark.parametrize("path", ["/metrics", "/docs", "/openapi.json", "/nowhere"])
-def test_what_asks_no_key_is_told_under_names_of_this_machine_only(service, path, keys):
-    with TestClient(build_app(service(), ApiKeys(keys), local=True)) as client:
-        assert client.get(path, headers={"Host": "rebound.example"}).status_code == 403
-        assert client.get(path, headers={"Host": "localhost:8000"}).status_code != 403
-        assert client.get("/health", headers={"Host": "rebound.example"}).status_code == 200
+def test_what_asks_no_key_is_told_under_names_of_this_machine_only(reached, path, keys):
+    client = reached(keys=keys, local=True)
+    assert client.get(path, headers={"Host": "rebound.example"}).status_code == 403
+    assert client.get(path, headers={"Host": "localhost:8000"}).status_code != 403
+    assert client.get("/health", headers={"Host": "rebound.example"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -120,10 +117,9 @@ def test_what_asks_no_key_is_told_under_names_of_this_machine_only(service, path
         ({"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {KEY}"}, 200),
     ],
 )
-def test_without_keys_pages_of_other_sites_can_send_nothing(service, headers, status):
-    keys = [KEY] if "Authorization" in headers else []
-    with TestClient(build_app(service(), ApiKeys(keys), local=True)) as client:
-        headers = headers | {"Host": "localhost:8000"}
-        sent = client.post("/v1/images/generations", json={"prompt": "red"}, headers=headers)
-        assert sent.status_code == status
-        assert client.get("/v1/models", headers=headers).status_code == 200
+def test_without_keys_pages_of_other_sites_can_send_nothing(reached, headers, status):
+    client = reached(keys=[KEY] if "Authorization" in headers else [], local=True)
+    headers = headers | {"Host": "localhost:8000"}
+    sent = client.post("/v1/images/generations", json={"prompt": "red"}, headers=headers)
+    assert sent.status_code == status
+    assert client.get("/v1/models", headers=headers).status_code == 200

@@ -15,6 +15,8 @@ from llmga.diffusers.families import EDITING
 from llmga.diffusers.pipelines import load_pipeline
 from tests.diffusers import newer_toys
 
+pytestmark = pytest.mark.engines("process")  # its painter is put in place of the engine's
+
 FORM = {"prompt": "make it night", "seed": "3", "size": "64x64", "num_inference_steps": "2"}
 
 

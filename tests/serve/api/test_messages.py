@@ -15,11 +15,11 @@ def conversation(*messages):
         MessageIn.model_validate(dict(zip(("role", "content", "images"), message, strict=False)))
         for message in messages
     ]
-    return to_conversation(told, PICTURES.__getitem__)
+    return to_conversation(told, lambda url: PICTURES[url.rpartition("/")[2]])
 
 
 def picture(name):
-    return {"type": "image_url", "image_url": {"url": name}}
+    return {"type": "image_url", "image_url": {"url": f"https://example.com/{name}"}}
 
 
 def text(words):
@@ -78,3 +78,14 @@ def test_what_no_model_would_read_is_left_out_from_the_front():
     assert latest(Conversation(tuple(turns)), 45).messages == tuple(turns[4:])
     assert latest(Conversation(tuple(turns)), 1).messages == tuple(turns[6:])
     assert latest(Conversation(tuple(turns)), 1000).messages == tuple(turns)
+
+
+def test_a_refusal_in_a_persons_message_stands_for_no_picture():
+    refusal = {"type": "refusal", "refusal": "no"}
+    assert conversation(("user", [refusal, text("hello")])).messages == (Message("user", "hello"),)
+
+
+@pytest.mark.parametrize("said", ["", " \n", "\x00", None, []])
+def test_who_says_nothing_asks_to_go_on(said):
+    assert conversation(("assistant", "once"), ("user", said)).messages[-1] == Message("user", "Please go on.")
+    assert conversation(("system", said)).messages == (Message("user", "Please go on."),)

@@ -192,6 +192,16 @@ def test_what_is_not_served_is_refused_by_name(server, more, told):
     assert answer.status_code in (400, 404) and told in answer.json()["error"]["message"]
 
 
+def test_where_nothing_is_said_it_is_asked_to_go_on_and_what_is_too_long_is_refused(server):
+    for said in ([{"type": "reasoning", "id": "rs_1"}], [{"role": "user", "content": " "}]):
+        answer = server.http.post("/v1/responses", json={"input": said}).json()
+        assert answer["output"][0]["content"][0]["text"].strip() == "You said: Please go on."
+    many = [{"role": role, "content": "x"} for role in ("user", "assistant")] * 256
+    first = server.http.post("/v1/responses", json={"input": many}).json()["id"]
+    again = server.http.post("/v1/responses", json={"input": "more", "previous_response_id": first})
+    assert again.status_code == 400 and "514 messages" in again.json()["error"]["message"]
+
+
 def test_the_store_forgets_the_oldest_and_what_is_too_large():
     store = ResponseStore(most=2, largest=2000)
     for number in range(3):

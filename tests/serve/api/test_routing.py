@@ -7,20 +7,18 @@ import threading
 
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.testclient import TestClient
 
 from llmga.serve.api import routing
 from llmga.serve.api.app import build_app
 from llmga.serve.api.auth import ApiKeys
 from llmga.serve.api.routing import parse_json, size_without_images
 
-PICTURE = base64.b64encode(bytes(3_000_000)).decode()
+PICTURE = base64.b64encode(bytes(600_000)).decode()
 
 
 @pytest.fixture
-def client(service):
-    with TestClient(build_app(service("--max-json-mb", "0.01"), ApiKeys())) as client:
-        yield client
+def client(reached):
+    return reached("--max-json-mb", "0.1")
 
 
 def chat(*parts):
@@ -71,8 +69,8 @@ def test_what_is_nested_too_deeply_is_told():
 
 
 def test_a_request_that_is_large_beside_its_pictures_is_refused(client):
-    answer = client.post("/v1/chat/completions", json=chat() | {"junk": [[]] * 10_000})
-    assert answer.status_code == 413 and "10,000 bytes beside its pictures" in answer.json()["error"]["message"]
+    answer = client.post("/v1/chat/completions", json=chat() | {"junk": [[]] * 40_000})
+    assert answer.status_code == 413 and "100,000 bytes beside its pictures" in answer.json()["error"]["message"]
     broken = client.post("/v1/chat/completions", json=chat(shown(f"data:image/png;base64,{PICTURE}")))
     assert broken.status_code == 400 and "picture" in broken.json()["error"]["message"]  # it was read and looked at
 
@@ -82,6 +80,8 @@ def test_it_is_parsed_in_another_thread_than_the_loops(service, monkeypatch):
     monkeypatch.setattr(
         routing, "parse_json", lambda body, most: seen.append(threading.get_ident()) or json.loads(body)
     )
+
+    app = build_app(service(), ApiKeys())
 
     async def asked():
         messages = [{"type": "http.request", "body": b'{"prompt": 7}'}]
@@ -96,7 +96,7 @@ def test_it_is_parsed_in_another_thread_than_the_loops(service, monkeypatch):
         async def send(message):
             pass
 
-        await build_app(service(), ApiKeys())(scope, receive, send)
+        await app(scope, receive, send)
         return threading.get_ident()
 
     assert asyncio.run(asked()) not in seen and len(seen) == 1

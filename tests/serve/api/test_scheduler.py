@@ -6,8 +6,11 @@ import threading
 import time
 
 import httpx
+import pytest
 
 from tests.serve.plain import lock_of
+
+one_painter = pytest.mark.engines("process", "replicas")  # a second one would not let anybody wait
 
 
 def post(server, text, **body):
@@ -52,6 +55,7 @@ def test_a_client_that_leaves_while_waiting_for_the_whole_stops_its_work(running
     assert left == 1 and steps <= 1 and server.painter.done < 10
 
 
+@one_painter
 def test_one_waits_for_the_painter_and_leaves_without_a_step(running):
     server = running("--at-once", "2")
     server.painter.pace, server.painter.total = 0.1, 8
@@ -125,6 +129,7 @@ def running_now(server, count):
     server.wait(lambda: server.http.get("/health").json()["running"] == count)
 
 
+@one_painter
 def test_words_do_not_wait_for_pictures(running):
     server = running("--at-once", "1", "--line", "2", "--queue", "1")
     server.painter.pace, server.painter.total = 0.05, 10_000
@@ -141,6 +146,7 @@ def test_words_do_not_wait_for_pictures(running):
         assert answers[0].status_code == 200
 
 
+@one_painter
 def test_clients_come_round_in_turn_at_the_painter_too(running):
     greedy, other = "sk-the-greedy-client", "sk-the-other-client"
     server = running("--line", "8", keys=(greedy, other))

@@ -16,6 +16,8 @@ from llmga.serve.api.options import build_parser, server_options
 from llmga.serve.api.swapping import Swapper
 from llmga.serve.keys.store import KeyStore
 
+pytestmark = pytest.mark.engines("process")  # replicas get other models by another deployment
+
 ADMIN = "/v1/admin/models"
 IMAGES = "/v1/images/generations"
 RED = {"prompt": "red"}
@@ -75,6 +77,7 @@ def swap(server, **body):
     return server.http.post(ADMIN, json={"models": {"sdmodel_id": "/secret/place/newer"}, **body})
 
 
+@pytest.mark.engines("process", "ray")
 @pytest.mark.parametrize("admin", [False, True])
 def test_it_takes_a_key_of_an_administrator(service, store, admin):
     secret, _ = store.add("ann", admin=admin)
@@ -201,6 +204,7 @@ def test_a_language_model_that_stays_is_not_loaded_anew_and_keeps_its_caches(ser
     assert app.state.service.prefix_cache is cache  # since these models share a planner
 
 
+@pytest.mark.engines("process", "ray")
 def test_a_server_without_a_swapper_says_so(service, store):
     secret, _ = store.add("root", admin=True)
     with TestClient(build_app(service(), ApiKeys(store=store))) as client:

@@ -1,5 +1,6 @@
 """Quotas of keys, what is charged for, and the log of who used what."""
 
+import asyncio
 import json
 import stat
 import sys
@@ -10,9 +11,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from llmga.errors import UserError
+from llmga.serve.api import usage
 from llmga.serve.api.app import build_app
 from llmga.serve.api.audit import FILES, AuditLog
 from llmga.serve.api.auth import ApiKeys
+from llmga.serve.api.fair_queue import FairQueue
+from llmga.serve.api.metrics import Metrics
 from llmga.serve.keys.store import KeyStore
 
 IMAGES, CHAT, T2I = "/v1/images/generations", "/v1/chat/completions", "/sdapi/v1/txt2img"
@@ -134,6 +138,27 @@ def test_a_key_has_as_many_requests_at_once_as_it_may(running, store):
     first.join()
     assert server.http.post(CHAT, json=talk("hi"), headers=headers).status_code == 200
     assert 'llmga_over_quota_total{limit="at-once"} 1.0' in server.http.get("/metrics").text
+
+
+def test_before_an_answer_ends_its_place_and_what_it_did_not_use_are_free(store):
+    secret, key = store.add("ann", {"at-once": 1, "pictures-a-day": 1})
+    seen = []
+
+    async def app(scope, receive, send):
+        usage.current().reserve(1, 64)
+        seen.append((used(store)["pictures"], dict(limited._at_once)))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for more in (True, False):
+            await send({"type": "http.response.body", "body": b"x", "more_body": more})
+
+    async def send(message):
+        seen.append((used(store)["pictures"], dict(limited._at_once)))
+
+    metrics = Metrics(FairQueue(1, 1))
+    limited = usage.UsageMiddleware(app, metrics, store)
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "state": {"key": key, "client": "ann"}}
+    asyncio.run(limited(scope, None, send))
+    assert seen == [(1, {key.id: 1})] * 3 + [(0, {})] and not limited._at_once
 
 
 def test_a_revoked_key_is_refused_by_a_server_that_runs(asked, store):

@@ -1,10 +1,11 @@
-"""A small cluster with plain models: `python -m tests.serve.cluster.running PORT`; a signal ends it."""
+"""A small cluster with plain models: `python -m tests.serve.cluster.running PORT BOARDS`; a signal ends it."""
 
 import sys
+from pathlib import Path
 
 from llmga.serve.api import logs
 from llmga.serve.cluster.launch import run
-from tests.serve.cluster.flags import PlainFlags
+from tests.serve.cluster.flags import GIVEN, PlainFlags
 
 SMALL = {"ray_actor_options": {"num_cpus": 0.01, "num_gpus": 0}}
 OVERRIDES = {"Ingress": SMALL, "Gate": SMALL, "Planner": {"num_replicas": 2, **SMALL},
@@ -12,5 +13,6 @@ OVERRIDES = {"Ingress": SMALL, "Gate": SMALL, "Planner": {"num_replicas": 2, **S
 
 if __name__ == "__main__":
     logs.configure()
-    flags = PlainFlags(("--at-once", "6", "--queue", "2"), pace=0.1)
-    run(flags, OVERRIDES, {"host": "127.0.0.1", "port": int(sys.argv[1])}, "HeadOnly", None)
+    port, boards = sys.argv[1:]
+    place = {"host": "127.0.0.1", "port": int(port)}
+    run(PlainFlags(GIVEN, Path(boards)), OVERRIDES, place, "HeadOnly", None)

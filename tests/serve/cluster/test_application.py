@@ -118,6 +118,32 @@ def answering(status, headers, *bodies, ends=True):
 OURS = [(b"x-request-id", b"req-1"), (b"x-content-type-options", b"nosniff")]
 
 
+def test_an_answer_has_the_applications_id_and_no_second_one():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": [], "query_string": b""}
+    app = answering(200, [*OURS, (b"X-Request-ID", b"of-the-proxy")], b"{}")
+    asyncio.run(door.DoorMiddleware(app, max_bytes=100)(scope, None, send))
+    ids = [value for name, value in sent[0]["headers"] if name.lower() == b"x-request-id"]
+    assert ids == [b"req-1"] and (b"x-content-type-options", b"nosniff") in sent[0]["headers"]
+
+
+def session_of(headers, address="10.0.0.9"):
+    scope = {"type": "http", "headers": headers, "client": (address, 1)}
+    door.with_session(scope)
+    return dict(scope["headers"])[b"x-session-id"]
+
+
+def test_all_that_a_client_asks_has_one_session():
+    key, other = (b"authorization", b"Bearer sk-a"), (b"authorization", b"Bearer sk-b")
+    assert session_of([key]) == session_of([key], "10.0.0.1") != session_of([other])
+    assert session_of([]) == session_of([]) != session_of([], "10.0.0.1")
+    assert session_of([key, (b"x-session-id", b"mine")]) == b"mine" and b"sk-a" not in session_of([key])
+
+
 async def silent(scope, receive, send):
     """As Serve's proxy, when the replica of the application is lost."""
 

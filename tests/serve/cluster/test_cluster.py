@@ -1,119 +1,21 @@
-"""A true cluster of this machine: two planners, two painters, one application, started once for all tests."""
+"""A true cluster of this machine: what only its own processes, its proxy and their ends can show."""
 
-import base64
-import io
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import httpx
 import pytest
-from PIL import Image
 
-pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[3]
-TRIES = 3  # Ray gives its own processes fifteen seconds, which a busy machine may not keep
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "150000000",
-    "RAY_worker_niceness": "0",
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "llmga.serve.cluster.door:guard",
-    "LLMGA_DOOR": json.dumps({"max_connections_each": 24, "max_request": 1_000_000}),
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(ROOT),
-}
+PACE = 0.1  # seconds of a step
 
 
-class Cluster:
-    """The server as its clients see it.
-
-    Attributes: process: below which all of it is.
-    """
-
-    def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.serve.cluster.running", str(self.port)], cwd=ROOT, env=os.environ | QUIET
-        )
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=240, trust_env=False)
-
-    def is_up(self) -> bool:
-        while self.process.poll() is None:
-            try:
-                if self.http.get("/health", timeout=5).status_code == 200:
-                    return True
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.3)
-        return False
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(90)
-
-    def chat(self, *texts: str, **body: object) -> httpx.Response:
-        """Texts of the user, and between them of the assistant."""
-        messages = [
-            {"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(texts)
-        ]
-        return self.http.post("/v1/chat/completions", json={"messages": messages, **body})
-
-    def words(self, *texts: str) -> str:
-        answer = self.chat(*texts)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["choices"][0]["message"]["content"]
-
-    def colour(self, prompt: str) -> tuple[int, int, int]:
-        body = {"model": "llmga-toy-sdxl-t2i", "prompt": prompt}
-        answer = self.http.post("/v1/images/generations", json=body)
-        assert answer.status_code == 200, answer.text
-        return Image.open(io.BytesIO(base64.b64decode(answer.json()["data"][0]["b64_json"]))).getpixel((0, 0))
-
-    def idle(self) -> None:
-        until = time.monotonic() + 60
-        while self.http.get("/health").json()["running"]:
-            assert time.monotonic() < until
-            time.sleep(0.1)
-
-    def replicas(self, kind: str) -> list[int]:
-        """Processes of a deployment that are children of our own."""
-        found = []
-        for place in Path("/proc").iterdir():
-            try:
-                title = (place / "cmdline").read_bytes().partition(b"\0")[0].decode()
-                if title.startswith(f"ray::ServeReplica:llmga:{kind}") and self._is_ours(int(place.name)):
-                    found.append(int(place.name))
-            except (OSError, ValueError):
-                continue
-        return found
-
-    def _is_ours(self, pid: int) -> bool:
-        while pid > 1 and pid != self.process.pid:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        return pid > 1
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    for _ in range(TRIES):
-        made = Cluster()
-        if made.is_up():
-            yield made
-            made.end()
-            return
-    pytest.fail("Ray did not start")
+@pytest.fixture
+def cluster(ray_cluster):
+    ray_cluster.board(PACE)
+    return ray_cluster
 
 
 def test_words_and_pictures_come_from_both_of_their_replicas(cluster):

@@ -14,6 +14,7 @@ from llmga.llava.conversation import Conversation
 from llmga.llava.planner import ask
 from llmga.llava.sampling import Sampling
 from llmga.serve.api.errors import ApiError
+from llmga.serve.api.metrics import Metrics
 from llmga.serve.cluster import calls
 from llmga.serve.cluster.gate import Gate, RemoteQueue
 from llmga.serve.cluster.messages import Begun, Ended, Painted, Step
@@ -278,6 +279,30 @@ def test_who_waits_for_a_picture_leaves_its_place_to_words():
         return seen, gate.queue.running, gate.queue.aside
 
     assert on_loop(meet()) == ((2, 1, 2, 1), 0, 0)
+
+
+def test_figures_are_those_of_all_applications_and_the_queues_are_one():
+    async def meet():
+        gate = Gate(2, 5)
+        first, second = queues(gate, 2)
+        metrics = [Metrics(each) for each in (first, second)]
+        first.figures, second.figures = (each.text for each in metrics)
+        alone = await first.all_figures()
+        for number, each in enumerate(metrics, 1):
+            each.pictures.labels("toy").inc(number)
+        second.start()
+        await asyncio.sleep(0.1)
+        release = await first.acquire("a")
+        told = await first.all_figures()
+        release()
+        second.close()
+        return alone.decode(), told.decode(), first._holder, second._holder
+
+    alone, told, *holders = on_loop(meet())
+    assert "replica" not in alone and "llmga_running 0.0" in alone and "llmga_running 1.0" in told
+    for number, holder in enumerate(holders, 1):
+        assert f'llmga_pictures_total{{model="toy",replica="{holder}"}} {number}.0' in told
+    assert len([line for line in told.splitlines() if line.startswith("llmga_waiting ")]) == 1
 
 
 def test_a_queue_that_is_started_anew_learns_who_is_at_work():

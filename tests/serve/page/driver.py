@@ -90,8 +90,9 @@ def held_back(models: Models, token: int) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def slowed(models: Models) -> Iterator[None]:
-    """Every step takes a fifth of a second, so that a painting is seen at work on any machine."""
-    hook = models.pipeline.denoiser.register_forward_pre_hook(lambda *_: sleep(0.2))
+    """Every step takes a fifth of a second, and later more, so that a painting is seen at work on any machine."""
+    steps = count(1)
+    hook = models.pipeline.denoiser.register_forward_pre_hook(lambda *_: sleep(0.2 if next(steps) < 30 else 1.5))
     try:
         yield
     finally:
