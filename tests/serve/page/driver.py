@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from threading import Event
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -78,7 +78,7 @@ def held_back(models: Models, token: int) -> Iterator[Callable[[], None]]:
 
     def before(*_: object) -> None:
         if next(written) > token:
-            free.wait(PATIENCE / 1000)
+            free.wait(10 * PATIENCE / 1000)
 
     hook = models.new_chat().mllm.model.register_forward_pre_hook(before)
     try:
@@ -89,10 +89,14 @@ def held_back(models: Models, token: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def slowed(models: Models) -> Iterator[None]:
-    """Every step takes a fifth of a second, and later more, so that a painting is seen at work on any machine."""
+def slowed(models: Models, later: float = 1.5) -> Iterator[None]:
+    """Every step takes a fifth of a second, and later more, so that a painting is seen at work on any machine.
+
+    Args:
+        later: seconds that a step takes from the thirtieth on.
+    """
     steps = count(1)
-    hook = models.pipeline.denoiser.register_forward_pre_hook(lambda *_: sleep(0.2 if next(steps) < 30 else 1.5))
+    hook = models.pipeline.denoiser.register_forward_pre_hook(lambda *_: sleep(0.2 if next(steps) < 30 else later))
     try:
         yield
     finally:
@@ -113,7 +117,39 @@ COUNT = """for (const kind of ["pointerdown", "keydown"])
         if (event.isTrusted && (kind === "pointerdown" || event.key.length > 1))
             sessionStorage.taken = 1 + Number(sessionStorage.taken || 0);
     }, true);"""
+# What comes and goes is written down, since a busy machine may look too late: messages over the page, and what is told to
+# those who do not see it.
+WRITE_DOWN = """window.written = { told: [], heard: [] };
+new MutationObserver(() => {
+    for (const toast of document.querySelectorAll(".toast-body:not([data-written])")) {
+        const title = toast.querySelector(".toast-title"), kind = [...title.classList].find((name) => titles[name]);
+        const seen = getComputedStyle(title).fontSize === "0px" ? getComputedStyle(title, "::after").content : "";
+        toast.dataset.written = "";
+        written.told.push([kind, seen && JSON.parse(seen), toast.innerText]);
+    }
+    for (const live of document.querySelectorAll(".heard"))
+        if (live.textContent && written.heard.at(-1) !== live.textContent) written.heard.push(live.textContent);
+}).observe(document, { childList: true, subtree: true, characterData: true });
+const titles = { warning: 1, info: 1, error: 1 };"""
+STANDS = """(selector) => {
+    const box = document.querySelector(selector)?.getBoundingClientRect();
+    const [before, now] = [window.stood, box?.width ? [box.x, box.y, box.width, box.height].join() : ""];
+    window.stood = now;
+    return now && now === before;
+}"""
 PAINTING = ".log progress[value]:not([value='0'])"
+
+
+def soon(true: Callable[[], object]) -> None:
+    """Wait until something is true, for what reaches the page a moment later than what was waited for.
+
+    Raises:
+        AssertionError: it never is.
+    """
+    until = monotonic() + PATIENCE / 1000
+    while not true():
+        assert monotonic() < until, "is not true, however long one waits"
+        sleep(0.1)
 
 
 class Driver:
@@ -131,6 +167,7 @@ class Driver:
         self.outside: list[str] = []
         page.set_default_timeout(PATIENCE)
         page.add_init_script(COUNT)
+        page.add_init_script(WRITE_DOWN)
         page.on("console", lambda message: message.type in ("error", "warning") and self.console.append(message.text))
         page.on("pageerror", lambda problem: self.console.append(str(problem)))
         page.on("request", self._note)
@@ -213,11 +250,21 @@ class Driver:
             link.click()
         return Image.open(io.BytesIO(Path(download.value.path()).read_bytes()))
 
-    def title_told(self, kind: str) -> str:
-        """The title of a message over the page, as it is seen."""
-        title = self.page.locator(f".toast-title.{kind}")
-        assert title.evaluate("(title) => getComputedStyle(title).fontSize") == "0px"  # gradio's own
-        return title.evaluate("(title) => JSON.parse(getComputedStyle(title, '::after').content)")
+    def told(self, kind: str, text: str) -> None:
+        """Wait until a message over the page has come, under the title that its kind has in the page's language.
+
+        Args:
+            kind: `warning`, `info` or `error`.
+            text: some of its words.
+        """
+        self.until("(text) => written.told.some(([, , said]) => said.includes(text))", text)
+        found = self.page.evaluate("written.told.splice(0)")
+        assert [kind, self.words[f"told {kind}"]] in [each[:2] for each in found if text in each[2]], found
+        self.page.evaluate("document.querySelectorAll('.toast-close').forEach((button) => button.click())")
+
+    def heard(self, text: str) -> None:
+        """Wait until somebody who does not see the page was told something."""
+        self.until("(text) => written.heard.some((said) => said.includes(text))", text)
 
     def until(self, true: str, given: Any = None) -> None:
         """Wait until something is true in the browser."""
@@ -242,12 +289,17 @@ class Driver:
 
     def drag(self, *points: tuple[float, float], stage: str = "#mask-editor canvas") -> None:
         """Lead the pressed mouse through points, in shares of the width and height of what is drawn on."""
-        box = self.page.locator(stage).bounding_box()
+        box = self.box_of(stage)
         for place, (x, y) in enumerate(points):
             self.page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
             if not place:
                 self.page.mouse.down()
         self.page.mouse.up()
+
+    def box_of(self, selector: str) -> dict[str, float]:
+        """Where something stands that has come to stand there."""
+        self.page.wait_for_function(STANDS, arg=selector, polling=100)
+        return self.page.locator(selector).bounding_box()
 
     def put(self, how: str, kind: str, place: str) -> None:
         """Paste or drop a picture somewhere."""

@@ -9,7 +9,7 @@ from PIL import Image
 from llmga.assistant.loading import Models
 from llmga.serve.gradio_web_server import AT_ONCE
 from llmga.toyworld.oracle import read
-from tests.serve.page.driver import NO_BROWSER, REQUEST, Asked, Driver, held_back, slowed
+from tests.serve.page.driver import NO_BROWSER, REQUEST, Asked, Driver, held_back, slowed, soon
 
 pytestmark = [pytest.mark.browser, NO_BROWSER]
 
@@ -27,11 +27,11 @@ def test_more_visitors_than_places_wait_see_that_they_do_and_can_give_up(
         tab.page.wait_for_selector(waiting)
         tab.page.click("#message button.stop-button")
         tab.answered()
-        assert tab.page.locator(".log .note").all_inner_texts() == ["Stopped."]
+        soon(lambda: tab.page.locator(".log .note").all_inner_texts() == ["Stopped."])
         go_on()
         for driver in others:
             driver.answered()
-            assert driver.page.locator(".log .words").count() == 1
+            soon(lambda driver=driver: driver.page.locator(".log .words").count() == 1)
             assert driver.page.locator(waiting).count() == 0
     for driver in others:
         driver.page.context.close()
@@ -71,6 +71,7 @@ def test_the_page_can_be_used_by_keyboard_alone(tab: Driver) -> None:
     tab.page.keyboard.press("Enter")
     canvas = tab.page.locator("#mask-editor canvas")
     canvas.wait_for(state="visible")
+    tab.page.wait_for_selector("#mask-editor .mask-editor:not(.empty)")
     tab.page.wait_for_function("document.querySelector('#mask-editor canvas').width > 300")
     canvas.focus()
     for key in ("Space", "ArrowRight", "ArrowRight", "Space"):
@@ -121,6 +122,28 @@ def test_a_picture_opens_large_with_its_record_its_versions_and_what_it_was(tab:
     assert found == []
 
 
+def test_a_saved_conversation_is_gone_on_with_by_somebody_else(tab: Driver, browser: object, tmp_path: Path) -> None:
+    tab.open()
+    tab.ask(REQUEST)
+    tab.turn_to("session")
+    with tab.page.expect_download() as download:
+        tab.page.click("#save")
+    download.value.save_as(tmp_path / "session.zip")
+    other = Driver(browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB").new_page(), tab.url)
+    other.open()
+    other.turn_to("session")
+    loading = other.page.locator("#load input[type=file], input[type=file][accept*=zip]").first
+    loading.set_input_files(tmp_path / "session.zip")
+    other.page.wait_for_selector("#picture-0")
+    for driver in (tab, other):
+        driver.ask("make it green")
+        driver.page.wait_for_selector("#picture-1")
+    for number in (0, 1):
+        assert tab.picture(number).tobytes() == other.picture(number).tobytes()
+    assert other.console == [] and other.outside == []
+    other.page.context.close()
+
+
 def test_the_page_beside_the_api_is_entered_with_a_key_and_paints(browser: object, server_class: type) -> None:
     flags = ("--page", "--no-library", "--seed", "7", "--grace", "600")
     with server_class(*flags, LLMGA_SERVER_KEYS="sk-of-the-tests") as server:
@@ -165,6 +188,7 @@ def test_two_visitors_with_two_tabs_each_are_not_mixed_up(tab: Driver, browser: 
         seen = read(driver.picture(0)).attributes
         assert (seen["colour"], seen["shape"]) == (colour, shape)
         driver.page.wait_for_function("document.querySelectorAll('.talks .row img').length === 2")
-        listed = driver.page.locator(".talks .row").all_inner_texts()
-        assert sorted(listed) == [f"a big {colour} {each} on a white background" for each in ("circle", "square")]
+        listed = [f"a big {colour} {each} on a white background" for each in ("circle", "square")]
+        rows = driver.page.locator(".talks .row")
+        soon(lambda rows=rows, listed=listed: sorted(rows.all_inner_texts()) == listed)
     assert all(driver.console == [] and driver.outside == [] for driver, _, _ in tabs)

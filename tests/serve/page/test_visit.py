@@ -35,7 +35,9 @@ def visit(
         "languages": (LANGUAGES[own], LANGUAGES[other]),
         "strings": (STRINGS[own], STRINGS[other]),
     }
-    yield Visit(Driver(context.new_page(), url, own), models, asked, tmp_path, kept=kept)
+    made = Visit(Driver(context.new_page(), url, own), models, asked, tmp_path, kept=kept)
+    with made.slow:
+        yield made
     context.close()
 
 

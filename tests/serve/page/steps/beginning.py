@@ -1,33 +1,37 @@
 """The welcome, the first picture, and the light box."""
 
 from llmga.toyworld.oracle import read
-from tests.serve.page.driver import REQUEST, held_back
+from tests.serve.page.driver import REQUEST, held_back, soon
 from tests.serve.page.steps.visit import Steps, Visit
 
 step = STEPS = Steps()
+SHOWS_ITS_END = """() => {
+    const log = document.querySelector(".log");
+    return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 5;
+}"""
 
 
 @step("the page says what can be done")
 def _(visit: Visit) -> None:
     tab = visit.tab
     tab.open()
-    assert tab.page.inner_text(".log .welcome h2") == tab.words["welcome"]
-    cards = tab.page.locator(".log .card strong").all_inner_texts()
-    assert cards == [tab.words[f"card {name}"] for name in ("say", "upload", "fill", "larger")]
-    assert tab.page.get_attribute("#message textarea", "placeholder") == tab.words["placeholder"]
+    soon(lambda: tab.page.inner_text(".log .welcome h2") == tab.words["welcome"])
+    cards = [tab.words[f"card {name}"] for name in ("say", "upload", "fill", "larger")]
+    soon(lambda: tab.page.locator(".log .card strong").all_inner_texts() == cards)
+    soon(lambda: tab.box.get_attribute("placeholder") == tab.words["placeholder"])
     assert tab.page.locator(".talks .row").count() == 0
 
 
 @step("what this model paints is told at the side")
 def _(visit: Visit) -> None:
-    assert visit.tab.words["paints"] in visit.tab.page.inner_text("#gallery")
+    soon(lambda: visit.tab.words["paints"] in visit.tab.page.inner_text("#gallery"))
 
 
 @step("a card suggests words")
 def _(visit: Visit) -> None:
     visit.tab.page.click("[data-card=say]")
     visit.tab.page.wait_for_selector("#message textarea:focus")
-    assert visit.tab.box.input_value() == REQUEST
+    soon(lambda: visit.tab.box.input_value() == REQUEST)
 
 
 @step("words are streamed while the answer is written")
@@ -50,6 +54,7 @@ def _(visit: Visit) -> None:
     tab.ask(REQUEST)
     tab.page.wait_for_selector("#picture-0")
     assert tab.said() == ["hello", REQUEST] and tab.pictures() == 1
+    tab.heard("red")  # its prompt, for those who do not see it
 
 
 @step("the picture is saved with its record", task="save", least=1)
@@ -71,7 +76,7 @@ def _(visit: Visit) -> None:
 
 @step("the picture stands at the side, too")
 def _(visit: Visit) -> None:
-    assert visit.tab.page.locator("#gallery [data-open]").count() == 1
+    soon(lambda: visit.tab.page.locator("#gallery [data-open]").count() == 1)
 
 
 @step("a variation is painted")
@@ -134,9 +139,9 @@ def _(visit: Visit) -> None:
     tab = visit.tab
     tab.do("look", 0)
     tab.page.wait_for_selector("#subject .subject")
-    assert tab.words["about look"].format(1) in tab.page.inner_text("#subject")
+    soon(lambda: tab.words["about look"].format(1) in tab.page.inner_text("#subject"))
     tab.ask("which colour is it?")
-    assert tab.page.locator("#subject .subject").count() == 0
+    soon(lambda: tab.page.locator("#subject .subject").count() == 0)
     assert "red" in tab.page.locator(".log .words").last.inner_text()
     assert tab.pictures() == 2
 
@@ -156,6 +161,7 @@ def _(visit: Visit) -> None:
     visit.tab.ask("make it green")
     visit.tab.page.wait_for_selector("#picture-2")
     assert visit.tab.pictures() == 3
+    visit.tab.until(SHOWS_ITS_END)
 
 
 @step("before and after are compared with a slider")

@@ -1,6 +1,7 @@
 """Settings, presets, language, look and window."""
 
-from tests.serve.page.driver import REQUEST
+from llmga.toyworld.oracle import read
+from tests.serve.page.driver import REQUEST, soon
 from tests.serve.page.steps.visit import Steps, Visit
 
 step = STEPS = Steps()
@@ -23,7 +24,7 @@ def enter(visit: Visit, name: str, value: str) -> None:
 @step("the checkpoint's own steps stand in the field")
 def _(visit: Visit) -> None:
     visit.tab.turn_to("settings")
-    assert visit.tab.setting("steps").get_attribute("placeholder") == "20"
+    soon(lambda: visit.tab.setting("steps").get_attribute("placeholder") == "20")
     assert visit.tab.setting("steps").input_value() == ""
 
 
@@ -45,18 +46,15 @@ def _(visit: Visit) -> None:
     before = visit.tab.said()
     visit.tab.box.fill(REQUEST)
     visit.tab.box.press("Enter")
-    visit.tab.page.wait_for_selector(".toast-body:has-text('3000')")
+    visit.tab.told("warning", "3000")
     assert visit.tab.said() == before and visit.tab.box.input_value() == REQUEST
-    assert visit.tab.title_told("warning") == visit.tab.words["told warning"]
-    visit.tab.page.click(".toast-close")
     visit.tab.box.fill("")
 
 
 @step("a mended field says nothing more")
 def _(visit: Visit) -> None:
     enter(visit, "steps", "4")
-    visit.tab.page.wait_for_selector("#setting-steps .wrong, #setting-steps.wrong", state="detached")
-    assert visit.tab.words["field whole"].format(1, 150) not in visit.tab.page.inner_text("#setting-steps")
+    soon(lambda: visit.tab.words["field whole"].format(1, 150) not in visit.tab.page.inner_text("#setting-steps"))
 
 
 @step("a size that cannot be is told at the field")
@@ -86,7 +84,15 @@ def _(visit: Visit) -> None:
     name.press("Enter")
     visit.tab.page.click("#preset-save")
     visit.tab.page.wait_for_selector(f"text={visit.tab.words['preset saved'].format('quick')}")
-    assert name.input_value() == "quick"
+    soon(lambda: name.input_value() == "quick")
+
+
+@step("settings and presets outlive a reload")
+def _(visit: Visit) -> None:
+    visit.tab.open_again()
+    visit.tab.turn_to("settings")
+    shows(visit, "steps", "4")
+    shows(visit, "size", "56x72")
 
 
 @step("a preset brings its values back")
@@ -95,7 +101,7 @@ def _(visit: Visit) -> None:
     visit.tab.page.locator("#preset input").click()
     visit.tab.page.get_by_role("option", name="quick").click()
     shows(visit, "steps", "4")
-    assert visit.tab.setting("size").input_value() == "56x72"
+    shows(visit, "size", "56x72")
 
 
 @step("a preset is deleted")
@@ -154,7 +160,7 @@ def _(visit: Visit) -> None:
 def _(visit: Visit) -> None:
     visit.tab.page.locator(".log .open").last.click()
     visit.tab.page.click("dialog [data-do=versions]")
-    assert visit.tab.page.locator(".side-by-side img").count() == 2
+    soon(lambda: visit.tab.page.locator(".side-by-side img").count() == 2)
     visit.tab.page.keyboard.press("Escape")
 
 
@@ -166,8 +172,8 @@ def _(visit: Visit) -> None:
     tab.page.locator("#advanced > button").click()
     tab.page.get_by_label(tab.words["setting paint"]).check()
     tab.ask(REQUEST)
+    soon(lambda: tab.words["waiting"] in tab.page.inner_text(".log .waiting"))
     assert tab.pictures() == visit.kept["pictures"]
-    assert tab.words["waiting"] in tab.page.inner_text(".log .waiting")
 
 
 @step("a changed prompt is painted")
@@ -178,7 +184,8 @@ def _(visit: Visit) -> None:
     tab.page.click(".log .waiting [data-do=paint]")
     tab.page.wait_for_selector(f"#picture-{visit.kept['pictures']}")
     tab.answered()
-    assert words in tab.picture(visit.kept["pictures"]).info["parameters"]
+    picture = tab.picture(visit.kept["pictures"])
+    assert words in picture.info["parameters"] and read(picture).attributes["colour"] == "green"
     tab.page.get_by_label(tab.words["setting paint"]).uncheck()
 
 
@@ -196,9 +203,10 @@ def _(visit: Visit) -> None:
 def _(visit: Visit) -> None:
     tab = visit.tab
     tab.page.get_by_role("tab", name=tab.words["canvas"], exact=True).wait_for()  # gradio's tabs follow a little later
-    assert tab.words["placeholder"] == tab.box.get_attribute("placeholder")
-    assert tab.page.locator(".log [data-do=similar]").first.get_attribute("data-tip") == tab.words["similar"]
-    assert tab.page.get_attribute("html", "lang") == visit.kept["codes"][1]
+    soon(lambda: tab.box.get_attribute("placeholder") == tab.words["placeholder"])
+    variation = tab.page.locator(".log [data-do=similar]").first
+    soon(lambda: variation.get_attribute("data-tip") == tab.words["similar"])
+    soon(lambda: tab.page.get_attribute("html", "lang") == visit.kept["codes"][1])
 
 
 @step("and comes back to the first one")
@@ -208,7 +216,7 @@ def _(visit: Visit) -> None:
     tab.words = visit.kept["own"]
     tab.page.wait_for_selector(f"#new-talk:has-text('{tab.words['new conversation']}')")
     tab.page.get_by_role("tab", name=tab.words["canvas"], exact=True).wait_for()
-    assert tab.page.get_attribute("html", "lang") == visit.kept["codes"][0]
+    soon(lambda: tab.page.get_attribute("html", "lang") == visit.kept["codes"][0])
 
 
 @step("the look follows the reader's system into the dark")
@@ -216,7 +224,7 @@ def _(visit: Visit) -> None:
     bright = visit.tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
     visit.tab.page.emulate_media(color_scheme="dark")
     visit.tab.page.wait_for_selector("body.dark")
-    assert visit.tab.page.evaluate("getComputedStyle(document.body).backgroundColor") != bright
+    visit.tab.until("(bright) => getComputedStyle(document.body).backgroundColor !== bright", bright)
 
 
 @step("and back into the light")

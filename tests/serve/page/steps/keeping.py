@@ -2,7 +2,7 @@
 
 import zipfile
 
-from tests.serve.page.driver import REQUEST, Driver, slowed
+from tests.serve.page.driver import REQUEST, Driver, soon
 from tests.serve.page.steps.visit import Steps, Visit
 
 step = STEPS = Steps()
@@ -41,7 +41,7 @@ def _(visit: Visit) -> None:
     rows(visit, 1)
     visit.tab.ask("hello, what can you do?")
     rows(visit, 2)
-    assert visit.tab.page.locator(".talks .row.open").inner_text() == "hello, what can you do?"
+    soon(lambda: visit.tab.page.inner_text(".talks .row.open") == "hello, what can you do?")
 
 
 @step("a saved conversation is loaded as another one")
@@ -51,11 +51,9 @@ def _(visit: Visit) -> None:
     )
     visit.tab.page.wait_for_selector("#picture-0")
     rows(visit, 3)
-    assert visit.tab.said() == visit.kept["said"]
+    soon(lambda: visit.tab.said() == visit.kept["said"])
     assert visit.tab.picture(0).tobytes() == visit.kept["first"]
-    visit.tab.page.wait_for_selector(f".toast-body:has-text('{visit.tab.words['loaded']}')")
-    assert visit.tab.title_told("info") == visit.tab.words["told info"]
-    visit.tab.page.click(".toast-close")
+    visit.tab.told("info", visit.tab.words["loaded"])
 
 
 @step("it is renamed")
@@ -70,7 +68,7 @@ def _(visit: Visit) -> None:
 def _(visit: Visit) -> None:
     search(visit, "zebra")
     rows(visit, 0)
-    assert visit.tab.words["none found"] in visit.tab.page.inner_text(".talks")
+    soon(lambda: visit.tab.words["none found"] in visit.tab.page.inner_text(".talks"))
     search(visit, "")
     rows(visit, 3)
 
@@ -80,7 +78,8 @@ def _(visit: Visit) -> None:
     visit.tab.page.locator(".talks .row.open [data-do=delete]").click()
     visit.tab.page.wait_for_selector(".log .welcome")
     rows(visit, 2)
-    assert visit.tab.words["talk deleted"].format("My circle") in visit.tab.page.inner_text(".talks .deleted")
+    said = visit.tab.words["talk deleted"].format("My circle")
+    soon(lambda: said in visit.tab.page.inner_text(".talks .deleted"))
 
 
 @step("deleting is taken back")
@@ -88,15 +87,15 @@ def _(visit: Visit) -> None:
     visit.tab.page.click(".talks .deleted button")
     visit.tab.page.wait_for_selector("#picture-0")
     rows(visit, 3)
-    assert visit.tab.page.inner_text(".talks .row.open") == "My circle"
-    assert visit.tab.said() == visit.kept["said"]
+    soon(lambda: visit.tab.page.inner_text(".talks .row.open") == "My circle")
+    soon(lambda: visit.tab.said() == visit.kept["said"])
 
 
 @step("another conversation is opened")
 def _(visit: Visit) -> None:
     visit.tab.page.click(".talks .row:has-text('hello, what') .talk")
     visit.tab.until("document.querySelectorAll('.log .bubble').length === 1")
-    assert visit.tab.said() == ["hello, what can you do?"]
+    soon(lambda: visit.tab.said() == ["hello, what can you do?"])
 
 
 @step("yesterday's picture is found", task="find yesterday's picture", least=2)
@@ -106,17 +105,16 @@ def _(visit: Visit) -> None:
     rows(visit, 1)
     visit.tab.page.click(".talks .row .talk")
     visit.tab.page.wait_for_selector("#picture-0")
-    assert visit.tab.said() == visit.kept["said"]
+    soon(lambda: visit.tab.said() == visit.kept["said"])
 
 
 @step("a reload loses nothing")
 def _(visit: Visit) -> None:
     before = visit.tab.page.inner_text(".log")
     visit.tab.open_again()
-    visit.tab.until(f"document.querySelectorAll('.log .bubble').length === {len(visit.kept['said'])}")
-    assert visit.tab.page.inner_text(".log") == before
+    soon(lambda: visit.tab.page.inner_text(".log") == before)
     visit.tab.turn_to("settings")
-    assert visit.tab.setting("steps").input_value() == "4"
+    soon(lambda: visit.tab.setting("steps").input_value() == "4")
     assert visit.tab.picture(0).tobytes() == visit.kept["first"]
 
 
@@ -126,8 +124,7 @@ def _(visit: Visit) -> None:
     tab.page.click("#new-talk")
     tab.page.wait_for_selector(".log .welcome")
     tab.paint_slowly()
-    visit.kept["slow"] = slowed(visit.models)
-    visit.kept["slow"].__enter__()
+    visit.slow_down()
     tab.say(REQUEST)
     before = tab.paints()
     tab.open_again()
@@ -142,7 +139,7 @@ def _(visit: Visit) -> None:
     visit.other = Driver(visit.tab.page.context.new_page(), visit.tab.url)
     visit.other.page.goto(visit.tab.page.url)
     visit.other.page.wait_for_selector(".log progress")
-    assert visit.other.said() == [REQUEST]
+    soon(lambda: visit.other.said() == [REQUEST])
 
 
 @step("what one tab stops has stopped in both")
@@ -152,23 +149,22 @@ def _(visit: Visit) -> None:
         driver.answered()
         driver.page.wait_for_selector(f"text={visit.tab.words['stopped']}")
         assert driver.said() == [REQUEST]
-    visit.kept.pop("slow").__exit__(None, None, None)
+    visit.slow.close()
 
 
 @step("settings are back after the reload")
 def _(visit: Visit) -> None:
     visit.tab.turn_to("settings")
-    assert visit.tab.setting("size").input_value() == "256x256"
-    assert visit.tab.setting("steps").input_value() == "100"
+    soon(lambda: visit.tab.setting("size").input_value() == "256x256")
+    soon(lambda: visit.tab.setting("steps").input_value() == "100")
 
 
 @step("what is said in one tab stands in the other")
 def _(visit: Visit) -> None:
     visit.other.ask("hello")
-    visit.tab.page.wait_for_selector(".log .user >> nth=1")
-    visit.tab.answered()
-    visit.tab.until("document.querySelectorAll('.log .words').length > 0")
-    assert visit.tab.page.inner_text(".log") == visit.other.page.inner_text(".log")
+    said = visit.other.page.inner_text(".log")
+    assert "hello" in said
+    soon(lambda: visit.tab.page.inner_text(".log") == said)
     assert visit.other.console == [] and visit.other.outside == []
 
 

@@ -1,6 +1,6 @@
 """Messages: edited, tried again, taken back and brought back; what waits, what is stopped, what is refused."""
 
-from tests.serve.page.driver import PAINTING, REQUEST, held_back, slowed
+from tests.serve.page.driver import PAINTING, REQUEST, held_back, soon
 from tests.serve.page.steps.visit import Steps, Visit
 
 step = STEPS = Steps()
@@ -14,7 +14,7 @@ def _(visit: Visit) -> None:
     tab.page.wait_for_selector("[data-do='bring back']")
     tab.answered()
     assert tab.said() == before
-    assert tab.words["replaced"] in tab.page.inner_text(".log")
+    soon(lambda: tab.words["replaced"] in tab.page.inner_text(".log"))
 
 
 @step("the last message is taken back, its words are in the box again", task="undo", least=1)
@@ -22,12 +22,12 @@ def _(visit: Visit) -> None:
     visit.kept["said"] = visit.tab.said()
     visit.tab.do("undo")
     visit.tab.until(f"document.querySelectorAll('.log .bubble').length === {len(visit.kept['said']) - 1}")
-    assert visit.tab.box.input_value() == visit.kept["said"][-1]
+    soon(lambda: visit.tab.box.input_value() == visit.kept["said"][-1])
 
 
 @step("what was taken back is brought back")
 def _(visit: Visit) -> None:
-    assert visit.tab.words["undone"] in visit.tab.page.inner_text(".log")
+    soon(lambda: visit.tab.words["undone"] in visit.tab.page.inner_text(".log"))
     visit.tab.do("bring back")
     visit.tab.until(f"document.querySelectorAll('.log .bubble').length === {len(visit.kept['said'])}")
     assert visit.tab.said() == visit.kept["said"]
@@ -44,6 +44,12 @@ def _(visit: Visit) -> None:
     tab.until("[...document.querySelectorAll('.log .bubble')].at(-1).textContent.includes('yellow')")
     tab.answered()
     assert len(tab.said()) == len(visit.kept["said"]) and tab.page.locator(".log .painted img").count() > 0
+
+
+@step("the message as it was is brought back")
+def _(visit: Visit) -> None:
+    visit.tab.do("bring back")
+    soon(lambda: visit.tab.said() == visit.kept["said"])
 
 
 @step("an edit that is given up changes nothing")
@@ -64,11 +70,12 @@ def _(visit: Visit) -> None:
         tab.box.fill("what can you do?")
         tab.box.press("Enter")
         tab.page.wait_for_selector(".waits")
-        assert tab.words["waits"] in tab.page.inner_text(".waits")
+        soon(lambda: tab.words["waits"] in tab.page.inner_text(".waits"))
         go_on()
         tab.until(f"document.querySelectorAll('.log .bubble').length === {before + 2}")
+    soon(lambda: tab.box.input_value() == "")
     tab.answered()
-    assert tab.said()[-1] == "what can you do?" and tab.box.input_value() == ""
+    assert tab.said()[-1] == "what can you do?" and tab.page.locator(".waits").count() == 0
 
 
 @step("a message that waits need not be sent")
@@ -90,25 +97,24 @@ def _(visit: Visit) -> None:
 def _(visit: Visit) -> None:
     tab = visit.tab
     tab.paint_slowly()
-    visit.kept["slow"] = slowed(visit.models)
-    visit.kept["slow"].__enter__()
+    visit.slow_down()
     tab.say(REQUEST)
     tab.page.wait_for_selector(PAINTING)
     tab.page.wait_for_selector(".log .face img[src^='data:']")
     step_of, _, _ = tab.words["step"].partition("{}")
-    assert step_of.strip() in tab.page.inner_text(".log .left")
+    soon(lambda: step_of.strip() in tab.page.inner_text(".log .left"))
 
 
 @step("a painting is stopped", task="stop", least=1)
 def _(visit: Visit) -> None:
     visit.tab.page.click("#message button.stop-button")
     visit.tab.answered()
-    assert visit.tab.page.locator(".log .note").last.inner_text() == visit.tab.words["stopped"]
+    soon(lambda: visit.tab.page.locator(".log .note").last.inner_text() == visit.tab.words["stopped"])
 
 
 @step("after a stop the conversation goes on")
 def _(visit: Visit) -> None:
-    visit.kept.pop("slow").__exit__(None, None, None)
+    visit.slow.close()
     visit.tab.setting("size").fill("")
     visit.tab.setting("steps").fill("4")
     visit.tab.ask("hello")
@@ -139,12 +145,10 @@ def _(visit: Visit) -> None:
     (visit.folder / "notes.png").write_text("no picture")
     visit.tab.box.fill("hello")
     visit.tab.page.locator("#message input[type=file]").set_input_files(visit.folder / "notes.png")
-    visit.tab.page.wait_for_selector("text=is not a readable picture")
+    visit.tab.told("warning", "is not a readable picture")
     visit.tab.page.wait_for_selector("#message .delete-button", state="detached")
     assert visit.tab.box.input_value() == "hello"
-    assert visit.tab.title_told("warning") == visit.tab.words["told warning"]
     visit.tab.box.fill("")
-    visit.tab.page.click(".toast-close")
 
 
 @step("a message that is too long is refused and stays in the box")
@@ -153,10 +157,9 @@ def _(visit: Visit) -> None:
     before, text = tab.said(), "a" * 20_001
     tab.box.fill(text)
     tab.box.press("Enter")
-    tab.page.wait_for_selector(f".toast-body:has-text('{tab.words['too long'].format(20_001, 20_000)}')")
+    tab.told("warning", tab.words["too long"].format(20_001, 20_000))
     assert tab.said() == before and tab.box.input_value() == text
     tab.box.fill("")
-    tab.page.click(".toast-close")
 
 
 @step("a picture of one's own is uploaded and asked about")

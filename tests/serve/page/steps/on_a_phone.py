@@ -1,5 +1,6 @@
 """The same page in the narrow window of a phone."""
 
+from tests.serve.page.driver import soon
 from tests.serve.page.steps.visit import Steps, Visit
 
 step = STEPS = Steps()
@@ -30,7 +31,7 @@ def _(visit: Visit) -> None:
     visit.tab.page.click(".talks .row:has-text('My circle') .talk")
     visit.tab.page.wait_for_selector("#picture-0")
     visit.tab.page.wait_for_selector("#library:not(.open)")
-    assert visit.tab.said() == visit.kept["said"]
+    soon(lambda: visit.tab.said() == visit.kept["said"])
 
 
 @step("on a phone the canvas takes the window")

@@ -1,5 +1,6 @@
 """The canvas: what is marked, painted anew and grown."""
 
+from tests.serve.page.driver import soon
 from tests.serve.page.steps.visit import Steps, Visit
 
 step = STEPS = Steps()
@@ -49,7 +50,7 @@ def _(visit: Visit) -> None:
 def _(visit: Visit) -> None:
     sent = visit.tab.page.locator(".log .attached.marked img").last
     assert visit.tab.words["marked"] in sent.get_attribute("alt")
-    assert sent.evaluate("(image) => image.naturalWidth") >= 256
+    soon(lambda: sent.evaluate("(image) => image.naturalWidth") >= 256)
 
 
 @step("the canvas opens with the brush")
@@ -128,8 +129,8 @@ def _(visit: Visit) -> None:
 @step("the canvas takes the whole window and gives it back")
 def _(visit: Visit) -> None:
     visit.tab.page.click("[data-act=expand]")
-    box = visit.tab.page.locator("#mask-editor canvas").bounding_box()
-    assert visit.tab.page.locator(".mask-editor.expanded").count() == 1 and box["width"] > 400
+    soon(lambda: visit.tab.box_of("#mask-editor canvas")["width"] > 400)
+    assert visit.tab.page.locator(".mask-editor.expanded").count() == 1
     press(visit, "Escape")
     assert visit.tab.page.locator(".mask-editor.expanded").count() == 0
 
@@ -166,7 +167,7 @@ def _(visit: Visit) -> None:
     tab = visit.tab
     tab.do("larger", 0)
     tab.page.wait_for_selector(".mask-editor.growing:not(.empty)")
-    handle, stage = (tab.page.locator(each).bounding_box() for each in ("[data-side=right]", "#mask-editor canvas"))
+    handle, stage = (tab.box_of(each) for each in ("[data-side=right]", "#mask-editor canvas"))
     x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
     tab.page.mouse.move(x, y)
     tab.page.mouse.down()

@@ -1,6 +1,7 @@
 """A visit to the page, and the steps that it is made of: what a person does, and what is to be seen then."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from llmga.assistant.loading import Models
-from tests.serve.page.driver import Asked, Driver
+from tests.serve.page.driver import Asked, Driver, slowed
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Visit:
         asked: hosts beyond this machine that the server turned to.
         folder: for files.
         kept: what a later step compares with.
+        slow: holds the painter back, see `slow_down`, until it is closed.
     """
 
     tab: Driver
@@ -31,6 +33,11 @@ class Visit:
     folder: Path
     other: Driver | None = None
     kept: dict[str, Any] = field(default_factory=dict)
+    slow: ExitStack = field(default_factory=ExitStack)
+
+    def slow_down(self) -> None:
+        """Let paintings last until they are stopped."""
+        self.slow.enter_context(slowed(self.models, later=5))
 
     def pixels(self, number: int) -> np.ndarray:
         """A picture of the conversation: height × width × 3."""
