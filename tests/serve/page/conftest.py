@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -107,9 +106,9 @@ def tab(browser: object, url: str) -> Iterator[Driver]:
     context.close()
 
 
-@pytest.fixture
-def killed_server(tmp_path: Path) -> Iterator[KilledServer]:
-    server = KilledServer(tmp_path)
+@pytest.fixture(scope="module")
+def killed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledServer]:
+    server = KilledServer(tmp_path_factory.mktemp("killed"))
     yield server
     server.process.kill()
     server.process.wait()

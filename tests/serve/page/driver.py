@@ -117,8 +117,8 @@ COUNT = """for (const kind of ["pointerdown", "keydown"])
         if (event.isTrusted && (kind === "pointerdown" || event.key.length > 1))
             sessionStorage.taken = 1 + Number(sessionStorage.taken || 0);
     }, true);"""
-# What comes and goes is written down, since a busy machine may look too late: messages over the page, and what is told to
-# those who do not see it.
+# What comes and goes is written down, since a busy machine may look too late: messages over the page, and what is told
+# to those who do not see it.
 WRITE_DOWN = """window.written = { told: [], heard: [] };
 new MutationObserver(() => {
     for (const toast of document.querySelectorAll(".toast-body:not([data-written])")) {
@@ -218,11 +218,11 @@ class Driver:
         self.say(text)
         self.answered()
 
-    def paint_slowly(self) -> None:
+    def paint_slowly(self, size: str = "256x256", steps: int = 100) -> None:
         """A size and a number of steps that keep the painter busy for a while."""
         self.turn_to("settings")
-        self.setting("size").fill("256x256")
-        self.setting("steps").fill("100")
+        self.setting("size").fill(size)
+        self.setting("steps").fill(str(steps))
 
     def paints(self) -> int:
         """Wait until a painting is at work and a few of its steps are done; how many."""
@@ -268,7 +268,7 @@ class Driver:
 
     def until(self, true: str, given: Any = None) -> None:
         """Wait until something is true in the browser."""
-        self.page.wait_for_function(true, arg=given)
+        self.page.wait_for_function(true, arg=given, polling=100)  # at every frame it would keep a busy machine busy
 
     def setting(self, name: str) -> Any:
         """The field of a setting."""
@@ -336,7 +336,7 @@ class Driver:
 
 
 class KilledServer:
-    """The page as a process of its own, which can be killed and started again at the same place."""
+    """The page as a process of its own, with a slow painter; it can be killed and started again at the same place."""
 
     def __init__(self, folder: Path):
         with socket.socket() as free:
@@ -349,7 +349,7 @@ class KilledServer:
     def start(self) -> None:
         own = ("--port", str(self.port), "--seed", "7", "--temperature", "0", "--max-pixels-painted", str(256 * 256))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "llmga.serve.gradio_web_server", *own, "--library", str(self.library)],
+            [sys.executable, "-m", "tests.serve.page.slow_server", *own, "--library", str(self.library)],
             stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert "The page is at" in self.process.stdout.readline()
