@@ -6,9 +6,9 @@ The models are loaded before.  A visit is a fresh context of chromium; `ready_ra
 that of a page of gradio's own with one text box, opened in turn with ours.
 
 One visit goes on for many turns, with a picture in every second one.  `first_word_turn_1` and `first_word_turn_30` are
-seconds to the first word there, `nodes_…` how many elements the page has then; `first_word_ratio` is the median of the
-last turns in words over that of the first ones, `nodes_ratio` what a turn adds in the second half over what it adds in
-the first, 1 where the page grows with what it shows and no faster.
+seconds to the first word there, `nodes_…` how many elements the page has then, `script_mb_…` what its scripts hold, in
+megabytes; `first_word_ratio` is the median of the last turns in words over that of the first ones, `nodes_ratio` what a
+turn adds in the second half over what it adds in the first, 1 where the page grows with what it shows and no faster.
 """
 
 import argparse
@@ -60,14 +60,25 @@ def first_letters(page: object, text: str) -> None:
     page.locator(".log .words:not(:empty)").nth(before).wait_for()
 
 
+def held(page: object) -> float:
+    """Megabytes that the page's scripts hold, once what nobody needs is thrown away."""
+    inspector = page.context.new_cdp_session(page)
+    inspector.send("HeapProfiler.collectGarbage")
+    used = inspector.send("Runtime.getHeapUsage")["usedSize"]
+    inspector.detach()
+    return round(used / 2**20, 1)
+
+
 def conversation(page: object, turns: int) -> dict[str, float]:
     """What the first and the last turns of one conversation take, and how the page grows."""
-    times, nodes = [], []
+    times, nodes, megabytes = [], [], []
     for turn in range(turns):
         talks = turn < WORDS or turn >= turns - WORDS or turn % 2
         times.append(seconds(lambda text="hello" if talks else PICTURE: first_letters(page, text)))
         page.wait_for_selector("#message button.submit-button")
         nodes.append(page.evaluate("document.querySelectorAll('*').length"))
+        if turn in (0, turns - 1):
+            megabytes.append(held(page))
     middle, early, late = turns // 2, times[:WORDS], times[-WORDS:]
     grown = (nodes[middle] - nodes[0]) / middle, (nodes[-1] - nodes[middle]) / (turns - 1 - middle or 1)
     return {
@@ -77,6 +88,8 @@ def conversation(page: object, turns: int) -> dict[str, float]:
         "nodes_turn_1": nodes[0],
         f"nodes_turn_{turns}": nodes[-1],
         "nodes_ratio": round(grown[1] / grown[0], 3),
+        "script_mb_turn_1": megabytes[0],
+        f"script_mb_turn_{turns}": megabytes[-1],
     }
 
 
