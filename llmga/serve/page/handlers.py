@@ -36,7 +36,7 @@ WHERE = """(visitor, place) => [
   location.hash.slice(1), // the conversation that the tab had open
 ]"""
 SHOW_WHERE = "(place) => { history.replaceState(null, '', place ? '#' + place : location.pathname + location.search); }"
-REMEMBER = "(visitor, ...values) => ({ ...(visitor || {}), names: NAMES, values })"  # what the settings show
+REMEMBER = "(visitor, ...values) => (visitor?.id ? { ...visitor, names: NAMES, values } : visitor)"  # what is set
 VISITOR = re.compile("[0-9a-f]{32}")
 
 
@@ -83,8 +83,7 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
         self._on(page.tick.tick, self.refresh, [page.session, page.drawn], self._all, queue=False)
         page.place.change(None, [page.place], js=SHOW_WHERE)
         drawing_on = [page.session, page.message, page.mask_editor, *controls]
-        sending = follow(page.message.submit, self.say, drawing_on)
-        self._remembered(sending.then)
+        follow(page.message.submit, self.say, drawing_on)
         follow(page.log.select, self.act, drawing_on)
         uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
         self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
@@ -100,13 +99,12 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
             switched = self._on(model_list.input, self.switch, [page.session, *models], [*self._all, *models], **model)
             switched.then(own.suiting, [page.session, page.controls.named["sampler"]], controls, **QUICK)
         for control in controls:
-            self._remembered(control.input)
+            self._remembered(control.change)  # typed, pasted, or written by an aspect, the dice or a preset
         speaking = self._on(page.language.input, self.speak, [page.session, page.language], self._labelled())
         speaking.then(None, [page.language], js=TELL_LANGUAGE)
         saving = self._on(page.save.click, self.save, [page.session], [page.saved])
         saving.then(None, js=CLICK)
-        loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
-        self._remembered(loading.then)
+        self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
         # Each press is of another button: gradio would drop one that comes while another is being answered.
         follow(page.library.talks.select, self.keep, [page.session], **model, trigger_mode="multiple")
         wanted = page.library.search
