@@ -167,19 +167,24 @@ class EventHandlers(AnswerHandlers, LibraryHandlers):
             self.desk.leave(session)
 
     def _remembered_values(self, told: dict[str, Any]) -> Updates:
-        """Values of the controls that the browser remembers, as far as they can be."""
+        """Values that the browser remembers; what cannot be, such as a field that was left wrong, is passed over."""
         names, values, controls = told.get("names"), told.get("values"), self.page.controls
         if not (isinstance(names, list) and isinstance(values, list) and len(names) == len(values)):
             return {}
         given = {name: value for name, value in zip(map(str, names), values, strict=True) if name in controls.named}
-        usual = {name: component.value for name, component in controls.named.items()}
+        good = {name: value for name, value in given.items() if self._can_be({name: value})}
+        return {controls.named[name]: value for name, value in good.items()} if self._can_be(good) else {}
+
+    def _can_be(self, given: dict[str, Any]) -> bool:
+        """Whether controls may show this, with the others as they are in a new browser."""
+        named = self.page.controls.named
         try:
             for name, value in given.items():
-                controls.named[name].preprocess(value)
-            self._chosen([given.get(name, value) for name, value in usual.items()])
+                named[name].preprocess(value)
+            self._chosen([given.get(name, component.value) for name, component in named.items()])
         except Exception:  # of another version of the page, or made up
-            return {}
-        return {controls.named[name]: value for name, value in given.items()}
+            return False
+        return True
 
     def end(self) -> None:
         """Every answer is to end; from any thread."""
