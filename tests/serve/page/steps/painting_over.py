@@ -190,6 +190,13 @@ def _(visit: Visit) -> None:
     assert status(visit) == visit.tab.words["canvas begin"]
 
 
+@step("the canvas is left without painting")
+def _(visit: Visit) -> None:
+    visit.tab.page.click("#subject [data-do=drop]")
+    visit.tab.page.wait_for_selector("#mask-editor .mask-editor.empty", state="attached")
+    visit.tab.page.wait_for_selector("#subject .subject", state="detached")
+
+
 @step("the picture grows to an aspect", task="grow", least=3)
 def _(visit: Visit) -> None:
     tab = visit.tab
