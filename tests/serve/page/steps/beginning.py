@@ -51,6 +51,7 @@ def _(visit: Visit) -> None:
 @step("a picture is painted as it was asked for", task="paint", least=1)
 def _(visit: Visit) -> None:
     tab = visit.tab
+    tab.page.wait_for_selector("#message textarea:focus")  # nobody has to click there
     tab.ask(REQUEST)
     tab.page.wait_for_selector("#picture-0")
     assert tab.said() == ["hello", REQUEST] and tab.pictures() == 1
@@ -158,6 +159,7 @@ def _(visit: Visit) -> None:
 def _(visit: Visit) -> None:
     visit.tab.do("change", 0)
     visit.tab.page.wait_for_selector("#subject .subject")
+    visit.tab.page.wait_for_selector("#message textarea:focus")
     visit.tab.ask("make it green")
     visit.tab.page.wait_for_selector("#picture-2")
     assert visit.tab.pictures() == 3
