@@ -7,8 +7,9 @@ that of a page of gradio's own with one text box, opened in turn with ours.
 
 One visit goes on for many turns, with a picture in every second one.  `first_word_turn_1` and `first_word_turn_30` are
 seconds to the first word there, `nodes_…` how many elements the page has then, `script_mb_…` what its scripts hold, in
-megabytes; `first_word_ratio` is the median of the last turns in words over that of the first ones, `nodes_ratio` what a
-turn adds in the second half over what it adds in the first, 1 where the page grows with what it shows and no faster.
+megabytes.  `first_word_ratio` is the median of the last turns in words over that of the first ones; `server_cpu_ratio`
+is the same of what server and models compute until then, which other work on the machine does not change; `nodes_ratio`
+is what a turn adds in the second half over what it adds in the first, 1 where the page grows with what it shows.
 """
 
 import argparse
@@ -71,26 +72,34 @@ def held(page: object) -> float:
 
 def conversation(page: object, turns: int) -> dict[str, float]:
     """What the first and the last turns of one conversation take, and how the page grows."""
-    times, nodes, megabytes = [], [], []
+    times, computed, nodes, megabytes = [], [], [], []
     for turn in range(turns):
         talks = turn < WORDS or turn >= turns - WORDS or turn % 2
+        before = time.process_time()
         times.append(seconds(lambda text="hello" if talks else PICTURE: first_letters(page, text)))
+        computed.append(time.process_time() - before)
         page.wait_for_selector("#message button.submit-button")
         nodes.append(page.evaluate("document.querySelectorAll('*').length"))
         if turn in (0, turns - 1):
             megabytes.append(held(page))
-    middle, early, late = turns // 2, times[:WORDS], times[-WORDS:]
+    middle = turns // 2
     grown = (nodes[middle] - nodes[0]) / middle, (nodes[-1] - nodes[middle]) / (turns - 1 - middle or 1)
     return {
         "first_word_turn_1": round(times[0], 3),
         f"first_word_turn_{turns}": round(times[-1], 3),
-        "first_word_ratio": round(statistics.median(late) / statistics.median(early), 3),
+        "first_word_ratio": ends(times),
+        "server_cpu_ratio": ends(computed),
         "nodes_turn_1": nodes[0],
         f"nodes_turn_{turns}": nodes[-1],
         "nodes_ratio": round(grown[1] / grown[0], 3),
         "script_mb_turn_1": megabytes[0],
         f"script_mb_turn_{turns}": megabytes[-1],
     }
+
+
+def ends(figures: Sequence[float]) -> float:
+    """The median of the last ones over that of the first ones."""
+    return round(statistics.median(figures[-WORDS:]) / statistics.median(figures[:WORDS]), 3)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
