@@ -23,7 +23,7 @@ SMALL = {
     "diffrir": "--dim 8 --side 64 --tile 64 --overlap 32 --repeats 1",
     "generation": "--steps 2 --rounds 1",
     "matching": "--side 96 --repeats 1",
-    "page_ready": "--visits 1",
+    "page_ready": "--visits 1 --turns 2",
     "server_load": "--clients 4 --seconds 2 --queue 2 --at-once 2 --rounds 1",
     "server_recovery": "--requests 24 --clients 2",
     "server_replicas": "--pictures 8",

@@ -3,6 +3,7 @@
 They stand in the order of the table's rows; those without a place in it are behind "Advanced".
 """
 
+import json
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from llmga.errors import UserError
 from llmga.serve.args import reader
 from llmga.serve.page.labels import Labels
 from llmga.serve.page.presets import browser_state
+from llmga.serve.page.scripts import script
 from llmga.serve.page.strings import LANGUAGES, key_of
 
 PAIRS = {"steps": "guidance_scale", "sampler": "restorer"}  # what stands side by side
@@ -93,7 +95,8 @@ class Controls:
         self._labels, self._usual = labels, usual
         self._own: dict[str, Any] = {"sampler": pipeline["sampler_name"], "restorer": restorer}
         self._hints = hints(pipeline)
-        self.problem: gr.HTML = gr.HTML("", elem_id="problem", apply_default_css=False)
+        keyboards = script("settings.js").replace("MODES", json.dumps(self._keyboards()))
+        self.problem: gr.HTML = gr.HTML("", js_on_load=keyboards, elem_id="problem", apply_default_css=False)
         self._presets()
         for name, row in self.rows.items():
             if not row.advanced and name not in PAIRS.values():
@@ -101,6 +104,15 @@ class Controls:
         with labels.put(gr.Accordion, label_word="advanced settings", open=False, elem_id="advanced"):
             for word in dict.fromkeys(SECTIONS.values()):
                 self._section(word)
+
+    def _keyboards(self) -> dict[str, str]:
+        """The `inputmode` of the fields into which numbers are typed, by the id of the field."""
+        modes = {int: "numeric", float: "decimal"}
+        return {
+            f"setting-{name}": modes[row.kind]
+            for name, row in self.rows.items()
+            if row.kind in modes and not row.choices
+        }
 
     def _presets(self) -> None:
         self.presets: gr.BrowserState = browser_state()

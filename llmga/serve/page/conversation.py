@@ -78,6 +78,7 @@ class OpenConversation:
         self.ended: Callable[[], None] = lambda: None
         self._troubles: Troubles = {}
         self._busy, self._stopped = Lock(), False
+        self._steps: AnswerSteps | None = None  # those that are taken
         self._looking = RLock()  # of what is drawn
         self._changed, self._keeping = Condition(), Lock()
         self._as_kept: tuple[object, ...] = ()
@@ -141,7 +142,7 @@ class OpenConversation:
             UserError: it is refused; nothing has changed.
         """
         next(steps, None)
-        self.running, self.problem = True, None
+        self._steps, self.running, self.problem = steps, True, None
         self.touch()
         Thread(target=self._take, args=(steps,), daemon=True).start()
 
@@ -218,10 +219,16 @@ class OpenConversation:
             self.assistant.session = session
             self.in_progress, self.brought, self._troubles = None, None, {}
 
-    def touch(self) -> None:
-        """Something has changed: keep it, then let it be seen."""
+    def touch(self, ended: AnswerSteps | None = None) -> None:
+        """Something has changed: keep it, then let it be seen.
+
+        Args:
+            ended: steps that are all taken; whoever looks on sees that and what came of them at once.
+        """
         self._keep()
         with self._changed:
+            if ended is not None and ended is self._steps:  # nothing else was begun meanwhile
+                self.running = False
             self.version += 1
             self._changed.notify_all()
 
@@ -236,9 +243,9 @@ class OpenConversation:
         except Exception:
             self._report()
         finally:
-            self.running = False
-            self.touch()
-            self.kept_changed()
+            self._keep()
+            self.kept_changed()  # once it is kept, and before whoever looks on draws for the last time
+            self.touch(ended=steps)
             self.ended()
 
     def _begun(self, answer: Events) -> Generator[AssistantEvent, None, None]:
@@ -309,22 +316,18 @@ class OpenConversation:
         """Whether something was said in it."""
         return bool(self.assistant.exchanges) or self.in_progress is not None
 
-    @property
-    def _has_ended(self) -> bool:
-        return not self.running and not self.busy
-
     def _state(self) -> tuple[object, ...]:
         """All that is kept, to be compared."""
         progress, session = self.in_progress, self.assistant.session
         told = {index: tuple(each) for index, each in self._troubles.items()}
-        answer = (_Same(progress), progress and len(progress.troubles), progress and self._has_ended)
+        answer = (_Same(progress), progress and len(progress.troubles), progress and not self.busy)
         return _Same(session), _Same(self.assistant.models), self._left, told, answer
 
     def _to_keep(self) -> Kept:
         progress, troubles = self.in_progress, {str(index): _plain(told) for index, told in self._troubles.items()}
         extra: dict[str, Any] = {"troubles": troubles, "left": self._left}
         if progress is not None:
-            extra |= {"index": progress.index, "told": _plain(progress.troubles), "ended": self._has_ended}
+            extra |= {"index": progress.index, "told": _plain(progress.troubles), "ended": not self.busy}
         return Kept(self.assistant.session, self.assistant.models, None if progress is None else progress.turn, extra)
 
     @property

@@ -1,14 +1,11 @@
 """What happens when something on the page is used: every handler asks the user's session, and draws it."""
 
 import json
-import logging
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial, wraps
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -17,28 +14,21 @@ import gradio as gr
 from gradio.events import Events
 from gradio.utils import get_upload_folder
 
-from llmga.assistant.fair_lock import FairLock
 from llmga.assistant.library.library import Library
-from llmga.errors import UserError
-from llmga.serve.page import drawing, library_panel, mask_editor
+from llmga.serve.page import mask_editor
+from llmga.serve.page.answer_handlers import LONGEST_LINE, AnswerHandlers
 from llmga.serve.page.control_events import QUICK, ControlEvents
-from llmga.serve.page.conversation import AnswerSteps, OpenConversation
-from llmga.serve.page.desk import NEW, Desk
 from llmga.serve.page.importing import imported
 from llmga.serve.page.layout import PageLayout, heading
-from llmga.serve.page.mask_editor import EditorValue
+from llmga.serve.page.library_handlers import LibraryHandlers
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
-from llmga.serve.page.strings import STRINGS, preferred_language
-from llmga.serve.page.uploads import browsable, opened
-from llmga.serve.page.user_session import REPAINT, UserSession
-from llmga.serve.page.verbs import Pressed, answer_to
+from llmga.serve.page.strings import preferred_language
+from llmga.serve.page.telling import Updates, guarded, problems_shown
+from llmga.serve.page.user_session import UserSession
+from llmga.serve.page.view import message_box
 
-log: logging.Logger = logging.getLogger(__name__)
 MODELS = "models"  # events with this id follow answers, or may take as long
-LONGEST_LINE = 64  # of those who are told to wait; gradio's own queue, where nothing is told, begins behind it
-LARGER = "larger"  # as `mark`, with the handles at the sides of the picture
-TO_SELECT = ("look", "change", REPAINT, LARGER)
 CLICK = "() => document.querySelector('#saved a, #saved')?.click()"
 TELL_LANGUAGE = "(code) => { document.documentElement.lang = code; }"
 WHERE = """(visitor, place) => [
@@ -46,38 +36,17 @@ WHERE = """(visitor, place) => [
   location.hash.slice(1), // the conversation that the tab had open
 ]"""
 SHOW_WHERE = "(place) => { history.replaceState(null, '', place ? '#' + place : location.pathname + location.search); }"
-REMEMBER = "(visitor, ...values) => ({ ...(visitor || {}), names: NAMES, values })"  # what the settings show
+REMEMBER = "(visitor, ...values) => (visitor?.id ? { ...visitor, names: NAMES, values } : visitor)"  # what is set
 VISITOR = re.compile("[0-9a-f]{32}")
 
-Updates = dict[Any, Any]  # component -> its new value, or what of it is new
 
-
-def _guarded(handler: Callable[..., Updates]) -> Callable[..., Updates]:
-    """The handler, of which problems are shown; nothing on the page changes then."""
-
-    @wraps(handler)
-    def guarded(self: "EventHandlers", session: UserSession | None, *values: Any) -> Updates:
-        with _problems_shown(session):
-            return handler(self, self.present(session), *values)
-        return {self.page.log: gr.skip()}  # of a handler that gives nothing at all gradio makes nulls
-
-    return guarded
-
-
-class EventHandlers:
+class EventHandlers(AnswerHandlers, LibraryHandlers):
     """The handlers of the page's events, joined to its components.
-
-    An answer is begun by a plain event and goes on in the server whoever leaves; `watch` follows it in the tab where
-    that was done, or in one that opens the conversation meanwhile, `refresh` in all others.
 
     Args:
         concurrency: how many conversations are answered at once; the others are told to wait.
         moderator: tells whether a text is not to be answered.
         library: where conversations are kept; None keeps them for as long as a tab is open.
-
-    Attributes:
-        slots: what a conversation holds while it is answered.
-        desk: the conversations that are open.
     """
 
     def __init__(
@@ -88,20 +57,12 @@ class EventHandlers:
         moderator: Moderator | None = None,
         library: Library | None = None,
     ):
-        self.page = page
-        self.pool = pool
-        self.moderator = moderator
-        self.library = library
-        self._concurrency = concurrency
         served = Path(get_upload_folder())
         served.mkdir(parents=True, exist_ok=True)
         self._files = tempfile.TemporaryDirectory(dir=served)  # of what is not kept; goes when the server does
-        self.slots: FairLock = FairLock(concurrency)
-        self.desk: Desk = Desk(pool, Path(self._files.name), self.slots, library)
+        super().__init__(page, pool, concurrency, Path(self._files.name), moderator, library)
         self._tabs: WeakValueDictionary[str, UserSession] = WeakValueDictionary()  # by gradio's name of them
-        self._chosen = page.controls.chosen
-        self._drawn = [page.log, page.gallery, page.subject, page.drawn]
-        self._all = [*self._drawn, page.message, page.mask_editor, page.tabs, page.place]
+        self._all = [*self.drawn, page.message, page.mask_editor, page.tabs, page.place]
         self._all += [page.library.talks, page.library.side]
         with page.blocks:
             self._join()
@@ -122,8 +83,7 @@ class EventHandlers:
         self._on(page.tick.tick, self.refresh, [page.session, page.drawn], self._all, queue=False)
         page.place.change(None, [page.place], js=SHOW_WHERE)
         drawing_on = [page.session, page.message, page.mask_editor, *controls]
-        sending = follow(page.message.submit, self.say, drawing_on)
-        self._remembered(sending.then)
+        follow(page.message.submit, self.say, drawing_on)
         follow(page.log.select, self.act, drawing_on)
         uploaded = partial(Events.upload.listener, page.message)  # which the box reports, though it has no such method
         self._on(uploaded, self.look_at, [page.session, page.message], [page.message])
@@ -139,13 +99,12 @@ class EventHandlers:
             switched = self._on(model_list.input, self.switch, [page.session, *models], [*self._all, *models], **model)
             switched.then(own.suiting, [page.session, page.controls.named["sampler"]], controls, **QUICK)
         for control in controls:
-            self._remembered(control.input)
+            self._remembered(control.change)  # typed, pasted, or written by an aspect, the dice or a preset
         speaking = self._on(page.language.input, self.speak, [page.session, page.language], self._labelled())
         speaking.then(None, [page.language], js=TELL_LANGUAGE)
         saving = self._on(page.save.click, self.save, [page.session], [page.saved])
         saving.then(None, js=CLICK)
-        loading = self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
-        self._remembered(loading.then)
+        self._on(page.load.upload, self.load, [page.session, page.load], [*self._all, *controls])
         # Each press is of another button: gradio would drop one that comes while another is being answered.
         follow(page.library.talks.select, self.keep, [page.session], **model, trigger_mode="multiple")
         wanted = page.library.search
@@ -170,7 +129,7 @@ class EventHandlers:
     def _labelled(self) -> list[Any]:
         """The session, and all that shows strings."""
         page = self.page
-        return [page.session, page.head, *self._drawn, page.mask_editor, page.library.talks, *page.labels.components]
+        return [page.session, page.head, *self.drawn, page.mask_editor, page.library.talks, *page.labels.components]
 
     @staticmethod
     def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: list, outputs: list, **how: Any) -> Any:
@@ -198,9 +157,8 @@ class EventHandlers:
             updates[model_list] |= {"choices": [(name, name) for name in names]}
         for component, value in self._remembered_values(told).items():
             updates[component] = updates.get(component, gr.update()) | {"value": value}
-        session.view.beside = told.get("wide") is True
-        updates[self.page.message] |= _answering(session.conversation.running)
-        return updates | self._place(session) | {self.page.library.side: gr.update(open=session.view.beside)}
+        updates[self.page.message] |= message_box(session.conversation.running)
+        return updates | self.address(session) | {self.page.library.side: gr.update(open=told.get("wide") is True)}
 
     def leave(self, request: gr.Request) -> None:
         """A tab was closed."""
@@ -208,30 +166,25 @@ class EventHandlers:
         if session is not None:
             self.desk.leave(session)
 
-    def present(self, session: UserSession | None) -> UserSession:
-        """The session of a tab that is heard of.
-
-        Raises:
-            _Ended: it is over.
-        """
-        if session is None:
-            raise _Ended
-        return self.desk.present(session)
-
     def _remembered_values(self, told: dict[str, Any]) -> Updates:
-        """Values of the controls that the browser remembers, as far as they can be."""
+        """Values that the browser remembers; what cannot be, such as a field that was left wrong, is passed over."""
         names, values, controls = told.get("names"), told.get("values"), self.page.controls
         if not (isinstance(names, list) and isinstance(values, list) and len(names) == len(values)):
             return {}
         given = {name: value for name, value in zip(map(str, names), values, strict=True) if name in controls.named}
-        usual = {name: component.value for name, component in controls.named.items()}
+        good = {name: value for name, value in given.items() if self._can_be({name: value})}
+        return {controls.named[name]: value for name, value in good.items()} if self._can_be(good) else {}
+
+    def _can_be(self, given: dict[str, Any]) -> bool:
+        """Whether controls may show this, with the others as they are in a new browser."""
+        named = self.page.controls.named
         try:
             for name, value in given.items():
-                controls.named[name].preprocess(value)
-            self._chosen([given.get(name, value) for name, value in usual.items()])
+                named[name].preprocess(value)
+            self._chosen([given.get(name, component.value) for name, component in named.items()])
         except Exception:  # of another version of the page, or made up
-            return {}
-        return {controls.named[name]: value for name, value in given.items()}
+            return False
+        return True
 
     def end(self) -> None:
         """Every answer is to end; from any thread."""
@@ -249,286 +202,16 @@ class EventHandlers:
         drawn = {page.head: heading(language), page.mask_editor: mask_editor.relabelled(language)}
         return updates | self.look(session) | drawn
 
-    def _closed_editor(self, session: UserSession) -> Updates:
-        return {self.page.mask_editor: mask_editor.opened(session.language)}
-
-    def look(self, session: UserSession) -> Updates:
-        """The conversation, the gallery, what the next message is about, and the list where that has changed."""
-        session.seen = session.conversation.version
-        number = session.next_drawing()
-        entries, strings = session.entries(), session.strings
-        progress = session.in_progress.progress if session.in_progress else None
-        pictures = [picture for entry in entries for picture in entry.all_pictures()]
-        subject, welcome = session.subject(), self.pool.welcome(session.language_model)
-        thumbnail = None if subject.picture is None else session.images.look(subject.picture)
-        html = (
-            drawing.log(entries, progress, strings, welcome, session.conversation.taken_back.key),
-            drawing.gallery(pictures, strings, welcome),
-            drawing.subject(subject.kind, thumbnail, strings),
-        )
-        return dict(zip(self._drawn, (*html, number), strict=True)) | self._list(session)
-
-    def _list(self, session: UserSession, anew: bool = False) -> Updates:
-        """The list of conversations, where it has changed."""
-        changes, talks = self.desk.changes(session.owner), self.page.library.talks
-        if self.library is None or (session.view.drawn == changes and not anew):
-            return {}
-        session.view.drawn, number = changes, session.next_drawing()
-        return {talks: library_panel.shown(self.library, session), self.page.drawn: number}
-
-    def _place(self, session: UserSession) -> Updates:
-        conversation = session.conversation
-        return {self.page.place: conversation.key and (conversation.key if conversation.has_begun else NEW)}
-
-    # Answers.
-
-    def say(self, session: UserSession | None, message: dict[str, Any], drawn: str, *values: Any) -> Updates:
-        """A message was sent."""
-
-        def steps(session: UserSession) -> AnswerSteps:
-            images = [opened(path) for path in message["files"]]
-            text = self._moderated(session, message["text"])
-            return session.say(text, images, self._chosen(values), EditorValue.read(drawn))
-
-        return self._begin(session, steps, sent=True)
-
-    def act(
-        self, session: UserSession | None, message: dict[str, Any], drawn: str, event: gr.EventData, *values: Any
-    ) -> Updates:
-        """A button in the conversation was pressed."""
-        pressed = Pressed.read(event._data)
-        if pressed.verb in TO_SELECT:
-            return self.select(session, pressed.verb, pressed.number)
-        if pressed.verb == "undo":
-            return self.undo(session, message)
-        if pressed.verb == "bring back":
-            return self.bring_back(session)
-
-        def steps(session: UserSession) -> AnswerSteps:
-            words = self._moderated(session, pressed.text)
-            return answer_to(session, replace(pressed, text=words), self._chosen(values), EditorValue.read(drawn))
-
-        return self._begin(session, steps)
-
-    def _moderated(self, session: UserSession, text: str) -> str:
-        """The text.
-
-        Raises:
-            UserError: it is not to be answered.
-        """
-        if self.moderator is not None and self.moderator(text):
-            raise UserError(session.strings["moderated"])
-        return text
-
-    def _begin(
-        self, session: UserSession | None, steps: Callable[[UserSession], AnswerSteps], sent: bool = False
-    ) -> Updates:
-        """Begin an answer; nothing on the page changes where it is refused.
-
-        Args:
-            sent: the message box was sent, and is emptied.
-        """
-        page = self.page
-        with _problems_shown(session):
-            here = self.present(session)
-            if self.slots.waiting >= self._concurrency + LONGEST_LINE:
-                raise UserError(here.strings["full"])
-            marked = here.selected.kind == REPAINT
-            here.conversation.start(steps(here))
-            if here.conversation.deleted:
-                self._restored(here, here.conversation.key)
-            closed = self._closed_editor(here) | {page.tabs: gr.Tabs(selected="pictures")} if marked else {}
-            return {page.message: _answering(True, sent)} | closed | self.look(here) | self._place(here)
-        return {page.message: gr.skip()}  # of a handler that gives nothing at all gradio makes nulls
-
-    def watch(self, session: UserSession | None) -> Iterator[Updates]:
-        """Draw an answer as it comes, until nothing is done in the conversation that the tab shows."""
-        page = self.page
-        with _problems_shown(session):
-            here = self.present(session)
-            if here.watched:
-                yield {page.message: gr.skip()}
-                return
-            here.watched = True
-            try:
-                for _ in _shown_changes(here):
-                    yield self.look(here)
-            finally:
-                here.watched = False
-            self._tell(here)
-            here.view.drawn = -1  # gradio sends what changed since the step before; a step that was lost took its part
-            yield {page.message: _answering(False)} | self.look(here)
-            return
-        yield {page.message: gr.skip()}
-
-    def refresh(self, session: UserSession | None, drawn: float | None = None) -> Updates:
-        """What was done in another tab is shown, and that an answer of one is being given.
-
-        Events of one tab may be handled at once, and their drawings reach it in any order, or not at all: what still
-        stands there at the second look, and is not the last one, is drawn again.  At the first it may be on its way.
-
-        Args:
-            drawn: the number of the drawing that the tab shows; None where that is not known.
-        """
-        nothing: Updates = {self.page.log: gr.skip()}
-        if session is None or session.watched:
-            return nothing
-        here = self.desk.present(session)
-        overtaken = None if drawn in (None, here.drawings) else (drawn, here.drawings)
-        again, here.overtaken = overtaken is not None and overtaken == here.overtaken, overtaken
-        if not again and here.seen == here.conversation.version:
-            return self._list(here) or nothing
-        if again:
-            here.view.drawn = -1
-        return {self.page.message: _answering(here.conversation.running)} | self.look(here)
-
-    def _tell(self, session: UserSession) -> None:
-        """Say once what went wrong in an answer that stands nowhere in it."""
-        problem, session.conversation.problem = session.conversation.problem, None
-        if problem is not None:
-            gr.Warning(session.strings["defect"].format(problem) if isinstance(problem, str) else str(problem))
-
-    def stop(self, session: UserSession | None) -> None:
-        """The current answer is to end."""
-        if session is not None:
-            session.stop()
-
-    # What takes no time.
-
-    @_guarded
-    def select(self, session: UserSession, verb: str, number: int) -> Updates:
-        """The next message is to be about a picture."""
-        session.select(REPAINT if verb == LARGER else verb, number)
-        if verb not in (REPAINT, LARGER):
-            return self._closed_editor(session) | self.look(session)
-        tool = "grow" if verb == LARGER else "brush"
-        editor = mask_editor.opened(session.language, number, session.images.url(number), tool)
-        return {self.page.mask_editor: editor, self.page.tabs: gr.Tabs(selected="canvas")} | self.look(session)
-
-    @_guarded
-    def undo(self, session: UserSession, message: dict[str, Any]) -> Updates:
-        """The last turn is taken back; what was said in it is there to be said otherwise, unless something else is."""
-        text = session.undo()
-        begun = message["text"].strip() or message["files"]
-        again = gr.skip() if begun else {"text": text, "files": []}
-        return {self.page.message: again} | self._closed_editor(session) | self.look(session)
-
-    @_guarded
-    def bring_back(self, session: UserSession) -> Updates:
-        """What was taken back last is there again."""
-        session.bring_back()
-        return self._closed_editor(session) | self.look(session)
-
-    @_guarded
-    def look_at(self, session: UserSession, message: dict[str, Any]) -> Updates:
-        """A file was put into the message box: what cannot be read is told at once, and taken out again."""
-        readable = []
-        for path in message["files"]:
-            with _problems_shown(session):
-                readable.append(browsable(path, opened(path)))
-        same = readable == message["files"]
-        return {self.page.message: gr.skip() if same else message | {"files": readable}}
-
-    def bring(self, verb: str, session: UserSession | None, path: str) -> Updates:
-        """A picture was chosen on a card of the welcome, to be marked or to grow."""
-        with _problems_shown(session):
-            number = self.present(session).bring(opened(path))
-            return self.select(session, verb, number)
-        return {self.page.log: gr.skip()}
-
-    @_guarded
-    def deselect(self, session: UserSession) -> Updates:
-        """The next message is about nothing in particular."""
-        session.deselect()
-        return self._closed_editor(session) | self.look(session)
-
-    @_guarded
-    def clear(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
-        """A new conversation in place of this one, which stays where it is kept, or can be brought back."""
-        left = session.conversation
-        if left.kept is not None and not left.has_begun:
-            return self._opened(session, left)
-        fresh = self.desk.fresh(session.owner, language_model, picture_model)
-        fresh.succeed(left)
-        return self._opened(session, fresh)
-
-    def _opened(self, session: UserSession, conversation: OpenConversation) -> Updates:
-        """Show a conversation."""
-        self.desk.turn_to(session, conversation)
-        session.view.drawn = -1
-        updates: Updates = {self.page.message: _answering(conversation.running)} | self._closed_editor(session)
-        if not session.view.beside:
-            updates[self.page.library.side] = gr.update(open=False)
-        return updates | self.look(session) | self._place(session)
-
-    # The library.
-
-    def keep(self, session: UserSession | None, event: gr.EventData) -> Updates:
-        """A button in the list of conversations was pressed."""
-        pressed = event._data or {}
-        verb, key, text = (str(pressed.get(name, "")) for name in ("verb", "key", "text"))
-        return self.keep_by(session, verb, key, text)
-
-    @_guarded
-    def keep_by(self, session: UserSession, verb: str, key: str, text: str) -> Updates:
-        """Open, rename, delete or restore a conversation, or list more of them."""
-        library, view = self.library, session.view
-        if library is None:
-            return {self.page.log: gr.skip()}
-        match verb:
-            case "open":
-                return self._opened(session, self.desk.open(session.owner, key))
-            case "rename":
-                library.rename(session.owner, key, text)
-            case "delete":
-                return self._deleted(session, library, key)
-            case "restore":
-                self._restored(session, key)
-                return self._opened(session, self.desk.open(session.owner, key))
-            case "more":
-                view.pages += 1
-                return self._list(session, anew=True)
-        self.desk.changed(session.owner)
-        return self._list(session)
-
-    def _deleted(self, session: UserSession, library: Library, key: str) -> Updates:
-        title = library.title(session.owner, key)
-        library.delete(session.owner, key)
-        session.view.deleted = key, title
-        self.desk.changed(session.owner)
-        conversation = self.desk.is_open(key)
-        if conversation is not None:
-            conversation.deleted = True
-            conversation.stop()
-        if session.conversation.key == key:
-            return self._opened(session, self.desk.fresh(session.owner))
-        return self._list(session)
-
-    def _restored(self, session: UserSession, key: str) -> None:
-        assert self.library is not None
-        self.library.restore(session.owner, key)
-        session.view.deleted = None
-        self.desk.changed(session.owner)
-        conversation = self.desk.is_open(key)
-        if conversation is not None:
-            conversation.deleted = False
-
-    @_guarded
-    def search(self, session: UserSession, wanted: str) -> Updates:
-        """Conversations are looked for."""
-        session.view.wanted, session.view.pages = wanted, 1
-        return self._list(session, anew=True)
-
-    @_guarded
+    @guarded
     def switch(self, session: UserSession, language_model: str, picture_model: str) -> Updates:
         """The same session is to go on with other models; the lists show those that it has, should that be refused."""
-        with _problems_shown(session):
+        with problems_shown(session):
             session.go_on_with(self.pool.assistant(language_model, picture_model))
             return self.look(session)
         names = {mark.role: mark.name for mark in session.assistant.models}
         return {self.page.language_model: names["language"], self.page.picture_model: names["painter"]}
 
-    @_guarded
+    @guarded
     def speak(self, session: UserSession, language: str) -> Updates:
         """Another language was chosen."""
         session.language = language
@@ -536,12 +219,12 @@ class EventHandlers:
 
     def save(self, session: UserSession | None) -> str | None:
         """The session as a file to download."""
-        with _problems_shown(session):
+        with problems_shown(session):
             here = self.present(session)
             return str(here.save(Path(tempfile.mkdtemp(dir=self._files.name))))
         return None
 
-    @_guarded
+    @guarded
     def load(self, session: UserSession, paths: str | list[str]) -> Updates:
         """A saved session or pictures become a new conversation; where none are kept, in place of this one."""
         saved = imported([paths] if isinstance(paths, str) else paths, session.assistant.settings)
@@ -552,40 +235,4 @@ class EventHandlers:
         gr.Info(session.strings["loaded"])
         settings = session.assistant.settings
         controls = zip(self.page.controls.components, self.page.controls.shown(settings), strict=True)
-        return dict(controls) | self._opened(session, conversation)
-
-
-def _answering(answering: bool, sent: bool = False) -> dict[str, Any]:
-    """The message box while an answer is given, and after it."""
-    emptied: dict[str, Any] = {"value": {"text": "", "files": []}} if sent else {}
-    return gr.update(submit_btn=not answering, stop_btn=answering, **emptied)
-
-
-class _Ended(Exception):
-    """The session of a page is over: nothing can be done for somebody who has left."""
-
-
-def _shown_changes(session: UserSession) -> Iterator[None]:
-    """One step for every change of the conversation that a tab shows, be it another one meanwhile."""
-    conversation = None
-    while conversation is not session.conversation:
-        conversation = session.conversation
-        for _ in conversation.changes():
-            if conversation is not session.conversation:
-                break
-            yield
-
-
-@contextmanager
-def _problems_shown(session: UserSession | None) -> Iterator[None]:
-    """What goes wrong in the body is shown as one sentence; of a defect only a number that the server's log has."""
-    try:
-        yield
-    except UserError as problem:
-        gr.Warning(str(problem))
-    except _Ended:
-        gr.Warning(STRINGS["en"]["gone"])
-    except Exception:
-        number = secrets.token_hex(4)
-        log.exception("report %s", number)
-        gr.Warning(STRINGS["en" if session is None else session.language]["defect"].format(number))
+        return dict(controls) | self.opened(session, conversation)

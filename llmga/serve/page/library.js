@@ -1,7 +1,9 @@
 // The conversations that are kept: { talks: [[key, time, html]], open, words, above, below }.  Rows that did not change stay,
 // so that the keyboard's focus and a title that is being typed are left alone.
 const list = element.querySelector(".talks");
+const narrow = matchMedia("(max-width: 1199px)"); // the list and the conversation have no room side by side
 let wanted = null; // the key whose title is being typed
+let shown; // the key of the conversation that is open
 
 function group(time, words) {
   const day = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
@@ -42,7 +44,11 @@ function draw() {
   made.forEach((each, index) => {
     if (list.children[index] !== each) list.insertBefore(each, list.children[index] || null);
   });
+  if (narrow.matches && shown !== undefined && shown !== value.open) close();
+  shown = value.open;
 }
+
+const close = () => document.querySelector("#library.open .toggle-button")?.click();
 
 function rename(row) {
   const title = row.querySelector(".title");
@@ -76,11 +82,11 @@ element.addEventListener("click", (event) => {
   if (!button) return;
   const row = button.closest(".row");
   if (button.dataset.do === "rename") return rename(row);
+  if (button.dataset.do === "open" && narrow.matches) close();
   trigger("select", { verb: button.dataset.do, key: button.dataset.key ?? row?.dataset.key ?? "", text: "" });
 });
-// Where the window becomes too narrow for both, the list makes room; gradio's sidebar would lie on the conversation.
-matchMedia("(max-width: 1199px)").addEventListener("change", (narrow) => {
-  if (narrow.matches) document.querySelector("#library.open .toggle-button")?.click();
-});
+// Where the window becomes too narrow for both, or another conversation was chosen there, the list makes room; gradio's
+// sidebar would lie on the conversation.
+narrow.addEventListener("change", () => narrow.matches && close());
 watch("value", draw);
 draw();

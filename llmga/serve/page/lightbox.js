@@ -30,6 +30,7 @@ function open(number) {
   if (found < 0) return;
   if (!dialog().open) dialog().showModal();
   show(found);
+  dialog().focus(); // what the browser has given it to may be hidden or disabled by now, and keys would go nowhere
 }
 
 function show(index, kind = "one") {
@@ -71,13 +72,17 @@ function side() {
   return grid;
 }
 
-// The picture before is laid over the one after, and cut where the slider stands.
+// The picture before is laid over the one after, and cut where the slider stands.  Its words are not in the template, as
+// gradio leaves what is in one as it is when the language changes.
 function slider(picture) {
   const made = part("slider").content.firstElementChild.cloneNode(true);
   const [after, before] = made.querySelectorAll("img");
   after.src = picture.url;
   before.src = picture.before;
   for (const image of [after, before]) image.classList.toggle("small", sharp(picture));
+  const { before: left, after: right } = dialog().dataset;
+  [left, right].forEach((word, side) => (made.querySelectorAll(".side")[side].textContent = word));
+  made.querySelector("input").setAttribute("aria-label", button("compare").getAttribute("aria-label"));
   cut(made, 50);
   return made;
 }

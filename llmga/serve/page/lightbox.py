@@ -20,7 +20,8 @@ def lightbox(strings: Strings) -> str:
         f'<a class="verb" data-part="download" data-tip="{say["download"]}" aria-label="{say["download"]}">'
         f"{icon('download')}</a>"
     )
-    return f"""<dialog class="lightbox" aria-label="{say["picture"]}" data-copied="{say["copied"]}">
+    return f"""<dialog class="lightbox" tabindex="-1" aria-label="{say["picture"]}" data-copied="{say["copied"]}"
+data-before="{say["before"]}" data-after="{say["after"]}">
 <div class="bar"><span data-part="place"></span><span class="group">{views}</span><span class="group">{zooms}</span>
 <output data-part="zoom"></output><span class="space"></span>{_button("go to", say)}{_button("close", say)}</div>
 <div class="middle">{_button("previous", say)}
@@ -33,8 +34,8 @@ def lightbox(strings: Strings) -> str:
 <div data-part="record"><h2>{say["record"]}</h2><dl data-part="made"></dl></div></section></div>
 <div class="strip" data-part="strip" role="group" aria-label="{say["pictures"]}"></div>
 <template data-part="slider"><div class="compare"><img class="after" alt=""><img class="before" alt="">
-<span class="side">{say["before"]}</span><span class="side">{say["after"]}</span><span class="line"></span>
-<input type="range" min="0" max="100" value="50" aria-label="{say["compare"]}"></div></template></dialog>"""
+<span class="side"></span><span class="side"></span><span class="line"></span>
+<input type="range" min="0" max="100" value="50"></div></template></dialog>"""
 
 
 def _button(name: str, say: Strings, more: str = "", does: str = "do") -> str:

@@ -19,12 +19,14 @@ from llmga.assistant.library.library import Library
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
 from llmga.serve.api.auth import is_cross_site
-from llmga.serve.page.handlers import LONGEST_LINE, EventHandlers
+from llmga.serve.page.answer_handlers import LONGEST_LINE
+from llmga.serve.page.handlers import EventHandlers
 from llmga.serve.page.layout import THEME, PageLayout
 from llmga.serve.page.model_pool import ModelPool
 from llmga.serve.page.moderation import Moderator
 from llmga.serve.page.options import PageOptions
 from llmga.serve.page.scripts import HERE
+from llmga.serve.page.telling import titles
 from llmga.serve.page.user_session import LONGEST_MESSAGE
 
 LARGEST_UPLOAD = "64mb"  # a saved session holds all its pictures
@@ -38,6 +40,7 @@ COMMON: dict[str, Any] = {
     "ssr_mode": False,
     "enable_monitoring": False,
     "theme": THEME,
+    "css": titles(),
     "css_paths": [HERE / name for name in ("page.css", "library.css", "canvas.css", "settings.css")],
 }
 SIGN_IN = "Any name; the password is one of the server's API keys."

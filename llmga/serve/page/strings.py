@@ -217,6 +217,9 @@ _TABLE: dict[str, tuple[str, str]] = {
     ),
     "full": ("Too many are waiting; try again in a minute.", "等待的人太多，请稍后再试。"),
     # what can go wrong
+    "told warning": ("Please note", "请注意"),
+    "told info": ("Done", "完成"),
+    "told error": ("This went wrong", "出错了"),
     "busy": ("The answer before is still being given; stop it or wait.", "上一个回答尚未结束；请停止或等待。"),
     "nothing to undo": ("There is nothing to take back.", "没有可以撤回的内容。"),
     "nothing said": ("There is nothing to answer yet; say something first.", "还没有内容；请先说点什么。"),

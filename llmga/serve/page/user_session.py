@@ -34,14 +34,12 @@ class ListView:
         pages: how many pages of the list are shown.
         deleted: the key and title of the conversation whose deletion can be undone; None for none.
         drawn: how often the list had changed when it was drawn.
-        beside: the list has room beside the conversation; it covers it otherwise.
     """
 
     wanted: str = ""
     pages: int = 1
     deleted: tuple[str, str] | None = None
     drawn: int = -1
-    beside: bool = True
 
 
 @dataclass

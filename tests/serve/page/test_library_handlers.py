@@ -95,8 +95,13 @@ def test_a_visitor_is_known_again_by_what_the_browser_remembers(page, enter):
 
 def test_the_settings_are_shown_as_the_browser_remembers_them(page, enter):
     steps, sampler = page.page.controls.named["steps"], page.page.controls.named["sampler"]
-    drawn = enter({"names": ["steps", "gone"], "values": [17, "x"]})[1]
-    assert drawn[steps]["value"] == 17 and "value" not in drawn[sampler]
+    for others in (
+        {"gone": "x"},
+        {"size": "wide"},
+        {"sampler": "no such"},
+    ):  # a field left wrong takes no other with it
+        drawn = enter({"names": ["steps", *others], "values": [17, *others.values()]})[1]
+        assert drawn[steps]["value"] == 17 and "value" not in drawn[sampler]
     for told in ({"names": ["sampler"], "values": ["no such"]}, {"names": ["steps"], "values": []},
                  {"names": ["size"], "values": ["wide"]}, {"names": 3, "values": 3}):  # fmt: skip
         assert not any("value" in enter(told)[1][component] for component in (steps, sampler))
