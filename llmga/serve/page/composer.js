@@ -29,7 +29,9 @@ function queue(wanted) {
 
 function send() {
   // Every change of the box leads here, among them those that a message leads to that was taken: it is not sent twice.
-  if (!waits.isConnected || busy() || performance.now() - tried < 0.9 * AGAIN) return;
+  if (!waits.isConnected) return;
+  if (tries && !box().value.trim()) return queue(false); // it was taken, however long its answer is going to be
+  if (busy() || performance.now() - tried < 0.9 * AGAIN) return;
   if (!box().value.trim() || tries++ > 20) return queue(false);
   tried = performance.now();
   message().querySelector(".submit-button")?.click();
