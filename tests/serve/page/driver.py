@@ -121,11 +121,13 @@ COUNT = """for (const kind of ["pointerdown", "keydown"])
 # to those who do not see it.
 WRITE_DOWN = """window.written = { told: [], heard: [] };
 new MutationObserver(() => {
-    for (const toast of document.querySelectorAll(".toast-body:not([data-written])")) {
-        const title = toast.querySelector(".toast-title"), kind = [...title.classList].find((name) => titles[name]);
+    for (const told of document.querySelectorAll(".toast-message-text")) { // messages of one kind share a box
+        if (told.dataset.written === told.innerText) continue;
+        const title = told.closest(".toast-body").querySelector(".toast-title");
+        const kind = [...title.classList].find((name) => titles[name]);
         const seen = getComputedStyle(title).fontSize === "0px" ? getComputedStyle(title, "::after").content : "";
-        toast.dataset.written = "";
-        written.told.push([kind, seen && JSON.parse(seen), toast.innerText]);
+        told.dataset.written = told.innerText;
+        written.told.push([kind, seen && JSON.parse(seen), told.innerText]);
     }
     for (const live of document.querySelectorAll(".heard"))
         if (live.textContent && written.heard.at(-1) !== live.textContent) written.heard.push(live.textContent);
