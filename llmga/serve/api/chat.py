@@ -29,6 +29,7 @@ from llmga.serve.api.chat_schemas import (
 )
 from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError
+from llmga.serve.api.fair_queue import closing
 from llmga.serve.api.image_data import to_base64, to_data_uri
 from llmga.serve.api.messages import image_urls, latest, tagged, to_conversation, to_markdown
 from llmga.serve.api.routing import v1_router
@@ -68,6 +69,7 @@ class ChatResponder:
         images: How many were painted.
         usage: Known once all went well.
         previews: Small pictures of unfinished ones are wanted.
+        paints: A picture was asked for and is not there yet.
     """
 
     service: Service
@@ -79,6 +81,7 @@ class ChatResponder:
     finish_reason: FinishReason = "stop"
     usage: Usage | None = None
     previews: bool = False
+    paints: bool = False
 
     def turn(
         self, body: ChatRequest, client: str, fetched: Mapping[str, bytes], mask_url: str | None = None
@@ -126,13 +129,20 @@ class ChatResponder:
                     yield Delta(content=text)
                 case PromptFound(prompt) if not turn.assistant.settings.paint:
                     yield Delta(content=tagged(prompt))
+                case PromptFound():
+                    self.paints = True
                 case PictureReady():
                     image = await asyncio.to_thread(self._image, event)
                     self.images += 1
+                    self.paints = False
                     yield Delta(content=to_markdown(image)) if self.service.markdown else Delta(images=[image])
                 case Denoising():
                     yield event
-                case Failed(cut=True) | Stopped():
+                case Stopped():
+                    self.finish_reason = "length"
+                    if self.paints:  # a client that reads this is not the one that stopped it: the server is
+                        yield Delta(refusal=closing().message)
+                case Failed(cut=True):
                     self.finish_reason = "length"
                 case Failed(message):
                     self.finish_reason = "content_filter" if message == WITHHELD else self.finish_reason

@@ -50,6 +50,7 @@ class RequestScheduler:
         engine: What new requests are answered by.
         turns: What is at work.
         closed: Nothing new is begun.
+        stopping: What is at work ends, as the server does.
     """
 
     def __init__(self, engine: Engine, queue: FairQueue):
@@ -57,7 +58,7 @@ class RequestScheduler:
         self.queue = queue
         self.turns: set[RunningTurn] = set()
         self.closed: bool = False
-        self._stopped = False
+        self.stopping: bool = False
 
     @property
     def draining(self) -> int:
@@ -99,7 +100,7 @@ class RequestScheduler:
         if (meter := usage.current()) is not None:
             meter.model = turn.model
         self.turns.add(turn)
-        if self._stopped:
+        if self.stopping:
             turn.cancel()
 
         def ended() -> None:
@@ -133,8 +134,18 @@ class RequestScheduler:
         self.closed = True
         self.queue.close()
 
+    def end(self, stop: bool) -> None:
+        """What a queue tells that lets nobody in any more by itself.
+
+        Args:
+            stop: What is at work is to end, too.
+        """
+        self.closed = True
+        if stop:
+            self.stop()
+
     def stop(self) -> None:
         """End what is at work within a step, and whatever is begun from now on; clients get what there is."""
-        self._stopped = True
+        self.stopping = True
         for turn in tuple(self.turns):
             turn.cancel()

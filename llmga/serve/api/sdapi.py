@@ -28,6 +28,7 @@ from llmga.llava.passthrough import PassthroughPlanner
 from llmga.registry import Registry
 from llmga.serve.api.engine import RunningTurn
 from llmga.serve.api.errors import ApiError, shown
+from llmga.serve.api.fair_queue import closing
 from llmga.serve.api.image_data import decode_image, from_base64, preview_to_base64, to_base64
 from llmga.serve.api.images import no_image
 from llmga.serve.api.routing import v1_router
@@ -283,10 +284,12 @@ async def _answer(service: Service, body: Txt2Img | Img2Img, job: Job) -> Painte
     """Return all pictures.
 
     Raises:
-        ApiError: 400 where there is none.
+        ApiError: 400 where there is none; 503 where that is because the server ends.
     """
     ready = [event async for event in _painted(service, job)]
     if not ready:
+        if service.scheduler.stopping:
+            raise closing()
         raise no_image("the request was interrupted before a picture was painted; send it again.")
     asked = body.model_dump(exclude={"init_images", "mask"})
     images = [await asyncio.to_thread(to_base64, event, signer=service.signer) for event in ready]

@@ -33,12 +33,19 @@ class Turned:
 
 @dataclass(frozen=True)
 class Load:
-    """What the queue holds of other applications than the one that asks, and the most that it has held of all."""
+    """What the queue holds of other applications than the one that asks, and the most that it has held of all.
+
+    Attributes:
+        closing: nobody is let in any more.
+        stopping: what is at work is to end, too.
+    """
 
     running: int = 0
     aside: int = 0
     waiting: int = 0
     most_waiting: int = 0
+    closing: bool = False
+    stopping: bool = False
 
 
 class Gate:
@@ -56,6 +63,7 @@ class Gate:
         self._withdrawn: deque[str] = deque(maxlen=WITHDRAWN)
         self._figures: dict[str, str] = {}
         self._forgotten = forgotten
+        self._closing = self._stopping = False
 
     async def acquire(self, holder: str, ticket: str, client: str) -> Turned | None:
         """Wait for a place; None where there is one now.
@@ -108,7 +116,19 @@ class Gate:
         queue = self.queue
         own = sum(place.aside for place in held.values())
         waiting = queue.waiting - self._waits[holder]
-        return Load(queue.running - len(held), queue.aside - own, waiting, queue.most_waiting)
+        return Load(queue.running - len(held), queue.aside - own, waiting, queue.most_waiting, self._closing,
+                    self._stopping)  # fmt: skip
+
+    async def end(self, stop: bool = False) -> int:
+        """Let nobody in any more; how many are at work.
+
+        Args:
+            stop: What is at work is to end; the applications learn it with their next signs of life.
+        """
+        self._closing, self._stopping = True, self._stopping or stop
+        self.queue.close()
+        self._forget_lost()
+        return self.queue.running
 
     async def figures(self, holder: str, text: str) -> dict[str, str]:
         """Take note of what an application tells to Prometheus; return the latest of all, by application."""
@@ -146,9 +166,11 @@ class RemoteQueue(FairQueue):
         running: requests at work in the whole server, those of other applications at the latest beat.
         most_waiting: in the whole server, at the latest beat.
         figures: returns what this application tells to Prometheus; others of its kind are told it, too.
+        ends: called at every sign of life once nobody is let in any more; with True, what is at work is to end, too.
     """
 
     figures: Callable[[], bytes] | None = None
+    ends: Callable[[bool], None] = staticmethod(lambda stop: None)
 
     def __init__(self, handle: Any, at_once: int, bound: int, line: int = 0, beat: float = BEAT):
         super().__init__(at_once, bound, line)
@@ -233,6 +255,8 @@ class RemoteQueue(FairQueue):
                 held = {ticket: place.aside for ticket, place in self._places.items()}
                 self._load = await self._handle.beat.remote(self._holder, held)
                 self._count()
+                if self._load.closing:
+                    self.ends(self._load.stopping)
                 if self.figures is not None and number % TOLD == 0:
                     await self._handle.figures.remote(self._holder, self.figures().decode())
             except lost() as problem:

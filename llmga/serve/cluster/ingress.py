@@ -126,7 +126,7 @@ def build_remote_service(options: ServerOptions, backends: Backends, beat: float
     timing = {} if beat is None else {"beat": beat}
     queue = RemoteQueue(backends.queue, options.at_once, options.queue, options.line, **timing)
     service = build_service(options, models, queue, cache)
-    queue.figures = service.engine.metrics.text
+    queue.figures, queue.ends = service.engine.metrics.text, service.scheduler.end
     return replace(service, figures=queue.all_figures)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from llmga.errors import UserError
 from llmga.extras import require
 from llmga.serve.api import logs
 from llmga.serve.api.options import MEGA
-from llmga.serve.api.server import bind
+from llmga.serve.api.server import LAST_WORDS, bind
 from llmga.serve.cluster.application import application, to_argv
+from llmga.serve.cluster.calls import lost
 from llmga.serve.cluster.door import CALLBACK, PLACE, VARIABLE
+from llmga.serve.cluster.gate import BEAT
 from llmga.serve.cluster.ingress import Flags
 
 NAME = "llmga"  # of the application
+SOON = 0.2  # seconds between two looks at whether what is at work has ended
 COUNTS = {"planners": "Planner", "painters": "Painter", "ingresses": "Ingress"}
 
 
@@ -44,13 +48,13 @@ def serve(args: argparse.Namespace) -> int:
     bind(args.host, args.port).close()  # told before anything slow is done
     prepare_environment(args)
     place = {**http, "host": args.host, "port": args.port}
-    return run(flags, overrides, place, file["proxy_location"], args.ray_address)
+    return run(flags, overrides, place, file["proxy_location"], args)
 
 
 def run(
-    flags: Flags, overrides: Mapping[str, Any], place: Mapping[str, Any], location: str | None, address: str | None
+    flags: Flags, overrides: Mapping[str, Any], place: Mapping[str, Any], location: str | None, args: argparse.Namespace
 ) -> int:
-    """Start Ray and the application; returns once a signal has ended them.
+    """Start Ray and the application; once a signal has ended them, return 0, or 128 + its number if work was lost.
 
     Raises:
         UserError: the replicas cannot be started.
@@ -58,29 +62,75 @@ def run(
     import ray
     from ray import serve
 
-    ended = threading.Event()
-    _listen(ended)
-    ray.init(address or "local", namespace="serve", include_dashboard=False, log_to_driver=True)
-    _listen(ended)  # Ray has put a handler of its own there, which aborts in the end
+    signals = Signals()
+    signals.listen()
+    ray.init(args.ray_address or "local", namespace="serve", include_dashboard=False, log_to_driver=True)
+    signals.listen()  # Ray has put a handler of its own there, which aborts in the end
     try:
         app = application(flags, overrides)
         serve.start(proxy_location=location or "EveryNode", http_options=dict(place))
         serve.run(app, name=NAME, route_prefix=place.get("root_path") or "/")
         cluster = ray.get_runtime_context().gcs_address  # for `ray status --address`, and programs beside it
         logs.log_event("ready", url=f"http://{place['host']}:{place['port']}/v1", engine="ray", ray=cluster)
-        ended.wait()
+        signals.first.wait()
+        left = _drained(signals, args.grace)
     except RuntimeError as problem:
         raise UserError(f"the replicas could not be started ({str(problem).strip().splitlines()[-1]}).") from None
     finally:
         serve.shutdown()
         ray.shutdown()
-    logs.log_event("ended", code=0)
-    return 0
+    code = 128 + signals.number if left else 0
+    logs.log_event("ended", code=code, **({"left": left} if left else {}))
+    return code
 
 
-def _listen(ended: threading.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+class Signals:
+    """SIGTERM and SIGINT, as they come.
+
+    Attributes:
+        first, second: set by them.
+        number: of the latest.
+    """
+
+    def __init__(self) -> None:
+        self.first, self.second = threading.Event(), threading.Event()
+        self.number = 0
+
+    def listen(self) -> None:
+        """Catch them; on the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._came)
+
+    def _came(self, number: int, _: object) -> None:
+        self.number = number
+        (self.second if self.first.is_set() else self.first).set()
+
+
+def _drained(signals: Signals, grace: float) -> int:
+    """Let nobody in any more, and wait for what is at work; after `grace` seconds or a second signal it is stopped.
+
+    Returns:
+        How many are still at work.
+    """
+    from ray import serve
+
+    gate = serve.get_deployment_handle("Gate", app_name=NAME)
+
+    def at_work(stop: bool) -> int:
+        """0 where there is no gate that could tell."""
+        try:
+            return int(gate.end.remote(stop).result(timeout_s=LAST_WORDS))
+        except (*lost(), TimeoutError):
+            return 0
+
+    until = time.monotonic() + grace
+    while (left := at_work(False)) and time.monotonic() < until and not signals.second.wait(SOON):
+        pass
+    until = time.monotonic() + LAST_WORDS + BEAT  # in which the applications learn of it
+    while left and (left := at_work(True)) and time.monotonic() < until:
+        time.sleep(SOON)
+    time.sleep(SOON)  # the last bytes of answers
+    return left
 
 
 def prepare_environment(args: argparse.Namespace) -> None:

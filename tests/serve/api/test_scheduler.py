@@ -123,6 +123,23 @@ def test_what_cannot_be_finished_is_given_back_as_far_as_it_is(running):
     first.join()
     (choice,) = answers[0].json()["choices"]
     assert choice["finish_reason"] == "length" and choice["message"]["content"].startswith("Gladly.")
+    assert choice["message"]["refusal"] == "the server is about to end; try again in a moment."
+
+
+def test_pictures_that_end_with_the_server_are_to_be_asked_for_again(running):
+    server = running()
+    server.painter.pace, server.painter.total = 0.05, 1000
+    answers = []
+
+    def ask():
+        answers.append(server.http.post("/sdapi/v1/txt2img", json={"prompt": "red"}))
+
+    first = threading.Thread(target=ask)
+    first.start()
+    assert server.painter.started.wait(60)
+    server.server.servers[0].get_loop().call_soon_threadsafe(server.service.scheduler.stop)
+    first.join()
+    assert answers[0].status_code == 503 and "retry-after" in answers[0].headers, answers[0].text
 
 
 def running_now(server, count):

@@ -1,5 +1,6 @@
 """A small cluster with plain models: `python -m tests.serve.cluster.running PORT BOARDS`; a signal ends it."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -15,4 +16,5 @@ if __name__ == "__main__":
     logs.configure()
     port, boards = sys.argv[1:]
     place = {"host": "127.0.0.1", "port": int(port)}
-    run(PlainFlags(GIVEN, Path(boards)), OVERRIDES, place, "HeadOnly", None)
+    ending = argparse.Namespace(ray_address=None, grace=60.0)
+    sys.exit(run(PlainFlags(GIVEN, Path(boards)), OVERRIDES, place, "HeadOnly", ending))

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,12 +87,23 @@ class Cluster:
         return False
 
     def end(self) -> None:
+        """Ask it to end while a picture is painted; it is finished, and nothing new is begun."""
         if "handles" in self.__dict__:
             import ray
 
             ray.shutdown()
+        self.idle()
+        self.board(pace=1.0)
+        with ThreadPoolExecutor(1) as clients:
+            painted = clients.submit(self.chat, "paint it red")
+            self.until(lambda health: health["running"] == 1)
+            self.process.terminate()
+            self.until(lambda health: health["status"] == "closing")
+            refused = self.chat("hello")
+            assert refused.status_code == 503 and "retry-after" in refused.headers, refused.text
+            assert painted.result().status_code == 200, painted.result().text
+            assert len(painted.result().json()["choices"][0]["message"]["images"]) == 1
         self.http.close()
-        self.process.terminate()
         assert self.process.wait(90) == 0, self.log.read_text()[-3000:]
 
     def board(self, pace: float = 0.0) -> FolderBoard:
@@ -151,9 +164,13 @@ class Cluster:
         return Image.open(io.BytesIO(base64.b64decode(answer.json()["data"][0]["b64_json"]))).getpixel((0, 0))
 
     def idle(self) -> None:
-        until = time.monotonic() + 60
-        while self.http.get("/health").json()["running"]:
-            assert time.monotonic() < until
+        self.until(lambda health: not health["running"])
+
+    def until(self, true: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait for what /health tells."""
+        late = time.monotonic() + 60
+        while not true(health := self.http.get("/health").json()):
+            assert time.monotonic() < late, health
             time.sleep(0.1)
 
     def replicas(self, kind: str) -> list[int]:

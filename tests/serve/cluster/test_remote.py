@@ -260,6 +260,30 @@ def test_who_leaves_the_queue_leaves_its_place_to_others():
     assert on_loop(meet()) == (0, 0)
 
 
+def test_a_queue_that_ends_lets_nobody_in_and_then_stops_what_is_at_work():
+    async def meet():
+        gate, told = Gate(1, 5), []
+        (queue,) = queues(gate, 1)
+        queue.ends = told.append
+        release = await queue.acquire("a")
+        waits = asyncio.ensure_future(queue.acquire("b"))
+        await asyncio.sleep(0.05)
+        left = [await gate.end()]
+        for refused in (waits, queue.acquire("c")):
+            with pytest.raises(ApiError) as problem:
+                await refused
+            assert problem.value.status == 503 and problem.value.code == "closing"
+        await asyncio.sleep(0.1)
+        left.append(await gate.end(stop=True))
+        await asyncio.sleep(0.1)
+        release()
+        await asyncio.sleep(0.05)
+        queue.close()
+        return [*left, await gate.end()], told[0], told[-1]
+
+    assert on_loop(meet()) == ([1, 1, 0], False, True)
+
+
 def test_places_of_an_application_that_is_lost_fall_back():
     async def meet():
         gate = Gate(1, 5, forgotten=0.1)
