@@ -123,9 +123,12 @@ def _drained(signals: Signals, grace: float) -> int:
         except (*lost(), TimeoutError):
             return 0
 
+    logs.log_event("closing", grace=grace)
     until = time.monotonic() + grace
     while (left := at_work(False)) and time.monotonic() < until and not signals.second.wait(SOON):
         pass
+    if left:
+        logs.log_event("stopping", running=left)
     until = time.monotonic() + LAST_WORDS + BEAT  # in which the applications learn of it
     while left and (left := at_work(True)) and time.monotonic() < until:
         time.sleep(SOON)
