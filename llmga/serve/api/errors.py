@@ -161,7 +161,8 @@ def _from_validation(error: RequestValidationError, request: Request) -> ApiErro
             400, f"{param or 'a name in the body'}: there is no such field{remedy}", param=param or None, code=kind
         )
     alike = [each for each in found if _param(each) == param]
-    return ApiError(400, f"{param or 'the body'}: {_reason(alike, request)}.", param=param or None, code=kind)
+    told = reason(alike, request.app.state.service.upper_limits)
+    return ApiError(400, f"{param or 'the body'}: {told}.", param=param or None, code=kind)
 
 
 def _param(problem: Mapping[str, Any]) -> str:
@@ -169,22 +170,27 @@ def _param(problem: Mapping[str, Any]) -> str:
     return ".".join(part for part in map(str, problem["loc"][1:]) if FIELD.fullmatch(part))
 
 
-def _reason(problems: Sequence[Mapping[str, Any]], request: Request) -> str:
-    """Return what is wrong with a field, of which each problem tells what else it could have been."""
+def reason(problems: Sequence[Mapping[str, Any]], upper_limits: Mapping[Any, float]) -> str:
+    """Return what is wrong with a field, of which each problem tells what else it could have been.
+
+    Args:
+        problems: As pydantic tells them.
+        upper_limits: The server's own, by field.
+    """
     first = problems[0]
     if first["type"] == "missing":
         return "it is missing; send it"
     if "UploadFile" in first["msg"]:
         return "it is text; send a file"
-    wanted = [_wanted(each, request) for each in problems if each["type"] in WANTED]
+    wanted = [_wanted(each, upper_limits) for each in problems if each["type"] in WANTED]
     if not wanted:
         return str(first["msg"]).removeprefix("Value error, ").rstrip(".")
     return f"{shown(first['input'])} is not possible; use {' or '.join(dict.fromkeys(wanted))}"
 
 
-def _wanted(problem: Mapping[str, Any], request: Request) -> str:
+def _wanted(problem: Mapping[str, Any], own: Mapping[Any, float]) -> str:
     """Return what is to be sent; of two limits, the schema's and the server's own, the lower one."""
-    limits, own = dict(problem.get("ctx", {})), request.app.state.service.upper_limits
+    limits = dict(problem.get("ctx", {}))
     lowest = min([limits[name] for name in LIMITS if name in limits] + [own.get(problem["loc"][-1], math.inf)])
     limits |= {name: f"{lowest:,.15g}" for name in LIMITS if name in limits}
     return WANTED[problem["type"]].format_map(limits)

@@ -89,12 +89,15 @@ def log_event(event: str, level: int = logging.INFO, exc_info: bool = False, **f
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send our lines and uvicorn's to stderr, and none of Pillow's on torn pictures.  For the entry point only."""
+    """Send our lines and uvicorn's to stderr, and none of Pillow's on torn pictures.  For the entry point only.
+
+    The protocol's own lines below a warning hold what clients sent, and are left out.
+    """
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(RateLimitFilter())
-    for name in (NAME, "uvicorn", "asyncio"):
+    for name in (NAME, "uvicorn", "asyncio", "mcp"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
+        logger.setLevel(max(level, logging.WARNING) if name == "mcp" else level)

@@ -5,18 +5,21 @@ of a file in a folder that the server was told to read from.
 """
 
 import base64
+import logging
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 import llmga
 from llmga.assistant.assistant import SIMILAR
@@ -25,9 +28,10 @@ from llmga.assistant.image_files import encoded
 from llmga.assistant.session import Turn
 from llmga.diffusers.families import EDITING, INPAINTING, TEXT_TO_IMAGE
 from llmga.errors import UserError
+from llmga.inputs import nearest
 from llmga.llava.passthrough import PassthroughPlanner
 from llmga.serve.api.engine import RunningTurn
-from llmga.serve.api.errors import ApiError
+from llmga.serve.api.errors import ApiError, reason
 from llmga.serve.api.image_data import decode_image, from_data_uri
 from llmga.serve.api.schemas import PaintingParams
 from llmga.serve.api.service import Service
@@ -38,40 +42,98 @@ ABOUT = (
     "Every picture comes with an address (llmga://pictures/N) that other tools take as `picture`."
 )
 SCHEME = "llmga://pictures/"
-KEPT = 100  # pictures whose addresses can be used
+KEPT, OF_ALL = 100, 1000  # pictures whose addresses can be used: of one client, and of all together
 CLIENT = "mcp"  # the name of a program that is told by no key and no address
 
 Picture = Annotated[str, Field(description="llmga://pictures/N of an earlier answer, a data: URI, or a file's path")]
 Seed = Annotated[int | None, Field(ge=0, le=2**32 - 1, description="the same seed paints the same picture again")]
-Size = Annotated[str | None, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$", description="WIDTHxHEIGHT in pixels")]
+Size = Annotated[str | None, Field(pattern=r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$", description="WIDTHxHEIGHT in pixels")]
 Count = Annotated[int, Field(ge=1, le=4, description="how many pictures")]
 
 
 class Pictures:
-    """The latest pictures, by number."""
+    """The latest pictures of every client, by number; each is found by the client that it was painted for.
 
-    def __init__(self, most: int = KEPT):
-        self._most, self._next = most, 0
-        self._kept: OrderedDict[int, tuple[Image.Image, bytes]] = OrderedDict()
+    Where there are too many, the client that has the most of them loses its oldest.
+    """
 
-    def add(self, image: Image.Image, content: bytes) -> int:
+    def __init__(self, most: int = KEPT, of_all: int = OF_ALL):
+        self._most, self._of_all = most, of_all
+        self._numbers = count()
+        self._kept: dict[str, OrderedDict[int, tuple[Image.Image, bytes]]] = {}
+
+    def add(self, client: str, image: Image.Image, content: bytes) -> int:
         """Keep a picture and its file; its number."""
-        number, self._next = self._next, self._next + 1
-        self._kept[number] = image, content
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        number, own = next(self._numbers), self._kept.setdefault(client, OrderedDict())
+        own[number] = image, content
+        if len(own) > self._most:
+            own.popitem(last=False)
+        elif sum(map(len, self._kept.values())) > self._of_all:
+            richest = max(self._kept, key=lambda name: len(self._kept[name]))
+            self._kept[richest].popitem(last=False)
+            if not self._kept[richest]:
+                del self._kept[richest]
         return number
 
-    def __getitem__(self, name: str) -> tuple[Image.Image, bytes]:
+    def get(self, client: str, name: str) -> tuple[Image.Image, bytes]:
         """The picture of a number, and its file.
 
         Raises:
-            UserError: it is none, or not kept any more.
+            UserError: it is none of this client's, or not kept any more.
         """
+        own = self._kept.get(client, {})
         with suppress(KeyError, ValueError):
-            return self._kept[int(name)]
-        there = f"{next(iter(self._kept))} to {self._next - 1}" if self._kept else "none"
-        raise UserError(f"there is no picture {SCHEME}{name[:20]}; those there are: {there}.")
+            return own[int(name)]
+        there = ", ".join(map(str, list(own)[-10:])) or "none"
+        raise UserError(f"there is no picture {SCHEME}{name[:20]}; the latest of yours: {there}.")
+
+
+class Server(MCPServer[Any]):
+    """A server of the protocol that refuses arguments in the API's words."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
+        """Call a tool; see `MCPServer.call_tool`."""
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as problem:
+            told = str(problem).removeprefix(f"Error executing tool {name}: ")
+            if isinstance(problem.__cause__, ValidationError):
+                tool = self._tool_manager.get_tool(name)
+                known = [] if tool is None else list(tool.parameters["properties"])
+                raise ToolError(_misfit(problem.__cause__, known)) from problem.__cause__
+            if told == str(problem):
+                raise
+            raise ToolError(told) from problem.__cause__
+
+
+def strict(tool: Tool) -> Tool:
+    """The tool, which takes no arguments that it does not have."""
+    arguments = tool.fn_metadata.arg_model
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
+    tool.parameters = arguments.model_json_schema(by_alias=True)
+    return tool
+
+
+def _misfit(problem: ValidationError, known: list[str]) -> str:
+    """The first thing that is wrong with arguments: its name, what it is, and what it may be."""
+    found = problem.errors()
+    name = str(found[0]["loc"][0])
+    if found[0]["type"] == "extra_forbidden":
+        meant = nearest(name, known)
+        remedy = f"did you mean {meant}?" if meant else f"those that there are: {', '.join(known)}."
+        return f"{name[:40]}: there is no such argument, {remedy}"
+    return f"{name}: {reason([each for each in found if each['loc'][0] == name], {})}."
+
+
+@contextmanager
+def root_logger_kept() -> Iterator[None]:
+    """What is built here may set up logging for its own program; ours stays as it is, without what people say."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 class Tools:
@@ -94,20 +156,25 @@ class Tools:
 
     def server(self) -> MCPServer[Any]:
         """The tools and the pictures as a server of the protocol, for any of its transports."""
-        made: MCPServer[Any] = MCPServer("llmga", title="LLMGA", instructions=ABOUT, version=llmga.__version__)
-        for tool in (self.paint, self.edit, self.fill, self.grow, self.vary, self.look):
-            made.tool(structured_output=False)(tool)
+        tools = [
+            strict(Tool.from_function(tool, structured_output=False))
+            for tool in (self.paint, self.edit, self.fill, self.grow, self.vary, self.look)
+        ]
+        with root_logger_kept():
+            made: MCPServer[Any] = Server(
+                "llmga", title="LLMGA", instructions=ABOUT, version=llmga.__version__, tools=tools
+            )
         made.resource(SCHEME + "{number}", name="picture", mime_type="image/png", description="a painted picture")(
             self.picture
         )
         return made
 
-    def picture(self, number: str) -> bytes:
+    def picture(self, number: str, context: Context) -> bytes:
         """A painted picture as PNG, which says how it was made."""
         try:
-            return self.pictures[number][1]
+            return self.pictures.get(_asking(context)[0], number)[1]
         except UserError as problem:
-            raise ValueError(str(problem)) from None
+            raise ResourceNotFoundError(str(problem)) from None
 
     async def paint(
         self,
@@ -136,7 +203,7 @@ class Tools:
     ) -> CallToolResult:
         """Change a picture by words alone; what they do not speak of is kept where the painter can."""
         return await self._answer(
-            context, lambda: Turn(instruction, (self._opened(picture),)), EDITING, edit={}, seed=seed
+            context, lambda: Turn(instruction, (self._opened(picture, context),)), EDITING, edit={}, seed=seed
         )
 
     async def fill(
@@ -149,7 +216,10 @@ class Tools:
     ) -> CallToolResult:
         """Paint a marked part of a picture anew; every other pixel stays as it is."""
         return await self._answer(
-            context, lambda: Turn(request, (self._opened(picture),), self._opened(mask)), INPAINTING, seed=seed
+            context,
+            lambda: Turn(request, (self._opened(picture, context),), self._opened(mask, context)),
+            INPAINTING,
+            seed=seed,
         )
 
     async def grow(
@@ -164,12 +234,14 @@ class Tools:
     ) -> CallToolResult:
         """Make a picture larger by painting around it."""
         return await self._answer(
-            context, lambda: Turn(request, (self._opened(picture),), outpaint=extent), INPAINTING, seed=seed
+            context, lambda: Turn(request, (self._opened(picture, context),), outpaint=extent), INPAINTING, seed=seed
         )
 
     async def vary(self, picture: Picture, context: Context, seed: Seed = None, count: Count = 1) -> CallToolResult:
         """Paint a picture like another one."""
-        return await self._answer(context, lambda: Turn(SIMILAR, (self._opened(picture),)), seed=seed, versions=count)
+        return await self._answer(
+            context, lambda: Turn(SIMILAR, (self._opened(picture, context),)), seed=seed, versions=count
+        )
 
     async def look(
         self,
@@ -178,7 +250,7 @@ class Tools:
         context: Context,
     ) -> CallToolResult:
         """Ask about a picture."""
-        return await self._answer(context, lambda: Turn(question, (self._opened(picture),)), paint=False)
+        return await self._answer(context, lambda: Turn(question, (self._opened(picture, context),)), paint=False)
 
     async def _answer(
         self,
@@ -234,16 +306,16 @@ class Tools:
                     await context.report_progress(painted + step / total, turn.assistant.settings.versions, "painting")
                 case PictureReady():
                     painted += 1
-                    for block in self._picture(event):
+                    for block in self._picture(event, _asking(context)[0]):
                         yield block
                 case Failed(message):
                     words.append(self.service.engine.public(message))
         if said := "".join(words).strip():
             yield TextContent(type="text", text=said)
 
-    def _picture(self, event: PictureReady) -> list[ContentBlock]:
+    def _picture(self, event: PictureReady, client: str) -> list[ContentBlock]:
         content = encoded(event.image, event.record, signer=self.service.signer, parent=event.parent)
-        address = f"{SCHEME}{self.pictures.add(event.image, content)}"
+        address = f"{SCHEME}{self.pictures.add(client, event.image, content)}"
         told = f"{event.image.width}x{event.image.height}, seed {event.record.seed}"
         return [
             ImageContent(type="image", data=base64.b64encode(content).decode(), mime_type="image/png"),
@@ -251,7 +323,7 @@ class Tools:
             TextContent(type="text", text=f"{address} ({told})"),
         ]
 
-    def _opened(self, picture: str) -> Image.Image:
+    def _opened(self, picture: str, context: Context) -> Image.Image:
         """The picture of an address.
 
         Raises:
@@ -259,9 +331,11 @@ class Tools:
         """
         limits = self.service.limits
         if picture.startswith(SCHEME):
-            return self.pictures[picture.removeprefix(SCHEME)][0]
+            return self.pictures.get(_asking(context)[0], picture.removeprefix(SCHEME))[0]
         if picture.startswith("data:"):
             return decode_image(from_data_uri(picture, limits), limits, exact=True)
+        if picture.startswith(("http://", "https://")):
+            raise UserError("addresses of other servers are not fetched; send the picture as a data: URI.")
         return decode_image(self._read(picture), limits, exact=True)
 
     def _read(self, path: str) -> bytes:
@@ -270,8 +344,8 @@ class Tools:
         if not any(place.is_relative_to(folder) for folder in self.folders):
             allowed = ", ".join(map(str, self.folders)) or "none"
             raise UserError(
-                f"files are read from these folders only: {allowed}; start the server with --files FOLDER, or send the "
-                "picture as a data: URI."
+                f"files are read from these folders only: {allowed}; send the picture as a data: URI, or have the "
+                "server started with a folder for files."
             )
         try:
             with place.open("rb") as file:

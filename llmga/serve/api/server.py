@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmga.assistant.loading import Models
 from llmga.errors import UserError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from llmga.serve.page.serving import Mounted
 
 BACKLOG = 2048
+MCP = "/v1/mcp"
 LAST_WORDS = 3.0  # seconds that answers take once their work was stopped
 
 
@@ -138,12 +141,25 @@ def with_mcp(app: FastAPI, service: Service, folders: Sequence[str]) -> None:
     server = Tools(lambda: app.state.service, tuple(map(Path, folders))).server()
     # Who may ask is seen to by `AuthMiddleware`, how much by `BodyLimitMiddleware`.
     inner = server.streamable_http_app(
-        streamable_http_path="/",
+        streamable_http_path=MCP,
         max_request_body_size=service.limits.body,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.mount("/v1/mcp", inner)
+    for path in (MCP, f"{MCP}/"):  # neither leads to the other by a second request
+        app.router.routes.append(Route(path, At(MCP, inner)))
     app.state.sessions.append(server.session_manager.run)
+
+
+class At:
+    """An application at one path of another one, under which its requests are logged and counted."""
+
+    def __init__(self, path: str, app: ASGIApp):
+        self.path = path
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self
+        await self.app({**scope, "path": self.path}, receive, send)
 
 
 def assemble(args: argparse.Namespace, service: Service, keys: ApiKeys, audit: AuditLog | None = None) -> FastAPI:

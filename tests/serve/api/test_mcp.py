@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
+import logging
 import sys
 
 import numpy as np
@@ -11,9 +13,12 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.shared.exceptions import MCPError
 from PIL import Image
 
-from llmga.serve.api.mcp_tools import Tools
+from llmga.errors import UserError
+from llmga.serve.api.logs import NAME, configure
+from llmga.serve.api.mcp_tools import Pictures, Tools
 from llmga.serve.api.server import with_mcp
 from tests.serve.plain import painter_of
 
@@ -123,8 +128,21 @@ def test_it_makes_a_picture_larger(served):
         ("look", {"picture": "llmga://pictures/7", "question": "what?"}, "there is no picture llmga://pictures/7"),
         ("look", {"picture": "data:image/png;base64,AAAA", "question": "what?"}, "picture"),
         ("paint", {"request": "a forbidden thing"}, "'plain' does not paint this forbidden prompt"),
-        ("paint", {"request": "red", "size": "big"}, "size"),
-        ("paint", {"request": "red", "count": 9}, "count"),
+        (
+            "paint",
+            {"request": "red", "size": "big"},
+            "size: 'big' is not possible; use auto, or WIDTHxHEIGHT in pixels",
+        ),
+        ("paint", {"request": "red", "count": 9}, "count: 9 is not possible; use at most 4."),
+        ("paint", {"request": 5}, "request: 5 is not possible; use text."),
+        ("paint", {"prompt": "red"}, "request: it is missing; send it."),
+        ("paint", {"request": "red", "sed": 1}, "sed: there is no such argument, did you mean seed?"),
+        (
+            "paint",
+            {"request": "red", "foo": 1},
+            "foo: there is no such argument, those that there are: request, as_writ",
+        ),
+        ("look", {"picture": "http://127.0.0.1/a.png", "question": "?"}, "addresses of other servers are not fetched"),
     ],
 )
 def test_what_cannot_be_is_a_tools_error_in_one_sentence(served, tool, asked, told):
@@ -132,7 +150,57 @@ def test_what_cannot_be_is_a_tools_error_in_one_sentence(served, tool, asked, to
         return await client.call_tool(tool, asked)
 
     result = talked(served, acts)
-    assert result.is_error and told in words(result) and "/secret" not in words(result)
+    assert (
+        result.is_error and told in words(result) and "/secret" not in words(result) and "pydantic" not in words(result)
+    )
+
+
+def test_a_picture_that_is_not_there_is_told_so(served, caplog):
+    async def acts(client):
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource("llmga://pictures/7")
+        return str(refused.value)
+
+    assert "there is no picture llmga://pictures/7; the latest of yours: none" in talked(served, acts)
+    assert "Traceback" not in caplog.text
+
+
+@pytest.fixture
+def configured():
+    loggers = [logging.getLogger(name) for name in (NAME, "uvicorn", "asyncio", "mcp")]
+    before = [(each, each.handlers, each.propagate, each.level) for each in loggers]
+    configure()
+    yield
+    for each, handlers, propagate, level in before:
+        each.handlers, each.propagate = handlers, propagate
+        each.setLevel(level)
+
+
+def test_what_people_say_is_not_logged(served, configured, capfd):
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    async def acts(client):
+        await client.call_tool("grow", {"picture": uri(Image.new("RGB", (8, 8))), "extent": "a secret"})
+        await client.call_tool("paint", {"request": 5, "another secret": 1})
+        with contextlib.suppress(MCPError):
+            await client.read_resource("file:///etc/secret")
+
+    talked(served, acts)
+    assert (root.handlers, root.level) == before
+    assert "secret" not in capfd.readouterr().err
+
+
+def test_a_client_that_paints_much_loses_its_own_pictures_first():
+    kept, image = Pictures(most=3, of_all=4), Image.new("RGB", (1, 1))
+    first = kept.add("anna", image, b"0")
+    for _ in range(5):
+        kept.add("eve", image, b"x")
+    assert kept.get("anna", str(first))[1] == b"0" and len(kept._kept["eve"]) == 3
+    with pytest.raises(UserError, match="latest of yours: 3, 4, 5"):
+        kept.get("eve", str(first))
+    kept.add("bob", image, b"1")
+    assert kept.get("anna", str(first))[1] == b"0" and len(kept._kept["eve"]) == 2
 
 
 def test_a_file_outside_of_the_folders_is_not_read_whatever_its_path(served, tmp_path):
@@ -178,6 +246,42 @@ def test_beside_the_api_it_is_under_the_same_keys(running):
     with pytest.raises(BaseException):  # noqa: B017  # the client's own, which says nothing of the status
         asyncio.run(talk("another key"))
     assert server.http.post("/v1/mcp/", json={}).status_code == 401
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_key_has_its_own_pictures_and_every_call_is_one_request(running, slash):
+    keys = ("key number one", "key number two")
+    server = running(keys=keys, beside=lambda app, service: with_mcp(app, service, ()))
+
+    async def talk(key, act):
+        async with (
+            create_mcp_http_client(headers={"Authorization": f"Bearer {key}"}) as http,
+            Client(streamable_http_client(f"{server.url}/v1/mcp{slash}", http_client=http)) as client,
+        ):
+            return await act(client)
+
+    async def paint(client):
+        painted = await client.call_tool("paint", {"request": "a red house"})
+        (address,) = addresses(painted)
+        await client.read_resource(address)
+        return address
+
+    async def steal(client, address):
+        looked = await client.call_tool("look", {"picture": address, "question": "what?"})
+        with pytest.raises(MCPError, match="there is no picture"):
+            await client.read_resource(address)
+        return looked
+
+    address = asyncio.run(talk(keys[0], paint))
+    stolen = asyncio.run(talk(keys[1], lambda client: steal(client, address)))
+    assert stolen.is_error and "the latest of yours: none" in words(stolen)
+    counted = [
+        line for line in server.http.get("/metrics").text.splitlines() if line.startswith("llmga_requests_total{")
+    ]
+    routes = {line.partition('route="')[2].partition('"')[0] for line in counted}
+    assert (
+        "/v1/mcp" in routes and not routes & {"other", "/", "/v1/mcp/"} and not any('"307"' in line for line in counted)
+    )
 
 
 @pytest.mark.slow
