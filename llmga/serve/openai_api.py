@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from llmga.command_line import quiet_libraries, run
+from llmga.errors import UserError
 from llmga.serve import parsed_args
 from llmga.serve.api import logs
 from llmga.serve.api.options import ENGINES, build_parser
@@ -18,12 +19,28 @@ def start(args: argparse.Namespace) -> int:
     Raises:
         UserError: nothing can be served so.
     """
+    checked_together(args)
     logs.configure()
     language, painter = parsed_args.named_models(args)
     logs.log_event("loading", language=language, painter=painter)  # minutes may pass until "ready"
     quiet_libraries()
     serve: Callable[[argparse.Namespace], int] = import_module(ENGINES[args.engine]).serve
     return serve(args)
+
+
+def checked_together(args: argparse.Namespace) -> None:
+    """Look for flags that do nothing without another one.
+
+    Raises:
+        UserError: there is one.
+    """
+    for others, needed, is_there in (
+        (("config", "ray_address", "planners", "painters", "ingresses"), "--engine ray", args.engine == "ray"),
+        (("files",), "--mcp", args.mcp),
+    ):
+        if not is_there and (lonely := next((name for name in others if getattr(args, name) is not None), None)):
+            flag = lonely.replace("_", "-")
+            raise UserError(f"--{flag} does nothing without {needed}; give both, or leave it out.")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

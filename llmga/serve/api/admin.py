@@ -66,7 +66,8 @@ def _swapper(request: Request) -> Swapper:
     """Raises: ApiError where this server keeps its models."""
     found: Swapper | None = request.app.state.swapper
     if found is None:
-        raise ApiError(400, "this server keeps its models; start it anew with others, or without --page.",
+        raise ApiError(400, "this server keeps its models, as it has a page or runs on Ray; start it anew with others, "
+                       "on Ray by serve deploy.",
                        code="models_are_fixed")  # fmt: skip
     return found
 

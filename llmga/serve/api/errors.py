@@ -30,7 +30,8 @@ WANTED = {
     "finite_number": "a finite number", "float_type": "a number", "float_parsing": "a number",
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
     "int_parsing_size": "a smaller number", "bool_type": "true or false", "bool_parsing": "true or false",
-    "string_type": "text", "list_type": "a list", "model_attributes_type": "an object", "model_type": "an object",
+    "string_type": "text", "list_type": "a list",
+    "dict_type": "an object", "model_attributes_type": "an object", "model_type": "an object",
     "string_pattern_mismatch": "auto, or WIDTHxHEIGHT in pixels such as 1024x768",  # only sizes have one
     "literal_error": "{expected}", "union_tag_invalid": "the type {expected_tags}",
     "union_tag_not_found": "an object with a type",
@@ -152,7 +153,12 @@ def _from_validation(error: RequestValidationError, request: Request) -> ApiErro
     deepest = max(found, key=lambda each: len(each["loc"]))  # of several shapes the one that was nearly met
     param, kind = _param(deepest), str(deepest["type"])
     if kind == "json_invalid":
-        return ApiError(400, "the body is not valid JSON.", code=kind)
+        packed = request.headers.get("content-encoding")
+        how = f" as it is packed ({packed[:20]}); send it plain" if packed else ""
+        return ApiError(400, f"the body is not valid JSON{how}.", code=kind)
+    if not param and "json" not in request.headers.get("content-type", "") and isinstance(error.body, bytes):
+        told = "the body is read as JSON only if that is said; send it with Content-Type: application/json."
+        return ApiError(400, told, code=kind)
     if kind == "extra_forbidden":
         fields = request.scope["route"].body_field.field_info.annotation.model_fields
         meant = SETTING_FIELDS.get(param) or nearest(param, fields)
@@ -182,6 +188,8 @@ def reason(problems: Sequence[Mapping[str, Any]], upper_limits: Mapping[Any, flo
         return "it is missing; send it"
     if "UploadFile" in first["msg"]:
         return "it is text; send a file"
+    if (picture := next((each for each in problems if each["type"] == "invalid_image_url"), None)) is not None:
+        return str(picture["msg"])
     wanted = [_wanted(each, upper_limits) for each in problems if each["type"] in WANTED]
     if not wanted:
         return str(first["msg"]).removeprefix("Value error, ").rstrip(".")

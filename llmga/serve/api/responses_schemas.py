@@ -140,6 +140,8 @@ class ResponsesRequest(PaintingParams, Unused, NotServed):  # type: ignore[misc,
         form = form.get("format") if isinstance(form, dict) else None
         if isinstance(form, dict) and form.get("type") != "text":
             raise ValueError("only text of the format 'text' is served here")
+        if values.get("tool_choice") == "required" and not values.get("tools"):
+            raise ValueError("tool_choice 'required' was sent without tools; send them, or leave it out")
         return values
 
     @property

@@ -69,7 +69,7 @@ def parse_json(body: bytes, max_bytes: int) -> Any:
 
     Raises:
         HTTPException: 413 where it is too long beside its pictures; 400 where it is nested deeper than Python's parser
-            follows (about a thousand levels).
+            follows (about a thousand levels), is not UTF-8, or has a number of thousands of digits.
         ValueError: It is no JSON.
     """
     if size_without_images(body) > max_bytes:
@@ -78,6 +78,12 @@ def parse_json(body: bytes, max_bytes: int) -> Any:
         return json.loads(body.decode("utf-8-sig"))
     except RecursionError:
         raise HTTPException(400, "the JSON is nested too deeply; send a flat one") from None
+    except UnicodeDecodeError as problem:
+        raise HTTPException(400, f"byte {problem.start:,} of the body is not UTF-8; send the JSON as UTF-8") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # of Python's own bound
+        raise HTTPException(400, "a number in the JSON has thousands of digits; send a shorter one") from None
 
 
 def size_without_images(body: bytes) -> int:

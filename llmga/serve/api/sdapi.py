@@ -202,17 +202,19 @@ def _turn(service: Service, body: Txt2Img | Img2Img) -> RunningTurn:
     extra = dict(body.override_settings or {})
     _check_painter(service, extra.pop("sd_model_checkpoint", None))
     changes = body if isinstance(body, Img2Img) else None
+    picture = None if changes is None else _picture(service, changes)
+    anew = changes is not None and changes.mask is None and changes.denoising_strength == 1  # nothing of it is kept
+    size = None if picture is None or not anew else f"{picture.width}x{picture.height}"
     settings = service.settings(
-        _asked(body, sized=changes is None),
+        _asked(body, size or (_size(body) if changes is None else None)),
         versions=body.count,
         picture="always",
         previews=True,
         sampler=_sampler(body.sampler_name, body.scheduler),
     )
     words = body.prompt if visible(body.prompt) else "a picture"
-    if changes is None:
+    if changes is None or picture is None or anew:
         return service.engine.turn(PassthroughPlanner(), Turn(words), settings, TEXT_TO_IMAGE)
-    picture, mask = _picture(service, changes), None
     mask = _mask(service, changes, picture.size)
     told = Changes(strength=changes.denoising_strength, soft=bool(changes.mask_blur))
     if changes.mask is not None and changes.inpaint_full_res:
@@ -221,9 +223,13 @@ def _turn(service: Service, body: Txt2Img | Img2Img) -> RunningTurn:
     return service.engine.turn(PassthroughPlanner(), Turn(words, (picture,), mask), settings, INPAINTING)
 
 
-def _asked(body: Txt2Img | Img2Img, sized: bool) -> PaintingParams:
+def _size(body: Txt2Img | Img2Img) -> str | None:
+    """The size, of which one side is the other's where it is left out."""
+    return f"{body.width or body.height}x{body.height or body.width}" if body.width or body.height else None
+
+
+def _asked(body: Txt2Img | Img2Img, size: str | None) -> PaintingParams:
     """What is asked for under the names of /v1."""
-    size = f"{body.width or 512}x{body.height or 512}" if sized and (body.width or body.height) else None
     return cast(PaintingParams, SimpleNamespace(
         prompt=body.prompt,
         size=size,
@@ -240,12 +246,12 @@ def _sampler(name: str | None, scheduler: str | None) -> str | None:
     Raises:
         ApiError: 404 where there is none of this name, as their own server has it.
     """
-    if not name or name.lower() == "automatic":
-        return None
     spread = SCHEDULERS.get((scheduler or "automatic").lower())
     if spread is None:
         raise ApiError(404, f"scheduler {shown(scheduler)} is not served; use one of: {', '.join(SCHEDULERS)}.",
                        param="scheduler")  # fmt: skip
+    if not name or name.lower() == "automatic":
+        return None
     known = {their.lower(): own for their, own in NAMES.items()} | {own: own for own in SAMPLERS}
     for wanted in (name.lower() + spread, name.lower()):
         if wanted in known:

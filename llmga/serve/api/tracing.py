@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
+from urllib.parse import urlsplit
 
 from llmga.assistant.events import AssistantEvent, Denoising, PictureReady, PromptFound
+from llmga.errors import UserError
 from llmga.extras import require
 
 SERVICE = "llmga"
@@ -41,10 +43,13 @@ class Tracing:
             url: Of a collector, such as http://localhost:4318; None traces nothing.
 
         Raises:
-            UserError: The packages of the extra `otel` are not installed.
+            UserError: It is no address, or the packages of the extra `otel` are not installed.
         """
         if url is None:
             return cls()
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"--otel {url!r} is no address; give one such as http://localhost:4318.")
         otlp = require("opentelemetry.exporter.otlp.proto.http.trace_exporter", "--otel")
         return cls(otlp.OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces"))
 

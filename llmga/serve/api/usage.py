@@ -94,6 +94,13 @@ class Meter:
                            retry_after=5) from None  # fmt: skip
 
 
+# What else there is than to wait.
+REMEDIES = {
+    "pictures-a-day": 'ask for fewer, or in a chat for words alone ("paint": false); ',
+    "pixels-a-day": 'ask for fewer or smaller ones, or in a chat for words alone ("paint": false); ',
+}
+
+
 METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
 
 
@@ -118,8 +125,8 @@ def over_quota(problem: Exceeded) -> ApiError:
     left = max(0, problem.most - problem.used)
     refusal = ApiError(
         429,
-        f"{problem.limit} of this key: {left:,} of {problem.most:,} are left, and this takes more; the next {period} "
-        f"begins in {problem.seconds:,} s.",
+        f"{problem.limit} of this key: {left:,} of {problem.most:,} are left, and this takes {problem.asked:,}; "
+        f"{REMEDIES.get(problem.limit, '')}the next {period} begins in {problem.seconds:,} s.",
         code="insufficient_quota",
         retry_after=problem.seconds,
     )

@@ -63,11 +63,12 @@ class Exceeded(Exception):
         most: What the key may use in a period.
         used: What it has used of it.
         seconds: Until the next period.
+        asked: How much was asked for.
     """
 
-    def __init__(self, limit: str, most: int, used: int, seconds: int):
+    def __init__(self, limit: str, most: int, used: int, seconds: int, asked: int = 1):
         super().__init__(f"{limit} of this key are {most:,}, and {used:,} are used")
-        self.limit, self.most, self.used, self.seconds = limit, most, used, seconds
+        self.limit, self.most, self.used, self.seconds, self.asked = limit, most, used, seconds, asked
 
 
 class KeyStore:
@@ -202,7 +203,7 @@ class KeyStore:
                 start, most = row.period(now), key.limits[name]
                 used = self._used(key.id, row.unit, row.seconds, start)
                 if used + amount > most:
-                    raise Exceeded(name, most, used, start + row.seconds - int(now))
+                    raise Exceeded(name, most, used, start + row.seconds - int(now), amount)
             self._count(key, amounts, now)
 
     def correct(self, key: StoredKey, amounts: Mapping[str, int], then: float) -> None:

@@ -183,11 +183,37 @@ def test_a_field_that_is_wrong_is_named_and_nothing_of_the_inside(client, messag
         ),
         (CHAT, {"messages": HI, "model": "gpt-9"}, "there is no model 'gpt-9'; known are: echo, plain."),
         (CHAT, {}, "messages: it is missing; send it."),
+        (
+            "/v1/responses",
+            {"input": "hi", "tool_choice": "required"},
+            "the body: tool_choice 'required' was sent without",
+        ),
+        (IMAGES, {"prompt": "a", "control_image": "x"}, "control_image: a picture has to come as 'data:image/"),
+        (
+            "/sdapi/v1/txt2img",
+            {"prompt": "a", "override_settings": 3},
+            "override_settings: 3 is not possible; use an obj",
+        ),
     ],
 )
 def test_a_refusal_says_value_limit_and_remedy(client, path, body, message):
     answer = client.post(path, json=body)
     assert answer.status_code in (400, 404) and answer.json()["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "message"),
+    [
+        ({}, b'{"model": "plain", "prompt": "red"}', "send it with Content-Type: application/json."),
+        ({"Content-Encoding": "gzip"}, b"\x1f\x8b", "byte 1 of the body is not UTF-8; send the JSON as UTF-8."),
+        ({"Content-Encoding": "gzip"}, b"zipped", "is not valid JSON as it is packed (gzip); send it plain."),
+        ({}, b'{"n": ' + b"1" * 10_000 + b"}", "a number in the JSON has thousands of digits; send a shorter one."),
+    ],
+)
+def test_how_a_body_is_sent_is_told_where_that_is_what_is_wrong(client, headers, body, message):
+    json = {} if not headers and body.startswith(b'{"model') else {"Content-Type": "application/json"}
+    answer = client.post("/v1/images/generations", content=body, headers=headers | json)
+    assert answer.status_code == 400 and answer.json()["error"]["message"].endswith(message), answer.text
 
 
 @pytest.mark.parametrize("types", [ImageGenerateParamsBase, CompletionCreateParamsBase])

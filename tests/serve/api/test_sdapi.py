@@ -10,6 +10,7 @@ from PIL import Image
 from webuiapi import WebUIApi
 
 from llmga.choices import SAMPLERS
+from llmga.serve.api.errors import ApiError
 from llmga.serve.api.sdapi import NAMES, _sampler
 
 RED, BLUE = (250, 0, 0), (0, 0, 250)
@@ -59,6 +60,24 @@ def test_without_a_mask_all_of_it_is_painted_anew_in_the_size_that_is_asked_for(
     found = client(server).img2img(images=[Image.new("RGB", (32, 16), RED)], prompt="blue", width=24, height=24)
     assert found.image.size == (24, 24) and colours(found.image) == {BLUE}
     assert server.painter.calls[-1]["strength"] == 0.75
+    found = client(server).img2img(images=[Image.new("RGB", (32, 16), RED)], prompt="blue", denoising_strength=1.0)
+    assert found.image.size == (512, 512) and colours(found.image) == {BLUE}  # what webuiapi asks for
+
+
+def test_of_a_picture_of_which_nothing_is_kept_the_size_is(running):
+    server = running()
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 16), RED).save(picture, "PNG")
+    body = {"prompt": "blue", "init_images": [base64.b64encode(picture.getvalue()).decode()], "denoising_strength": 1}
+    answer = server.http.post("/sdapi/v1/img2img", json=body)
+    assert answer.status_code == 200, answer.text
+    painted = Image.open(io.BytesIO(base64.b64decode(answer.json()["images"][0])))
+    assert painted.size == (32, 16) and colours(painted) == {BLUE}
+
+
+def test_a_scheduler_that_is_none_is_refused_without_a_sampler_too():
+    with pytest.raises(ApiError, match="scheduler 'zzz' is not served; use one of: automatic"):
+        _sampler(None, "zzz")
 
 
 def test_what_clients_look_through_is_there(running):

@@ -7,6 +7,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from llmga.errors import UserError
 from llmga.serve.api.tracing import Tracing
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -91,6 +92,12 @@ def test_spans_go_to_a_collector_by_otlp():
     (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
     assert [span.name for span in resource.scope_spans[0].spans] == ["inside", "request"]
     assert resource.resource.attributes[-1].value.string_value or resource.resource.attributes
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://localhost", "http://"])
+def test_what_is_no_address_is_no_collector(url):
+    with pytest.raises(UserError, match="is no address; give one such as http://localhost:4318"):
+        Tracing.to(url)
 
 
 def test_without_a_collector_nothing_is_made():

@@ -110,7 +110,9 @@ def test_pictures_are_counted_as_they_are_and_charged_before_they_are_painted(as
     refusal = asked(path, body)
     assert refusal.status_code == 429 and refusal.json()["error"]["code"] == "insufficient_quota"
     refusal = asked(path, body, "bob", pixels_a_day=pictures * 512 - 1)
-    assert refusal.status_code == 429 and "pixels-a-day of this key" in refusal.json()["error"]["message"]
+    told = refusal.json()["error"]["message"]
+    assert refusal.status_code == 429 and "pixels-a-day of this key" in told
+    assert f"are left, and this takes {pictures * 512:,}; ask for fewer or smaller ones" in told
     assert used(store, "bob")["pictures"] == 0
 
 

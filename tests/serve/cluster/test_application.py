@@ -16,6 +16,7 @@ from llmga.serve.cluster.ingress import Flags
 from llmga.serve.cluster.launch import read_config
 from llmga.serve.cluster.messages import Refused
 from llmga.serve.cluster.working import Workshop
+from llmga.serve.openai_api import checked_together
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 
@@ -242,3 +243,17 @@ def test_a_mistake_of_a_person_travels_as_a_value():
     workshop.check()
     assert asyncio.run(workshop.answer(refuse)) == Refused("too large.")
     workshop.check()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--painters 2", "--painters does nothing without --engine ray"),
+        ("--config no.yaml", "--config does nothing without --engine ray"),
+        ("--files .", "--files does nothing without --mcp"),
+    ],
+)
+def test_a_flag_that_does_nothing_alone_is_refused(line, told):
+    with pytest.raises(UserError, match=told):
+        checked_together(build_parser().parse_args(line.split()))
+    checked_together(build_parser().parse_args(["--engine", "ray", "--mcp", *line.split()]))
