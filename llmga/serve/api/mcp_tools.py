@@ -64,7 +64,8 @@ class Pictures:
 
     def add(self, client: str, image: Image.Image, content: bytes) -> int:
         """Keep a picture and its file; its number."""
-        number, own = next(self._numbers), self._kept.setdefault(client, OrderedDict())
+        number = next(self._numbers)
+        own: OrderedDict[int, tuple[Image.Image, bytes]] = self._kept.setdefault(client, OrderedDict())
         own[number] = image, content
         if len(own) > self._most:
             own.popitem(last=False)

@@ -80,7 +80,7 @@ def run(
         serve.shutdown()
         ray.shutdown()
     code = 128 + signals.number if left else 0
-    logs.log_event("ended", code=code, **({"left": left} if left else {}))
+    logs.log_event("ended", code=code, left=left or None)
     return code
 
 
@@ -115,12 +115,13 @@ def _drained(signals: Signals, grace: float) -> int:
     from ray import serve
 
     gate = serve.get_deployment_handle("Gate", app_name=NAME)
+    gone: tuple[type[BaseException], ...] = (*lost(), TimeoutError)
 
     def at_work(stop: bool) -> int:
         """0 where there is no gate that could tell."""
         try:
             return int(gate.end.remote(stop).result(timeout_s=LAST_WORDS))
-        except (*lost(), TimeoutError):
+        except gone:
             return 0
 
     logs.log_event("closing", grace=grace)
