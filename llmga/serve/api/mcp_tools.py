@@ -7,7 +7,7 @@ of a file in a folder that the server was told to read from.
 import base64
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -65,7 +65,7 @@ class Pictures:
     def add(self, client: str, image: Image.Image, content: bytes) -> int:
         """Keep a picture and its file; its number."""
         number = next(self._numbers)
-        own: OrderedDict[int, tuple[Image.Image, bytes]] = self._kept.setdefault(client, OrderedDict())
+        own = self._kept.setdefault(client, OrderedDict())
         own[number] = image, content
         if len(own) > self._most:
             own.popitem(last=False)
@@ -82,7 +82,7 @@ class Pictures:
         Raises:
             UserError: it is none of this client's, or not kept any more.
         """
-        own = self._kept.get(client, {})
+        own: Mapping[int, tuple[Image.Image, bytes]] = self._kept.get(client, {})
         with suppress(KeyError, ValueError):
             return own[int(name)]
         there = ", ".join(map(str, list(own)[-10:])) or "none"
